@@ -1,0 +1,26 @@
+/** Log lines: a fixed message plus fields, one JSON object a line on standard output. */
+import pino, { type Logger } from "pino";
+
+export type { Logger } from "pino";
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Fields that hold secrets wherever they turn up in what is logged. */
+const SECRET_FIELDS = ["git_token", "gitToken", "secrets", "password", "authorization", "token"];
+
+/**
+ * Synchronous, because the last lines before an exit are the ones that explain it, and pino's worker-thread
+ * transports do not survive compilation.
+ */
+export function createLogger(program: string, level: LogLevel): Logger {
+  return pino(
+    {
+      level,
+      base: { program },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: "***" },
+    },
+    pino.destination({ dest: 1, sync: true }),
+  );
+}

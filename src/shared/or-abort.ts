@@ -1,0 +1,25 @@
+/**
+ * Waits for `promise`, but no longer than until one of `signals` aborts. Unlike `AbortSignal.any` it leaves nothing
+ * behind on signals that live as long as the process.
+ * @throws the reason of the signal that aborted first.
+ */
+export function orAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
+  const given = signals.filter((signal) => signal !== undefined);
+  const alreadyAborted = given.find((signal) => signal.aborted);
+  if (alreadyAborted) {
+    // Its rejection, if one comes, is nobody's any more.
+    promise.catch(() => undefined);
+    return Promise.reject(alreadyAborted.reason);
+  }
+  return new Promise((resolve, reject) => {
+    const stopListening = () => {
+      for (const signal of given) signal.removeEventListener("abort", onAbort);
+    };
+    const onAbort = () => {
+      stopListening();
+      reject(given.find((signal) => signal.aborted)?.reason);
+    };
+    for (const signal of given) signal.addEventListener("abort", onAbort, { once: true });
+    void promise.then(resolve, reject).finally(stopListening);
+  });
+}

@@ -1,0 +1,62 @@
+/** Calling a gRPC service: promises, deadlines and abort signals around grpc-js. */
+import {
+  type CallOptions,
+  type ChannelOptions,
+  type ClientUnaryCall,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { fromServiceError } from "./status.ts";
+
+/**
+ * A response carries at most 256 KiB of log; requests are job messages of at most 1 MiB. Explicit, so that a peer
+ * that sends more is refused here too.
+ */
+const LARGEST_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/** A frozen peer is only noticed by keepalive pings; without `permit_without_calls` an idle channel would not send any. */
+export const CHANNEL_OPTIONS: ChannelOptions = {
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 3000,
+  "grpc.keepalive_permit_without_calls": 1,
+  "grpc.initial_reconnect_backoff_ms": 200,
+  "grpc.max_reconnect_backoff_ms": 2000,
+  "grpc.max_receive_message_length": LARGEST_MESSAGE_BYTES,
+  "grpc.max_send_message_length": LARGEST_MESSAGE_BYTES,
+};
+
+type UnaryMethod<Request, Response> = (
+  request: Request,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: Response) => void,
+) => ClientUnaryCall;
+
+export interface CallLimits {
+  /** Undefined only for RunJob, whose end is the run's own. */
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * @throws RpcError with the call's status; the signal's reason when it aborts. Aborting ends only the waiting.
+ */
+export function callUnary<Request, Response>(
+  method: UnaryMethod<Request, Response>,
+  request: Request,
+  limits: CallLimits,
+): Promise<Response> {
+  const { deadlineMs, signal } = limits;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const options = deadlineMs === undefined ? {} : { deadline: Date.now() + deadlineMs };
+    const call = method(request, new Metadata(), options, (error, response) => {
+      signal?.removeEventListener("abort", cancel);
+      if (signal?.aborted) reject(signal.reason);
+      else if (error) reject(fromServiceError(error));
+      else resolve(response);
+    });
+    const cancel = () => call.cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+  });
+}

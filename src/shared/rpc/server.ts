@@ -1,0 +1,127 @@
+/** Serving gRPC: credentials, health, reflection, and handlers that always answer. */
+import {
+  type handleUnaryCall,
+  Server,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import type { Logger } from "../logging.ts";
+import { formatHostPort, type HostPort } from "../setting-parsers.ts";
+import { CHANNEL_OPTIONS } from "./call.ts";
+import { addHealthService } from "./health.ts";
+import { addReflectionService } from "./reflection.ts";
+import { toStatus } from "./status.ts";
+import { serverCredentials, type TlsFiles } from "./tls.ts";
+
+export interface RpcServer {
+  readonly port: number;
+  /** Ends open streams and calls after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface ServedService {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+  /** Full name, such as `blacktree.v1.WorkerService`. */
+  readonly name: string;
+}
+
+/** @throws Error naming the address when it cannot be listened on. */
+export async function serveRpc(
+  services: readonly ServedService[],
+  listen: HostPort,
+  tls: TlsFiles | undefined,
+): Promise<RpcServer> {
+  const server = new Server({ ...CHANNEL_OPTIONS, "grpc.http2.min_ping_interval_without_data_ms": 5000 });
+  for (const { definition, implementation } of services) server.addService(definition, implementation);
+  const names = services.map((service) => service.name);
+  const health = addHealthService(server, names);
+  addReflectionService(server, names);
+  const port = await bind(server, listen, tls);
+  return {
+    port,
+    async stop(graceMs) {
+      health.stopServing();
+      await shutDown(server, graceMs);
+    },
+  };
+}
+
+function bind(server: Server, listen: HostPort, tls: TlsFiles | undefined): Promise<number> {
+  const address = formatHostPort(listen);
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, serverCredentials(tls), (error, port) => {
+      if (error)
+        reject(new Error(`cannot listen for gRPC on ${address}: ${error.message}`, { cause: error }));
+      else resolve(port);
+    });
+  });
+}
+
+/** tryShutdown waits for open streams for ever, so it gets a bound. */
+function shutDown(server: Server, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const force = setTimeout(() => {
+      server.forceShutdown();
+      resolve();
+    }, graceMs);
+    server.tryShutdown(() => {
+      clearTimeout(force);
+      resolve();
+    });
+  });
+}
+
+/**
+ * A rejected handler would never answer its caller, so each one is wrapped in this. `handle` gets a signal that aborts
+ * when the caller has its answer or has gone.
+ */
+export function unaryHandler<Request, Response>(
+  logger: Logger,
+  handle: (request: Request, ended: AbortSignal) => Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    const ended = new AbortController();
+    call.on("cancelled", () => ended.abort(new Error("the caller has gone")));
+    handle(call.request, ended.signal)
+      .then(
+        (response) => callback(null, response),
+        (error: unknown) => callback(reportedStatus(logger, call.getPath(), error)),
+      )
+      .finally(() => ended.abort(new Error("the call was answered")));
+  };
+}
+
+/** `handle` gets a signal that aborts when the caller has gone; its items are sent as fast as the caller takes them. */
+export function streamHandler<Request, Item>(
+  logger: Logger,
+  handle: (request: Request, signal: AbortSignal) => AsyncIterable<Item>,
+): (call: ServerWritableStream<Request, Item>) => void {
+  return (call) => {
+    const gone = new AbortController();
+    call.on("cancelled", () => gone.abort(new Error("the caller has gone")));
+    sendAll(call, handle(call.request, gone.signal)).then(
+      () => call.end(),
+      (error: unknown) => {
+        if (!gone.signal.aborted) call.emit("error", reportedStatus(logger, call.getPath(), error));
+      },
+    );
+  };
+}
+
+async function sendAll<Request, Item>(
+  call: ServerWritableStream<Request, Item>,
+  items: AsyncIterable<Item>,
+): Promise<void> {
+  for await (const item of items) {
+    if (!call.write(item)) await new Promise<void>((resolve) => call.once("drain", resolve));
+    if (call.cancelled) return;
+  }
+}
+
+function reportedStatus(logger: Logger, path: string, error: unknown) {
+  const answer = toStatus(error);
+  if (answer.details.startsWith("internal error")) logger.error({ err: error, path }, "gRPC handler failed");
+  return answer;
+}

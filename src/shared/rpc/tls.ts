@@ -1,0 +1,92 @@
+/** Mutual TLS: both sides show a certificate of the same authority, or neither side uses TLS. */
+import { isIP } from "node:net";
+import tls, { type PeerCertificate } from "node:tls";
+import { ChannelCredentials, type ChannelOptions, ServerCredentials } from "@grpc/grpc-js";
+import { hostPort, isLoopback } from "../setting-parsers.ts";
+import type { SettingProblem } from "../settings.ts";
+
+/** PEM contents. */
+export interface TlsFiles {
+  readonly ca: Buffer;
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+export interface TlsSettings {
+  readonly tlsCa: Buffer | undefined;
+  readonly tlsCert: Buffer | undefined;
+  readonly tlsKey: Buffer | undefined;
+}
+
+/** The three files, or undefined when none is set. */
+export function tlsFilesOf(settings: TlsSettings): TlsFiles | undefined {
+  const { tlsCa: ca, tlsCert: cert, tlsKey: key } = settings;
+  return ca && cert && key ? { ca, cert, key } : undefined;
+}
+
+const TLS_NAMES = {
+  tlsCa: "BLACKTREE_TLS_CA",
+  tlsCert: "BLACKTREE_TLS_CERT",
+  tlsKey: "BLACKTREE_TLS_KEY",
+} as const;
+
+/**
+ * The three files go together, and without them gRPC stays on this machine unless that is asked for. `isGiven` tells
+ * what was set, parsed or not: a file that cannot be read is reported once, by its own name.
+ */
+export function checkTransport(
+  isGiven: (key: keyof TlsSettings) => boolean,
+  listen: { readonly name: string; readonly host: string | undefined },
+  isInsecure: boolean,
+): SettingProblem[] {
+  const keys = Object.keys(TLS_NAMES) as (keyof TlsSettings)[];
+  const missing = keys.filter((key) => !isGiven(key));
+  if (missing.length === 0) return [];
+  if (missing.length < keys.length) {
+    return missing.map((key) => ({
+      name: TLS_NAMES[key],
+      value: undefined,
+      wrong: "is not set while other TLS files are",
+      expected: "BLACKTREE_TLS_CA, BLACKTREE_TLS_CERT and BLACKTREE_TLS_KEY together, or none",
+    }));
+  }
+  if (isInsecure || listen.host === undefined || isLoopback(listen.host)) return [];
+  return [
+    {
+      name: listen.name,
+      value: listen.host,
+      wrong: "would serve gRPC beyond this machine without TLS",
+      expected: "a loopback address, or BLACKTREE_TLS_CA, _CERT and _KEY, or BLACKTREE_INSECURE=true",
+    },
+  ];
+}
+
+export function serverCredentials(files: TlsFiles | undefined): ServerCredentials {
+  if (!files) return ServerCredentials.createInsecure();
+  const pair = { private_key: files.key, cert_chain: files.cert };
+  return ServerCredentials.createSsl(files.ca, [pair], true);
+}
+
+/** What a channel to one address is made with. */
+export interface ChannelSecurity {
+  readonly credentials: ChannelCredentials;
+  readonly options: ChannelOptions;
+}
+
+/**
+ * TLS greets a server by name, never by address. grpc-js would put an address there all the same, which Bun refuses;
+ * so a server that is known by its address is greeted by this name, and its certificate is checked for the address.
+ */
+const GREETING_OF_ADDRESSES = "blacktree.invalid";
+
+export function channelSecurity(address: string, files: TlsFiles | undefined): ChannelSecurity {
+  if (!files) return { credentials: ChannelCredentials.createInsecure(), options: {} };
+  const { ca, cert, key } = files;
+  const { host } = hostPort(address);
+  if (isIP(host) === 0) return { credentials: ChannelCredentials.createSsl(ca, key, cert), options: {} };
+  const checkServerIdentity = (_: string, shown: PeerCertificate) => tls.checkServerIdentity(host, shown);
+  return {
+    credentials: ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity }),
+    options: { "grpc.ssl_target_name_override": GREETING_OF_ADDRESSES },
+  };
+}

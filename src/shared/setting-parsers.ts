@@ -1,0 +1,117 @@
+/** Parsers of single settings. Each throws BadValue saying what is wrong and what is expected. */
+import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { BadValue, type Parser } from "./settings.ts";
+
+export const text: Parser<string> = (raw) => raw;
+
+export const flag: Parser<boolean> = (raw) => {
+  if (/^(true|1|yes|on)$/i.test(raw)) return true;
+  if (/^(false|0|no|off)$/i.test(raw)) return false;
+  throw new BadValue("is neither true nor false", "true or false");
+};
+
+export function integer(least: number, most: number): Parser<number> {
+  return (raw) => {
+    const value = Number(raw);
+    if (/^\d+$/.test(raw) && value >= least && value <= most) return value;
+    throw new BadValue("is no whole number in range", `a whole number from ${least} to ${most}`);
+  };
+}
+
+export function oneOf<const Word extends string>(...words: readonly Word[]): Parser<Word> {
+  return (raw) => {
+    const word = words.find((candidate) => candidate === raw);
+    if (word !== undefined) return word;
+    throw new BadValue("is not one of the known words", words.join(", "));
+  };
+}
+
+const DURATION_UNITS_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** Milliseconds. */
+export function duration(leastMs: number, mostMs: number): Parser<number> {
+  const range = `a duration from ${formatDuration(leastMs)} to ${formatDuration(mostMs)}, such as 500ms, 2s, 30m, 24h, 7d`;
+  return (raw) => {
+    const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(raw);
+    if (!match) throw new BadValue("is no duration", range);
+    const valueMs = Number(match[1]) * DURATION_UNITS_MS[match[2] as keyof typeof DURATION_UNITS_MS];
+    if (valueMs < leastMs || valueMs > mostMs) throw new BadValue("is out of range", range);
+    return Math.round(valueMs);
+  };
+}
+
+function formatDuration(durationMs: number): string {
+  if (durationMs === 0) return "0s";
+  const units = Object.entries(DURATION_UNITS_MS).toReversed();
+  const [unit, unitMs] = units.find(([, sizeMs]) => durationMs % sizeMs === 0) ?? ["ms", 1];
+  return `${durationMs / unitMs}${unit}`;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `host:port`; an IPv6 host stands in brackets. Port 0 asks the system for a free one. */
+export const hostPort: Parser<HostPort> = (raw) => {
+  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(raw);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host !== undefined && port <= 65_535 && (match?.[1] === undefined || isIP(host) === 6))
+    return { host, port };
+  throw new BadValue("is no address", "host:port, such as 127.0.0.1:8080 or [::1]:8080");
+};
+
+export function formatHostPort({ host, port }: HostPort): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Does nobody but this machine reach it? */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.");
+}
+
+export function commaSeparated<T>(parse: Parser<T>): Parser<readonly T[]> {
+  return (raw) =>
+    raw
+      .split(",")
+      .map((part) => part.trim())
+      .filter((part) => part !== "")
+      .map(parse);
+}
+
+/** A URL of one of the given schemes, as text. */
+export function url(...schemes: readonly string[]): Parser<string> {
+  const expected = `a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
+  return (raw) => {
+    const parsed = URL.parse(raw);
+    if (!parsed) throw new BadValue("is no URL", expected);
+    if (!schemes.includes(parsed.protocol.slice(0, -1))) throw new BadValue("has another scheme", expected);
+    if (parsed.hostname === "") throw new BadValue("names no host", expected);
+    return raw;
+  };
+}
+
+export function matching(pattern: RegExp, expected: string): Parser<string> {
+  return (raw) => {
+    if (pattern.test(raw)) return raw;
+    throw new BadValue("has another form", expected);
+  };
+}
+
+/** The name of a worker region: part of a queue's name, so it has no dots. */
+export const REGION_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
+export const region = matching(REGION_PATTERN, "1 to 63 letters, digits, - and _, such as us-east-1");
+
+/** A PEM file's content, read at start so that a wrong path is a wrong setting. */
+export const pemFile: Parser<Buffer> = (raw) => {
+  let content: Buffer;
+  try {
+    content = readFileSync(raw);
+  } catch (error) {
+    throw new BadValue(`cannot be read (${(error as NodeJS.ErrnoException).code})`, "the path of a PEM file");
+  }
+  if (content.includes("-----BEGIN ")) return content;
+  throw new BadValue("holds no PEM block", "the path of a PEM file");
+};

@@ -1,0 +1,152 @@
+/**
+ * Settings: read once at start, from flags, then the environment, then defaults; checked together, then frozen.
+ * Each program's table stands in its config.ts; this file knows only how such a table is read.
+ */
+
+/** What is wrong with one setting, in the words shown to whoever set it. */
+export interface SettingProblem {
+  readonly name: string;
+  /** As given, masked when secret; undefined when it is missing. */
+  readonly value: string | undefined;
+  readonly wrong: string;
+  readonly expected: string;
+}
+
+/** A value that does not parse. `expected` completes the sentence "expected …". */
+export class BadValue extends Error {
+  override readonly name = "BadValue";
+  constructor(
+    readonly wrong: string,
+    readonly expected: string,
+  ) {
+    super(`${wrong}; expected ${expected}`);
+  }
+}
+
+/** Names every bad setting of a start at once. */
+export class SettingsError extends Error {
+  override readonly name = "SettingsError";
+  constructor(readonly problems: readonly SettingProblem[]) {
+    super(problems.map(describeProblem).join("\n"));
+  }
+}
+
+function describeProblem(problem: SettingProblem): string {
+  const value = problem.value === undefined ? "" : ` = ${JSON.stringify(problem.value)}`;
+  return `${problem.name}${value}: ${problem.wrong}; expected ${problem.expected}`;
+}
+
+export type Parser<T> = (raw: string) => T;
+
+export interface Setting<T> {
+  /** Of the environment variable; the flag is derived from it. */
+  readonly name: string;
+  readonly description: string;
+  readonly parse: Parser<T>;
+  /** The raw text used when nothing is given. Neither this nor `optional` means required. */
+  readonly fallback?: string;
+  readonly optional?: boolean;
+  /** How it is shown: in full, wholly masked, or as URLs without their passwords. */
+  readonly secrecy: "public" | "secret" | "urls";
+}
+
+export type SettingTable = Readonly<Record<string, Setting<unknown>>>;
+
+export type SettingValues<Table extends SettingTable> = {
+  readonly [Key in keyof Table]: Table[Key] extends Setting<infer Value> ? Value : never;
+};
+
+type Shape = Pick<Setting<unknown>, "name" | "description"> & { secrecy?: Setting<unknown>["secrecy"] };
+
+export function required<T>(shape: Shape, parse: Parser<T>): Setting<T> {
+  return { secrecy: "public", ...shape, parse };
+}
+
+export function withDefault<T>(shape: Shape, parse: Parser<T>, fallback: string): Setting<T> {
+  return { secrecy: "public", ...shape, parse, fallback };
+}
+
+export function optional<T>(shape: Shape, parse: Parser<T>): Setting<T | undefined> {
+  return { secrecy: "public", ...shape, parse, optional: true };
+}
+
+/** `BLACKTREE_GRPC_LISTEN` is `--grpc-listen`, `REDIS_URL` is `--redis-url`. */
+export function flagOf(name: string): string {
+  return `--${name
+    .replace(/^BLACKTREE_/, "")
+    .toLowerCase()
+    .replaceAll("_", "-")}`;
+}
+
+export interface SettingSources {
+  /** By setting name. */
+  readonly flags: Readonly<Record<string, string | undefined>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** An empty value counts as not given, so that `NAME=` in an environment file means "the default". */
+function rawValue(setting: Setting<unknown>, sources: SettingSources): string | undefined {
+  const given = sources.flags[setting.name] ?? sources.environment[setting.name];
+  return given === undefined || given.trim() === "" ? setting.fallback : given.trim();
+}
+
+export interface LoadedSettings<Table extends SettingTable> {
+  readonly values: SettingValues<Table>;
+  /** The effective settings as `NAME=value` lines, secrets masked. */
+  readonly lines: readonly string[];
+}
+
+/**
+ * Reads every setting of `table`, then lets `check` look at them together.
+ * @throws SettingsError naming all problems; `check` runs only over settings that parsed, the others being undefined.
+ */
+export function loadSettings<Table extends SettingTable>(
+  table: Table,
+  sources: SettingSources,
+  check: (values: Partial<SettingValues<Table>>) => readonly SettingProblem[] = () => [],
+): LoadedSettings<Table> {
+  const problems: SettingProblem[] = [];
+  const lines: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [key, setting] of Object.entries(table)) {
+    const raw = rawValue(setting, sources);
+    if (raw === undefined) {
+      if (!setting.optional) problems.push(missing(setting));
+      else lines.push(`${setting.name}=`);
+      continue;
+    }
+    lines.push(`${setting.name}=${shown(setting, raw)}`);
+    try {
+      values[key] = setting.parse(raw);
+    } catch (error) {
+      if (!(error instanceof BadValue)) throw error;
+      problems.push({
+        name: setting.name,
+        value: shown(setting, raw),
+        wrong: error.wrong,
+        expected: error.expected,
+      });
+    }
+  }
+  problems.push(...check(values as Partial<SettingValues<Table>>));
+  if (problems.length > 0) throw new SettingsError(problems);
+  return { values: Object.freeze(values) as SettingValues<Table>, lines };
+}
+
+function missing(setting: Setting<unknown>): SettingProblem {
+  const expected = `${setting.description}, by ${flagOf(setting.name)} or the environment`;
+  return { name: setting.name, value: undefined, wrong: "is not set", expected };
+}
+
+function shown(setting: Setting<unknown>, raw: string): string {
+  if (setting.secrecy === "secret") return "***";
+  return setting.secrecy === "urls" ? maskUrlPasswords(raw) : raw;
+}
+
+/** Everything between `//` and the last `@` before the path is somebody's login, well-formed URL or not. */
+export function maskUrlPasswords(text: string): string {
+  return text.replace(/\/\/[^/?#\s,]*@/g, (login) => {
+    const user = login.slice(2, -1).split(":")[0];
+    return login.includes(":") ? `//${user}:***@` : "//***@";
+  });
+}

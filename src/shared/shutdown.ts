@@ -1,0 +1,31 @@
+/** Being told to stop, as abort signals. */
+
+/** The process was sent a signal. */
+export class ToldToStop extends Error {
+  override readonly name = "ToldToStop";
+  constructor(readonly signalName: string) {
+    super(`received ${signalName}`);
+  }
+}
+
+export interface StopSignals {
+  /** Aborts at the first SIGTERM or SIGINT: finish what is under way. */
+  readonly first: AbortSignal;
+  /** Aborts at the second: end it. */
+  readonly second: AbortSignal;
+}
+
+export function listenForStop(): StopSignals {
+  const first = new AbortController();
+  const second = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) {
+    process.on(name, () => (first.signal.aborted ? second : first).abort(new ToldToStop(name)));
+  }
+  return { first: first.signal, second: second.signal };
+}
+
+/** Resolves when `signal` aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
