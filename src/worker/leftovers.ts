@@ -1,0 +1,173 @@
+/**
+ * What a worker that crashed has left on this machine: processes, folders with credentials in them, half-made images,
+ * tags of attempts. Whoever starts next on the same work folder takes it away.
+ *
+ * Every incarnation has a folder `<work dir>/runs/<incarnation>/` and says in it which process it is, so that two live
+ * workers on one work folder leave each other alone.
+ */
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { Environment } from "../shared/env.ts";
+import type { Logger } from "../shared/logging.ts";
+import { childEnvironment } from "./pipeline/child-environment.ts";
+import type { ImageBuilder } from "./pipeline/image-builder.ts";
+import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
+import { RegistryClient } from "./pipeline/registry-client.ts";
+import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./pipeline/workspace.ts";
+
+const OWNER_FILE = "owner.json";
+const CLEAN_UP_TIMEOUT_MS = 30_000;
+
+/** A process id comes again, so it counts only together with its start and the machine's. */
+interface Owner {
+  readonly pid: number;
+  /** In clock ticks since boot, /proc/<pid>/stat field 22 (proc(5)). */
+  readonly startTicks: string;
+  readonly bootId: string;
+}
+
+export interface RunsFolder {
+  remove(): Promise<void>;
+}
+
+/** Makes this incarnation's folder, and says whose it is. */
+export async function ownRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
+  const path = join(workDir, "runs", incarnation);
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  const owner: Owner = {
+    pid: process.pid,
+    startTicks: (await startTicksOf(process.pid)) ?? "",
+    bootId: await bootId(),
+  };
+  await Bun.write(join(path, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+  return { remove: () => removeTree(path) };
+}
+
+export interface LeftoverParts {
+  readonly workDir: string;
+  readonly builder: ImageBuilder;
+  readonly authenticator: RegistryAuthenticator;
+  readonly environment: Environment;
+  readonly logger: Logger;
+}
+
+/** Removes what belongs to no live process. What cannot be removed is logged, and holds nothing up. */
+export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
+  const runs = join(parts.workDir, "runs");
+  for (const name of await readdir(runs)) {
+    const folder = join(runs, name);
+    if (await isOwnerAlive(folder)) continue;
+    try {
+      await removeIncarnation(folder, parts);
+      parts.logger.info({ incarnation: name }, "removed what a worker that crashed had left");
+    } catch (error) {
+      parts.logger.warn(
+        { err: error, incarnation: name },
+        "what a worker that crashed had left could not be removed",
+      );
+    }
+  }
+}
+
+async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<void> {
+  const runFolders = (await readdir(folder))
+    .filter((name) => name !== OWNER_FILE)
+    .map((name) => join(folder, name));
+  await endProcessesOf(runFolders);
+  if (runFolders.length > 0) await removeImages(runFolders, parts);
+  for (const path of runFolders) await removeAttemptTag(path, parts);
+  await removeTree(folder);
+}
+
+/** Children of a run have a folder of it as HOME, whatever group or session they went to. */
+async function endProcessesOf(runFolders: readonly string[]): Promise<void> {
+  for (const name of await readdir("/proc")) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const home = await homeOf(pid);
+    if (home === undefined || !runFolders.some((folder) => home.startsWith(`${folder}/`))) continue;
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch (error) {
+      // It has ended meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  }
+}
+
+async function removeImages(runFolders: readonly string[], parts: LeftoverParts): Promise<void> {
+  const [scratch = parts.workDir] = runFolders;
+  const environment = childEnvironment(parts.environment, scratch);
+  const tags = runFolders.map((path) => attemptTagOf(basename(path)));
+  await parts.builder.removeImages(tags, {
+    cwd: scratch,
+    environment,
+    signal: AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS),
+  });
+}
+
+async function removeAttemptTag(
+  path: string,
+  { builder, authenticator, logger }: LeftoverParts,
+): Promise<void> {
+  // A direct builder pushes by digest alone.
+  if (builder.kind === "direct") return;
+  const note = await readRunNote(path);
+  if (!note) return;
+  try {
+    await deleteTag(note, attemptTagOf(basename(path)), authenticator, logger);
+  } catch (error) {
+    logger.warn({ err: error, ecr_repo: note.ecrRepo }, "the tag of a crashed attempt could not be removed");
+  }
+}
+
+async function deleteTag(
+  note: RunNote,
+  tag: string,
+  authenticator: RegistryAuthenticator,
+  logger: Logger,
+): Promise<void> {
+  const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
+  const log = (line: string) => logger.debug({ line }, "signing in to remove a tag");
+  const access = await authenticator.authenticate({ job: note, log, signal });
+  await new RegistryClient(access, "tag").deleteTag(note.ecrRepo, tag, signal);
+}
+
+async function isOwnerAlive(folder: string): Promise<boolean> {
+  let owner: Owner;
+  try {
+    owner = JSON.parse(await readFile(join(folder, OWNER_FILE), "utf8")) as Owner;
+  } catch {
+    // Cut off while it was written: its writer is gone.
+    return false;
+  }
+  return owner.bootId === (await bootId()) && owner.startTicks === (await startTicksOf(owner.pid));
+}
+
+async function bootId(): Promise<string> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+}
+
+/** Undefined when there is no such process. */
+async function startTicksOf(pid: number): Promise<string | undefined> {
+  const stat = await readProcFile(pid, "stat");
+  // The program's name, in parentheses, may hold spaces and parentheses itself.
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+}
+
+async function homeOf(pid: number): Promise<string | undefined> {
+  const environment = await readProcFile(pid, "environ");
+  return environment
+    ?.split("\0")
+    .find((entry) => entry.startsWith("HOME="))
+    ?.slice("HOME=".length);
+}
+
+/** Undefined for a process that is gone or another user's. */
+async function readProcFile(pid: number, name: "stat" | "environ"): Promise<string | undefined> {
+  try {
+    return await readFile(`/proc/${pid}/${name}`, "utf8");
+  } catch {
+    return undefined;
+  }
+}

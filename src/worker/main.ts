@@ -1,0 +1,51 @@
+/** blacktree-worker: one worker that pushes to ECR. */
+import { environment } from "../shared/env.ts";
+import { createLogger } from "../shared/logging.ts";
+import { EXIT, type ExitStatus, runDaemon } from "../shared/program.ts";
+import { tlsFilesOf } from "../shared/rpc/tls.ts";
+import { aborted, listenForStop } from "../shared/shutdown.ts";
+import { VERSION } from "../shared/version.ts";
+import { listenAddress, loadWorkerSettings, WORKER_SETTINGS, type WorkerSettings } from "./config.ts";
+import { EcrAuthenticator } from "./pipeline/ecr-authenticator.ts";
+import { startWorker, type Worker } from "./worker.ts";
+
+const NAME = "blacktree-worker";
+
+async function run(settings: WorkerSettings): Promise<ExitStatus> {
+  const stop = listenForStop();
+  const logger = createLogger(NAME, settings.logLevel);
+  logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starts");
+  const authenticator = new EcrAuthenticator({
+    roleArnTemplate: settings.ecrRoleArn,
+    createRepository: settings.ecrCreateRepository,
+  });
+  const listen = listenAddress(settings);
+  let worker: Worker;
+  try {
+    const tls = tlsFilesOf(settings);
+    worker = await startWorker({ settings, listen, tls, authenticator, environment: environment(), logger });
+  } catch (error) {
+    logger.error({ err: error }, "worker cannot start");
+    return EXIT.failed;
+  }
+
+  await aborted(stop.first);
+  const { drainTimeoutMs } = settings;
+  logger.info({ reason: String(stop.first.reason), drain_timeout_ms: drainTimeoutMs }, "worker drains");
+  await worker.stop(drainTimeoutMs, stop.second);
+  logger.info("worker stopped");
+  return EXIT.done;
+}
+
+const status = await runDaemon(
+  {
+    name: NAME,
+    description: "Builds and pushes the images of jobs that an orchestrator gives it.",
+    table: WORKER_SETTINGS,
+    load: loadWorkerSettings,
+    run,
+  },
+  process.argv.slice(2),
+  environment(),
+);
+process.exit(status);

@@ -1,0 +1,36 @@
+/** Environment variables by name, as the worker itself has them. */
+export type HostEnvironment = Readonly<Record<string, string | undefined>>;
+export type ChildEnvironment = Readonly<Record<string, string>>;
+
+/**
+ * What git and docker need of the worker's environment. All else stays out: AWS credentials, tokens, and the
+ * variables by which a compiled Bun program could be turned into something else (BUN_OPTIONS, BUN_BE_BUN).
+ */
+const PASSED_ON = [
+  "PATH",
+  "HTTP_PROXY",
+  "http_proxy",
+  "HTTPS_PROXY",
+  "https_proxy",
+  "NO_PROXY",
+  "no_proxy",
+  "ALL_PROXY",
+  "all_proxy",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "GIT_SSL_CAINFO",
+  "DOCKER_HOST",
+  "DOCKER_TLS_VERIFY",
+  "DOCKER_CERT_PATH",
+  "DOCKER_API_VERSION",
+] as const;
+
+/** For every child process; `home` is a folder of the run, so that nothing of the host's own settings is read. */
+export function childEnvironment(host: HostEnvironment, home: string): ChildEnvironment {
+  const environment: Record<string, string> = { HOME: home, LANG: "C", LC_ALL: "C" };
+  for (const name of PASSED_ON) {
+    const value = host[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}

@@ -1,0 +1,61 @@
+import type { ErrorCode } from "../../shared/job.ts";
+import { diskFull, StepFailure, saysDiskFull } from "./step-failure.ts";
+
+export interface GitAttempt {
+  readonly repositoryUrl: string;
+  readonly branch: string;
+  readonly withToken: boolean;
+}
+
+interface Kind {
+  readonly pattern: RegExp;
+  readonly code: ErrorCode;
+  readonly explain: (attempt: GitAttempt) => string;
+}
+
+/** Git's own words (LC_ALL=C), the first that fits counts. */
+const KINDS: readonly Kind[] = [
+  {
+    pattern: /Remote branch .* not found in upstream/,
+    code: "REF_NOT_FOUND",
+    explain: ({ branch, repositoryUrl }) => `${repositoryUrl} has no branch or tag '${branch}'`,
+  },
+  {
+    pattern: /^fatal: repository '.*' not found/,
+    code: "REPO_NOT_FOUND",
+    explain: ({ repositoryUrl }) => `there is no repository at ${repositoryUrl}`,
+  },
+  {
+    pattern: /could not read (Username|Password)|Authentication failed|returned error: 401/,
+    code: "GIT_AUTH",
+    explain: ({ repositoryUrl, withToken }) =>
+      withToken
+        ? `${repositoryUrl} does not accept the git_token`
+        : `${repositoryUrl} asks for credentials: the repository is private or does not exist, and the job has no git_token`,
+  },
+  {
+    pattern: /returned error: 403/,
+    code: "GIT_AUTH",
+    explain: ({ repositoryUrl, withToken }) =>
+      `${repositoryUrl} refuses access${withToken ? " with this git_token" : ""}`,
+  },
+  {
+    pattern: /returned error: 30[1278]/,
+    code: "CLONE_FAILED",
+    explain: ({ repositoryUrl }) =>
+      `${repositoryUrl} redirects elsewhere, and a git_token is never sent along a redirect: give the repository's final URL in repo_url (it may end in .git)`,
+  },
+];
+
+/** What a failing network command of git means for the job. */
+export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): StepFailure {
+  // "remote:" lines are the server's words: told on, but not judged by.
+  const errors = stderr.filter((line) => /^(fatal|error): /.test(line));
+  const told = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
+  const words = (told.length > 0 ? told : stderr).slice(-4).join("; ");
+  if (errors.some(saysDiskFull)) return diskFull("clone", `git has no space left: ${words}`);
+  const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
+  if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
+  const message = `${attempt.repositoryUrl} cannot be cloned: ${words}`;
+  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
+}

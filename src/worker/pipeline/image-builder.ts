@@ -1,0 +1,49 @@
+/** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
+import type { BuildPaths } from "./build-paths.ts";
+import type { ChildEnvironment } from "./child-environment.ts";
+import type { RetryPolicy } from "./in-place-retry.ts";
+import type { PipelineJob } from "./pipeline-job.ts";
+import type { Workspace } from "./workspace.ts";
+
+export interface BuildRequest {
+  readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance">;
+  readonly paths: BuildPaths;
+  /** The user's and our own. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** `<registry>/<repository>`. */
+  readonly imageName: string;
+  /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
+  readonly attemptTag: string;
+  readonly workspace: Workspace;
+  readonly environment: ChildEnvironment;
+  readonly retry: RetryPolicy;
+  readonly log: (line: string) => void;
+  /** Called when the build is done and the push begins; more than once when something is tried again. */
+  readonly onPushing: () => void;
+  readonly signal: AbortSignal;
+}
+
+export interface PushedImage {
+  /** Of the manifest as the registry has it. */
+  readonly digest: string;
+  /** The image was pushed under the attempt's tag. */
+  readonly tagged: boolean;
+}
+
+export interface ImageBuilder {
+  /** `direct`: BuildKit itself pushes, by digest. `local`: the engine stores the image, tags and pushes it. */
+  readonly kind: "direct" | "local";
+  /** For the log, such as "docker 26.1.5, buildx 0.13.1, containerd image store". */
+  readonly description: string;
+  buildAndPush(request: BuildRequest): Promise<PushedImage>;
+  /** Takes away what buildAndPush left in the engine, also after it failed or was aborted. */
+  removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void>;
+  /** Takes away images of attempts, named by their tags, that a worker that crashed could not. */
+  removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void>;
+}
+
+export interface EngineAccess {
+  readonly cwd: string;
+  readonly environment: ChildEnvironment;
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,123 @@
+import { buildEnvironment, commonArguments } from "./build-arguments.ts";
+import { buildFailure, finalError, pushFailure } from "./build-failure.ts";
+import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "./image-builder.ts";
+import { inPlace } from "./in-place-retry.ts";
+import { type GroupEnd, runInGroup } from "./process-group.ts";
+import { StepFailure } from "./step-failure.ts";
+
+export interface LocalPrograms {
+  readonly dockerPath: string;
+  /** Clients from 23 on build with it; those before have BuildKit built in. */
+  readonly buildxPath?: string;
+}
+
+/** The engine itself tries layers five times, 50 s long. */
+const LONGEST_PUSH_TRY_MS = 20_000;
+
+const PUSHED = /^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$/;
+
+/** The engine builds with BuildKit into its own store, and then pushes the image under the attempt's tag. */
+export class LocalBuilder implements ImageBuilder {
+  readonly kind = "local";
+  readonly #programs: LocalPrograms;
+
+  constructor(
+    programs: LocalPrograms,
+    readonly description: string,
+  ) {
+    this.#programs = programs;
+  }
+
+  async buildAndPush(request: BuildRequest): Promise<PushedImage> {
+    if (request.job.provenance) throw unsupportedProvenance(this.description);
+    await this.#build(request);
+    request.onPushing();
+    const { retry: policy, signal, log } = request;
+    const attempt = () => this.#push(request);
+    const digest = await inPlace({ policy, signal, log, longestTryMs: LONGEST_PUSH_TRY_MS, attempt });
+    return { digest, tagged: true };
+  }
+
+  async removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void> {
+    const { exitCode, stderrTail } = await this.#docker(
+      request,
+      ["image", "rm", "--force", reference(request)],
+      {
+        signal,
+      },
+    );
+    const words = stderrTail.join("\n");
+    if (exitCode !== 0 && !words.includes("No such image")) {
+      request.log(`the local image ${reference(request)} stays behind: ${words}`);
+    }
+  }
+
+  async removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void> {
+    const left: string[] = [];
+    const onLine = (name: string) => {
+      if (attemptTags.some((tag) => name.endsWith(`:${tag}`))) left.push(name);
+    };
+    const { dockerPath } = this.#programs;
+    await runInGroup({
+      argv: [dockerPath, "image", "ls", "--format={{.Repository}}:{{.Tag}}"],
+      ...at,
+      onLine,
+    });
+    if (left.length > 0) await runInGroup({ argv: [dockerPath, "image", "rm", "--force", ...left], ...at });
+  }
+
+  async #build(request: BuildRequest): Promise<void> {
+    const { buildxPath, dockerPath } = this.#programs;
+    const program = buildxPath
+      ? [buildxPath, "build", "--load", "--provenance=false"]
+      : [dockerPath, "build"];
+    const [first = "", ...rest] = program;
+    const { exitCode, stderrTail } = await runInGroup({
+      argv: [
+        first,
+        ...rest,
+        ...commonArguments(request),
+        `--tag=${reference(request)}`,
+        request.paths.context,
+      ],
+      cwd: request.workspace.path,
+      environment: { ...buildEnvironment(request), DOCKER_BUILDKIT: "1" },
+      signal: request.signal,
+      onLine: request.log,
+    });
+    if (exitCode !== 0) throw buildFailure(stderrTail, exitCode);
+  }
+
+  async #push(request: BuildRequest): Promise<string> {
+    const { exitCode, stderrTail, stdoutTail } = await this.#docker(request, ["push", reference(request)], {
+      signal: request.signal,
+      onLine: request.log,
+    });
+    if (exitCode !== 0) throw pushFailure(finalError(stderrTail));
+    const digest = stdoutTail.map((line) => PUSHED.exec(line)?.[1]).findLast((found) => found !== undefined);
+    if (digest === undefined) throw new Error("docker push did not say which digest it has pushed");
+    return digest;
+  }
+
+  #docker(
+    { workspace, environment }: BuildRequest,
+    args: readonly string[],
+    options: { signal: AbortSignal; onLine?: (line: string) => void },
+  ): Promise<GroupEnd> {
+    return runInGroup({
+      argv: [this.#programs.dockerPath, ...args],
+      cwd: workspace.path,
+      environment: { ...environment, DOCKER_CONFIG: workspace.dockerConfig },
+      ...options,
+    });
+  }
+}
+
+function reference({ imageName, attemptTag }: BuildRequest): string {
+  return `${imageName}:${attemptTag}`;
+}
+
+function unsupportedProvenance(description: string): StepFailure {
+  const message = `this worker cannot add provenance: that takes buildx and the engine's containerd image store, and it has ${description}`;
+  return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
+}

@@ -1,0 +1,139 @@
+/**
+ * Child processes of a run. Each is started from an argument vector in a process group of its own, and a run that
+ * is aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
+ */
+import type { ChildEnvironment } from "./child-environment.ts";
+
+export interface GroupCommand {
+  readonly argv: readonly [string, ...string[]];
+  readonly cwd: string;
+  readonly environment: ChildEnvironment;
+  /** Ends the group; what runInGroup then throws is the signal's reason. */
+  readonly signal: AbortSignal;
+  /** Every line of both streams, without its end; a carriage return ends a line too. */
+  readonly onLine?: (line: string) => void;
+  /** Time between TERM and KILL. */
+  readonly stopGraceMs?: number;
+}
+
+export interface GroupEnd {
+  readonly exitCode: number;
+  /** The last lines of each stream. */
+  readonly stdoutTail: readonly string[];
+  readonly stderrTail: readonly string[];
+}
+
+const DEFAULT_STOP_GRACE_MS = 5000;
+/** How long a stream may stay open once its process has ended: a grandchild can hold it for ever. */
+const STREAM_GRACE_MS = 2000;
+const LONGEST_LINE_CHARS = 16_384;
+const TAIL_LINES = 200;
+
+/** Runs the command to its end, whatever its exit status. */
+export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
+  command.signal.throwIfAborted();
+  const child = Bun.spawn([...command.argv], {
+    cwd: command.cwd,
+    env: command.environment,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: true,
+  });
+  const stop = new GroupStop(child.pid, command.stopGraceMs ?? DEFAULT_STOP_GRACE_MS);
+  const onAbort = () => stop.begin();
+  command.signal.addEventListener("abort", onAbort);
+  try {
+    const stdout = new LineReader(child.stdout, command.onLine);
+    const stderr = new LineReader(child.stderr, command.onLine);
+    const exitCode = await child.exited;
+    await Promise.all([stdout.finish(STREAM_GRACE_MS), stderr.finish(STREAM_GRACE_MS)]);
+    command.signal.throwIfAborted();
+    return { exitCode, stdoutTail: stdout.tail, stderrTail: stderr.tail };
+  } finally {
+    command.signal.removeEventListener("abort", onAbort);
+    stop.finish();
+  }
+}
+
+export function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    // The group is gone, which is all that a signal to it could bring about.
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+  }
+}
+
+class GroupStop {
+  #timer: Timer | undefined;
+
+  constructor(
+    readonly pid: number,
+    readonly graceMs: number,
+  ) {}
+
+  begin(): void {
+    signalGroup(this.pid, "SIGTERM");
+    // A stopped process would see the signal only once it goes on.
+    signalGroup(this.pid, "SIGCONT");
+    this.#timer = setTimeout(() => signalGroup(this.pid, "SIGKILL"), this.graceMs);
+  }
+
+  /** The leader has ended: what it left behind in its group ends now. */
+  finish(): void {
+    clearTimeout(this.#timer);
+    signalGroup(this.pid, "SIGKILL");
+  }
+}
+
+class LineReader {
+  readonly tail: string[] = [];
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #done: Promise<void>;
+  #rest = "";
+
+  constructor(
+    stream: ReadableStream<Uint8Array>,
+    readonly onLine: ((line: string) => void) | undefined,
+  ) {
+    this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    this.#done = this.#read();
+  }
+
+  async finish(graceMs: number): Promise<void> {
+    const timer = setTimeout(() => void this.#reader.cancel(), graceMs);
+    try {
+      await this.#done;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #read(): Promise<void> {
+    const decoder = new TextDecoder();
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) break;
+      this.#take(decoder.decode(value, { stream: true }));
+    }
+    if (this.#rest !== "") this.#emit(this.#rest.replace(/\r$/, ""));
+  }
+
+  #take(text: string): void {
+    // A "\r" at the very end may be the first half of a "\r\n".
+    const lines = (this.#rest + text).split(/\r?\n|\r(?!$)/);
+    this.#rest = lines.pop() ?? "";
+    for (const line of lines) this.#emit(line);
+    while (this.#rest.length > LONGEST_LINE_CHARS) {
+      this.#emit(this.#rest.slice(0, LONGEST_LINE_CHARS));
+      this.#rest = this.#rest.slice(LONGEST_LINE_CHARS);
+    }
+  }
+
+  #emit(line: string): void {
+    this.tail.push(line);
+    if (this.tail.length > TAIL_LINES) this.tail.shift();
+    this.onLine?.(line);
+  }
+}

@@ -1,0 +1,212 @@
+import { createHash } from "node:crypto";
+import type { Step } from "../../shared/job.ts";
+import type { RegistryAccess } from "./registry-access.ts";
+import { StepFailure } from "./step-failure.ts";
+
+/** The parts of the OCI distribution API that the pipeline needs; ECR serves them too. */
+
+export interface Manifest {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+interface Descriptor {
+  readonly digest: string;
+  readonly platform?: { readonly os?: string; readonly architecture?: string };
+}
+
+/** What is read of an image manifest or an index. */
+interface ManifestBody {
+  readonly mediaType?: string;
+  readonly config?: Descriptor;
+  readonly manifests?: readonly Descriptor[];
+}
+
+interface RegistryRequest {
+  readonly method: "GET" | "HEAD" | "PUT" | "DELETE";
+  readonly path: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: Uint8Array<ArrayBuffer>;
+  readonly signal: AbortSignal;
+}
+
+const MANIFEST_TYPES = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ");
+
+const MOST_REDIRECTS = 3;
+/** Manifests and image configurations are small; anything longer is not one. */
+const LONGEST_BODY_BYTES = 8 * 1024 * 1024;
+const DEFAULT_TIMEOUT_MS = 10_000;
+
+export class RegistryClient {
+  readonly #access: RegistryAccess;
+  readonly #step: Step;
+  readonly #timeoutMs: number;
+
+  /** `step` is the one that a failure is laid to. */
+  constructor(access: RegistryAccess, step: Step, timeoutMs = DEFAULT_TIMEOUT_MS) {
+    this.#access = access;
+    this.#step = step;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  during(step: Step): RegistryClient {
+    return new RegistryClient(this.#access, step, this.#timeoutMs);
+  }
+
+  /** By tag or digest; undefined when there is none, or no such repository. */
+  async getManifest(
+    repository: string,
+    reference: string,
+    signal: AbortSignal,
+  ): Promise<Manifest | undefined> {
+    const path = `/v2/${repository}/manifests/${reference}`;
+    const headers = { Accept: MANIFEST_TYPES };
+    const response = await this.#send({ method: "GET", path, headers, signal: this.#bounded(signal) });
+    if (response.status === 404) return undefined;
+    await this.#expect(response, 200);
+    const bytes = await this.#body(response);
+    const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    const { mediaType = response.headers.get("content-type") ?? "" } = this.#parse<ManifestBody>(bytes);
+    return { digest, mediaType, bytes };
+  }
+
+  /** The labels of an image; of an index, those of its first image that can run (attestations cannot). */
+  async getImageLabels(
+    repository: string,
+    manifest: Manifest,
+    signal: AbortSignal,
+  ): Promise<Record<string, string>> {
+    const body = this.#parse<ManifestBody>(manifest.bytes);
+    const image = body.manifests?.find(({ platform }) => platform?.os !== "unknown");
+    if (image) {
+      const inner = await this.getManifest(repository, image.digest, signal);
+      return inner ? this.getImageLabels(repository, inner, signal) : {};
+    }
+    if (!body.config) return {};
+    const path = `/v2/${repository}/blobs/${body.config.digest}`;
+    const response = await this.#send({ method: "GET", path, signal: this.#bounded(signal) });
+    if (response.status === 404) return {};
+    await this.#expect(response, 200);
+    const config = this.#parse<{ config?: { Labels?: Record<string, string> | null } }>(
+      await this.#body(response),
+    );
+    return config.config?.Labels ?? {};
+  }
+
+  /** Throws TAG_IMMUTABLE, ECR_AUTH, ECR_REPO_NOT_FOUND or PUSH_FAILED; after a PUSH_FAILED the tag may be there. */
+  async putManifest(repository: string, tag: string, manifest: Manifest, timeoutMs: number): Promise<void> {
+    const response = await this.#send({
+      method: "PUT",
+      path: `/v2/${repository}/manifests/${tag}`,
+      headers: { "Content-Type": manifest.mediaType },
+      body: manifest.bytes,
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    await this.#expect(response, 201);
+  }
+
+  /** False when the registry does not delete by tag: not every one does. */
+  async deleteTag(repository: string, tag: string, signal: AbortSignal): Promise<boolean> {
+    const path = `/v2/${repository}/manifests/${tag}`;
+    const response = await this.#send({ method: "DELETE", path, signal: this.#bounded(signal) });
+    await response.body?.cancel();
+    return response.status === 202;
+  }
+
+  #bounded(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, AbortSignal.timeout(this.#timeoutMs)]);
+  }
+
+  async #send(request: RegistryRequest): Promise<Response> {
+    const { origin } = this.#access;
+    let url = new URL(request.path, origin);
+    for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
+      const response = await this.#fetch(url, request);
+      const location = response.headers.get("location");
+      const redirected = response.status >= 301 && response.status <= 308 && location !== null;
+      if (!redirected || request.method === "PUT") return response;
+      await response.body?.cancel();
+      url = new URL(location, url);
+    }
+    throw this.#unreachable(`redirects ${request.path} more than ${MOST_REDIRECTS} times`);
+  }
+
+  async #fetch(url: URL, { method, headers, body, signal }: RegistryRequest): Promise<Response> {
+    const { credentials, origin } = this.#access;
+    const authorization: Record<string, string> = {};
+    // Blobs are often served from another host, which must not be given the registry's credentials.
+    if (credentials && url.origin === origin) {
+      const pair = Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64");
+      authorization.Authorization = `Basic ${pair}`;
+    }
+    try {
+      return await fetch(url, {
+        method,
+        headers: { ...headers, ...authorization },
+        body,
+        signal,
+        redirect: "manual",
+      });
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw this.#unreachable(`cannot be reached: ${why}`, cause);
+    }
+  }
+
+  async #body(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      if (bytes.length <= LONGEST_BODY_BYTES) return bytes;
+    } catch (cause) {
+      throw this.#unreachable(`broke its answer off`, cause);
+    }
+    throw this.#unreachable(`sent more than ${LONGEST_BODY_BYTES} bytes`);
+  }
+
+  async #expect(response: Response, status: number): Promise<void> {
+    if (response.status === status) return;
+    const body = new TextDecoder().decode(await this.#body(response));
+    throw registryRefusal(this.#access.host, response.status, body, this.#step);
+  }
+
+  #parse<T>(bytes: Uint8Array): T {
+    try {
+      return JSON.parse(new TextDecoder().decode(bytes)) as T;
+    } catch (cause) {
+      throw this.#unreachable("sent something that is not JSON", cause);
+    }
+  }
+
+  #unreachable(what: string, cause?: unknown): StepFailure {
+    const message = `the registry ${this.#access.host} ${what}`;
+    return new StepFailure({ code: "PUSH_FAILED", step: this.#step, message, retryable: true, cause });
+  }
+}
+
+/** What a registry's refusal means, by its status and the error codes of the OCI distribution specification. */
+export function registryRefusal(host: string, status: number, body: string, step: Step): StepFailure {
+  const says = errorText(body);
+  const message = `the registry ${host} answered ${status}${says === "" ? "" : `: ${says}`}`;
+  if (/immutable|TAG_INVALID|ImageTagAlreadyExists/i.test(says)) {
+    return new StepFailure({ code: "TAG_IMMUTABLE", step, message });
+  }
+  if (/NAME_UNKNOWN/.test(says)) return new StepFailure({ code: "ECR_REPO_NOT_FOUND", step, message });
+  if (status === 401 || status === 403) return new StepFailure({ code: "ECR_AUTH", step, message });
+  const retryable = status >= 500 || status === 429 || status === 408;
+  return new StepFailure({ code: "PUSH_FAILED", step, message, retryable });
+}
+
+function errorText(body: string): string {
+  try {
+    const { errors = [] } = JSON.parse(body) as { errors?: readonly { code?: string; message?: string }[] };
+    return errors.map(({ code = "", message = "" }) => `${code} ${message}`.trim()).join("; ");
+  } catch {
+    return body.slice(0, 200);
+  }
+}

@@ -1,0 +1,34 @@
+import type { JobFailure, Outcome, OutcomeStatus, Step } from "../../shared/job.ts";
+import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "./cancellation.ts";
+import { StepFailure, saysDiskFull } from "./step-failure.ts";
+
+/** How a run ended: the outcome but for its log, which whoever runs the pipeline keeps. */
+export type RunEnd = Omit<Outcome, "logs" | "log">;
+
+export interface Unsuccessful {
+  readonly status: Exclude<OutcomeStatus, "SUCCESS">;
+  readonly failure: JobFailure;
+}
+
+/** `step` is where the run was; a failure that knows better says so itself. */
+export function unsuccessful(error: unknown, signal: AbortSignal, step: Step): Unsuccessful {
+  // Whatever a step throws once the run is aborted is only a consequence of that.
+  const cause = signal.aborted ? signal.reason : error;
+  if (cause instanceof RunAborted) return abortedEnd(cause, step);
+  if (cause instanceof StepFailure) return { status: "FAILED", failure: cause.failure };
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const failure: JobFailure = saysDiskFull(message)
+    ? { code: "DISK_FULL", message, step, retryable: true }
+    : { code: "INTERNAL", message, step, retryable: false };
+  return { status: "FAILED", failure };
+}
+
+function abortedEnd(reason: RunAborted, step: Step): Unsuccessful {
+  const { message } = reason;
+  const failure = (code: JobFailure["code"], retryable: boolean) => ({ code, message, step, retryable });
+  if (reason instanceof RunCancelled) return { status: "CANCELLED", failure: failure("CANCELLED", false) };
+  if (reason instanceof LeaseLost) return { status: "FAILED", failure: failure("WORKER_LOST", true) };
+  if (reason instanceof RunTimeout) return { status: "FAILED", failure: failure("TIMEOUT", false) };
+  if (reason instanceof RunDrained) return { status: "FAILED", failure: failure("WORKER_LOST", true) };
+  return { status: "FAILED", failure: failure("INTERNAL", false) };
+}

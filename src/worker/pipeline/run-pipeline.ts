@@ -1,0 +1,305 @@
+/**
+ * One run, from a job to its end: clone and sign in at once, build and push, tag, clean up. The end is a value,
+ * whatever went wrong; clean-up runs on time of its own, so a cancelled run leaves as little behind as any other.
+ */
+import type { Step } from "../../shared/job.ts";
+import { orAbort } from "../../shared/or-abort.ts";
+import { Redactor } from "../../shared/redaction.ts";
+import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import { bothOrNeither } from "./both-or-neither.ts";
+import { buildPaths } from "./build-paths.ts";
+import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
+import { clone } from "./clone.ts";
+import { writeDockerConfig } from "./docker-config.ts";
+import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
+import { type InputLabels, inputLabels } from "./image-inputs.ts";
+import { DEFAULT_RETRY, inPlace, type RetryPolicy } from "./in-place-retry.ts";
+import type { PipelineJob } from "./pipeline-job.ts";
+import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
+import { type Manifest, RegistryClient } from "./registry-client.ts";
+import { type RunEnd, unsuccessful } from "./run-end.ts";
+import { StepFailure } from "./step-failure.ts";
+import { StepTimes } from "./step-times.ts";
+import {
+  type ExistingVersion,
+  findVersion,
+  isMadeAlready,
+  type LeaseConfirmation,
+  putVersionTag,
+} from "./version-tag.ts";
+import { attemptTag, createWorkspace, type Workspace } from "./workspace.ts";
+
+export type { RunEnd } from "./run-end.ts";
+export type { LeaseConfirmation } from "./version-tag.ts";
+
+export type RunStateName = "CLONING" | "AUTHENTICATING" | "BUILDING" | "PUSHING";
+
+export interface RunReporter {
+  state(state: RunStateName): void;
+  /** Redacted before it gets here. */
+  log(line: string): void;
+}
+
+/** What a worker has once, for all its runs. */
+export interface PipelineParts {
+  readonly workDir: string;
+  readonly incarnation: string;
+  readonly git: GitSettings;
+  readonly builder: ImageBuilder;
+  readonly authenticator: RegistryAuthenticator;
+  /** The worker's own environment, of which child processes get what child-environment.ts names. */
+  readonly hostEnvironment: HostEnvironment;
+  /** Bound on the request that puts the version's tag, in ms. */
+  readonly tagTimeoutMs?: number;
+  /** How long clean-up may take, in ms, also after the run was aborted. */
+  readonly cleanUpTimeoutMs?: number;
+  readonly retry?: RetryPolicy;
+}
+
+const DEFAULT_TAG_TIMEOUT_MS = 5000;
+const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
+
+export async function runPipeline(
+  job: PipelineJob,
+  parts: PipelineParts,
+  reporter: RunReporter,
+  confirmLease: LeaseConfirmation,
+  signal: AbortSignal,
+): Promise<RunEnd> {
+  const run = new PipelineRun(job, parts, reporter, confirmLease, signal);
+  try {
+    return run.succeeded(await run.steps());
+  } catch (error) {
+    return run.ended(error);
+  } finally {
+    await run.cleanUp();
+  }
+}
+
+/** Where the run is while it has not ended. */
+interface Destination {
+  readonly access: RegistryAccess;
+  readonly registry: RegistryClient;
+  readonly existing: ExistingVersion | undefined;
+}
+
+class PipelineRun {
+  readonly #job: PipelineJob;
+  readonly #parts: PipelineParts;
+  readonly #reporter: RunReporter;
+  readonly #confirmLease: LeaseConfirmation;
+  readonly #signal: AbortSignal;
+  readonly #times = new StepTimes();
+  readonly #redactor = new Redactor();
+  readonly #retry: RetryPolicy;
+  /** Undone in the reverse order, each whether or not the others could be. */
+  readonly #cleanUps: ((signal: AbortSignal) => Promise<void>)[] = [];
+  #step: Step = "clone";
+  #commit: string | undefined;
+  #registryHost = "";
+
+  constructor(
+    job: PipelineJob,
+    parts: PipelineParts,
+    reporter: RunReporter,
+    confirmLease: LeaseConfirmation,
+    signal: AbortSignal,
+  ) {
+    this.#job = job;
+    this.#parts = parts;
+    this.#reporter = reporter;
+    this.#confirmLease = confirmLease;
+    this.#signal = signal;
+    this.#retry = parts.retry ?? DEFAULT_RETRY;
+    this.#redactor.add(job.gitToken);
+  }
+
+  /** Gives the digest that the version's tag names in the end. */
+  async steps(): Promise<string> {
+    const repositoryUrl = this.#repositoryUrl();
+    const workspace = await this.#makeWorkspace();
+    const environment = childEnvironment(this.#parts.hostEnvironment, workspace.home);
+
+    const [commit, destination] = await bothOrNeither(
+      this.#signal,
+      (signal) => this.#clone(repositoryUrl, workspace, environment, signal),
+      (signal) => this.#signIn(workspace, signal),
+    );
+    const inputs = inputLabels({ ...this.#job, repositoryUrl, commit });
+    if (isMadeAlready(destination.existing, inputs, destination.access, this.#job)) {
+      this.#log(`${this.#imageUrl()} was made from this commit and these inputs before: nothing to build`);
+      return destination.existing.digest;
+    }
+    const image = await this.#buildAndPush(workspace, environment, inputs, destination);
+    const manifest = await this.#pushedManifest(destination, image);
+    await this.#tag(destination, manifest);
+    return manifest.digest;
+  }
+
+  succeeded(imageDigest: string): RunEnd {
+    return { ...this.#end(), status: "SUCCESS", imageUrl: this.#imageUrl(), imageDigest };
+  }
+
+  ended(error: unknown): RunEnd {
+    const { status, failure } = unsuccessful(error, this.#signal, this.#step);
+    const message = this.#redactor.clean(failure.message);
+    this.#log(`ERROR: ${message}`);
+    return { ...this.#end(), status, failure: { ...failure, message } };
+  }
+
+  async cleanUp(): Promise<void> {
+    const signal = AbortSignal.timeout(this.#parts.cleanUpTimeoutMs ?? DEFAULT_CLEAN_UP_TIMEOUT_MS);
+    for (const undo of this.#cleanUps.reverse()) {
+      try {
+        await undo(signal);
+      } catch (error) {
+        // The run's end stands; what stays behind is only untidy.
+        this.#log(`clean-up is not complete: ${error instanceof Error ? error.message : error}`);
+      }
+    }
+  }
+
+  #repositoryUrl(): string {
+    try {
+      return resolveRepositoryUrl(this.#job.repoUrl, this.#parts.git);
+    } catch (error) {
+      if (!(error instanceof InvalidRepositoryUrl)) throw error;
+      throw new StepFailure({ code: "INVALID_JOB", step: "clone", message: error.message, cause: error });
+    }
+  }
+
+  async #makeWorkspace(): Promise<Workspace> {
+    const { workDir, incarnation } = this.#parts;
+    const workspace = await createWorkspace(workDir, incarnation, this.#job);
+    this.#cleanUps.push(workspace.remove);
+    return workspace;
+  }
+
+  #clone(
+    repositoryUrl: string,
+    workspace: Workspace,
+    environment: ChildEnvironment,
+    signal: AbortSignal,
+  ): Promise<string> {
+    this.#reporter.state("CLONING");
+    return this.#times.during("clone", async () => {
+      const retry = this.#retry;
+      this.#commit = await clone({
+        job: this.#job,
+        repositoryUrl,
+        workspace,
+        environment,
+        retry,
+        log: this.#log,
+        signal,
+      });
+      return this.#commit;
+    });
+  }
+
+  async #signIn(workspace: Workspace, signal: AbortSignal): Promise<Destination> {
+    this.#reporter.state("AUTHENTICATING");
+    const job = this.#job;
+    const request = { job, log: this.#log, signal };
+    const access = await this.#times.during("auth", () =>
+      orAbort(this.#parts.authenticator.authenticate(request), signal),
+    );
+    this.#redactor.add(access.credentials?.password);
+    this.#registryHost = access.host;
+    await writeDockerConfig(workspace.dockerConfig, access);
+    const registry = new RegistryClient(access, "authenticate");
+    const existing = await findVersion({ job, registry, retry: this.#retry, log: this.#log, signal });
+    return { access, registry, existing };
+  }
+
+  async #buildAndPush(
+    workspace: Workspace,
+    environment: ChildEnvironment,
+    inputs: InputLabels,
+    { access, registry }: Destination,
+  ): Promise<PushedImage> {
+    const { builder } = this.#parts;
+    this.#enter("build", "BUILDING");
+    this.#log(`building with ${builder.description}`);
+    const request: BuildRequest = {
+      job: this.#job,
+      paths: await buildPaths(workspace.checkout, this.#job),
+      labels: { ...this.#job.labels, ...inputs },
+      imageName: `${access.host}/${this.#job.ecrRepo}`,
+      attemptTag: attemptTag(this.#job),
+      workspace,
+      environment,
+      retry: this.#retry,
+      log: this.#log,
+      onPushing: () => this.#pushing(),
+      signal: this.#signal,
+    };
+    this.#cleanUps.push((signal) => builder.removeLeftovers(request, signal));
+    this.#times.begin("build");
+    const image = await builder.buildAndPush(request);
+    this.#pushing();
+    if (image.tagged) this.#cleanUps.push((signal) => this.#removeAttemptTag(registry, signal));
+    return image;
+  }
+
+  #pushing(): void {
+    if (this.#step === "push") return;
+    this.#enter("push", "PUSHING");
+    this.#times.end("build");
+    this.#times.begin("push");
+  }
+
+  /** Proves that the registry has what the builder says it pushed; its bytes are what the tag is put on. */
+  #pushedManifest({ registry }: Destination, { digest }: PushedImage): Promise<Manifest> {
+    const attempt = async () => {
+      const manifest = await registry.during("push").getManifest(this.#job.ecrRepo, digest, this.#signal);
+      if (manifest) return manifest;
+      const message = `the registry does not have ${digest}, which docker says it has pushed`;
+      throw new StepFailure({ code: "PUSH_FAILED", step: "push", message, retryable: true });
+    };
+    return inPlace({ policy: this.#retry, signal: this.#signal, log: this.#log, attempt });
+  }
+
+  async #tag({ registry }: Destination, manifest: Manifest): Promise<void> {
+    this.#step = "tag";
+    await putVersionTag({
+      job: this.#job,
+      registry: registry.during("tag"),
+      manifest,
+      confirmLease: this.#confirmLease,
+      tagTimeoutMs: this.#parts.tagTimeoutMs ?? DEFAULT_TAG_TIMEOUT_MS,
+      retry: this.#retry,
+      log: this.#log,
+      signal: this.#signal,
+    });
+    this.#times.end("push");
+    this.#log(`pushed ${this.#imageUrl()} as ${manifest.digest}`);
+  }
+
+  /** By tag only: deleting by digest would take the version's image along. */
+  async #removeAttemptTag(registry: RegistryClient, signal: AbortSignal): Promise<void> {
+    const tag = attemptTag(this.#job);
+    if (await registry.deleteTag(this.#job.ecrRepo, tag, signal)) return;
+    this.#log(`the registry does not delete by tag, so ${this.#job.ecrRepo}:${tag} stays`);
+  }
+
+  #enter(step: Step, state: RunStateName): void {
+    this.#step = step;
+    this.#reporter.state(state);
+  }
+
+  #imageUrl(): string {
+    return `${this.#registryHost}/${this.#job.ecrRepo}:${this.#job.deploymentVersion}`;
+  }
+
+  #end() {
+    return {
+      commit: this.#commit,
+      timingsMs: this.#times.inMs(),
+      startedAt: this.#times.startedAt,
+      finishedAt: new Date(),
+    };
+  }
+
+  readonly #log = (line: string): void => this.#reporter.log(this.#redactor.clean(line));
+}

@@ -1,0 +1,33 @@
+import type { ErrorCode, JobFailure, Step } from "../../shared/job.ts";
+
+export interface StepFailureDetails {
+  readonly code: ErrorCode;
+  readonly step: Step;
+  readonly message: string;
+  readonly retryable?: boolean;
+  readonly cause?: unknown;
+}
+
+/**
+ * How a step ends a run: something outside Blacktree is wrong, and it is known what. run-pipeline.ts turns it into
+ * the run's failure; anything else that a step throws is a fault of Blacktree's own.
+ */
+export class StepFailure extends Error {
+  override readonly name = "StepFailure";
+  readonly failure: JobFailure;
+
+  constructor({ code, step, message, retryable = false, cause }: StepFailureDetails) {
+    super(message, { cause });
+    this.failure = { code, message, step, retryable };
+  }
+}
+
+const NO_SPACE = /no space left on device|ENOSPC|disk quota exceeded/i;
+
+export function saysDiskFull(message: string): boolean {
+  return NO_SPACE.test(message);
+}
+
+export function diskFull(step: Step, message: string, cause?: unknown): StepFailure {
+  return new StepFailure({ code: "DISK_FULL", step, message, retryable: true, cause });
+}

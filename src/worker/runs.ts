@@ -1,0 +1,195 @@
+/**
+ * The runs this worker holds. A run is named by job and attempt; its life is told in proto/blacktree/v1/worker.proto.
+ * Invariants: never more runs at once than slots; never two attempts of one job but for the moment in which the older
+ * one is being ended; a run has exactly one outcome, and everybody who asks for it gets that one.
+ */
+
+import type { Outcome, RunRef } from "../shared/job.ts";
+import type { Logger } from "../shared/logging.ts";
+import { RunState } from "../shared/rpc/generated/blacktree/v1/run.ts";
+import type { JobEvent } from "../shared/rpc/generated/blacktree/v1/worker.ts";
+import { EventStream, type WatchOptions } from "./event-stream.ts";
+import { LeaseLost, RunCancelled, RunTimeout } from "./pipeline/cancellation.ts";
+import type { PipelineJob } from "./pipeline/pipeline-job.ts";
+import type { RunEnd, RunReporter } from "./pipeline/run-pipeline.ts";
+import { type LogLimits, RunLog } from "./run-log.ts";
+
+/** The run asked for is not, or no longer, this worker's to run. */
+export class StaleRun extends Error {
+  override readonly name = "StaleRun";
+}
+
+/** Nothing new is taken now. */
+export class NoFreeSlot extends Error {
+  override readonly name = "NoFreeSlot";
+}
+
+export type Execute = (job: PipelineJob, reporter: RunReporter, signal: AbortSignal) => Promise<RunEnd>;
+
+export interface RunsOptions {
+  readonly slots: number;
+  readonly logLimits: LogLimits;
+  readonly execute: Execute;
+  readonly logger: Logger;
+  /** An unacknowledged response is kept this long, in ms, */
+  readonly keepFinishedMs: number;
+  /** and at most this many of them. */
+  readonly keepFinishedCount: number;
+}
+
+interface Run extends RunRef {
+  readonly events: EventStream;
+  readonly abort: AbortController;
+  readonly outcome: Promise<Outcome>;
+  finishedAt: Date | undefined;
+  /** How many wait for the outcome. */
+  waiting: number;
+}
+
+export class Runs {
+  readonly #options: RunsOptions;
+  /** Newest last; one entry a job, since a newer attempt replaces the older one's. */
+  readonly #runs = new Map<string, Run>();
+  #running = 0;
+  #isDraining = false;
+  #idle: (() => void)[] = [];
+
+  constructor(options: RunsOptions) {
+    this.#options = options;
+  }
+
+  status(): "FREE" | "BUSY" | "DRAINING" {
+    if (this.#isDraining) return "DRAINING";
+    return this.#running < this.#options.slots ? "FREE" : "BUSY";
+  }
+
+  /** Runs under way, and ended ones whose result nobody has acknowledged. */
+  held(): readonly RunRef[] {
+    this.#forgetOld();
+    return [...this.#runs.values()].map(({ jobId, attempt }) => ({ jobId, attempt }));
+  }
+
+  /**
+   * Starts the run or attaches to it. `timeoutMs` counts from here, once: attaching does not prolong it.
+   * @throws StaleRun, NoFreeSlot
+   */
+  run(job: PipelineJob, timeoutMs: number): Promise<Outcome> {
+    this.#forgetOld();
+    const known = this.#runs.get(job.jobId);
+    if (known?.attempt === job.attempt) return known.outcome;
+    if (known && known.attempt > job.attempt) {
+      throw new StaleRun(
+        `attempt ${job.attempt} of job ${job.jobId} is over: attempt ${known.attempt} was seen here`,
+      );
+    }
+    // A higher attempt can only exist because the lower one's claim was given up.
+    known?.abort.abort(new LeaseLost(job.jobId));
+    if (this.status() !== "FREE") throw new NoFreeSlot(`all ${this.#options.slots} slots are taken`);
+    return this.#start(job, timeoutMs).outcome;
+  }
+
+  /** Somebody waits for the run's outcome until `ended` aborts. */
+  awaited(ref: RunRef, ended: AbortSignal): void {
+    const run = this.#find(ref);
+    if (!run || ended.aborted) return;
+    run.waiting += 1;
+    ended.addEventListener("abort", () => (run.waiting -= 1), { once: true });
+  }
+
+  /** The jobs of the runs held whose outcome nobody waits for. */
+  unawaited(): readonly string[] {
+    return [...this.#runs.values()].filter(({ waiting }) => waiting === 0).map(({ jobId }) => jobId);
+  }
+
+  /** What the run reports, until it ends or `signal` aborts. @throws StaleRun when it is not held here. */
+  watch(ref: RunRef, options: WatchOptions, signal: AbortSignal): AsyncIterable<JobEvent> {
+    const run = this.#find(ref);
+    if (!run) throw new StaleRun(`attempt ${ref.attempt} of job ${ref.jobId} is not held here`);
+    return run.events.watch(options, signal);
+  }
+
+  /** False when it is not under way. */
+  cancel(ref: RunRef, reason: string): boolean {
+    const run = this.#find(ref);
+    if (!run || run.finishedAt) return false;
+    run.abort.abort(new RunCancelled(reason));
+    return true;
+  }
+
+  acknowledge(ref: RunRef): void {
+    const run = this.#find(ref);
+    if (run?.finishedAt) this.#runs.delete(ref.jobId);
+  }
+
+  /** Takes nothing new from here on; resolves when nothing runs. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  endAll(reason: Error): void {
+    for (const run of this.#runs.values()) if (!run.finishedAt) run.abort.abort(reason);
+  }
+
+  #find(ref: RunRef): Run | undefined {
+    const run = this.#runs.get(ref.jobId);
+    return run?.attempt === ref.attempt ? run : undefined;
+  }
+
+  #start(job: PipelineJob, timeoutMs: number): Run {
+    const events = new EventStream();
+    const log = new RunLog(this.#options.logLimits);
+    const abort = new AbortController();
+    const timeout = setTimeout(() => abort.abort(new RunTimeout(timeoutMs)), timeoutMs);
+    this.#running += 1;
+    const reporter: RunReporter = {
+      state: (state) => events.add({ state: RunState[`RUN_STATE_${state}`] }),
+      log: (line) => events.add({ logLine: log.add(line) }),
+    };
+    const outcome = this.#options.execute(job, reporter, abort.signal).then((end) => {
+      clearTimeout(timeout);
+      this.#finished(run, end);
+      return { ...end, logs: log.tail(), log: log.summary() };
+    });
+    const run: Run = {
+      jobId: job.jobId,
+      attempt: job.attempt,
+      events,
+      abort,
+      outcome,
+      finishedAt: undefined,
+      waiting: 0,
+    };
+    // Deleted first, so that the map stays ordered by start.
+    this.#runs.delete(job.jobId);
+    this.#runs.set(job.jobId, run);
+    this.#options.logger.info({ job_id: job.jobId, attempt: job.attempt }, "run started");
+    return run;
+  }
+
+  #finished(run: Run, end: RunEnd): void {
+    run.finishedAt = end.finishedAt;
+    this.#running -= 1;
+    run.events.add({ state: END_STATES[end.status] });
+    run.events.close();
+    const { jobId: job_id, attempt } = run;
+    this.#options.logger.info({ job_id, attempt, status: end.status, failure: end.failure }, "run ended");
+    if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #forgetOld(): void {
+    const finished = [...this.#runs.values()].filter((run) => run.finishedAt);
+    const oldestKept = Date.now() - this.#options.keepFinishedMs;
+    const surplus = finished.length - this.#options.keepFinishedCount;
+    finished.forEach((run, index) => {
+      const isOld = (run.finishedAt?.getTime() ?? 0) < oldestKept;
+      if (isOld || index < surplus) this.#runs.delete(run.jobId);
+    });
+  }
+}
+
+const END_STATES = {
+  SUCCESS: RunState.RUN_STATE_SUCCEEDED,
+  FAILED: RunState.RUN_STATE_FAILED,
+  CANCELLED: RunState.RUN_STATE_CANCELLED,
+} as const;

@@ -1,0 +1,163 @@
+/** One worker: gRPC service, registration and pipeline put together. */
+import { randomUUID } from "node:crypto";
+import { GrowingDelay, sleep } from "../shared/backoff.ts";
+import { RESULT_LOG_BYTES } from "../shared/common-settings.ts";
+import type { Environment } from "../shared/env.ts";
+import type { Logger } from "../shared/logging.ts";
+import { serveRpc } from "../shared/rpc/server.ts";
+import type { TlsFiles } from "../shared/rpc/tls.ts";
+import { formatHostPort, type HostPort } from "../shared/setting-parsers.ts";
+import { VERSION } from "../shared/version.ts";
+import { firstReachableAddress } from "./advertised-address.ts";
+import { madeWorkerId, type WorkerSettings } from "./config.ts";
+import { confirmLease } from "./lease.ts";
+import { ownRunsFolder, type RunsFolder, removeLeftovers } from "./leftovers.ts";
+import { Orchestrators } from "./orchestrators.ts";
+import { RunDrained } from "./pipeline/cancellation.ts";
+import { detectBuilder, NoUsableBuilder } from "./pipeline/detect-builder.ts";
+import type { ImageBuilder } from "./pipeline/image-builder.ts";
+import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
+import { runPipeline } from "./pipeline/run-pipeline.ts";
+import { Registration } from "./registration.ts";
+import { Runs } from "./runs.ts";
+import { workerService } from "./service.ts";
+
+const TAG_TIMEOUT_MS = 5000;
+const KEEP_FINISHED_MS = 24 * 3_600_000;
+const KEEP_FINISHED_COUNT = 100;
+const STOP_GRACE_MS = 500;
+
+export interface WorkerParts {
+  readonly settings: Pick<
+    WorkerSettings,
+    | "orchestratorAddresses"
+    | "workerId"
+    | "region"
+    | "slots"
+    | "advertise"
+    | "workDir"
+    | "gitBaseUrl"
+    | "gitAllowedHosts"
+    | "resultLogLines"
+  >;
+  readonly listen: HostPort;
+  readonly tls: TlsFiles | undefined;
+  readonly authenticator: RegistryAuthenticator;
+  /** What child processes may be given parts of. */
+  readonly environment: Environment;
+  readonly logger: Logger;
+}
+
+export interface Worker {
+  /** Takes nothing new and lets what runs go on until it ends, `timeoutMs` has passed or `hurry` aborts; then leaves. */
+  stop(timeoutMs: number, hurry: AbortSignal): Promise<void>;
+}
+
+/**
+ * Comes back as soon as the worker serves; it registers once a usable Docker is found, and goes on looking for one.
+ * @throws Error when the address cannot be listened on or the work folder cannot be made.
+ */
+export async function startWorker(parts: WorkerParts): Promise<Worker> {
+  const { settings, logger, tls } = parts;
+  const identity = { workerId: settings.workerId ?? madeWorkerId(), incarnation: randomUUID() };
+  const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
+
+  const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
+  const stopping = new AbortController();
+  const builder = Promise.withResolvers<ImageBuilder>();
+  const runs = new Runs({
+    slots: settings.slots,
+    logLimits: { lines: settings.resultLogLines, bytes: RESULT_LOG_BYTES },
+    keepFinishedMs: KEEP_FINISHED_MS,
+    keepFinishedCount: KEEP_FINISHED_COUNT,
+    logger,
+    execute: async (job, reporter, signal) => {
+      const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
+      const pipeline = {
+        workDir: settings.workDir,
+        incarnation: identity.incarnation,
+        git,
+        builder: await builder.promise,
+        authenticator: parts.authenticator,
+        hostEnvironment: parts.environment,
+        tagTimeoutMs: TAG_TIMEOUT_MS,
+      };
+      const confirm = (asked: AbortSignal) => confirmLease(orchestrators, identity, job, asked);
+      return runPipeline(job, pipeline, reporter, confirm, signal);
+    },
+  });
+  let address: HostPort | undefined;
+  const registration = new Registration(
+    orchestrators,
+    () => ({
+      ...identity,
+      region: settings.region,
+      address: address ? formatHostPort(address) : "",
+      slots: settings.slots,
+      version: VERSION,
+      runs: [...runs.held()],
+    }),
+    logger,
+  );
+  const server = await serveRpc(
+    [workerService(identity, runs, logger, registration.pinged)],
+    parts.listen,
+    tls,
+  );
+  address = settings.advertise ?? firstReachableAddress({ host: parts.listen.host, port: server.port });
+  const { workerId: worker_id, incarnation } = identity;
+  const advertised = formatHostPort(address);
+  logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
+
+  const registered = findBuilder(parts, stopping.signal).then(async (found) => {
+    if (!found) return;
+    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found });
+    builder.resolve(found);
+    await registration.keep(stopping.signal);
+  });
+  return {
+    async stop(timeoutMs, hurry) {
+      const drained = runs.drain();
+      await Promise.race([drained, sleep(timeoutMs, hurry).catch(() => undefined)]);
+      runs.endAll(new RunDrained());
+      await drained;
+      stopping.abort(new Error("the worker stops"));
+      await registered;
+      await registration
+        .deregister()
+        .catch((error: unknown) => logger.warn({ err: error }, "could not deregister"));
+      await server.stop(STOP_GRACE_MS);
+      orchestrators.close();
+      await runsFolder.remove();
+    },
+  };
+}
+
+/** @throws Error naming the folder. */
+async function makeRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
+  try {
+    return await ownRunsFolder(workDir, incarnation);
+  } catch (error) {
+    throw new Error(`the work folder ${workDir} cannot be made: ${error}`, { cause: error });
+  }
+}
+
+/** Goes on looking until there is one, since Docker may start after the worker; undefined when `signal` aborts. */
+async function findBuilder(parts: WorkerParts, signal: AbortSignal): Promise<ImageBuilder | undefined> {
+  const { environment: hostEnvironment, logger } = parts;
+  const delay = new GrowingDelay({ firstMs: 1000, mostMs: 30_000 });
+  while (!signal.aborted) {
+    try {
+      const builder = await detectBuilder({ hostEnvironment, workDir: parts.settings.workDir, signal });
+      logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
+      return builder;
+    } catch (error) {
+      if (signal.aborted) break;
+      if (!(error instanceof NoUsableBuilder)) throw error;
+      const delayMs = delay.nextMs();
+      logger.error({ reason: error.message, retry_in_ms: delayMs }, "no usable Docker; not registering yet");
+      await sleep(delayMs, signal).catch(() => undefined);
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { hasInputs, type ImageInputs, inputLabels } from "../../../../src/worker/pipeline/image-inputs.ts";
+
+const inputs: ImageInputs = {
+  repositoryUrl: "https://github.com/a/b",
+  commit: "c".repeat(40),
+  buildArgs: { ONE: "1", TWO: "2" },
+  labels: { team: "x" },
+  provenance: false,
+};
+const labels = inputLabels(inputs);
+
+test("the order of arguments and labels does not count, and other labels do not matter", () => {
+  const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
+  expect(hasInputs({ ...again, maintainer: "me" }, labels)).toBe(true);
+});
+
+test.each([
+  [{ repositoryUrl: "https://github.com/a/c" }],
+  [{ commit: "d".repeat(40) }],
+  [{ dockerfile: "Other" }],
+  [{ context: "sub" }],
+  [{ target: "test" }],
+  [{ buildArgs: { ONE: "1" } }],
+  [{ buildArgs: { ONE: "1", TWO: "3" } }],
+  [{ buildArgs: { ONE: '1","TWO":"2', TWO: "2" } }],
+  [{ labels: {} }],
+  [{ provenance: true }],
+] satisfies [Partial<ImageInputs>][])("%j makes another image", (change) => {
+  expect(hasInputs(inputLabels({ ...inputs, ...change }), labels)).toBe(false);
+});
+
+test("an image that says nothing of its inputs is not recognised", () => {
+  expect(hasInputs({}, labels)).toBe(false);
+});
+
+test("every label is set, so that a base image cannot bring its own", () => {
+  const others = inputLabels({ ...inputs, dockerfile: "D", context: "c", target: "t" });
+  expect(Object.keys(labels)).toEqual(Object.keys(others));
+});
