@@ -1,0 +1,74 @@
+/** Who may speak to the admin API: this machine's own name or address as `Host`, no foreign `Origin`, the token if set. */
+import { timingSafeEqual } from "node:crypto";
+import { hostname, networkInterfaces } from "node:os";
+import { createMiddleware } from "hono/factory";
+import { problem } from "./problem.ts";
+
+const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
+const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
+
+/** A page of another site that a browser shows can reach this address, but not under this machine's name. */
+export function ownHostOnly(listenHost: string) {
+  const own = new Set([
+    ...LOOPBACK_NAMES,
+    bracketed(listenHost),
+    hostname().toLowerCase(),
+    ...machineAddresses(),
+  ]);
+  return createMiddleware(async (context, next) => {
+    const host = URL.parse(`http://${context.req.header("host") ?? ""}`);
+    if (!host || !own.has(host.hostname)) {
+      return problem(context, {
+        status: 403,
+        title: "Foreign host",
+        detail: "Host is not a name of this machine",
+      });
+    }
+    const origin = context.req.header("origin");
+    if (origin !== undefined && URL.parse(origin)?.host !== host.host) {
+      return problem(context, { status: 403, title: "Foreign origin", detail: "Origin is another site" });
+    }
+    return next();
+  });
+}
+
+function machineAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses) =>
+    (addresses ?? []).map(({ address }) => bracketed(address)),
+  );
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host.toLowerCase();
+}
+
+export function bearerToken(token: string | undefined) {
+  return createMiddleware(async (context, next) => {
+    if (token === undefined || OPEN_PATHS.has(context.req.path)) return next();
+    const given = /^Bearer (.+)$/i.exec(context.req.header("authorization") ?? "")?.[1];
+    if (given !== undefined && isSame(given, token)) return next();
+    context.header("WWW-Authenticate", "Bearer");
+    return problem(context, {
+      status: 401,
+      title: "Token missing or wrong",
+      detail: "expected Authorization: Bearer <token>",
+    });
+  });
+}
+
+/** Takes the same time wherever two texts differ. */
+function isSame(given: string, expected: string): boolean {
+  const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(expected));
+}
+
+/** A browser sends other content types across sites without asking first. */
+export const jsonPostsOnly = createMiddleware(async (context, next) => {
+  const type = context.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
+  if (context.req.method !== "POST" || type === "application/json") return next();
+  return problem(context, {
+    status: 415,
+    title: "Wrong content type",
+    detail: "expected Content-Type: application/json",
+  });
+});

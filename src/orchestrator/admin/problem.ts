@@ -1,0 +1,16 @@
+/** Errors of the admin API: problem documents (RFC 9457). */
+import type { Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+
+export interface Problem {
+  readonly status: ContentfulStatusCode;
+  readonly title: string;
+  readonly detail?: string;
+  /** One entry for each thing that is wrong. */
+  readonly errors?: readonly string[];
+}
+
+export function problem(context: Context, document: Problem): Response {
+  const body = JSON.stringify({ type: "about:blank", ...document });
+  return context.body(body, document.status, { "content-type": "application/problem+json" });
+}

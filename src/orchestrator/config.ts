@@ -1,0 +1,194 @@
+/** The orchestrator's settings: the only place where its environment is read. */
+import {
+  gitSettings,
+  loggingSettings,
+  resultLogSettings,
+  transportSettings,
+} from "../shared/common-settings.ts";
+import { checkTransport, tlsFilesOf } from "../shared/rpc/tls.ts";
+import * as parse from "../shared/setting-parsers.ts";
+import {
+  type LoadedSettings,
+  loadSettings,
+  optional,
+  type Parser,
+  required,
+  type SettingProblem,
+  type SettingSources,
+  type SettingTable,
+  type SettingValues,
+  withDefault,
+} from "../shared/settings.ts";
+
+const DAY_MS = 86_400_000;
+
+/** What every orchestrator has, whatever stands behind its queue and leases. */
+export const SCHEDULING_SETTINGS = {
+  adminListen: withDefault(
+    { name: "BLACKTREE_ADMIN_LISTEN", description: "where the admin API listens" },
+    parse.hostPort,
+    "127.0.0.1:8080",
+  ),
+  adminToken: optional(
+    {
+      name: "BLACKTREE_ADMIN_TOKEN",
+      description: "bearer token that the admin API asks for",
+      secrecy: "secret",
+    },
+    parse.matching(/^[\x21-\x7e]{8,}$/, "at least 8 printable characters without spaces"),
+  ),
+  region: withDefault(
+    { name: "BLACKTREE_REGION", description: "the registry's region where a job names none" },
+    parse.region,
+    "us-east-1",
+  ),
+  regionFallback: withDefault(
+    {
+      name: "BLACKTREE_REGION_FALLBACK",
+      description: "worker regions to try when a job's own is full, in this order",
+    },
+    parse.commaSeparated(parse.region),
+    "",
+  ),
+  pingIntervalMs: withDefault(
+    { name: "BLACKTREE_PING_INTERVAL", description: "time between two pings of a worker" },
+    parse.duration(100, 60_000),
+    "2s",
+  ),
+  leaseTtlMs: withDefault(
+    { name: "BLACKTREE_LEASE_TTL", description: "how long a worker counts as alive after an answered ping" },
+    parse.duration(500, 600_000),
+    "10s",
+  ),
+  maxAttempts: withDefault(
+    { name: "BLACKTREE_MAX_ATTEMPTS", description: "attempts of a job whose faults may pass" },
+    parse.integer(1, 100),
+    "3",
+  ),
+  jobTimeoutMs: withDefault(
+    { name: "BLACKTREE_JOB_TIMEOUT", description: "upper bound of one attempt" },
+    parse.duration(1000, 7 * DAY_MS),
+    "30m",
+  ),
+  jobMemoryMs: withDefault(
+    { name: "BLACKTREE_JOB_MEMORY", description: "how long a finished job is remembered" },
+    parse.duration(1000, 90 * DAY_MS),
+    "24h",
+  ),
+  ...gitSettings,
+  ...resultLogSettings,
+  ...loggingSettings,
+};
+
+export type SchedulingSettings = SettingValues<typeof SCHEDULING_SETTINGS>;
+
+/** The text as it was given, once `parser` has found nothing wrong with it. */
+function checkedAs(parser: Parser<unknown>): Parser<string> {
+  return (raw) => {
+    parser(raw);
+    return raw;
+  };
+}
+
+const QUEUE_NAME = parse.matching(/^[A-Za-z0-9._:-]{1,200}$/, "1 to 200 of letters, digits, . _ : and -");
+
+export const ORCHESTRATOR_SETTINGS = {
+  rabbitmqUrls: required(
+    {
+      name: "RABBITMQ_URL",
+      description: "amqp:// or amqps:// URLs of RabbitMQ's nodes, comma separated",
+      secrecy: "urls",
+    },
+    parse.commaSeparated(parse.url("amqp", "amqps")),
+  ),
+  redisUrl: required(
+    {
+      name: "REDIS_URL",
+      description:
+        "redis:// or rediss:// URL, or a comma separated list of a Cluster's or of Sentinels (docs/settings.md)",
+      secrecy: "urls",
+    },
+    checkedAs(parse.commaSeparated(parse.url("redis", "rediss"))),
+  ),
+  jobQueue: withDefault(
+    { name: "BLACKTREE_JOB_QUEUE", description: "queue that jobs come in by" },
+    QUEUE_NAME,
+    "jobs.build",
+  ),
+  resultQueue: withDefault(
+    { name: "BLACKTREE_RESULT_QUEUE", description: "queue that results go out by" },
+    QUEUE_NAME,
+    "jobs.results",
+  ),
+  grpcListen: optional(
+    {
+      name: "BLACKTREE_GRPC_LISTEN",
+      description: "where workers register; 0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
+    },
+    parse.hostPort,
+  ),
+  ...SCHEDULING_SETTINGS,
+  ...transportSettings,
+};
+
+export type OrchestratorSettings = SettingValues<typeof ORCHESTRATOR_SETTINGS>;
+
+export function loadOrchestratorSettings(
+  sources: SettingSources,
+): LoadedSettings<typeof ORCHESTRATOR_SETTINGS> {
+  const isGiven = (name: string) => Boolean(sources.flags[name] || sources.environment[name]);
+  return loadSettings(ORCHESTRATOR_SETTINGS, sources, (values) => [
+    ...checkScheduling(values),
+    ...checkQueueNames(values),
+    ...checkTransport(
+      (key) => isGiven(ORCHESTRATOR_SETTINGS[key].name),
+      { name: "BLACKTREE_GRPC_LISTEN", host: values.grpcListen?.host },
+      values.isInsecure ?? false,
+    ),
+  ]);
+}
+
+export function grpcListenAddress(settings: OrchestratorSettings): parse.HostPort {
+  return settings.grpcListen ?? { host: tlsFilesOf(settings) ? "0.0.0.0" : "127.0.0.1", port: 5051 };
+}
+
+export function checkScheduling(values: Partial<SchedulingSettings>): SettingProblem[] {
+  const { adminListen, adminToken, pingIntervalMs = 0, leaseTtlMs = Number.POSITIVE_INFINITY } = values;
+  const problems: SettingProblem[] = [];
+  if (adminListen && !parse.isLoopback(adminListen.host) && adminToken === undefined) {
+    problems.push({
+      name: "BLACKTREE_ADMIN_LISTEN",
+      value: parse.formatHostPort(adminListen),
+      wrong: "would serve the admin API beyond this machine without a token",
+      expected: "a loopback address, or BLACKTREE_ADMIN_TOKEN",
+    });
+  }
+  if (leaseTtlMs < 2 * pingIntervalMs) {
+    problems.push({
+      name: "BLACKTREE_LEASE_TTL",
+      value: `${leaseTtlMs}ms`,
+      wrong: "is so short that one missed ping ends a lease",
+      expected: `at least twice BLACKTREE_PING_INTERVAL, ${2 * pingIntervalMs}ms`,
+    });
+  }
+  return problems;
+}
+
+function checkQueueNames(values: Partial<SettingValues<SettingTable>>): SettingProblem[] {
+  const { jobQueue, resultQueue } = values as { jobQueue?: string; resultQueue?: string };
+  const taken = [
+    { name: "BLACKTREE_JOB_QUEUE", value: jobQueue, others: [resultQueue] },
+    { name: "BLACKTREE_RESULT_QUEUE", value: resultQueue, others: [`${jobQueue}.dead`] },
+  ];
+  return taken
+    .filter(
+      ({ value, others }) =>
+        value !== undefined && (others.includes(value) || value.startsWith("jobs.ready.")),
+    )
+    .map(({ name, value }) => ({
+      name,
+      value,
+      wrong: "is the name of another of Blacktree's queues",
+      expected: "a name of its own",
+    }));
+}

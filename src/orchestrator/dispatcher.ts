@@ -1,0 +1,313 @@
+/**
+ * Dispatcher: takes a waiting job only when a slot is free for it, leases a worker, has it run there, and hands the
+ * outcome on. A job's message stays unacked from here until its result is confirmed.
+ *
+ * It sweeps the lanes whenever something may have changed: a job came in, a slot became free, a worker appeared. Hints
+ * may be missed, so it also looks by itself once a second.
+ */
+import { type Job, PRIORITIES } from "../shared/job.ts";
+import type { Logger } from "../shared/logging.ts";
+import { type MessageRules, readJobMessage } from "./job-message.ts";
+import { type Lease, WorkerRefused } from "./lease.ts";
+import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
+import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
+import type { JobRecords } from "./records/job-records.ts";
+import type { ResultHandler } from "./result-handler.ts";
+import type { WorkerManager } from "./worker-manager.ts";
+
+const LOOK_INTERVAL_MS = 1000;
+/** Jobs of one lane that may be in hand without a worker; see `#mayTake`. */
+const HELD_PER_LANE = 16;
+/** And at most so many while a run's message is looked for. */
+const LOOKED_THROUGH_PER_LANE = 64;
+
+export interface DispatcherParts {
+  readonly queue: JobQueue;
+  readonly leases: Leases;
+  readonly records: JobRecords;
+  readonly workers: WorkerManager;
+  readonly results: ResultHandler;
+  readonly rules: Omit<MessageRules, "defaultRegion">;
+  readonly regionFallback: readonly string[];
+  readonly logger: Logger;
+}
+
+/** A job in hand that found no worker: another orchestrator was faster, or its region has none. */
+interface Held {
+  readonly delivery: ReadyDelivery;
+  readonly job: Job;
+}
+
+export class Dispatcher {
+  readonly #parts: DispatcherParts;
+  /** Lanes that may hold a message. */
+  readonly #hinted = new Map<string, Lane>();
+  #held: readonly Held[] = [];
+  /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a lane twice runs once. */
+  readonly #running = new Map<string, Promise<void>>();
+  /** Jobs that run while nobody waits for them; see `lookFor`. */
+  #unawaited: ReadonlySet<string> = new Set();
+  #sweep: Promise<void> | undefined;
+  #isDue = false;
+  #isStopped = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: DispatcherParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#parts.queue.onReady((lane) => {
+      this.#hint(lane);
+      this.#wake();
+    });
+    this.#parts.leases.onChange(() => this.#wake());
+    this.#timer = setInterval(() => {
+      this.#hintAll();
+      this.#wake();
+    }, LOOK_INTERVAL_MS);
+  }
+
+  /**
+   * Nobody waits for the runs of these jobs: whoever had their messages has died, or the broker took them back, and
+   * they lie in their lanes once more, at the front. The slots of their runs are not free, so taking them cannot wait for
+   * a free one: the next sweep takes one message of each lane all the same.
+   */
+  lookFor(jobIds: readonly string[]): void {
+    const unawaited = jobIds.filter((jobId) => !this.#running.has(jobId));
+    if (unawaited.length === 0) return;
+    this.#unawaited = new Set([...this.#unawaited, ...unawaited]);
+    this.#hintAll();
+    this.#wake();
+  }
+
+  /** Takes nothing more; what is in hand without a worker goes back. Running jobs go on until the queue is closed. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    clearInterval(this.#timer);
+    await this.#sweep;
+    for (const { delivery } of this.#held) delivery.requeue();
+    this.#held = [];
+  }
+
+  /** Resolves when no job is in this orchestrator's hands; call after `stop`. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#running.values());
+  }
+
+  #hint(lane: Lane): void {
+    this.#hinted.set(`${lane.region}.${lane.priority}`, lane);
+  }
+
+  #hintAll(): void {
+    for (const region of this.#parts.queue.regions())
+      for (const priority of PRIORITIES) this.#hint({ region, priority });
+  }
+
+  /** One sweep at a time; a hint during a sweep makes another one. */
+  #wake(): void {
+    if (this.#isStopped) return;
+    this.#isDue = true;
+    this.#sweep ??= this.#sweepWhileDue().finally(() => {
+      this.#sweep = undefined;
+    });
+  }
+
+  async #sweepWhileDue(): Promise<void> {
+    while (this.#isDue && !this.#isStopped) {
+      this.#isDue = false;
+      try {
+        await this.#sweepOnce();
+      } catch (error) {
+        // Redis has its own log line; the next look tries again.
+        if (!(error instanceof LeasesUnavailable))
+          this.#parts.logger.error({ err: error }, "dispatch failed");
+        return;
+      }
+    }
+  }
+
+  async #sweepOnce(): Promise<void> {
+    const { leases, queue } = this.#parts;
+    if (!leases.isReady || !queue.isReady) return;
+    if (this.#hinted.size === 0 && this.#held.length === 0) return;
+    const unawaited = this.#unawaited;
+    this.#unawaited = new Set();
+    const free = new Map(await leases.freeSlots());
+    await this.#placeHeld(free, unawaited);
+    for (const priority of PRIORITIES) {
+      for (const lane of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
+        await this.#emptyLane(lane, free);
+        if (unawaited.size > 0) await this.#lookThrough(lane, free);
+      }
+    }
+  }
+
+  async #placeHeld(free: Map<string, number>, unawaited: ReadonlySet<string>): Promise<void> {
+    const waiting = this.#held.filter(({ delivery }) => !delivery.takenBack.aborted);
+    this.#held = [];
+    for (const held of waiting) {
+      const isFree = this.#parts.workers.regionsFor(held.job).some((region) => (free.get(region) ?? 0) > 0);
+      if (isFree || unawaited.has(held.job.jobId)) await this.#place(held, free);
+      else this.#hold(held);
+    }
+  }
+
+  async #emptyLane(lane: Lane, free: Map<string, number>): Promise<void> {
+    while (!this.#isStopped && this.#mayTake(lane, free)) {
+      if (!(await this.#takeOne(lane, free))) return;
+    }
+  }
+
+  /** Takes one message whatever is free; see `lookFor`. */
+  async #lookThrough(lane: Lane, free: Map<string, number>): Promise<void> {
+    if (!this.#isStopped && this.#heldOf(lane) < LOOKED_THROUGH_PER_LANE) await this.#takeOne(lane, free);
+  }
+
+  /** False: the lane is empty. */
+  async #takeOne(lane: Lane, free: Map<string, number>): Promise<boolean> {
+    const delivery = await this.#parts.queue.take(lane);
+    if (!delivery) {
+      this.#hinted.delete(`${lane.region}.${lane.priority}`);
+      return false;
+    }
+    const job = await this.#read(delivery);
+    if (job) await this.#place({ delivery, job }, free);
+    return true;
+  }
+
+  /**
+   * A slot in the lane's own region fits every job of it. A slot elsewhere fits those that do not insist on their
+   * region, which only shows once a job is in hand; so a few that do insist may be held meanwhile.
+   */
+  #mayTake(lane: Lane, free: ReadonlyMap<string, number>): boolean {
+    if ((free.get(lane.region) ?? 0) > 0) return true;
+    const isElsewhere = this.#parts.regionFallback.some((region) => (free.get(region) ?? 0) > 0);
+    return isElsewhere && this.#heldOf(lane) < HELD_PER_LANE;
+  }
+
+  #heldOf(lane: Lane): number {
+    return this.#held.filter((held) => held.delivery.lane.region === lane.region).length;
+  }
+
+  /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
+  async #place(held: Held, free: Map<string, number>): Promise<void> {
+    try {
+      if (!(await this.#isPlaced(held, free))) this.#hold(held);
+    } catch (error) {
+      this.#hold(held);
+      throw error;
+    }
+  }
+
+  /** False: no worker for it now. `free` is brought up to date. */
+  async #isPlaced(held: Held, free: Map<string, number>): Promise<boolean> {
+    const { delivery, job } = held;
+    const running = this.#running.get(job.jobId);
+    if (running) {
+      this.#track(
+        held,
+        running.then(() => this.#runAgain(held)),
+      );
+      return true;
+    }
+    if (delivery.redelivered && (await this.#settleFinished(held))) return true;
+    const lease = await this.#parts.workers.lease(job, delivery);
+    const regions = this.#parts.workers.regionsFor(job);
+    if (!lease) {
+      for (const region of regions) free.delete(region);
+      return false;
+    }
+    const used = regions.find((region) => (free.get(region) ?? 0) > 0);
+    if (used !== undefined) free.set(used, (free.get(used) ?? 0) - 1);
+    this.#track(held, this.#run(held, lease));
+    return true;
+  }
+
+  #hold(held: Held): void {
+    this.#held = [...this.#held, held];
+  }
+
+  async #run(held: Held, lease: Lease): Promise<void> {
+    const { delivery, job } = held;
+    const { logger, results } = this.#parts;
+    try {
+      // A second attempt may mean that the first one's message lay in the lane twice.
+      if (lease.claim.attempt > 1 && (await this.#settleFinished(held))) return await lease.release();
+      const outcome = await lease.run(delivery.takenBack);
+      await results.handle(delivery, job, lease, outcome);
+    } catch (error) {
+      if (delivery.takenBack.aborted) {
+        logger.warn(
+          { job_id: job.jobId },
+          "the broker took the job's message back; whoever has it now goes on with it",
+        );
+      } else if (error instanceof WorkerRefused) {
+        await this.#giveUpWorker(held, lease, error);
+      } else {
+        logger.error({ err: error, job_id: job.jobId }, "job could not be handled; its message goes back");
+        delivery.requeue();
+      }
+    } finally {
+      this.#parts.workers.letGo(lease);
+    }
+  }
+
+  /** Not this worker, until its next ping tells how it really is. */
+  async #giveUpWorker(held: Held, lease: Lease, refusal: WorkerRefused): Promise<void> {
+    const { workerId, incarnation } = lease.claim;
+    this.#parts.logger.warn(
+      { job_id: held.job.jobId, worker_id: workerId, why: refusal.message },
+      "worker refused the job",
+    );
+    this.#hold(held);
+    await this.#parts.leases.suspect(workerId, incarnation);
+    await lease.release();
+  }
+
+  #track(held: Held, work: Promise<void>): void {
+    const { jobId } = held.job;
+    const tracked = work
+      .catch((error: unknown) => {
+        this.#parts.logger.error(
+          { err: error, job_id: jobId },
+          "dispatch of a job failed; it is tried again",
+        );
+        this.#hold(held);
+      })
+      .finally(() => {
+        if (this.#running.get(jobId) === tracked) this.#running.delete(jobId);
+        this.#wake();
+      });
+    this.#running.set(jobId, tracked);
+  }
+
+  /** The job lay in a lane twice; the other one has ended, one way or another. */
+  async #runAgain(held: Held): Promise<void> {
+    if (!(await this.#settleFinished(held))) this.#hold(held);
+  }
+
+  /** A message that was in somebody's hands may be of a job that has ended: then only its result may be still to send. */
+  async #settleFinished({ delivery, job }: Held): Promise<boolean> {
+    const record = await this.#parts.records.find(job.jobId);
+    if (!record?.result) return false;
+    await this.#parts.results.settle(record.result, delivery.properties, delivery.takenBack);
+    delivery.ack();
+    return true;
+  }
+
+  /** Undefined: it is no job any more (the rules have changed since its intake), and its sender was told. */
+  async #read(delivery: ReadyDelivery): Promise<Job | undefined> {
+    const { jobId, defaultRegion } = delivery.stamp;
+    const message = readJobMessage(delivery.body, delivery.properties, {
+      ...this.#parts.rules,
+      defaultRegion,
+    });
+    if (message.kind === "job") return { ...message.job, jobId };
+    await this.#parts.results.refuse(
+      delivery,
+      message.kind === "bad" ? message.problems.join("; ") : message.reason,
+    );
+    return undefined;
+  }
+}

@@ -1,0 +1,134 @@
+/** Health Checker: pings every worker that holds a lease; what they answer keeps the leases alive. */
+import type { RunRef } from "../shared/job.ts";
+import type { Logger } from "../shared/logging.ts";
+import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
+import { type Leases, LeasesUnavailable, type WorkerView } from "./leases/leases.ts";
+import type { WorkerClient } from "./worker-client.ts";
+
+export interface HealthCheckerParts {
+  readonly leases: Leases;
+  readonly logger: Logger;
+  readonly pingIntervalMs: number;
+  readonly leaseTtlMs: number;
+  connect(address: string): WorkerClient;
+  /** Jobs that a worker runs, or has run, while nobody waits for their outcome. */
+  onUnawaited(jobIds: readonly string[]): void;
+}
+
+const OBSERVED = {
+  [WorkerStatus.WORKER_STATUS_FREE]: "FREE",
+  [WorkerStatus.WORKER_STATUS_BUSY]: "BUSY",
+  [WorkerStatus.WORKER_STATUS_DRAINING]: "DRAINING",
+} as const;
+
+export class HealthChecker {
+  /** By address. One ping at a time for each, so that a slow worker delays nobody else's. */
+  readonly #clients = new Map<string, WorkerClient>();
+  readonly #pending = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly parts: HealthCheckerParts) {}
+
+  start(): void {
+    this.#timer = setInterval(() => this.#round(), this.parts.pingIntervalMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+  }
+
+  #round(): void {
+    this.#pingAll().catch((error: unknown) => {
+      if (!(error instanceof LeasesUnavailable))
+        this.parts.logger.error({ err: error }, "health check failed");
+    });
+  }
+
+  async #pingAll(): Promise<void> {
+    const leased = (await this.parts.leases.workers()).filter((worker) => this.#hasLease(worker));
+    this.#forgetOthers(leased);
+    await Promise.all(leased.map((worker) => this.#check(worker)));
+  }
+
+  #hasLease(worker: WorkerView): boolean {
+    return worker.lastSeen.getTime() + this.parts.leaseTtlMs > Date.now();
+  }
+
+  async #check(worker: WorkerView): Promise<void> {
+    if (this.#pending.has(worker.address)) return;
+    this.#pending.add(worker.address);
+    try {
+      const answer = await this.#ping(worker);
+      if (answer) await this.#observe(worker, answer);
+      else await this.parts.leases.suspect(worker.workerId, worker.incarnation);
+    } finally {
+      this.#pending.delete(worker.address);
+    }
+  }
+
+  /** Undefined: missed. */
+  async #ping(worker: WorkerView): Promise<PingResponse | undefined> {
+    try {
+      return await this.#client(worker.address).ping(this.parts.pingIntervalMs);
+    } catch (error) {
+      this.parts.logger.warn(
+        { err: error, worker_id: worker.workerId, address: worker.address },
+        "ping missed",
+      );
+      // A channel can hang in CONNECTING for ever, so the next ping gets a new one.
+      this.#clients.get(worker.address)?.close();
+      this.#clients.delete(worker.address);
+      return undefined;
+    }
+  }
+
+  /** Another process may answer at a lost worker's address. */
+  async #observe(worker: WorkerView, answer: PingResponse): Promise<void> {
+    const { workerId, incarnation } = answer;
+    if (workerId !== worker.workerId || incarnation !== worker.incarnation) {
+      await this.parts.leases.suspect(worker.workerId, worker.incarnation);
+      return;
+    }
+    const status = OBSERVED[answer.status as keyof typeof OBSERVED] ?? "BUSY";
+    const runs: readonly RunRef[] = answer.runs;
+    const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs });
+    if (!stale) return;
+    for (const run of stale) await this.#giveUp(worker, run);
+    const staleIds = new Set(stale.map((run) => run.jobId));
+    const unawaited = answer.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
+    if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
+  }
+
+  /** It was out of reach for too long, and the job is another attempt's: it need not go on to be refused its tag. */
+  async #giveUp(worker: WorkerView, run: RunRef): Promise<void> {
+    const { jobId: job_id, attempt } = run;
+    try {
+      const isEnded = await this.#client(worker.address).giveUp(run, worker.incarnation);
+      if (isEnded) this.parts.logger.warn({ job_id, attempt, worker_id: worker.workerId }, "stale run ended");
+    } catch (error) {
+      this.parts.logger.warn(
+        { err: error, job_id, worker_id: worker.workerId },
+        "stale run could not be ended",
+      );
+    }
+  }
+
+  #client(address: string): WorkerClient {
+    const known = this.#clients.get(address);
+    if (known) return known;
+    const client = this.parts.connect(address);
+    this.#clients.set(address, client);
+    return client;
+  }
+
+  #forgetOthers(leased: readonly WorkerView[]): void {
+    const addresses = new Set(leased.map((worker) => worker.address));
+    for (const [address, client] of this.#clients) {
+      if (addresses.has(address)) continue;
+      client.close();
+      this.#clients.delete(address);
+    }
+  }
+}

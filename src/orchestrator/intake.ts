@@ -1,0 +1,177 @@
+/**
+ * Intake: takes every message from `jobs.build` at once, checks it, gives it id and time, and moves it to its lane.
+ * Order of the steps, and why a crash between any two loses nothing: admit (known by its id), offer (confirmed by the
+ * broker), note it as queued, ack. A message that comes again before "queued" is offered again, and the Dispatcher
+ * runs a job that lies in a lane twice only once.
+ */
+import { randomUUID } from "node:crypto";
+import { GrowingDelay, sleep } from "../shared/backoff.ts";
+import type { Job, JobFailure, JobResult } from "../shared/job.ts";
+import type { Logger } from "../shared/logging.ts";
+import type { JobEvents } from "./job-events.ts";
+import { JOB_FIELDS } from "./job-fields.ts";
+import { type MessageRules, type ReadMessage, readJobMessage } from "./job-message.ts";
+import { refusal, targetOf } from "./job-result.ts";
+import type { Delivery, JobQueue } from "./queue/queue.ts";
+import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
+import type { ResultHandler } from "./result-handler.ts";
+
+export interface IntakeParts {
+  readonly queue: JobQueue;
+  readonly records: JobRecords;
+  readonly events: JobEvents;
+  readonly results: ResultHandler;
+  readonly rules: MessageRules;
+  readonly logger: Logger;
+}
+
+type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
+
+export class Intake {
+  readonly #namedFields = new Set<string>();
+  #stop: (() => Promise<void>) | undefined;
+
+  constructor(private readonly parts: IntakeParts) {}
+
+  start(): void {
+    this.#stop = this.parts.queue.onSubmitted((delivery) => this.#take(delivery));
+  }
+
+  async stop(): Promise<void> {
+    await this.#stop?.();
+  }
+
+  async #take(delivery: Delivery): Promise<void> {
+    const message = readJobMessage(delivery.body, delivery.properties, this.parts.rules);
+    if (message.kind === "bad") return this.#refuse(delivery, message);
+    await this.#accept(delivery, message);
+    delivery.ack();
+  }
+
+  async #accept(delivery: Delivery, message: Read<"job" | "unsupported">): Promise<void> {
+    const jobId = message.explicitId ?? randomUUID();
+    const { replyTo } = delivery.properties;
+    const request: AdmissionRequest = { jobId, job: message.publicJob, acceptedAt: new Date(), replyTo };
+    const admission = await this.#persist(() => this.parts.records.admit(request), delivery.takenBack);
+    if (admission.kind === "active") {
+      this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
+    } else if (admission.kind === "finished") {
+      await this.#answerAgain(delivery, admission.result);
+    } else if (message.kind === "unsupported") {
+      await this.#settleUnsupported(delivery, message, jobId, admission.acceptedAt);
+    } else {
+      this.#nameUnknown(message.unknownFields);
+      await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
+    }
+  }
+
+  /** QUEUED is told before the offer, so that it comes before ASSIGNED however fast a worker is found. */
+  async #queue({ body, properties, takenBack }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
+    const { queue, events, rules, logger } = this.parts;
+    const { jobId, workerRegion, priority } = job;
+    await events.tell({
+      jobId,
+      attempt: 0,
+      state: "QUEUED",
+      detail: { worker_region: workerRegion, priority },
+    });
+    const stamp = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
+    await queue.offer({ region: workerRegion, priority }, { body, properties, stamp }, takenBack);
+    await this.#noteQueued(jobId);
+    logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
+  }
+
+  /** The message is safe in its lane: a fault here must not bring it back, it would lie there twice. */
+  async #noteQueued(jobId: string): Promise<void> {
+    try {
+      await this.parts.records.queued(jobId);
+    } catch (error) {
+      this.parts.logger.warn({ err: error, job_id: jobId }, "job is queued, but that could not be recorded");
+    }
+  }
+
+  /** A job whose id has ended: its outcome goes out again, to the result queue and to whoever asks now. */
+  async #answerAgain({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
+    const { replyTo, correlationId } = properties;
+    this.parts.logger.info(
+      { job_id: result.job_id },
+      "message repeats a finished job; its result goes out again",
+    );
+    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
+  }
+
+  async #refuse(delivery: Delivery, message: Read<"bad">): Promise<void> {
+    const reason = message.problems.join("; ");
+    this.parts.logger.warn({ job_id: message.explicitId, reason }, "bad message goes to the dead letters");
+    if (message.explicitId !== undefined)
+      await this.#answerBad(delivery, message, message.explicitId, reason);
+    await this.parts.queue.deadLetter(delivery, reason, delivery.takenBack);
+  }
+
+  /** A job has one result: an id that waits, runs or has ended keeps its own. */
+  async #answerBad(delivery: Delivery, message: Read<"bad">, jobId: string, reason: string): Promise<void> {
+    if (await this.#persist(() => this.parts.records.find(jobId), delivery.takenBack)) return;
+    const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
+    const result = refusal(jobId, failure, readableTarget(message.given), undefined);
+    const { correlationId, replyTo } = delivery.properties;
+    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
+  }
+
+  #settleUnsupported(
+    { properties, takenBack }: Delivery,
+    message: Read<"unsupported">,
+    jobId: string,
+    acceptedAt: Date,
+  ): Promise<void> {
+    const failure: JobFailure = {
+      code: "UNSUPPORTED",
+      step: "intake",
+      retryable: false,
+      message: message.reason,
+    };
+    return this.parts.results.settle(
+      refusal(jobId, failure, targetOf(message.job), acceptedAt),
+      properties,
+      takenBack,
+    );
+  }
+
+  /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */
+  async #persist<Answer>(question: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
+    const delay = new GrowingDelay({ firstMs: 100, mostMs: 5000 });
+    for (;;) {
+      try {
+        return await question();
+      } catch (error) {
+        if (!(error instanceof RecordsUnavailable)) throw error;
+        const delayMs = delay.nextMs();
+        this.parts.logger.warn(
+          { err: error, retry_in_ms: delayMs },
+          "a message waits: the records are out of reach",
+        );
+        await sleep(delayMs, signal);
+      }
+    }
+  }
+
+  #nameUnknown(fields: readonly string[]): void {
+    const unnamed = fields.filter((field) => !this.#namedFields.has(field)).slice(0, 20);
+    // A sender that invents ever new names must not fill memory.
+    if (unnamed.length === 0 || this.#namedFields.size > 1000) return;
+    for (const field of unnamed) this.#namedFields.add(field);
+    this.parts.logger.warn(
+      { fields: unnamed.map((field) => field.slice(0, 100)) },
+      "unknown fields are ignored",
+    );
+  }
+}
+
+/** What can be told of a bad message's target without repeating something that is no such thing. */
+function readableTarget(given: Readonly<Record<string, unknown>>) {
+  const names = ["deployment_version", "aws_account", "ecr_repo", "region"] as const;
+  return Object.fromEntries(
+    names
+      .map((name) => [name, JOB_FIELDS.shape[name].safeParse(given[name])] as const)
+      .flatMap(([name, field]) => (field.success && field.data ? [[name, field.data]] : [])),
+  );
+}

@@ -1,0 +1,309 @@
+/** Leases in this process's memory, by the rules of scripts/common.lua. */
+import type { RunRef } from "../../shared/job.ts";
+import {
+  type Claim,
+  type ClaimOutcome,
+  type ClaimRequest,
+  type Leases,
+  LeasesUnavailable,
+  type Observation,
+  type WorkerRegistration,
+  type WorkerStatus,
+  type WorkerView,
+} from "./leases.ts";
+
+const FORGET_WORKER_MS = 60 * 60 * 1000;
+
+interface Worker extends Omit<WorkerRegistration, "runs"> {
+  status: Observation["status"];
+  isSuspect: boolean;
+  lastSeen: Date;
+  leaseUntilMs: number;
+  /** The higher, the more recently it had a job. */
+  used: number;
+}
+
+interface TimedClaim {
+  readonly claim: Claim;
+  untilMs: number;
+}
+
+interface Attempts {
+  /** The highest attempt known. */
+  last: number;
+  /** The highest attempt released. */
+  done: number;
+  forgetAtMs: number;
+}
+
+export interface InProcessLeasesOptions {
+  readonly leaseTtlMs: number;
+  /** Attempt numbers are remembered this long after a job's last claim. */
+  readonly jobMemoryMs: number;
+  /** See `ClaimRequest.mayBeRunning`. 0 when the workers start and end with this process. */
+  readonly settleMs: number;
+}
+
+export class InProcessLeases implements Leases {
+  readonly #workers = new Map<string, Worker>();
+  readonly #claims = new Map<string, TimedClaim>();
+  readonly #attempts = new Map<string, Attempts>();
+  readonly #listeners: (() => void)[] = [];
+  readonly #sinceMs = now();
+  #uses = 0;
+  #started = false;
+
+  constructor(private readonly options: InProcessLeasesOptions) {}
+
+  start(): void {
+    this.#started = true;
+  }
+
+  get isReady(): boolean {
+    return this.#started;
+  }
+
+  async register(registration: WorkerRegistration): Promise<"registered" | "id-in-use"> {
+    this.#assertReady();
+    const { runs, ...rest } = registration;
+    const known = this.#workers.get(rest.workerId);
+    const isSame = known?.incarnation === rest.incarnation;
+    if (known && !isSame && isAlive(known)) return "id-in-use";
+    const worker: Worker = {
+      ...rest,
+      status: isSame ? known.status : "FREE",
+      isSuspect: false,
+      lastSeen: new Date(),
+      leaseUntilMs: now() + this.options.leaseTtlMs,
+      used: isSame ? known.used : ++this.#uses,
+    };
+    this.#workers.set(worker.workerId, worker);
+    for (const run of runs) this.#holdRun(worker, run);
+    this.#forgetWhatIsOver();
+    this.#announceChange();
+    return "registered";
+  }
+
+  async deregister(workerId: string, incarnation: string): Promise<void> {
+    const worker = this.#find(workerId, incarnation);
+    if (!worker) return;
+    for (const { claim } of this.#claimsOf(worker)) this.#claims.delete(claim.jobId);
+    this.#workers.delete(workerId);
+    this.#announceChange();
+  }
+
+  async observe(
+    workerId: string,
+    incarnation: string,
+    { status, runs }: Observation,
+  ): Promise<readonly RunRef[] | undefined> {
+    const worker = this.#find(workerId, incarnation);
+    if (!worker) return undefined;
+    const wasSchedulable = isSchedulable(worker);
+    worker.status = status;
+    worker.isSuspect = false;
+    worker.lastSeen = new Date();
+    worker.leaseUntilMs = now() + this.options.leaseTtlMs;
+    const stale = runs.filter((run) => !this.#holdRun(worker, run));
+    if (!wasSchedulable && isSchedulable(worker)) this.#announceChange();
+    return stale;
+  }
+
+  async suspect(workerId: string, incarnation: string): Promise<void> {
+    const worker = this.#find(workerId, incarnation);
+    if (worker) worker.isSuspect = true;
+  }
+
+  async workers(): Promise<readonly WorkerView[]> {
+    this.#assertReady();
+    this.#forgetWhatIsOver();
+    return [...this.#workers.values()].map((worker) => {
+      const { workerId, incarnation, region, address, slots, version, lastSeen } = worker;
+      const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
+      const status = statusOf(worker, jobs.length);
+      return { workerId, incarnation, region, address, slots, version, status, jobs, lastSeen };
+    });
+  }
+
+  async freeSlots(): Promise<ReadonlyMap<string, number>> {
+    this.#assertReady();
+    const byRegion = new Map<string, number>();
+    for (const worker of this.#workers.values()) {
+      const free = isSchedulable(worker) ? this.#freeSlotsOf(worker) : 0;
+      if (free > 0) byRegion.set(worker.region, (byRegion.get(worker.region) ?? 0) + free);
+    }
+    return byRegion;
+  }
+
+  async claim(request: ClaimRequest): Promise<ClaimOutcome> {
+    const { jobId, regions, mayBeRunning = false, attempts = 0, avoidWorkerId } = request;
+    this.#assertReady();
+    const held = this.#claimOf(jobId);
+    if (held) return { kind: "held", claim: held };
+    if (mayBeRunning && now() < this.#sinceMs + this.options.settleMs) return { kind: "none" };
+    const worker = this.#bestOfRegions(regions, avoidWorkerId) ?? this.#bestOfRegions(regions, undefined);
+    if (!worker) return { kind: "none" };
+    worker.used = ++this.#uses;
+    const attempt = Math.max(this.#attemptsOf(jobId).last, attempts) + 1;
+    return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt }) };
+  }
+
+  async find(jobId: string): Promise<Claim | undefined> {
+    this.#assertReady();
+    return this.#claimOf(jobId);
+  }
+
+  async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
+    this.#assertReady();
+    const worker = this.#workers.get(workerId);
+    if (worker?.incarnation === incarnation) {
+      return this.#holdRun(worker, run) ? this.options.leaseTtlMs : undefined;
+    }
+    if (worker || !this.#isOpenTo(run)) return undefined;
+    throw new LeasesUnavailable(`worker ${workerId} is not registered, so nothing is known of its runs`);
+  }
+
+  async release(claim: Claim): Promise<void> {
+    this.#assertReady();
+    const { jobId, attempt, workerId, incarnation } = claim;
+    const current = this.#claimOf(jobId);
+    if (current && !isSameClaim(current, claim)) return;
+    this.#claims.delete(jobId);
+    // A ping on its way may still report the run; it must not get the claim back.
+    const { last, done } = this.#attemptsOf(jobId);
+    this.#rememberAttempts(jobId, Math.max(last, attempt), Math.max(done, attempt));
+    const worker = this.#find(workerId, incarnation);
+    if (worker) {
+      // What the last ping said is older than this. If it is busy all the same, it refuses the next job.
+      if (worker.status === "BUSY") worker.status = "FREE";
+      worker.used = ++this.#uses;
+    }
+    this.#forgetWhatIsOver();
+    this.#announceChange();
+  }
+
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#started = false;
+  }
+
+  #assertReady(): void {
+    if (!this.#started) throw new LeasesUnavailable("the leases are not started, or closed");
+  }
+
+  #find(workerId: string, incarnation: string): Worker | undefined {
+    this.#assertReady();
+    const worker = this.#workers.get(workerId);
+    return worker?.incarnation === incarnation ? worker : undefined;
+  }
+
+  #claimOf(jobId: string): Claim | undefined {
+    const timed = this.#claims.get(jobId);
+    return timed && timed.untilMs > now() ? timed.claim : undefined;
+  }
+
+  #claimsOf(worker: Worker): TimedClaim[] {
+    return [...this.#claims.values()].filter(
+      ({ claim, untilMs }) =>
+        untilMs > now() && claim.workerId === worker.workerId && claim.incarnation === worker.incarnation,
+    );
+  }
+
+  #freeSlotsOf(worker: Worker): number {
+    return worker.slots - this.#claimsOf(worker).length;
+  }
+
+  /** Most free slots first, then the one that has been without a new job for longest. */
+  #bestOfRegions(regions: readonly string[], excludedId: string | undefined): Worker | undefined {
+    for (const region of regions) {
+      const worker = this.#bestWorker(region, excludedId);
+      if (worker) return worker;
+    }
+    return undefined;
+  }
+
+  #bestWorker(region: string, excludedId: string | undefined): Worker | undefined {
+    const candidates = [...this.#workers.values()]
+      .filter((worker) => worker.region === region && worker.workerId !== excludedId && isSchedulable(worker))
+      .map((worker) => ({ worker, free: this.#freeSlotsOf(worker) }))
+      .filter(({ free }) => free > 0)
+      .toSorted((one, other) => other.free - one.free || one.worker.used - other.worker.used);
+    return candidates[0]?.worker;
+  }
+
+  #putClaim(worker: Worker, { jobId, attempt }: RunRef): Claim {
+    const { workerId, incarnation, address } = worker;
+    const claim = { jobId, attempt, workerId, incarnation, address };
+    this.#claims.set(jobId, { claim, untilMs: now() + this.options.leaseTtlMs });
+    const { last, done } = this.#attemptsOf(jobId);
+    this.#rememberAttempts(jobId, Math.max(last, attempt), done);
+    return claim;
+  }
+
+  /** As in scripts/common.lua: true when the run has the claim. */
+  #holdRun(worker: Worker, run: RunRef): boolean {
+    const { workerId, incarnation } = worker;
+    const current = this.#claimOf(run.jobId);
+    const isHeld = current !== undefined && isSameClaim(current, { ...run, workerId, incarnation });
+    if (!isHeld && !this.#isOpenTo(run)) return false;
+    this.#putClaim(worker, run);
+    return true;
+  }
+
+  /** Nobody else has the job under this attempt or a higher one, and this one was not released. */
+  #isOpenTo({ jobId, attempt }: RunRef): boolean {
+    const current = this.#claimOf(jobId);
+    if (current && current.attempt >= attempt) return false;
+    const { last, done } = this.#attemptsOf(jobId);
+    return attempt >= last && attempt > done;
+  }
+
+  #attemptsOf(jobId: string): { last: number; done: number } {
+    return this.#attempts.get(jobId) ?? { last: 0, done: 0 };
+  }
+
+  #rememberAttempts(jobId: string, last: number, done: number): void {
+    const { jobMemoryMs, leaseTtlMs } = this.options;
+    this.#attempts.set(jobId, { last, done, forgetAtMs: now() + Math.max(jobMemoryMs, leaseTtlMs) });
+  }
+
+  #forgetWhatIsOver(): void {
+    for (const [workerId, { lastSeen }] of this.#workers) {
+      if (Date.now() - lastSeen.getTime() > FORGET_WORKER_MS) this.#workers.delete(workerId);
+    }
+    for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= now()) this.#claims.delete(jobId);
+    for (const [jobId, { forgetAtMs }] of this.#attempts)
+      if (forgetAtMs <= now()) this.#attempts.delete(jobId);
+  }
+
+  #announceChange(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function now(): number {
+  return performance.now();
+}
+
+function isAlive(worker: Worker): boolean {
+  return worker.leaseUntilMs > now();
+}
+
+function isSchedulable(worker: Worker): boolean {
+  return isAlive(worker) && !worker.isSuspect && worker.status === "FREE";
+}
+
+function statusOf(worker: Worker, claims: number): WorkerStatus {
+  if (worker.isSuspect || !isAlive(worker)) return "LOST";
+  if (worker.status === "DRAINING") return "DRAINING";
+  return worker.status === "BUSY" || claims >= worker.slots ? "BUSY" : "FREE";
+}
+
+function isSameClaim(one: Claim, other: Omit<Claim, "address">): boolean {
+  return (
+    one.workerId === other.workerId && one.incarnation === other.incarnation && one.attempt === other.attempt
+  );
+}

@@ -1,0 +1,233 @@
+/** Leases in Redis, shared by all orchestrators. What is kept there and how is scripts/common.lua. */
+import type { RunRef } from "../../shared/job.ts";
+import type { Logger } from "../../shared/logging.ts";
+import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis-client.ts";
+import { RedisScript } from "../redis-script.ts";
+import {
+  type Claim,
+  type ClaimOutcome,
+  type ClaimRequest,
+  type Leases,
+  LeasesUnavailable,
+  type Observation,
+  type WorkerRegistration,
+  type WorkerStatus,
+  type WorkerView,
+} from "./leases.ts";
+import claimLua from "./scripts/claim.lua" with { type: "text" };
+import commonLua from "./scripts/common.lua" with { type: "text" };
+import confirmLua from "./scripts/confirm.lua" with { type: "text" };
+import deregisterLua from "./scripts/deregister.lua" with { type: "text" };
+import freeSlotsLua from "./scripts/free-slots.lua" with { type: "text" };
+import observeLua from "./scripts/observe.lua" with { type: "text" };
+import registerLua from "./scripts/register.lua" with { type: "text" };
+import releaseLua from "./scripts/release.lua" with { type: "text" };
+import suspectLua from "./scripts/suspect.lua" with { type: "text" };
+import workersLua from "./scripts/workers.lua" with { type: "text" };
+
+/** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
+const DEFAULT_KEY_PREFIX = "{blacktree}:";
+const WORKER_UNKNOWN = -2;
+
+const scripts = {
+  register: new RedisScript(commonLua, registerLua),
+  deregister: new RedisScript(commonLua, deregisterLua),
+  observe: new RedisScript(commonLua, observeLua),
+  suspect: new RedisScript(commonLua, suspectLua),
+  workers: new RedisScript(commonLua, workersLua),
+  freeSlots: new RedisScript(commonLua, freeSlotsLua),
+  claim: new RedisScript(commonLua, claimLua),
+  confirm: new RedisScript(commonLua, confirmLua),
+  release: new RedisScript(commonLua, releaseLua),
+};
+
+export interface RedisLeasesOptions {
+  /** As in redis-client.ts. */
+  readonly url: string;
+  readonly leaseTtlMs: number;
+  /** Attempt numbers are remembered this long after a job's last claim. */
+  readonly jobMemoryMs: number;
+  /** See `ClaimRequest.mayBeRunning`: lease time and two pings, after which every worker has reported its runs. */
+  readonly settleMs: number;
+  readonly logger: Logger;
+  /** With a hash tag. */
+  readonly keyPrefix?: string;
+}
+
+export class RedisLeases implements Leases {
+  readonly #client: RedisClient;
+  /** A subscribed connection can do nothing else. */
+  readonly #subscriber: RedisClient;
+  readonly #prefix: string;
+  readonly #listeners: (() => void)[] = [];
+  #closed = false;
+
+  constructor(private readonly options: RedisLeasesOptions) {
+    this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
+    this.#client = createRedisClient(options);
+    // One of the two says that Redis is away.
+    this.#subscriber = createRedisClient({
+      ...options,
+      logger: options.logger.child({}, { level: "silent" }),
+    });
+    this.#subscriber.on("message", () => this.#announceChange());
+    this.#subscriber.on("ready", () => void this.#subscribe());
+  }
+
+  start(): void {
+    connectInBackground(this.#client);
+    connectInBackground(this.#subscriber);
+  }
+
+  get isReady(): boolean {
+    return !this.#closed && isReady(this.#client);
+  }
+
+  async register(worker: WorkerRegistration): Promise<"registered" | "id-in-use"> {
+    const { workerId, incarnation, region, address, slots, version, runs } = worker;
+    const args = [workerId, incarnation, region, address, slots, version, ...runArguments(runs)];
+    return (await this.#run(scripts.register, args)) === 1 ? "registered" : "id-in-use";
+  }
+
+  async deregister(workerId: string, incarnation: string): Promise<void> {
+    await this.#run(scripts.deregister, [workerId, incarnation]);
+  }
+
+  async observe(
+    workerId: string,
+    incarnation: string,
+    { status, runs }: Observation,
+  ): Promise<readonly RunRef[] | undefined> {
+    const args = [workerId, incarnation, status, ...runArguments(runs)];
+    const stale = (await this.#run(scripts.observe, args)) as string[] | null;
+    return stale === null ? undefined : runs.filter(({ jobId }) => stale.includes(jobId));
+  }
+
+  async suspect(workerId: string, incarnation: string): Promise<void> {
+    await this.#run(scripts.suspect, [workerId, incarnation]);
+  }
+
+  async workers(): Promise<readonly WorkerView[]> {
+    return ((await this.#run(scripts.workers, [])) as WorkerEntry[]).map(toWorkerView);
+  }
+
+  async freeSlots(): Promise<ReadonlyMap<string, number>> {
+    const flat = (await this.#run(scripts.freeSlots, [])) as (string | number)[];
+    const slots = new Map<string, number>();
+    for (let index = 0; index < flat.length; index += 2)
+      slots.set(String(flat[index]), Number(flat[index + 1]));
+    return slots;
+  }
+
+  async claim(request: ClaimRequest): Promise<ClaimOutcome> {
+    const { jobId, regions, mayBeRunning = false, attempts = 0, avoidWorkerId = "" } = request;
+    const args = [jobId, mayBeRunning ? this.options.settleMs : 0, attempts, avoidWorkerId, ...regions];
+    const [kind, ...claim] = (await this.#run(scripts.claim, args)) as [ClaimOutcome["kind"], ...ClaimFields];
+    return kind === "none" ? { kind } : { kind, claim: toClaim(jobId, claim) };
+  }
+
+  async find(jobId: string): Promise<Claim | undefined> {
+    const fields = await this.#attempt(() =>
+      this.#client.hmget(`${this.#prefix}claim:${jobId}`, "worker", "incarnation", "attempt", "address"),
+    );
+    return fields[0] === null ? undefined : toClaim(jobId, fields as ClaimFields);
+  }
+
+  async confirm(
+    { jobId, attempt }: RunRef,
+    workerId: string,
+    incarnation: string,
+  ): Promise<number | undefined> {
+    const remainingMs = Number(await this.#run(scripts.confirm, [workerId, incarnation, jobId, attempt]));
+    if (remainingMs === WORKER_UNKNOWN) {
+      throw new LeasesUnavailable(`worker ${workerId} is not registered, so nothing is known of its runs`);
+    }
+    return remainingMs < 0 ? undefined : remainingMs;
+  }
+
+  async release({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
+    await this.#run(scripts.release, [workerId, incarnation, jobId, attempt]);
+  }
+
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#client.disconnect();
+    this.#subscriber.disconnect();
+  }
+
+  #run(script: RedisScript, args: readonly (string | number)[]): Promise<unknown> {
+    const { leaseTtlMs, jobMemoryMs } = this.options;
+    return this.#attempt(() => script.run(this.#client, this.#prefix, [leaseTtlMs, jobMemoryMs, ...args]));
+  }
+
+  async #attempt<T>(command: () => Promise<T>): Promise<T> {
+    if (!this.isReady) throw new LeasesUnavailable("Redis is not connected");
+    try {
+      return await command();
+    } catch (cause) {
+      throw new LeasesUnavailable("Redis did not carry out a command", { cause });
+    }
+  }
+
+  async #subscribe(): Promise<void> {
+    try {
+      await this.#subscriber.subscribe(`${this.#prefix}changes`);
+      // What was published while nobody listened.
+      this.#announceChange();
+    } catch (error) {
+      // A lost connection subscribes when it is back.
+      this.options.logger.debug({ err: error }, "the changes of leases could not be subscribed to");
+    }
+  }
+
+  #announceChange(): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener();
+      } catch (error) {
+        this.options.logger.error({ err: error }, "a listener for changes of leases failed");
+      }
+    }
+  }
+}
+
+type ClaimFields = [worker: string, incarnation: string, attempt: number | string, address: string];
+
+function toClaim(jobId: string, [workerId, incarnation, attempt, address]: ClaimFields): Claim {
+  return { jobId, attempt: Number(attempt), workerId, incarnation, address };
+}
+
+type WorkerEntry = [
+  workerId: string,
+  incarnation: string,
+  region: string,
+  address: string,
+  slots: number,
+  version: string,
+  status: WorkerStatus,
+  lastSeenMs: number,
+  jobs: string[],
+];
+
+function toWorkerView(entry: WorkerEntry): WorkerView {
+  const [workerId, incarnation, region, address, slots, version, status, lastSeenMs, jobs] = entry;
+  return {
+    workerId,
+    incarnation,
+    region,
+    address,
+    slots,
+    version,
+    status,
+    jobs,
+    lastSeen: new Date(lastSeenMs),
+  };
+}
+
+function runArguments(runs: readonly RunRef[]): (string | number)[] {
+  return runs.flatMap(({ jobId, attempt }) => [jobId, attempt]);
+}

@@ -1,0 +1,117 @@
+-- What the scripts of the leases have in common. KEYS[1] is the prefix of every key; ARGV starts with the lease time
+-- and the job memory. Keys:
+--   workers                    sorted set: worker id -> last seen
+--   worker:<id>                hash: the registration, and status, suspect, lastSeen, leaseUntil, used
+--   region:<region>            set: worker ids
+--   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
+--   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
+--   attempts:<job>             hash: last (highest attempt known), done (highest attempt released)
+--   uses                       counter: the higher a worker's `used`, the more recently it had a job
+--   since                      when somebody began to look after this data; missing after a loss, and once no orchestrator
+--                              was there for a lease time: then every lease has ended, though its worker may be well
+--   changes                    channel: something became free
+local prefix = KEYS[1]
+local leaseTtlMs = tonumber(ARGV[1])
+local jobMemoryMs = tonumber(ARGV[2])
+local forgetWorkerMs = 3600000
+
+-- The server's clock, since those of the orchestrators differ.
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local sinceMs = tonumber(redis.call('GET', prefix .. 'since'))
+if not sinceMs then sinceMs = nowMs end
+redis.call('SET', prefix .. 'since', sinceMs, 'PX', leaseTtlMs)
+
+local function workerKey(workerId) return prefix .. 'worker:' .. workerId end
+local function regionKey(region) return prefix .. 'region:' .. region end
+local function claimsKey(workerId, incarnation) return prefix .. 'claims:' .. workerId .. ':' .. incarnation end
+local function claimKey(jobId) return prefix .. 'claim:' .. jobId end
+local function attemptsKey(jobId) return prefix .. 'attempts:' .. jobId end
+
+local function announceChange() redis.call('PUBLISH', prefix .. 'changes', '') end
+local function nextUse() return redis.call('INCR', prefix .. 'uses') end
+
+local function readWorker(workerId)
+  local fields = redis.call('HMGET', workerKey(workerId),
+    'incarnation', 'region', 'address', 'slots', 'version', 'status', 'suspect', 'lastSeen', 'leaseUntil', 'used')
+  if not fields[1] then return nil end
+  return {
+    id = workerId, incarnation = fields[1], region = fields[2], address = fields[3], slots = tonumber(fields[4]),
+    version = fields[5], status = fields[6], suspect = fields[7] == '1', lastSeen = tonumber(fields[8]),
+    leaseUntil = tonumber(fields[9]), used = tonumber(fields[10]),
+  }
+end
+
+local function isAlive(worker) return worker.leaseUntil > nowMs end
+
+local function isSchedulable(worker)
+  return isAlive(worker) and not worker.suspect and worker.status == 'FREE'
+end
+
+local function claimedJobs(worker)
+  return redis.call('ZRANGEBYSCORE', claimsKey(worker.id, worker.incarnation), '(' .. nowMs, '+inf')
+end
+
+local function freeSlots(worker)
+  return worker.slots - redis.call('ZCOUNT', claimsKey(worker.id, worker.incarnation), '(' .. nowMs, '+inf')
+end
+
+local function readClaim(jobId)
+  local fields = redis.call('HMGET', claimKey(jobId), 'worker', 'incarnation', 'attempt', 'address')
+  if not fields[1] then return nil end
+  return { worker = fields[1], incarnation = fields[2], attempt = tonumber(fields[3]), address = fields[4] }
+end
+
+local function isOf(claim, workerId, incarnation, attempt)
+  return claim.worker == workerId and claim.incarnation == incarnation and claim.attempt == attempt
+end
+
+local function readAttempts(jobId)
+  local fields = redis.call('HMGET', attemptsKey(jobId), 'last', 'done')
+  return tonumber(fields[1] or 0), tonumber(fields[2] or 0)
+end
+
+-- Makes the claim, or extends it to a full lease time.
+local function putClaim(jobId, workerId, incarnation, attempt, address)
+  redis.call('HSET', claimKey(jobId), 'worker', workerId, 'incarnation', incarnation, 'attempt', attempt, 'address', address)
+  redis.call('PEXPIRE', claimKey(jobId), leaseTtlMs)
+  local claims = claimsKey(workerId, incarnation)
+  redis.call('ZREMRANGEBYSCORE', claims, '-inf', nowMs)
+  redis.call('ZADD', claims, nowMs + leaseTtlMs, jobId)
+  redis.call('PEXPIRE', claims, leaseTtlMs)
+  local last = readAttempts(jobId)
+  redis.call('HSET', attemptsKey(jobId), 'last', math.max(last, attempt))
+  redis.call('PEXPIRE', attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
+end
+
+-- Extends the claim of a run that a worker says it has, or makes it anew when it ended or was lost and nobody else has
+-- the job. A claim of a lower attempt gives way: while nothing is lost there is none, since only `claim` raises it.
+-- True when the run has the claim.
+local function holdRun(worker, jobId, attempt)
+  local claim = readClaim(jobId)
+  if claim and claim.attempt >= attempt then
+    if not isOf(claim, worker.id, worker.incarnation, attempt) then return false end
+  else
+    local last, done = readAttempts(jobId)
+    if attempt < last or attempt <= done then return false end
+    if claim then redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId) end
+  end
+  putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
+  return true
+end
+
+-- ARGV from `first` on: job id and attempt in turn. Gives the jobs whose runs are stale.
+local function holdRuns(worker, first)
+  local stale = {}
+  for index = first, #ARGV, 2 do
+    if not holdRun(worker, ARGV[index], tonumber(ARGV[index + 1])) then stale[#stale + 1] = ARGV[index] end
+  end
+  return stale
+end
+
+local function extendLease(workerId)
+  redis.call('HSET', workerKey(workerId), 'lastSeen', nowMs, 'leaseUntil', nowMs + leaseTtlMs, 'suspect', '0')
+  redis.call('PEXPIRE', workerKey(workerId), leaseTtlMs + forgetWorkerMs)
+  redis.call('ZADD', prefix .. 'workers', nowMs, workerId)
+end

@@ -1,0 +1,15 @@
+-- ARGV: lease time, job memory, worker id, incarnation, job id, attempt.
+-- Time left in ms, -1: refused, -2: the worker has to register before this can be known.
+local workerId, incarnation, jobId, attempt = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local worker = readWorker(workerId)
+local claim = readClaim(jobId)
+if claim and isOf(claim, workerId, incarnation, attempt) then
+  putClaim(jobId, workerId, incarnation, attempt, claim.address)
+  return leaseTtlMs
+end
+if claim and claim.attempt >= attempt then return -1 end
+local last, done = readAttempts(jobId)
+if attempt < last or attempt <= done then return -1 end
+if not worker then return -2 end
+if worker.incarnation ~= incarnation then return -1 end
+return holdRun(worker, jobId, attempt) and leaseTtlMs or -1

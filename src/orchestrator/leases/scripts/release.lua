@@ -1,0 +1,20 @@
+-- ARGV: lease time, job memory, worker id, incarnation, job id, attempt.
+local workerId, incarnation, jobId, attempt = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local claim = readClaim(jobId)
+if claim and not isOf(claim, workerId, incarnation, attempt) then return 0 end
+redis.call('DEL', claimKey(jobId))
+redis.call('ZREM', claimsKey(workerId, incarnation), jobId)
+
+-- A ping on its way may still report the run; it must not get the claim back.
+local last, done = readAttempts(jobId)
+redis.call('HSET', attemptsKey(jobId), 'last', math.max(last, attempt), 'done', math.max(done, attempt))
+redis.call('PEXPIRE', attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
+
+local worker = readWorker(workerId)
+if worker and worker.incarnation == incarnation then
+  -- What the last ping said is older than this. If it is busy all the same, it refuses the next job.
+  if worker.status == 'BUSY' then redis.call('HSET', workerKey(workerId), 'status', 'FREE') end
+  redis.call('HSET', workerKey(workerId), 'used', nextUse())
+end
+announceChange()
+return 1

@@ -1,0 +1,17 @@
+-- ARGV: lease time, job memory. One entry a worker, with its jobs at the end.
+local function statusOf(worker, jobs)
+  if worker.suspect or not isAlive(worker) then return 'LOST' end
+  if worker.status == 'DRAINING' then return 'DRAINING' end
+  return (worker.status == 'BUSY' or #jobs >= worker.slots) and 'BUSY' or 'FREE'
+end
+
+local entries = {}
+for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs - forgetWorkerMs, '+inf')) do
+  local worker = readWorker(workerId)
+  if worker then
+    local jobs = claimedJobs(worker)
+    table.insert(entries, { worker.id, worker.incarnation, worker.region, worker.address, worker.slots, worker.version,
+      statusOf(worker, jobs), worker.lastSeen, jobs })
+  end
+end
+return entries

@@ -1,0 +1,5 @@
+/** Scripts that Redis runs; `bun build` embeds their text. */
+declare module "*.lua" {
+  const text: string;
+  export default text;
+}

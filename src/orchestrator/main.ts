@@ -1,0 +1,69 @@
+/** blacktree-orchestrator: one orchestrator on RabbitMQ and Redis. */
+import { environment } from "../shared/env.ts";
+import { createLogger } from "../shared/logging.ts";
+import { EXIT, type ExitStatus, runDaemon } from "../shared/program.ts";
+import { tlsFilesOf } from "../shared/rpc/tls.ts";
+import { aborted, listenForStop } from "../shared/shutdown.ts";
+import { VERSION } from "../shared/version.ts";
+import {
+  grpcListenAddress,
+  loadOrchestratorSettings,
+  ORCHESTRATOR_SETTINGS,
+  type OrchestratorSettings,
+} from "./config.ts";
+import { RedisLeases } from "./leases/redis.ts";
+import { type Orchestrator, startOrchestrator } from "./orchestrator.ts";
+import { RabbitMqQueue } from "./queue/rabbitmq.ts";
+import { RedisJobRecords } from "./records/redis.ts";
+
+const NAME = "blacktree-orchestrator";
+
+async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
+  const stop = listenForStop();
+  const logger = createLogger(NAME, settings.logLevel);
+  logger.info({ version: VERSION, region: settings.region }, "orchestrator starts");
+
+  const { rabbitmqUrls: urls, redisUrl: url, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
+  const queue = new RabbitMqQueue({ urls, jobQueue, resultQueue, logger });
+  const settleMs = leaseTtlMs + 2 * settings.pingIntervalMs;
+  const leases = new RedisLeases({ url, leaseTtlMs, jobMemoryMs, settleMs, logger });
+  const records = new RedisJobRecords({ url, jobMemoryMs, logger });
+  const names = { queue: "rabbitmq", leases: "redis" };
+  const grpcListen = grpcListenAddress(settings);
+  let orchestrator: Orchestrator;
+  try {
+    const tls = tlsFilesOf(settings);
+    orchestrator = await startOrchestrator({
+      queue,
+      leases,
+      records,
+      names,
+      settings,
+      grpcListen,
+      tls,
+      logger,
+    });
+  } catch (error) {
+    logger.error({ err: error }, "orchestrator cannot start");
+    return EXIT.failed;
+  }
+
+  await aborted(stop.first);
+  logger.info({ reason: String(stop.first.reason) }, "orchestrator stops; running builds go on");
+  await orchestrator.stop();
+  logger.info("orchestrator stopped");
+  return EXIT.done;
+}
+
+const status = await runDaemon(
+  {
+    name: NAME,
+    description: "Takes build jobs from RabbitMQ, gives them to workers, and publishes their results.",
+    table: ORCHESTRATOR_SETTINGS,
+    load: loadOrchestratorSettings,
+    run,
+  },
+  process.argv.slice(2),
+  environment(),
+);
+process.exit(status);

@@ -1,0 +1,103 @@
+/** One orchestrator: the rooms of src/FLOW.md put together around a queue, leases and records of whatever kind. */
+import type { Logger } from "../shared/logging.ts";
+import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
+import type { TlsFiles } from "../shared/rpc/tls.ts";
+import type { HostPort } from "../shared/setting-parsers.ts";
+import { createAdminApp } from "./admin/app.ts";
+import { type AdminServer, serveAdmin } from "./admin/server.ts";
+import { submitJob } from "./admin/submit-job.ts";
+import type { SchedulingSettings } from "./config.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { HealthChecker } from "./health-checker.ts";
+import { Intake } from "./intake.ts";
+import { JobEvents } from "./job-events.ts";
+import type { Leases } from "./leases/leases.ts";
+import type { JobQueue } from "./queue/queue.ts";
+import type { JobRecords } from "./records/job-records.ts";
+import { ResultHandler } from "./result-handler.ts";
+import { orchestratorService } from "./service.ts";
+import { WorkerClient } from "./worker-client.ts";
+import { WorkerManager } from "./worker-manager.ts";
+
+export interface OrchestratorParts {
+  readonly queue: JobQueue;
+  readonly leases: Leases;
+  readonly records: JobRecords;
+  /** What /readyz calls the two servers behind them. */
+  readonly names: { readonly queue: string; readonly leases: string };
+  readonly settings: SchedulingSettings;
+  readonly grpcListen: HostPort;
+  readonly tls: TlsFiles | undefined;
+  readonly logger: Logger;
+}
+
+export interface Orchestrator {
+  readonly grpcPort: number;
+  readonly adminPort: number;
+  /** Takes no new jobs; resolves when none is in hand. */
+  drain(): Promise<void>;
+  /** Lets go of everything at once: running builds go on without this orchestrator, their messages go back. */
+  stop(): Promise<void>;
+}
+
+const STOP_GRACE_MS = 500;
+
+/** @throws Error when an address cannot be listened on. */
+export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
+  const { queue, leases, records, settings, logger } = parts;
+  const connect = (address: string) => new WorkerClient(address, parts.tls);
+  const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
+
+  const events = new JobEvents(records, queue, logger);
+  const results = new ResultHandler({ ...settings, queue, records, events, logger });
+  const workers = new WorkerManager({ ...settings, leases, records, events, logger, connect });
+  const rules = { git, defaultRegion: settings.region };
+  const intake = new Intake({ queue, records, events, results, logger, rules });
+  const dispatcher = new Dispatcher({
+    ...settings,
+    queue,
+    leases,
+    records,
+    workers,
+    results,
+    logger,
+    rules,
+  });
+  const onUnawaited = (jobIds: readonly string[]) => dispatcher.lookFor(jobIds);
+  const healthChecker = new HealthChecker({ ...settings, leases, logger, connect, onUnawaited });
+
+  const { adminToken: token, adminListen: listen, region } = settings;
+  const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
+  const app = createAdminApp({ ...parts, connect, submit, region, token, listen });
+  const admin: AdminServer = serveAdmin(app, settings.adminListen);
+  const service = orchestratorService(workers, settings, logger);
+  const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);
+  logger.info({ grpc_port: grpc.port, admin_port: admin.port }, "orchestrator listens");
+
+  queue.start();
+  leases.start();
+  records.start();
+  dispatcher.start();
+  healthChecker.start();
+  intake.start();
+
+  return {
+    grpcPort: grpc.port,
+    adminPort: admin.port,
+    async drain() {
+      await intake.stop();
+      await dispatcher.stop();
+      await dispatcher.idle();
+    },
+    async stop() {
+      await intake.stop();
+      await dispatcher.stop();
+      healthChecker.stop();
+      await queue.close();
+      await grpc.stop(STOP_GRACE_MS);
+      await admin.stop();
+      await leases.close();
+      await records.close();
+    },
+  };
+}

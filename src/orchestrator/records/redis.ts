@@ -1,0 +1,142 @@
+/** Job records in Redis, shared by all orchestrators. What is kept there is scripts/common.lua. */
+import type { JobEvent, JobResult } from "../../shared/job.ts";
+import type { Logger } from "../../shared/logging.ts";
+import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis-client.ts";
+import { RedisScript } from "../redis-script.ts";
+import {
+  type Admission,
+  type AdmissionRequest,
+  type Finish,
+  type JobRecord,
+  type JobRecords,
+  type PublicJob,
+  RecordsUnavailable,
+  type UnnumberedEvent,
+} from "./job-records.ts";
+import { activeMemoryMs, finalState, MOST_EVENTS } from "./record-limits.ts";
+import admitLua from "./scripts/admit.lua" with { type: "text" };
+import appendLua from "./scripts/append.lua" with { type: "text" };
+import commonLua from "./scripts/common.lua" with { type: "text" };
+import finishLua from "./scripts/finish.lua" with { type: "text" };
+import publishedLua from "./scripts/published.lua" with { type: "text" };
+import queuedLua from "./scripts/queued.lua" with { type: "text" };
+
+/** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
+const DEFAULT_KEY_PREFIX = "{blacktree}:";
+
+const scripts = {
+  admit: new RedisScript(commonLua, admitLua),
+  queued: new RedisScript(commonLua, queuedLua),
+  append: new RedisScript(commonLua, appendLua),
+  finish: new RedisScript(commonLua, finishLua),
+  published: new RedisScript(commonLua, publishedLua),
+};
+
+export interface RedisJobRecordsOptions {
+  /** As in redis-client.ts. */
+  readonly url: string;
+  /** How long a record lives after its job's end. */
+  readonly jobMemoryMs: number;
+  readonly logger: Logger;
+  /** With a hash tag. */
+  readonly keyPrefix?: string;
+}
+
+export class RedisJobRecords implements JobRecords {
+  readonly #client: RedisClient;
+  readonly #prefix: string;
+  #closed = false;
+
+  constructor(private readonly options: RedisJobRecordsOptions) {
+    this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
+    this.#client = createRedisClient(options);
+  }
+
+  start(): void {
+    connectInBackground(this.#client);
+  }
+
+  get isReady(): boolean {
+    return !this.#closed && isReady(this.#client);
+  }
+
+  async admit({ jobId, job, acceptedAt, replyTo }: AdmissionRequest): Promise<Admission> {
+    const args = [JSON.stringify(job), acceptedAt.getTime(), replyTo ?? ""];
+    const [kind, detail] = (await this.#run(scripts.admit, jobId, args)) as [Admission["kind"], string];
+    if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
+    if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
+    return { kind };
+  }
+
+  async queued(jobId: string): Promise<void> {
+    await this.#run(scripts.queued, jobId, []);
+  }
+
+  async append(event: UnnumberedEvent): Promise<JobEvent> {
+    const seq = Number(await this.#run(scripts.append, event.job_id, [JSON.stringify(event), MOST_EVENTS]));
+    return numbered(event, seq);
+  }
+
+  async finish(result: JobResult): Promise<Finish> {
+    const reply = await this.#run(scripts.finish, result.job_id, [JSON.stringify(result)]);
+    const [kind, kept, replyTo] = reply as [Finish["kind"], string, string];
+    if (kind === "published") return { kind };
+    return { kind, result: JSON.parse(kept) as JobResult, replyTo: JSON.parse(replyTo) as string[] };
+  }
+
+  async published(jobId: string): Promise<void> {
+    await this.#run(scripts.published, jobId, []);
+  }
+
+  async find(jobId: string): Promise<JobRecord | undefined> {
+    const [fields, lines] = await this.#attempt(() =>
+      Promise.all([
+        this.#client.hmget(`${this.#prefix}job:${jobId}`, "job", "acceptedAt", "result"),
+        this.#client.lrange(`${this.#prefix}events:${jobId}`, 0, -1),
+      ]),
+    );
+    const [job, acceptedAt, resultText] = fields;
+    const events = lines.map(readEvent);
+    const result = resultText ? (JSON.parse(resultText) as JobResult) : undefined;
+    if (!job && !result && events.length === 0) return undefined;
+    return {
+      jobId,
+      job: job ? (JSON.parse(job) as PublicJob) : {},
+      acceptedAt: new Date(acceptedAt ? Number(acceptedAt) : (result?.accepted_at ?? events[0]?.at ?? 0)),
+      state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
+      events,
+      result,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#client.disconnect();
+  }
+
+  #run(script: RedisScript, jobId: string, args: readonly (string | number)[]): Promise<unknown> {
+    const { jobMemoryMs } = this.options;
+    const all = [jobId, jobMemoryMs, activeMemoryMs(jobMemoryMs), ...args];
+    return this.#attempt(() => script.run(this.#client, this.#prefix, all));
+  }
+
+  async #attempt<T>(command: () => Promise<T>): Promise<T> {
+    if (!this.isReady) throw new RecordsUnavailable("Redis is not connected");
+    try {
+      return await command();
+    } catch (cause) {
+      throw new RecordsUnavailable("Redis did not carry out a command", { cause });
+    }
+  }
+}
+
+/** The number stands before the event, because only the script knows it. */
+function readEvent(line: string): JobEvent {
+  const space = line.indexOf(" ");
+  return numbered(JSON.parse(line.slice(space + 1)), Number(line.slice(0, space)));
+}
+
+function numbered(event: UnnumberedEvent, seq: number): JobEvent {
+  const { job_id, attempt, state, at, ...details } = event;
+  return { job_id, attempt, seq, state, at, ...details };
+}

@@ -1,0 +1,31 @@
+-- What the scripts of the job records have in common. KEYS[1] is the prefix of every key; ARGV starts with the job id,
+-- the memory of a finished job and that of an active one. Keys:
+--   job:<job>      hash: job, acceptedAt, state, queued, seq, replyTo, result, published
+--   events:<job>   list of events, oldest first
+local recordKey = KEYS[1] .. 'job:' .. ARGV[1]
+local eventsKey = KEYS[1] .. 'events:' .. ARGV[1]
+local jobMemoryMs = tonumber(ARGV[2])
+local activeMemoryMs = tonumber(ARGV[3])
+
+local function get(field) return redis.call('HGET', recordKey, field) end
+local function set(...) redis.call('HSET', recordKey, ...) end
+
+-- From its end on a record lives for the job memory, whatever else happens to it.
+local function keepAlive()
+  local isFinished = redis.call('HEXISTS', recordKey, 'result') == 1
+  local remainingMs = isFinished and redis.call('PTTL', recordKey) or activeMemoryMs
+  if remainingMs < 0 then remainingMs = jobMemoryMs end
+  redis.call('PEXPIRE', recordKey, remainingMs)
+  redis.call('PEXPIRE', eventsKey, remainingMs)
+end
+
+-- `replyTo` is a JSON list; an empty one is never written, since Lua cannot tell it from an object.
+local function noteReplyTo(target)
+  if target == '' then return end
+  local targets = cjson.decode(get('replyTo') or '[]')
+  for _, known in ipairs(targets) do
+    if known == target then return end
+  end
+  table.insert(targets, target)
+  set('replyTo', cjson.encode(targets))
+end

@@ -1,0 +1,199 @@
+/** Job records in the embedded SQLite file. */
+import type { Database } from "bun:sqlite";
+import type { JobEvent, JobResult } from "../../shared/job.ts";
+import {
+  type Admission,
+  type AdmissionRequest,
+  type Finish,
+  type JobRecord,
+  type JobRecords,
+  type PublicJob,
+  RecordsUnavailable,
+  type UnnumberedEvent,
+} from "./job-records.ts";
+import { activeMemoryMs, finalState, MOST_EVENTS } from "./record-limits.ts";
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS job_records (
+    job_id TEXT PRIMARY KEY,
+    job TEXT,
+    accepted_at INTEGER,
+    queued INTEGER NOT NULL DEFAULT 0,
+    seq INTEGER NOT NULL DEFAULT 0,
+    reply_to TEXT NOT NULL DEFAULT '[]',
+    result TEXT,
+    published INTEGER NOT NULL DEFAULT 0,
+    expires_at INTEGER NOT NULL
+  );
+  CREATE INDEX IF NOT EXISTS job_records_by_end ON job_records (expires_at);
+  CREATE TABLE IF NOT EXISTS job_events (
+    job_id TEXT NOT NULL REFERENCES job_records (job_id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (job_id, seq)
+  );
+`;
+
+interface RecordRow {
+  readonly job: string | null;
+  readonly accepted_at: number | null;
+  readonly queued: number;
+  readonly seq: number;
+  readonly reply_to: string;
+  readonly result: string | null;
+  readonly published: number;
+}
+
+export interface SqliteJobRecordsOptions {
+  /** See embedded-database.ts; stays its owner's. */
+  readonly database: Database;
+  /** How long a record lives after its job's end. */
+  readonly jobMemoryMs: number;
+}
+
+export class SqliteJobRecords implements JobRecords {
+  readonly #database: Database;
+  #started = false;
+
+  constructor(private readonly options: SqliteJobRecordsOptions) {
+    this.#database = options.database;
+    this.#database.run("PRAGMA foreign_keys = ON");
+    this.#database.run(SCHEMA);
+  }
+
+  start(): void {
+    this.#started = true;
+  }
+
+  get isReady(): boolean {
+    return this.#started;
+  }
+
+  async admit({ jobId, job, acceptedAt, replyTo }: AdmissionRequest): Promise<Admission> {
+    return this.#atomically(() => {
+      const known = this.#openRow(jobId);
+      if (known.result !== null) return { kind: "finished", result: JSON.parse(known.result) as JobResult };
+      const firstAcceptedAt = known.accepted_at ?? acceptedAt.getTime();
+      this.#database.run("UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ? WHERE job_id = ?", [
+        known.job ?? JSON.stringify(job),
+        firstAcceptedAt,
+        JSON.stringify(withReplyTo(known, replyTo)),
+        jobId,
+      ]);
+      return known.queued ? { kind: "active" } : { kind: "new", acceptedAt: new Date(firstAcceptedAt) };
+    });
+  }
+
+  async queued(jobId: string): Promise<void> {
+    this.#atomically(() => {
+      this.#openRow(jobId);
+      this.#database.run("UPDATE job_records SET queued = 1 WHERE job_id = ?", [jobId]);
+    });
+  }
+
+  async append(event: UnnumberedEvent): Promise<JobEvent> {
+    return this.#atomically(() => {
+      const { job_id, attempt, state, at, ...details } = event;
+      const known = this.#openRow(job_id);
+      // Only a job in its lane has events: one without a record lost it.
+      const queued = known.queued || (known.job === null && known.result === null) ? 1 : 0;
+      const seq = known.seq + 1;
+      const numbered: JobEvent = { job_id, attempt, seq, state, at, ...details };
+      this.#database.run("UPDATE job_records SET seq = ?, queued = ? WHERE job_id = ?", [
+        seq,
+        queued,
+        job_id,
+      ]);
+      this.#database.run("INSERT INTO job_events (job_id, seq, event) VALUES (?, ?, ?)", [
+        job_id,
+        seq,
+        JSON.stringify(numbered),
+      ]);
+      this.#database.run("DELETE FROM job_events WHERE job_id = ? AND seq <= ?", [job_id, seq - MOST_EVENTS]);
+      return numbered;
+    });
+  }
+
+  async finish(result: JobResult): Promise<Finish> {
+    return this.#atomically(() => {
+      const known = this.#openRow(result.job_id);
+      if (known.result === null) {
+        this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
+          JSON.stringify(result),
+          Date.now() + this.options.jobMemoryMs,
+          result.job_id,
+        ]);
+      }
+      if (known.published) return { kind: "published" };
+      const kept = known.result === null ? result : (JSON.parse(known.result) as JobResult);
+      return { kind: "publish", result: kept, replyTo: withReplyTo(known) };
+    });
+  }
+
+  async published(jobId: string): Promise<void> {
+    this.#atomically(() => {
+      this.#database.run("UPDATE job_records SET published = 1 WHERE job_id = ? AND result IS NOT NULL", [
+        jobId,
+      ]);
+    });
+  }
+
+  async find(jobId: string): Promise<JobRecord | undefined> {
+    return this.#atomically(() => {
+      const row = this.#row(jobId);
+      const events = this.#database
+        .query<{ event: string }, [string]>("SELECT event FROM job_events WHERE job_id = ? ORDER BY seq")
+        .all(jobId)
+        .map(({ event }) => JSON.parse(event) as JobEvent);
+      const result = row?.result ? (JSON.parse(row.result) as JobResult) : undefined;
+      if (!row || (row.job === null && !result && events.length === 0)) return undefined;
+      return {
+        jobId,
+        job: row.job === null ? {} : (JSON.parse(row.job) as PublicJob),
+        acceptedAt: new Date(row.accepted_at ?? result?.accepted_at ?? events[0]?.at ?? 0),
+        state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
+        events,
+        result,
+      };
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#started = false;
+  }
+
+  /** The job's row, made if there is none. An active one is kept for longer by being looked at. */
+  #openRow(jobId: string): RecordRow {
+    const expiresAt = Date.now() + activeMemoryMs(this.options.jobMemoryMs);
+    this.#database.run(
+      `INSERT INTO job_records (job_id, expires_at) VALUES (?1, ?2)
+       ON CONFLICT (job_id) DO UPDATE SET expires_at = ?2 WHERE result IS NULL`,
+      [jobId, expiresAt],
+    );
+    const row = this.#row(jobId);
+    if (!row) throw new Error(`the record of job ${jobId} vanished within a transaction`);
+    return row;
+  }
+
+  #row(jobId: string): RecordRow | null {
+    return this.#database.query<RecordRow, [string]>("SELECT * FROM job_records WHERE job_id = ?").get(jobId);
+  }
+
+  /** One transaction, in which what has expired does not exist. */
+  #atomically<T>(decide: () => T): T {
+    if (!this.#started) throw new RecordsUnavailable("the records are not started, or closed");
+    try {
+      return this.#database.transaction(() => {
+        this.#database.run("DELETE FROM job_records WHERE expires_at <= ?", [Date.now()]);
+        return decide();
+      })();
+    } catch (cause) {
+      throw new RecordsUnavailable("the embedded database did not carry out a transaction", { cause });
+    }
+  }
+}
+
+function withReplyTo(row: RecordRow, replyTo?: string): string[] {
+  const known = JSON.parse(row.reply_to) as string[];
+  return replyTo && !known.includes(replyTo) ? [...known, replyTo] : known;
+}

@@ -1,0 +1,137 @@
+/**
+ * Result Handler: makes an outcome the job's one result, publishes it, and only then lets go of message and worker.
+ * Whatever goes wrong before the broker has confirmed the result leaves the message unacked, so somebody does it again.
+ */
+
+import { GrowingDelay, sleep } from "../shared/backoff.ts";
+import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
+import type { Logger } from "../shared/logging.ts";
+import type { JobEvents } from "./job-events.ts";
+import { refusal, resultOf } from "./job-result.ts";
+import type { Lease } from "./lease.ts";
+import type { JobQueue, MessageProperties, ReadyDelivery } from "./queue/queue.ts";
+import { type Finish, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
+import { judge, type RetryDelayMs } from "./retry-policy.ts";
+
+const END_STATES: Readonly<Record<OutcomeStatus, JobState>> = {
+  SUCCESS: "SUCCEEDED",
+  FAILED: "FAILED",
+  CANCELLED: "CANCELLED",
+};
+
+export interface ResultHandlerParts {
+  readonly queue: JobQueue;
+  readonly records: JobRecords;
+  readonly events: JobEvents;
+  readonly logger: Logger;
+  readonly resultLogLines: number;
+  /** A job's last attempt, from 1 on. */
+  readonly maxAttempts: number;
+}
+
+export class ResultHandler {
+  constructor(private readonly parts: ResultHandlerParts) {}
+
+  /** @throws the reason of `delivery.takenBack`: the result is then another's to publish. */
+  async handle(delivery: ReadyDelivery, job: Job, lease: Lease, outcome: Outcome): Promise<void> {
+    const verdict = judge(outcome, lease.claim.attempt, this.parts.maxAttempts);
+    if (verdict.kind === "retry") return this.#retry(delivery, lease, outcome, verdict.delayMs);
+    const ended = { claim: lease.claim, assignedAt: lease.assignedAt, outcome };
+    const result = resultOf(job, delivery.stamp.acceptedAt, ended, this.parts.resultLogLines);
+    await this.settle(result, delivery.properties, delivery.takenBack);
+    delivery.ack();
+    await this.#letGo(lease);
+  }
+
+  /** Only the last attempt's outcome is the job's; the others are told as events. */
+  async #retry(
+    delivery: ReadyDelivery,
+    lease: Lease,
+    outcome: Outcome,
+    delayMs: RetryDelayMs,
+  ): Promise<void> {
+    const { jobId, attempt, workerId } = lease.claim;
+    const { failure: error } = outcome;
+    const fields = { error, worker_id: workerId, delay_ms: delayMs };
+    this.parts.logger.warn({ job_id: jobId, attempt, ...fields }, "attempt failed; the job is tried again");
+    await this.parts.queue.offerLater(delivery, { attempts: attempt, lastWorkerId: workerId }, delayMs);
+    await this.parts.events.tell({ jobId, attempt, state: "RETRYING", detail: fields });
+    delivery.ack();
+    await this.#letGo(lease);
+  }
+
+  /** For a message that is no job any more: the rules have changed since its intake. */
+  async refuse(delivery: ReadyDelivery, reason: string): Promise<void> {
+    const { jobId, acceptedAt } = delivery.stamp;
+    const failure: JobFailure = { code: "INVALID_JOB", step: "dispatch", retryable: false, message: reason };
+    await this.settle(refusal(jobId, failure, {}, acceptedAt), delivery.properties, delivery.takenBack);
+    delivery.ack();
+  }
+
+  /** Publishes the result of its job, unless that is done; resolves once the broker has it. */
+  async settle(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<void> {
+    const finish = await this.#finish(result, properties, signal);
+    if (finish.kind === "published") return;
+    await this.publish(finish.result, properties.correlationId, finish.replyTo, signal);
+    await this.parts.events.tell({
+      jobId: result.job_id,
+      attempt: finish.result.attempt,
+      state: END_STATES[finish.result.status],
+      detail: endDetail(finish.result),
+    });
+    await this.#notePublished(result.job_id);
+  }
+
+  async publish(
+    result: JobResult,
+    correlationId: string | undefined,
+    replyTo: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.parts.queue.publishResult(result, correlationId, replyTo, signal);
+    const { job_id, status, attempt, image_digest, error } = result;
+    this.parts.logger.info({ job_id, status, attempt, image_digest, error }, "result published");
+  }
+
+  /** Without the records a result goes out all the same: a job's end must not wait for its history. */
+  async #finish(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<Finish> {
+    const delay = new GrowingDelay({ firstMs: 100, mostMs: 1000 });
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.parts.records.finish(result);
+      } catch (error) {
+        if (!(error instanceof RecordsUnavailable)) throw error;
+        if (tries === 5) {
+          this.parts.logger.warn(
+            { err: error, job_id: result.job_id },
+            "result could not be recorded; publishing it",
+          );
+          return { kind: "publish", result, replyTo: properties.replyTo ? [properties.replyTo] : [] };
+        }
+        await sleep(delay.nextMs(), signal);
+      }
+    }
+  }
+
+  async #notePublished(jobId: string): Promise<void> {
+    try {
+      await this.parts.records.published(jobId);
+    } catch (error) {
+      this.parts.logger.warn({ err: error, job_id: jobId }, "result is out, but that could not be recorded");
+    }
+  }
+
+  /** The result is safe; what fails here heals by itself, since claim and kept response have a time to live. */
+  async #letGo(lease: Lease): Promise<void> {
+    const steps = await Promise.allSettled([lease.release(), lease.acknowledge()]);
+    for (const step of steps) {
+      if (step.status === "fulfilled") continue;
+      this.parts.logger.warn({ err: step.reason, job_id: lease.job.jobId }, "run could not be let go of");
+    }
+  }
+}
+
+function endDetail(result: JobResult): Readonly<Record<string, unknown>> {
+  if (result.status !== "SUCCESS") return { error: result.error };
+  return { image_url: result.image_url, image_digest: result.image_digest, commit: result.commit };
+}

@@ -1,0 +1,77 @@
+/** OrchestratorService over gRPC: translation between the wire and the Worker Manager, and nothing else. */
+import { status } from "@grpc/grpc-js";
+import type { Logger } from "../shared/logging.ts";
+import {
+  type OrchestratorServiceServer,
+  OrchestratorServiceService,
+  type WorkerInfo,
+} from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
+import { type ServedService, unaryHandler } from "../shared/rpc/server.ts";
+import { RpcError } from "../shared/rpc/status.ts";
+import { hostPort, REGION_PATTERN } from "../shared/setting-parsers.ts";
+import { BadValue } from "../shared/settings.ts";
+import { LeasesUnavailable } from "./leases/leases.ts";
+import type { WorkerManager } from "./worker-manager.ts";
+
+export interface LeaseTimes {
+  readonly pingIntervalMs: number;
+  readonly leaseTtlMs: number;
+}
+
+export function orchestratorService(
+  workers: WorkerManager,
+  times: LeaseTimes,
+  logger: Logger,
+): ServedService {
+  const implementation: OrchestratorServiceServer = {
+    register: unaryHandler(logger, async (worker) => {
+      checkWorker(worker);
+      if ((await available(() => workers.register(worker))) === "registered") return times;
+      throw new RpcError(status.ALREADY_EXISTS, `another live worker has the id ${worker.workerId}`);
+    }),
+    deregister: unaryHandler(logger, async ({ workerId, incarnation }) => {
+      await available(() => workers.deregister(workerId, incarnation));
+      return {};
+    }),
+    confirmLease: unaryHandler(logger, async ({ workerId, incarnation, run }) => {
+      if (!run) throw new RpcError(status.INVALID_ARGUMENT, "run is missing; expected job_id and attempt");
+      const remainingMs = await available(() => workers.confirm(run, workerId, incarnation));
+      return {
+        granted: remainingMs !== undefined,
+        leaseRemainingMs: Math.max(0, Math.floor(remainingMs ?? 0)),
+      };
+    }),
+  };
+  return { name: "blacktree.v1.OrchestratorService", definition: OrchestratorServiceService, implementation };
+}
+
+/** "Cannot know now" is no refusal: the worker asks again. */
+async function available<Answer>(question: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await question();
+  } catch (error) {
+    if (!(error instanceof LeasesUnavailable)) throw error;
+    throw new RpcError(status.UNAVAILABLE, "the leases are out of reach; ask again", { cause: error });
+  }
+}
+
+function checkWorker(worker: WorkerInfo): void {
+  const problems = [
+    ...(worker.workerId === "" ? ["worker_id is missing"] : []),
+    ...(worker.incarnation === "" ? ["incarnation is missing"] : []),
+    ...(REGION_PATTERN.test(worker.region) ? [] : ["region has another form; expected such as us-east-1"]),
+    ...(worker.slots >= 1 ? [] : ["slots is missing; expected 1 or more"]),
+    ...addressProblems(worker.address),
+  ];
+  if (problems.length > 0) throw new RpcError(status.INVALID_ARGUMENT, problems.join("; "));
+}
+
+function addressProblems(address: string): string[] {
+  try {
+    hostPort(address);
+    return [];
+  } catch (error) {
+    if (error instanceof BadValue) return [`address ${error.message}`];
+    throw error;
+  }
+}

@@ -1,0 +1,98 @@
+/** Calls to one worker. */
+
+import { type ServiceError, status } from "@grpc/grpc-js";
+import type { RunRef } from "../shared/job.ts";
+import { CHANNEL_OPTIONS, callUnary } from "../shared/rpc/call.ts";
+import {
+  type JobEvent,
+  type JobRequest,
+  type JobResponse,
+  type PingResponse,
+  WorkerServiceClient,
+} from "../shared/rpc/generated/blacktree/v1/worker.ts";
+import { fromServiceError, RpcError } from "../shared/rpc/status.ts";
+import { channelSecurity, type TlsFiles } from "../shared/rpc/tls.ts";
+
+const CONNECT_DEADLINE_MS = 3000;
+const SHORT_CALL_DEADLINE_MS = 3000;
+
+/** Each call may end with RpcError, or with the reason of the signal it was given. */
+export class WorkerClient {
+  readonly #client: WorkerServiceClient;
+
+  /** Channels to one address share their connection, so a client is cheap; whoever makes one closes it. */
+  constructor(
+    readonly address: string,
+    tls: TlsFiles | undefined,
+  ) {
+    const { credentials, options } = channelSecurity(address, tls);
+    this.#client = new WorkerServiceClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
+  }
+
+  ping(deadlineMs: number): Promise<PingResponse> {
+    return callUnary(this.#client.ping.bind(this.#client), {}, { deadlineMs });
+  }
+
+  /**
+   * Has no deadline of its own, so the connection is made sure of first: a peer that accepts and says nothing would
+   * keep the call waiting for ever.
+   */
+  async runJob(request: JobRequest, signal: AbortSignal): Promise<JobResponse> {
+    await this.#connected();
+    return callUnary(this.#client.runJob.bind(this.#client), request, { signal });
+  }
+
+  /** Ends with the run or when `signal` aborts. */
+  async *watchJob(
+    run: RunRef,
+    incarnation: string,
+    options: { readonly afterSeq: number; readonly statesOnly: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<JobEvent> {
+    const stream = this.#client.watchJob({ run: { ...run }, incarnation, ...options });
+    const cancel = () => stream.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      for await (const event of stream) yield event as JobEvent;
+    } catch (error) {
+      if (!signal.aborted) throw fromServiceError(error as ServiceError);
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      stream.cancel();
+    }
+  }
+
+  async acknowledge(run: RunRef, incarnation: string): Promise<void> {
+    const request = { run: { jobId: run.jobId, attempt: run.attempt }, incarnation };
+    await callUnary(this.#client.ackResult.bind(this.#client), request, {
+      deadlineMs: SHORT_CALL_DEADLINE_MS,
+    });
+  }
+
+  /** Ends a run that is not the job's any more, or has its worker forget it. True: it was under way. */
+  async giveUp(run: RunRef, incarnation: string): Promise<boolean> {
+    const request = {
+      run: { jobId: run.jobId, attempt: run.attempt },
+      incarnation,
+      reason: "another attempt has the job",
+    };
+    const limits = { deadlineMs: SHORT_CALL_DEADLINE_MS };
+    const { cancelled } = await callUnary(this.#client.cancelJob.bind(this.#client), request, limits);
+    if (!cancelled) await this.acknowledge(run, incarnation);
+    return cancelled;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #connected(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#client.waitForReady(Date.now() + CONNECT_DEADLINE_MS, (error) => {
+        if (error)
+          reject(new RpcError(status.UNAVAILABLE, `no connection to ${this.address}`, { cause: error }));
+        else resolve();
+      });
+    });
+  }
+}

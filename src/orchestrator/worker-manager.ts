@@ -1,0 +1,107 @@
+/** Worker Manager: knows the workers through the leases, and gives a job the right one. */
+import type { Job, JobState, RunRef } from "../shared/job.ts";
+import type { Logger } from "../shared/logging.ts";
+import { Lease, type LeaseParts } from "./lease.ts";
+import { type Claim, type Leases, LeasesUnavailable, type WorkerRegistration } from "./leases/leases.ts";
+import type { ReadyDelivery } from "./queue/queue.ts";
+import type { JobRecords } from "./records/job-records.ts";
+
+export interface WorkerManagerParts extends LeaseParts {
+  readonly records: JobRecords;
+  /** Regions to try, in this order, when a job's own has no free worker. */
+  readonly regionFallback: readonly string[];
+  readonly leaseTtlMs: number;
+}
+
+export class WorkerManager {
+  readonly #leases: Leases;
+  readonly #logger: Logger;
+
+  /** By job id: leases of the jobs whose unacked messages this orchestrator holds. */
+  readonly #held = new Map<string, Lease>();
+
+  constructor(private readonly parts: WorkerManagerParts) {
+    this.#leases = parts.leases;
+    this.#logger = parts.logger;
+  }
+
+  /** The regions in which this job may be built, the preferred one first. */
+  regionsFor(job: Pick<Job, "workerRegion" | "regionPolicy">): readonly string[] {
+    const fallback = job.regionPolicy === "require" ? [] : this.parts.regionFallback;
+    return [...new Set([job.workerRegion, ...fallback])];
+  }
+
+  /** A lease on a free worker, or on the one that runs the job already; undefined while there is none to be had. */
+  async lease(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "stamp">): Promise<Lease | undefined> {
+    const { retry } = delivery.stamp;
+    const outcome = await this.#leases.claim({
+      jobId: job.jobId,
+      regions: this.regionsFor(job),
+      mayBeRunning: delivery.redelivered,
+      attempts: retry?.attempts,
+      avoidWorkerId: retry?.lastWorkerId,
+    });
+    if (outcome.kind === "none") return undefined;
+    const { claim } = outcome;
+    const told = outcome.kind === "held" ? await this.#toldStates(claim) : new Set<JobState>();
+    const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
+    this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
+    const lease = new Lease(claim, job, told, this.parts);
+    this.#held.set(job.jobId, lease);
+    return lease;
+  }
+
+  /** The job's message is no longer in this orchestrator's hands. */
+  letGo(lease: Lease): void {
+    if (this.#held.get(lease.job.jobId) === lease) this.#held.delete(lease.job.jobId);
+  }
+
+  /** "id-in-use": another live process has this worker's id. */
+  async register(worker: WorkerRegistration): Promise<"registered" | "id-in-use"> {
+    const outcome = await this.#leases.register(worker);
+    const { workerId: worker_id, incarnation, region, address, slots } = worker;
+    const fields = { worker_id, incarnation, region, address, slots };
+    if (outcome === "registered") this.#logger.info(fields, "worker registered");
+    else this.#logger.warn(fields, "worker refused: another live worker has its id");
+    return outcome;
+  }
+
+  async deregister(workerId: string, incarnation: string): Promise<void> {
+    await this.#leases.deregister(workerId, incarnation);
+    this.#logger.info({ worker_id: workerId, incarnation }, "worker deregistered");
+  }
+
+  /** The time this run's lease still holds, in ms; undefined when the job is not, or no longer, its. */
+  async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
+    const remainingMs = await this.#confirmedMs(run, workerId, incarnation);
+    const fields = { job_id: run.jobId, attempt: run.attempt, worker_id: workerId };
+    if (remainingMs === undefined) this.#logger.warn(fields, "lease refused: the run is not the job's");
+    return remainingMs;
+  }
+
+  /**
+   * While the leases are away, the job's unacked message is what fences: whoever holds it knows that no other attempt
+   * has begun. @throws LeasesUnavailable when neither can tell.
+   */
+  async #confirmedMs(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
+    try {
+      return await this.#leases.confirm(run, workerId, incarnation);
+    } catch (error) {
+      const claim = this.#held.get(run.jobId)?.claim;
+      const isOurs =
+        claim?.attempt === run.attempt && claim.workerId === workerId && claim.incarnation === incarnation;
+      if (!(error instanceof LeasesUnavailable) || !isOurs) throw error;
+      this.#logger.warn(
+        { job_id: run.jobId, attempt: run.attempt },
+        "leases are away; confirmed by the message in hand",
+      );
+      return this.parts.leaseTtlMs;
+    }
+  }
+
+  async #toldStates(claim: Claim): Promise<ReadonlySet<JobState>> {
+    const record = await this.parts.records.find(claim.jobId);
+    const events = record?.events.filter((event) => event.attempt === claim.attempt) ?? [];
+    return new Set(events.map((event) => event.state));
+  }
+}

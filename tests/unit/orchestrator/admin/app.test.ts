@@ -1,0 +1,186 @@
+/** The admin app needs no socket: requests go straight into it. */
+import { describe, expect, test } from "bun:test";
+import pino from "pino";
+import { type AdminParts, createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
+import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
+import type { JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
+
+const WORKER: WorkerView = {
+  workerId: "w-1",
+  incarnation: "i-1",
+  region: "us-east-1",
+  address: "127.0.0.1:6000",
+  slots: 1,
+  version: "1.0.0",
+  status: "BUSY",
+  jobs: ["j-1"],
+  lastSeen: new Date("2026-01-02T03:04:05Z"),
+};
+
+const RECORD: JobRecord = {
+  jobId: "j-1",
+  job: { repo_url: "owner/name", branch: "main", build_args: { KEY: "***" } },
+  acceptedAt: new Date("2026-01-02T03:04:05Z"),
+  state: "BUILDING",
+  events: [],
+  result: undefined,
+};
+
+interface Situation {
+  readonly isQueueReady?: boolean;
+  readonly isLeasesReady?: boolean;
+  readonly token?: string;
+}
+
+function app({ isQueueReady = true, isLeasesReady = true, token }: Situation = {}) {
+  const workers = async () => {
+    if (!isLeasesReady) throw new LeasesUnavailable("away");
+    return [WORKER];
+  };
+  const parts = {
+    submit: async (body: Buffer) =>
+      body.length > 2
+        ? { kind: "accepted", jobId: "j-2" }
+        : { kind: "bad", problems: ["branch: missing", "ecr_repo: missing"] },
+    queue: { isReady: isQueueReady },
+    leases: { isReady: isLeasesReady, workers },
+    records: { find: async (id: string) => (id === "j-1" ? RECORD : undefined) },
+    names: { queue: "rabbitmq", leases: "redis" },
+    region: "us-east-1",
+    token,
+    listen: { host: "127.0.0.1", port: 8080 },
+    logger: pino({ level: "silent" }),
+  } as unknown as AdminParts;
+  return createAdminApp(parts);
+}
+
+function request(path: string, init: RequestInit = {}, situation: Situation = {}) {
+  const headers = new Headers({ host: "127.0.0.1:8080", ...(init.headers as Record<string, string>) });
+  return app(situation).request(`http://127.0.0.1:8080${path}`, { ...init, headers });
+}
+
+const JSON_POST = { method: "POST", headers: { "content-type": "application/json" } };
+
+describe("health", () => {
+  test("/healthz answers whatever is away", async () => {
+    expect((await request("/healthz", {}, { isQueueReady: false, isLeasesReady: false })).status).toBe(200);
+  });
+
+  test.each([
+    [true, true, 200, { rabbitmq: "ok", redis: "ok" }],
+    [false, true, 503, { rabbitmq: "unavailable", redis: "ok" }],
+    [true, false, 503, { rabbitmq: "ok", redis: "unavailable" }],
+  ])("/readyz says which server is away (%p, %p)", async (isQueueReady, isLeasesReady, status, checks) => {
+    const response = await request("/readyz", {}, { isQueueReady, isLeasesReady });
+    expect(response.status).toBe(status);
+    expect(await response.json()).toMatchObject({ checks });
+  });
+});
+
+describe("reading", () => {
+  test("workers", async () => {
+    expect(await (await request("/api/v1/workers")).json()).toEqual({
+      items: [
+        {
+          id: "w-1",
+          region: "us-east-1",
+          address: "127.0.0.1:6000",
+          status: "BUSY",
+          jobs: ["j-1"],
+          slots: 1,
+          version: "1.0.0",
+          last_seen: "2026-01-02T03:04:05.000Z",
+        },
+      ],
+      next_cursor: null,
+    });
+  });
+
+  test("status, also while the leases are away", async () => {
+    expect(await (await request("/api/v1/status")).json()).toMatchObject({ workers: { BUSY: 1, FREE: 0 } });
+    const away = await request("/api/v1/status", {}, { isLeasesReady: false });
+    expect(await away.json()).toMatchObject({ connected: { redis: false }, workers: null });
+  });
+
+  test("a job", async () => {
+    expect(await (await request("/api/v1/jobs/j-1")).json()).toMatchObject({
+      job_id: "j-1",
+      state: "BUILDING",
+      result: null,
+    });
+  });
+
+  test.each(["/api/v1/jobs/other", "/api/v1/nothing", "/"])(
+    "%s is a problem document with 404",
+    async (path) => {
+      const response = await request(path);
+      expect(response.status).toBe(404);
+      expect(response.headers.get("content-type")).toBe("application/problem+json");
+      expect(await response.json()).toMatchObject({ status: 404, type: "about:blank" });
+    },
+  );
+
+  test("what needs the leases says so while they are away", async () => {
+    const response = await request("/api/v1/workers", {}, { isLeasesReady: false });
+    expect(response.status).toBe(503);
+    expect(await response.json()).toMatchObject({ detail: "redis does not answer" });
+  });
+});
+
+describe("submitting", () => {
+  test("answers 202 with the id", async () => {
+    const response = await request("/api/v1/jobs", { ...JSON_POST, body: '{"x":1}' });
+    expect(response.status).toBe(202);
+    expect(await response.json()).toEqual({ job_id: "j-2" });
+  });
+
+  test("names everything that is wrong", async () => {
+    const response = await request("/api/v1/jobs", { ...JSON_POST, body: "{}" });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ errors: ["branch: missing", "ecr_repo: missing"] });
+  });
+
+  test("takes JSON only", async () => {
+    const response = await request("/api/v1/jobs", {
+      method: "POST",
+      headers: { "content-type": "text/plain" },
+      body: "{}",
+    });
+    expect(response.status).toBe(415);
+  });
+
+  test("refuses a body that is too large", async () => {
+    expect((await request("/api/v1/jobs", { ...JSON_POST, body: "x".repeat(1_100_000) })).status).toBe(413);
+  });
+});
+
+describe("who may speak", () => {
+  test.each(["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""])(
+    "Host %p is foreign",
+    async (host) => {
+      expect((await request("/healthz", { headers: { host } })).status).toBe(403);
+    },
+  );
+
+  test.each(["localhost:8080", "127.0.0.1", "[::1]:8080"])("Host %p is not", async (host) => {
+    expect((await request("/healthz", { headers: { host } })).status).toBe(200);
+  });
+
+  test("a foreign Origin is refused, the own one is not", async () => {
+    expect((await request("/healthz", { headers: { origin: "https://evil.example" } })).status).toBe(403);
+    expect((await request("/healthz", { headers: { origin: "null" } })).status).toBe(403);
+    expect((await request("/healthz", { headers: { origin: "http://127.0.0.1:8080" } })).status).toBe(200);
+  });
+
+  test("with a token set, only health is open", async () => {
+    const token = "correct-horse";
+    const status = async (path: string, authorization?: string) =>
+      (await request(path, { headers: authorization ? { authorization } : {} }, { token })).status;
+    expect(await status("/healthz")).toBe(200);
+    expect(await status("/readyz")).toBe(200);
+    expect(await status("/api/v1/workers")).toBe(401);
+    expect(await status("/api/v1/workers", "Bearer wrong-horse")).toBe(401);
+    expect(await status("/api/v1/workers", `Basic ${token}`)).toBe(401);
+    expect(await status("/api/v1/workers", `Bearer ${token}`)).toBe(200);
+  });
+});
