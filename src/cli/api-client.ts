@@ -1,0 +1,79 @@
+/** Speaks to an orchestrator's admin API. */
+import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
+
+export interface ApiAddress {
+  readonly url: string;
+  readonly token: string | undefined;
+}
+
+/** The API answered with an error, or did not answer; the message is fit for the terminal. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  constructor(
+    message: string,
+    /** Undefined when there was no answer. */
+    readonly status?: number,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+interface Problem {
+  readonly title?: string;
+  readonly detail?: string;
+  readonly errors?: readonly string[];
+}
+
+export class ApiClient {
+  constructor(private readonly address: ApiAddress) {}
+
+  /** @throws ApiError */
+  async get<Body>(path: string): Promise<Body> {
+    return (await this.#request(path, {})).json() as Promise<Body>;
+  }
+
+  /** @throws ApiError */
+  async post<Body>(path: string, body: string): Promise<Body> {
+    const init = { method: "POST", body, headers: { "content-type": "application/json" } };
+    return (await this.#request(path, init)).json() as Promise<Body>;
+  }
+
+  /** The events of a server-sent stream, to its end. @throws ApiError */
+  async *events(path: string, lastEventId: string | undefined): AsyncGenerator<EventSourceMessage> {
+    const headers: Record<string, string> = { accept: "text/event-stream" };
+    if (lastEventId !== undefined) headers["last-event-id"] = lastEventId;
+    const response = await this.#request(path, { headers });
+    if (!response.body) return;
+    try {
+      yield* response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
+    } catch (error) {
+      throw new ApiError("the log's stream was cut off", undefined, { cause: error });
+    }
+  }
+
+  async #request(path: string, init: RequestInit): Promise<Response> {
+    const headers = new Headers(init.headers);
+    if (this.address.token !== undefined) headers.set("authorization", `Bearer ${this.address.token}`);
+    let response: Response;
+    try {
+      response = await fetch(new URL(path, this.address.url), { ...init, headers });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new ApiError(`no orchestrator answers at ${this.address.url}: ${reason}`, undefined, {
+        cause: error,
+      });
+    }
+    if (response.ok) return response;
+    throw new ApiError(await describe(response), response.status);
+  }
+}
+
+async function describe(response: Response): Promise<string> {
+  const text = await response.text();
+  if (!response.headers.get("content-type")?.includes("json"))
+    return `the API answered ${response.status}: ${text}`;
+  const { title, detail, errors } = JSON.parse(text) as Problem;
+  if (errors) return [`${title}:`, ...errors.map((each) => `  ${each}`)].join("\n");
+  return [title, detail].filter((part) => part !== undefined).join(": ");
+}

@@ -1,0 +1,17 @@
+/** `blacktree job ID`: one job, its events so far, and its result when it has one. */
+import { EXIT } from "../shared/program.ts";
+import { describeJob, type ShownJob } from "./job-view.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
+
+export const jobCommand: MakeCommand = (environment, finish) =>
+  apiCommand("job", environment)
+    .description("show one job")
+    .argument("<id>", "the job's id")
+    .action(async (id: string, options: ApiOptions) => {
+      const job = await apiClient(options, environment).get<ShownJob>(
+        `/api/v1/jobs/${encodeURIComponent(id)}`,
+      );
+      if (options.json) printJson(job);
+      else console.log(describeJob(job));
+      finish(EXIT.done);
+    });

@@ -1,0 +1,28 @@
+/** `blacktree logs ID`: the log of a job; with -f as it grows. */
+import { EXIT } from "../shared/program.ts";
+import { followJob } from "./follow-job.ts";
+import type { ShownJob } from "./job-view.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";
+
+interface LogsOptions extends ApiOptions {
+  readonly follow?: true;
+}
+
+export const logsCommand: MakeCommand = (environment, finish) =>
+  apiCommand("logs", environment)
+    .description("show the log's tail of a job that has ended, or follow a running one")
+    .argument("<id>", "the job's id")
+    .option("-f, --follow", "follow the log to the job's end")
+    .action(async (id: string, options: LogsOptions) => {
+      const api = apiClient(options, environment);
+      const print = (line: string) => (options.json ? printJson({ line }) : console.log(line));
+      if (options.follow) await followJob(api, id, { line: print, state: () => undefined });
+      else for (const line of await endedLog(api, id)) print(line);
+      finish(EXIT.done);
+    });
+
+async function endedLog(api: ReturnType<typeof apiClient>, id: string): Promise<readonly string[]> {
+  const { result } = await api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(id)}`);
+  if (result) return result.logs;
+  throw new WrongUsage(`job ${id} has not ended; follow its log with -f`);
+}

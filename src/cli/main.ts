@@ -1,0 +1,53 @@
+/** blacktree: the operator's commands, and `up`, the whole system in one process. */
+import { Command, CommanderError } from "commander";
+import { environment } from "../shared/env.ts";
+import { EXIT, type ExitStatus } from "../shared/program.ts";
+import { SettingsError } from "../shared/settings.ts";
+import { describeVersion } from "../shared/version.ts";
+import { ApiError } from "./api-client.ts";
+import { jobCommand } from "./job.ts";
+import { logsCommand } from "./logs.ts";
+import { submitCommand } from "./submit.ts";
+import { upCommand } from "./up.ts";
+import { WrongUsage } from "./usage.ts";
+import { workersCommand } from "./workers.ts";
+
+async function main(argv: readonly string[]): Promise<ExitStatus> {
+  let status: ExitStatus = EXIT.done;
+  const finish = (result: ExitStatus) => {
+    status = result;
+  };
+  const program = new Command("blacktree")
+    .description(
+      "Builds container images on your own hosts: submit jobs, look at them, or run it all on one machine.",
+    )
+    .version(describeVersion("blacktree"), "-V, --version", "print version, commit and Bun version")
+    .enablePositionalOptions()
+    .exitOverride();
+  for (const make of [upCommand, submitCommand, jobCommand, logsCommand, workersCommand]) {
+    program.addCommand(make(environment(), finish).copyInheritedSettings(program));
+  }
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return status;
+  } catch (error) {
+    return report(error);
+  }
+}
+
+function report(error: unknown): ExitStatus {
+  // commander has printed its own message; no command at all is a wish for help, and wrong usage.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  if (error instanceof SettingsError) {
+    process.stderr.write(`blacktree: wrong settings\n${error.message}\n`);
+    return EXIT.usage;
+  }
+  if (error instanceof WrongUsage) {
+    process.stderr.write(`blacktree: ${error.message}\n`);
+    return EXIT.usage;
+  }
+  process.stderr.write(`blacktree: ${error instanceof ApiError ? error.message : String(error)}\n`);
+  return EXIT.failed;
+}
+
+process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,96 @@
+/** `blacktree submit`: puts a job in, and with --wait follows it to its end. */
+import { readFileSync } from "node:fs";
+import type { Command } from "commander";
+import type { Environment } from "../shared/env.ts";
+import { EXIT, type ExitStatus } from "../shared/program.ts";
+import { followJob } from "./follow-job.ts";
+import { describeResult } from "./job-view.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";
+
+/** Flag and job field; fields that hold a secret have no flag. */
+const FIELD_FLAGS = [
+  ["repo", "repo_url", "owner/name, or a full https:// URL"],
+  ["branch", "branch", "branch or tag"],
+  ["version", "deployment_version", "becomes the image's tag"],
+  ["account", "aws_account", "AWS account of the registry"],
+  ["ecr-repo", "ecr_repo", "ECR repository"],
+  ["region", "region", "AWS region of the registry"],
+  ["worker-region", "worker_region", "where to build"],
+  ["job-id", "job_id", "an id of your own"],
+  ["commit", "commit", "full SHA to build instead of the tip"],
+  ["dockerfile", "dockerfile", "path of the Dockerfile"],
+  ["context", "context", "path of the build context"],
+  ["target", "target", "build stage"],
+] as const;
+
+interface SubmitOptions extends ApiOptions {
+  readonly file?: string;
+  readonly wait?: true;
+  readonly [flag: string]: string | true | undefined;
+}
+
+export const submitCommand: MakeCommand = (environment, finish) => {
+  const command = apiCommand("submit", environment).description(
+    "submit a job; a git token is read from BLACKTREE_GIT_TOKEN or the file, never from a flag",
+  );
+  for (const [flag, field, description] of FIELD_FLAGS)
+    command.option(`--${flag} <value>`, `${description} (${field})`);
+  command
+    .option("--file <path>", "a job as JSON, - for standard input; flags override its fields")
+    .option("--wait", "follow the log, and exit 0 only on SUCCESS");
+  return command.action(async (options: SubmitOptions) =>
+    finish(await submit(options, command, environment)),
+  );
+};
+
+async function submit(
+  options: SubmitOptions,
+  command: Command,
+  environment: Environment,
+): Promise<ExitStatus> {
+  const api = apiClient(options, environment);
+  const job = jobOf(options, command, environment);
+  const { job_id: jobId } = await api.post<{ job_id: string }>("/api/v1/jobs", JSON.stringify(job));
+  if (!options.wait) {
+    if (options.json) printJson({ job_id: jobId });
+    else console.log(jobId);
+    return EXIT.done;
+  }
+  // With --json standard output is for the result alone.
+  const print = options.json ? console.error : console.log;
+  print(`job ${jobId}`);
+  const result = await followJob(api, jobId, { line: print, state: (name) => print(`--- ${name}`) });
+  if (options.json) printJson(result);
+  else console.log(describeResult(result));
+  return result.status === "SUCCESS" ? EXIT.done : EXIT.failed;
+}
+
+function jobOf(options: SubmitOptions, command: Command, environment: Environment): Record<string, unknown> {
+  const fromFile = options.file === undefined ? {} : readJob(options.file);
+  const token = environment.BLACKTREE_GIT_TOKEN;
+  const fromFlags = FIELD_FLAGS.map(
+    ([flag, field]) => [field, command.getOptionValue(camelCase(flag))] as const,
+  );
+  const given = fromFlags.filter(([, value]) => value !== undefined);
+  if (given.length === 0 && options.file === undefined) {
+    throw new WrongUsage(
+      "submit needs a job: --repo, --branch, --version, --account and --ecr-repo, or --file",
+    );
+  }
+  return { ...(token ? { git_token: token } : {}), ...fromFile, ...Object.fromEntries(given) };
+}
+
+function readJob(path: string): object {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(path === "-" ? 0 : path, "utf8"));
+    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed;
+  } catch (error) {
+    const reason = error instanceof SyntaxError ? "is not JSON" : `cannot be read: ${error}`;
+    throw new WrongUsage(`--file ${path} ${reason}; expected a job as a JSON object`);
+  }
+  throw new WrongUsage(`--file ${path} holds no JSON object; expected a job`);
+}
+
+function camelCase(dashed: string): string {
+  return dashed.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}

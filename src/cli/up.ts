@@ -1,0 +1,144 @@
+/** `blacktree up`: orchestrator and one worker in one process, on a SQLite file instead of RabbitMQ and Redis. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { Command } from "commander";
+import { checkScheduling, SCHEDULING_SETTINGS } from "../orchestrator/config.ts";
+import { openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
+import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
+import { startOrchestrator } from "../orchestrator/orchestrator.ts";
+import { SqliteQueue } from "../orchestrator/queue/sqlite.ts";
+import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
+import { sleep } from "../shared/backoff.ts";
+import type { Environment } from "../shared/env.ts";
+import { createLogger, type Logger } from "../shared/logging.ts";
+import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/program.ts";
+import * as parse from "../shared/setting-parsers.ts";
+import { loadSettings, optional, type SettingValues } from "../shared/settings.ts";
+import { aborted, listenForStop } from "../shared/shutdown.ts";
+import { VERSION } from "../shared/version.ts";
+import { WORKER_SETTINGS } from "../worker/config.ts";
+import { EcrAuthenticator } from "../worker/pipeline/ecr-authenticator.ts";
+import { PlainRegistryAuthenticator } from "../worker/pipeline/plain-registry.ts";
+import { startWorker } from "../worker/worker.ts";
+import type { MakeCommand } from "./usage.ts";
+
+const { workerId, slots, workDir, drainTimeoutMs, ecrCreateRepository, ecrRoleArn } = WORKER_SETTINGS;
+
+const UP_SETTINGS = {
+  ...SCHEDULING_SETTINGS,
+  workerId,
+  slots,
+  workDir,
+  drainTimeoutMs,
+  ecrCreateRepository,
+  ecrRoleArn,
+  registry: optional(
+    {
+      name: "BLACKTREE_REGISTRY",
+      description: "push to this registry instead of ECR: host:port or URL, for a trial",
+    },
+    parse.matching(
+      /^(https?:\/\/)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d+)?\/?$/,
+      "host, host:port, or such a URL",
+    ),
+  ),
+  registryUsername: optional(
+    { name: "BLACKTREE_REGISTRY_USERNAME", description: "its user name" },
+    parse.text,
+  ),
+  registryPassword: optional(
+    { name: "BLACKTREE_REGISTRY_PASSWORD", description: "its password", secrecy: "secret" },
+    parse.text,
+  ),
+};
+
+type UpSettings = SettingValues<typeof UP_SETTINGS>;
+
+export const upCommand: MakeCommand = (environment, finish) => {
+  const command = new Command("up").description(
+    "run orchestrator and one worker in this process; jobs are kept in a file and survive a restart",
+  );
+  addSettingFlags(command, UP_SETTINGS);
+  command.option("--check-config", "print the effective settings, secrets masked, and exit");
+  return command.action(async () => {
+    const sources = { flags: settingFlags(command, UP_SETTINGS), environment };
+    const { values, lines } = loadSettings(UP_SETTINGS, sources, checkScheduling);
+    if (command.opts<{ checkConfig?: true }>().checkConfig) console.log(lines.join("\n"));
+    else finish(await up(values, environment));
+  });
+};
+
+async function up(settings: UpSettings, environment: Environment): Promise<ExitStatus> {
+  const stop = listenForStop();
+  const logger = createLogger("blacktree", settings.logLevel);
+  logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
+  try {
+    const running = await start(settings, environment, logger);
+    await aborted(stop.first);
+    logger.info(
+      { drain_timeout_ms: settings.drainTimeoutMs },
+      "stopping when running jobs have ended; again to stop now",
+    );
+    await running.stop(stop.second);
+    logger.info("blacktree stopped");
+    return EXIT.done;
+  } catch (error) {
+    logger.error({ err: error }, "blacktree failed");
+    return EXIT.failed;
+  }
+}
+
+/** Both halves meet over gRPC on loopback, as they do across machines. */
+async function start(settings: UpSettings, environment: Environment, logger: Logger) {
+  mkdirSync(settings.workDir, { recursive: true, mode: 0o700 });
+  const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
+  const { jobMemoryMs, leaseTtlMs, region } = settings;
+  const orchestrator = await startOrchestrator({
+    queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
+    // Its only worker starts and ends with this process, so nothing can be running that is not known.
+    leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0 }),
+    records: new SqliteJobRecords({ database, jobMemoryMs }),
+    names: { queue: "queue", leases: "leases" },
+    // There is one worker, so a job that would be built elsewhere is built here, unless it insists.
+    settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
+    grpcListen: LOOPBACK,
+    tls: undefined,
+    logger,
+  });
+  const worker = await startWorker({
+    settings: {
+      ...settings,
+      orchestratorAddresses: [{ host: LOOPBACK.host, port: orchestrator.grpcPort }],
+      advertise: undefined,
+    },
+    listen: LOOPBACK,
+    tls: undefined,
+    authenticator: authenticatorOf(settings),
+    environment,
+    logger,
+  });
+  return {
+    /** Jobs that do not end in time stay in the queue, and run again after the next start. */
+    async stop(hurry: AbortSignal): Promise<void> {
+      const outOfTime = sleep(settings.drainTimeoutMs, hurry).catch(() => undefined);
+      await Promise.race([orchestrator.drain(), outOfTime]);
+      await orchestrator.stop();
+      await worker.stop(0, hurry);
+      database.close();
+    },
+  };
+}
+
+const LOOPBACK = { host: "127.0.0.1", port: 0 };
+
+function authenticatorOf(settings: UpSettings) {
+  const { registry, registryUsername: username, registryPassword: password } = settings;
+  if (registry !== undefined) {
+    const credentials = username !== undefined && password !== undefined ? { username, password } : undefined;
+    return new PlainRegistryAuthenticator({ registry, credentials });
+  }
+  return new EcrAuthenticator({
+    roleArnTemplate: settings.ecrRoleArn,
+    createRepository: settings.ecrCreateRepository,
+  });
+}

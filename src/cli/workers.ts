@@ -1,0 +1,28 @@
+/** `blacktree workers`: the workers that are known, one a line. */
+import { EXIT } from "../shared/program.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
+
+interface ShownWorker {
+  readonly id: string;
+  readonly region: string;
+  readonly address: string;
+  readonly status: string;
+  readonly jobs: readonly string[];
+  readonly last_seen: string;
+}
+
+export const workersCommand: MakeCommand = (environment, finish) =>
+  apiCommand("workers", environment)
+    .description("list the workers")
+    .action(async (options: ApiOptions) => {
+      const { items } = await apiClient(options, environment).get<{ items: ShownWorker[] }>(
+        "/api/v1/workers",
+      );
+      if (options.json) printJson(items);
+      else for (const worker of items) console.log(lineOf(worker));
+      finish(EXIT.done);
+    });
+
+function lineOf({ id, region, address, status, jobs, last_seen }: ShownWorker): string {
+  return [id, region, address, status, last_seen, jobs.join(",")].join("  ").trimEnd();
+}
