@@ -1,0 +1,611 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import {
+  type Claim,
+  type ClaimOutcome,
+  type Leases,
+  LeasesUnavailable,
+  type WorkerRegistration,
+  type WorkerView,
+} from "../../../../src/orchestrator/leases/leases.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+
+export interface LeaseTimes {
+  readonly leaseTtlMs: number;
+  readonly jobMemoryMs: number;
+  readonly settleMs: number;
+}
+
+/** The data of one test. */
+export interface LeaseStore {
+  /** Started and ready; a second one stands for a second orchestrator on the same data. */
+  open(): Promise<Leases>;
+  remove(): Promise<void>;
+}
+
+/** So long that nothing ends within a test. */
+const LONG: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
+/** Short enough to wait for, long enough to do something within it on a busy machine. */
+const SHORT: LeaseTimes = { ...LONG, leaseTtlMs: 1_000 };
+const TIMEOUT_MS = 10_000;
+const REGION = "us-east-1";
+
+function worker(workerId: string, overrides: Partial<WorkerRegistration> = {}): WorkerRegistration {
+  return {
+    workerId,
+    incarnation: `${workerId}-first`,
+    region: REGION,
+    address: `${workerId}.example:6000`,
+    slots: 1,
+    version: "0.1.0",
+    runs: [],
+    ...overrides,
+  };
+}
+
+function claimOf(outcome: ClaimOutcome): Claim {
+  if (outcome.kind === "none") throw new Error("nothing was claimed");
+  return outcome.claim;
+}
+
+/** The leases in `src/orchestrator/leases/leases.ts`, as both implementations keep them. */
+export function describeLeasesContract(
+  name: string,
+  makeStore: (times: LeaseTimes) => Promise<LeaseStore>,
+): void {
+  describe(`${name}: leases`, () => {
+    const stores: LeaseStore[] = [];
+
+    afterEach(async () => {
+      await Promise.all(stores.splice(0).map((store) => store.remove()));
+    });
+
+    async function store(times: LeaseTimes = LONG): Promise<LeaseStore> {
+      const made = await makeStore(times);
+      stores.push(made);
+      return made;
+    }
+
+    async function openLeases(times: LeaseTimes = LONG): Promise<Leases> {
+      return await (await store(times)).open();
+    }
+
+    function eventually(condition: () => Promise<unknown>, what: string): Promise<unknown> {
+      return waitFor(condition, { timeoutMs: TIMEOUT_MS, what });
+    }
+
+    async function view(leases: Leases, workerId: string): Promise<WorkerView | undefined> {
+      return (await leases.workers()).find((each) => each.workerId === workerId);
+    }
+
+    const request = (jobId: string, ...regions: string[]) => ({
+      jobId,
+      regions: regions.length ? regions : [REGION],
+    });
+
+    describe("a worker", () => {
+      test("is known as it registered", async () => {
+        const leases = await openLeases();
+        expect(await leases.workers()).toEqual([]);
+        const before = Date.now() - 1_000;
+        expect(await leases.register(worker("w1", { slots: 3, version: "1.2.3" }))).toBe("registered");
+        const [known] = await leases.workers();
+        expect(known).toMatchObject({
+          workerId: "w1",
+          incarnation: "w1-first",
+          region: REGION,
+          address: "w1.example:6000",
+          slots: 3,
+          version: "1.2.3",
+          status: "FREE",
+          jobs: [],
+        });
+        expect(known?.lastSeen.getTime()).toBeWithin(before, Date.now() + 1_000);
+      });
+
+      test("keeps its id against another incarnation while its lease lives", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        expect(await leases.register(worker("w1", { incarnation: "other" }))).toBe("id-in-use");
+        await leases.suspect("w1", "w1-first");
+        expect(await leases.register(worker("w1", { incarnation: "other" }))).toBe("id-in-use");
+        expect(await leases.register(worker("w1", { slots: 2 }))).toBe("registered");
+        expect((await view(leases, "w1"))?.slots).toBe(2);
+      });
+
+      test("loses its id with its lease", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        await eventually(
+          async () => (await leases.register(worker("w1", { incarnation: "second" }))) === "registered",
+          "the lease's end",
+        );
+        expect((await view(leases, "w1"))?.incarnation).toBe("second");
+        expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toBeUndefined();
+      });
+
+      test("leaves its old region when it registers in another", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.register(worker("w1", { region: "eu-central-1" }));
+        expect((await leases.claim(request("j1"))).kind).toBe("none");
+        expect((await leases.claim(request("j1", "eu-central-1"))).kind).toBe("claimed");
+      });
+
+      test("lives on by its pings and is LOST without them", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const until = performance.now() + 3 * SHORT.leaseTtlMs;
+        while (performance.now() < until) {
+          expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toEqual([]);
+          expect((await view(leases, "w1"))?.status).toBe("FREE");
+          await Bun.sleep(SHORT.leaseTtlMs / 5);
+        }
+        await eventually(async () => (await view(leases, "w1"))?.status === "LOST", "the lease's end");
+        expect((await leases.claim(request("j1"))).kind).toBe("none");
+        expect(await leases.freeSlots()).toEqual(new Map());
+        // It was only silent for too long.
+        expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toEqual([]);
+        expect((await leases.claim(request("j1"))).kind).toBe("claimed");
+      });
+
+      test("that missed a ping gets nothing new until the next is answered, and keeps its lease and claims", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1", { slots: 2 }));
+        const claim = claimOf(await leases.claim(request("j1")));
+        await leases.suspect("w1", "w1-first");
+        expect((await view(leases, "w1"))?.status).toBe("LOST");
+        expect((await leases.claim(request("j2"))).kind).toBe("none");
+        expect(await leases.find("j1")).toEqual(claim);
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        expect((await view(leases, "w1"))?.status).toBe("FREE");
+        expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+      });
+
+      test("is not suspected for another incarnation's silence", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.suspect("w1", "earlier");
+        expect((await view(leases, "w1"))?.status).toBe("FREE");
+      });
+
+      test("that drains or is busy gets nothing", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1", { slots: 2 }));
+        for (const status of ["DRAINING", "BUSY"] as const) {
+          await leases.observe("w1", "w1-first", { status, runs: [] });
+          expect((await view(leases, "w1"))?.status).toBe(status);
+          expect((await leases.claim(request("j1"))).kind).toBe("none");
+          expect(await leases.freeSlots()).toEqual(new Map());
+        }
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        expect((await leases.claim(request("j1"))).kind).toBe("claimed");
+      });
+
+      test("is BUSY when its slots are claimed, and free again right after a release, whatever its last ping said", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        expect((await view(leases, "w1"))?.status).toBe("BUSY");
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [claim] });
+        await leases.release(claim);
+        expect((await view(leases, "w1"))?.status).toBe("FREE");
+        expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+      });
+
+      test("that deregisters is gone at once with its claims, but only in its own incarnation", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.claim(request("j1"));
+        await leases.deregister("w1", "earlier");
+        expect(await leases.find("j1")).toBeDefined();
+        await leases.deregister("w1", "w1-first");
+        expect(await leases.workers()).toEqual([]);
+        expect(await leases.find("j1")).toBeUndefined();
+        expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toBeUndefined();
+        expect(await leases.register(worker("w1", { incarnation: "second" }))).toBe("registered");
+        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
+      });
+
+      test("nobody knows is not observed", async () => {
+        const leases = await openLeases();
+        expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toBeUndefined();
+        await leases.suspect("w1", "w1-first");
+        await leases.deregister("w1", "w1-first");
+        expect(await leases.workers()).toEqual([]);
+      });
+    });
+
+    describe("a claim", () => {
+      test("names worker, incarnation, address and attempt, and is found", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const outcome = await leases.claim(request("j1"));
+        const claim = {
+          jobId: "j1",
+          attempt: 1,
+          workerId: "w1",
+          incarnation: "w1-first",
+          address: "w1.example:6000",
+        };
+        expect(outcome).toEqual({ kind: "claimed", claim });
+        expect(await leases.find("j1")).toEqual(claim);
+        expect((await view(leases, "w1"))?.jobs).toEqual(["j1"]);
+        expect(await leases.find("j2")).toBeUndefined();
+      });
+
+      test("is held by whoever asks again, from wherever", async () => {
+        const shared = await store();
+        const [one, other] = [await shared.open(), await shared.open()];
+        await one.register(worker("w1", { slots: 5 }));
+        const claim = claimOf(await one.claim(request("j1")));
+        expect(await other.claim(request("j1", "elsewhere-1"))).toEqual({ kind: "held", claim });
+        expect(await one.claim(request("j1"))).toEqual({ kind: "held", claim });
+        expect(await one.freeSlots()).toEqual(new Map([[REGION, 4]]));
+      });
+
+      test("prefers any other worker to the one to avoid, also in another region, and takes that one if it must", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("a"));
+        await leases.register(worker("b", { region: "far" }));
+        const ask = (jobId: string) => leases.claim({ jobId, regions: [REGION, "far"], avoidWorkerId: "a" });
+        expect(claimOf(await ask("one")).workerId).toBe("b");
+        expect(claimOf(await ask("two")).workerId).toBe("a");
+        expect((await ask("three")).kind).toBe("none");
+      });
+
+      test("has a higher attempt than the job's message knows of", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("a", { slots: 2 }));
+        const attemptOf = async (attempts: number) =>
+          claimOf(await leases.claim({ jobId: `after-${attempts}`, regions: [REGION], attempts })).attempt;
+        expect(await attemptOf(0)).toBe(1);
+        expect(await attemptOf(2)).toBe(3);
+      });
+
+      test("takes regions in their order", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("near"));
+        await leases.register(worker("far", { region: "eu-central-1", slots: 9 }));
+        expect(claimOf(await leases.claim(request("j1", REGION, "eu-central-1"))).workerId).toBe("near");
+        expect(claimOf(await leases.claim(request("j2", REGION, "eu-central-1"))).workerId).toBe("far");
+        expect(await leases.claim(request("j3", REGION))).toEqual({ kind: "none" });
+        expect(await leases.claim(request("j3", "nowhere-1"))).toEqual({ kind: "none" });
+        expect(await leases.claim({ jobId: "j3", regions: [] })).toEqual({ kind: "none" });
+      });
+
+      test("goes to the most free slots, then to whoever is without a new job for longest", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.register(worker("w2"));
+        await leases.register(worker("big", { slots: 3 }));
+        const order: string[] = [];
+        for (let index = 0; index < 5; index++) {
+          order.push(claimOf(await leases.claim(request(`j${index}`))).workerId);
+        }
+        expect(order).toEqual(["big", "big", "w1", "w2", "big"]);
+        for (const [index, workerId] of order.entries()) {
+          const claim = await leases.find(`j${index}`);
+          if (claim && workerId !== "big") await leases.release(claim);
+        }
+        expect(claimOf(await leases.claim(request("again-1"))).workerId).toBe("w1");
+      });
+
+      test("is freed by its release, for good", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        await leases.release(claim);
+        expect(await leases.find("j1")).toBeUndefined();
+        expect(await leases.freeSlots()).toEqual(new Map([[REGION, 1]]));
+        // A ping that was under way meanwhile.
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [claim] });
+        expect(await leases.find("j1")).toBeUndefined();
+        expect(await leases.confirm(claim, "w1", "w1-first")).toBeUndefined();
+        await leases.release(claim);
+        const next = claimOf(await leases.claim(request("j1")));
+        expect(next.attempt).toBe(2);
+        await leases.release(claim);
+        expect(await leases.find("j1")).toEqual(next);
+      });
+
+      test("ends one lease time after its making unless it is reported", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        await leases.claim(request("j1"));
+        await eventually(async () => {
+          await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+          return (await leases.find("j1")) === undefined;
+        }, "the claim's end");
+        const next = claimOf(await leases.claim(request("j1")));
+        expect(next.attempt).toBe(2);
+      });
+
+      test("lives as long as its run is reported", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        const until = performance.now() + 3 * SHORT.leaseTtlMs;
+        while (performance.now() < until) {
+          await leases.observe("w1", "w1-first", { status: "BUSY", runs: [claim] });
+          expect(await leases.find("j1")).toEqual(claim);
+          await Bun.sleep(SHORT.leaseTtlMs / 5);
+        }
+        await eventually(async () => (await leases.find("j1")) === undefined, "the claim's end");
+        await eventually(
+          async () => (await leases.workers())[0]?.jobs.length === 0,
+          "the worker's job to be gone",
+        );
+      });
+
+      test("is not extended by another worker, incarnation or attempt", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        await leases.register(worker("w2"));
+        await eventually(async () => {
+          await leases.observe("w1", "earlier", { status: "FREE", runs: [claim] });
+          await leases.observe("w1", "w1-first", { status: "FREE", runs: [{ jobId: "j1", attempt: 0 }] });
+          if ((await leases.find("j1")) === undefined) return true;
+          await leases.observe("w2", "w2-first", { status: "FREE", runs: [claim] });
+          return (await leases.find("j1"))?.workerId !== "w1";
+        }, "the claim's end");
+      });
+
+      test("of a worker that was silent comes back with its next ping, if nobody else has the job", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        await eventually(async () => (await leases.find("j1")) === undefined, "the claim's end");
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [claim] });
+        expect(await leases.find("j1")).toEqual(claim);
+      });
+
+      test("does not come back once the job was given to another", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const lost = claimOf(await leases.claim(request("j1")));
+        await eventually(async () => (await leases.find("j1")) === undefined, "the claim's end");
+        await leases.register(worker("w2"));
+        const next = claimOf(await leases.claim(request("j1")));
+        expect(next).toMatchObject({ workerId: "w2", attempt: 2 });
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [lost] });
+        expect(await leases.find("j1")).toEqual(next);
+        expect(await leases.confirm(lost, "w1", "w1-first")).toBeUndefined();
+        await leases.release(lost);
+        expect(await leases.find("j1")).toEqual(next);
+        expect(await leases.confirm(next, "w2", "w2-first")).toBeWithin(1, SHORT.leaseTtlMs + 1);
+      });
+    });
+
+    describe("a stale run", () => {
+      test("is named when the job has another claim, or is over", async () => {
+        const { leases, run } = await lostRun();
+        await leases.register(worker("w2"));
+        const next = claimOf(await leases.claim({ jobId: run.jobId, regions: [REGION] }));
+        expect(next.attempt).toBe(run.attempt + 1);
+        const stale = () => leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] });
+        expect(await stale()).toEqual([run]);
+        await leases.release(next);
+        expect(await stale()).toEqual([run]);
+        expect(await leases.find(run.jobId)).toBeUndefined();
+      });
+
+      test("is not named while nobody else has the job", async () => {
+        const { leases, run } = await lostRun();
+        expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([]);
+      });
+
+      /** Its worker was silent for longer than the claim holds, and lives. */
+      async function lostRun() {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const { jobId, attempt } = claimOf(await leases.claim({ jobId: "j1", regions: [REGION] }));
+        await eventually(async () => !(await leases.find(jobId)), "the claim to end");
+        await leases.observe("w1", "w1-first", { status: "DRAINING", runs: [] });
+        return { leases, run: { jobId, attempt } };
+      }
+    });
+
+    describe("confirmation", () => {
+      test("extends the claim to a full lease time and says so", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        const until = performance.now() + 3 * SHORT.leaseTtlMs;
+        while (performance.now() < until) {
+          const remainingMs = await leases.confirm(claim, "w1", "w1-first");
+          expect(remainingMs).toBeWithin(SHORT.leaseTtlMs - 100, SHORT.leaseTtlMs + 1);
+          await Bun.sleep(SHORT.leaseTtlMs / 5);
+        }
+      });
+
+      test("is refused to another worker, incarnation or attempt", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.register(worker("w2"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        expect(claim.workerId).toBe("w1");
+        expect(await leases.confirm(claim, "w2", "w2-first")).toBeUndefined();
+        expect(await leases.confirm(claim, "w1", "earlier")).toBeUndefined();
+        expect(await leases.confirm({ jobId: "j1", attempt: 0 }, "w1", "w1-first")).toBeUndefined();
+        expect(await leases.confirm(claim, "w1", "w1-first")).toBe(LONG.leaseTtlMs);
+      });
+
+      test("gives an ended claim back that nobody else got", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        await eventually(async () => (await leases.find("j1")) === undefined, "the claim's end");
+        expect(await leases.confirm(claim, "w1", "w1-first")).toBe(SHORT.leaseTtlMs);
+        expect(await leases.find("j1")).toEqual(claim);
+      });
+
+      test("cannot be decided for a worker that has to register first", async () => {
+        const leases = await openLeases();
+        const run = { jobId: "j1", attempt: 3 };
+        await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
+        await leases.register(worker("w1", { runs: [run] }));
+        expect(await leases.confirm(run, "w1", "w1-first")).toBe(LONG.leaseTtlMs);
+      });
+    });
+
+    describe("after a loss", () => {
+      test("registrations bring the claims back, and attempts go on from them", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1", { slots: 2, runs: [{ jobId: "j1", attempt: 4 }] }));
+        expect(await leases.claim(request("j1"))).toMatchObject({
+          kind: "held",
+          claim: { workerId: "w1", attempt: 4 },
+        });
+        expect(await leases.freeSlots()).toEqual(new Map([[REGION, 1]]));
+        await leases.release(claimOf(await leases.claim(request("j1"))));
+        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(5);
+      });
+
+      test("pings do so as well", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 2 }] });
+        expect(await leases.find("j1")).toMatchObject({ workerId: "w1", attempt: 2 });
+      });
+
+      test("the higher of two reported attempts has the job", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1", { runs: [{ jobId: "j1", attempt: 1 }] }));
+        await leases.register(worker("w2", { runs: [{ jobId: "j1", attempt: 2 }] }));
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 1 }] });
+        expect(await leases.find("j1")).toMatchObject({ workerId: "w2", attempt: 2 });
+        expect(await leases.confirm({ jobId: "j1", attempt: 1 }, "w1", "w1-first")).toBeUndefined();
+        expect((await view(leases, "w1"))?.jobs).toEqual([]);
+      });
+
+      test("a job that may be running waits until workers have reported; another does not", async () => {
+        const leases = await openLeases({ ...LONG, settleMs: 1_500 });
+        await leases.register(worker("w1", { slots: 3 }));
+        expect((await leases.claim({ ...request("j1"), mayBeRunning: true })).kind).toBe("none");
+        expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [{ jobId: "j3", attempt: 1 }] });
+        expect((await leases.claim({ ...request("j3"), mayBeRunning: true })).kind).toBe("held");
+        await eventually(
+          async () => (await leases.claim({ ...request("j1"), mayBeRunning: true })).kind === "claimed",
+          "the time to settle",
+        );
+      });
+    });
+
+    test("free slots are counted by region", async () => {
+      const leases = await openLeases();
+      await leases.register(worker("w1", { slots: 2 }));
+      await leases.register(worker("w2", { slots: 3 }));
+      await leases.register(worker("w3", { region: "eu-central-1" }));
+      await leases.claim(request("j1"));
+      expect(await leases.freeSlots()).toEqual(
+        new Map([
+          [REGION, 4],
+          ["eu-central-1", 1],
+        ]),
+      );
+      await leases.claim(request("j2", "eu-central-1"));
+      expect(await leases.freeSlots()).toEqual(new Map([[REGION, 4]]));
+    });
+
+    test("two orchestrators never give a slot twice nor a job twice", async () => {
+      const shared = await store();
+      const orchestrators = [await shared.open(), await shared.open()];
+      const [first] = orchestrators;
+      for (let index = 0; index < 10; index++)
+        await first?.register(worker(`w${index}`, { slots: 1 + (index % 4) }));
+      const slots = 10 + 2 * (0 + 1 + 2 + 3) + (0 + 1);
+      const outcomes = await Promise.all(
+        Array.from({ length: 200 }, (_, index) =>
+          Promise.all(orchestrators.map((leases) => leases.claim(request(`j${index}`)))),
+        ),
+      );
+      const claims: Claim[] = [];
+      for (const pair of outcomes) {
+        const made = pair.filter(({ kind }) => kind === "claimed");
+        expect(made.length).toBeLessThanOrEqual(1);
+        for (const outcome of pair)
+          if (made[0] && outcome.kind !== "none") expect(outcome.claim).toEqual(claimOf(made[0]));
+        claims.push(...made.map(claimOf));
+      }
+      expect(claims.length).toBe(slots);
+      for (const { workerId, slots: own, jobs, status } of (await first?.workers()) ?? []) {
+        expect(jobs).toHaveLength(own);
+        expect(jobs.toSorted()).toEqual(
+          claims
+            .filter((claim) => claim.workerId === workerId)
+            .map(({ jobId }) => jobId)
+            .toSorted(),
+        );
+        expect(status).toBe("BUSY");
+      }
+      expect(await first?.freeSlots()).toEqual(new Map());
+    });
+
+    test("200 jobs pass through 10 workers, claimed and released from two sides at once", async () => {
+      const shared = await store();
+      const orchestrators = [await shared.open(), await shared.open()] as const;
+      for (let index = 0; index < 10; index++) await orchestrators[0].register(worker(`w${index}`));
+      const running = new Map<string, string>();
+      let next = 0;
+      async function dispatch(leases: Leases): Promise<void> {
+        for (let number = next++; number < 200; number = next++) {
+          const claim = claimOf(
+            await waitFor(
+              async () => {
+                const outcome = await leases.claim(request(`j${number}`));
+                return outcome.kind === "claimed" ? outcome : undefined;
+              },
+              { timeoutMs: TIMEOUT_MS, intervalMs: 1, what: "a slot" },
+            ),
+          );
+          expect(running.has(claim.workerId)).toBe(false);
+          running.set(claim.workerId, claim.jobId);
+          await Bun.sleep(Math.random() * 3);
+          running.delete(claim.workerId);
+          await leases.release(claim);
+        }
+      }
+      await Promise.all(Array.from({ length: 16 }, (_, index) => dispatch(orchestrators[index % 2 ? 1 : 0])));
+      expect(await orchestrators[0].freeSlots()).toEqual(new Map([[REGION, 10]]));
+    });
+
+    test("changes are heard of by every orchestrator", async () => {
+      const shared = await store();
+      const [one, other] = [await shared.open(), await shared.open()];
+      let changes = 0;
+      other.onChange(() => changes++);
+      const expectChange = async (what: string, change: () => Promise<unknown>) => {
+        const before = changes;
+        await change();
+        await waitFor(() => changes > before, { timeoutMs: TIMEOUT_MS, what: `the hint of ${what}` });
+      };
+      // A subscription that starts now may come with a hint of its own.
+      await expectChange("a registration", () => one.register(worker("w1")));
+      const claim = claimOf(await one.claim(request("j1")));
+      await expectChange("a release", () => one.release(claim));
+      await one.observe("w1", "w1-first", { status: "DRAINING", runs: [] });
+      await expectChange("the end of draining", () =>
+        one.observe("w1", "w1-first", { status: "FREE", runs: [] }),
+      );
+      await one.suspect("w1", "w1-first");
+      await expectChange("an answered ping", () =>
+        one.observe("w1", "w1-first", { status: "FREE", runs: [] }),
+      );
+      await expectChange("a departure", () => one.deregister("w1", "w1-first"));
+    });
+
+    test("closed leases answer nothing", async () => {
+      const leases = await openLeases();
+      await leases.close();
+      expect(leases.isReady).toBe(false);
+      await expect(leases.claim(request("j1"))).rejects.toBeInstanceOf(LeasesUnavailable);
+      await expect(leases.find("j1")).rejects.toBeInstanceOf(LeasesUnavailable);
+      await expect(leases.observe("w1", "x", { status: "FREE", runs: [] })).rejects.toBeInstanceOf(
+        LeasesUnavailable,
+      );
+      await leases.close();
+    });
+  });
+}

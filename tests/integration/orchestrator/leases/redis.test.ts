@@ -1,0 +1,204 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import pino, { type Logger } from "pino";
+import { type Leases, LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
+import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
+import { freePort } from "../../../support/free-port.ts";
+import { type Redis, startRedis } from "../../../support/redis.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
+
+const TIMES: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
+const silent = pino({ level: "silent" });
+let server: Redis;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+
+afterAll(() => server.stop());
+
+async function openLeases(
+  url: string,
+  times: LeaseTimes,
+  keyPrefix?: string,
+  logger: Logger = silent,
+): Promise<Leases> {
+  const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
+  leases.start();
+  await waitFor(() => leases.isReady, { timeoutMs: 10_000, what: "Redis to be connected" });
+  return leases;
+}
+
+describeLeasesContract("Redis", async (times) => {
+  const keyPrefix = `{${randomUUID()}}:`;
+  const opened: Leases[] = [];
+  return {
+    async open() {
+      const leases = await openLeases(server.url, times, keyPrefix);
+      opened.push(leases);
+      return leases;
+    },
+    async remove() {
+      await Promise.all(opened.map((leases) => leases.close()));
+    },
+  };
+});
+
+const worker = {
+  workerId: "w1",
+  incarnation: "first",
+  region: "us-east-1",
+  address: "w1.example:6000",
+  slots: 1,
+  version: "0.1.0",
+  runs: [],
+};
+const claimRequest = { jobId: "j1", regions: ["us-east-1"] };
+
+describe("Redis leases in trouble", () => {
+  async function unavailableWithin(limitMs: number, call: Promise<unknown>): Promise<LeasesUnavailable> {
+    const startedAt = performance.now();
+    const error = await call.then(
+      () => undefined,
+      (reason) => reason,
+    );
+    expect(error).toBeInstanceOf(LeasesUnavailable);
+    expect(performance.now() - startedAt).toBeLessThan(limitMs);
+    return error;
+  }
+
+  test("an absent server fails every call at once, and is used when it comes", async () => {
+    const own = await startRedis();
+    await own.kill();
+    const leases = new RedisLeases({ url: own.url, ...TIMES, logger: silent });
+    leases.start();
+    try {
+      expect(leases.isReady).toBe(false);
+      await unavailableWithin(1_000, leases.claim(claimRequest));
+      await own.start();
+      await waitFor(() => leases.isReady, { timeoutMs: 15_000, what: "Redis to be connected" });
+      expect(await leases.register(worker)).toBe("registered");
+    } finally {
+      await leases.close();
+      await own.stop();
+    }
+  });
+
+  test("a killed and emptied server costs only what it held", async () => {
+    const own = await startRedis();
+    const leases = await openLeases(own.url, TIMES);
+    let changes = 0;
+    leases.onChange(() => changes++);
+    try {
+      await leases.register(worker);
+      await leases.claim(claimRequest);
+      await own.kill();
+      await waitFor(() => !leases.isReady, { timeoutMs: 10_000, what: "the loss to be noticed" });
+      await unavailableWithin(1_000, leases.freeSlots());
+      await own.start();
+      await waitFor(() => leases.isReady, { timeoutMs: 15_000, what: "Redis to be back" });
+      expect(
+        await leases.observe("w1", "first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 1 }] }),
+      ).toBeUndefined();
+      await leases.register({ ...worker, runs: [{ jobId: "j1", attempt: 1 }] });
+      expect((await leases.claim(claimRequest)).kind).toBe("held");
+      // The subscription is back as well.
+      await waitFor(
+        async () => {
+          await leases.register(worker);
+          return changes > 0;
+        },
+        { timeoutMs: 10_000, what: "a hint" },
+      );
+    } finally {
+      await leases.close();
+      await own.stop();
+    }
+  });
+
+  test("a frozen server fails calls within two seconds and with their cause", async () => {
+    const own = await startRedis();
+    const leases = await openLeases(own.url, TIMES);
+    try {
+      await leases.register(worker);
+      own.pause();
+      const error = await unavailableWithin(2_500, leases.claim(claimRequest));
+      expect(error.cause).toBeInstanceOf(Error);
+      own.resume();
+      await waitFor(() => leases.claim(claimRequest).catch(() => undefined), {
+        timeoutMs: 15_000,
+        what: "Redis to answer again",
+      });
+      // The claim whose answer was lost may have been made; asking again attaches to it, and no slot is lost.
+      const claim = await leases.find("j1");
+      expect(claim?.attempt).toBe(1);
+    } finally {
+      own.resume();
+      await leases.close();
+      await own.stop();
+    }
+  });
+
+  test("absence is logged once for a while, without the password", async () => {
+    const lines: string[] = [];
+    const logger = pino({ level: "debug" }, { write: (line: string) => void lines.push(line) });
+    const port = await freePort();
+    const leases = new RedisLeases({ url: `redis://user:very-secret@127.0.0.1:${port}/3`, ...TIMES, logger });
+    leases.start();
+    try {
+      await waitFor(() => lines.length > 0, { timeoutMs: 5_000, what: "a log line" });
+      await Bun.sleep(1_000);
+      expect(lines).toHaveLength(1);
+      expect(JSON.parse(lines[0] ?? "").msg).toBe(
+        `Redis is not reachable at redis://user:***@127.0.0.1:${port}/3 (ECONNREFUSED); trying again`,
+      );
+    } finally {
+      await leases.close();
+    }
+  });
+
+  test("a password is used", async () => {
+    const own = await startRedis({ password: "p@ss/word" });
+    const leases = await openLeases(own.url, TIMES);
+    try {
+      expect(await leases.register(worker)).toBe("registered");
+    } finally {
+      await leases.close();
+      await own.stop();
+    }
+  });
+
+  test("after a lease time without any orchestrator, workers get time to report their runs", async () => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const times = { ...TIMES, leaseTtlMs: 300, settleMs: 60_000 };
+    const before = await openLeases(server.url, { ...times, settleMs: 0 }, keyPrefix);
+    await before.register(worker);
+    await before.close();
+    const since = `${keyPrefix}since`;
+    await waitFor(async () => (await server.cli("exists", since)) === "0", {
+      timeoutMs: 5000,
+      what: "the lease time to pass",
+    });
+    const after = await openLeases(server.url, times, keyPrefix);
+    await after.register({ ...worker, incarnation: "the-next" });
+    expect(await after.claim({ ...claimRequest, mayBeRunning: true })).toEqual({ kind: "none" });
+    expect(await after.claim(claimRequest)).toMatchObject({ kind: "claimed" });
+    await after.close();
+  });
+
+  test("keys of jobs and workers do not live for ever", async () => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const leases = await openLeases(server.url, TIMES, keyPrefix);
+    await leases.register(worker);
+    await leases.claim(claimRequest);
+    const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");
+    const immortal: string[] = [];
+    for (const key of keys)
+      if ((await server.cli("pttl", key)) === "-1") immortal.push(key.slice(keyPrefix.length));
+    expect(keys.length).toBeGreaterThan(5);
+    // Bounded by the number of workers and regions, and single numbers.
+    expect(immortal.toSorted()).toEqual(["region:us-east-1", "uses", "workers"]);
+    await leases.close();
+  });
+});

@@ -1,0 +1,507 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import {
+  type Delivery,
+  type JobQueue,
+  type Lane,
+  QueueClosed,
+  type ReadyDelivery,
+  type ReadyMessage,
+} from "../../../../src/orchestrator/queue/queue.ts";
+import { RETRY_DELAYS_MS } from "../../../../src/orchestrator/retry-policy.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+import { sampleResult } from "../sample-result.ts";
+
+export interface DeadLetter {
+  readonly body: Buffer;
+  readonly reason: string;
+  readonly at: Date;
+  readonly messageId: string | undefined;
+  readonly correlationId: string | undefined;
+}
+
+export interface PublishedResult {
+  readonly body: unknown;
+  readonly jobId: string;
+  readonly correlationId: string | undefined;
+}
+
+/** What stands behind the queues of one test, and how the test sees what they put there. */
+export interface Broker {
+  /** A queue as a newly started orchestrator has it, not started yet. One at a time. */
+  open(): JobQueue;
+  deadLetters(): Promise<readonly DeadLetter[]>;
+  results(): Promise<readonly PublishedResult[]>;
+  remove(): Promise<void>;
+}
+
+const TIMEOUT_MS = 15_000;
+const lane: Lane = { region: "eu-central-1", priority: "normal" };
+
+function readyMessage(jobId: string, body = Buffer.from(jobId)): ReadyMessage {
+  return { body, properties: {}, stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" } };
+}
+
+/** The queue in `src/orchestrator/queue/queue.ts`, as both implementations keep it. */
+export function describeQueueContract(name: string, makeBroker: () => Promise<Broker>): void {
+  describe(`${name}: job queue`, () => {
+    let broker: Broker;
+    let queue: JobQueue;
+
+    beforeEach(async () => {
+      broker = await makeBroker();
+      queue = await startedQueue();
+    });
+
+    afterEach(async () => {
+      await queue.close();
+      await broker.remove();
+    });
+
+    async function startedQueue(): Promise<JobQueue> {
+      const opened = broker.open();
+      opened.start();
+      await waitFor(() => opened.isReady, { timeoutMs: TIMEOUT_MS, what: "the queue to be ready" });
+      return opened;
+    }
+
+    /** As after a restart of the orchestrator. */
+    async function reopen(): Promise<void> {
+      await queue.close();
+      queue = await startedQueue();
+    }
+
+    /** Everything that is delivered, left in hand. */
+    function collectSubmitted(): Delivery[] {
+      const deliveries: Delivery[] = [];
+      queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
+      return deliveries;
+    }
+
+    function countOf(deliveries: readonly unknown[], count: number): Promise<unknown> {
+      return waitFor(() => deliveries.length >= count, {
+        timeoutMs: TIMEOUT_MS,
+        what: `${count} deliveries`,
+      });
+    }
+
+    async function takeOne(from: Lane = lane): Promise<ReadyDelivery> {
+      return await waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
+    }
+
+    async function isEmpty(from: Lane = lane): Promise<boolean> {
+      const delivery = await queue.take(from);
+      delivery?.requeue();
+      return delivery === undefined;
+    }
+
+    describe("submissions", () => {
+      test("arrive byte for byte with their properties", async () => {
+        const body = randomBytes(100_000);
+        const deliveries = collectSubmitted();
+        await queue.submit(body, { messageId: "m-1", correlationId: "c-1", replyTo: "answers" });
+        await countOf(deliveries, 1);
+        expect(deliveries[0]?.body.equals(body)).toBe(true);
+        expect(deliveries[0]?.properties).toEqual({
+          messageId: "m-1",
+          correlationId: "c-1",
+          replyTo: "answers",
+        });
+        expect(deliveries[0]?.redelivered).toBe(false);
+        expect(deliveries[0]?.takenBack.aborted).toBe(false);
+      });
+
+      test("wait for a handler that comes later", async () => {
+        await queue.submit(Buffer.from("early"), {});
+        const deliveries = collectSubmitted();
+        await countOf(deliveries, 1);
+        expect(deliveries[0]?.body.toString()).toBe("early");
+      });
+
+      test("reach a handler that was set before the start", async () => {
+        await queue.submit(Buffer.from("waiting"), {});
+        await queue.close();
+        queue = broker.open();
+        const deliveries = collectSubmitted();
+        queue.start();
+        await countOf(deliveries, 1);
+      });
+
+      test("of any number are handled several at once and each once", async () => {
+        const bodies = Array.from({ length: 200 }, (_, index) => `job-${index}`);
+        const seen: string[] = [];
+        let inHand = 0;
+        let mostInHand = 0;
+        queue.onSubmitted(async (delivery) => {
+          mostInHand = Math.max(mostInHand, ++inHand);
+          await Bun.sleep(1);
+          inHand--;
+          seen.push(delivery.body.toString());
+          delivery.ack();
+        });
+        await Promise.all(bodies.map((body) => queue.submit(Buffer.from(body), {})));
+        await countOf(seen, bodies.length);
+        expect(seen.toSorted()).toEqual(bodies.toSorted());
+        expect(mostInHand).toBeGreaterThan(1);
+      });
+
+      test("acked right before the end stay acked", async () => {
+        const deliveries = collectSubmitted();
+        await Promise.all(Array.from({ length: 50 }, () => queue.submit(Buffer.from("done"), {})));
+        await countOf(deliveries, 50);
+        for (const delivery of deliveries) delivery.ack();
+        await reopen();
+        const again = collectSubmitted();
+        await queue.submit(Buffer.from("next"), {});
+        await countOf(again, 1);
+        expect(again.map(({ body }) => body.toString())).toEqual(["next"]);
+      });
+
+      test("not acked are taken back at the end and delivered again", async () => {
+        const deliveries = collectSubmitted();
+        await queue.submit(Buffer.from("unacked"), { messageId: "m-2" });
+        await countOf(deliveries, 1);
+        await reopen();
+        expect(deliveries[0]?.takenBack.aborted).toBe(true);
+        const again = collectSubmitted();
+        await countOf(again, 1);
+        expect(again[0]?.redelivered).toBe(true);
+        expect(again[0]?.properties.messageId).toBe("m-2");
+        expect(again[0]?.body.toString()).toBe("unacked");
+        // The old owner's late words change nothing.
+        deliveries[0]?.ack();
+        deliveries[0]?.requeue();
+        await reopen();
+        await countOf(collectSubmitted(), 1);
+      });
+
+      test("come back when they are requeued", async () => {
+        const deliveries = collectSubmitted();
+        await queue.submit(Buffer.from("again"), {});
+        await countOf(deliveries, 1);
+        deliveries[0]?.requeue();
+        await countOf(deliveries, 2);
+        expect(deliveries[1]?.redelivered).toBe(true);
+        expect(deliveries[1]?.body.toString()).toBe("again");
+      });
+
+      test("come back when their handler throws, without spinning", async () => {
+        let calls = 0;
+        queue.onSubmitted(async (delivery) => {
+          if (++calls < 3) throw new Error("not now");
+          delivery.ack();
+        });
+        const startedAt = performance.now();
+        await queue.submit(Buffer.from("stubborn"), {});
+        await waitFor(() => calls === 3, { timeoutMs: TIMEOUT_MS, what: "the third call" });
+        expect(performance.now() - startedAt).toBeGreaterThan(500);
+      });
+
+      test("stop when told, and what is in hand stays valid", async () => {
+        const deliveries: Delivery[] = [];
+        const stop = queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
+        await queue.submit(Buffer.from("first"), {});
+        await countOf(deliveries, 1);
+        await stop();
+        await queue.submit(Buffer.from("second"), {});
+        expect(deliveries[0]?.takenBack.aborted).toBe(false);
+        deliveries[0]?.ack();
+        await reopen();
+        const later = collectSubmitted();
+        await countOf(later, 1);
+        expect(deliveries).toHaveLength(1);
+        expect(later.map(({ body }) => body.toString())).toEqual(["second"]);
+      });
+
+      test("may be acked twice", async () => {
+        const deliveries = collectSubmitted();
+        await queue.submit(Buffer.from("one"), {});
+        await countOf(deliveries, 1);
+        deliveries[0]?.ack();
+        deliveries[0]?.ack();
+        deliveries[0]?.requeue();
+        await queue.submit(Buffer.from("two"), {});
+        await countOf(deliveries, 2);
+        expect(deliveries[1]?.redelivered).toBe(false);
+        expect(deliveries[1]?.body.toString()).toBe("two");
+      });
+    });
+
+    describe("dead letters", () => {
+      test("hold the message byte for byte, with the reason", async () => {
+        const body = Buffer.concat([Buffer.from([0xff, 0xfe, 0x00, 0x0a]), randomBytes(10_000)]);
+        const deliveries = collectSubmitted();
+        await queue.submit(body, { messageId: "m-3", correlationId: "c-3" });
+        await countOf(deliveries, 1);
+        const before = Date.now();
+        await queue.deadLetter(
+          deliveries[0] as Delivery,
+          "branch: missing; `aws_account`: only digits, „bitte“",
+        );
+        const letters = await broker.deadLetters();
+        expect(letters).toHaveLength(1);
+        expect(letters[0]?.body.equals(body)).toBe(true);
+        expect(letters[0]?.reason).toBe("branch: missing; `aws_account`: only digits, „bitte“");
+        expect(letters[0]?.messageId).toBe("m-3");
+        expect(letters[0]?.correlationId).toBe("c-3");
+        expect(letters[0]?.at.getTime()).toBeWithin(before - 1, Date.now() + 1);
+      });
+
+      test("are gone from the submissions", async () => {
+        const deliveries = collectSubmitted();
+        await queue.submit(Buffer.from("bad"), {});
+        await countOf(deliveries, 1);
+        await queue.deadLetter(deliveries[0] as Delivery, "not JSON");
+        await reopen();
+        const later = collectSubmitted();
+        await queue.submit(Buffer.from("good"), {});
+        await countOf(later, 1);
+        expect(later.map(({ body }) => body.toString())).toEqual(["good"]);
+      });
+    });
+
+    describe("lanes", () => {
+      test("give back what was offered", async () => {
+        const body = randomBytes(50_000);
+        const stamp = {
+          jobId: "job-1",
+          acceptedAt: new Date("2026-01-02T03:04:05.678Z"),
+          defaultRegion: "us-east-1",
+        };
+        await queue.offer(lane, { body, properties: { correlationId: "c-4", replyTo: "r-4" }, stamp });
+        const delivery = await takeOne();
+        expect(delivery.body.equals(body)).toBe(true);
+        expect(delivery.stamp).toEqual(stamp);
+        expect(delivery.lane).toEqual(lane);
+        expect(delivery.properties.correlationId).toBe("c-4");
+        expect(delivery.properties.replyTo).toBe("r-4");
+        expect(delivery.redelivered).toBe(false);
+      });
+
+      test("are first in, first out", async () => {
+        for (let index = 0; index < 5; index++) await queue.offer(lane, readyMessage(`job-${index}`));
+        const taken: string[] = [];
+        for (let index = 0; index < 5; index++) taken.push((await takeOne()).stamp.jobId);
+        expect(taken).toEqual(["job-0", "job-1", "job-2", "job-3", "job-4"]);
+      });
+
+      test("stand beside each other", async () => {
+        await queue.offer({ region: "eu-central-1", priority: "low" }, readyMessage("low"));
+        await queue.offer({ region: "us-east-1", priority: "normal" }, readyMessage("elsewhere"));
+        expect(await queue.take(lane)).toBeUndefined();
+        expect((await takeOne({ region: "us-east-1", priority: "normal" })).stamp.jobId).toBe("elsewhere");
+        expect((await takeOne({ region: "eu-central-1", priority: "low" })).stamp.jobId).toBe("low");
+      });
+
+      test("that nobody ever offered to are empty", async () => {
+        expect(await queue.take({ region: "nowhere-1", priority: "high" })).toBeUndefined();
+        await queue.offer(lane, readyMessage("still works"));
+        await takeOne();
+      });
+
+      test("give no message to two", async () => {
+        const jobIds = Array.from({ length: 100 }, (_, index) => `job-${index}`);
+        await Promise.all(jobIds.map((jobId) => queue.offer(lane, readyMessage(jobId))));
+        const taken = await Promise.all(jobIds.map(() => queue.take(lane)));
+        expect(taken.map((delivery) => delivery?.stamp.jobId).toSorted()).toEqual(jobIds.toSorted());
+        expect(await queue.take(lane)).toBeUndefined();
+        for (const delivery of taken) delivery?.ack();
+      });
+
+      test("take back what is requeued", async () => {
+        await queue.offer(lane, readyMessage("job-1"));
+        (await takeOne()).requeue();
+        const again = await takeOne();
+        expect(again.redelivered).toBe(true);
+        expect(again.stamp.jobId).toBe("job-1");
+      });
+
+      test("forget what is acked", async () => {
+        await queue.offer(lane, readyMessage("job-1"));
+        (await takeOne()).ack();
+        await reopen();
+        expect(await isEmpty()).toBe(true);
+      });
+
+      test("keep what was in hand at the end for the next", async () => {
+        await queue.offer(lane, readyMessage("job-1"));
+        const held = await takeOne();
+        await reopen();
+        expect(held.takenBack.aborted).toBe(true);
+        const again = await takeOne();
+        expect(again.redelivered).toBe(true);
+        held.ack();
+        again.ack();
+      });
+
+      test("hold a message as long as it takes, while others come and go", async () => {
+        await queue.offer(lane, readyMessage("long"));
+        const long = await takeOne();
+        for (let index = 0; index < 20; index++) {
+          await queue.offer(lane, readyMessage(`short-${index}`));
+          (await takeOne()).ack();
+        }
+        expect(long.takenBack.aborted).toBe(false);
+        long.ack();
+        await reopen();
+        expect(await isEmpty()).toBe(true);
+      });
+    });
+
+    describe("a later offer", () => {
+      async function taken(jobId: string): Promise<ReadyDelivery> {
+        await queue.offer(lane, readyMessage(jobId));
+        const delivery = await queue.take(lane);
+        if (!delivery) throw new Error("the lane is empty");
+        return delivery;
+      }
+
+      const [delayMs] = RETRY_DELAYS_MS;
+      const retry = { attempts: 2, lastWorkerId: "worker-1" };
+
+      test("comes back to its lane after its delay, and not before, with what is known of its attempts", async () => {
+        const delivery = await taken("again");
+        const offeredAtMs = performance.now();
+        await queue.offerLater(delivery, retry, delayMs);
+        delivery.ack();
+        const back = await waitFor(() => queue.take(lane), {
+          timeoutMs: TIMEOUT_MS,
+          what: "the job to come back",
+        });
+        expect(performance.now() - offeredAtMs).toBeGreaterThan(delayMs * 0.9);
+        expect(back.stamp).toEqual({ ...delivery.stamp, retry });
+        expect(back.body).toEqual(delivery.body);
+        expect(back.properties).toEqual(delivery.properties);
+      });
+
+      test("outlives the orchestrator", async () => {
+        const delivery = await taken("again");
+        await queue.offerLater(delivery, retry, delayMs);
+        delivery.ack();
+        await reopen();
+        const back = await waitFor(() => queue.take(lane), {
+          timeoutMs: TIMEOUT_MS,
+          what: "the job to come back",
+        });
+        expect(back.stamp.retry).toEqual(retry);
+      });
+
+      test("of a short delay does not wait behind a long one", async () => {
+        const [first, second] = [await taken("long"), await taken("short")];
+        await queue.offerLater(first, retry, RETRY_DELAYS_MS[2]);
+        await queue.offerLater(second, retry, delayMs);
+        first.ack();
+        second.ack();
+        const back = await waitFor(() => queue.take(lane), {
+          timeoutMs: TIMEOUT_MS,
+          what: "the job to come back",
+        });
+        expect(back.stamp.jobId).toBe("short");
+      });
+    });
+
+    describe("regions", () => {
+      test("are known from the first offer on, also to the next orchestrator", async () => {
+        expect(queue.regions()).toEqual([]);
+        await queue.offer({ region: "ap-south-1", priority: "low" }, readyMessage("job-1"));
+        await queue.offer({ region: "eu-central-1", priority: "low" }, readyMessage("job-2"));
+        await queue.offer({ region: "ap-south-1", priority: "high" }, readyMessage("job-3"));
+        expect(queue.regions().toSorted()).toEqual(["ap-south-1", "eu-central-1"]);
+        await reopen();
+        expect(queue.regions().toSorted()).toEqual(["ap-south-1", "eu-central-1"]);
+        expect((await takeOne({ region: "ap-south-1", priority: "high" })).stamp.jobId).toBe("job-3");
+      });
+    });
+
+    describe("hints", () => {
+      test("name the lane of an offer once its message can be taken", async () => {
+        const taken: (string | undefined)[] = [];
+        queue.onReady((hinted) => {
+          void queue.take(hinted).then((delivery) => {
+            if (delivery) taken.push(delivery.stamp.jobId);
+          });
+        });
+        await queue.offer(lane, readyMessage("job-1"));
+        await countOf(taken, 1);
+        expect(taken).toEqual(["job-1"]);
+      });
+
+      test("name a lane that something went back to", async () => {
+        await queue.offer(lane, readyMessage("job-1"));
+        const held = await takeOne();
+        const hinted: Lane[] = [];
+        queue.onReady((each) => void hinted.push(each));
+        held.requeue();
+        await countOf(hinted, 1);
+        expect(hinted).toEqual([lane]);
+      });
+
+      test("name every lane at the start", async () => {
+        await queue.offer(lane, readyMessage("job-1"));
+        await queue.close();
+        queue = broker.open();
+        const hinted: Lane[] = [];
+        queue.onReady((each) => void hinted.push(each));
+        queue.start();
+        await waitFor(
+          () => hinted.some(({ region, priority }) => region === lane.region && priority === lane.priority),
+          {
+            timeoutMs: TIMEOUT_MS,
+            what: "the lane's hint",
+          },
+        );
+        expect(queue.isReady).toBe(true);
+      });
+
+      test("survive a listener that throws", async () => {
+        queue.onReady(() => {
+          throw new Error("choked");
+        });
+        await queue.offer(lane, readyMessage("job-1"));
+        expect((await takeOne()).stamp.jobId).toBe("job-1");
+      });
+    });
+
+    describe("results", () => {
+      test("can be read with their ids", async () => {
+        const result = sampleResult("job-1");
+        await queue.publishResult(result, "c-5", []);
+        expect(await broker.results()).toEqual([{ body: result, jobId: "job-1", correlationId: "c-5" }]);
+      });
+
+      test("need no correlation id", async () => {
+        await queue.publishResult(sampleResult("job-1"), undefined, []);
+        expect((await broker.results())[0]?.correlationId).toBeUndefined();
+      });
+    });
+
+    test("an event needs nobody to listen", async () => {
+      queue.publishEvent({
+        job_id: "job-1",
+        attempt: 1,
+        seq: 1,
+        state: "BUILDING",
+        at: new Date().toISOString(),
+      });
+      await queue.submit(Buffer.from("still works"), {});
+    });
+
+    test("an aborted signal's reason ends a publish", async () => {
+      const reason = new Error("enough");
+      const signal = AbortSignal.abort(reason);
+      await expect(queue.submit(Buffer.from("x"), {}, signal)).rejects.toBe(reason);
+      await expect(queue.offer(lane, readyMessage("x"), signal)).rejects.toBe(reason);
+      await expect(queue.publishResult(sampleResult("x"), undefined, [], signal)).rejects.toBe(reason);
+    });
+
+    test("a closed queue publishes nothing, gives nothing, and closes again", async () => {
+      await queue.offer(lane, readyMessage("job-1"));
+      await queue.close();
+      expect(queue.isReady).toBe(false);
+      await expect(queue.submit(Buffer.from("x"), {})).rejects.toBeInstanceOf(QueueClosed);
+      await expect(queue.offer(lane, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
+      expect(await queue.take(lane)).toBeUndefined();
+      await queue.close();
+    });
+  });
+}

@@ -1,0 +1,272 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import {
+  type JobRecords,
+  RecordsUnavailable,
+  type UnnumberedEvent,
+} from "../../../../src/orchestrator/records/job-records.ts";
+import type { JobState } from "../../../../src/shared/job.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+import { sampleResult } from "../sample-result.ts";
+
+/** The data of one test. */
+export interface RecordStore {
+  /** Started and ready; a second one stands for a second orchestrator, or for the same after a restart. */
+  open(): Promise<JobRecords>;
+  remove(): Promise<void>;
+}
+
+const LONG_MEMORY_MS = 600_000;
+const SHORT_MEMORY_MS = 300;
+const acceptedAt = new Date("2026-01-02T03:04:05.678Z");
+const job = { repo_url: "owner/name", branch: "main", build_args: { TOKEN: "***" } };
+
+function event(jobId: string, state: JobState, details: Record<string, unknown> = {}): UnnumberedEvent {
+  return { job_id: jobId, attempt: 1, state, at: "2026-01-02T03:04:06.000Z", ...details };
+}
+
+/** The records in `src/orchestrator/records/job-records.ts`, as both implementations keep them. */
+export function describeJobRecordsContract(
+  name: string,
+  makeStore: (jobMemoryMs: number) => Promise<RecordStore>,
+): void {
+  describe(`${name}: job records`, () => {
+    let store: RecordStore;
+    let records: JobRecords;
+    const stores: RecordStore[] = [];
+
+    beforeEach(() => useStore(LONG_MEMORY_MS));
+
+    afterEach(async () => {
+      await Promise.all(stores.splice(0).map((each) => each.remove()));
+    });
+
+    async function useStore(jobMemoryMs: number): Promise<void> {
+      store = await makeStore(jobMemoryMs);
+      stores.push(store);
+      records = await store.open();
+    }
+
+    const admit = (jobId: string, replyTo?: string) => records.admit({ jobId, job, acceptedAt, replyTo });
+
+    describe("admission", () => {
+      test("is new until the job is in its lane, always with the first acceptance's time", async () => {
+        expect(await admit("j1")).toEqual({ kind: "new", acceptedAt });
+        const later = { jobId: "j1", job, acceptedAt: new Date() };
+        expect(await records.admit(later)).toEqual({ kind: "new", acceptedAt });
+        await records.queued("j1");
+        expect(await records.admit(later)).toEqual({ kind: "active" });
+        expect(await admit("j2")).toEqual({ kind: "new", acceptedAt });
+      });
+
+      test("of a finished job gives its result", async () => {
+        await admit("j1");
+        await records.queued("j1");
+        await records.finish(sampleResult("j1"));
+        expect(await admit("j1")).toEqual({ kind: "finished", result: sampleResult("j1") });
+        await records.published("j1");
+        expect(await admit("j1")).toEqual({ kind: "finished", result: sampleResult("j1") });
+      });
+
+      test("of a finished job is new again when its memory is over", async () => {
+        await useStore(SHORT_MEMORY_MS);
+        await admit("j1");
+        await records.queued("j1");
+        await records.append(event("j1", "QUEUED"));
+        await records.finish(sampleResult("j1"));
+        await waitFor(async () => (await admit("j1")).kind === "new", {
+          timeoutMs: 5_000,
+          what: "the end of the memory",
+        });
+        expect((await records.find("j1"))?.events).toEqual([]);
+        expect((await records.append(event("j1", "QUEUED"))).seq).toBe(1);
+      });
+
+      test("of an active job outlasts the memory of finished ones", async () => {
+        await useStore(SHORT_MEMORY_MS);
+        await admit("active");
+        await records.queued("active");
+        await records.finish(sampleResult("finished"));
+        await waitFor(async () => (await records.find("finished")) === undefined, {
+          timeoutMs: 5_000,
+          what: "the end of the memory",
+        });
+        expect(await admit("active")).toEqual({ kind: "active" });
+      });
+
+      test("by many at once gives one answer", async () => {
+        const other = await store.open();
+        const times = Array.from({ length: 20 }, (_, index) => new Date(acceptedAt.getTime() + index));
+        const admissions = await Promise.all(
+          times.map((time, index) =>
+            (index % 2 ? other : records).admit({ jobId: "j1", job, acceptedAt: time }),
+          ),
+        );
+        const answers = new Set(admissions.map((admission) => JSON.stringify(admission)));
+        expect(answers.size).toBe(1);
+      });
+
+      test("after a loss in mid-job joins the job", async () => {
+        await records.append(event("j1", "BUILDING"));
+        expect(await admit("j1", "answers")).toEqual({ kind: "active" });
+        expect(await records.find("j1")).toMatchObject({ job, acceptedAt, state: "BUILDING" });
+        expect(await records.finish(sampleResult("j1"))).toMatchObject({
+          kind: "publish",
+          replyTo: ["answers"],
+        });
+      });
+    });
+
+    describe("events", () => {
+      test("are numbered from 1 on and kept in order with their details", async () => {
+        await admit("j1");
+        const appended = [
+          await records.append(event("j1", "QUEUED", { worker_region: "us-east-1", priority: "normal" })),
+          await records.append(
+            event("j1", "ASSIGNED", { worker_id: "w1", nested: { empty: [], object: {} } }),
+          ),
+        ];
+        expect(appended).toEqual([
+          {
+            ...event("j1", "QUEUED", { worker_region: "us-east-1", priority: "normal" }),
+            seq: 1,
+          },
+          {
+            ...event("j1", "ASSIGNED", { worker_id: "w1", nested: { empty: [], object: {} } }),
+            seq: 2,
+          },
+        ]);
+        expect((await records.find("j1"))?.events).toEqual(appended);
+        expect((await records.append(event("j2", "QUEUED"))).seq).toBe(1);
+      });
+
+      test("never get one number twice", async () => {
+        const other = await store.open();
+        const appended = await Promise.all(
+          Array.from({ length: 100 }, (_, index) =>
+            (index % 2 ? other : records).append(event("j1", "BUILDING", { index })),
+          ),
+        );
+        expect(appended.map(({ seq }) => seq).toSorted((one, two) => one - two)).toEqual(
+          Array.from({ length: 100 }, (_, index) => index + 1),
+        );
+        for (const kept of (await records.find("j1"))?.events ?? []) expect(appended).toContainEqual(kept);
+      });
+
+      test("are kept up to the last 200", async () => {
+        for (let index = 0; index < 210; index++) await records.append(event("j1", "RETRYING"));
+        const events = (await records.find("j1"))?.events ?? [];
+        expect(events).toHaveLength(200);
+        expect(events[0]?.seq).toBe(11);
+        expect(events.at(-1)?.seq).toBe(210);
+      });
+
+      test("set the state until the result does", async () => {
+        await admit("j1");
+        expect((await records.find("j1"))?.state).toBe("QUEUED");
+        await records.append(event("j1", "BUILDING"));
+        expect((await records.find("j1"))?.state).toBe("BUILDING");
+        await records.finish(sampleResult("j1"));
+        await records.append(event("j1", "PUSHING"));
+        expect((await records.find("j1"))?.state).toBe("SUCCEEDED");
+      });
+
+      test("after the end do not make the record live on", async () => {
+        await useStore(SHORT_MEMORY_MS);
+        await admit("j1");
+        await records.finish(sampleResult("j1"));
+        await waitFor(
+          async () => {
+            const found = await records.find("j1");
+            if (found?.result) await records.append(event("j1", "SUCCEEDED"));
+            return found?.result === undefined;
+          },
+          { timeoutMs: 5_000, what: "the end of the memory" },
+        );
+      });
+    });
+
+    describe("the end", () => {
+      test("is published by whoever asks, until it is confirmed", async () => {
+        await admit("j1");
+        const publish = { kind: "publish", result: sampleResult("j1"), replyTo: [] } as const;
+        expect(await records.finish(sampleResult("j1"))).toEqual(publish);
+        expect(await records.finish(sampleResult("j1"))).toEqual(publish);
+        await records.published("j1");
+        expect(await records.finish(sampleResult("j1"))).toEqual({ kind: "published" });
+      });
+
+      test("is the first one offered", async () => {
+        await admit("j1");
+        const second = sampleResult("j1", { status: "FAILED", attempt: 2, logs: [] });
+        await records.finish(sampleResult("j1"));
+        expect(await records.finish(second)).toMatchObject({ kind: "publish", result: sampleResult("j1") });
+        expect(await records.find("j1")).toMatchObject({ state: "SUCCEEDED", result: sampleResult("j1") });
+      });
+
+      test("is one, however many offer theirs at once", async () => {
+        const other = await store.open();
+        const finishes = await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            (index % 2 ? other : records).finish(sampleResult("j1", { attempt: index + 1 })),
+          ),
+        );
+        expect(new Set(finishes.map((finish) => JSON.stringify(finish))).size).toBe(1);
+      });
+
+      test("goes to every reply_to that was named, once", async () => {
+        await admit("j1", "first");
+        await records.queued("j1");
+        await admit("j1", "second");
+        await admit("j1", "first");
+        await admit("j1");
+        expect(await records.finish(sampleResult("j1"))).toMatchObject({ replyTo: ["first", "second"] });
+      });
+
+      test.each([
+        ["SUCCESS", "SUCCEEDED"],
+        ["FAILED", "FAILED"],
+        ["CANCELLED", "CANCELLED"],
+      ] as const)("with %s leaves the state %s", async (status, state) => {
+        await records.finish(sampleResult("j1", { status }));
+        expect((await records.find("j1"))?.state).toBe(state);
+      });
+
+      test("needs no record, and keeps values that are empty as they are", async () => {
+        const result = sampleResult("j1", { logs: [], error: null, image_url: null, status: "CANCELLED" });
+        expect(await records.finish(result)).toEqual({ kind: "publish", result, replyTo: [] });
+        expect((await records.find("j1"))?.result).toEqual(result);
+      });
+
+      test("cannot be confirmed before it is there", async () => {
+        await admit("j1");
+        await records.published("j1");
+        await records.published("unknown");
+        expect(await records.find("unknown")).toBeUndefined();
+        expect(await records.finish(sampleResult("j1"))).toMatchObject({ kind: "publish" });
+      });
+    });
+
+    test("a record shows what is known of the job", async () => {
+      expect(await records.find("j1")).toBeUndefined();
+      await admit("j1");
+      await records.queued("j1");
+      const queued = await records.append(event("j1", "QUEUED"));
+      expect(await records.find("j1")).toEqual({
+        jobId: "j1",
+        job,
+        acceptedAt,
+        state: "QUEUED",
+        events: [queued],
+        result: undefined,
+      });
+    });
+
+    test("closed records answer nothing", async () => {
+      await records.close();
+      expect(records.isReady).toBe(false);
+      await expect(admit("j1")).rejects.toBeInstanceOf(RecordsUnavailable);
+      await expect(records.find("j1")).rejects.toBeInstanceOf(RecordsUnavailable);
+      await records.close();
+    });
+  });
+}

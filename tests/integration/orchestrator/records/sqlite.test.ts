@@ -1,0 +1,37 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { openEmbeddedDatabase } from "../../../../src/orchestrator/embedded-database.ts";
+import { SqliteJobRecords } from "../../../../src/orchestrator/records/sqlite.ts";
+import { makeTempDir } from "../../../support/temp-dir.ts";
+import { sampleResult } from "../sample-result.ts";
+import { describeJobRecordsContract } from "./job-records-contract.ts";
+
+describeJobRecordsContract("SQLite", async (jobMemoryMs) => {
+  const folder = await makeTempDir("records");
+  const database = openEmbeddedDatabase(join(folder.path, "blacktree.db"));
+  return {
+    async open() {
+      const records = new SqliteJobRecords({ database, jobMemoryMs });
+      records.start();
+      return records;
+    },
+    async remove() {
+      database.close();
+      await folder.remove();
+    },
+  };
+});
+
+test("SQLite: records outlast the process", async () => {
+  const folder = await makeTempDir("records");
+  const path = join(folder.path, "blacktree.db");
+  for (const kind of ["publish", "published"] as const) {
+    const database = openEmbeddedDatabase(path);
+    const records = new SqliteJobRecords({ database, jobMemoryMs: 60_000 });
+    records.start();
+    expect((await records.finish(sampleResult("j1"))).kind).toBe(kind);
+    await records.published("j1");
+    database.close();
+  }
+  await folder.remove();
+});

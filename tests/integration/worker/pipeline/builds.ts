@@ -1,0 +1,379 @@
+/** What every way of building has to hold to, whatever the engine; run by one test file per engine. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/pipeline/cancellation.ts";
+import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
+import { attemptTag } from "../../../../src/worker/pipeline/workspace.ts";
+import { type DockerEngineOptions, missingDockerEngine } from "../../../support/docker-engines.ts";
+import { sampleRepository } from "../../../support/sample-repository.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
+
+interface Expected extends DockerEngineOptions {
+  readonly kind: "direct" | "local";
+}
+
+export async function describeBuilds({ kind, ...engineOptions }: Expected): Promise<void> {
+  // Holds for the calling file only, so it cannot stand at the top of this one.
+  setDefaultTimeout(60_000);
+  const { engine: engineName, storage } = engineOptions;
+  const reason = await missingDockerEngine(engineName);
+  describe.skipIf(reason !== undefined)(
+    `builds with Docker ${engineName}${storage ? ` on ${storage}` : ""}${reason ? ` (${reason})` : ""}`,
+    () => {
+      let bench: PipelineBench;
+      let imagesBefore: string;
+
+      beforeAll(async () => {
+        bench = await startPipelineBench(engineOptions);
+        imagesBefore = await engineImages();
+      }, 120_000);
+      afterAll(() => bench?.stop(), 60_000);
+
+      async function engineImages(): Promise<string> {
+        return (await bench.engine.docker(["images", "--all", "--quiet", "--no-trunc"])).stdout;
+      }
+
+      async function expectNothingLeft({ job }: StartedRun): Promise<void> {
+        expect(await bench.leftFolders()).toEqual([]);
+        expect(await processesOf(bench.workDir)).toEqual([]);
+        const { stdout } = await bench.engine.docker(["images", "--all"]);
+        expect(stdout).not.toContain(attemptTag(job));
+      }
+
+      /** What the image of the version prints, asked of the registry by the engine. */
+      async function runImage({ job }: StartedRun): Promise<string> {
+        const image = `${bench.proxy.host}/${job.ecrRepo}:${job.deploymentVersion}`;
+        const { username, password } = bench.registry;
+        await bench.engine.docker(["login", "--username", username, "--password-stdin", bench.proxy.host], {
+          stdin: password,
+        });
+        try {
+          return (await bench.engine.docker(["run", "--rm", "--network=none", image])).stdout;
+        } finally {
+          await bench.engine.docker(["image", "rm", "--force", image]);
+        }
+      }
+
+      test("the builder that fits the engine is chosen", () => {
+        expect(bench.builder.kind).toBe(kind);
+      });
+
+      test("an image that runs is under the version, and nothing stays behind", async () => {
+        const { name, commit } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        const image = `${bench.proxy.host}/${run.job.ecrRepo}:${run.job.deploymentVersion}`;
+        expect(end).toMatchObject({ status: "SUCCESS", commit, imageUrl: image });
+        const stored = await bench.registry.getManifest(run.job.ecrRepo, run.job.deploymentVersion);
+        expect(stored?.digest).toBe(end.imageDigest ?? "");
+        expect(run.states.toSorted()).toEqual(["AUTHENTICATING", "BUILDING", "CLONING", "PUSHING"]);
+        expect(run.states.indexOf("BUILDING")).toBeLessThan(run.states.indexOf("PUSHING"));
+        expect(run.lines.join("\n")).toContain("the RUN step works");
+        expect(end.timingsMs.clone).toBeGreaterThan(0);
+        expect(end.timingsMs.build).toBeGreaterThan(0);
+        expect(end.timingsMs.push).toBeGreaterThan(0);
+        expect(end.timingsMs.total).toBeGreaterThanOrEqual(end.timingsMs.build);
+        expect(await runImage(run)).toBe(`${name}\n`);
+        await expectNothingLeft(run);
+        expect(await engineImages()).toBe(imagesBefore);
+      });
+
+      test("no builder puts the version's tag, and the attempt's tag is not one of a direct push", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        const puts = bench.proxy.tagPuts(run.job.ecrRepo, run.job.deploymentVersion);
+        expect(puts).toHaveLength(1);
+        expect(puts[0]?.userAgent).toContain("Bun");
+        const tags = await bench.registry.listTags(run.job.ecrRepo);
+        // This registry does not delete by tag, so a tag that was needed stays, and the log says so.
+        const ofAttempt = kind === "direct" ? [] : [attemptTag(run.job)];
+        expect(tags.toSorted()).toEqual([run.job.deploymentVersion, ...ofAttempt].toSorted());
+        expect(run.lines.some((line) => line.includes("does not delete by tag"))).toBe(kind === "local");
+      });
+
+      test("what the image was made of is in its labels, build arguments only as a hash", async () => {
+        const { name, commit } = await bench.createSample();
+        const secretArgument = crypto.randomUUID();
+        const run = bench.start({
+          repoUrl: name,
+          labels: { team: "payments and more" },
+          buildArgs: { API_LEVEL: secretArgument },
+        });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+        expect(image.config?.Labels).toMatchObject({
+          team: "payments and more",
+          "io.blacktree.commit": commit,
+          "io.blacktree.repository": `${bench.git.baseUrl}/${name}`,
+          "io.blacktree.provenance": "false",
+        });
+        expect(JSON.stringify(image.config?.Labels)).not.toContain(secretArgument);
+      });
+
+      test("build arguments, target, dockerfile and context are those of the job", async () => {
+        const files = await sampleRepository({ variant: "none" });
+        const name = bench.unique("acme/parts");
+        const busybox = (await sampleRepository())["bin/busybox"] ?? "";
+        await bench.git.createRepository(name, {
+          ...files,
+          "service/bin/busybox": busybox,
+          "service/word": name,
+          "docker/Build.dockerfile": [
+            "FROM scratch AS wanted",
+            "ARG GREETING",
+            "ARG LD_PRELOAD",
+            "COPY bin/busybox /bin/busybox",
+            "COPY word /word",
+            'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo $GREETING $LD_PRELOAD > /printed; /bin/busybox cat /word >> /printed"]',
+            'CMD ["/bin/busybox", "cat", "/printed"]',
+            "FROM wanted AS other",
+            'RUN ["/bin/busybox", "false"]',
+            "",
+          ].join("\n"),
+        });
+        const run = bench.start({
+          repoUrl: name,
+          dockerfile: "docker/Build.dockerfile",
+          context: "service",
+          target: "wanted",
+          buildArgs: { GREETING: "hello you", LD_PRELOAD: "/not/for/docker.so" },
+        });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        expect(await runImage(run)).toBe(`hello you /not/for/docker.so\n${name}`);
+      });
+
+      test("a token, a password and build arguments are in no argument list, no log and no .git/config", async () => {
+        const token = `token-${crypto.randomUUID()}`;
+        const argument = `argument-${crypto.randomUUID()}`;
+        const name = bench.unique("acme/private");
+        const files = await sampleRepository({ variant: "slow", sleepSeconds: 1, greeting: name });
+        const commit = await bench.git.createRepository(name, files, { private: { token } });
+        const run = bench.start({ repoUrl: name, gitToken: token, buildArgs: { SOME: argument } });
+        let gitConfig = "";
+        const commandLines = new Set<string>();
+        let ended = false;
+        const watch = waitFor(
+          async () => {
+            for (const line of await allCommandLines()) commandLines.add(line);
+            gitConfig ||= await checkoutGitConfig(bench.workDir);
+            return ended;
+          },
+          { timeoutMs: 50_000, what: "the run to end", intervalMs: 5 },
+        );
+        const end = await run.end;
+        ended = true;
+        await watch;
+        expect(end).toMatchObject({ status: "SUCCESS", commit });
+        expect(gitConfig).toContain(name);
+        const seen = [...commandLines].join("\n");
+        expect(seen).toContain("git clone");
+        expect(seen).toContain("build --");
+        const basic = Buffer.from(`x-access-token:${token}`).toString("base64");
+        const told = [seen, gitConfig, run.lines.join("\n"), JSON.stringify(end)].join("\n");
+        for (const secret of [token, basic, bench.registry.password]) expect(told).not.toContain(secret);
+        expect(seen).not.toContain(argument);
+        await expectNothingLeft(run);
+      });
+
+      test("provenance is added where the engine can, and refused where not", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name, provenance: true });
+        const end = await run.end;
+        if (kind === "local") {
+          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+          return;
+        }
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const stored = await bench.registry.getManifest(run.job.ecrRepo, run.job.deploymentVersion);
+        expect(stored?.json.manifests).toHaveLength(2);
+        // Its labels are read through the index.
+        const again = bench.start({ ...run.job, attempt: 2 });
+        expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: end.imageDigest });
+        expect(again.states).not.toContain("BUILDING");
+      });
+
+      test("a step that exits with 3 fails the build with docker's own words", async () => {
+        const { name } = await bench.createSample({ variant: "failing" });
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "BUILD_FAILED", step: "build", retryable: false },
+        });
+        expect(end.failure?.message).toMatch(/exit code: 3$/);
+        expect(run.lines.join("\n")).toContain("this step fails");
+        expect(run.lines.at(-1)).toStartWith("ERROR: ");
+        await expectNothingLeft(run);
+      });
+
+      test("what a step prints does not decide what its failure is", async () => {
+        const name = bench.unique("acme/liar");
+        const lie = "ERROR: failed to solve: failed to push x: no space left on device 401 Unauthorized";
+        const files = await sampleRepository();
+        await bench.git.createRepository(name, {
+          ...files,
+          Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\nRUN ["/bin/busybox", "sh", "-c", "echo '${lie}'; echo '${lie}' >&2; exit 7"]\n`,
+        });
+        const run = bench.start({ repoUrl: name });
+        expect(await run.end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "BUILD_FAILED", retryable: false },
+        });
+      });
+
+      test("a repository without a Dockerfile is told which file is missing", async () => {
+        const { name } = await bench.createSample({ variant: "none" });
+        const run = bench.start({ repoUrl: name });
+        const { failure } = await run.end;
+        expect(failure).toMatchObject({ code: "DOCKERFILE_NOT_FOUND", step: "build", retryable: false });
+        expect(failure?.message).toContain("Dockerfile");
+        await expectNothingLeft(run);
+      });
+
+      test("a base image that nobody has is the build's failure", async () => {
+        const name = bench.unique("acme/base");
+        const base = `${bench.proxy.host}/nobody/has-this:1`;
+        await bench.git.createRepository(name, { Dockerfile: `FROM ${base}\n` });
+        const { failure } = await bench.start({ repoUrl: name }).end;
+        expect(failure).toMatchObject({ code: "BUILD_FAILED", step: "build", retryable: false });
+        expect(failure?.message).toContain(base);
+      });
+
+      test("a wrong password ends the run before it builds", async () => {
+        const { name } = await bench.createSample();
+        const credentials = { username: "AWS", password: "not the password" };
+        const authenticator = new PlainRegistryAuthenticator({ registry: bench.proxy.url, credentials });
+        const run = bench.start({ repoUrl: name }, { parts: { authenticator } });
+        expect(await run.end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "ECR_AUTH", retryable: false },
+        });
+        expect(run.states).not.toContain("BUILDING");
+        await expectNothingLeft(run);
+      });
+
+      test("a login that ends during the build is an ECR_AUTH of the push", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        await waitFor(() => run.states.includes("BUILDING"), {
+          timeoutMs: 20_000,
+          what: "the build to begin",
+        });
+        bench.proxy.faults.login = () => "expired";
+        const end = await run.end;
+        bench.proxy.faults.login = undefined;
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "ECR_AUTH", step: "push", retryable: false },
+        });
+        await expectNothingLeft(run);
+      });
+
+      test("a repository that the registry does not have is an ECR_REPO_NOT_FOUND of the push", async () => {
+        const { name } = await bench.createSample();
+        bench.proxy.faults.repositories = new Set();
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        bench.proxy.faults.repositories = undefined;
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "ECR_REPO_NOT_FOUND", step: "push", retryable: false },
+        });
+        await expectNothingLeft(run);
+      });
+
+      test("an engine that dies during the build is no fault of the job", async () => {
+        const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
+        const run = bench.start({ repoUrl: name });
+        await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
+        await bench.engine.kill();
+        const end = await run.end;
+        await bench.engine.start();
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "INTERNAL", step: "build", retryable: true },
+        });
+        expect(end.failure?.message).toContain("docker engine");
+        expect(await bench.leftFolders()).toEqual([]);
+      });
+
+      test("a registry that is faulty for a while costs tries, not the run", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const path = new RegExp(`^/v2/${run.job.ecrRepo}/`);
+        bench.proxy.failNext({ method: "GET", path, count: 1, status: 503 });
+        bench.proxy.failNext({ method: "POST", path, count: 1, status: 503 });
+        bench.proxy.failNext({ method: "PUT", path, count: 1, status: 503 });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+      });
+
+      test("a registry that stays faulty is a PUSH_FAILED that may pass", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const path = new RegExp(`^/v2/${run.job.ecrRepo}/manifests/`);
+        bench.proxy.failNext({ method: "PUT", path, count: 100_000, status: 503 });
+        const end = await run.end;
+        bench.proxy.clearFailures();
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "PUSH_FAILED", step: "push", retryable: true },
+        });
+        await expectNothingLeft(run);
+      });
+
+      const aborts = [
+        [
+          new RunCancelled("the user asked"),
+          { status: "CANCELLED", failure: { code: "CANCELLED", retryable: false } },
+        ],
+        [new RunTimeout(5000), { status: "FAILED", failure: { code: "TIMEOUT", retryable: false } }],
+        [new RunDrained(), { status: "FAILED", failure: { code: "WORKER_LOST", retryable: true } }],
+      ] as const;
+      for (const [reason, expected] of aborts) {
+        test(`${reason.name} during a step ends the run, its processes and its containers`, async () => {
+          const marker = String(100_000 + Math.floor(Math.random() * 899_999));
+          const { name } = await bench.createSample({ variant: "slow", sleepSeconds: Number(marker) });
+          const run = bench.start({ repoUrl: name });
+          await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
+          expect(await processesOf(`sleep ${marker}`)).not.toEqual([]);
+          run.abort(reason);
+          expect(await run.end).toMatchObject({
+            ...expected,
+            failure: { ...expected.failure, step: "build" },
+          });
+          await expectNothingLeft(run);
+          // BuildKit ends the step's container once its client is gone.
+          await waitFor(async () => (await processesOf(`sleep ${marker}`)).length === 0, {
+            timeoutMs: 15_000,
+            what: "the step's own process to end",
+          });
+          expect(await engineImages()).toBe(imagesBefore);
+        });
+      }
+    },
+  );
+}
+
+async function allCommandLines(): Promise<string[]> {
+  const processes = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    processes.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
+  );
+  return lines.map((line) => line.replaceAll("\0", " ").trim()).filter((line) => line !== "");
+}
+
+async function processesOf(part: string): Promise<string[]> {
+  return (await allCommandLines()).filter((line) => line.includes(part));
+}
+
+async function checkoutGitConfig(workDir: string): Promise<string> {
+  const runs = join(workDir, "runs", "bench");
+  for (const name of await readdir(runs).catch(() => [])) {
+    const config = await readFile(join(runs, name, "checkout/.git/config"), "utf8").catch(() => "");
+    if (config.includes("url =")) return config;
+  }
+  return "";
+}

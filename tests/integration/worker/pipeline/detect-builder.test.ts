@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmod, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { detectBuilder, NoUsableBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
+import {
+  type DockerEngine,
+  missingDockerEngine,
+  startDockerEngine,
+} from "../../../support/docker-engines.ts";
+import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
+
+setDefaultTimeout(60_000);
+
+const signal = new AbortController().signal;
+let dir: TempDir;
+
+beforeAll(async () => {
+  dir = await makeTempDir("detect");
+});
+afterAll(() => dir.remove());
+
+const detect = (hostEnvironment: Record<string, string | undefined>) =>
+  detectBuilder({ hostEnvironment, workDir: join(dir.path, "work"), signal });
+
+/** A client that says of itself and its engine what it is told to. */
+async function fakeDocker(name: string, version: string, info: unknown): Promise<string> {
+  const path = join(dir.path, name, "docker");
+  const script = `#!/bin/sh\nif [ "$1" = version ]; then echo ${version}; else /bin/cat <<'END'\n${JSON.stringify(info)}\nEND\nfi\n`;
+  await Bun.write(path, script);
+  await chmod(path, 0o755);
+  return join(dir.path, name);
+}
+
+test("nothing in PATH is said to be nothing", async () => {
+  await expect(detect({ PATH: "/nowhere" })).rejects.toThrow(NoUsableBuilder);
+  await expect(detect({ PATH: "/nowhere" })).rejects.toThrow("none in PATH");
+});
+
+test("each docker that was looked at is named, with what it lacks and the remedy", async () => {
+  const old = await fakeDocker("silent", "20.10.24", {
+    ServerErrors: ["Cannot connect to the Docker daemon"],
+  });
+  const bare = await fakeDocker("bare", "28.2.2", { ServerVersion: "28.2.2", ClientInfo: { Plugins: [] } });
+  const message = await detect({ PATH: `${old}:${bare}:/usr/bin-not` }).then(
+    () => "",
+    (error: Error) => error.message,
+  );
+  expect(message).toContain(`${old}/docker: Cannot connect to the Docker daemon`);
+  expect(message).toContain(`${bare}/docker: docker 28.2.2 has no working buildx plugin`);
+  expect(message).toContain("docker-buildx");
+  expect(await readdir(join(dir.path, "work"))).toEqual([]);
+});
+
+for (const name of ["20.10", "26.1"] as const) {
+  const reason = await missingDockerEngine(name);
+  describe.skipIf(reason !== undefined)(`with Docker ${name}${reason ? ` (${reason})` : ""}`, () => {
+    let engine: DockerEngine;
+
+    beforeAll(async () => {
+      engine = await startDockerEngine({ engine: name });
+    }, 120_000);
+    afterAll(() => engine?.stop(), 60_000);
+
+    test("a client without buildx that stands first in PATH does not hide one that can build", async () => {
+      const bare = await fakeDocker("first", "28.2.2", { ServerVersion: "1", ClientInfo: { Plugins: [] } });
+      const { PATH, DOCKER_HOST } = engine.env();
+      const builder = await detect({ PATH: `${bare}:${PATH}`, DOCKER_HOST });
+      expect(builder.kind).toBe(name === "20.10" ? "local" : "direct");
+      expect(builder.description).toContain(engine.version);
+    });
+  });
+}
+
+test("buildx on an engine without the containerd image store builds locally", async () => {
+  const reason = await missingDockerEngine("26.1");
+  if (reason !== undefined) return;
+  const engine = await startDockerEngine({ engine: "26.1", storage: "overlay2" });
+  try {
+    const builder = await detect({ ...engine.env() });
+    expect(builder.kind).toBe("local");
+    expect(builder.description).toContain("buildx");
+  } finally {
+    await engine.stop();
+  }
+});

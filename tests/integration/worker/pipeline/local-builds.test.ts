@@ -1,0 +1,3 @@
+import { describeBuilds } from "./builds.ts";
+
+await describeBuilds({ engine: "20.10", kind: "local" });

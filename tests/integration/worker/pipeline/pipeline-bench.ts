@@ -1,0 +1,151 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { RunAborted } from "../../../../src/worker/pipeline/cancellation.ts";
+import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
+import type { ImageBuilder } from "../../../../src/worker/pipeline/image-builder.ts";
+import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
+import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
+import {
+  type LeaseConfirmation,
+  type PipelineParts,
+  type RunEnd,
+  type RunStateName,
+  runPipeline,
+} from "../../../../src/worker/pipeline/run-pipeline.ts";
+import {
+  type DockerEngine,
+  type DockerEngineOptions,
+  startDockerEngine,
+} from "../../../support/docker-engines.ts";
+import { type GitServer, startGitServer } from "../../../support/git-server.ts";
+import { type Registry, startRegistry } from "../../../support/registry.ts";
+import { type RegistryProxy, startRegistryProxy } from "../../../support/registry-proxy.ts";
+import { sampleRepository } from "../../../support/sample-repository.ts";
+import { makeTempDir } from "../../../support/temp-dir.ts";
+import { type WaitForOptions, waitFor } from "../../../support/wait-for.ts";
+
+/** A run under way, and all that it has said so far. */
+export interface StartedRun {
+  readonly job: PipelineJob;
+  readonly states: readonly RunStateName[];
+  readonly lines: readonly string[];
+  readonly end: Promise<RunEnd>;
+  abort(reason: RunAborted): void;
+  waitForLine(pattern: RegExp, options?: Partial<WaitForOptions>): Promise<void>;
+}
+
+export interface RunOptions {
+  readonly parts?: Partial<PipelineParts>;
+  readonly confirmLease?: LeaseConfirmation;
+}
+
+export interface PipelineBench {
+  readonly git: GitServer;
+  readonly registry: Registry;
+  /** Where jobs push to. */
+  readonly proxy: RegistryProxy;
+  readonly engine: DockerEngine;
+  readonly builder: ImageBuilder;
+  readonly workDir: string;
+  /** A name that no other test has, for repositories and versions. */
+  unique(prefix: string): string;
+  /** A repository whose image prints something of its own, so that no two tests share an image. */
+  createSample(options?: Parameters<typeof sampleRepository>[0]): Promise<{ name: string; commit: string }>;
+  start(job: Partial<PipelineJob>, options?: RunOptions): StartedRun;
+  /** Folders of runs that were not removed. */
+  leftFolders(): Promise<string[]>;
+  stop(): Promise<void>;
+}
+
+const BUILD_LEASE_MS = 60_000;
+const notAborted = () => new AbortController().signal;
+
+export async function startPipelineBench(engineOptions: DockerEngineOptions): Promise<PipelineBench> {
+  const dir = await makeTempDir("pipeline");
+  const [git, registry, engine] = await Promise.all([
+    startGitServer(),
+    startRegistry(),
+    startDockerEngine(engineOptions),
+  ]);
+  const proxy = await startRegistryProxy(registry);
+  const hostEnvironment = { ...process.env, ...engine.env(), SECRET_OF_THE_HOST: "never passed on" };
+  const builder = await detectBuilder({ hostEnvironment, workDir: dir.path, signal: notAborted() });
+  const { username, password } = registry;
+  const authenticator = new PlainRegistryAuthenticator({
+    registry: proxy.url,
+    credentials: { username, password },
+  });
+  const parts: PipelineParts = {
+    workDir: dir.path,
+    incarnation: "bench",
+    git: { baseUrl: git.baseUrl, allowedHosts: [] },
+    builder,
+    authenticator,
+    hostEnvironment,
+    retry: { tries: 3, firstDelayMs: 20 },
+  };
+  const unique = (prefix: string) => `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
+
+  return {
+    git,
+    registry,
+    proxy,
+    engine,
+    builder,
+    workDir: dir.path,
+    unique,
+    async createSample(options = {}) {
+      const name = unique("acme/app");
+      const files = await sampleRepository({ greeting: name, ...options });
+      return { name, commit: await git.createRepository(name, files) };
+    },
+    start: (job, options) => startRun({ ...minimalJob(unique), ...job }, parts, options),
+    async leftFolders() {
+      const runs = join(dir.path, "runs", parts.incarnation);
+      return readdir(runs).catch(() => []);
+    },
+    async stop() {
+      await Promise.all([git.stop(), proxy.stop(), engine.stop()]);
+      await registry.stop();
+      await dir.remove();
+    },
+  };
+}
+
+export function minimalJob(unique: PipelineBench["unique"]): PipelineJob {
+  return {
+    jobId: unique("job"),
+    attempt: 1,
+    repoUrl: "acme/app",
+    branch: "main",
+    deploymentVersion: unique("v"),
+    awsAccount: "123456789012",
+    ecrRepo: unique("images"),
+    region: "us-east-1",
+    buildArgs: {},
+    labels: {},
+    provenance: false,
+  };
+}
+
+export function startRun(job: PipelineJob, parts: PipelineParts, options: RunOptions = {}): StartedRun {
+  const states: RunStateName[] = [];
+  const lines: string[] = [];
+  const abort = new AbortController();
+  const reporter = {
+    state: (state: RunStateName) => void states.push(state),
+    log: (line: string) => void lines.push(line),
+  };
+  const confirmLease = options.confirmLease ?? (async () => BUILD_LEASE_MS);
+  const end = runPipeline(job, { ...parts, ...options.parts }, reporter, confirmLease, abort.signal);
+  return {
+    job,
+    states,
+    lines,
+    end,
+    abort: (reason) => abort.abort(reason),
+    async waitForLine(pattern, { timeoutMs = 30_000, what = `a log line matching ${pattern}` } = {}) {
+      await waitFor(() => lines.some((line) => pattern.test(line)), { timeoutMs, what });
+    },
+  };
+}

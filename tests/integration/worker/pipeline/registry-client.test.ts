@@ -1,0 +1,140 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import type { RegistryAccess } from "../../../../src/worker/pipeline/registry-access.ts";
+import { RegistryClient } from "../../../../src/worker/pipeline/registry-client.ts";
+import { makeCertificates } from "../../../support/certificates.ts";
+import { freePort } from "../../../support/free-port.ts";
+import { run } from "../../../support/processes.ts";
+import { startRegistry } from "../../../support/registry.ts";
+import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
+
+const never = new AbortController().signal;
+const credentials = { username: "AWS", password: "password" };
+
+function clientOf(origin: string, timeoutMs?: number): RegistryClient {
+  const access: RegistryAccess = {
+    origin,
+    host: new URL(origin).host,
+    credentials,
+    tagMutability: "unknown",
+  };
+  return new RegistryClient(access, "push", timeoutMs);
+}
+
+/** A registry of which a test decides every answer. */
+async function serve(answer: (request: Request) => Response | Promise<Response>) {
+  const server = Bun.serve({ hostname: "127.0.0.1", port: await freePort(), fetch: answer });
+  return { origin: `http://127.0.0.1:${server.port}`, [Symbol.asyncDispose]: () => server.stop(true) };
+}
+
+const failureOf = (work: Promise<unknown>) =>
+  work.then(
+    () => undefined,
+    (error) => error.failure,
+  );
+
+describe("RegistryClient", () => {
+  test("follows a blob's redirect to another host without the credentials", async () => {
+    const seen: (string | null)[] = [];
+    await using storage = await serve((request) => {
+      seen.push(request.headers.get("authorization"));
+      return Response.json({ config: { Labels: { a: "b" } } });
+    });
+    await using registry = await serve((request) => {
+      seen.push(request.headers.get("authorization"));
+      return Response.redirect(`${storage.origin}/blob`, 307);
+    });
+    const bytes = new TextEncoder().encode(JSON.stringify({ config: { digest: "sha256:1" } }));
+    const labels = await clientOf(registry.origin).getImageLabels(
+      "r",
+      { digest: "sha256:0", mediaType: "x", bytes },
+      never,
+    );
+    expect(labels).toEqual({ a: "b" });
+    expect(seen).toEqual([`Basic ${btoa("AWS:password")}`, null]);
+  });
+
+  test("deletes by tag where the registry does", async () => {
+    await using willing = await serve(
+      ({ method }) => new Response(null, { status: method === "DELETE" ? 202 : 500 }),
+    );
+    await using unwilling = await serve(() => new Response(null, { status: 405 }));
+    expect(await clientOf(willing.origin).deleteTag("r", "t", never)).toBe(true);
+    expect(await clientOf(unwilling.origin).deleteTag("r", "t", never)).toBe(false);
+  });
+
+  test.each([
+    [401, "", "ECR_AUTH", false],
+    [403, "DENIED", "ECR_AUTH", false],
+    [404, "NAME_UNKNOWN", "ECR_REPO_NOT_FOUND", false],
+    [400, "TAG_INVALID", "TAG_IMMUTABLE", false],
+    [429, "TOOMANYREQUESTS", "PUSH_FAILED", true],
+    [503, "UNAVAILABLE", "PUSH_FAILED", true],
+    [400, "MANIFEST_INVALID", "PUSH_FAILED", false],
+  ] as const)("a put that is answered %d %s is %s", async (status, code, failure, retryable) => {
+    await using registry = await serve(() =>
+      Response.json({ errors: [{ code, message: "why" }] }, { status }),
+    );
+    const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array() };
+    expect(await failureOf(clientOf(registry.origin).putManifest("r", "t", manifest, 1000))).toMatchObject({
+      code: failure,
+      step: "push",
+      retryable,
+    });
+  });
+
+  test("does not wait longer than its time for an answer, nor for the rest of one", async () => {
+    await using silent = await serve(() => new Promise<Response>(() => {}));
+    await using halting = await serve(
+      () =>
+        new Response(new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(3)) })),
+    );
+    for (const { origin } of [silent, halting]) {
+      expect(await failureOf(clientOf(origin, 100).getManifest("r", "t", never))).toMatchObject({
+        code: "PUSH_FAILED",
+        retryable: true,
+      });
+    }
+  });
+
+  test("a registry that is away may come back", async () => {
+    const origin = `http://127.0.0.1:${await freePort()}`;
+    expect(await failureOf(clientOf(origin).getManifest("r", "t", never))).toMatchObject({
+      code: "PUSH_FAILED",
+      retryable: true,
+    });
+  });
+});
+
+describe("a registry with a certificate of the operator's own authority", () => {
+  let dir: TempDir;
+
+  beforeAll(async () => {
+    dir = await makeTempDir("tls");
+  });
+  afterAll(() => dir.remove());
+
+  test("is trusted through NODE_EXTRA_CA_CERTS, and only then", async () => {
+    const { caPath, server } = await makeCertificates(dir.path);
+    const registry = await startRegistry({ tls: server });
+    try {
+      const { username, password, url, host } = registry;
+      const access = { origin: url, host, credentials: { username, password }, tagMutability: "unknown" };
+      const source = new URL("../../../../src/worker/pipeline/registry-client.ts", import.meta.url).pathname;
+      const script = join(dir.path, "look.ts");
+      await Bun.write(
+        script,
+        `import { RegistryClient } from ${JSON.stringify(source)};
+         const client = new RegistryClient(${JSON.stringify(access)}, "push");
+         const none = await client.getManifest("no/thing", "v1", new AbortController().signal);
+         process.stdout.write(none === undefined ? "asked" : "found");`,
+      );
+      const look = (ca: string | undefined) =>
+        run([process.execPath, script], { env: { NODE_EXTRA_CA_CERTS: ca }, mayFail: true });
+      expect((await look(caPath)).stdout).toBe("asked");
+      expect((await look(undefined)).stderr).toContain("certificate");
+    } finally {
+      await registry.stop();
+    }
+  });
+});

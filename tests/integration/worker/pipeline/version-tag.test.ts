@@ -1,0 +1,207 @@
+/** The tag of the version is the commit point: when it is put, when not, and when nothing has to be built for it. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { LeaseLost, RunCancelled } from "../../../../src/worker/pipeline/cancellation.ts";
+import { missingDockerEngine } from "../../../support/docker-engines.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
+
+setDefaultTimeout(60_000);
+
+const reason = await missingDockerEngine("26.1");
+
+describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})` : ""}`, () => {
+  let bench: PipelineBench;
+
+  beforeAll(async () => {
+    bench = await startPipelineBench({ engine: "26.1" });
+  }, 120_000);
+  afterEach(() => {
+    bench.proxy.faults.immutableRepositories = undefined;
+    bench.proxy.faults.refusesSameManifest = undefined;
+  });
+  afterAll(() => bench?.stop(), 60_000);
+
+  const taggedDigest = async ({ job }: StartedRun) =>
+    (await bench.registry.getManifest(job.ecrRepo, job.deploymentVersion))?.digest;
+  const puts = ({ job }: StartedRun) => bench.proxy.tagPuts(job.ecrRepo, job.deploymentVersion);
+
+  test("the same version from the same commit and inputs is not built again", async () => {
+    const { name } = await bench.createSample();
+    const inputs = { repoUrl: name, buildArgs: { ONE: "1", TWO: "2" }, labels: { a: "1", b: "2" } };
+    const first = bench.start(inputs);
+    const made = await first.end;
+    expect(made).toMatchObject({ status: "SUCCESS" });
+    const again = bench.start({
+      ...first.job,
+      jobId: bench.unique("another-job"),
+      buildArgs: { TWO: "2", ONE: "1" },
+      labels: { b: "2", a: "1" },
+    });
+    expect(await again.end).toMatchObject({
+      status: "SUCCESS",
+      imageDigest: made.imageDigest,
+      imageUrl: made.imageUrl,
+      commit: made.commit,
+    });
+    expect(again.states).not.toContain("BUILDING");
+    expect(again.lines.join("\n")).toContain("nothing to build");
+    expect(puts(again)).toHaveLength(1);
+  });
+
+  test("another commit, and other inputs, are built and the tag is moved", async () => {
+    const { name } = await bench.createSample();
+    const first = bench.start({ repoUrl: name });
+    const { imageDigest } = await first.end;
+    const otherInputs = bench.start({ ...first.job, attempt: 2, buildArgs: { ONE: "1" } });
+    const second = await otherInputs.end;
+    expect(second.status).toBe("SUCCESS");
+    expect(otherInputs.states).toContain("BUILDING");
+    expect(second.imageDigest).not.toBe(imageDigest);
+    await bench.git.commit(name, { greeting: "another one\n" });
+    const otherCommit = bench.start({ ...first.job, attempt: 3 });
+    const third = await otherCommit.end;
+    expect(third.status).toBe("SUCCESS");
+    expect(await taggedDigest(otherCommit)).toBe(third.imageDigest ?? "");
+    expect(new Set([imageDigest, second.imageDigest, third.imageDigest]).size).toBe(3);
+  });
+
+  test("a tag that turns out to be immutable fails the run, and stays", async () => {
+    const { name } = await bench.createSample();
+    const first = bench.start({ repoUrl: name });
+    const { imageDigest } = await first.end;
+    bench.proxy.faults.immutableRepositories = new Set([first.job.ecrRepo]);
+    await bench.git.commit(name, { greeting: "another one\n" });
+    const second = bench.start({ ...first.job, attempt: 2 });
+    expect(await second.end).toMatchObject({
+      status: "FAILED",
+      failure: { code: "TAG_IMMUTABLE", step: "tag", retryable: false },
+    });
+    expect(await taggedDigest(first)).toBe(imageDigest ?? "");
+  });
+
+  test("the tag is not put before the lease is confirmed", async () => {
+    const { name } = await bench.createSample();
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<number>();
+    const confirmLease = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    const run = bench.start({ repoUrl: name }, { confirmLease });
+    await asked.promise;
+    expect(puts(run)).toHaveLength(0);
+    answer.resolve(60_000);
+    expect(await run.end).toMatchObject({ status: "SUCCESS" });
+    expect(puts(run)).toHaveLength(1);
+  });
+
+  test("a lease that was given away ends the run without a tag", async () => {
+    const { name } = await bench.createSample();
+    const confirmLease = () => Promise.reject(new LeaseLost());
+    const run = bench.start({ repoUrl: name }, { confirmLease });
+    expect(await run.end).toMatchObject({
+      status: "FAILED",
+      failure: { code: "WORKER_LOST", step: "tag" },
+    });
+    expect(puts(run)).toHaveLength(0);
+    expect(await bench.leftFolders()).toEqual([]);
+  });
+
+  test("a lease too short to put a tag in is confirmed again first", async () => {
+    const { name } = await bench.createSample();
+    const leasesMs = [50, 150, 60_000];
+    let asked = 0;
+    const confirmLease = async () => leasesMs[asked++] ?? 0;
+    const run = bench.start({ repoUrl: name }, { confirmLease });
+    expect(await run.end).toMatchObject({ status: "SUCCESS" });
+    expect(asked).toBe(3);
+    expect(puts(run)).toHaveLength(1);
+  });
+
+  test("a tag's request ends before its lease does", async () => {
+    const { name } = await bench.createSample();
+    const version = bench.unique("v");
+    const hold = bench.proxy.hold({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
+    let asked = 0;
+    const confirmLease = async () => (asked++ === 0 ? 600 : 60_000);
+    const run = bench.start(
+      { repoUrl: name, deploymentVersion: version },
+      { confirmLease, parts: { tagTimeoutMs: 60_000 } },
+    );
+    await hold.arrived;
+    await run.waitForLine(/trying again/, { timeoutMs: 10_000 });
+    hold.release();
+    expect(await run.end).toMatchObject({ status: "SUCCESS" });
+    expect(asked).toBe(2);
+  });
+
+  test("a cancel while the lease is waited for ends the run without a tag", async () => {
+    const { name } = await bench.createSample();
+    const asked = Promise.withResolvers<void>();
+    const confirmLease = () => {
+      asked.resolve();
+      return new Promise<number>(() => {});
+    };
+    const run = bench.start({ repoUrl: name }, { confirmLease });
+    await asked.promise;
+    run.abort(new RunCancelled("enough"));
+    expect(await run.end).toMatchObject({ status: "CANCELLED", failure: { code: "CANCELLED", step: "tag" } });
+    expect(await taggedDigest(run)).toBeUndefined();
+  });
+
+  test("a cancel that comes while the tag is put comes too late", async () => {
+    const { name } = await bench.createSample();
+    const version = bench.unique("v");
+    const hold = bench.proxy.hold({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
+    const run = bench.start({ repoUrl: name, deploymentVersion: version });
+    await hold.arrived;
+    run.abort(new RunCancelled("enough"));
+    hold.release();
+    expect(await run.end).toMatchObject({ status: "SUCCESS" });
+    expect(await taggedDigest(run)).toBeDefined();
+  });
+
+  test("a tag that was put though its answer was lost is the run's success", async () => {
+    const { name } = await bench.createSample();
+    const version = bench.unique("v");
+    const hold = bench.proxy.hold({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
+    const run = bench.start({ repoUrl: name, deploymentVersion: version }, { parts: { tagTimeoutMs: 1500 } });
+    await hold.arrived;
+    // As if the held request had got through: the run itself never hears of it.
+    const pushed = await waitFor(() => pushedManifest(run), {
+      timeoutMs: 5000,
+      what: "the image by its digest",
+    });
+    await bench.registry.putManifest(run.job.ecrRepo, version, pushed);
+    expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: pushed.digest });
+    hold.release();
+    expect(puts(run)).toHaveLength(1);
+  });
+
+  async function pushedManifest({ job }: StartedRun) {
+    const byDigest = bench.proxy.requests.find(
+      ({ method, path }) => method === "PUT" && path.startsWith(`/v2/${job.ecrRepo}/manifests/sha256:`),
+    );
+    return byDigest && bench.registry.getManifest(job.ecrRepo, byDigest.path.split("/").at(-1) ?? "");
+  }
+
+  test("a tag whose request is refused for a while is tried again, each time with a confirmed lease", async () => {
+    const { name } = await bench.createSample();
+    const version = bench.unique("v");
+    bench.proxy.failNext({
+      method: "PUT",
+      path: new RegExp(`/manifests/${version}$`),
+      count: 2,
+      status: 500,
+    });
+    let asked = 0;
+    const confirmLease = async () => {
+      asked++;
+      return 60_000;
+    };
+    const run = bench.start({ repoUrl: name, deploymentVersion: version }, { confirmLease });
+    expect(await run.end).toMatchObject({ status: "SUCCESS" });
+    expect(asked).toBe(3);
+    expect(puts(run)).toHaveLength(3);
+  });
+});

@@ -1,0 +1,184 @@
+import { chmod, rm, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { makeBridge } from "./docker-bridge.ts";
+import { makeBinDir } from "./docker-client.ts";
+import { killProcessesOf, removeEngineFolder } from "./docker-leftovers.ts";
+import { type DockerEngineName, type DockerPrograms, findDockerPrograms } from "./docker-programs.ts";
+import { type FinishedProcess, type RunOptions, run, startProcess, type TestProcess } from "./processes.ts";
+import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
+import { waitFor } from "./wait-for.ts";
+
+export type { DockerEngineName } from "./docker-programs.ts";
+
+export interface DockerEngine {
+  readonly engine: DockerEngineName;
+  /** As the daemon gives it, such as "26.1.5+dfsg1". */
+  readonly version: string;
+  readonly host: string;
+  /** The client that belongs to the engine. */
+  readonly cli: string;
+  /** First in PATH, it makes `docker` that client, with buildx where the engine has it. */
+  readonly binDir: string;
+  readonly storage: DockerStorage;
+  /** PATH and DOCKER_HOST: all that a program under test needs to use this engine. */
+  env(): { PATH: string; DOCKER_HOST: string };
+  /** Runs the client, with an empty configuration unless `env` names another. */
+  docker(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
+  /** The daemon alone, without a chance to tidy up; what it ran ends too. */
+  kill(): Promise<void>;
+  /** A new daemon on the same images, socket and folders. */
+  start(): Promise<void>;
+  pause(): void;
+  resume(): void;
+  /** Ends everything, and removes all that the engine has left on the machine. */
+  stop(): Promise<void>;
+}
+
+export type DockerStorage = "containerd" | "overlay2";
+
+export interface DockerEngineOptions {
+  engine: DockerEngineName;
+  /** "containerd" by default where the engine has it. */
+  storage?: DockerStorage;
+}
+
+/** Why tests of this engine cannot run here; undefined when they can. */
+export async function missingDockerEngine(engine: DockerEngineName): Promise<string | undefined> {
+  const found = await findDockerPrograms(engine);
+  return found.available ? undefined : found.reason;
+}
+
+const folderLabel = "docker";
+
+async function writeDaemonConfig(dir: string, storage: DockerStorage, bridge: string): Promise<string> {
+  const path = join(dir, "daemon.json");
+  const config = {
+    hosts: [`unix://${join(dir, "docker.sock")}`],
+    "data-root": join(dir, "data"),
+    "exec-root": join(dir, "exec"),
+    pidfile: join(dir, "dockerd.pid"),
+    bridge,
+    // Containers of tests talk to nobody, and the machine's firewall is not the tests' to change.
+    iptables: false,
+    ip6tables: false,
+    "ip-masq": false,
+    "shutdown-timeout": 3,
+    ...(storage === "containerd"
+      ? { features: { "containerd-snapshotter": true } }
+      : { "storage-driver": "overlay2" }),
+  };
+  await Bun.write(path, JSON.stringify(config));
+  return path;
+}
+
+async function removeAbandonedEngines(): Promise<void> {
+  for (const dir of await abandonedTempDirs(folderLabel)) await removeEngineFolder(dir);
+}
+
+function startDaemon(programs: DockerPrograms, configPath: string): TestProcess {
+  return startProcess([programs.dockerd, "--config-file", configPath], {
+    env: {
+      PATH: [...programs.searchPath, process.env.PATH].join(":"),
+      LD_LIBRARY_PATH: programs.libraryPath,
+      DOCKER_HOST: undefined,
+      // dockerd takes a proxy from the environment, and would then reach for a registry on this machine through it.
+      HTTP_PROXY: undefined,
+      HTTPS_PROXY: undefined,
+    },
+  });
+}
+
+async function daemonVersion(daemon: TestProcess, socket: string): Promise<string> {
+  const version = await waitFor(
+    async () => {
+      if (daemon.exitCode !== null) return "ended";
+      const response = await fetch("http://localhost/version", { unix: socket });
+      const answer = (await response.json()) as { Version?: string };
+      return answer.Version;
+    },
+    { timeoutMs: 30_000, what: "dockerd to answer" },
+  );
+  if (version !== "ended") return version;
+  throw new Error(`dockerd ended at its start:\n${daemon.lines.slice(-10).join("\n")}`);
+}
+
+export async function startDockerEngine(options: DockerEngineOptions): Promise<DockerEngine> {
+  const { engine, storage = engine === "20.10" ? "overlay2" : "containerd" } = options;
+  const found = await findDockerPrograms(engine);
+  if (!found.available) throw new Error(found.reason);
+  const { programs } = found;
+  await removeAbandonedEngines();
+
+  const { path: dir } = await makeTempDir(folderLabel);
+  const socket = join(dir, "docker.sock");
+  const configDir = join(dir, "client");
+  let daemon: TestProcess;
+  let version: string;
+  const binDir = await makeBinDir(dir, programs, configDir);
+
+  async function start(): Promise<void> {
+    daemon = startDaemon(programs, join(dir, "daemon.json"));
+    version = await daemonVersion(daemon, socket);
+  }
+
+  async function stop(): Promise<void> {
+    await daemon?.stop(10_000);
+    await removeEngineFolder(dir);
+  }
+
+  try {
+    await writeDaemonConfig(dir, storage, await makeBridge(dir));
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  const host = `unix://${socket}`;
+  const env = () => ({ PATH: `${binDir}:${process.env.PATH}`, DOCKER_HOST: host });
+  return {
+    engine,
+    get version() {
+      return version;
+    },
+    host,
+    cli: join(binDir, "docker"),
+    binDir,
+    storage,
+    env,
+    docker: (args, runOptions = {}) =>
+      run([join(binDir, "docker"), ...args], {
+        ...runOptions,
+        env: { DOCKER_CONFIG: configDir, ...env(), ...runOptions.env },
+      }),
+    async kill() {
+      await daemon.kill();
+      await killProcessesOf(dir);
+      // A dockerd that finds these waits for the containerd of before, if only its process is not yet collected.
+      await rm(join(dir, "exec/containerd/containerd.pid"), { force: true });
+      await rm(join(dir, "exec/containerd/containerd.sock"), { force: true });
+    },
+    start,
+    pause: () => daemon.pause(),
+    resume: () => daemon.resume(),
+    stop,
+  };
+}
+
+/** An image to build `FROM`, made of the machine's own static busybox, since none can be pulled. */
+export async function importBaseImage(engine: DockerEngine, name = "busybox-base:latest"): Promise<string> {
+  const tree = await makeTempDir("base");
+  try {
+    const busybox = Bun.which("busybox");
+    if (busybox === null) throw new Error("busybox is not installed; the package is busybox-static");
+    await Bun.write(join(tree.path, "bin/busybox"), Bun.file(busybox));
+    await chmod(join(tree.path, "bin/busybox"), 0o755);
+    await symlink("busybox", join(tree.path, "bin/sh"));
+    const archive = join(tree.path, "base.tar");
+    await run(["tar", "-C", tree.path, "-cf", archive, "bin"]);
+    await engine.docker(["import", archive, name]);
+    return name;
+  } finally {
+    await tree.remove();
+  }
+}

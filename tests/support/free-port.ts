@@ -1,0 +1,29 @@
+import { createServer } from "node:net";
+
+// Below the kernel's ephemeral range (32768 and up), so that neither an outgoing connection nor a `port: 0` listener of
+// another test can take the port between this answer and the server that is then started on it.
+const lowestPort = 12_000;
+const highestPort = 32_000;
+
+const handedOut = new Set<number>();
+
+function canListen(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
+/** A TCP port that nobody listens on. Random, because several test runs may look for one at the same time. */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const port = lowestPort + Math.floor(Math.random() * (highestPort - lowestPort));
+    if (handedOut.has(port)) continue;
+    if ((await canListen(port, "127.0.0.1")) && (await canListen(port, "0.0.0.0"))) {
+      handedOut.add(port);
+      return port;
+    }
+  }
+  throw new Error(`no free TCP port found between ${lowestPort} and ${highestPort}`);
+}

@@ -1,0 +1,144 @@
+import { mkdir } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { freePort } from "./free-port.ts";
+import { type FinishedProcess, type RunOptions, run, startProcess, type TestProcess } from "./processes.ts";
+import { makeTempDir } from "./temp-dir.ts";
+
+export interface RabbitMqOptions {
+  /** More lines for rabbitmq.conf, such as "consumer_timeout = 2000". */
+  config?: readonly string[];
+}
+
+export interface RabbitMq {
+  readonly url: string;
+  readonly port: number;
+  readonly vhost: string;
+  rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
+  /** Without a chance to tidy up. Durable queues and persistent messages are there after start(). */
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  restart(): Promise<void>;
+  /** Freezes it: connections stay open, and nothing answers. */
+  pause(): void;
+  resume(): void;
+  stop(): Promise<void>;
+}
+
+// Not those in /usr/sbin: they change to the user rabbitmq, who may not read the folders of a test.
+const programs = "/usr/lib/rabbitmq/bin";
+const startTimeoutMs = 60_000;
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+async function writeConfig(
+  dir: string,
+  port: number,
+  password: string,
+  more: readonly string[],
+): Promise<void> {
+  await mkdir(join(dir, "home"));
+  const lines = [
+    `listeners.tcp.default = 127.0.0.1:${port}`,
+    // Set at the first start only, with the virtual host.
+    "default_user = blacktree",
+    `default_pass = ${password}`,
+    "default_vhost = tests",
+    "loopback_users = none",
+    "log.file = false",
+    "log.console = true",
+    "log.console.level = info",
+    // The machine's disk and memory belong to the tests' neighbours too; no test is to stop at their alarms.
+    "disk_free_limit.absolute = 50MB",
+    "vm_memory_high_watermark.absolute = 1GB",
+    ...more,
+  ];
+  await Bun.write(join(dir, "rabbitmq.conf"), `${lines.join("\n")}\n`);
+  await Bun.write(join(dir, "enabled_plugins"), "[].\n");
+}
+
+/** A broker of one's own: its node, ports, cookie, port mapper and folders are shared with nobody. */
+export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Promise<RabbitMq> {
+  const { path: dir, remove } = await makeTempDir("rabbit");
+  const [port, distributionPort, mapperPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  const password = crypto.randomUUID();
+  await writeConfig(dir, port, password, config);
+  const env = {
+    HOME: join(dir, "home"),
+    // By an address that every machine resolves, whatever its own name is.
+    RABBITMQ_NODENAME: `tests-${port}@localhost`,
+    RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+    RABBITMQ_NODE_PORT: String(port),
+    RABBITMQ_DIST_PORT: String(distributionPort),
+    RABBITMQ_CTL_DIST_PORT_MIN: "33000",
+    RABBITMQ_CTL_DIST_PORT_MAX: "60000",
+    RABBITMQ_CONFIG_FILE: join(dir, "rabbitmq.conf"),
+    RABBITMQ_ADVANCED_CONFIG_FILE: join(dir, "advanced.config"),
+    RABBITMQ_CONF_ENV_FILE: "/dev/null",
+    RABBITMQ_MNESIA_BASE: join(dir, "mnesia"),
+    RABBITMQ_LOG_BASE: join(dir, "log"),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, "enabled_plugins"),
+    RABBITMQ_PID_FILE: join(dir, "pid"),
+    ERL_EPMD_PORT: String(mapperPort),
+    ERL_EPMD_ADDRESS: "127.0.0.1",
+    // The script then becomes the Erlang machine, so that a signal meets the broker itself.
+    RABBITMQ_ALLOW_INPUT: "1",
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+    NOTIFY_SOCKET: undefined,
+  };
+  // The broker would start a port mapper that outlives it, in a group of its own.
+  let mapper: TestProcess;
+  let broker: TestProcess;
+
+  async function start(): Promise<void> {
+    broker = startProcess([join(programs, "rabbitmq-server")], { env });
+    await broker.waitForLine("Server startup complete", {
+      timeoutMs: startTimeoutMs,
+      what: "RabbitMQ to be ready",
+    });
+    if (!(await accepts(port))) throw new Error(`RabbitMQ does not listen on port ${port}`);
+  }
+
+  async function stop(): Promise<void> {
+    await broker?.stop(15_000);
+    await mapper.stop(2_000);
+    await remove();
+  }
+
+  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env });
+  try {
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  return {
+    url: `amqp://blacktree:${password}@127.0.0.1:${port}/tests`,
+    port,
+    vhost: "tests",
+    rabbitmqctl: (args, options = {}) =>
+      run([join(programs, "rabbitmqctl"), "--node", env.RABBITMQ_NODENAME, ...args], {
+        ...options,
+        env: { ...env, RABBITMQ_ALLOW_INPUT: undefined, ...options.env },
+      }),
+    kill: () => broker.kill(),
+    start,
+    async restart() {
+      await broker.stop(15_000);
+      await start();
+    },
+    pause: () => broker.pause(),
+    resume: () => broker.resume(),
+    stop,
+  };
+}

@@ -1,0 +1,24 @@
+import { readdir, readFile } from "node:fs/promises";
+
+/** The argument lists of all processes on this machine, as anybody may read them. */
+export async function commandLines(): Promise<string[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(pids.map(commandLine));
+  return lines.filter((line) => line !== "");
+}
+
+/** The command lines of the processes that this one has started and that have not ended. */
+export async function childrenOf(pid: number): Promise<string[]> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const lists = await Promise.all(
+    threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/children`, "utf8").catch(() => "")),
+  );
+  const children = lists.flatMap((list) => list.split(" ")).filter((child) => child !== "");
+  return Promise.all(children.map(async (child) => `${child} ${await commandLine(child)}`));
+}
+
+/** Empty for a process that has ended meanwhile. */
+async function commandLine(pid: string): Promise<string> {
+  const line = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+  return line.replaceAll("\0", " ").trim();
+}

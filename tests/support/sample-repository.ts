@@ -1,0 +1,53 @@
+/** What a container of the sample's image prints. */
+export const sampleGreeting = "hello from the sample image";
+
+export interface SampleRepositoryOptions {
+  /** `failing` ends its RUN step with status 3; `slow` sleeps in it; `none` has no Dockerfile. */
+  variant?: "working" | "failing" | "slow" | "none";
+  /** How long the RUN step of the `slow` variant takes. */
+  sleepSeconds?: number;
+  /** Goes into the image, so that two samples differ in their digests. */
+  greeting?: string;
+}
+
+export type RepositoryFiles = Record<string, string | Uint8Array>;
+
+const runSteps = {
+  working: () =>
+    'RUN ["/bin/busybox", "sh", "-c", "echo the RUN step works; /bin/busybox cat /greeting > /printed"]',
+  failing: () => 'RUN ["/bin/busybox", "sh", "-c", "echo this step fails; exit 3"]',
+  slow: (seconds: number) =>
+    `RUN ["/bin/busybox", "sh", "-c", "echo this step sleeps; /bin/busybox sleep ${seconds}; /bin/busybox cat /greeting > /printed"]`,
+};
+
+function dockerfile(variant: keyof typeof runSteps, sleepSeconds: number): string {
+  return [
+    "FROM scratch",
+    "COPY bin/busybox /bin/busybox",
+    "COPY greeting /greeting",
+    runSteps[variant](sleepSeconds),
+    'CMD ["/bin/busybox", "cat", "/printed"]',
+    "",
+  ].join("\n");
+}
+
+async function staticBusybox(): Promise<Uint8Array> {
+  const path = Bun.which("busybox");
+  if (path === null) throw new Error("busybox is not installed; the package is busybox-static");
+  return Bun.file(path).bytes();
+}
+
+/**
+ * A small repository whose image can be built with no base image and no network: nothing but a static busybox. The files
+ * below bin/ must be committed as executable.
+ */
+export async function sampleRepository(options: SampleRepositoryOptions = {}): Promise<RepositoryFiles> {
+  const { variant = "working", sleepSeconds = 60, greeting = sampleGreeting } = options;
+  const files: RepositoryFiles = { "README.md": "# A sample\n", greeting: `${greeting}\n` };
+  if (variant === "none") return files;
+  return {
+    ...files,
+    "bin/busybox": await staticBusybox(),
+    Dockerfile: dockerfile(variant, sleepSeconds),
+  };
+}
