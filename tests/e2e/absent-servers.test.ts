@@ -1,0 +1,134 @@
+/** Servers that are not there yet, or have lost what they knew: everybody waits, says so, and goes on by itself. */
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { JobResult } from "../../src/shared/job.ts";
+import { type Backends, startBackends } from "../support/backends.ts";
+import {
+  type Deployment,
+  readiness,
+  shownWorkers,
+  startDeployment,
+  untilFree,
+  untilReady,
+} from "../support/deployment.ts";
+import { freePort } from "../support/free-port.ts";
+import { type Redis, startRedis } from "../support/redis.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+setDefaultTimeout(90_000);
+
+let backends: Backends;
+let deployment: Deployment;
+
+beforeAll(async () => {
+  backends = await startBackends({ engine: "26.1" });
+  backends.aws.addRepository("1234567890", "app-images");
+}, 240_000);
+
+afterEach(() => deployment?.stop(), 60_000);
+
+afterAll(() => backends?.stop(), 60_000);
+
+const REDIS_PASSWORD = "hidden-in-the-url";
+
+/** Ends as soon as git has been asked. */
+async function quickResult(jobId: string): Promise<JobResult> {
+  await deployment.publish({
+    job_id: jobId,
+    repo_url: "owner/nowhere",
+    branch: "main",
+    deployment_version: "v1",
+    aws_account: "1234567890",
+    ecr_repo: "app-images",
+  });
+  return deployment.nextResult();
+}
+
+async function checksOf(response: Response): Promise<unknown> {
+  return ((await response.json()) as { checks: unknown }).checks;
+}
+
+test("without RabbitMQ the orchestrator waits for it, and says so", async () => {
+  const { rabbitmq } = backends;
+  await rabbitmq.kill();
+  deployment = await startDeployment(backends, { vhost: rabbitmq.vhost, isBrokerAbsent: true });
+  const orchestrator = await deployment.launchOrchestrator();
+  const complaint = await orchestrator.process.waitForLine("RabbitMQ is not reachable");
+  const password = new URL(rabbitmq.url).password;
+  expect(complaint).toContain(`127.0.0.1:${rabbitmq.port}`);
+  const notReady = await waitFor(
+    async () => {
+      const response = await readiness(orchestrator);
+      const checks = (await checksOf(response)) as { redis: string };
+      return checks.redis === "ok" ? { status: response.status, checks } : undefined;
+    },
+    { timeoutMs: 15_000, what: "Redis to be connected" },
+  );
+  expect(notReady).toEqual({ status: 503, checks: { rabbitmq: "unavailable", redis: "ok" } } as never);
+  expect((await fetch(`${orchestrator.apiUrl}/healthz`)).status).toBe(200);
+
+  await rabbitmq.start();
+  await untilReady(orchestrator);
+  await deployment.reconnect();
+  await deployment.startWorker(orchestrator);
+  expect(await quickResult("after-rabbitmq")).toMatchObject({ job_id: "after-rabbitmq" });
+  expect(deployment.printed().join("\n")).not.toContain(password);
+});
+
+test("without Redis the orchestrator waits for it, and says so", async () => {
+  const redis: Redis = await startRedis({ password: REDIS_PASSWORD });
+  try {
+    await redis.kill();
+    deployment = await startDeployment(backends);
+    const orchestrator = await deployment.launchOrchestrator({ REDIS_URL: redis.url });
+    const complaint = await orchestrator.process.waitForLine(
+      new RegExp(`edis.*127\\.0\\.0\\.1:${redis.port}`),
+    );
+    expect(complaint).toContain('"level":"warn"');
+    const notReady = await waitFor(
+      async () => {
+        const response = await readiness(orchestrator);
+        const checks = (await checksOf(response)) as { rabbitmq: string };
+        return checks.rabbitmq === "ok" ? { status: response.status, checks } : undefined;
+      },
+      { timeoutMs: 15_000, what: "RabbitMQ to be connected" },
+    );
+    expect(notReady).toEqual({ status: 503, checks: { rabbitmq: "ok", redis: "unavailable" } } as never);
+    expect((await fetch(`${orchestrator.apiUrl}/healthz`)).status).toBe(200);
+    expect((await fetch(`${orchestrator.apiUrl}/api/v1/workers`)).status).toBe(503);
+
+    await redis.start();
+    await untilReady(orchestrator);
+    await deployment.startWorker(orchestrator);
+    expect(await quickResult("after-redis")).toMatchObject({ job_id: "after-redis" });
+    expect(deployment.printed().join("\n")).not.toContain(REDIS_PASSWORD);
+  } finally {
+    await redis.stop();
+  }
+});
+
+test("a worker that starts before its orchestrator registers once that is there", async () => {
+  deployment = await startDeployment(backends);
+  const grpcAddress = `127.0.0.1:${await freePort()}`;
+  const worker = await deployment.launchWorker({ grpcAddress });
+  const complaint = await worker.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
+  expect(complaint).toContain(grpcAddress);
+
+  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_GRPC_LISTEN: grpcAddress });
+  await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+  expect((await shownWorkers(orchestrator)).map(({ id }) => id)).toEqual([worker.id]);
+  expect(await quickResult("after-the-orchestrator")).toMatchObject({ worker_id: worker.id });
+});
+
+test("a worker that Redis has forgotten registers again, and works", async () => {
+  deployment = await startDeployment(backends);
+  const orchestrator = await deployment.startOrchestrator();
+  const worker = await deployment.startWorker(orchestrator);
+  expect(await quickResult("before-the-loss")).toMatchObject({ worker_id: worker.id });
+
+  await deployment.flushRedis();
+  expect(await shownWorkers(orchestrator)).toEqual([]);
+  const registrations = () => worker.process.lines.filter((line) => line.includes('"msg":"registered"'));
+  await waitFor(() => registrations().length === 2, { timeoutMs: 20_000, what: "a second registration" });
+  await untilFree(orchestrator, worker);
+  expect(await quickResult("after-the-loss")).toMatchObject({ worker_id: worker.id, attempt: 1 });
+});

@@ -1,0 +1,206 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { type Binaries, compiledBinaries } from "../support/binaries.ts";
+import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
+import { writeFiles } from "../support/write-files.ts";
+
+// The first file to come here compiles.
+setDefaultTimeout(120_000);
+
+let binaries: Binaries;
+let folder: TempDir;
+
+beforeAll(async () => {
+  [binaries, folder] = await Promise.all([compiledBinaries(), makeTempDir("binaries")]);
+});
+afterAll(() => folder.remove());
+
+interface Finished {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** With this environment and nothing else of the test's own. */
+async function runIn(
+  cwd: string,
+  command: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<Finished> {
+  const child = Bun.spawn([...command], {
+    cwd,
+    env: { PATH: "/usr/bin:/bin", HOME: cwd, ...environment },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return { exitCode, stdout, stderr };
+}
+
+interface Program {
+  readonly name: "blacktree-orchestrator" | "blacktree-worker" | "blacktree";
+  readonly path: keyof Omit<Binaries, "dir">;
+  /** What has to stand before the flags of its settings. */
+  readonly command: readonly string[];
+  /** Enough for it to start. */
+  readonly settings: Record<string, string>;
+  readonly wrongFlags: readonly string[];
+  readonly wrongNames: readonly string[];
+  readonly secrets: Record<string, string>;
+}
+
+const PROGRAMS: readonly Program[] = [
+  {
+    name: "blacktree-orchestrator",
+    path: "orchestrator",
+    command: [],
+    settings: { RABBITMQ_URL: "amqp://localhost", REDIS_URL: "redis://localhost" },
+    wrongFlags: ["--rabbitmq-url", "http://localhost", "--ping-interval", "soon", "--admin-listen", "8080"],
+    wrongNames: ["RABBITMQ_URL", "REDIS_URL", "BLACKTREE_PING_INTERVAL", "BLACKTREE_ADMIN_LISTEN"],
+    secrets: {
+      RABBITMQ_URL: "amqp://someone:hidden-a@localhost,amqps://someone:hidden-b@other",
+      REDIS_URL: "rediss://:hidden-c@localhost",
+      BLACKTREE_ADMIN_TOKEN: "hidden-d",
+    },
+  },
+  {
+    name: "blacktree-worker",
+    path: "worker",
+    command: [],
+    settings: { BLACKTREE_ORCHESTRATOR_ADDR: "127.0.0.1:5051", BLACKTREE_WORKER_REGION: "eu-west-1" },
+    wrongFlags: ["--orchestrator-addr", "nowhere", "--worker-slots", "0", "--drain-timeout", "10"],
+    wrongNames: [
+      "BLACKTREE_ORCHESTRATOR_ADDR",
+      "BLACKTREE_WORKER_REGION",
+      "BLACKTREE_WORKER_SLOTS",
+      "BLACKTREE_DRAIN_TIMEOUT",
+    ],
+    secrets: {},
+  },
+  {
+    name: "blacktree",
+    path: "cli",
+    command: ["up"],
+    settings: {},
+    wrongFlags: ["--worker-slots", "none", "--registry", "no registry", "--admin-token", "short"],
+    wrongNames: ["BLACKTREE_WORKER_SLOTS", "BLACKTREE_REGISTRY", "BLACKTREE_ADMIN_TOKEN"],
+    secrets: { BLACKTREE_REGISTRY_PASSWORD: "hidden-e", BLACKTREE_ADMIN_TOKEN: "hidden-f" },
+  },
+];
+
+describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, wrongNames, secrets }) => {
+  const start = (args: readonly string[], environment?: Record<string, string>, cwd = folder.path) =>
+    runIn(cwd, [binaries[path], ...args], environment);
+
+  test("--version names version, commit and Bun", async () => {
+    const { exitCode, stdout } = await start(["--version"]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(
+      new RegExp(`^${name} \\d+\\.\\d+\\.\\d+ \\(commit ([0-9a-f]{40}|unknown), Bun ${Bun.version}\\)\n$`),
+    );
+  });
+
+  test("--help names it and its settings", async () => {
+    const { exitCode, stdout, stderr } = await start([...command, "--help"]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toStartWith(`Usage: ${[name, ...command].join(" ")}`);
+    expect(stdout).toContain("--check-config");
+    expect(stdout).toContain("BLACKTREE_LOG_LEVEL");
+  });
+
+  test("an unknown flag is wrong usage", async () => {
+    const { exitCode, stderr } = await start([...command, "--no-such-flag"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("--no-such-flag");
+  });
+
+  test("all wrong settings are named at once", async () => {
+    const { exitCode, stdout, stderr } = await start([...command, ...wrongFlags]);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    const [title, ...problems] = stderr.trimEnd().split("\n");
+    expect(title).toBe(`${name}: wrong settings`);
+    expect(problems.map((line) => line.split(/[ :]/)[0]).sort()).toEqual([...wrongNames].sort());
+    for (const problem of problems) expect(problem).toContain("; expected ");
+  });
+
+  test("--check-config shows the effective settings: flags, then environment, then defaults", async () => {
+    const environment = {
+      ...settings,
+      BLACKTREE_LOG_LEVEL: "warn",
+      BLACKTREE_GIT_BASE_URL: "https://env.example",
+    };
+    const { exitCode, stdout } = await start(
+      [...command, "--check-config", "--log-level", "debug"],
+      environment,
+    );
+    expect(exitCode).toBe(0);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines).toContain("BLACKTREE_LOG_LEVEL=debug");
+    expect(lines).toContain("BLACKTREE_GIT_BASE_URL=https://env.example");
+    expect(lines).toContain("BLACKTREE_RESULT_LOG_LINES=500");
+  });
+
+  test("--check-config and complaints show no secret", async () => {
+    const environment = { ...settings, ...secrets };
+    const shown = await start([...command, "--check-config"], environment);
+    expect(shown.exitCode).toBe(0);
+    for (const [setting] of Object.entries(secrets))
+      expect(shown.stdout).toMatch(new RegExp(`^${setting}=.*\\*\\*\\*`, "m"));
+    const refused = await start([...command, "--log-level", "loud"], environment);
+    expect(refused.exitCode).toBe(2);
+    expect(`${shown.stdout}${shown.stderr}${refused.stdout}${refused.stderr}`).not.toContain("hidden");
+  });
+
+  describe("in a folder that would change what it does", () => {
+    let hostile: TempDir;
+    const hasRun = () => Bun.file(join(hostile.path, "ran")).exists();
+
+    beforeAll(async () => {
+      hostile = await makeTempDir("hostile");
+      const env = [
+        ...Object.entries(settings).map(([setting, value]) => `${setting}=${value}`),
+        "BLACKTREE_LOG_LEVEL=error",
+        "BLACKTREE_RESULT_LOG_LINES=7",
+      ].join("\n");
+      await writeFiles(hostile.path, {
+        ".env": env,
+        ".env.local": env,
+        ".env.production": env,
+        "bunfig.toml": 'preload = ["./evil.ts"]\n',
+        "evil.ts": `await Bun.write(${JSON.stringify(join(hostile.path, "ran"))}, "");\n`,
+      });
+    });
+    afterAll(() => hostile.remove());
+
+    test("neither .env nor bunfig.toml is read", async () => {
+      const { exitCode, stdout } = await start([...command, "--check-config"], settings, hostile.path);
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain("BLACKTREE_LOG_LEVEL=info\n");
+      expect(stdout).toContain("BLACKTREE_RESULT_LOG_LINES=500\n");
+      expect(await hasRun()).toBe(false);
+    });
+
+    const required = Object.keys(settings);
+    if (required.length > 0) {
+      test("what is required is not found there", async () => {
+        const { exitCode, stderr } = await start([...command, "--check-config"], {}, hostile.path);
+        expect(exitCode).toBe(2);
+        for (const setting of required) expect(stderr).toContain(`${setting}: is not set`);
+      });
+    }
+
+    test("Bun itself would fall for it", async () => {
+      const script = "process.stdout.write(process.env.BLACKTREE_LOG_LEVEL ?? '')";
+      await Bun.write(join(hostile.path, "script.ts"), script);
+      const { stdout } = await runIn(hostile.path, [process.execPath, "script.ts"]);
+      expect(stdout).toBe("error");
+      expect(await hasRun()).toBe(true);
+      await Bun.file(join(hostile.path, "ran")).delete();
+    });
+  });
+});

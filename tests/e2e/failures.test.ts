@@ -1,0 +1,291 @@
+/** Jobs that cannot succeed: each ends in one result that says why, and the worker is none the worse for it. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import type { JobResult } from "../../src/shared/job.ts";
+import { type Backends, startBackends } from "../support/backends.ts";
+import {
+  type Deployment,
+  type OrchestratorProcess,
+  startDeployment,
+  untilFree,
+  type WorkerProcess,
+} from "../support/deployment.ts";
+import { FAILURE_FORM } from "../support/result-form.ts";
+import { commandLines } from "../support/running-programs.ts";
+import { sampleRepository } from "../support/sample-repository.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+setDefaultTimeout(60_000);
+
+const ACCOUNT = "210987654321";
+const PRIVATE_TOKEN = `right-${randomUUID()}`;
+/** Long enough that nobody waits for it, and like no other on this machine. */
+const SLEEP_SECONDS = 40_000 + (process.pid % 10_000);
+
+let backends: Backends;
+let deployment: Deployment;
+let orchestrator: OrchestratorProcess;
+let worker: WorkerProcess;
+let sent = 0;
+
+beforeAll(async () => {
+  backends = await startBackends({ engine: "26.1" });
+  const { aws, ecr, git } = backends;
+  aws.addRepository(ACCOUNT, "app-images");
+  aws.addRepository(ACCOUNT, { name: "fixed-images", imageTagMutability: "IMMUTABLE" });
+  ecr.faults.immutableRepositories = new Set(["fixed-images"]);
+  await git.createRepository("owner/working", await sampleRepository());
+  await git.createRepository("owner/failing", await sampleRepository({ variant: "failing" }));
+  await git.createRepository("owner/empty", await sampleRepository({ variant: "none" }));
+  const slow = await sampleRepository({ variant: "slow", sleepSeconds: SLEEP_SECONDS });
+  await git.createRepository("owner/slow", slow);
+  await git.createRepository("owner/private", await sampleRepository(), {
+    private: { token: PRIVATE_TOKEN },
+  });
+  deployment = await startDeployment(backends);
+  orchestrator = await deployment.startOrchestrator();
+  worker = await deployment.startWorker(orchestrator);
+}, 240_000);
+
+afterAll(async () => {
+  await deployment?.stop();
+  await backends?.stop();
+}, 60_000);
+
+const jobOf = (changes: object) => ({
+  repo_url: "owner/working",
+  branch: "main",
+  deployment_version: `v${sent++}`,
+  aws_account: ACCOUNT,
+  ecr_repo: "app-images",
+  ...changes,
+});
+
+async function resultOf(changes: object): Promise<JobResult> {
+  await deployment.publish(jobOf(changes));
+  return deployment.nextResult();
+}
+
+/** The job's result, once it has proved to be a failure with all its fields, and no image was tagged. */
+async function failureOf(changes: object): Promise<JobResult> {
+  const job = jobOf(changes);
+  await deployment.publish(job);
+  const result = await deployment.nextResult();
+  expect(FAILURE_FORM.parse(result)).toEqual(result as never);
+  expect(result.deployment_version).toBe(job.deployment_version);
+  expect(result.logs.at(-1)).toBe(`ERROR: ${result.error?.message}`);
+  return result;
+}
+
+interface Failing {
+  readonly what: string;
+  readonly code: string;
+  readonly step: string;
+  readonly job: object;
+  readonly message: RegExp;
+}
+
+const FAILING_JOBS: readonly Failing[] = [
+  {
+    what: "no such repository",
+    code: "REPO_NOT_FOUND",
+    step: "clone",
+    job: { repo_url: "owner/nowhere" },
+    message: /no repository at .*\/owner\/nowhere/,
+  },
+  {
+    what: "no such branch",
+    code: "REF_NOT_FOUND",
+    step: "clone",
+    job: { branch: "no-such-branch" },
+    message: /no branch or tag 'no-such-branch'/,
+  },
+  {
+    what: "a commit of no history",
+    code: "REF_NOT_FOUND",
+    step: "clone",
+    job: { commit: "1234567890123456789012345678901234567890" },
+    message: /1234567890123456789012345678901234567890 is not in the history of 'main'/,
+  },
+  {
+    what: "a wrong token",
+    code: "GIT_AUTH",
+    step: "clone",
+    job: { repo_url: "owner/private", git_token: "a-wrong-token" },
+    message: /does not accept the git_token/,
+  },
+  {
+    what: "no token",
+    code: "GIT_AUTH",
+    step: "clone",
+    job: { repo_url: "owner/private" },
+    message: /the job has no git_token/,
+  },
+  {
+    what: "no Dockerfile",
+    code: "DOCKERFILE_NOT_FOUND",
+    step: "build",
+    job: { repo_url: "owner/empty" },
+    message: /no file Dockerfile/,
+  },
+  {
+    what: "no such Dockerfile",
+    code: "DOCKERFILE_NOT_FOUND",
+    step: "build",
+    job: { dockerfile: "deploy/Dockerfile" },
+    message: /no file deploy\/Dockerfile/,
+  },
+  {
+    what: "a RUN step that fails",
+    code: "BUILD_FAILED",
+    step: "build",
+    job: { repo_url: "owner/failing" },
+    message: /exit code: 3/,
+  },
+  {
+    what: "no such stage",
+    code: "BUILD_FAILED",
+    step: "build",
+    job: { target: "no-such-stage" },
+    message: /no-such-stage/,
+  },
+  {
+    what: "no such context",
+    code: "INVALID_JOB",
+    step: "build",
+    job: { context: "no-such-folder" },
+    message: /no folder no-such-folder/,
+  },
+  {
+    what: "no such ECR repository",
+    code: "ECR_REPO_NOT_FOUND",
+    step: "authenticate",
+    job: { ecr_repo: "no-such-images" },
+    message: /no-such-images/,
+  },
+];
+
+describe("each fault has its code", () => {
+  test.each(FAILING_JOBS)("$code: $what", async ({ code, step, job, message }) => {
+    const result = await failureOf(job);
+    expect(result).toMatchObject({
+      error: { code, step, retryable: false },
+      attempt: 1,
+      worker_id: worker.id,
+    });
+    expect(result.error?.message).toMatch(message);
+    await untilFree(orchestrator, worker);
+  });
+
+  test("a failing RUN step's own output is in the log", async () => {
+    const { logs, log, commit } = await failureOf({ repo_url: "owner/failing" });
+    expect(logs.join("\n")).toContain("this step fails");
+    expect(log.lines).toBe(logs.length);
+    expect(commit).toMatch(/^[0-9a-f]{40}$/);
+  });
+
+  test("ECR_AUTH: the registry does not know the password that ECR gave", async () => {
+    // An account of its own, since a worker keeps the tokens of those it has met.
+    const aws_account = "111111111111";
+    backends.aws.addRepository(aws_account, "app-images");
+    backends.aws.configure({ wrongPassword: true });
+    try {
+      const { error } = await failureOf({ aws_account });
+      expect(error).toMatchObject({ code: "ECR_AUTH", step: "authenticate", retryable: false });
+      expect(error?.message).toContain(backends.ecr.host);
+    } finally {
+      backends.aws.configure({ wrongPassword: false });
+    }
+    await untilFree(orchestrator, worker);
+  });
+
+  test("ECR_AUTH: AWS does not accept the worker's key", async () => {
+    const stranger = await deployment.startWorker(orchestrator, {
+      AWS_SECRET_ACCESS_KEY: "a-wrong-secret",
+      BLACKTREE_WORKER_REGION: "nowhere-1",
+    });
+    const { error, worker_id } = await failureOf({ worker_region: "nowhere-1", region_policy: "require" });
+    expect(error).toMatchObject({ code: "ECR_AUTH", step: "authenticate", retryable: false });
+    expect(error?.message).toContain("InvalidSignatureException");
+    expect(worker_id).toBe(stranger.id);
+    await stranger.process.stop();
+  });
+
+  test("TAG_IMMUTABLE: the version is taken by another commit, which shows before anything is built", async () => {
+    const sample = await sampleRepository();
+    await backends.git.createRepository("owner/released", sample);
+    const job = { repo_url: "owner/released", ecr_repo: "fixed-images", deployment_version: "v1" };
+    const first = await resultOf(job);
+    expect(first).toMatchObject({ status: "SUCCESS" });
+    expect(await resultOf(job)).toMatchObject({ status: "SUCCESS", image_digest: first.image_digest });
+
+    await backends.git.commit("owner/released", { greeting: "another one\n" });
+    const second = await failureOf(job);
+    expect(second.error).toMatchObject({ code: "TAG_IMMUTABLE", step: "tag", retryable: false });
+    expect(second.timings_ms.build).toBe(0);
+    const tagged = await backends.registry.getManifest("fixed-images", "v1");
+    expect(tagged?.digest).toBe(`${first.image_digest}`);
+    await untilFree(orchestrator, worker);
+  });
+
+  test("TIMEOUT: the build is ended with all that it runs", async () => {
+    const sleeping = async () =>
+      (await commandLines()).some((line) => line.includes(`sleep ${SLEEP_SECONDS}`));
+    await deployment.publish(jobOf({ repo_url: "owner/slow", timeout_seconds: 6 }));
+    await waitFor(sleeping, { timeoutMs: 20_000, what: "the RUN step to sleep" });
+    const { error, timings_ms, logs } = await deployment.nextResult();
+    expect(error).toMatchObject({ code: "TIMEOUT", step: "build", retryable: false });
+    expect(timings_ms.build).toBeLessThan(20_000);
+    expect(logs.join("\n")).toContain("this step sleeps");
+    await waitFor(async () => !(await sleeping()), { timeoutMs: 10_000, what: "the RUN step to be gone" });
+    await untilFree(orchestrator, worker);
+  });
+
+  test("INVALID_JOB: nothing of it is run", async () => {
+    const job = { ...jobOf({ job_id: "invalid-job" }), branch: "--upload-pack=/bin/true", aws_account: 12 };
+    await deployment.publish(job);
+    const result = await deployment.nextResult();
+    expect(result).toMatchObject({
+      job_id: "invalid-job",
+      status: "FAILED",
+      attempt: 0,
+      worker_id: null,
+      error: { code: "INVALID_JOB", step: "intake", retryable: false },
+      deployment_version: job.deployment_version,
+      ecr_repo: "app-images",
+    });
+    expect(result.error?.message).toMatch(/branch: .*aws_account: /);
+    expect(worker.process.lines.join("\n")).not.toContain("invalid-job");
+  });
+
+  test("UNSUPPORTED: what this version does not do is said at once", async () => {
+    const result = await resultOf({ job_id: "unsupported-job", platforms: ["linux/arm64"] });
+    expect(result).toMatchObject({
+      job_id: "unsupported-job",
+      status: "FAILED",
+      attempt: 0,
+      error: { code: "UNSUPPORTED", step: "intake", retryable: false },
+    });
+    expect(result.error?.message).toContain("platforms");
+  });
+});
+
+test("one after another, failing and working jobs do not disturb each other", async () => {
+  const jobs = ["owner/failing", "owner/working", "owner/empty", "owner/working", "owner/nowhere"];
+  for (const [index, repo_url] of jobs.entries())
+    await deployment.publish(jobOf({ repo_url, job_id: `mixed-${index}` }));
+  const results = new Map<string, JobResult>();
+  for (const _ of jobs) {
+    const result = await deployment.nextResult();
+    results.set(result.job_id, result);
+  }
+  const ends = jobs.map((_, index) => results.get(`mixed-${index}`));
+  expect(ends.map((end) => end?.error?.code ?? end?.status)).toEqual([
+    "BUILD_FAILED",
+    "SUCCESS",
+    "DOCKERFILE_NOT_FOUND",
+    "SUCCESS",
+    "REPO_NOT_FOUND",
+  ]);
+  await untilFree(orchestrator, worker);
+});

@@ -1,0 +1,189 @@
+/** A job's id: whoever sends it again, and whenever, gets the one result of the one run. */
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import type { JobResult } from "../../src/shared/job.ts";
+import { type Backends, startBackends } from "../support/backends.ts";
+import {
+  bodyOf,
+  type Deployment,
+  type OrchestratorProcess,
+  shownJob,
+  startDeployment,
+  type WorkerProcess,
+} from "../support/deployment.ts";
+import { sampleRepository } from "../support/sample-repository.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+setDefaultTimeout(60_000);
+
+let backends: Backends;
+let deployment: Deployment;
+let orchestrator: OrchestratorProcess;
+let worker: WorkerProcess;
+
+beforeAll(async () => {
+  backends = await startBackends({ engine: "26.1" });
+  backends.aws.addRepository("1234567890", "app-images");
+  await backends.git.createRepository("owner/working", await sampleRepository());
+  deployment = await startDeployment(backends);
+  orchestrator = await deployment.startOrchestrator();
+  worker = await deployment.startWorker(orchestrator);
+}, 240_000);
+
+afterAll(async () => {
+  await deployment?.stop();
+  await backends?.stop();
+}, 60_000);
+
+let held: { release(): void } | undefined;
+
+/** From now on every job stays where it asks git, until `letGo`. */
+function holdJobs(): void {
+  held = backends.git.hold();
+}
+
+function letGo(): void {
+  held?.release();
+  held = undefined;
+}
+
+afterEach(letGo);
+
+/** Ends as soon as git has been asked, which is all that most of these tests need of a job. */
+const quickJob = (changes: object = {}) => ({
+  repo_url: "owner/nowhere",
+  branch: "main",
+  deployment_version: "v1",
+  aws_account: "1234567890",
+  ecr_repo: "app-images",
+  ...changes,
+});
+
+function runsOf(jobId: string): number {
+  const isStart = (line: string) => line.includes('"msg":"run started"') && line.includes(`"${jobId}"`);
+  return worker.process.lines.filter(isStart).length;
+}
+
+/** From here on a message with the job's id joins it. */
+async function queue(job: { job_id: string }, options: { replyTo?: string } = {}): Promise<void> {
+  await deployment.publish(quickJob(job), options);
+  await orchestrator.process.waitForLine(new RegExp(`"${job.job_id}".*"msg":"job queued"`));
+}
+
+/** Waits until the orchestrator has seen so many messages that join this job. */
+async function untilJoined(jobId: string, messages: number): Promise<void> {
+  const isJoin = (line: string) => line.includes("message joins the job") && line.includes(`"${jobId}"`);
+  await waitFor(() => orchestrator.process.lines.filter(isJoin).length >= messages, {
+    timeoutMs: 15_000,
+    what: `${messages} messages to join ${jobId}`,
+  });
+}
+
+/** All results up to that of a job which is sent now: what would have come twice came before it. */
+async function resultsUntilNow(): Promise<JobResult[]> {
+  const last = `last-${randomUUID()}`;
+  await deployment.publish(quickJob({ job_id: last }));
+  const results: JobResult[] = [];
+  for (;;) {
+    const result = await deployment.nextResult();
+    if (result.job_id === last) return results;
+    results.push(result);
+  }
+}
+
+test("an id that comes again while its job runs joins it", async () => {
+  holdJobs();
+  await queue({ job_id: "twice-running" });
+  await worker.process.waitForLine(/"twice-running".*"msg":"run started"/);
+  await deployment.publish(quickJob({ job_id: "twice-running" }));
+  await untilJoined("twice-running", 1);
+  letGo();
+  const results = await resultsUntilNow();
+  expect(results.map(({ job_id }) => job_id)).toEqual(["twice-running"]);
+  expect(runsOf("twice-running")).toBe(1);
+});
+
+test("an id that comes again while its job waits joins it", async () => {
+  holdJobs();
+  await queue({ job_id: "in-front" });
+  await worker.process.waitForLine(/"in-front".*"msg":"run started"/);
+  await queue({ job_id: "waits" });
+  for (const _ of [1, 2]) await deployment.publish(quickJob({ job_id: "waits" }));
+  await untilJoined("waits", 2);
+  letGo();
+  const results = await resultsUntilNow();
+  expect(results.map(({ job_id }) => job_id)).toEqual(["in-front", "waits"]);
+  expect(runsOf("waits")).toBe(1);
+});
+
+test("an id that comes after its job's end gets the same result, and nothing runs", async () => {
+  const job = {
+    ...quickJob({ job_id: "ended" }),
+    repo_url: "owner/working",
+    deployment_version: "v-ended",
+  };
+  await deployment.publish(job, { correlationId: "first" });
+  const first = await deployment.next("jobs.results");
+  expect(bodyOf<JobResult>(first).status).toBe("SUCCESS");
+
+  const { queue: replyTo } = await deployment.amqp.assertQueue("", { autoDelete: true });
+  await deployment.publish(job, { correlationId: "second", replyTo });
+  const [second, reply] = [await deployment.next("jobs.results"), await deployment.next(replyTo)];
+  for (const again of [second, reply]) {
+    expect(bodyOf<JobResult>(again)).toEqual(bodyOf<JobResult>(first));
+    expect(again.properties).toMatchObject({ messageId: "ended", correlationId: "second" });
+  }
+  expect(await resultsUntilNow()).toEqual([]);
+  expect(runsOf("ended")).toBe(1);
+});
+
+test("message_id is the id of a job without job_id, and job_id goes before it", async () => {
+  await deployment.publish(quickJob(), { messageId: "outside" });
+  expect(await deployment.nextResult()).toMatchObject({ job_id: "outside" });
+  await deployment.publish(quickJob({ job_id: "inside" }), { messageId: "not-this-one" });
+  const message = await deployment.next("jobs.results");
+  expect(bodyOf<JobResult>(message)).toMatchObject({ job_id: "inside" });
+  expect(message.properties.messageId).toBe("inside");
+});
+
+test("a message_id that is no id is passed over", async () => {
+  await deployment.publish(quickJob(), { messageId: "two words" });
+  const { job_id, error } = await deployment.nextResult();
+  expect(job_id).not.toBe("two words");
+  expect(error?.code).toBe("REPO_NOT_FOUND");
+});
+
+test("messages without an id are jobs of their own", async () => {
+  await deployment.publish(quickJob());
+  await deployment.publish(quickJob());
+  const ids = [(await deployment.nextResult()).job_id, (await deployment.nextResult()).job_id];
+  expect(new Set(ids).size).toBe(2);
+});
+
+test("who joins a job by reply_to gets its result too", async () => {
+  const replies = await Promise.all(
+    [1, 2].map(async () => (await deployment.amqp.assertQueue("", { autoDelete: true })).queue),
+  );
+  holdJobs();
+  await queue({ job_id: "joined" }, { replyTo: replies[0] });
+  await deployment.publish(quickJob({ job_id: "joined" }), { replyTo: replies[1] });
+  await untilJoined("joined", 1);
+  letGo();
+  const result = await deployment.nextResult();
+  expect(result.job_id).toBe("joined");
+  for (const reply of replies) expect(bodyOf<JobResult>(await deployment.next(reply))).toEqual(result);
+  expect(await resultsUntilNow()).toEqual([]);
+});
+
+test("many messages with one id at once are one job", async () => {
+  const messages = Array.from({ length: 20 }, () => quickJob({ job_id: "at-once" }));
+  await Promise.all(messages.map((job) => deployment.publish(job)));
+  const results = await resultsUntilNow();
+  // Those that came after its end were answered, each with the same result.
+  for (const result of results) expect(result).toEqual(results[0] as JobResult);
+  expect(results[0]?.job_id).toBe("at-once");
+  expect(runsOf("at-once")).toBe(1);
+  const states = (await shownJob(orchestrator, "at-once"))?.events.map(({ state }) => state);
+  expect(states?.filter((state) => state === "ASSIGNED")).toHaveLength(1);
+  expect(states?.at(-1)).toBe("FAILED");
+});

@@ -1,0 +1,167 @@
+/** Which job goes where, and when: regions, priorities, and several orchestrators that share the work. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import type { JobResult } from "../../src/shared/job.ts";
+import { type Backends, startBackends } from "../support/backends.ts";
+import {
+  type Deployment,
+  type OrchestratorProcess,
+  shownJob,
+  shownWorkers,
+  startDeployment,
+  untilFree,
+  untilState,
+  type WorkerProcess,
+} from "../support/deployment.ts";
+
+setDefaultTimeout(90_000);
+
+let backends: Backends;
+let deployment: Deployment;
+let held: { release(): void } | undefined;
+
+beforeAll(async () => {
+  backends = await startBackends({ engine: "26.1" });
+  backends.aws.addRepository("1234567890", "app-images");
+}, 240_000);
+
+beforeEach(async () => {
+  deployment = await startDeployment(backends);
+}, 30_000);
+
+afterEach(async () => {
+  letGo();
+  await deployment?.stop();
+}, 60_000);
+
+afterAll(() => backends?.stop(), 60_000);
+
+/** From now on every job stays where it asks git, until `letGo`. */
+function holdJobs(): void {
+  held = backends.git.hold();
+}
+
+function letGo(): void {
+  held?.release();
+  held = undefined;
+}
+
+/** A job that ends as soon as git has been asked. */
+async function publish(job_id: string, changes: object = {}): Promise<void> {
+  const job = { repo_url: "owner/nowhere", branch: "main", deployment_version: "v1", ecr_repo: "app-images" };
+  await deployment.publish({ ...job, aws_account: "1234567890", job_id, ...changes });
+}
+
+const startWorker = (orchestrator: OrchestratorProcess, region: string) =>
+  deployment.startWorker(orchestrator, { BLACKTREE_WORKER_REGION: region });
+
+async function nextResults(count: number): Promise<JobResult[]> {
+  const results: JobResult[] = [];
+  while (results.length < count) results.push(await deployment.nextResult());
+  return results;
+}
+
+async function untilQueued(orchestrator: OrchestratorProcess, jobId: string): Promise<void> {
+  await orchestrator.process.waitForLine(new RegExp(`"${jobId}".*"msg":"job queued"`));
+}
+
+test("a job that requires its region waits for it, and those behind it that do not go elsewhere", async () => {
+  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_REGION_FALLBACK: "eu-west-1" });
+  const european = await startWorker(orchestrator, "eu-west-1");
+  const insisting = ["insists-1", "insists-2", "insists-3"];
+  for (const id of insisting) {
+    await publish(id, { worker_region: "ap-south-1", region_policy: "require" });
+    await untilQueued(orchestrator, id);
+  }
+  await publish("prefers", { worker_region: "ap-south-1", region_policy: "prefer" });
+  expect(await deployment.nextResult()).toMatchObject({ job_id: "prefers", worker_id: european.id });
+  for (const id of insisting) expect((await shownJob(orchestrator, id))?.state).toBe("QUEUED");
+
+  const asian = await startWorker(orchestrator, "ap-south-1");
+  const results = await nextResults(3);
+  expect(results.map(({ job_id }) => job_id)).toEqual(insisting);
+  expect(results.map(({ worker_id }) => worker_id)).toEqual(insisting.map(() => asian.id));
+});
+
+test("a job goes to its own region first, and to the next one when that is full", async () => {
+  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_REGION_FALLBACK: "eu-west-1" });
+  const european = await startWorker(orchestrator, "eu-west-1");
+  const american = await startWorker(orchestrator, "us-east-1");
+  holdJobs();
+  for (const id of ["first", "second", "third"]) {
+    await publish(id);
+    await untilQueued(orchestrator, id);
+  }
+  await untilState(orchestrator, "first", "CLONING");
+  await untilState(orchestrator, "second", "CLONING");
+  expect((await shownJob(orchestrator, "third"))?.state).toBe("QUEUED");
+  letGo();
+  const results = await nextResults(3);
+  const workerOf = (id: string) => results.find(({ job_id }) => job_id === id)?.worker_id;
+  expect([workerOf("first"), workerOf("second")]).toEqual([american.id, european.id]);
+});
+
+test("without a fallback a region has only its own workers, and its waiting jobs stand before no others", async () => {
+  const orchestrator = await deployment.startOrchestrator();
+  const american = await startWorker(orchestrator, "us-east-1");
+  for (const id of ["far-1", "far-2", "far-3"]) {
+    await publish(id, { worker_region: "ap-south-1", priority: "high" });
+    await untilQueued(orchestrator, id);
+  }
+  for (const id of ["near-1", "near-2"]) {
+    await publish(id, { priority: "low" });
+    expect(await deployment.nextResult()).toMatchObject({ job_id: id, worker_id: american.id });
+  }
+  expect(await deployment.depth("jobs.ready.ap-south-1.high")).toBe(3);
+  expect((await shownJob(orchestrator, "far-1"))?.state).toBe("QUEUED");
+});
+
+test("of those that wait the high ones go first, then the normal, then the low", async () => {
+  const orchestrator = await deployment.startOrchestrator();
+  const worker = await startWorker(orchestrator, "us-east-1");
+  holdJobs();
+  await publish("in-front");
+  await untilState(orchestrator, "in-front", "CLONING");
+  const waiting = {
+    "low-1": "low",
+    "normal-1": undefined,
+    "high-1": "high",
+    "low-2": "low",
+    "high-2": "high",
+  };
+  for (const [id, priority] of Object.entries(waiting)) {
+    await publish(id, { priority });
+    await untilQueued(orchestrator, id);
+  }
+  letGo();
+  const results = await nextResults(6);
+  expect(results.map(({ job_id }) => job_id)).toEqual([
+    "in-front",
+    ...["high-1", "high-2", "normal-1", "low-1", "low-2"],
+  ]);
+  await untilFree(orchestrator, worker);
+});
+
+test("two orchestrators and three workers share the jobs: each has one run and one result", async () => {
+  const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+  const grpcAddress = orchestrators.map((orchestrator) => orchestrator.grpcAddress).join(",");
+  const workers = await Promise.all([1, 2, 3].map(() => deployment.startWorker({ grpcAddress })));
+  const ids = Array.from({ length: 12 }, (_, index) => `shared-${index}`);
+  await Promise.all(ids.map((id) => publish(id)));
+  const results = await nextResults(ids.length);
+  expect(results.map(({ job_id }) => job_id).toSorted()).toEqual(ids.toSorted());
+  expect(results.map(({ attempt }) => attempt)).toEqual(ids.map(() => 1));
+
+  for (const orchestrator of orchestrators) {
+    for (const worker of workers) await untilFree(orchestrator, worker);
+    const known = (await shownWorkers(orchestrator)).map(({ id }) => id);
+    expect(known.toSorted()).toEqual(workers.map(({ id }) => id).toSorted());
+  }
+  for (const queue of ["jobs.build", "jobs.ready.us-east-1.normal", "jobs.results", "jobs.build.dead"])
+    expect({ queue, depth: await deployment.depth(queue) }).toEqual({ queue, depth: 0 });
+  for (const id of ids) expect({ id, runs: runsOf(workers, id) }).toEqual({ id, runs: 1 });
+});
+
+function runsOf(workers: readonly WorkerProcess[], jobId: string): number {
+  const lines = workers.flatMap(({ process }) => process.lines);
+  return lines.filter((line) => line.includes('"msg":"run started"') && line.includes(`"${jobId}"`)).length;
+}

@@ -1,0 +1,328 @@
+/** `blacktree up` and the commands that speak to it: a whole Blacktree in one process, as somebody tries it out. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { JobResult } from "../../src/shared/job.ts";
+import { type Aws, startAws } from "../support/aws.ts";
+import { compiledBinaries } from "../support/binaries.ts";
+import { type DockerEngine, startDockerEngine } from "../support/docker-engines.ts";
+import { type GitServer, startGitServer } from "../support/git-server.ts";
+import { type FinishedProcess, run, startProcess, type TestProcess } from "../support/processes.ts";
+import { type Registry, startRegistry } from "../support/registry.ts";
+import { type RegistryProxy, startRegistryProxy } from "../support/registry-proxy.ts";
+import { SUCCESS_FORM } from "../support/result-form.ts";
+import { runFolders } from "../support/run-folders.ts";
+import { commandLines } from "../support/running-programs.ts";
+import { sampleRepository } from "../support/sample-repository.ts";
+import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+setDefaultTimeout(60_000);
+
+const SLOW_BUILD_SECONDS = 8;
+
+let blacktree: string;
+let registry: Registry;
+let git: GitServer;
+let docker: DockerEngine;
+let folder: TempDir;
+const running: TestProcess[] = [];
+
+beforeAll(async () => {
+  const credentials = { username: "somebody", password: `registry-${randomUUID()}` };
+  [{ cli: blacktree }, registry, git, docker, folder] = await Promise.all([
+    compiledBinaries(),
+    startRegistry({ credentials }),
+    startGitServer(),
+    startDockerEngine({ engine: "26.1" }),
+    makeTempDir("up"),
+  ]);
+  await git.createRepository("owner/working", await sampleRepository());
+  await git.createRepository("owner/failing", await sampleRepository({ variant: "failing" }));
+  const slow = await sampleRepository({ variant: "slow", sleepSeconds: SLOW_BUILD_SECONDS });
+  await git.createRepository("owner/slow", slow);
+}, 240_000);
+
+afterAll(async () => {
+  await Promise.all([registry?.stop(), git?.stop(), docker?.stop()]);
+  await folder?.remove();
+}, 60_000);
+
+interface Up {
+  readonly process: TestProcess;
+  readonly apiUrl: string;
+  readonly workDir: string;
+  /** Runs a command of the CLI against this Blacktree. */
+  cli(...args: string[]): Promise<FinishedProcess>;
+  result(jobId: string): Promise<JobResult | null>;
+}
+
+const newWorkDir = () => join(folder.path, randomUUID().slice(0, 8));
+
+function plainRegistryEnv(): Record<string, string> {
+  return {
+    BLACKTREE_REGISTRY_USERNAME: registry.username,
+    BLACKTREE_REGISTRY_PASSWORD: registry.password,
+  };
+}
+
+function startUp(
+  args: readonly string[],
+  workDir: string,
+  env: Record<string, string> = plainRegistryEnv(),
+): TestProcess {
+  const flags = ["--work-dir", workDir, "--admin-listen", "127.0.0.1:0", "--git-base-url", git.baseUrl];
+  const process = startProcess([blacktree, "up", ...flags, ...args], {
+    cwd: folder.path,
+    env: { ...docker.env(), ...env },
+  });
+  running.push(process);
+  return process;
+}
+
+/** Comes back when its worker is registered. */
+async function up(
+  args: readonly string[],
+  workDir = newWorkDir(),
+  env?: Record<string, string>,
+): Promise<Up> {
+  const process = startUp(args, workDir, env);
+  const listens = await process.waitForLine('"msg":"orchestrator listens"', { timeoutMs: 30_000 });
+  await process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+  const apiUrl = `http://127.0.0.1:${(JSON.parse(listens) as { admin_port: number }).admin_port}`;
+  return {
+    process,
+    apiUrl,
+    workDir,
+    cli: (...command) =>
+      run([blacktree, ...command], { cwd: folder.path, env: { BLACKTREE_API: apiUrl }, mayFail: true }),
+    async result(jobId) {
+      const response = await fetch(`${apiUrl}/api/v1/jobs/${jobId}`);
+      return ((await response.json()) as { result: JobResult | null }).result;
+    },
+  };
+}
+
+const upWithRegistry = (workDir?: string) => up(["--registry", registry.host], workDir);
+
+async function stopAll(): Promise<void> {
+  await Promise.all(running.splice(0).map((process) => process.stop()));
+}
+
+function jobFlags(repository: string, version: string): string[] {
+  const job = ["--repo", repository, "--branch", "main", "--version", version];
+  return [...job, "--account", "1234567890", "--ecr-repo", "app-images"];
+}
+
+describe("with a registry of one's own", () => {
+  let started: Up;
+
+  beforeAll(async () => {
+    started = await upWithRegistry();
+  });
+  afterAll(stopAll);
+
+  test("submit --wait follows the log, and succeeds with the job", async () => {
+    const { cli, apiUrl, workDir } = started;
+    const { exitCode, stdout } = await cli("submit", "--wait", ...jobFlags("owner/working", "v-wait"));
+    expect(stdout).toContain("the RUN step works");
+    expect(stdout).toMatch(/^--- CLONING$/m);
+    expect(stdout).toMatch(/^SUCCESS in /m);
+    expect(exitCode).toBe(0);
+    const pushed = await registry.getManifest("app-images", "v-wait");
+    expect(stdout).toContain(`${registry.host}/app-images:v-wait`);
+    expect(stdout).toContain(`${pushed?.digest}`);
+    expect((await fetch(`${apiUrl}/readyz`)).status).toBe(200);
+    // It holds bodies as they were submitted.
+    expect((await stat(join(workDir, "blacktree.db"))).mode & 0o777).toBe(0o600);
+  });
+
+  test("submit --wait fails with the job", async () => {
+    const { cli } = started;
+    const { exitCode, stdout } = await cli("submit", "--wait", ...jobFlags("owner/failing", "v-failing"));
+    expect(stdout).toContain("this step fails");
+    expect(stdout).toMatch(/^FAILED in .*: BUILD_FAILED at build: .*exit code: 3$/m);
+    expect(exitCode).toBe(1);
+  });
+
+  test("submit --wait --json prints the result and nothing else on standard output", async () => {
+    const { cli, result } = started;
+    const flags = ["--job-id", "json-job", "--json", ...jobFlags("owner/working", "v-json")];
+    const { exitCode, stdout, stderr } = await cli("submit", "--wait", ...flags);
+    expect(exitCode).toBe(0);
+    const printed = SUCCESS_FORM.parse(JSON.parse(stdout));
+    expect(printed).toEqual((await result("json-job")) as never);
+    expect(stderr).toContain("the RUN step works");
+  });
+
+  test("a job from a file, a flag before the file", async () => {
+    const { cli } = started;
+    const path = join(folder.path, "job.json");
+    const job = { repo_url: "owner/working", branch: "main", aws_account: "1", ecr_repo: "app-images" };
+    await Bun.write(path, JSON.stringify({ ...job, deployment_version: "of-the-file" }));
+    const { exitCode, stdout } = await cli("submit", "--wait", "--file", path, "--version", "of-the-flag");
+    expect({ exitCode, stdout }).toMatchObject({ exitCode: 0 });
+    expect(await registry.listTags("app-images")).toContain("of-the-flag");
+    expect(await registry.listTags("app-images")).not.toContain("of-the-file");
+  });
+
+  test("submit, logs -f, job, logs and workers", async () => {
+    const { cli } = started;
+    const flags = ["--job-id", "looked-at", ...jobFlags("owner/working", "v-looked-at")];
+    expect(await cli("submit", ...flags)).toMatchObject({ exitCode: 0, stdout: "looked-at\n" });
+    const followed = await cli("logs", "-f", "looked-at");
+    expect(followed).toMatchObject({ exitCode: 0 });
+    const log = await cli("logs", "looked-at");
+    expect(log.stdout).toContain("the RUN step works");
+    expect(log).toEqual(followed);
+
+    const shown = await cli("job", "looked-at");
+    expect(shown.exitCode).toBe(0);
+    expect(shown.stdout).toMatch(/^looked-at {2}SUCCEEDED {2}owner\/working@main as v-looked-at$/m);
+    const job = JSON.parse((await cli("job", "looked-at", "--json")).stdout);
+    expect(job).toMatchObject({ job_id: "looked-at", state: "SUCCEEDED", result: { status: "SUCCESS" } });
+    expect(job.events.map(({ seq }: { seq: number }) => seq)).toEqual(
+      job.events.map((_: unknown, index: number) => index + 1),
+    );
+
+    const workers = JSON.parse((await cli("workers", "--json")).stdout);
+    expect(workers).toEqual([expect.objectContaining({ region: "us-east-1", status: "FREE", jobs: [] })]);
+    expect((await cli("workers")).stdout).toContain(`${workers[0].id}  us-east-1  `);
+  });
+
+  test("secrets are in no line that it prints", async () => {
+    const { cli, process } = started;
+    const { exitCode } = await cli("submit", "--wait", ...jobFlags("owner/working", "v-secrets"));
+    expect(exitCode).toBe(0);
+    expect(process.lines.join("\n")).not.toContain(registry.password);
+  });
+});
+
+describe("with ECR", () => {
+  afterEach(stopAll);
+
+  let aws: Aws;
+  let ecr: RegistryProxy;
+
+  beforeAll(async () => {
+    aws = await startAws();
+    ecr = await startRegistryProxy(registry, { login: aws.login });
+    aws.configure({ proxyEndpoint: ecr.url });
+    aws.addRepository("1234567890", "app-images");
+  });
+  afterAll(async () => {
+    await Promise.all([ecr?.stop(), aws?.stop()]);
+  });
+
+  test("a job ends in ECR", async () => {
+    const { cli } = await up([], newWorkDir(), aws.env());
+    const { exitCode, stdout } = await cli("submit", "--wait", ...jobFlags("owner/working", "v-ecr"));
+    expect(stdout).toContain(`image   ${ecr.host}/app-images:v-ecr`);
+    expect(exitCode).toBe(0);
+    expect(ecr.tagPuts("app-images", "v-ecr")).toHaveLength(1);
+  });
+});
+
+describe("when it ends", () => {
+  afterEach(stopAll);
+
+  test("it stops in order when it is told to", async () => {
+    const { process } = await upWithRegistry();
+    process.signal("SIGTERM");
+    expect(await process.exited).toBe(0);
+  });
+
+  test("killed, the running and the waiting job both end after the next start", async () => {
+    const killed = await upWithRegistry();
+    const submit = (id: string, repository: string) =>
+      killed.cli("submit", "--job-id", id, ...jobFlags(repository, `v-${id}`));
+    expect(await submit("runs", "owner/slow")).toMatchObject({ exitCode: 0 });
+    const isSleeping = async () =>
+      (await commandLines()).some((line) => line.endsWith(`sleep ${SLOW_BUILD_SECONDS}`));
+    await waitFor(isSleeping, { timeoutMs: 30_000, what: "the first job's RUN step" });
+    expect(await submit("waits", "owner/working")).toMatchObject({ exitCode: 0 });
+    await killed.process.kill("SIGKILL");
+
+    const { result } = await upWithRegistry(killed.workDir);
+    for (const id of ["runs", "waits"]) {
+      const ended = await waitFor(() => result(id), { timeoutMs: 45_000, what: `the result of ${id}` });
+      expect(ended).toMatchObject({ job_id: id, status: "SUCCESS" });
+      const tagged = await registry.getManifest("app-images", `v-${id}`);
+      expect(tagged?.digest).toBe(`${ended.image_digest}`);
+    }
+    expect(await runFolders(killed.workDir)).toEqual([]);
+  });
+
+  test("killed, what has ended is still known after the next start", async () => {
+    const killed = await upWithRegistry();
+    const flags = ["--job-id", "remembered", ...jobFlags("owner/working", "v-remembered")];
+    expect(await killed.cli("submit", "--wait", ...flags)).toMatchObject({ exitCode: 0 });
+    const before = await killed.result("remembered");
+    await killed.process.kill("SIGKILL");
+
+    const { cli, result, process } = await upWithRegistry(killed.workDir);
+    expect(await result("remembered")).toEqual(before);
+    // Submitted again it runs no second time.
+    expect(await cli("submit", "--wait", ...flags)).toMatchObject({ exitCode: 0 });
+    expect(process.lines.join("\n")).not.toContain('"msg":"run started"');
+  });
+});
+
+describe("what cannot be meant", () => {
+  afterEach(stopAll);
+
+  test("a second one on the same folder is refused, and the first one goes on", async () => {
+    const first = await upWithRegistry();
+    const second = startUp(["--registry", registry.host], first.workDir);
+    expect(await second.exited).toBe(1);
+    expect(second.lines.join("\n")).toContain("blacktree.db is in use by another process");
+    expect((await fetch(`${first.apiUrl}/readyz`)).status).toBe(200);
+  });
+
+  test("wrong settings are all named, and end it with status 2", async () => {
+    const process = startUp(["--worker-slots", "many", "--lease-ttl", "soon"], newWorkDir());
+    expect(await process.exited).toBe(2);
+    const complaint = process.stderrLines.join("\n");
+    expect(complaint).toContain('BLACKTREE_WORKER_SLOTS = "many"');
+    expect(complaint).toContain('BLACKTREE_LEASE_TTL = "soon"');
+  });
+
+  test.each([
+    ["a job without fields", ["submit"], "submit needs a job"],
+    ["an unknown flag", ["submit", "--no-such-flag"], "--no-such-flag"],
+    ["a file that is not there", ["submit", "--file", "/no/such/job.json"], "/no/such/job.json"],
+    ["an address that is none", ["workers", "--api", "localhost"], "--api"],
+    ["a job without id", ["job"], "missing required argument"],
+    ["an unknown command", ["sumbit"], "unknown command"],
+  ] as const)("%s is wrong usage", async (_, args, complaint) => {
+    const { exitCode, stdout, stderr } = await run([blacktree, ...args], { mayFail: true });
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    expect(stderr).toContain(complaint);
+  });
+
+  test("a job with wrong fields is refused with all of them named", async () => {
+    const { cli } = await upWithRegistry();
+    const { exitCode, stderr } = await cli(
+      "submit",
+      "--repo",
+      "owner/working",
+      "--branch",
+      "-x",
+      "--version",
+      "v1",
+    );
+    expect(exitCode).toBe(1);
+    for (const field of ["branch", "aws_account", "ecr_repo"]) expect(stderr).toContain(`${field}: `);
+  });
+
+  test("an unknown job, and an orchestrator that is not there", async () => {
+    const { cli } = await upWithRegistry();
+    const unknown = await cli("job", "no-such-job");
+    expect(unknown.exitCode).toBe(1);
+    expect(unknown.stderr).toContain("no-such-job");
+    const absent = await cli("workers", "--api", "http://127.0.0.1:1");
+    expect(absent.exitCode).toBe(1);
+    expect(absent.stderr).toContain("http://127.0.0.1:1");
+  });
+});
