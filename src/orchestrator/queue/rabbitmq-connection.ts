@@ -4,6 +4,7 @@ import { GrowingDelay, sleep } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { orAbort } from "../../shared/or-abort.ts";
 import { maskUrlPasswords } from "../../shared/settings.ts";
+import { aborted } from "../../shared/shutdown.ts";
 import { QueueClosed } from "./queue.ts";
 
 const RECONNECT_DELAY = { firstMs: 250, mostMs: 10_000 };
@@ -265,11 +266,6 @@ export class LastingChannel<C extends Channel> {
       }
     }
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 /** amqplib takes the heartbeat from nowhere but the URL. One that the operator wrote there stays. */
