@@ -5,6 +5,7 @@ import { EXIT, type ExitStatus } from "../shared/program.ts";
 import { SettingsError } from "../shared/settings.ts";
 import { describeVersion } from "../shared/version.ts";
 import { ApiError } from "./api-client.ts";
+import { cancelCommand } from "./cancel.ts";
 import { jobCommand } from "./job.ts";
 import { logsCommand } from "./logs.ts";
 import { submitCommand } from "./submit.ts";
@@ -24,7 +25,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     .version(describeVersion("blacktree"), "-V, --version", "print version, commit and Bun version")
     .enablePositionalOptions()
     .exitOverride();
-  for (const make of [upCommand, submitCommand, jobCommand, logsCommand, workersCommand]) {
+  for (const make of [upCommand, submitCommand, jobCommand, logsCommand, cancelCommand, workersCommand]) {
     program.addCommand(make(environment(), finish).copyInheritedSettings(program));
   }
   try {

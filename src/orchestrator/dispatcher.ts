@@ -68,6 +68,11 @@ export class Dispatcher {
     }, LOOK_INTERVAL_MS);
   }
 
+  /** It may be in hand, or first in its lane; deeper in there it is found to have ended when its turn comes. */
+  cancelled(jobId: string): void {
+    this.lookFor([jobId]);
+  }
+
   /**
    * Nobody waits for the runs of these jobs: whoever had their messages has died, or the broker took them back, and
    * they lie in their lanes once more, at the front. The slots of their runs are not free, so taking them cannot wait for
@@ -211,16 +216,22 @@ export class Dispatcher {
       );
       return true;
     }
-    if (delivery.redelivered && (await this.#settleFinished(held))) return true;
-    const lease = await this.#parts.workers.lease(job, delivery);
+    // It may have ended before it ran: cancelled, or a message that had been in somebody's hands.
+    if (await this.#settleFinished(held)) return true;
+    const placement = await this.#parts.workers.place(job, delivery);
     const regions = this.#parts.workers.regionsFor(job);
-    if (!lease) {
+    if (placement.kind === "none") {
       for (const region of regions) free.delete(region);
       return false;
     }
+    if (placement.kind === "cancelled") {
+      const { reason, attempts } = placement;
+      this.#track(held, this.#parts.results.cancelled(delivery, job, reason, attempts));
+      return true;
+    }
     const used = regions.find((region) => (free.get(region) ?? 0) > 0);
     if (used !== undefined) free.set(used, (free.get(used) ?? 0) - 1);
-    this.#track(held, this.#run(held, lease));
+    this.#track(held, this.#run(held, placement.lease));
     return true;
   }
 
@@ -287,11 +298,11 @@ export class Dispatcher {
     if (!(await this.#settleFinished(held))) this.#hold(held);
   }
 
-  /** A message that was in somebody's hands may be of a job that has ended: then only its result may be still to send. */
+  /** A job that has ended runs no more: only its result may be still to send. */
   async #settleFinished({ delivery, job }: Held): Promise<boolean> {
-    const record = await this.#parts.records.find(job.jobId);
-    if (!record?.result) return false;
-    await this.#parts.results.settle(record.result, delivery.properties, delivery.takenBack);
+    const result = await this.#parts.records.result(job.jobId);
+    if (!result) return false;
+    await this.#parts.results.settle(result, delivery.properties, delivery.takenBack);
     delivery.ack();
     return true;
   }

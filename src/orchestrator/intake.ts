@@ -1,17 +1,18 @@
 /**
  * Intake: takes every message from `jobs.build` at once, checks it, gives it id and time, and moves it to its lane.
- * Order of the steps, and why a crash between any two loses nothing: admit (known by its id), offer (confirmed by the
- * broker), note it as queued, ack. A message that comes again before "queued" is offered again, and the Dispatcher
+ * Order of the steps, and why a crash between any two loses nothing: admit (known by its id), cancel what it
+ * supersedes, offer (confirmed by the broker), note it as queued, ack. A message that comes again before "queued" is offered again, and the Dispatcher
  * runs a job that lies in a lane twice only once.
  */
 import { randomUUID } from "node:crypto";
 import { GrowingDelay, sleep } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
+import type { Canceller } from "./canceller.ts";
 import type { JobEvents } from "./job-events.ts";
-import { JOB_FIELDS } from "./job-fields.ts";
-import { type MessageRules, type ReadMessage, readJobMessage } from "./job-message.ts";
+import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job-message.ts";
 import { refusal, targetOf } from "./job-result.ts";
+import { LeasesUnavailable } from "./leases/leases.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
 import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
@@ -21,6 +22,7 @@ export interface IntakeParts {
   readonly records: JobRecords;
   readonly events: JobEvents;
   readonly results: ResultHandler;
+  readonly canceller: Canceller;
   readonly rules: MessageRules;
   readonly logger: Logger;
 }
@@ -50,8 +52,9 @@ export class Intake {
 
   async #accept(delivery: Delivery, message: Read<"job" | "unsupported">): Promise<void> {
     const jobId = message.explicitId ?? randomUUID();
-    const { replyTo } = delivery.properties;
-    const request: AdmissionRequest = { jobId, job: message.publicJob, acceptedAt: new Date(), replyTo };
+    const { replyTo, correlationId } = delivery.properties;
+    const { publicJob: job } = message;
+    const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
     const admission = await this.#persist(() => this.parts.records.admit(request), delivery.takenBack);
     if (admission.kind === "active") {
       this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
@@ -61,7 +64,17 @@ export class Intake {
       await this.#settleUnsupported(delivery, message, jobId, admission.acceptedAt);
     } else {
       this.#nameUnknown(message.unknownFields);
+      await this.#persist(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
+    }
+  }
+
+  /** Before the job is queued, so that a crash in between brings its message back, and the rest is done then. */
+  async #supersede({ supersede: key, jobId }: Job): Promise<void> {
+    if (key === undefined) return;
+    for (const earlier of await this.parts.records.supersede(key, jobId)) {
+      await this.parts.canceller.cancel(earlier, `superseded by job ${jobId}`);
+      await this.parts.records.superseded(key, earlier);
     }
   }
 
@@ -143,11 +156,11 @@ export class Intake {
       try {
         return await question();
       } catch (error) {
-        if (!(error instanceof RecordsUnavailable)) throw error;
+        if (!(error instanceof RecordsUnavailable || error instanceof LeasesUnavailable)) throw error;
         const delayMs = delay.nextMs();
         this.parts.logger.warn(
           { err: error, retry_in_ms: delayMs },
-          "a message waits: the records are out of reach",
+          "a message waits: what is known of jobs is out of reach",
         );
         await sleep(delayMs, signal);
       }
@@ -164,14 +177,4 @@ export class Intake {
       "unknown fields are ignored",
     );
   }
-}
-
-/** What can be told of a bad message's target without repeating something that is no such thing. */
-function readableTarget(given: Readonly<Record<string, unknown>>) {
-  const names = ["deployment_version", "aws_account", "ecr_repo", "region"] as const;
-  return Object.fromEntries(
-    names
-      .map((name) => [name, JOB_FIELDS.shape[name].safeParse(given[name])] as const)
-      .flatMap(([name, field]) => (field.success && field.data ? [[name, field.data]] : [])),
-  );
 }

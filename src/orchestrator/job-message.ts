@@ -2,6 +2,7 @@
 import type { Job } from "../shared/job.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../shared/repository-url.ts";
 import { JOB_FIELDS, JOB_ID_PATTERN, type JobFields, KNOWN_FIELDS } from "./job-fields.ts";
+import type { Target } from "./job-result.ts";
 import type { MessageProperties } from "./queue/queue.ts";
 import type { PublicJob } from "./records/job-records.ts";
 
@@ -59,7 +60,7 @@ export function readJobMessage(
   if (!fields.success || problems.length > 0) return { kind: "bad", problems, explicitId, given };
 
   const job = jobOf(given.repo_url as string, fields.data, rules);
-  const publicJob = publicJobOf(given);
+  const publicJob = { ...publicJobOf(given), region: job.region };
   const reason = unsupported(fields.data);
   if (reason) return { kind: "unsupported", job, explicitId, publicJob, reason };
   return {
@@ -135,6 +136,7 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     priority: fields.priority ?? "normal",
     timeoutSeconds: fields.timeout_seconds,
     provenance: fields.provenance ?? false,
+    supersede: fields.supersede,
   };
 }
 
@@ -148,6 +150,16 @@ function unsupported(fields: JobFields): string | undefined {
 }
 
 const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);
+
+/** What can be told of a job's target without repeating something that is no such thing. */
+export function readableTarget(given: Readonly<Record<string, unknown>>): Target {
+  const names = ["deployment_version", "aws_account", "ecr_repo", "region"] as const;
+  return Object.fromEntries(
+    names
+      .map((name) => [name, JOB_FIELDS.shape[name].safeParse(given[name])] as const)
+      .flatMap(([name, field]) => (field.success && field.data ? [[name, field.data]] : [])),
+  );
+}
 
 /** The known fields as given, without secrets, build arguments masked. */
 function publicJobOf(given: Readonly<Record<string, unknown>>): PublicJob {

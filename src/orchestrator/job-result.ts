@@ -1,7 +1,7 @@
 /** Builds results: the job's one answer to the outside (docs/messages.md). */
 import { createHash } from "node:crypto";
 import { RESULT_LOG_BYTES } from "../shared/common-settings.ts";
-import type { Job, JobFailure, JobResult, LogSummary, Outcome } from "../shared/job.ts";
+import type { Job, JobFailure, JobResult, LogSummary, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Claim } from "./leases/leases.ts";
 
 /** One attempt that has come to its end. */
@@ -37,16 +37,53 @@ export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: 
   };
 }
 
+/** Where a job's image goes; as much as is known of it. */
+export type Target = Partial<ReturnType<typeof targetOf>>;
+
 /** The answer to a job that no worker ever saw. */
 export function refusal(
   jobId: string,
   failure: JobFailure,
-  target: Partial<ReturnType<typeof targetOf>>,
+  target: Target,
   acceptedAt: Date | undefined,
 ): JobResult {
+  return withoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
+}
+
+export interface CancelledJob {
+  readonly jobId: string;
+  readonly reason: string;
+  readonly target: Target;
+  readonly acceptedAt: Date;
+  /** How many were made before. */
+  readonly attempts: number;
+}
+
+/** The answer to a job that was cancelled while it did not run. */
+export function cancelledResult({ reason, attempts: attempt, ...job }: CancelledJob): JobResult {
+  return withoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
+}
+
+export function cancelledFailure(reason: string): JobFailure {
+  const message = reason === "" ? "the job was cancelled" : `the job was cancelled: ${reason}`;
+  return { code: "CANCELLED", step: "dispatch", retryable: false, message };
+}
+
+interface EndWithoutRun {
+  readonly jobId: string;
+  readonly status: Exclude<OutcomeStatus, "SUCCESS">;
+  readonly failure: JobFailure;
+  readonly target: Target;
+  readonly acceptedAt: Date | undefined;
+  readonly attempt: number;
+}
+
+function withoutRun({ jobId, status, failure, target, acceptedAt, attempt }: EndWithoutRun): JobResult {
+  const finishedAt = new Date();
+  const queued = acceptedAt ? Math.max(0, finishedAt.getTime() - acceptedAt.getTime()) : 0;
   return {
     job_id: jobId,
-    status: "FAILED",
+    status,
     image_url: null,
     image_digest: null,
     commit: null,
@@ -55,14 +92,14 @@ export function refusal(
     ecr_repo: target.ecr_repo ?? null,
     region: target.region ?? null,
     worker_id: null,
-    attempt: 0,
+    attempt,
     logs: [],
     log: emptyLog(),
     error: failure,
-    timings_ms: { queued: 0, clone: 0, build: 0, auth: 0, push: 0, total: 0 },
+    timings_ms: { queued, clone: 0, build: 0, auth: 0, push: 0, total: queued },
     accepted_at: acceptedAt?.toISOString() ?? null,
     started_at: null,
-    finished_at: new Date().toISOString(),
+    finished_at: finishedAt.toISOString(),
   };
 }
 

@@ -6,6 +6,7 @@ import type { HostPort } from "../shared/setting-parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
+import { Canceller } from "./canceller.ts";
 import type { SchedulingSettings } from "./config.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { HealthChecker } from "./health-checker.ts";
@@ -49,10 +50,9 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
 
   const events = new JobEvents(records, queue, logger);
-  const results = new ResultHandler({ ...settings, queue, records, events, logger });
+  const results = new ResultHandler({ ...settings, queue, leases, records, events, logger });
   const workers = new WorkerManager({ ...settings, leases, records, events, logger, connect });
   const rules = { git, defaultRegion: settings.region };
-  const intake = new Intake({ queue, records, events, results, logger, rules });
   const dispatcher = new Dispatcher({
     ...settings,
     queue,
@@ -63,12 +63,16 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
     logger,
     rules,
   });
+  const onCancelled = (jobId: string) => dispatcher.cancelled(jobId);
+  const canceller = new Canceller({ leases, records, results, logger, connect, onCancelled });
+  const intake = new Intake({ queue, records, events, results, canceller, logger, rules });
   const onUnawaited = (jobIds: readonly string[]) => dispatcher.lookFor(jobIds);
   const healthChecker = new HealthChecker({ ...settings, leases, logger, connect, onUnawaited });
 
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
-  const app = createAdminApp({ ...parts, connect, submit, region, token, listen });
+  const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
+  const app = createAdminApp({ ...parts, connect, submit, cancel, region, token, listen });
   const admin: AdminServer = serveAdmin(app, settings.adminListen);
   const service = orchestratorService(workers, settings, logger);
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);
@@ -79,6 +83,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   records.start();
   dispatcher.start();
   healthChecker.start();
+  canceller.start();
   intake.start();
 
   return {
@@ -93,6 +98,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       await intake.stop();
       await dispatcher.stop();
       healthChecker.stop();
+      canceller.stop();
       await queue.close();
       await grpc.stop(STOP_GRACE_MS);
       await admin.stop();

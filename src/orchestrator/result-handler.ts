@@ -7,10 +7,16 @@ import { GrowingDelay, sleep } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job-events.ts";
-import { refusal, resultOf } from "./job-result.ts";
+import { cancelledFailure, cancelledResult, refusal, resultOf, targetOf } from "./job-result.ts";
 import type { Lease } from "./lease.ts";
+import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, MessageProperties, ReadyDelivery } from "./queue/queue.ts";
-import { type Finish, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
+import {
+  type Finish,
+  type JobRecords,
+  PUBLISHING_WITHOUT_MESSAGE_MS,
+  RecordsUnavailable,
+} from "./records/job-records.ts";
 import { judge, type RetryDelayMs } from "./retry-policy.ts";
 
 const END_STATES: Readonly<Record<OutcomeStatus, JobState>> = {
@@ -19,8 +25,12 @@ const END_STATES: Readonly<Record<OutcomeStatus, JobState>> = {
   CANCELLED: "CANCELLED",
 };
 
+/** So that whoever gets the message publishes only once this one has certainly stopped. */
+const PUBLISH_WAITING_TIMEOUT_MS = PUBLISHING_WITHOUT_MESSAGE_MS / 2;
+
 export interface ResultHandlerParts {
   readonly queue: JobQueue;
+  readonly leases: Pick<Leases, "cancellation">;
   readonly records: JobRecords;
   readonly events: JobEvents;
   readonly logger: Logger;
@@ -33,11 +43,12 @@ export class ResultHandler {
   constructor(private readonly parts: ResultHandlerParts) {}
 
   /** @throws the reason of `delivery.takenBack`: the result is then another's to publish. */
-  async handle(delivery: ReadyDelivery, job: Job, lease: Lease, outcome: Outcome): Promise<void> {
+  async handle(delivery: ReadyDelivery, job: Job, lease: Lease, ended: Outcome): Promise<void> {
+    const outcome = await this.#afterCancel(job.jobId, ended);
     const verdict = judge(outcome, lease.claim.attempt, this.parts.maxAttempts);
     if (verdict.kind === "retry") return this.#retry(delivery, lease, outcome, verdict.delayMs);
-    const ended = { claim: lease.claim, assignedAt: lease.assignedAt, outcome };
-    const result = resultOf(job, delivery.stamp.acceptedAt, ended, this.parts.resultLogLines);
+    const run = { claim: lease.claim, assignedAt: lease.assignedAt, outcome };
+    const result = resultOf(job, delivery.stamp.acceptedAt, run, this.parts.resultLogLines);
     await this.settle(result, delivery.properties, delivery.takenBack);
     delivery.ack();
     await this.#letGo(lease);
@@ -60,6 +71,28 @@ export class ResultHandler {
     await this.#letGo(lease);
   }
 
+  /** A cancelled job whose worker was lost, or whose fault may pass, is not tried again. */
+  async #afterCancel(jobId: string, outcome: Outcome): Promise<Outcome> {
+    if (!outcome.failure?.retryable) return outcome;
+    try {
+      const reason = await this.parts.leases.cancellation(jobId);
+      if (reason === undefined) return outcome;
+      return { ...outcome, status: "CANCELLED", failure: cancelledFailure(reason) };
+    } catch (error) {
+      // It is asked for again when the job would get its next worker.
+      if (error instanceof LeasesUnavailable) return outcome;
+      throw error;
+    }
+  }
+
+  /** For the message of a job that was cancelled while it did not run. */
+  async cancelled(delivery: ReadyDelivery, job: Job, reason: string, attempts: number): Promise<void> {
+    const { jobId, acceptedAt } = delivery.stamp;
+    const result = cancelledResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
+    await this.settle(result, delivery.properties, delivery.takenBack);
+    delivery.ack();
+  }
+
   /** For a message that is no job any more: the rules have changed since its intake. */
   async refuse(delivery: ReadyDelivery, reason: string): Promise<void> {
     const { jobId, acceptedAt } = delivery.stamp;
@@ -71,13 +104,40 @@ export class ResultHandler {
   /** Publishes the result of its job, unless that is done; resolves once the broker has it. */
   async settle(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<void> {
     const finish = await this.#finish(result, properties, signal);
-    if (finish.kind === "published") return;
-    await this.publish(finish.result, properties.correlationId, finish.replyTo, signal);
+    await this.#publishFinished(finish, properties.correlationId, signal);
+  }
+
+  /**
+   * For a job whose message waits in its lane: its result need not. Whoever takes the message later finds that the job
+   * has ended, and publishes the result if that does not succeed here. @throws RecordsUnavailable
+   */
+  async settleWaiting(result: JobResult): Promise<void> {
+    const finish = await this.parts.records.finishWaiting(result);
+    const patience = AbortSignal.timeout(PUBLISH_WAITING_TIMEOUT_MS);
+    try {
+      await this.#publishFinished(finish, undefined, patience);
+    } catch (error) {
+      if (!patience.aborted) throw error;
+      this.parts.logger.warn(
+        { err: error, job_id: result.job_id },
+        "result is left to whoever takes the job's message",
+      );
+    }
+  }
+
+  async #publishFinished(
+    finish: Finish,
+    correlationId: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (finish.kind !== "publish") return;
+    const { result, replyTo } = finish;
+    await this.publish(result, correlationId ?? finish.correlationId, replyTo, signal);
     await this.parts.events.tell({
       jobId: result.job_id,
-      attempt: finish.result.attempt,
-      state: END_STATES[finish.result.status],
-      detail: endDetail(finish.result),
+      attempt: result.attempt,
+      state: END_STATES[result.status],
+      detail: endDetail(result),
     });
     await this.#notePublished(result.job_id);
   }
@@ -98,7 +158,7 @@ export class ResultHandler {
     const delay = new GrowingDelay({ firstMs: 100, mostMs: 1000 });
     for (let tries = 1; ; tries += 1) {
       try {
-        return await this.parts.records.finish(result);
+        return await this.#finishAlone(result, signal);
       } catch (error) {
         if (!(error instanceof RecordsUnavailable)) throw error;
         if (tries === 5) {
@@ -106,10 +166,21 @@ export class ResultHandler {
             { err: error, job_id: result.job_id },
             "result could not be recorded; publishing it",
           );
-          return { kind: "publish", result, replyTo: properties.replyTo ? [properties.replyTo] : [] };
+          const { replyTo, correlationId } = properties;
+          return { kind: "publish", result, replyTo: replyTo ? [replyTo] : [], correlationId };
         }
         await sleep(delay.nextMs(), signal);
       }
+    }
+  }
+
+  /** Waits for somebody who publishes the result without the message, which takes a bounded time. */
+  async #finishAlone(result: JobResult, signal: AbortSignal): Promise<Finish> {
+    const delay = new GrowingDelay({ firstMs: 50, mostMs: 1000 });
+    for (;;) {
+      const finish = await this.parts.records.finish(result);
+      if (finish.kind !== "publishing") return finish;
+      await sleep(delay.nextMs(), signal);
     }
   }
 

@@ -71,15 +71,16 @@ export class WorkerClient {
 
   /** Ends a run that is not the job's any more, or has its worker forget it. True: it was under way. */
   async giveUp(run: RunRef, incarnation: string): Promise<boolean> {
-    const request = {
-      run: { jobId: run.jobId, attempt: run.attempt },
-      incarnation,
-      reason: "another attempt has the job",
-    };
+    const isEnded = await this.cancel(run, incarnation, "another attempt has the job");
+    if (!isEnded) await this.acknowledge(run, incarnation);
+    return isEnded;
+  }
+
+  /** True: the run was under way, and is being ended. */
+  async cancel({ jobId, attempt }: RunRef, incarnation: string, reason: string): Promise<boolean> {
+    const request = { run: { jobId, attempt }, incarnation, reason };
     const limits = { deadlineMs: SHORT_CALL_DEADLINE_MS };
-    const { cancelled } = await callUnary(this.#client.cancelJob.bind(this.#client), request, limits);
-    if (!cancelled) await this.acknowledge(run, incarnation);
-    return cancelled;
+    return (await callUnary(this.#client.cancelJob.bind(this.#client), request, limits)).cancelled;
   }
 
   close(): void {

@@ -13,6 +13,14 @@ export interface WorkerManagerParts extends LeaseParts {
   readonly leaseTtlMs: number;
 }
 
+export type Placement =
+  /** On a free worker, or on the one that runs the job already. */
+  | { readonly kind: "leased"; readonly lease: Lease }
+  /** There is no worker to be had now. */
+  | { readonly kind: "none" }
+  /** The job is not to run any more. */
+  | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number };
+
 export class WorkerManager {
   readonly #leases: Leases;
   readonly #logger: Logger;
@@ -31,8 +39,7 @@ export class WorkerManager {
     return [...new Set([job.workerRegion, ...fallback])];
   }
 
-  /** A lease on a free worker, or on the one that runs the job already; undefined while there is none to be had. */
-  async lease(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "stamp">): Promise<Lease | undefined> {
+  async place(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "stamp">): Promise<Placement> {
     const { retry } = delivery.stamp;
     const outcome = await this.#leases.claim({
       jobId: job.jobId,
@@ -41,14 +48,14 @@ export class WorkerManager {
       attempts: retry?.attempts,
       avoidWorkerId: retry?.lastWorkerId,
     });
-    if (outcome.kind === "none") return undefined;
+    if (outcome.kind === "none" || outcome.kind === "cancelled") return outcome;
     const { claim } = outcome;
     const told = outcome.kind === "held" ? await this.#toldStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
     this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
     const lease = new Lease(claim, job, told, this.parts);
     this.#held.set(job.jobId, lease);
-    return lease;
+    return { kind: "leased", lease };
   }
 
   /** The job's message is no longer in this orchestrator's hands. */

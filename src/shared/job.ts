@@ -34,6 +34,8 @@ export interface Job {
   /** Bound on one attempt, counted by the worker. */
   readonly timeoutSeconds?: number;
   readonly provenance: boolean;
+  /** A later job with the same key cancels this one. */
+  readonly supersede?: string;
 }
 
 /** Names one run: one attempt of one job. */

@@ -2,9 +2,11 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { streamSSE } from "hono/streaming";
+import { z } from "zod";
 import type { Logger } from "../../shared/logging.ts";
 import type { HostPort } from "../../shared/setting-parsers.ts";
 import { COMMIT, VERSION } from "../../shared/version.ts";
+import type { Cancellation } from "../canceller.ts";
 import { type Leases, LeasesUnavailable, type WorkerView } from "../leases/leases.ts";
 import type { JobQueue } from "../queue/queue.ts";
 import { type JobRecord, type JobRecords, RecordsUnavailable } from "../records/job-records.ts";
@@ -27,6 +29,7 @@ export interface AdminParts {
   connect(address: string): WorkerClient;
   /** Resolves when the broker has the job; rejects with the signal's reason. */
   submit(body: Buffer, signal: AbortSignal): Promise<Acceptance>;
+  cancel(jobId: string, reason: string): Promise<Cancellation>;
 }
 
 const LARGEST_BODY_BYTES = 1024 * 1024;
@@ -118,6 +121,8 @@ function addJobs(app: Hono, parts: AdminParts): void {
     return record ? context.json(shownJob(record)) : noSuchJob(context.req.param("id"), context);
   });
 
+  addCancel(app, parts);
+
   app.get("/api/v1/jobs/:id/logs", async (context) => {
     const jobId = context.req.param("id");
     const record = await records.find(jobId);
@@ -130,6 +135,44 @@ function addJobs(app: Hono, parts: AdminParts): void {
       detail: "its log can be followed with ?follow=true",
     });
   });
+}
+
+const CANCEL_BODY = z.object({
+  reason: z
+    .string()
+    .max(200)
+    .regex(/^[^\p{Cc}]*$/u)
+    .default(""),
+});
+
+/** The body may be empty, or say why. */
+function addCancel(app: Hono, { cancel }: AdminParts): void {
+  app.post("/api/v1/jobs/:id/cancel", limitedBody, async (context) => {
+    const body = CANCEL_BODY.safeParse(parseJson((await context.req.text()) || "{}"));
+    if (!body.success) {
+      const detail =
+        'expected no body, or {"reason": "…"} with at most 200 characters without control characters';
+      return problem(context, { status: 400, title: "Bad request", detail });
+    }
+    const jobId = context.req.param("id");
+    const cancellation = await cancel(jobId, body.data.reason);
+    if (cancellation.kind === "unknown") return noSuchJob(jobId, context);
+    const { kind, state } = cancellation;
+    if (kind === "cancelling" || state === "CANCELLED") return context.json({ job_id: jobId, state }, 202);
+    return problem(context, {
+      status: 409,
+      title: "Job has ended",
+      detail: `job ${jobId} is ${state}: too late to cancel it`,
+    });
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 const limitedBody = bodyLimit({

@@ -1,9 +1,11 @@
 /** Leases in this process's memory, by the rules of scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
 import {
+  type CancelledJob,
   type Claim,
   type ClaimOutcome,
   type ClaimRequest,
+  type JobAtCancel,
   type Leases,
   LeasesUnavailable,
   type Observation,
@@ -36,6 +38,12 @@ interface Attempts {
   forgetAtMs: number;
 }
 
+interface Cancellation {
+  readonly reason: string;
+  hasEnded: boolean;
+  readonly forgetAtMs: number;
+}
+
 export interface InProcessLeasesOptions {
   readonly leaseTtlMs: number;
   /** Attempt numbers are remembered this long after a job's last claim. */
@@ -48,6 +56,7 @@ export class InProcessLeases implements Leases {
   readonly #workers = new Map<string, Worker>();
   readonly #claims = new Map<string, TimedClaim>();
   readonly #attempts = new Map<string, Attempts>();
+  readonly #cancellations = new Map<string, Cancellation>();
   readonly #listeners: (() => void)[] = [];
   readonly #sinceMs = now();
   #uses = 0;
@@ -140,12 +149,44 @@ export class InProcessLeases implements Leases {
     this.#assertReady();
     const held = this.#claimOf(jobId);
     if (held) return { kind: "held", claim: held };
-    if (mayBeRunning && now() < this.#sinceMs + this.options.settleMs) return { kind: "none" };
+    if (mayBeRunning && this.#isSettling()) return { kind: "none" };
+    const ended = Math.max(this.#attemptsOf(jobId).last, attempts);
+    const reason = this.#cancellationOf(jobId);
+    if (reason !== undefined) return { kind: "cancelled", reason, attempts: ended };
     const worker = this.#bestOfRegions(regions, avoidWorkerId) ?? this.#bestOfRegions(regions, undefined);
     if (!worker) return { kind: "none" };
     worker.used = ++this.#uses;
-    const attempt = Math.max(this.#attemptsOf(jobId).last, attempts) + 1;
-    return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt }) };
+    return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt: ended + 1 }) };
+  }
+
+  async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
+    this.#assertReady();
+    const known = this.#cancellationOf(jobId);
+    const forgetAtMs = now() + this.options.jobMemoryMs;
+    if (known === undefined) this.#cancellations.set(jobId, { reason, hasEnded: false, forgetAtMs });
+    this.#announceChange();
+    const claim = this.#claimOf(jobId);
+    if (claim) return { kind: "claimed", claim };
+    if (this.#isSettling()) return { kind: "unknown" };
+    return { kind: "unclaimed", attempts: this.#attemptsOf(jobId).last };
+  }
+
+  async cancellation(jobId: string): Promise<string | undefined> {
+    this.#assertReady();
+    return this.#cancellationOf(jobId);
+  }
+
+  async cancelling(): Promise<readonly CancelledJob[]> {
+    this.#assertReady();
+    this.#forgetWhatIsOver();
+    const underWay = [...this.#cancellations].filter(([, { hasEnded }]) => !hasEnded);
+    return underWay.map(([jobId, { reason }]) => ({ jobId, reason }));
+  }
+
+  async cancelEnded(jobId: string): Promise<void> {
+    this.#assertReady();
+    const cancellation = this.#cancellations.get(jobId);
+    if (cancellation) cancellation.hasEnded = true;
   }
 
   async find(jobId: string): Promise<Claim | undefined> {
@@ -155,6 +196,7 @@ export class InProcessLeases implements Leases {
 
   async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
     this.#assertReady();
+    if (this.#cancellationOf(run.jobId) !== undefined) return undefined;
     const worker = this.#workers.get(workerId);
     if (worker?.incarnation === incarnation) {
       return this.#holdRun(worker, run) ? this.options.leaseTtlMs : undefined;
@@ -253,12 +295,22 @@ export class InProcessLeases implements Leases {
     return true;
   }
 
-  /** Nobody else has the job under this attempt or a higher one, and this one was not released. */
+  /** Nobody else has the job under this attempt or a higher one, it was not cancelled, nor this attempt released. */
   #isOpenTo({ jobId, attempt }: RunRef): boolean {
+    if (this.#cancellationOf(jobId) !== undefined) return false;
     const current = this.#claimOf(jobId);
     if (current && current.attempt >= attempt) return false;
     const { last, done } = this.#attemptsOf(jobId);
     return attempt >= last && attempt > done;
+  }
+
+  #isSettling(): boolean {
+    return now() < this.#sinceMs + this.options.settleMs;
+  }
+
+  #cancellationOf(jobId: string): string | undefined {
+    const known = this.#cancellations.get(jobId);
+    return known && known.forgetAtMs > now() ? known.reason : undefined;
   }
 
   #attemptsOf(jobId: string): { last: number; done: number } {
@@ -277,6 +329,8 @@ export class InProcessLeases implements Leases {
     for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= now()) this.#claims.delete(jobId);
     for (const [jobId, { forgetAtMs }] of this.#attempts)
       if (forgetAtMs <= now()) this.#attempts.delete(jobId);
+    for (const [jobId, { forgetAtMs }] of this.#cancellations)
+      if (forgetAtMs <= now()) this.#cancellations.delete(jobId);
   }
 
   #announceChange(): void {

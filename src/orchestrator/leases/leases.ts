@@ -8,7 +8,7 @@
  * as long as its worker keeps reporting the run (observe), or one lease time from its making.
  *
  * A claim that ended or was lost is made anew when a worker reports or confirms its run, unless the job has another
- * claim by then, was given a higher attempt, or this attempt was released.
+ * claim by then, was given a higher attempt, was cancelled, or this attempt was released.
  */
 import type { RunRef } from "../../shared/job.ts";
 
@@ -62,7 +62,23 @@ export type ClaimOutcome =
   /** The job runs already (a redelivery): attach to it. */
   | { readonly kind: "held"; readonly claim: Claim }
   /** No live, free, reachable, not draining worker in any of the regions; or see `mayBeRunning`. */
-  | { readonly kind: "none" };
+  | { readonly kind: "none" }
+  /** The job gets no claim any more; `attempts` were given one. */
+  | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number };
+
+/** What stands in the way of a job that has just been cancelled. */
+export type JobAtCancel =
+  /** Its run is to be ended. */
+  | { readonly kind: "claimed"; readonly claim: Claim }
+  /** It does not run, and will not; `attempts` were given a claim. */
+  | { readonly kind: "unclaimed"; readonly attempts: number }
+  /** The data began anew a short time ago: a worker may still report a run of it. See `ClaimRequest.mayBeRunning`. */
+  | { readonly kind: "unknown" };
+
+export interface CancelledJob {
+  readonly jobId: string;
+  readonly reason: string;
+}
 
 /** What a worker answered to a ping. */
 export interface Observation {
@@ -104,10 +120,21 @@ export interface Leases {
   find(jobId: string): Promise<Claim | undefined>;
   /**
    * Is this run still the job's? Then its claim is extended to a full lease time and the time left is returned, in ms.
-   * Undefined: no, for good. Rejects with LeasesUnavailable when the worker is not known, as after a loss: it has to
+   * Undefined: no, for good; so for a cancelled job. Rejects with LeasesUnavailable when the worker is not known, as after a loss: it has to
    * register and ask again.
    */
   confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined>;
+  /**
+   * From here on the job gets no claim, and no run of it is confirmed, for the job memory. A claim that it has stays,
+   * and is extended, until its run has ended. Again for the same job: the first reason stays.
+   */
+  cancel(jobId: string, reason: string): Promise<JobAtCancel>;
+  /** Why the job was cancelled; undefined when it was not. */
+  cancellation(jobId: string): Promise<string | undefined>;
+  /** The cancelled jobs that have not come to their end. */
+  cancelling(): Promise<readonly CancelledJob[]>;
+  /** A cancelled job has come to its end; it stays cancelled. */
+  cancelEnded(jobId: string): Promise<void>;
   /** Ends the claim for good and frees the slot; does nothing when the job has another claim by now. */
   release(claim: Claim): Promise<void>;
   /** Calls back when a slot may have become free or a worker available, from whichever orchestrator. Hints only. */

@@ -4,9 +4,11 @@ import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis-client.ts";
 import { RedisScript } from "../redis-script.ts";
 import {
+  type CancelledJob,
   type Claim,
   type ClaimOutcome,
   type ClaimRequest,
+  type JobAtCancel,
   type Leases,
   LeasesUnavailable,
   type Observation,
@@ -14,6 +16,8 @@ import {
   type WorkerStatus,
   type WorkerView,
 } from "./leases.ts";
+import cancelLua from "./scripts/cancel.lua" with { type: "text" };
+import cancellingLua from "./scripts/cancelling.lua" with { type: "text" };
 import claimLua from "./scripts/claim.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
 import confirmLua from "./scripts/confirm.lua" with { type: "text" };
@@ -37,6 +41,8 @@ const scripts = {
   workers: new RedisScript(commonLua, workersLua),
   freeSlots: new RedisScript(commonLua, freeSlotsLua),
   claim: new RedisScript(commonLua, claimLua),
+  cancel: new RedisScript(commonLua, cancelLua),
+  cancelling: new RedisScript(commonLua, cancellingLua),
   confirm: new RedisScript(commonLua, confirmLua),
   release: new RedisScript(commonLua, releaseLua),
 };
@@ -113,17 +119,45 @@ export class RedisLeases implements Leases {
 
   async freeSlots(): Promise<ReadonlyMap<string, number>> {
     const flat = (await this.#run(scripts.freeSlots, [])) as (string | number)[];
-    const slots = new Map<string, number>();
-    for (let index = 0; index < flat.length; index += 2)
-      slots.set(String(flat[index]), Number(flat[index + 1]));
-    return slots;
+    return new Map(inPairs(flat).map(([region, free]) => [String(region), Number(free)]));
   }
 
   async claim(request: ClaimRequest): Promise<ClaimOutcome> {
     const { jobId, regions, mayBeRunning = false, attempts = 0, avoidWorkerId = "" } = request;
     const args = [jobId, mayBeRunning ? this.options.settleMs : 0, attempts, avoidWorkerId, ...regions];
-    const [kind, ...claim] = (await this.#run(scripts.claim, args)) as [ClaimOutcome["kind"], ...ClaimFields];
-    return kind === "none" ? { kind } : { kind, claim: toClaim(jobId, claim) };
+    const reply = (await this.#run(scripts.claim, args)) as
+      | ["none"]
+      | ["cancelled", reason: string, attempts: number]
+      | ["held" | "claimed", ...ClaimFields];
+    if (reply[0] === "none") return { kind: "none" };
+    if (reply[0] === "cancelled") return { kind: "cancelled", reason: reply[1], attempts: reply[2] };
+    const [kind, ...claim] = reply;
+    return { kind, claim: toClaim(jobId, claim) };
+  }
+
+  async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
+    const args = [jobId, reason, this.options.settleMs];
+    const reply = (await this.#run(scripts.cancel, args)) as
+      | ["unknown"]
+      | ["unclaimed", attempts: number]
+      | ["claimed", ...ClaimFields];
+    if (reply[0] === "unknown") return { kind: "unknown" };
+    if (reply[0] === "unclaimed") return { kind: "unclaimed", attempts: reply[1] };
+    const [kind, ...claim] = reply;
+    return { kind, claim: toClaim(jobId, claim) };
+  }
+
+  async cancellation(jobId: string): Promise<string | undefined> {
+    return (await this.#attempt(() => this.#client.get(`${this.#prefix}cancelled:${jobId}`))) ?? undefined;
+  }
+
+  async cancelling(): Promise<readonly CancelledJob[]> {
+    const flat = (await this.#run(scripts.cancelling, [])) as string[];
+    return inPairs(flat).map(([jobId, reason]) => ({ jobId, reason }));
+  }
+
+  async cancelEnded(jobId: string): Promise<void> {
+    await this.#attempt(() => this.#client.srem(`${this.#prefix}cancelling`, jobId));
   }
 
   async find(jobId: string): Promise<Claim | undefined> {
@@ -226,6 +260,13 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     jobs,
     lastSeen: new Date(lastSeenMs),
   };
+}
+
+function inPairs<Value>(flat: readonly Value[]): [Value, Value][] {
+  return Array.from({ length: flat.length / 2 }, (_, index) => [
+    flat[index * 2] as Value,
+    flat[index * 2 + 1] as Value,
+  ]);
 }
 
 function runArguments(runs: readonly RunRef[]): (string | number)[] {

@@ -24,6 +24,8 @@ export interface AdmissionRequest {
   readonly acceptedAt: Date;
   /** Where the sender wants the result as well. */
   readonly replyTo?: string;
+  /** What the sender wants to find on the result. */
+  readonly correlationId?: string;
 }
 
 export type Admission =
@@ -42,9 +44,19 @@ export type UnnumberedEvent = Pick<JobEvent, "job_id" | "attempt" | "state" | "a
 /** What the result handler has to do for a job that has just ended. */
 export type Finish =
   /** First to end it, or the one before never got its result confirmed: publish this result, also to `replyTo`. */
-  | { readonly kind: "publish"; readonly result: JobResult; readonly replyTo: readonly string[] }
+  | {
+      readonly kind: "publish";
+      readonly result: JobResult;
+      readonly replyTo: readonly string[];
+      readonly correlationId?: string;
+    }
+  /** Somebody who does not have the job's message publishes a result right now; see `finishWaiting`. */
+  | { readonly kind: "publishing" }
   /** Its result is out. */
   | { readonly kind: "published" };
+
+/** Whoever publishes a result without the job's message has this long for it, in ms. */
+export const PUBLISHING_WITHOUT_MESSAGE_MS = 10_000;
 
 export interface JobRecords {
   /** Connects, and goes on reconnecting with growing delay until `close`. Never rejects for an absent server. */
@@ -63,8 +75,22 @@ export interface JobRecords {
    * The record lives for the job memory from here.
    */
   finish(result: JobResult): Promise<Finish>;
+  /**
+   * As `finish`, for whoever does not have the job's message. It publishes alone within the time above, or not at all:
+   * "published" also when the job has a result already, which is then for its message's holder to publish.
+   */
+  finishWaiting(result: JobResult): Promise<Finish>;
   /** The result was confirmed by the queue. */
   published(jobId: string): Promise<void>;
+  /** The job's result, when it has ended. */
+  result(jobId: string): Promise<JobResult | undefined>;
+  /**
+   * The job was accepted under this key. Gives the jobs that were accepted under it before and not let go of since,
+   * the oldest first. Again for the same job: its place stays.
+   */
+  supersede(key: string, jobId: string): Promise<readonly string[]>;
+  /** This job need not be superseded any more. */
+  superseded(key: string, jobId: string): Promise<void>;
   /** Its last 200 events; `job` is empty for a record that began with an event, after a loss. */
   find(jobId: string): Promise<JobRecord | undefined>;
 

@@ -9,6 +9,7 @@ import {
   type Finish,
   type JobRecord,
   type JobRecords,
+  PUBLISHING_WITHOUT_MESSAGE_MS,
   type PublicJob,
   RecordsUnavailable,
   type UnnumberedEvent,
@@ -20,6 +21,7 @@ import commonLua from "./scripts/common.lua" with { type: "text" };
 import finishLua from "./scripts/finish.lua" with { type: "text" };
 import publishedLua from "./scripts/published.lua" with { type: "text" };
 import queuedLua from "./scripts/queued.lua" with { type: "text" };
+import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 
 /** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
 const DEFAULT_KEY_PREFIX = "{blacktree}:";
@@ -30,6 +32,7 @@ const scripts = {
   append: new RedisScript(commonLua, appendLua),
   finish: new RedisScript(commonLua, finishLua),
   published: new RedisScript(commonLua, publishedLua),
+  supersede: new RedisScript(commonLua, supersedeLua),
 };
 
 export interface RedisJobRecordsOptions {
@@ -60,8 +63,8 @@ export class RedisJobRecords implements JobRecords {
     return !this.#closed && isReady(this.#client);
   }
 
-  async admit({ jobId, job, acceptedAt, replyTo }: AdmissionRequest): Promise<Admission> {
-    const args = [JSON.stringify(job), acceptedAt.getTime(), replyTo ?? ""];
+  async admit({ jobId, job, acceptedAt, replyTo, correlationId }: AdmissionRequest): Promise<Admission> {
+    const args = [JSON.stringify(job), acceptedAt.getTime(), replyTo ?? "", correlationId ?? ""];
     const [kind, detail] = (await this.#run(scripts.admit, jobId, args)) as [Admission["kind"], string];
     if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
     if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
@@ -77,11 +80,25 @@ export class RedisJobRecords implements JobRecords {
     return numbered(event, seq);
   }
 
-  async finish(result: JobResult): Promise<Finish> {
-    const reply = await this.#run(scripts.finish, result.job_id, [JSON.stringify(result)]);
-    const [kind, kept, replyTo] = reply as [Finish["kind"], string, string];
-    if (kind === "published") return { kind };
-    return { kind, result: JSON.parse(kept) as JobResult, replyTo: JSON.parse(replyTo) as string[] };
+  finish(result: JobResult): Promise<Finish> {
+    return this.#finish(result, 0);
+  }
+
+  finishWaiting(result: JobResult): Promise<Finish> {
+    return this.#finish(result, PUBLISHING_WITHOUT_MESSAGE_MS);
+  }
+
+  async result(jobId: string): Promise<JobResult | undefined> {
+    const text = await this.#attempt(() => this.#client.hget(`${this.#prefix}job:${jobId}`, "result"));
+    return text === null ? undefined : (JSON.parse(text) as JobResult);
+  }
+
+  async supersede(key: string, jobId: string): Promise<readonly string[]> {
+    return (await this.#run(scripts.supersede, jobId, [key])) as string[];
+  }
+
+  async superseded(key: string, jobId: string): Promise<void> {
+    await this.#attempt(() => this.#client.zrem(`${this.#prefix}supersede:${key}`, jobId));
   }
 
   async published(jobId: string): Promise<void> {
@@ -112,6 +129,18 @@ export class RedisJobRecords implements JobRecords {
   async close(): Promise<void> {
     this.#closed = true;
     this.#client.disconnect();
+  }
+
+  async #finish(result: JobResult, aloneForMs: number): Promise<Finish> {
+    const reply = await this.#run(scripts.finish, result.job_id, [JSON.stringify(result), aloneForMs]);
+    const [kind, kept = "", replyTo = "[]", correlationId = ""] = reply as [Finish["kind"], ...string[]];
+    if (kind !== "publish") return { kind };
+    return {
+      kind,
+      result: JSON.parse(kept) as JobResult,
+      replyTo: JSON.parse(replyTo) as string[],
+      correlationId: correlationId || undefined,
+    };
   }
 
   #run(script: RedisScript, jobId: string, args: readonly (string | number)[]): Promise<unknown> {

@@ -7,6 +7,7 @@ import {
   type Finish,
   type JobRecord,
   type JobRecords,
+  PUBLISHING_WITHOUT_MESSAGE_MS,
   type PublicJob,
   RecordsUnavailable,
   type UnnumberedEvent,
@@ -32,7 +33,18 @@ const SCHEMA = `
     event TEXT NOT NULL,
     PRIMARY KEY (job_id, seq)
   );
+  CREATE TABLE IF NOT EXISTS superseding (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    supersede_key TEXT NOT NULL,
+    job_id TEXT NOT NULL REFERENCES job_records (job_id) ON DELETE CASCADE,
+    UNIQUE (supersede_key, job_id)
+  );
 `;
+
+const LATER_COLUMNS = {
+  correlation_id: "TEXT",
+  published_alone_until: "INTEGER NOT NULL DEFAULT 0",
+};
 
 interface RecordRow {
   readonly job: string | null;
@@ -40,8 +52,10 @@ interface RecordRow {
   readonly queued: number;
   readonly seq: number;
   readonly reply_to: string;
+  readonly correlation_id: string | null;
   readonly result: string | null;
   readonly published: number;
+  readonly published_alone_until: number;
 }
 
 export interface SqliteJobRecordsOptions {
@@ -59,6 +73,7 @@ export class SqliteJobRecords implements JobRecords {
     this.#database = options.database;
     this.#database.run("PRAGMA foreign_keys = ON");
     this.#database.run(SCHEMA);
+    addMissingColumns(this.#database);
   }
 
   start(): void {
@@ -69,17 +84,21 @@ export class SqliteJobRecords implements JobRecords {
     return this.#started;
   }
 
-  async admit({ jobId, job, acceptedAt, replyTo }: AdmissionRequest): Promise<Admission> {
+  async admit({ jobId, job, acceptedAt, replyTo, correlationId }: AdmissionRequest): Promise<Admission> {
     return this.#atomically(() => {
       const known = this.#openRow(jobId);
       if (known.result !== null) return { kind: "finished", result: JSON.parse(known.result) as JobResult };
       const firstAcceptedAt = known.accepted_at ?? acceptedAt.getTime();
-      this.#database.run("UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ? WHERE job_id = ?", [
-        known.job ?? JSON.stringify(job),
-        firstAcceptedAt,
-        JSON.stringify(withReplyTo(known, replyTo)),
-        jobId,
-      ]);
+      this.#database.run(
+        "UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ? WHERE job_id = ?",
+        [
+          known.job ?? JSON.stringify(job),
+          firstAcceptedAt,
+          JSON.stringify(withReplyTo(known, replyTo)),
+          known.job === null ? (correlationId ?? null) : known.correlation_id,
+          jobId,
+        ],
+      );
       return known.queued ? { kind: "active" } : { kind: "new", acceptedAt: new Date(firstAcceptedAt) };
     });
   }
@@ -116,17 +135,53 @@ export class SqliteJobRecords implements JobRecords {
 
   async finish(result: JobResult): Promise<Finish> {
     return this.#atomically(() => {
-      const known = this.#openRow(result.job_id);
-      if (known.result === null) {
-        this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
-          JSON.stringify(result),
-          Date.now() + this.options.jobMemoryMs,
-          result.job_id,
-        ]);
-      }
+      const known = this.#finishedRow(result);
       if (known.published) return { kind: "published" };
-      const kept = known.result === null ? result : (JSON.parse(known.result) as JobResult);
-      return { kind: "publish", result: kept, replyTo: withReplyTo(known) };
+      if (Date.now() < known.published_alone_until) return { kind: "publishing" };
+      return toPublish(known, result);
+    });
+  }
+
+  async finishWaiting(result: JobResult): Promise<Finish> {
+    return this.#atomically(() => {
+      const known = this.#finishedRow(result);
+      if (known.result !== null) return { kind: "published" };
+      this.#database.run("UPDATE job_records SET published_alone_until = ? WHERE job_id = ?", [
+        Date.now() + PUBLISHING_WITHOUT_MESSAGE_MS,
+        result.job_id,
+      ]);
+      return toPublish(known, result);
+    });
+  }
+
+  async result(jobId: string): Promise<JobResult | undefined> {
+    return this.#atomically(() => {
+      const text = this.#row(jobId)?.result;
+      return text ? (JSON.parse(text) as JobResult) : undefined;
+    });
+  }
+
+  async supersede(key: string, jobId: string): Promise<readonly string[]> {
+    return this.#atomically(() => {
+      this.#openRow(jobId);
+      this.#database.run("INSERT OR IGNORE INTO superseding (supersede_key, job_id) VALUES (?, ?)", [
+        key,
+        jobId,
+      ]);
+      return this.#database
+        .query<{ job_id: string }, [string, string]>(
+          `SELECT earlier.job_id FROM superseding AS earlier
+           JOIN superseding AS own ON own.supersede_key = earlier.supersede_key AND earlier.place < own.place
+           WHERE own.supersede_key = ? AND own.job_id = ? ORDER BY earlier.place`,
+        )
+        .all(key, jobId)
+        .map(({ job_id }) => job_id);
+    });
+  }
+
+  async superseded(key: string, jobId: string): Promise<void> {
+    this.#atomically(() => {
+      this.#database.run("DELETE FROM superseding WHERE supersede_key = ? AND job_id = ?", [key, jobId]);
     });
   }
 
@@ -162,6 +217,19 @@ export class SqliteJobRecords implements JobRecords {
     this.#started = false;
   }
 
+  /** The job's row as it was before it got this result, if it had none. */
+  #finishedRow(result: JobResult): RecordRow {
+    const known = this.#openRow(result.job_id);
+    if (known.result === null) {
+      this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
+        JSON.stringify(result),
+        Date.now() + this.options.jobMemoryMs,
+        result.job_id,
+      ]);
+    }
+    return known;
+  }
+
   /** The job's row, made if there is none. An active one is kept for longer by being looked at. */
   #openRow(jobId: string): RecordRow {
     const expiresAt = Date.now() + activeMemoryMs(this.options.jobMemoryMs);
@@ -191,6 +259,26 @@ export class SqliteJobRecords implements JobRecords {
       throw new RecordsUnavailable("the embedded database did not carry out a transaction", { cause });
     }
   }
+}
+
+/** The file may be of a version that had fewer. */
+function addMissingColumns(database: Database): void {
+  const present = database
+    .query<{ name: string }, []>("SELECT name FROM pragma_table_info('job_records')")
+    .all();
+  for (const [name, type] of Object.entries(LATER_COLUMNS)) {
+    if (present.some((column) => column.name === name)) continue;
+    database.run(`ALTER TABLE job_records ADD COLUMN ${name} ${type}`);
+  }
+}
+
+function toPublish(known: RecordRow, result: JobResult): Finish {
+  return {
+    kind: "publish",
+    result: known.result === null ? result : (JSON.parse(known.result) as JobResult),
+    replyTo: withReplyTo(known),
+    correlationId: known.correlation_id ?? undefined,
+  };
 }
 
 function withReplyTo(row: RecordRow, replyTo?: string): string[] {

@@ -1,10 +1,12 @@
 -- ARGV: lease time, job memory, job id, how long after a loss nothing is decided (0: at once), how many attempts have
 -- ended, the worker to avoid, regions in order.
--- {"held" or "claimed", worker, incarnation, attempt, address} or {"none"}.
+-- {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts} or {"none"}.
 local jobId, attemptsEnded, avoided = ARGV[3], tonumber(ARGV[5]), ARGV[6]
 local held = readClaim(jobId)
 if held then return { 'held', held.worker, held.incarnation, held.attempt, held.address } end
 if nowMs < sinceMs + tonumber(ARGV[4]) then return { 'none' } end
+local reason = cancellation(jobId)
+if reason then return { 'cancelled', reason, math.max(readAttempts(jobId), attemptsEnded) } end
 
 -- Most free slots first, then the one that has been without a new job for longest.
 local function isBetter(worker, free, best, bestFree)

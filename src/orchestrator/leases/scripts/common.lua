@@ -6,6 +6,8 @@
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
 --   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
 --   attempts:<job>             hash: last (highest attempt known), done (highest attempt released)
+--   cancelled:<job>            why it was cancelled
+--   cancelling                 set: cancelled jobs that have not come to their end
 --   uses                       counter: the higher a worker's `used`, the more recently it had a job
 --   since                      when somebody began to look after this data; missing after a loss, and once no orchestrator
 --                              was there for a lease time: then every lease has ended, though its worker may be well
@@ -67,6 +69,9 @@ local function isOf(claim, workerId, incarnation, attempt)
   return claim.worker == workerId and claim.incarnation == incarnation and claim.attempt == attempt
 end
 
+-- False when it was not cancelled.
+local function cancellation(jobId) return redis.call('GET', prefix .. 'cancelled:' .. jobId) end
+
 local function readAttempts(jobId)
   local fields = redis.call('HMGET', attemptsKey(jobId), 'last', 'done')
   return tonumber(fields[1] or 0), tonumber(fields[2] or 0)
@@ -94,7 +99,7 @@ local function holdRun(worker, jobId, attempt)
     if not isOf(claim, worker.id, worker.incarnation, attempt) then return false end
   else
     local last, done = readAttempts(jobId)
-    if attempt < last or attempt <= done then return false end
+    if attempt < last or attempt <= done or cancellation(jobId) then return false end
     if claim then redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId) end
   end
   putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)

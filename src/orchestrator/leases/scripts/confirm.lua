@@ -1,6 +1,7 @@
 -- ARGV: lease time, job memory, worker id, incarnation, job id, attempt.
 -- Time left in ms, -1: refused, -2: the worker has to register before this can be known.
 local workerId, incarnation, jobId, attempt = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+if cancellation(jobId) then return -1 end
 local worker = readWorker(workerId)
 local claim = readClaim(jobId)
 if claim and isOf(claim, workerId, incarnation, attempt) then

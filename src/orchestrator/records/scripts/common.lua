@@ -1,7 +1,9 @@
 -- What the scripts of the job records have in common. KEYS[1] is the prefix of every key; ARGV starts with the job id,
 -- the memory of a finished job and that of an active one. Keys:
---   job:<job>      hash: job, acceptedAt, state, queued, seq, replyTo, result, published
---   events:<job>   list of events, oldest first
+--   job:<job>        hash: job, acceptedAt, correlationId, queued, seq, replyTo, result, published, publishedAloneUntil
+--   events:<job>     list of events, oldest first
+--   supersede:<key>  sorted set: jobs that a later one of this key cancels, by their place
+--   supersedings     counter: the places
 local recordKey = KEYS[1] .. 'job:' .. ARGV[1]
 local eventsKey = KEYS[1] .. 'events:' .. ARGV[1]
 local jobMemoryMs = tonumber(ARGV[2])

@@ -43,8 +43,12 @@ function worker(workerId: string, overrides: Partial<WorkerRegistration> = {}): 
 }
 
 function claimOf(outcome: ClaimOutcome): Claim {
-  if (outcome.kind === "none") throw new Error("nothing was claimed");
+  if (outcome.kind !== "claimed" && outcome.kind !== "held") throw new Error("nothing was claimed");
   return outcome.claim;
+}
+
+function byJob(one: { jobId: string }, other: { jobId: string }): number {
+  return one.jobId.localeCompare(other.jobId);
 }
 
 /** The leases in `src/orchestrator/leases/leases.ts`, as both implementations keep them. */
@@ -377,6 +381,81 @@ export function describeLeasesContract(
       });
     });
 
+    describe("a cancelled job", () => {
+      const cancelled = { kind: "cancelled", reason: "not wanted" } as const;
+      const cancel = (leases: Leases) => leases.cancel("j1", "not wanted");
+
+      test("that waits gets no claim any more, and keeps its first reason", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        expect(await leases.cancellation("j1")).toBeUndefined();
+        expect(await cancel(leases)).toEqual({ kind: "unclaimed", attempts: 0 });
+        await leases.cancel("j1", "another reason");
+        expect(await leases.cancellation("j1")).toBe("not wanted");
+        expect(await leases.claim(request("j1"))).toEqual({ ...cancelled, attempts: 0 });
+        expect(await leases.claim({ ...request("j1"), attempts: 2 })).toEqual({ ...cancelled, attempts: 2 });
+        expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+      });
+
+      test("that runs keeps its claim to the end of its run, which is not confirmed any more", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        const run = { jobId: "j1", attempt: 1 };
+        expect(await leases.confirm(run, "w1", "w1-first")).toBeGreaterThan(0);
+        expect(await cancel(leases)).toEqual({ kind: "claimed", claim });
+        expect(await leases.confirm(run, "w1", "w1-first")).toBeUndefined();
+        expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([]);
+        expect(await leases.claim(request("j1"))).toEqual({ kind: "held", claim });
+        await leases.release(claim);
+        expect(await leases.claim(request("j1"))).toEqual({ ...cancelled, attempts: 1 });
+      });
+
+      test("whose worker comes back after its claim has ended does not get it again", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        await leases.claim(request("j1"));
+        await eventually(async () => (await leases.find("j1")) === undefined, "the claim's end");
+        expect(await cancel(leases)).toEqual({ kind: "unclaimed", attempts: 1 });
+        const run = { jobId: "j1", attempt: 1 };
+        expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([run]);
+        expect(await leases.find("j1")).toBeUndefined();
+      });
+
+      test("is named to every orchestrator until it has come to its end", async () => {
+        const shared = await store();
+        const [leases, other] = [await shared.open(), await shared.open()];
+        await cancel(leases);
+        await leases.cancel("j2", "");
+        expect((await other.cancelling()).toSorted(byJob)).toEqual([
+          { jobId: "j1", reason: "not wanted" },
+          { jobId: "j2", reason: "" },
+        ]);
+        await other.cancelEnded("j1");
+        await leases.cancelEnded("unknown");
+        expect(await leases.cancelling()).toEqual([{ jobId: "j2", reason: "" }]);
+        expect(await leases.cancellation("j1")).toBe("not wanted");
+      });
+
+      test("is forgotten with the job memory", async () => {
+        const leases = await openLeases({ ...LONG, jobMemoryMs: 200 });
+        await leases.register(worker("w1"));
+        await cancel(leases);
+        await eventually(async () => (await leases.cancellation("j1")) === undefined, "the memory's end");
+        expect(await leases.cancelling()).toEqual([]);
+        expect((await leases.claim(request("j1"))).kind).toBe("claimed");
+      });
+
+      test("may still run somewhere while the data has only begun", async () => {
+        const leases = await openLeases({ ...SHORT, settleMs: 500 });
+        expect(await cancel(leases)).toEqual({ kind: "unknown" });
+        await eventually(
+          async () => (await cancel(leases)).kind === "unclaimed",
+          "the end of the settle time",
+        );
+      });
+    });
+
     describe("a stale run", () => {
       test("is named when the job has another claim, or is over", async () => {
         const { leases, run } = await lostRun();
@@ -526,7 +605,7 @@ export function describeLeasesContract(
         const made = pair.filter(({ kind }) => kind === "claimed");
         expect(made.length).toBeLessThanOrEqual(1);
         for (const outcome of pair)
-          if (made[0] && outcome.kind !== "none") expect(outcome.claim).toEqual(claimOf(made[0]));
+          if (made[0] && outcome.kind === "held") expect(outcome.claim).toEqual(claimOf(made[0]));
         claims.push(...made.map(claimOf));
       }
       expect(claims.length).toBe(slots);

@@ -116,6 +116,65 @@ export function describeJobRecordsContract(
       });
     });
 
+    describe("a result without the message", () => {
+      test("is published by one, and only if the job has none", async () => {
+        const other = await store.open();
+        await records.admit({ jobId: "j1", job, acceptedAt, correlationId: "c-1", replyTo: "answers" });
+        const result = sampleResult("j1");
+        const finishes = await Promise.all([records.finishWaiting(result), other.finishWaiting(result)]);
+        expect(finishes.map(({ kind }) => kind).toSorted()).toEqual(["publish", "published"]);
+        expect(finishes.find(({ kind }) => kind === "publish")).toEqual({
+          kind: "publish",
+          result,
+          replyTo: ["answers"],
+          correlationId: "c-1",
+        });
+        expect(await records.finish(result)).toEqual({ kind: "publishing" });
+        await records.published("j1");
+        expect(await records.finish(result)).toEqual({ kind: "published" });
+      });
+
+      test("gives way to the one that the message's holder has made", async () => {
+        await admit("j1");
+        expect((await records.finish(sampleResult("j1"))).kind).toBe("publish");
+        expect(await records.finishWaiting(sampleResult("j1"))).toEqual({ kind: "published" });
+        expect((await records.finish(sampleResult("j1"))).kind).toBe("publish");
+      });
+    });
+
+    test("the result alone can be asked for", async () => {
+      expect(await records.result("j1")).toBeUndefined();
+      await admit("j1");
+      expect(await records.result("j1")).toBeUndefined();
+      await records.finish(sampleResult("j1"));
+      expect(await records.result("j1")).toEqual(sampleResult("j1"));
+    });
+
+    describe("superseding", () => {
+      test("names the jobs before under the same key, until they are let go of", async () => {
+        for (const id of ["j1", "j2", "j3", "other"]) await admit(id);
+        expect(await records.supersede("main", "j1")).toEqual([]);
+        expect(await records.supersede("main", "j2")).toEqual(["j1"]);
+        expect(await records.supersede("branch", "other")).toEqual([]);
+        // A message that comes again, after a crash, keeps its job's place.
+        expect(await records.supersede("main", "j1")).toEqual([]);
+        expect(await records.supersede("main", "j3")).toEqual(["j1", "j2"]);
+        await records.superseded("main", "j1");
+        expect(await records.supersede("main", "j3")).toEqual(["j2"]);
+      });
+
+      test("has one order for all orchestrators", async () => {
+        const other = await store.open();
+        const ids = Array.from({ length: 10 }, (_, index) => `j${index}`);
+        for (const id of ids) await admit(id);
+        const before = await Promise.all(
+          ids.map((id, index) => (index % 2 ? other : records).supersede("main", id)),
+        );
+        const counts = before.map((earlier) => earlier.length).toSorted((one, two) => one - two);
+        expect(counts).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+      });
+    });
+
     describe("events", () => {
       test("are numbered from 1 on and kept in order with their details", async () => {
         await admit("j1");

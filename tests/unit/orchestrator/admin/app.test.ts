@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import pino from "pino";
 import { type AdminParts, createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
+import type { Cancellation } from "../../../../src/orchestrator/canceller.ts";
 import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
 import type { JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
 
@@ -26,6 +27,13 @@ const RECORD: JobRecord = {
   result: undefined,
 };
 
+const CANCELLATIONS: Readonly<Record<string, Cancellation>> = {
+  "j-1": { kind: "cancelling", state: "BUILDING" },
+  "j-cancelled": { kind: "ended", state: "CANCELLED" },
+  "j-failed": { kind: "ended", state: "FAILED" },
+};
+const cancels: [id: string, reason: string][] = [];
+
 interface Situation {
   readonly isQueueReady?: boolean;
   readonly isLeasesReady?: boolean;
@@ -42,6 +50,10 @@ function app({ isQueueReady = true, isLeasesReady = true, token }: Situation = {
       body.length > 2
         ? { kind: "accepted", jobId: "j-2" }
         : { kind: "bad", problems: ["branch: missing", "ecr_repo: missing"] },
+    cancel: async (id: string, reason: string) => {
+      cancels.push([id, reason]);
+      return CANCELLATIONS[id] ?? { kind: "unknown" };
+    },
     queue: { isReady: isQueueReady },
     leases: { isReady: isLeasesReady, workers },
     records: { find: async (id: string) => (id === "j-1" ? RECORD : undefined) },
@@ -182,5 +194,43 @@ describe("who may speak", () => {
     expect(await status("/api/v1/workers", "Bearer wrong-horse")).toBe(401);
     expect(await status("/api/v1/workers", `Basic ${token}`)).toBe(401);
     expect(await status("/api/v1/workers", `Bearer ${token}`)).toBe(200);
+  });
+});
+
+describe("cancelling", () => {
+  const cancel = (id: string, body?: string) =>
+    request(`/api/v1/jobs/${id}/cancel`, body === undefined ? JSON_POST : { ...JSON_POST, body });
+
+  test.each([
+    ["j-1", 202, { job_id: "j-1", state: "BUILDING" }],
+    ["j-cancelled", 202, { job_id: "j-cancelled", state: "CANCELLED" }],
+    ["j-failed", 409, { title: "Job has ended" }],
+    ["j-unknown", 404, { title: "No such job" }],
+  ])("%s is answered with %p", async (id, status, body) => {
+    const response = await cancel(id);
+    expect(response.status).toBe(status);
+    expect(await response.json()).toMatchObject(body);
+  });
+
+  test("says why, if the body does", async () => {
+    cancels.length = 0;
+    await cancel("j-1");
+    await cancel("j-1", '{"reason":"wrong branch"}');
+    expect(cancels).toEqual([
+      ["j-1", ""],
+      ["j-1", "wrong branch"],
+    ]);
+  });
+
+  test.each([
+    "[]",
+    "nonsense",
+    '{"reason":7}',
+    '{"reason":"a\\nb"}',
+    JSON.stringify({ reason: "x".repeat(201) }),
+  ])("a body like %p is refused", async (body) => {
+    cancels.length = 0;
+    expect((await cancel("j-1", body)).status).toBe(400);
+    expect(cancels).toEqual([]);
   });
 });

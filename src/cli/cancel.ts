@@ -1,0 +1,52 @@
+/** `blacktree cancel ID`: ends a job that waits or runs. */
+import { sleep } from "../shared/backoff.ts";
+import type { JobResult, JobState } from "../shared/job.ts";
+import { EXIT, type ExitStatus } from "../shared/program.ts";
+import type { ApiClient } from "./api-client.ts";
+import { describeResult, type ShownJob } from "./job-view.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
+
+interface CancelOptions extends ApiOptions {
+  readonly reason?: string;
+  readonly wait?: true;
+}
+
+interface CancelAnswer {
+  readonly job_id: string;
+  readonly state: JobState;
+}
+
+const LOOK_INTERVAL_MS = 200;
+
+export const cancelCommand: MakeCommand = (environment, finish) =>
+  apiCommand("cancel", environment)
+    .description("end a job that waits or runs")
+    .argument("<id>", "the job's id")
+    .option("--reason <text>", "shown in the job's log and result")
+    .option("--wait", "wait for the job's end, and exit 0 only if it was cancelled")
+    .action(async (id: string, options: CancelOptions) =>
+      finish(await cancel(apiClient(options, environment), id, options)),
+    );
+
+async function cancel(api: ApiClient, id: string, options: CancelOptions): Promise<ExitStatus> {
+  const path = `/api/v1/jobs/${encodeURIComponent(id)}`;
+  const answer = await api.post<CancelAnswer>(`${path}/cancel`, JSON.stringify({ reason: options.reason }));
+  if (!options.wait) {
+    if (options.json) printJson(answer);
+    else if (answer.state === "CANCELLED") console.log(`${id} is cancelled`);
+    else console.log(`${id} is ${answer.state}, and is being cancelled`);
+    return EXIT.done;
+  }
+  const result = await resultOf(api, path);
+  if (options.json) printJson(result);
+  else console.log(describeResult(result));
+  return result.status === "CANCELLED" ? EXIT.done : EXIT.failed;
+}
+
+async function resultOf(api: ApiClient, path: string): Promise<JobResult> {
+  for (;;) {
+    const { result } = await api.get<ShownJob>(path);
+    if (result) return result;
+    await sleep(LOOK_INTERVAL_MS);
+  }
+}

@@ -1,0 +1,293 @@
+/** Jobs that are cancelled, in whatever state they are: nothing of them goes on, and each has its one result. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type Backends, startBackends } from "../../support/backends.ts";
+import { compiledBinaries } from "../../support/binaries.ts";
+import {
+  bodyOf,
+  type Deployment,
+  type OrchestratorProcess,
+  shownJob,
+  startDeployment,
+  untilFree,
+  untilState,
+  type WorkerProcess,
+} from "../../support/deployment.ts";
+import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
+import {
+  anyOf,
+  expectNothingLeft,
+  holdPush,
+  runsStarted,
+  type SampleJob,
+  sampleJob,
+  whoHas,
+} from "../../support/fault-site.ts";
+import { run } from "../../support/processes.ts";
+import { runFolders } from "../../support/run-folders.ts";
+import { commandLines } from "../../support/running-programs.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+setDefaultTimeout(120_000);
+
+let backends: Backends;
+let olderEngine: DockerEngine;
+let deployment: Deployment;
+/** Of the test that runs; one that fails may not have let go. */
+const holds: { release(): void }[] = [];
+
+beforeAll(async () => {
+  [backends, olderEngine] = await Promise.all([
+    startBackends({ engine: "26.1" }),
+    startDockerEngine({ engine: "20.10" }),
+  ]);
+}, 240_000);
+
+afterEach(async () => {
+  for (const held of holds.splice(0)) held.release();
+  await deployment?.stop();
+}, 60_000);
+
+afterAll(async () => {
+  await Promise.all([olderEngine?.stop(), backends?.stop()]);
+}, 60_000);
+
+let sleepers = 0;
+
+/** A build that does not end by itself, and whose sleep can be told from all others on this machine. */
+async function endlessJob(): Promise<{ job: SampleJob; isAsleep(): Promise<boolean> }> {
+  sleepers += 1;
+  const sleepSeconds = 10_000 + (process.pid % 10_000) * 100 + sleepers;
+  const job = await sampleJob(backends, { variant: "slow", sleepSeconds });
+  const command = `/bin/busybox sleep ${sleepSeconds}`;
+  return { job, isAsleep: async () => (await commandLines()).includes(command) };
+}
+
+async function cancel(
+  { apiUrl }: Pick<OrchestratorProcess, "apiUrl">,
+  { job_id }: Pick<SampleJob, "job_id">,
+  reason = "not wanted",
+): Promise<Response> {
+  return fetch(`${apiUrl}/api/v1/jobs/${job_id}/cancel`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ reason }),
+  });
+}
+
+const tagPuts = ({ ecr_repo, deployment_version }: SampleJob) =>
+  backends.ecr.tagPuts(ecr_repo, deployment_version);
+
+async function expectCancelled(job: SampleJob, details: object): Promise<void> {
+  const { job_id, ecr_repo, deployment_version } = job;
+  const result = await deployment.nextResult();
+  expect(result).toMatchObject({ job_id, status: "CANCELLED", ecr_repo, deployment_version, ...details });
+  expect(result.error).toMatchObject({ code: "CANCELLED", retryable: false });
+  expect(result.error?.message).toContain("not wanted");
+  expect(tagPuts(job)).toEqual([]);
+}
+
+/**
+ * A job's result may be out before its message is taken off its lane. Whoever takes it neither runs it nor answers again:
+ * it stands before the next job, whose result is the next one.
+ */
+async function expectNextResultIsOfNextJob(orchestrator: OrchestratorProcess, job: SampleJob): Promise<void> {
+  const worker = await deployment.startWorker(orchestrator);
+  const next = await sampleJob(backends, { variant: "working" });
+  await deployment.publish(next);
+  expect(await deployment.nextResult()).toMatchObject({ job_id: next.job_id, status: "SUCCESS" });
+  await untilFree(orchestrator, worker);
+  expect(runsStarted(worker, job)).toBe(0);
+}
+
+describe.each(["26.1", "20.10"] as const)("a build by Docker %s", (engine) => {
+  test("is ended with all that belongs to it", async () => {
+    const docker = engine === "26.1" ? backends.docker : olderEngine;
+    deployment = await startDeployment({ ...backends, docker });
+    const orchestrator = await deployment.startOrchestrator();
+    const worker = await deployment.startWorker(orchestrator);
+    const events = await deployment.watchEvents();
+    const { job, isAsleep } = await endlessJob();
+    await deployment.publish(job);
+    await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
+
+    const response = await cancel(orchestrator, job);
+    expect(response.status).toBe(202);
+    expect(await response.json()).toMatchObject({ job_id: job.job_id });
+    await expectCancelled(job, { attempt: 1, worker_id: worker.id });
+    await waitFor(async () => !(await isAsleep()), { timeoutMs: 15_000, what: "the build's end" });
+    expect(await runFolders(worker.workDir)).toEqual([]);
+    await waitFor(() => events.at(-1)?.state === "CANCELLED", { timeoutMs: 5000, what: "the last event" });
+    expect((await cancel(orchestrator, job)).status).toBe(202);
+    await untilFree(orchestrator, worker);
+    await expectNothingLeft(deployment, orchestrator);
+  });
+});
+
+test("a running job is cancelled through an orchestrator that does not have it, by the command line", async () => {
+  deployment = await startDeployment(backends);
+  const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+  const worker = await deployment.startWorker(anyOf(...both));
+  const { job, isAsleep } = await endlessJob();
+  await deployment.publish(job);
+  await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
+  const [holder, other] = await whoHas(job, both, "job assigned");
+
+  const { cli } = await compiledBinaries();
+  const flags = ["--api", other.apiUrl, "--reason", "not wanted", "--wait"];
+  const { exitCode, stdout } = await run([cli, "cancel", job.job_id, ...flags]);
+  expect([exitCode, stdout]).toEqual([
+    0,
+    expect.stringMatching(/^CANCELLED .* CANCELLED at build: .*not wanted/),
+  ]);
+  await expectCancelled(job, { attempt: 1, worker_id: worker.id });
+  await untilFree(other, worker);
+  await expectNothingLeft(deployment, holder, other);
+});
+
+test("a job that waits is answered at once, and never runs", async () => {
+  deployment = await startDeployment(backends);
+  const orchestrator = await deployment.startOrchestrator();
+  const job = await sampleJob(backends, { variant: "working" });
+  await deployment.amqp.assertQueue("answers");
+  await deployment.publish(
+    { ...job, region: "eu-west-1", worker_region: "us-east-1" },
+    {
+      replyTo: "answers",
+      correlationId: "c-1",
+    },
+  );
+  await untilState(orchestrator, job.job_id, "QUEUED");
+
+  const response = await cancel(orchestrator, job);
+  expect([response.status, await response.json()]).toEqual([202, { job_id: job.job_id, state: "CANCELLED" }]);
+  const answer = await deployment.next("answers");
+  expect(answer.properties).toMatchObject({ messageId: job.job_id, correlationId: "c-1" });
+  expect(bodyOf(answer)).toMatchObject({ job_id: job.job_id, status: "CANCELLED", region: "eu-west-1" });
+  await expectCancelled(job, { attempt: 0, worker_id: null, region: "eu-west-1" });
+
+  await expectNextResultIsOfNextJob(orchestrator, job);
+  await expectNothingLeft(deployment, orchestrator);
+});
+
+test("a cancelled job's id gets the same answer again", async () => {
+  deployment = await startDeployment(backends);
+  const orchestrator = await deployment.startOrchestrator();
+  const job = await sampleJob(backends, { variant: "working" });
+  await deployment.publish(job);
+  await untilState(orchestrator, job.job_id, "QUEUED");
+  await cancel(orchestrator, job);
+  await expectCancelled(job, { attempt: 0 });
+  await deployment.publish(job);
+  await expectCancelled(job, { attempt: 0 });
+  await expectNothingLeft(deployment, orchestrator);
+});
+
+test("a job that waits for its next attempt gets none", async () => {
+  deployment = await startDeployment(backends);
+  const orchestrator = await deployment.startOrchestrator();
+  const lost = await deployment.startWorker(orchestrator);
+  const { job, isAsleep } = await endlessJob();
+  await deployment.publish(job);
+  await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
+  await lost.process.kill();
+  await untilState(orchestrator, job.job_id, "RETRYING");
+
+  await cancel(orchestrator, job);
+  await expectCancelled(job, { attempt: 1 });
+  const worker = await deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: lost.workDir });
+  const next = await sampleJob(backends, { variant: "working" });
+  await deployment.publish(next);
+  expect(await deployment.nextResult()).toMatchObject({ job_id: next.job_id, status: "SUCCESS" });
+  await waitFor(async () => (await deployment.depth("jobs.ready.later.2000ms")) === 0, {
+    timeoutMs: 10_000,
+    what: "the end of the delay",
+  });
+  await untilFree(orchestrator, worker);
+  expect(runsStarted(worker, job)).toBe(0);
+  await expectNothingLeft(deployment, orchestrator);
+});
+
+describe("a worker vanishes while its job is cancelled:", () => {
+  interface Site {
+    readonly orchestrator: OrchestratorProcess;
+    readonly worker: WorkerProcess;
+    readonly job: SampleJob;
+  }
+
+  async function startSite(): Promise<Site> {
+    deployment = await startDeployment(backends);
+    const orchestrator = await deployment.startOrchestrator();
+    const worker = await deployment.startWorker(orchestrator);
+    const job = await sampleJob(backends, { variant: "working" });
+    holds.push(holdPush(backends, job));
+    await deployment.publish(job);
+    await untilState(orchestrator, job.job_id, "BUILDING");
+    return { orchestrator, worker, job };
+  }
+
+  test("killed before the cancel, the job is cancelled without another attempt", async () => {
+    const { orchestrator, worker, job } = await startSite();
+    await worker.process.kill();
+    expect((await cancel(orchestrator, job)).status).toBe(202);
+    await expectCancelled(job, { attempt: 1 });
+    const states = (await shownJob(orchestrator, job.job_id))?.events.map(({ state }) => state);
+    expect(states).not.toContain("RETRYING");
+    await expectNextResultIsOfNextJob(orchestrator, job);
+    await expectNothingLeft(deployment, orchestrator);
+  });
+
+  test("frozen, it puts no tag when it goes on", async () => {
+    const { orchestrator, worker, job } = await startSite();
+    worker.process.pause();
+    expect((await cancel(orchestrator, job)).status).toBe(202);
+    await expectCancelled(job, { attempt: 1 });
+    for (const held of holds.splice(0)) held.release();
+    worker.process.resume();
+    await worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
+    await untilFree(orchestrator, worker);
+    expect(tagPuts(job)).toEqual([]);
+    await expectNothingLeft(deployment, orchestrator);
+  });
+
+  test("and the orchestrator with it, another one answers", async () => {
+    const { orchestrator, worker, job } = await startSite();
+    worker.process.pause();
+    await cancel(orchestrator, job);
+    await Promise.all([orchestrator.process.kill(), worker.process.kill()]);
+    const other = await deployment.startOrchestrator();
+    await expectCancelled(job, {});
+    await expectNextResultIsOfNextJob(other, job);
+    await expectNothingLeft(deployment, other);
+  });
+});
+
+test("a later job with the same key supersedes those that wait and run", async () => {
+  deployment = await startDeployment(backends);
+  const orchestrator = await deployment.startOrchestrator();
+  const worker = await deployment.startWorker(orchestrator);
+  const { job: running, isAsleep } = await endlessJob();
+  await deployment.publish({ ...running, supersede: "main" });
+  await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
+  const jobs = await Promise.all([1, 2, 3].map(() => sampleJob(backends, { variant: "working" })));
+  const [other, waiting, latest] = jobs as [SampleJob, SampleJob, SampleJob];
+  await deployment.publish({ ...other, supersede: "another branch" });
+  await untilState(orchestrator, other.job_id, "QUEUED");
+  expect(await deployment.depth("jobs.results")).toBe(0);
+  // Both of them supersede the running one, whichever comes first.
+  await deployment.publish({ ...waiting, supersede: "main" });
+  await untilState(orchestrator, waiting.job_id, "QUEUED");
+  await deployment.publish({ ...latest, supersede: "main" });
+
+  const results = [];
+  for (const _job of [running, other, waiting, latest]) results.push(await deployment.nextResult());
+  const ends = Object.fromEntries(results.map(({ job_id, status }) => [job_id, status]));
+  expect(ends).toMatchObject({
+    [running.job_id]: "CANCELLED",
+    [other.job_id]: "SUCCESS",
+    [latest.job_id]: "SUCCESS",
+  });
+  const superseded = results.find(({ job_id }) => job_id === running.job_id);
+  expect(superseded?.error?.message).toContain(`superseded by job ${waiting.job_id}`);
+  await untilFree(orchestrator, worker);
+  await expectNothingLeft(deployment, orchestrator);
+});
