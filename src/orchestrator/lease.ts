@@ -17,6 +17,11 @@ export class WorkerRefused extends Error {
   override readonly name = "WorkerRefused";
 }
 
+/** The claim is gone, whether or not the worker can be reached. */
+class ClaimEnded extends Error {
+  override readonly name = "ClaimEnded";
+}
+
 export interface LeaseParts {
   readonly leases: Leases;
   readonly events: JobEvents;
@@ -28,6 +33,7 @@ export interface LeaseParts {
 
 /** How long the last states of a run may lag behind its response. */
 const LAST_STATES_MS = 2000;
+const CLAIM_LOOK_INTERVAL_MS = 1000;
 
 export class Lease {
   readonly assignedAt = new Date();
@@ -51,10 +57,11 @@ export class Lease {
     for (;;) {
       const client = this.parts.connect(this.claim.address);
       const ended = new AbortController();
+      const call = AbortSignal.any([signal, ended.signal]);
       try {
-        const running = client.runJob(this.#request(), signal);
-        const watching = this.#tellStates(client, AbortSignal.any([signal, ended.signal]));
-        const outcome = fromJobResponse(await running);
+        const running = client.runJob(this.#request(), call);
+        const watching = this.#tellStates(client, call);
+        const outcome = fromJobResponse(await Promise.race([running, this.#claimEnds(call)]));
         await Promise.race([watching, sleep(LAST_STATES_MS)]);
         return outcome;
       } catch (error) {
@@ -83,18 +90,34 @@ export class Lease {
     return this.parts.leases.release(this.claim);
   }
 
+  /** For a lease whose run the worker has refused. */
+  undo(): Promise<void> {
+    return this.parts.leases.unclaim(this.claim);
+  }
+
+  /**
+   * A call to a frozen worker goes on until the transport misses it, which may be long after its lease has ended.
+   * @throws ClaimEnded; the signal's reason.
+   */
+  async #claimEnds(signal: AbortSignal): Promise<never> {
+    for (;;) {
+      await sleep(CLAIM_LOOK_INTERVAL_MS, signal);
+      if (!(await this.#isStillOurs())) throw new ClaimEnded("its lease has ended");
+    }
+  }
+
   /** Undefined: worth another try. */
   async #judge(error: unknown): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
-    if (hasStatus(error, status.FAILED_PRECONDITION)) return this.#lost(error.message);
+    if (error instanceof ClaimEnded || hasStatus(error, status.FAILED_PRECONDITION))
+      return this.#lost(error.message);
     if (!isTransportFault(error)) throw error;
     return (await this.#isStillOurs()) ? undefined : this.#lost(`it is not in reach: ${error.message}`);
   }
 
   async #isStillOurs(): Promise<boolean> {
     try {
-      const current = await this.parts.leases.find(this.job.jobId);
-      return current?.attempt === this.claim.attempt && current.incarnation === this.claim.incarnation;
+      return await this.parts.leases.holds(this.claim);
     } catch (error) {
       if (error instanceof LeasesUnavailable) return true;
       throw error;

@@ -53,6 +53,7 @@ export class Runs {
   #running = 0;
   #isDraining = false;
   #idle: (() => void)[] = [];
+  #allAcknowledged: (() => void)[] = [];
 
   constructor(options: RunsOptions) {
     this.#options = options;
@@ -119,12 +120,18 @@ export class Runs {
   acknowledge(ref: RunRef): void {
     const run = this.#find(ref);
     if (run?.finishedAt) this.#runs.delete(ref.jobId);
+    if (this.#runs.size === 0) for (const resolve of this.#allAcknowledged.splice(0)) resolve();
   }
 
   /** Takes nothing new from here on; resolves when nothing runs. */
   async drain(): Promise<void> {
     this.#isDraining = true;
     if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Resolves when no outcome waits for its acknowledgement; call after `drain`. */
+  async acknowledged(): Promise<void> {
+    if (this.#runs.size > 0) await new Promise<void>((resolve) => this.#allAcknowledged.push(resolve));
   }
 
   endAll(reason: Error): void {

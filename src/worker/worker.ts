@@ -26,6 +26,8 @@ const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
 const KEEP_FINISHED_COUNT = 100;
 const STOP_GRACE_MS = 500;
+/** With this worker its outcomes are gone, so it waits a little for an orchestrator that has just been cut off. */
+const HAND_OVER_TIMEOUT_MS = 10_000;
 
 export interface WorkerParts {
   readonly settings: Pick<
@@ -121,6 +123,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await Promise.race([drained, sleep(timeoutMs, hurry).catch(() => undefined)]);
       runs.endAll(new RunDrained());
       await drained;
+      await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
       stopping.abort(new Error("the worker stops"));
       await registered;
       await registration

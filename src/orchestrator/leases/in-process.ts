@@ -194,6 +194,14 @@ export class InProcessLeases implements Leases {
     return this.#claimOf(jobId);
   }
 
+  async holds(claim: Claim): Promise<boolean> {
+    this.#assertReady();
+    const current = this.#claimOf(claim.jobId);
+    if (current) return isSameClaim(current, claim);
+    const { last, done } = this.#attemptsOf(claim.jobId);
+    return claim.attempt >= last && claim.attempt > done && this.#isSettling();
+  }
+
   async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
     this.#assertReady();
     if (this.#cancellationOf(run.jobId) !== undefined) return undefined;
@@ -221,6 +229,16 @@ export class InProcessLeases implements Leases {
       worker.used = ++this.#uses;
     }
     this.#forgetWhatIsOver();
+    this.#announceChange();
+  }
+
+  async unclaim(claim: Claim): Promise<void> {
+    this.#assertReady();
+    const { jobId, attempt } = claim;
+    const current = this.#claimOf(jobId);
+    if (!current || !isSameClaim(current, claim)) return;
+    this.#claims.delete(jobId);
+    this.#rememberAttempts(jobId, attempt - 1, this.#attemptsOf(jobId).done);
     this.#announceChange();
   }
 

@@ -119,6 +119,11 @@ export interface Leases {
   /** The job's claim, if it has one. */
   find(jobId: string): Promise<Claim | undefined>;
   /**
+   * False: the claim has ended, and its run is not the job's any more. While the data began anew a short time ago, a
+   * claim that is missing may still come back; see `ClaimRequest.mayBeRunning`.
+   */
+  holds(claim: Claim): Promise<boolean>;
+  /**
    * Is this run still the job's? Then its claim is extended to a full lease time and the time left is returned, in ms.
    * Undefined: no, for good; so for a cancelled job. Rejects with LeasesUnavailable when the worker is not known, as after a loss: it has to
    * register and ask again.
@@ -137,6 +142,8 @@ export interface Leases {
   cancelEnded(jobId: string): Promise<void>;
   /** Ends the claim for good and frees the slot; does nothing when the job has another claim by now. */
   release(claim: Claim): Promise<void>;
+  /** Undoes a claim of which no run has come: the next one gets the same attempt. */
+  unclaim(claim: Claim): Promise<void>;
   /** Calls back when a slot may have become free or a worker available, from whichever orchestrator. Hints only. */
   onChange(listener: () => void): void;
 

@@ -23,10 +23,12 @@ import commonLua from "./scripts/common.lua" with { type: "text" };
 import confirmLua from "./scripts/confirm.lua" with { type: "text" };
 import deregisterLua from "./scripts/deregister.lua" with { type: "text" };
 import freeSlotsLua from "./scripts/free-slots.lua" with { type: "text" };
+import holdsLua from "./scripts/holds.lua" with { type: "text" };
 import observeLua from "./scripts/observe.lua" with { type: "text" };
 import registerLua from "./scripts/register.lua" with { type: "text" };
 import releaseLua from "./scripts/release.lua" with { type: "text" };
 import suspectLua from "./scripts/suspect.lua" with { type: "text" };
+import unclaimLua from "./scripts/unclaim.lua" with { type: "text" };
 import workersLua from "./scripts/workers.lua" with { type: "text" };
 
 /** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
@@ -43,8 +45,10 @@ const scripts = {
   claim: new RedisScript(commonLua, claimLua),
   cancel: new RedisScript(commonLua, cancelLua),
   cancelling: new RedisScript(commonLua, cancellingLua),
+  holds: new RedisScript(commonLua, holdsLua),
   confirm: new RedisScript(commonLua, confirmLua),
   release: new RedisScript(commonLua, releaseLua),
+  unclaim: new RedisScript(commonLua, unclaimLua),
 };
 
 export interface RedisLeasesOptions {
@@ -167,6 +171,11 @@ export class RedisLeases implements Leases {
     return fields[0] === null ? undefined : toClaim(jobId, fields as ClaimFields);
   }
 
+  async holds({ jobId, attempt, workerId, incarnation }: Claim): Promise<boolean> {
+    const args = [workerId, incarnation, jobId, attempt, this.options.settleMs];
+    return (await this.#run(scripts.holds, args)) === 1;
+  }
+
   async confirm(
     { jobId, attempt }: RunRef,
     workerId: string,
@@ -181,6 +190,10 @@ export class RedisLeases implements Leases {
 
   async release({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
     await this.#run(scripts.release, [workerId, incarnation, jobId, attempt]);
+  }
+
+  async unclaim({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
+    await this.#run(scripts.unclaim, [workerId, incarnation, jobId, attempt]);
   }
 
   onChange(listener: () => void): void {

@@ -181,3 +181,21 @@ test("a draining worker takes nothing new and is done when nothing runs", async 
   await drained;
   expect((await outcome).status).toBe("SUCCESS");
 });
+
+test("a drained worker's outcomes wait until each is acknowledged", async () => {
+  const { runs, begun } = setUp({ slots: 2 });
+  const outcomes = [runs.run(job("a"), TIMEOUT_MS), runs.run(job("b"), TIMEOUT_MS)];
+  const drained = runs.drain();
+  for (const index of [0, 1]) begun(index).finish(end());
+  await Promise.all([...outcomes, drained]);
+  const order: string[] = [];
+  const acknowledged = runs.acknowledged().then(() => order.push("all acknowledged"));
+  for (const jobId of ["a", "b"]) {
+    order.push(jobId);
+    runs.acknowledge({ jobId, attempt: 1 });
+    await Promise.resolve();
+  }
+  await acknowledged;
+  expect(order).toEqual(["a", "b", "all acknowledged"]);
+  await runs.acknowledged();
+});

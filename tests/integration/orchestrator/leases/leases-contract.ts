@@ -456,6 +456,40 @@ export function describeLeasesContract(
       });
     });
 
+    describe("a claim holds", () => {
+      test("until it is released or another attempt has the job", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        expect(await leases.holds(claim)).toBeTrue();
+        expect(await leases.holds({ ...claim, incarnation: "another" })).toBeFalse();
+        await eventually(async () => !(await leases.holds(claim)), "the claim's end");
+        await leases.register(worker("w1"));
+        const next = claimOf(await leases.claim(request("j1")));
+        expect([await leases.holds(claim), await leases.holds(next)]).toEqual([false, true]);
+        await leases.release(next);
+        expect(await leases.holds(next)).toBeFalse();
+      });
+
+      test("while the data has only begun, and its worker may still report it", async () => {
+        const leases = await openLeases({ ...LONG, settleMs: 500 });
+        const claim: Claim = { ...worker("w1"), jobId: "j1", attempt: 2 };
+        expect(await leases.holds(claim)).toBeTrue();
+        await eventually(async () => !(await leases.holds(claim)), "the end of the settle time");
+      });
+
+      test("no more once it was undone; the next one has the same attempt", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        await leases.unclaim({ ...claim, attempt: 7 });
+        expect(await leases.holds(claim)).toBeTrue();
+        await leases.unclaim(claim);
+        expect(await leases.find("j1")).toBeUndefined();
+        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(1);
+      });
+    });
+
     describe("a stale run", () => {
       test("is named when the job has another claim, or is over", async () => {
         const { leases, run } = await lostRun();
