@@ -9,6 +9,7 @@ import { submitJob } from "./admin/submit-job.ts";
 import { Canceller } from "./canceller.ts";
 import type { SchedulingSettings } from "./config.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { EndedRuns } from "./ended-runs.ts";
 import { HealthChecker } from "./health-checker.ts";
 import { Intake } from "./intake.ts";
 import { JobEvents } from "./job-events.ts";
@@ -66,7 +67,11 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const onCancelled = (jobId: string) => dispatcher.cancelled(jobId);
   const canceller = new Canceller({ leases, records, results, logger, connect, onCancelled });
   const intake = new Intake({ queue, records, events, results, canceller, logger, rules });
-  const onUnawaited = (jobIds: readonly string[]) => dispatcher.lookFor(jobIds);
+  const endedRuns = new EndedRuns({ records, leases, logger });
+  const onUnawaited = (jobIds: readonly string[]) => {
+    dispatcher.lookFor(jobIds);
+    void endedRuns.release(jobIds);
+  };
   const healthChecker = new HealthChecker({ ...settings, leases, logger, connect, onUnawaited });
 
   const { adminToken: token, adminListen: listen, region } = settings;

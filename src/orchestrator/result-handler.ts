@@ -192,7 +192,7 @@ export class ResultHandler {
     }
   }
 
-  /** The result is safe; what fails here heals by itself, since claim and kept response have a time to live. */
+  /** The result is safe; what fails here is made up for when the worker next reports the run (ended-runs.ts). */
   async #letGo(lease: Lease): Promise<void> {
     const steps = await Promise.allSettled([lease.release(), lease.acknowledge()]);
     for (const step of steps) {
