@@ -1,6 +1,7 @@
 import { ecrAnswer } from "./aws-ecr.ts";
 import { type AwsKey, type SignatureVerdict, verifySignature } from "./aws-signature.ts";
 import { stsAnswer } from "./aws-sts.ts";
+import { type HeldRequests, Holds } from "./held-requests.ts";
 import type { LoginState } from "./registry-proxy.ts";
 
 export interface EcrRepository {
@@ -74,6 +75,8 @@ export interface Aws {
   readonly region: string;
   readonly calls: readonly AwsCall[];
   configure(change: Partial<AwsBehaviour>): void;
+  /** Keeps all calls of this action, such as "GetAuthorizationToken", waiting. */
+  hold(action: string): HeldRequests<AwsCall>;
   addKey(key: Omit<AwsKey, "arn">): void;
   addRepository(account: string, repository: string | EcrRepository): void;
   removeRepository(account: string, name: string): void;
@@ -128,6 +131,7 @@ function disturb(state: AwsState, action: string, key: AwsKey): AwsAnswer | unde
 export function startAws(options: AwsOptions = {}): Promise<Aws> {
   const { region = "us-east-1", account = defaultAccount, repositories = {}, ...behaviour } = options;
   const calls: AwsCall[] = [];
+  const holds = new Holds<AwsCall>();
   const state: AwsState = {
     region,
     behaviour: { ...defaultBehaviour, ...behaviour },
@@ -162,6 +166,7 @@ export function startAws(options: AwsOptions = {}): Promise<Aws> {
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
+    idleTimeout: 0,
     async fetch(request) {
       const body = await request.bytes();
       const text = new TextDecoder().decode(body);
@@ -177,6 +182,7 @@ export function startAws(options: AwsOptions = {}): Promise<Aws> {
         error: undefined,
       };
       calls.push(call);
+      await holds.pass(call);
       const verdict = verifySignature(
         { method: request.method, url: new URL(request.url), headers: request.headers, body },
         { service: call.service, region, nowMs: Date.now(), keyOf: (id) => state.keys.get(id) },
@@ -201,6 +207,7 @@ export function startAws(options: AwsOptions = {}): Promise<Aws> {
     configure(change) {
       Object.assign(state.behaviour, change);
     },
+    hold: (held) => holds.add(({ action }) => action === held),
     addKey(key) {
       state.keys.set(key.accessKeyId, { ...key, arn: `arn:aws:iam::${key.account}:user/${key.accessKeyId}` });
     },

@@ -2,7 +2,7 @@
 import { type Aws, startAws } from "./aws.ts";
 import { type DockerEngine, type DockerEngineName, startDockerEngine } from "./docker-engines.ts";
 import { type GitServer, startGitServer } from "./git-server.ts";
-import { type RabbitMq, startRabbitMq } from "./rabbitmq.ts";
+import { type RabbitMq, type RabbitMqOptions, startRabbitMq } from "./rabbitmq.ts";
 import { type Redis, startRedis } from "./redis.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "./registry-proxy.ts";
@@ -19,13 +19,18 @@ export interface Backends {
   stop(): Promise<void>;
 }
 
-export async function startBackends({ engine }: { engine: DockerEngineName }): Promise<Backends> {
+export interface BackendsOptions {
+  readonly engine: DockerEngineName;
+  readonly rabbitmq?: RabbitMqOptions;
+}
+
+export async function startBackends(options: BackendsOptions): Promise<Backends> {
   const [rabbitmq, redis, registry, git, docker] = await Promise.all([
-    startRabbitMq(),
+    startRabbitMq(options.rabbitmq),
     startRedis(),
     startRegistry(),
     startGitServer(),
-    startDockerEngine({ engine }),
+    startDockerEngine({ engine: options.engine }),
   ]);
   const aws = await startAws();
   const ecr = await startRegistryProxy(registry, { login: aws.login });

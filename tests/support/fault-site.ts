@@ -1,10 +1,66 @@
 /** What the tests of faults have in common: builds that take a while, what became of them, and that nothing follows. */
-import { expect } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { randomUUID } from "node:crypto";
-import type { Backends } from "./backends.ts";
-import type { Deployment, OrchestratorProcess, WorkerProcess } from "./deployment.ts";
+import type { JobResult } from "../../src/shared/job.ts";
+import { type Backends, type BackendsOptions, startBackends } from "./backends.ts";
+import {
+  type Deployment,
+  type OrchestratorProcess,
+  startDeployment,
+  type WorkerProcess,
+} from "./deployment.ts";
+import type { HeldRequests } from "./held-requests.ts";
+import type { RecordedRequest } from "./registry-proxy.ts";
 import { type SampleRepositoryOptions, sampleRepository } from "./sample-repository.ts";
 import { waitFor } from "./wait-for.ts";
+
+/** The servers of a test file, and the deployment of the test that runs. */
+export interface FaultSite {
+  readonly backends: Backends;
+  readonly deployment: Deployment;
+  /** Starts the test's deployment, on other servers of its own where these are named. */
+  deploy(own?: Partial<Backends>): Promise<Deployment>;
+  /** Let go of at the latest when the test ends: one that fails may not have come to it. */
+  keep<Held extends Pick<HeldRequests, "release">>(held: Held): Held;
+}
+
+/** For the top of a file: its servers start before its tests and end after them, deployments with each test. */
+export function faultSite(options: BackendsOptions = { engine: "26.1" }): FaultSite {
+  setDefaultTimeout(120_000);
+  let backends: Backends;
+  let deployment: Deployment | undefined;
+  const kept: Pick<HeldRequests, "release">[] = [];
+
+  beforeAll(async () => {
+    backends = await startBackends(options);
+  }, 240_000);
+
+  afterEach(async () => {
+    for (const held of kept.splice(0)) held.release();
+    await deployment?.stop();
+    deployment = undefined;
+  }, 60_000);
+
+  afterAll(() => backends?.stop(), 60_000);
+
+  return {
+    get backends() {
+      return backends;
+    },
+    get deployment() {
+      if (deployment === undefined) throw new Error("the test has not started its deployment");
+      return deployment;
+    },
+    async deploy(own = {}) {
+      deployment = await startDeployment({ ...backends, ...own });
+      return deployment;
+    },
+    keep(held) {
+      kept.push(held);
+      return held;
+    },
+  };
+}
 
 export interface SampleJob {
   readonly job_id: string;
@@ -36,13 +92,8 @@ export async function sampleJob(
   };
 }
 
-export interface Held {
-  readonly arrived: Promise<unknown>;
-  release(): void;
-}
-
 /** Keeps the job's build before its push. (The request that puts the tag has little time, and cannot be kept.) */
-export function holdPush({ ecr }: Pick<Backends, "ecr">, { ecr_repo }: SampleJob): Held {
+export function holdPush({ ecr }: Pick<Backends, "ecr">, { ecr_repo }: SampleJob): HeldRequests {
   return ecr.hold({ method: "POST", path: new RegExp(`^/v2/${ecr_repo}/blobs/uploads/`) });
 }
 
@@ -71,7 +122,7 @@ export function runsStarted(worker: WorkerProcess, job: SampleJob): number {
 export async function whoHas<Program extends Pick<WorkerProcess, "process">>(
   job: SampleJob,
   programs: readonly [Program, Program],
-  message: "job assigned" | "run started",
+  message: "job queued" | "job assigned" | "run started",
 ): Promise<readonly [holder: Program, other: Program]> {
   const [one, two] = programs;
   const holder = await waitFor(
@@ -79,6 +130,32 @@ export async function whoHas<Program extends Pick<WorkerProcess, "process">>(
     { timeoutMs: 30_000, what: `"${message}" of ${job.job_id}` },
   );
   return holder === one ? [one, two] : [two, one];
+}
+
+export interface ExpectedResult {
+  readonly attempt?: number;
+  readonly worker?: WorkerProcess;
+  /** Within this time, for builds that take long. */
+  readonly timeoutMs?: number;
+}
+
+/** The next result is this job's success, and its version is the image that the result names. */
+export async function expectSuccess(
+  { backends, deployment }: FaultSite,
+  job: SampleJob,
+  { attempt = 1, worker, timeoutMs }: ExpectedResult = {},
+): Promise<JobResult> {
+  const result = await deployment.nextResult(timeoutMs);
+  const from = worker ? { worker_id: worker.id } : {};
+  expect(result).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt, ...from });
+  const tagged = await backends.registry.getManifest(job.ecr_repo, job.deployment_version);
+  expect(tagged?.digest).toBe(`${result.image_digest}`);
+  return result;
+}
+
+/** The requests that put the job's version, whatever came of them. */
+export function tagPuts({ backends }: FaultSite, job: SampleJob): readonly RecordedRequest[] {
+  return backends.ecr.tagPuts(job.ecr_repo, job.deployment_version);
 }
 
 const QUEUES = [
@@ -93,6 +170,21 @@ const QUEUES = [
   "jobs.results",
 ];
 
+async function waitingIn(deployment: Deployment): Promise<(readonly [queue: string, messages: number])[]> {
+  const depths = await Promise.all(
+    QUEUES.map(async (queue) => [queue, await deployment.depth(queue)] as const),
+  );
+  return depths.filter(([, messages]) => messages > 0);
+}
+
+/** A crash can leave a job's message in two queues, and the second one is only looked at after its delay. */
+export async function untilNothingWaits(deployment: Deployment): Promise<void> {
+  await waitFor(async () => (await waitingIn(deployment)).length === 0, {
+    timeoutMs: 15_000,
+    what: "all queues to be empty",
+  });
+}
+
 /**
  * Proves that the results taken so far were all: once its orchestrators have stopped, whatever they held unacked lies
  * in its queue again, and no queue has anything.
@@ -104,8 +196,5 @@ export async function expectNothingLeft(
   for (const { process } of orchestrators) process.signal("SIGTERM");
   const statuses = await Promise.all(orchestrators.map(({ process }) => process.exited));
   expect(statuses).toEqual(orchestrators.map(() => 0));
-  const depths = await Promise.all(
-    QUEUES.map(async (queue) => [queue, await deployment.depth(queue)] as const),
-  );
-  expect(depths.filter(([, messages]) => messages > 0)).toEqual([]);
+  expect(await waitingIn(deployment)).toEqual([]);
 }

@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "./free-port.ts";
+import { type HeldRequests, Holds } from "./held-requests.ts";
 import { run } from "./processes.ts";
 import type { RepositoryFiles } from "./sample-repository.ts";
 import { makeTempDir } from "./temp-dir.ts";
@@ -34,11 +35,6 @@ export interface GitRequest {
   status: number | undefined;
 }
 
-export interface HeldRequests {
-  arrived: Promise<GitRequest>;
-  release(): void;
-}
-
 export interface GitServer {
   readonly baseUrl: string;
   readonly host: string;
@@ -52,7 +48,7 @@ export interface GitServer {
   /** The next so many requests are answered with this status, such as 503. */
   failNext(count: number, status: number): void;
   /** Keeps all requests waiting, as a server that hangs does. */
-  hold(): HeldRequests;
+  hold(): HeldRequests<GitRequest>;
   stop(): Promise<void>;
 }
 
@@ -183,7 +179,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
   const repositories = new Map<string, Repository>();
   const requests: GitRequest[] = [];
   const failure = { count: 0, status: 500 };
-  const holds = new Set<{ arrive: (request: GitRequest) => void; released: Promise<void> }>();
+  const holds = new Holds<GitRequest>();
 
   function find(name: string): Repository {
     const repository = repositories.get(name);
@@ -192,10 +188,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
   }
 
   async function answer(request: Request, recorded: GitRequest): Promise<Response> {
-    for (const hold of holds) {
-      hold.arrive(recorded);
-      await hold.released;
-    }
+    await holds.pass(recorded);
     if (failure.count > 0) {
       failure.count -= 1;
       return new Response(null, { status: failure.status });
@@ -268,19 +261,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     failNext(count, status) {
       Object.assign(failure, { count, status });
     },
-    hold() {
-      const arrival = Promise.withResolvers<GitRequest>();
-      const release = Promise.withResolvers<void>();
-      const hold = { arrive: arrival.resolve, released: release.promise };
-      holds.add(hold);
-      return {
-        arrived: arrival.promise,
-        release() {
-          holds.delete(hold);
-          release.resolve();
-        },
-      };
-    },
+    hold: () => holds.add(),
     async stop() {
       await server.stop(true);
       await dir.remove();

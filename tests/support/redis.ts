@@ -7,6 +7,8 @@ export interface RedisOptions {
   /** Keeps what was written over kill() and restart(), as a server with an append-only file does. */
   persistent?: boolean;
   password?: string;
+  /** The port of the server that it copies. */
+  replicaOf?: number;
 }
 
 export interface Redis {
@@ -22,7 +24,8 @@ export interface Redis {
   stop(): Promise<void>;
 }
 
-export async function startRedis({ persistent = false, password }: RedisOptions = {}): Promise<Redis> {
+export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
+  const { persistent = false, password, replicaOf } = options;
   const dir = await makeTempDir("redis");
   const port = await freePort();
   let server: TestProcess;
@@ -40,6 +43,9 @@ export async function startRedis({ persistent = false, password }: RedisOptions 
       ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path, "--databases", "64"],
       ...["--save", "", "--appendonly", persistent ? "yes" : "no", "--appendfsync", "always"],
       ...(password ? ["--requirepass", password] : []),
+      ...(replicaOf ? ["--replicaof", "127.0.0.1", String(replicaOf)] : []),
+      // A replica that comes first need not wait for others.
+      ...["--repl-diskless-sync-delay", "0"],
     ]);
     await server.waitForLine("Ready to accept connections");
     await waitFor(async () => (await cli("ping")) === "PONG", { timeoutMs: 5_000, what: "Redis to answer" });

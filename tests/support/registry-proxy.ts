@@ -1,5 +1,6 @@
 import type { Server } from "bun";
 import { freePort } from "./free-port.ts";
+import { type HeldRequests, Holds } from "./held-requests.ts";
 import type { Registry } from "./registry.ts";
 
 export type LoginState = "valid" | "expired" | "unknown";
@@ -37,13 +38,6 @@ export interface RecordedRequest {
   status: number | undefined;
 }
 
-export interface HeldRequests {
-  /** Resolves when the first matching request has arrived, and waits. */
-  arrived: Promise<RecordedRequest>;
-  /** Lets all that wait go on, and holds no more. */
-  release(): void;
-}
-
 export interface RegistryProxy {
   readonly url: string;
   readonly host: string;
@@ -54,13 +48,10 @@ export interface RegistryProxy {
   failNext(failure: FailureOptions): void;
   clearFailures(): void;
   /** Keeps matching requests waiting before they reach the registry. */
-  hold(filter: RequestFilter): HeldRequests;
+  hold(filter: RequestFilter): HeldRequests<RecordedRequest>;
+  /** Keeps what the registry has answered to matching requests. */
+  holdAnswers(filter: RequestFilter): HeldRequests<RecordedRequest>;
   stop(): Promise<void>;
-}
-
-interface Hold extends RequestFilter {
-  arrive: (request: RecordedRequest) => void;
-  released: Promise<void>;
 }
 
 function refusal(
@@ -100,7 +91,8 @@ export async function startRegistryProxy(
 ): Promise<RegistryProxy> {
   const requests: RecordedRequest[] = [];
   const failures: FailureOptions[] = [];
-  const holds: Hold[] = [];
+  const holds = new Holds<RecordedRequest>();
+  const answerHolds = new Holds<RecordedRequest>();
   const upstreamAuthorization = `Basic ${btoa(`${registry.username}:${registry.password}`)}`;
 
   function login(request: Request): LoginState {
@@ -187,10 +179,7 @@ export async function startRegistryProxy(
 
   async function answer(request: Request, recorded: RecordedRequest): Promise<Response> {
     const { method, path } = recorded;
-    for (const hold of holds.filter((candidate) => matches(candidate, recorded))) {
-      hold.arrive(recorded);
-      await hold.released;
-    }
+    await holds.pass(recorded);
     const refused = takeFailure(recorded) ?? refuseLogin(request) ?? refuseRepository(path);
     if (refused) return refused;
     // Manifests are small and looked at; blobs are neither.
@@ -218,6 +207,7 @@ export async function startRegistryProxy(
       // With the registry away, a proxy says so.
       const response = await answer(request, recorded).catch(() => new Response(null, { status: 502 }));
       recorded.status = response.status;
+      await answerHolds.pass(recorded);
       return response;
     },
   });
@@ -238,19 +228,8 @@ export async function startRegistryProxy(
     clearFailures() {
       failures.length = 0;
     },
-    hold(filter) {
-      const arrival = Promise.withResolvers<RecordedRequest>();
-      const release = Promise.withResolvers<void>();
-      const hold: Hold = { ...filter, arrive: arrival.resolve, released: release.promise };
-      holds.push(hold);
-      return {
-        arrived: arrival.promise,
-        release() {
-          holds.splice(holds.indexOf(hold), 1);
-          release.resolve();
-        },
-      };
-    },
+    hold: (filter) => holds.add((request) => matches(filter, request)),
+    holdAnswers: (filter) => answerHolds.add((request) => matches(filter, request)),
     stop: () => server.stop(true),
   };
 }

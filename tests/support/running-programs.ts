@@ -1,9 +1,25 @@
 import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+async function processIds(): Promise<string[]> {
+  return (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+}
 
 /** The argument lists of all processes on this machine, as anybody may read them. */
 export async function commandLines(): Promise<string[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const lines = await Promise.all(pids.map(commandLine));
+  const lines = await Promise.all((await processIds()).map(commandLine));
+  return lines.filter((line) => line !== "");
+}
+
+/** The command lines of what a worker's runs have started, by whoever started it: their HOME is a folder of a run. */
+export async function programsOfRuns(workDir: string): Promise<string[]> {
+  const isOfRun = async (pid: string) => {
+    const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+    return environment.split("\0").some((entry) => entry.startsWith(`HOME=${join(workDir, "runs")}/`));
+  };
+  const ids = await processIds();
+  const isOfRuns = await Promise.all(ids.map(isOfRun));
+  const lines = await Promise.all(ids.filter((_, index) => isOfRuns[index]).map(commandLine));
   return lines.filter((line) => line !== "");
 }
 

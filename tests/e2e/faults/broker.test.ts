@@ -12,13 +12,13 @@ import {
 } from "../../support/deployment.ts";
 import {
   expectNothingLeft,
-  type Held,
   holdPush,
   linesAbout,
   runsStarted,
   type SampleJob,
   sampleJob,
 } from "../../support/fault-site.ts";
+import type { HeldRequests } from "../../support/held-requests.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 setDefaultTimeout(120_000);
@@ -26,7 +26,7 @@ setDefaultTimeout(120_000);
 let backends: Backends;
 let deployment: Deployment;
 /** Of the test that runs; one that fails may not have let go. */
-const holds: Held[] = [];
+const holds: HeldRequests[] = [];
 
 beforeAll(async () => {
   backends = await startBackends({ engine: "26.1" });
@@ -69,7 +69,7 @@ async function build(orchestrator: OrchestratorProcess): Promise<SampleJob> {
   return job;
 }
 
-function hold(job: SampleJob): Held {
+function hold(job: SampleJob): HeldRequests {
   const held = holdPush(backends, job);
   holds.push(held);
   return held;

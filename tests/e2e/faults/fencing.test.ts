@@ -17,13 +17,13 @@ import {
 import {
   anyOf,
   expectNothingLeft,
-  type Held,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   whoHas,
 } from "../../support/fault-site.ts";
+import type { HeldRequests } from "../../support/held-requests.ts";
 import { type Redis, startRedis } from "../../support/redis.ts";
 
 setDefaultTimeout(90_000);
@@ -32,7 +32,7 @@ let backends: Backends;
 let redis: Redis;
 let deployment: Deployment;
 /** Of the test that runs; one that fails may not have let go. */
-const holds: Held[] = [];
+const holds: HeldRequests[] = [];
 
 beforeAll(async () => {
   backends = await startBackends({ engine: "26.1" });

@@ -1,10 +1,7 @@
 /** Redis goes away, freezes or forgets while a build runs: the build has one result all the same, and nobody has to help. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { type Backends, startBackends } from "../../support/backends.ts";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import {
-  type Deployment,
   type OrchestratorProcess,
-  startDeployment,
   untilFree,
   untilReady,
   untilState,
@@ -13,37 +10,28 @@ import {
 import {
   anyOf,
   expectNothingLeft,
+  expectSuccess,
+  faultSite,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
+  tagPuts,
   whoHas,
 } from "../../support/fault-site.ts";
 import { type Redis, startRedis } from "../../support/redis.ts";
+import { startRedisWithSentinel } from "../../support/redis-sentinel.ts";
 
-setDefaultTimeout(90_000);
-
-let backends: Backends;
+const site = faultSite();
 let redis: Redis;
-let deployment: Deployment;
-
-beforeAll(async () => {
-  backends = await startBackends({ engine: "26.1" });
-}, 240_000);
 
 beforeEach(async () => {
   redis = await startRedis();
 }, 30_000);
 
-afterEach(async () => {
-  redis.resume();
-  await deployment?.stop();
-  await redis.stop();
-}, 60_000);
+afterEach(() => redis.stop(), 30_000);
 
-afterAll(() => backends?.stop(), 60_000);
-
-interface Site {
+interface Scene {
   readonly job: SampleJob;
   readonly worker: WorkerProcess;
   readonly idle: WorkerProcess;
@@ -51,85 +39,128 @@ interface Site {
 }
 
 /** A build under way, with an orchestrator and a worker that could take it over if they were wrong. */
-async function startSite(): Promise<Site> {
-  deployment = await startDeployment({ ...backends, redis });
-  const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+async function startScene(env: Record<string, string> = {}): Promise<Scene> {
+  const deployment = await site.deploy({ redis });
+  const orchestrators = await Promise.all([
+    deployment.startOrchestrator(env),
+    deployment.startOrchestrator(env),
+  ]);
   const workers = await Promise.all([
     deployment.startWorker(anyOf(...orchestrators)),
     deployment.startWorker(anyOf(...orchestrators)),
   ]);
-  const job = await sampleJob(backends);
+  const job = await sampleJob(site.backends);
   await deployment.publish(job);
   const [worker, idle] = await whoHas(job, workers, "run started");
   await untilState(orchestrators[0], job.job_id, "BUILDING");
   return { job, worker, idle, orchestrators };
 }
 
-async function expectOneResult({ job, worker, idle }: Site): Promise<void> {
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 1,
-    worker_id: worker.id,
-  });
+async function expectOneResult({ job, worker, idle }: Scene): Promise<void> {
+  await expectSuccess(site, job, { worker });
   expect([runsStarted(worker, job), runsStarted(idle, job)]).toEqual([1, 0]);
-  expect(backends.ecr.tagPuts(job.ecr_repo, job.deployment_version)).toHaveLength(1);
+  expect(tagPuts(site, job)).toHaveLength(1);
 }
 
-async function expectNextJobRuns({ orchestrators, worker, idle }: Site): Promise<void> {
+async function expectNextJobRuns({ orchestrators, worker, idle }: Scene): Promise<void> {
   await Promise.all(orchestrators.map(untilReady));
-  const job = await sampleJob(backends, { variant: "working" });
-  await deployment.publish(job);
-  expect(await deployment.nextResult()).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt: 1 });
+  const job = await sampleJob(site.backends, { variant: "working" });
+  await site.deployment.publish(job);
+  await expectSuccess(site, job);
   for (const each of [worker, idle]) await untilFree(orchestrators[0], each);
-  await expectNothingLeft(deployment, ...orchestrators);
+  await expectNothingLeft(site.deployment, ...orchestrators);
 }
 
-test("Redis is killed, and comes back empty only after the build", async () => {
-  const site = await startSite();
+test("Redis faults: Redis is killed, and comes back empty only after the build", async () => {
+  const scene = await startScene();
   await redis.kill();
-  await expectOneResult(site);
+  await expectOneResult(scene);
   await redis.start();
-  await expectNextJobRuns(site);
+  await expectNextJobRuns(scene);
 });
 
-test("Redis is killed, and comes back empty before the build has ended", async () => {
-  const site = await startSite();
-  const { job } = site;
-  const held = holdPush(backends, job);
+test("Redis faults: Redis is killed, and comes back empty before the build has ended", async () => {
+  const scene = await startScene();
+  const { job } = scene;
+  const held = site.keep(holdPush(site.backends, job));
   await redis.kill();
   await redis.start();
   await held.arrived;
-  await untilFree(site.orchestrators[0], site.idle);
+  await untilFree(scene.orchestrators[0], scene.idle);
   held.release();
-  await expectOneResult(site);
-  await expectNextJobRuns(site);
+  await expectOneResult(scene);
+  await expectNextJobRuns(scene);
 });
 
-test("Redis freezes for longer than a lease", async () => {
-  const site = await startSite();
+test("Redis faults: Redis freezes for longer than a lease", async () => {
+  const scene = await startScene();
+  site.keep({ release: () => redis.resume() });
   redis.pause();
-  await expectOneResult(site);
+  await expectOneResult(scene);
   redis.resume();
-  await expectNextJobRuns(site);
+  await expectNextJobRuns(scene);
 });
 
-test("Redis forgets everything", async () => {
-  const site = await startSite();
+test("Redis faults: Redis forgets everything", async () => {
+  const scene = await startScene();
   await redis.cli("FLUSHALL");
-  await expectOneResult(site);
-  await expectNextJobRuns(site);
+  await expectOneResult(scene);
+  await expectNextJobRuns(scene);
 });
 
-test("Redis forgets everything, and the broker takes the job's message back: the run is found again", async () => {
-  const site = await startSite();
-  const { job, orchestrators } = site;
-  const held = holdPush(backends, job);
+test("Redis faults: FLUSHALL with four running jobs: each ends at its first attempt, in one result", async () => {
+  const deployment = await site.deploy({ redis });
+  const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+  const slots = { BLACKTREE_WORKER_SLOTS: "2" };
+  const workers = await Promise.all([
+    deployment.startWorker(anyOf(...orchestrators), slots),
+    deployment.startWorker(anyOf(...orchestrators), slots),
+  ]);
+  const runs = (job: SampleJob) => workers.reduce((sum, worker) => sum + runsStarted(worker, job), 0);
+  const jobs = await Promise.all([1, 2, 3, 4].map(() => sampleJob(site.backends)));
+  for (const job of jobs) await deployment.publish(job);
+  for (const job of jobs) await untilState(orchestrators[0], job.job_id, "BUILDING");
+  await redis.cli("FLUSHALL");
+
+  const results = [];
+  for (const _ of jobs) results.push(await deployment.nextResult());
+  expect(results.map(({ job_id }) => job_id).sort()).toEqual(jobs.map(({ job_id }) => job_id).sort());
+  for (const result of results) expect(result).toMatchObject({ status: "SUCCESS", attempt: 1 });
+  expect(jobs.map(runs)).toEqual([1, 1, 1, 1]);
+  expect(jobs.map((job) => tagPuts(site, job).length)).toEqual([1, 1, 1, 1]);
+
+  const next = await sampleJob(site.backends, { variant: "working" });
+  await deployment.publish(next);
+  await expectSuccess(site, next);
+  for (const worker of workers) await untilFree(orchestrators[0], worker);
+  await expectNothingLeft(deployment, ...orchestrators);
+});
+
+test("Redis faults: Redis forgets everything, and the broker takes the job's message back: the run is found again", async () => {
+  const scene = await startScene();
+  const { job, orchestrators } = scene;
+  const held = site.keep(holdPush(site.backends, job));
   const [holder, other] = await whoHas(job, orchestrators, "job assigned");
   await redis.cli("FLUSHALL");
   await holder.process.kill();
   await other.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
   held.release();
-  await expectOneResult(site);
-  await expectNextJobRuns({ ...site, orchestrators: [other, await deployment.startOrchestrator()] });
+  await expectOneResult(scene);
+  await expectNextJobRuns({ ...scene, orchestrators: [other, await site.deployment.startOrchestrator()] });
+});
+
+test("Redis faults: the primary dies in the middle of a build, and Sentinel promotes its replica", async () => {
+  const watched = await startRedisWithSentinel();
+  try {
+    const scene = await startScene({ REDIS_URL: watched.url });
+    const held = site.keep(holdPush(site.backends, scene.job));
+    await watched.primary.kill();
+    await watched.untilPromoted();
+    await held.arrived;
+    held.release();
+    await expectOneResult(scene);
+    await expectNextJobRuns(scene);
+  } finally {
+    await watched.stop();
+  }
 });

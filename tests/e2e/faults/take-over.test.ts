@@ -1,10 +1,7 @@
-/** Orchestrators that end while a build runs: the build goes on, and its one result comes from whoever is there. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { type Backends, startBackends } from "../../support/backends.ts";
+/** Orchestrators that end while they have a job: the job goes on, and its one result comes from whoever is there. */
+import { expect, test } from "bun:test";
 import {
-  type Deployment,
   type OrchestratorProcess,
-  startDeployment,
   untilFree,
   untilState,
   type WorkerProcess,
@@ -12,34 +9,22 @@ import {
 import {
   anyOf,
   expectNothingLeft,
-  type Held,
+  expectSuccess,
+  faultSite,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
+  tagPuts,
+  untilNothingWaits,
   whoHas,
 } from "../../support/fault-site.ts";
 import { freePort } from "../../support/free-port.ts";
+import type { HeldRequests } from "../../support/held-requests.ts";
 
-setDefaultTimeout(90_000);
+const site = faultSite();
 
-let backends: Backends;
-let deployment: Deployment;
-/** Of the test that runs; one that fails may not have let go. */
-const holds: Held[] = [];
-
-beforeAll(async () => {
-  backends = await startBackends({ engine: "26.1" });
-}, 240_000);
-
-afterEach(async () => {
-  for (const held of holds.splice(0)) held.release();
-  await deployment?.stop();
-}, 60_000);
-
-afterAll(() => backends?.stop(), 60_000);
-
-interface Site {
+interface Scene {
   readonly job: SampleJob;
   readonly worker: WorkerProcess;
   /** The one that runs the job, and the one that does not. */
@@ -47,12 +32,18 @@ interface Site {
   readonly other: OrchestratorProcess;
 }
 
+async function startBoth(): Promise<readonly [OrchestratorProcess, OrchestratorProcess]> {
+  // Shorter than this, a worker that only pauses for a moment counts as lost.
+  const times = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "4s" };
+  return Promise.all([site.deployment.startOrchestrator(times), site.deployment.startOrchestrator(times)]);
+}
+
 /** Two orchestrators, one worker, and a build under way. */
-async function startSite(): Promise<Site> {
-  deployment = await startDeployment(backends);
-  const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+async function startScene(): Promise<Scene> {
+  const deployment = await site.deploy();
+  const both = await startBoth();
   const worker = await deployment.startWorker(anyOf(...both));
-  const job = await sampleJob(backends);
+  const job = await sampleJob(site.backends);
   await deployment.publish(job);
   const [holder, other] = await whoHas(job, both, "job assigned");
   await untilState(holder, job.job_id, "BUILDING");
@@ -64,27 +55,107 @@ async function expectOneResult(
   worker: WorkerProcess,
   orchestrator: OrchestratorProcess,
 ): Promise<void> {
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 1,
-    worker_id: worker.id,
-  });
+  await expectSuccess(site, job, { worker });
   await untilFree(orchestrator, worker);
   expect(runsStarted(worker, job)).toBe(1);
-  expect(backends.ecr.tagPuts(job.ecr_repo, job.deployment_version)).toHaveLength(1);
-  await expectNothingLeft(deployment, orchestrator);
+  expect(tagPuts(site, job)).toHaveLength(1);
+  await expectNothingLeft(site.deployment, orchestrator);
 }
 
-test("an orchestrator is killed: another one takes the running build over", async () => {
-  const { job, worker, holder, other } = await startSite();
-  await holder.process.kill();
-  await other.process.waitForLine("attaching to a running job");
+interface Moment {
+  readonly when: string;
+  /** Sees to it that the job stays there; until this is released, if that is what it takes. */
+  hold(job: SampleJob, worker: WorkerProcess): Pick<HeldRequests, "release">;
+  /** Comes back when it is there. */
+  reached(job: SampleJob, holder: OrchestratorProcess): Promise<unknown>;
+  /** Attempts that the job takes; one unless it is said otherwise. */
+  readonly attempts?: number;
+}
+
+const nothing = { release: () => undefined };
+const inState = (state: Parameters<typeof untilState>[2]) => (job: SampleJob, holder: OrchestratorProcess) =>
+  untilState(holder, job.job_id, state);
+
+const MOMENTS: readonly Moment[] = [
+  {
+    when: "ASSIGNED, with a worker that has not answered yet",
+    hold(_job, { process }) {
+      process.pause();
+      return { release: () => process.resume() };
+    },
+    reached: inState("ASSIGNED"),
+  },
+  { when: "CLONING", hold: () => site.backends.git.hold(), reached: inState("CLONING") },
+  {
+    when: "AUTHENTICATING",
+    hold: () => site.backends.aws.hold("GetAuthorizationToken"),
+    reached: inState("AUTHENTICATING"),
+  },
+  { when: "BUILDING", hold: () => nothing, reached: inState("BUILDING") },
+  { when: "PUSHING", hold: (job) => holdPush(site.backends, job), reached: inState("PUSHING") },
+  {
+    when: "RETRYING, in the delay before its second attempt",
+    hold({ deployment_version }) {
+      // As many as one attempt asks for the version.
+      site.backends.ecr.failNext({ count: 3, status: 503, path: new RegExp(`/${deployment_version}$`) });
+      return nothing;
+    },
+    reached: inState("RETRYING"),
+    attempts: 2,
+  },
+];
+
+for (const { when, hold, reached, attempts = 1 } of MOMENTS) {
+  test(`take-over: an orchestrator is killed while its job is ${when}`, async () => {
+    const deployment = await site.deploy();
+    const both = await startBoth();
+    const worker = await deployment.startWorker(anyOf(...both));
+    const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 2 });
+    const held = site.keep(hold(job, worker));
+    await deployment.publish(job);
+    const [holder, other] = await whoHas(job, both, "job assigned");
+    await reached(job, holder);
+    await holder.process.kill();
+    held.release();
+    await expectSuccess(site, job, { worker, attempt: attempts });
+    await untilFree(other, worker);
+    expect(runsStarted(worker, job)).toBe(attempts);
+    expect(tagPuts(site, job)).toHaveLength(1);
+    await untilNothingWaits(deployment);
+    await expectNothingLeft(deployment, other);
+  });
+}
+
+test("take-over: an orchestrator is killed while its job is QUEUED, and there is no worker yet", async () => {
+  const deployment = await site.deploy();
+  const both = await startBoth();
+  const job = await sampleJob(site.backends, { variant: "working" });
+  await deployment.publish(job);
+  const [intake, other] = await whoHas(job, both, "job queued");
+  await intake.process.kill();
+  const worker = await deployment.startWorker(other);
   await expectOneResult(job, worker, other);
 });
 
-test("an orchestrator is told to stop: it ends at once, and another one takes the running build over", async () => {
-  const { job, worker, holder, other } = await startSite();
+test("take-over: an orchestrator is killed when the run has ended and its result is not out", async () => {
+  const deployment = await site.deploy();
+  // A queue that exists is used as it is, and this one takes no second message.
+  const full = { "x-max-length": 1, "x-overflow": "reject-publish" };
+  await deployment.amqp.assertQueue("jobs.results", { durable: true, arguments: full });
+  deployment.amqp.sendToQueue("jobs.results", Buffer.from("in the way"));
+  const both = await startBoth();
+  const worker = await deployment.startWorker(anyOf(...both));
+  const job = await sampleJob(site.backends, { variant: "working" });
+  await deployment.publish(job);
+  const [holder, other] = await whoHas(job, both, "job assigned");
+  await holder.process.waitForLine(/"queue":"jobs.results","answer":"refused"/, { timeoutMs: 30_000 });
+  await holder.process.kill();
+  expect((await deployment.next("jobs.results")).content.toString()).toBe("in the way");
+  await expectOneResult(job, worker, other);
+});
+
+test("take-over: an orchestrator is told to stop, ends at once, and another one takes the running build over", async () => {
+  const { job, worker, holder, other } = await startScene();
   const toldAt = performance.now();
   holder.process.signal("SIGTERM");
   expect(await holder.process.exited).toBe(0);
@@ -93,8 +164,9 @@ test("an orchestrator is told to stop: it ends at once, and another one takes th
   await expectOneResult(job, worker, other);
 });
 
-test("a frozen orchestrator's builds are taken over once the broker misses it, and it does no harm when it goes on", async () => {
-  const { job, worker, holder, other } = await startSite();
+test("take-over: a frozen orchestrator's builds go to another one once the broker misses it, and it does no harm when it goes on", async () => {
+  const { job, worker, holder, other } = await startScene();
+  const { deployment, backends } = site;
   holder.process.pause();
   // As the broker does when heartbeats fail, but without the wait for them.
   const closeAll = ["close_all_connections", "--vhost", deployment.vhost, "missed heartbeats"];
@@ -106,14 +178,13 @@ test("a frozen orchestrator's builds are taken over once the broker misses it, a
   await expectNothingLeft(deployment, holder);
 });
 
-test("the only orchestrator is away for longer than a lease: the next one finds the running build, however late", async () => {
-  deployment = await startDeployment(backends);
+test("take-over: the only orchestrator is away for longer than a lease: the next one finds the running build, however late", async () => {
+  const deployment = await site.deploy();
   const listen = { BLACKTREE_GRPC_LISTEN: `127.0.0.1:${await freePort()}` };
   const before = await deployment.startOrchestrator(listen);
   const workers = await Promise.all([deployment.startWorker(before), deployment.startWorker(before)]);
-  const job = await sampleJob(backends);
-  const held = holdPush(backends, job);
-  holds.push(held);
+  const job = await sampleJob(site.backends);
+  const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   const [worker, idle] = await whoHas(job, workers, "run started");
   await untilState(before, job.job_id, "BUILDING");

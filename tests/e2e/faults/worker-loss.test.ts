@@ -1,12 +1,10 @@
 /** Workers that crash or freeze while they build: the job is tried again elsewhere, and nothing of it stays behind. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Backends, startBackends } from "../../support/backends.ts";
 import {
-  type Deployment,
+  type OrchestratorProcess,
   shownWorkers,
-  startDeployment,
   untilFree,
   untilState,
   type WorkerProcess,
@@ -14,63 +12,119 @@ import {
 import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
 import {
   expectNothingLeft,
+  expectSuccess,
+  faultSite,
   holdPush,
   linesAbout,
   runsStarted,
   type SampleJob,
   sampleJob,
+  tagPuts,
   whoHas,
 } from "../../support/fault-site.ts";
-import { commandLines } from "../../support/running-programs.ts";
+import type { HeldRequests } from "../../support/held-requests.ts";
+import { programsOfRuns } from "../../support/running-programs.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
-setDefaultTimeout(120_000);
-
-let backends: Backends;
+const site = faultSite();
 let olderEngine: DockerEngine;
-let deployment: Deployment;
-/** Of the test that runs; one that fails may not have let go. */
-const holds: { release(): void }[] = [];
 
 beforeAll(async () => {
-  [backends, olderEngine] = await Promise.all([
-    startBackends({ engine: "26.1" }),
-    startDockerEngine({ engine: "20.10" }),
-  ]);
+  olderEngine = await startDockerEngine({ engine: "20.10" });
 }, 240_000);
 
-afterEach(async () => {
-  for (const held of holds.splice(0)) held.release();
-  await deployment?.stop();
-}, 60_000);
-
-afterAll(async () => {
-  await Promise.all([olderEngine?.stop(), backends?.stop()]);
-}, 60_000);
-
-const tagPuts = ({ ecr_repo, deployment_version }: SampleJob) =>
-  backends.ecr.tagPuts(ecr_repo, deployment_version);
+afterAll(() => olderEngine?.stop(), 60_000);
 
 /** Comes back when the worker that starts now has taken away what the crashed one had left. */
 async function restart(
   crashed: WorkerProcess,
-  orchestrator: { grpcAddress: string },
+  orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
 ): Promise<WorkerProcess> {
-  const worker = await deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: crashed.workDir });
+  const worker = await site.deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: crashed.workDir });
   await worker.process.waitForLine("removed what a worker that crashed had left");
   expect(await readdir(join(crashed.workDir, "runs"))).toEqual([worker.incarnation]);
   return { ...worker, workDir: crashed.workDir };
 }
 
-test("a worker is killed: it gets no more jobs, and its job succeeds on another one", async () => {
-  deployment = await startDeployment(backends);
+const putOfVersion = ({ ecr_repo, deployment_version }: SampleJob) => ({
+  method: "PUT",
+  path: new RegExp(`^/v2/${ecr_repo}/manifests/${deployment_version}$`),
+});
+
+interface Moment {
+  readonly step: string;
+  /** Keeps the job's first run in this step. */
+  hold(job: SampleJob): Pick<HeldRequests, "arrived" | "release">;
+  readonly olderEngine?: true;
+  /** Programs run then, and outlive their worker. */
+  readonly leavesPrograms?: true;
+  /** The first run's request counts, too. */
+  readonly tagPuts?: number;
+}
+
+const MOMENTS: readonly Moment[] = [
+  { step: "cloning", hold: () => site.backends.git.hold(), leavesPrograms: true },
+  { step: "authenticating", hold: () => site.backends.aws.hold("GetAuthorizationToken") },
+  { step: "pushing", hold: (job) => holdPush(site.backends, job), leavesPrograms: true },
+  {
+    step: "pushing through an older engine",
+    hold: (job) => holdPush(site.backends, job),
+    olderEngine: true,
+    leavesPrograms: true,
+  },
+  {
+    step: "tagging, before the registry has put the tag",
+    hold: (job) => site.backends.ecr.hold(putOfVersion(job)),
+    tagPuts: 2,
+  },
+  {
+    step: "tagging, when the registry has put the tag",
+    hold: (job) => site.backends.ecr.holdAnswers(putOfVersion(job)),
+  },
+];
+
+async function attemptImages(engine: DockerEngine): Promise<string[]> {
+  const { stdout } = await engine.docker(["images", "--format={{.Repository}}:{{.Tag}}"]);
+  return stdout.split("\n").filter((name) => name.includes(":blacktree-"));
+}
+
+for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMENTS) {
+  test(`worker loss: a worker is killed while it is ${step}: the next attempt succeeds, and nothing of it stays behind`, async () => {
+    const docker = moment.olderEngine ? olderEngine : site.backends.docker;
+    const deployment = await site.deploy({ docker });
+    const orchestrator = await deployment.startOrchestrator();
+    const crashed = await deployment.startWorker(orchestrator);
+    const job = await sampleJob(site.backends, { variant: "working" });
+    const held = site.keep(hold(job));
+    await deployment.publish(job);
+    await held.arrived;
+    await crashed.process.kill();
+    if (leavesPrograms) expect(await programsOfRuns(crashed.workDir)).not.toEqual([]);
+    if (moment.olderEngine) expect(await attemptImages(docker)).toHaveLength(1);
+
+    const worker = await restart(crashed, orchestrator);
+    expect(await programsOfRuns(crashed.workDir)).toEqual([]);
+    if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
+    held.release();
+    await expectSuccess(site, job, { worker, attempt: 2 });
+    await untilFree(orchestrator, worker);
+    expect(tagPuts(site, job)).toHaveLength(puts);
+    if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
+    // What an older engine pushes needs a tag of the attempt, and this registry deletes none.
+    else expect(await site.backends.registry.listTags(job.ecr_repo)).toEqual([job.deployment_version]);
+    await expectNothingLeft(deployment, orchestrator);
+  });
+}
+
+test("worker loss: a worker is killed while it is building: it gets no more jobs, and its job succeeds on another one", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const workers = await Promise.all([
     deployment.startWorker(orchestrator),
     deployment.startWorker(orchestrator),
   ]);
   const events = await deployment.watchEvents();
-  const job = await sampleJob(backends);
+  const job = await sampleJob(site.backends);
   await deployment.publish(job);
   const [lost, other] = await whoHas(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
@@ -80,96 +134,29 @@ test("a worker is killed: it gets no more jobs, and its job succeeds on another 
     { timeoutMs: 10_000, what: `${lost.id} to be lost` },
   );
 
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 2,
-    worker_id: other.id,
-  });
+  await expectSuccess(site, job, { worker: other, attempt: 2 });
   const retrying = events.filter(({ state }) => state === "RETRYING");
   expect(retrying).toMatchObject([
     { job_id: job.job_id, attempt: 1, worker_id: lost.id, error: { code: "WORKER_LOST", retryable: true } },
   ]);
   await untilFree(orchestrator, other);
-  expect(tagPuts(job)).toHaveLength(1);
+  expect(tagPuts(site, job)).toHaveLength(1);
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("a worker crashes while it clones: the next one on its work folder ends git and removes the files", async () => {
-  deployment = await startDeployment(backends);
-  const orchestrator = await deployment.startOrchestrator();
-  const crashed = await deployment.startWorker(orchestrator);
-  const job = await sampleJob(backends, { variant: "working" });
-  const gits = async () => (await commandLines()).filter((line) => line.includes(job.repo_url));
-  const held = backends.git.hold();
-  holds.push(held);
-  await deployment.publish(job);
-  await held.arrived;
-  await crashed.process.kill();
-  expect(await gits()).not.toEqual([]);
-
-  const worker = await restart(crashed, orchestrator);
-  expect(await gits()).toEqual([]);
-  held.release();
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 2,
-    worker_id: worker.id,
-  });
-  await untilFree(orchestrator, worker);
-  await expectNothingLeft(deployment, orchestrator);
-});
-
-test("a worker crashes while an older engine pushes: the next one also removes the attempt's image", async () => {
-  deployment = await startDeployment({ ...backends, docker: olderEngine });
-  const orchestrator = await deployment.startOrchestrator();
-  const crashed = await deployment.startWorker(orchestrator);
-  const attemptImages = async () => {
-    const { stdout } = await olderEngine.docker(["images", "--format={{.Repository}}:{{.Tag}}"]);
-    return stdout.split("\n").filter((name) => name.includes(":blacktree-"));
-  };
-  const job = await sampleJob(backends, { variant: "working" });
-  const held = holdPush(backends, job);
-  holds.push(held);
-  await deployment.publish(job);
-  await held.arrived;
-  await crashed.process.kill();
-  expect(await attemptImages()).toHaveLength(1);
-
-  const worker = await restart(crashed, orchestrator);
-  expect(await attemptImages()).toEqual([]);
-  held.release();
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 2,
-    worker_id: worker.id,
-  });
-  await untilFree(orchestrator, worker);
-  expect(tagPuts(job)).toHaveLength(1);
-  expect(await attemptImages()).toEqual([]);
-  await expectNothingLeft(deployment, orchestrator);
-});
-
-test("a worker freezes until another one has done its job: it gives the run up, and goes on with other jobs", async () => {
-  deployment = await startDeployment(backends);
+test("worker loss: a worker freezes until another one has done its job: it gives the run up, and goes on with other jobs", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const workers = await Promise.all([
     deployment.startWorker(orchestrator),
     deployment.startWorker(orchestrator),
   ]);
-  const job = await sampleJob(backends);
+  const job = await sampleJob(site.backends);
   await deployment.publish(job);
   const [frozen, other] = await whoHas(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   frozen.process.pause();
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 2,
-    worker_id: other.id,
-  });
+  await expectSuccess(site, job, { worker: other, attempt: 2 });
 
   frozen.process.resume();
   await frozen.process.waitForLine("forgotten; registering again");
@@ -179,27 +166,22 @@ test("a worker freezes until another one has done its job: it gives the run up, 
     what: "the end of the stale run",
   });
   expect(ended).not.toContain('"status":"SUCCESS"');
-  expect(tagPuts(job)).toHaveLength(1);
+  expect(tagPuts(site, job)).toHaveLength(1);
 
   await other.process.stop();
-  const next = await sampleJob(backends, { variant: "working" });
+  const next = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(next);
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: next.job_id,
-    status: "SUCCESS",
-    attempt: 1,
-    worker_id: frozen.id,
-  });
+  await expectSuccess(site, next, { worker: frozen });
   await untilFree(orchestrator, frozen);
-  expect(tagPuts(job)).toHaveLength(1);
+  expect(tagPuts(site, job)).toHaveLength(1);
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("a job that takes its worker down each time fails after its last attempt", async () => {
-  deployment = await startDeployment(backends);
+test("worker loss: a job that takes its worker down each time fails after its last attempt", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_MAX_ATTEMPTS: "2" });
   const events = await deployment.watchEvents();
-  const job = await sampleJob(backends);
+  const job = await sampleJob(site.backends);
   let worker = await deployment.startWorker(orchestrator);
   await deployment.publish(job);
   for (const _attempt of [1, 2]) {
@@ -218,6 +200,6 @@ test("a job that takes its worker down each time fails after its last attempt", 
   expect(events.filter(({ state }) => state === "RETRYING")).toHaveLength(1);
   await untilFree(orchestrator, worker);
   expect(runsStarted(worker, job)).toBe(0);
-  expect(tagPuts(job)).toEqual([]);
+  expect(tagPuts(site, job)).toEqual([]);
   await expectNothingLeft(deployment, orchestrator);
 });
