@@ -191,6 +191,30 @@ describe("with a registry of one's own", () => {
     expect((await cli("workers")).stdout).toContain(`${workers[0].id}  us-east-1  `);
   });
 
+  test("cancel ends the job that runs, and the one that waits for its slot", async () => {
+    const { cli, result } = started;
+    for (const id of ["runs", "waits"]) {
+      expect((await cli("submit", "--job-id", id, ...jobFlags("owner/slow", `v-${id}`))).exitCode).toBe(0);
+    }
+    await waitFor(async () => (await cli("job", "runs")).stdout.includes("BUILDING"), {
+      timeoutMs: 30_000,
+      what: "the build",
+    });
+    expect((await cli("cancel", "waits")).stdout).toBe("waits is cancelled\n");
+    expect(await cli("cancel", "runs", "--wait", "--reason", "enough")).toMatchObject({ exitCode: 0 });
+    expect((await result("runs"))?.error).toMatchObject({ code: "CANCELLED" });
+    expect((await result("runs"))?.error?.message).toContain("enough");
+    expect(await result("waits")).toMatchObject({ status: "CANCELLED", attempt: 0 });
+
+    const after = await cli("submit", "--wait", ...jobFlags("owner/working", "v-after-cancel"));
+    expect(after.exitCode).toBe(0);
+    expect(await registry.listTags("app-images")).not.toContain("v-waits");
+    const unknown = await cli("cancel", "nobody-knows");
+    expect(unknown).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("No such job") });
+    const late = await cli("cancel", "runs", "--json");
+    expect(JSON.parse(late.stdout)).toEqual({ job_id: "runs", state: "CANCELLED" });
+  });
+
   test("secrets are in no line that it prints", async () => {
     const { cli, process } = started;
     const { exitCode } = await cli("submit", "--wait", ...jobFlags("owner/working", "v-secrets"));
