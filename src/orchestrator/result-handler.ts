@@ -3,6 +3,7 @@
  * Whatever goes wrong before the broker has confirmed the result leaves the message unacked, so somebody does it again.
  */
 
+import { randomUUID } from "node:crypto";
 import { GrowingDelay, sleep } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -11,12 +12,7 @@ import { cancelledFailure, cancelledResult, refusal, resultOf, targetOf } from "
 import type { Lease } from "./lease.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, MessageProperties, ReadyDelivery } from "./queue/queue.ts";
-import {
-  type Finish,
-  type JobRecords,
-  PUBLISHING_WITHOUT_MESSAGE_MS,
-  RecordsUnavailable,
-} from "./records/job-records.ts";
+import { type Finish, type JobRecords, PUBLISHER_TTL_MS, RecordsUnavailable } from "./records/job-records.ts";
 import { judge, type RetryDelayMs } from "./retry-policy.ts";
 
 const END_STATES: Readonly<Record<OutcomeStatus, JobState>> = {
@@ -25,8 +21,8 @@ const END_STATES: Readonly<Record<OutcomeStatus, JobState>> = {
   CANCELLED: "CANCELLED",
 };
 
-/** So that whoever gets the message publishes only once this one has certainly stopped. */
-const PUBLISH_WAITING_TIMEOUT_MS = PUBLISHING_WITHOUT_MESSAGE_MS / 2;
+/** Whoever cancels a job waits for as long as this; then its message's holder has to publish the result. */
+const PUBLISH_WAITING_TIMEOUT_MS = 5000;
 
 export interface ResultHandlerParts {
   readonly queue: JobQueue;
@@ -103,8 +99,9 @@ export class ResultHandler {
 
   /** Publishes the result of its job, unless that is done; resolves once the broker has it. */
   async settle(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<void> {
-    const finish = await this.#finish(result, properties, signal);
-    await this.#publishFinished(finish, properties.correlationId, signal);
+    const publisher = randomUUID();
+    const finish = await this.#finish(result, publisher, properties, signal);
+    await this.#publishFinished(finish, publisher, properties.correlationId, signal);
   }
 
   /**
@@ -112,10 +109,11 @@ export class ResultHandler {
    * has ended, and publishes the result if that does not succeed here. @throws RecordsUnavailable
    */
   async settleWaiting(result: JobResult): Promise<void> {
-    const finish = await this.parts.records.finishWaiting(result);
+    const publisher = randomUUID();
+    const finish = await this.parts.records.finish(result, publisher);
     const patience = AbortSignal.timeout(PUBLISH_WAITING_TIMEOUT_MS);
     try {
-      await this.#publishFinished(finish, undefined, patience);
+      await this.#publishFinished(finish, publisher, undefined, patience);
     } catch (error) {
       if (!patience.aborted) throw error;
       this.parts.logger.warn(
@@ -127,12 +125,15 @@ export class ResultHandler {
 
   async #publishFinished(
     finish: Finish,
+    publisher: string,
     correlationId: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     if (finish.kind !== "publish") return;
     const { result, replyTo } = finish;
-    await this.publish(result, correlationId ?? finish.correlationId, replyTo, signal);
+    await this.#asPublisher(result.job_id, publisher, () =>
+      this.publish(result, correlationId ?? finish.correlationId, replyTo, signal),
+    );
     await this.parts.events.tell({
       jobId: result.job_id,
       attempt: result.attempt,
@@ -140,6 +141,23 @@ export class ResultHandler {
       detail: endDetail(result),
     });
     await this.#notePublished(result.job_id);
+  }
+
+  /** Keeps the right to publish for as long as it takes, and gives it back when that fails. */
+  async #asPublisher(jobId: string, publisher: string, publish: () => Promise<void>): Promise<void> {
+    const { records, logger } = this.parts;
+    const unheard = (err: unknown) => logger.debug({ err, job_id: jobId }, "publisher could not be recorded");
+    const renewal = setInterval(() => {
+      records.publishing(jobId, publisher).catch(unheard);
+    }, PUBLISHER_TTL_MS / 3);
+    try {
+      await publish();
+    } catch (error) {
+      await records.unpublished(jobId, publisher).catch(unheard);
+      throw error;
+    } finally {
+      clearInterval(renewal);
+    }
   }
 
   async publish(
@@ -154,11 +172,16 @@ export class ResultHandler {
   }
 
   /** Without the records a result goes out all the same: a job's end must not wait for its history. */
-  async #finish(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<Finish> {
+  async #finish(
+    result: JobResult,
+    publisher: string,
+    properties: MessageProperties,
+    signal: AbortSignal,
+  ): Promise<Finish> {
     const delay = new GrowingDelay({ firstMs: 100, mostMs: 1000 });
     for (let tries = 1; ; tries += 1) {
       try {
-        return await this.#finishAlone(result, signal);
+        return await this.#finishAlone(result, publisher, signal);
       } catch (error) {
         if (!(error instanceof RecordsUnavailable)) throw error;
         if (tries === 5) {
@@ -174,11 +197,11 @@ export class ResultHandler {
     }
   }
 
-  /** Waits for somebody who publishes the result without the message, which takes a bounded time. */
-  async #finishAlone(result: JobResult, signal: AbortSignal): Promise<Finish> {
+  /** Waits for somebody else who publishes it, until that has succeeded or given up. */
+  async #finishAlone(result: JobResult, publisher: string, signal: AbortSignal): Promise<Finish> {
     const delay = new GrowingDelay({ firstMs: 50, mostMs: 1000 });
     for (;;) {
-      const finish = await this.parts.records.finish(result);
+      const finish = await this.parts.records.finish(result, publisher);
       if (finish.kind !== "publishing") return finish;
       await sleep(delay.nextMs(), signal);
     }

@@ -50,13 +50,13 @@ export type Finish =
       readonly replyTo: readonly string[];
       readonly correlationId?: string;
     }
-  /** Somebody who does not have the job's message publishes a result right now; see `finishWaiting`. */
+  /** Somebody else publishes it right now. */
   | { readonly kind: "publishing" }
   /** Its result is out. */
   | { readonly kind: "published" };
 
-/** Whoever publishes a result without the job's message has this long for it, in ms. */
-export const PUBLISHING_WITHOUT_MESSAGE_MS = 10_000;
+/** The right to publish a job's result ends with its publisher, this many ms after its last word. */
+export const PUBLISHER_TTL_MS = 5000;
 
 export interface JobRecords {
   /** Connects, and goes on reconnecting with growing delay until `close`. Never rejects for an absent server. */
@@ -72,14 +72,14 @@ export interface JobRecords {
   append(event: UnnumberedEvent): Promise<JobEvent>;
   /**
    * Keeps the job's one result: the first one offered stays, whoever asks later gets that one back.
-   * The record lives for the job memory from here.
+   * The record lives for the job memory from here. "publish" gives `publisher`, a name made for this once, the right to
+   * publish it: a job may lie in the queue twice, in the hands of two orchestrators, and be cancelled by a third.
    */
-  finish(result: JobResult): Promise<Finish>;
-  /**
-   * As `finish`, for whoever does not have the job's message. It publishes alone within the time above, or not at all:
-   * "published" also when the job has a result already, which is then for its message's holder to publish.
-   */
-  finishWaiting(result: JobResult): Promise<Finish>;
+  finish(result: JobResult, publisher: string): Promise<Finish>;
+  /** The publisher is still at it. */
+  publishing(jobId: string, publisher: string): Promise<void>;
+  /** The publisher has given up: another one need not wait for it. */
+  unpublished(jobId: string, publisher: string): Promise<void>;
   /** The result was confirmed by the queue. */
   published(jobId: string): Promise<void>;
   /** The job's result, when it has ended. */

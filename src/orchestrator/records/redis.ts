@@ -9,7 +9,7 @@ import {
   type Finish,
   type JobRecord,
   type JobRecords,
-  PUBLISHING_WITHOUT_MESSAGE_MS,
+  PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
   type UnnumberedEvent,
@@ -20,6 +20,7 @@ import appendLua from "./scripts/append.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
 import finishLua from "./scripts/finish.lua" with { type: "text" };
 import publishedLua from "./scripts/published.lua" with { type: "text" };
+import publishingLua from "./scripts/publishing.lua" with { type: "text" };
 import queuedLua from "./scripts/queued.lua" with { type: "text" };
 import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 
@@ -31,6 +32,7 @@ const scripts = {
   queued: new RedisScript(commonLua, queuedLua),
   append: new RedisScript(commonLua, appendLua),
   finish: new RedisScript(commonLua, finishLua),
+  publishing: new RedisScript(commonLua, publishingLua),
   published: new RedisScript(commonLua, publishedLua),
   supersede: new RedisScript(commonLua, supersedeLua),
 };
@@ -80,12 +82,25 @@ export class RedisJobRecords implements JobRecords {
     return numbered(event, seq);
   }
 
-  finish(result: JobResult): Promise<Finish> {
-    return this.#finish(result, 0);
+  async finish(result: JobResult, publisher: string): Promise<Finish> {
+    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS];
+    const reply = await this.#run(scripts.finish, result.job_id, args);
+    const [kind, kept = "", replyTo = "[]", correlationId = ""] = reply as [Finish["kind"], ...string[]];
+    if (kind !== "publish") return { kind };
+    return {
+      kind,
+      result: JSON.parse(kept) as JobResult,
+      replyTo: JSON.parse(replyTo) as string[],
+      correlationId: correlationId || undefined,
+    };
   }
 
-  finishWaiting(result: JobResult): Promise<Finish> {
-    return this.#finish(result, PUBLISHING_WITHOUT_MESSAGE_MS);
+  async publishing(jobId: string, publisher: string): Promise<void> {
+    await this.#run(scripts.publishing, jobId, [publisher, PUBLISHER_TTL_MS]);
+  }
+
+  async unpublished(jobId: string, publisher: string): Promise<void> {
+    await this.#run(scripts.publishing, jobId, [publisher, 0]);
   }
 
   async result(jobId: string): Promise<JobResult | undefined> {
@@ -129,18 +144,6 @@ export class RedisJobRecords implements JobRecords {
   async close(): Promise<void> {
     this.#closed = true;
     this.#client.disconnect();
-  }
-
-  async #finish(result: JobResult, aloneForMs: number): Promise<Finish> {
-    const reply = await this.#run(scripts.finish, result.job_id, [JSON.stringify(result), aloneForMs]);
-    const [kind, kept = "", replyTo = "[]", correlationId = ""] = reply as [Finish["kind"], ...string[]];
-    if (kind !== "publish") return { kind };
-    return {
-      kind,
-      result: JSON.parse(kept) as JobResult,
-      replyTo: JSON.parse(replyTo) as string[],
-      correlationId: correlationId || undefined,
-    };
   }
 
   #run(script: RedisScript, jobId: string, args: readonly (string | number)[]): Promise<unknown> {

@@ -7,7 +7,7 @@ import {
   type Finish,
   type JobRecord,
   type JobRecords,
-  PUBLISHING_WITHOUT_MESSAGE_MS,
+  PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
   type UnnumberedEvent,
@@ -43,7 +43,8 @@ const SCHEMA = `
 
 const LATER_COLUMNS = {
   correlation_id: "TEXT",
-  published_alone_until: "INTEGER NOT NULL DEFAULT 0",
+  publisher: "TEXT",
+  publisher_until: "INTEGER NOT NULL DEFAULT 0",
 };
 
 interface RecordRow {
@@ -55,7 +56,8 @@ interface RecordRow {
   readonly correlation_id: string | null;
   readonly result: string | null;
   readonly published: number;
-  readonly published_alone_until: number;
+  readonly publisher: string | null;
+  readonly publisher_until: number;
 }
 
 export interface SqliteJobRecordsOptions {
@@ -133,25 +135,38 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  async finish(result: JobResult): Promise<Finish> {
+  async finish(result: JobResult, publisher: string): Promise<Finish> {
     return this.#atomically(() => {
-      const known = this.#finishedRow(result);
+      const known = this.#openRow(result.job_id);
+      if (known.result === null) {
+        this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
+          JSON.stringify(result),
+          Date.now() + this.options.jobMemoryMs,
+          result.job_id,
+        ]);
+      }
       if (known.published) return { kind: "published" };
-      if (Date.now() < known.published_alone_until) return { kind: "publishing" };
-      return toPublish(known, result);
+      if (known.publisher !== publisher && Date.now() < known.publisher_until) return { kind: "publishing" };
+      this.#database.run("UPDATE job_records SET publisher = ?, publisher_until = ? WHERE job_id = ?", [
+        publisher,
+        Date.now() + PUBLISHER_TTL_MS,
+        result.job_id,
+      ]);
+      return {
+        kind: "publish",
+        result: known.result === null ? result : (JSON.parse(known.result) as JobResult),
+        replyTo: withReplyTo(known),
+        correlationId: known.correlation_id ?? undefined,
+      };
     });
   }
 
-  async finishWaiting(result: JobResult): Promise<Finish> {
-    return this.#atomically(() => {
-      const known = this.#finishedRow(result);
-      if (known.result !== null) return { kind: "published" };
-      this.#database.run("UPDATE job_records SET published_alone_until = ? WHERE job_id = ?", [
-        Date.now() + PUBLISHING_WITHOUT_MESSAGE_MS,
-        result.job_id,
-      ]);
-      return toPublish(known, result);
-    });
+  async publishing(jobId: string, publisher: string): Promise<void> {
+    this.#setPublisherUntil(jobId, publisher, Date.now() + PUBLISHER_TTL_MS);
+  }
+
+  async unpublished(jobId: string, publisher: string): Promise<void> {
+    this.#setPublisherUntil(jobId, publisher, 0);
   }
 
   async result(jobId: string): Promise<JobResult | undefined> {
@@ -217,17 +232,14 @@ export class SqliteJobRecords implements JobRecords {
     this.#started = false;
   }
 
-  /** The job's row as it was before it got this result, if it had none. */
-  #finishedRow(result: JobResult): RecordRow {
-    const known = this.#openRow(result.job_id);
-    if (known.result === null) {
-      this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
-        JSON.stringify(result),
-        Date.now() + this.options.jobMemoryMs,
-        result.job_id,
+  #setPublisherUntil(jobId: string, publisher: string, untilMs: number): void {
+    this.#atomically(() => {
+      this.#database.run("UPDATE job_records SET publisher_until = ? WHERE job_id = ? AND publisher = ?", [
+        untilMs,
+        jobId,
+        publisher,
       ]);
-    }
-    return known;
+    });
   }
 
   /** The job's row, made if there is none. An active one is kept for longer by being looked at. */
@@ -270,15 +282,6 @@ function addMissingColumns(database: Database): void {
     if (present.some((column) => column.name === name)) continue;
     database.run(`ALTER TABLE job_records ADD COLUMN ${name} ${type}`);
   }
-}
-
-function toPublish(known: RecordRow, result: JobResult): Finish {
-  return {
-    kind: "publish",
-    result: known.result === null ? result : (JSON.parse(known.result) as JobResult),
-    replyTo: withReplyTo(known),
-    correlationId: known.correlation_id ?? undefined,
-  };
 }
 
 function withReplyTo(row: RecordRow, replyTo?: string): string[] {

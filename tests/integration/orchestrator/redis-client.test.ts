@@ -92,7 +92,7 @@ async function expectToWork(url: string): Promise<void> {
     expect(
       (await records.append({ job_id: "j1", attempt: 1, state: "QUEUED", at: new Date().toISOString() })).seq,
     ).toBe(1);
-    expect((await records.finish(sampleResult("j1"))).kind).toBe("publish");
+    expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
     await records.published("j1");
     expect((await records.find("j1"))?.state).toBe("SUCCEEDED");
   } finally {

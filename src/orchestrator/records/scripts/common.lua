@@ -1,6 +1,7 @@
 -- What the scripts of the job records have in common. KEYS[1] is the prefix of every key; ARGV starts with the job id,
 -- the memory of a finished job and that of an active one. Keys:
---   job:<job>        hash: job, acceptedAt, correlationId, queued, seq, replyTo, result, published, publishedAloneUntil
+--   job:<job>        hash: job, acceptedAt, correlationId, queued, seq, replyTo, result, publisher, publisherUntil,
+--                    published
 --   events:<job>     list of events, oldest first
 --   supersede:<key>  sorted set: jobs that a later one of this key cancels, by their place
 --   supersedings     counter: the places
@@ -8,6 +9,10 @@ local recordKey = KEYS[1] .. 'job:' .. ARGV[1]
 local eventsKey = KEYS[1] .. 'events:' .. ARGV[1]
 local jobMemoryMs = tonumber(ARGV[2])
 local activeMemoryMs = tonumber(ARGV[3])
+
+-- The server's clock, since those of the orchestrators differ.
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function get(field) return redis.call('HGET', recordKey, field) end
 local function set(...) redis.call('HSET', recordKey, ...) end

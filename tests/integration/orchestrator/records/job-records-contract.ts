@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   type JobRecords,
+  PUBLISHER_TTL_MS,
   RecordsUnavailable,
   type UnnumberedEvent,
 } from "../../../../src/orchestrator/records/job-records.ts";
@@ -61,7 +62,7 @@ export function describeJobRecordsContract(
       test("of a finished job gives its result", async () => {
         await admit("j1");
         await records.queued("j1");
-        await records.finish(sampleResult("j1"));
+        await records.finish(sampleResult("j1"), "p-1");
         expect(await admit("j1")).toEqual({ kind: "finished", result: sampleResult("j1") });
         await records.published("j1");
         expect(await admit("j1")).toEqual({ kind: "finished", result: sampleResult("j1") });
@@ -72,7 +73,7 @@ export function describeJobRecordsContract(
         await admit("j1");
         await records.queued("j1");
         await records.append(event("j1", "QUEUED"));
-        await records.finish(sampleResult("j1"));
+        await records.finish(sampleResult("j1"), "p-1");
         await waitFor(async () => (await admit("j1")).kind === "new", {
           timeoutMs: 5_000,
           what: "the end of the memory",
@@ -85,7 +86,7 @@ export function describeJobRecordsContract(
         await useStore(SHORT_MEMORY_MS);
         await admit("active");
         await records.queued("active");
-        await records.finish(sampleResult("finished"));
+        await records.finish(sampleResult("finished"), "p-1");
         await waitFor(async () => (await records.find("finished")) === undefined, {
           timeoutMs: 5_000,
           what: "the end of the memory",
@@ -109,36 +110,53 @@ export function describeJobRecordsContract(
         await records.append(event("j1", "BUILDING"));
         expect(await admit("j1", "answers")).toEqual({ kind: "active" });
         expect(await records.find("j1")).toMatchObject({ job, acceptedAt, state: "BUILDING" });
-        expect(await records.finish(sampleResult("j1"))).toMatchObject({
+        expect(await records.finish(sampleResult("j1"), "p-1")).toMatchObject({
           kind: "publish",
           replyTo: ["answers"],
         });
       });
     });
 
-    describe("a result without the message", () => {
-      test("is published by one, and only if the job has none", async () => {
+    describe("the right to publish a result", () => {
+      const finish = (publisher: string) => records.finish(sampleResult("j1"), publisher);
+      const kindFor = async (publisher: string) => (await finish(publisher)).kind;
+
+      test("is one publisher's, who may ask again", async () => {
         const other = await store.open();
         await records.admit({ jobId: "j1", job, acceptedAt, correlationId: "c-1", replyTo: "answers" });
         const result = sampleResult("j1");
-        const finishes = await Promise.all([records.finishWaiting(result), other.finishWaiting(result)]);
-        expect(finishes.map(({ kind }) => kind).toSorted()).toEqual(["publish", "published"]);
-        expect(finishes.find(({ kind }) => kind === "publish")).toEqual({
-          kind: "publish",
-          result,
-          replyTo: ["answers"],
-          correlationId: "c-1",
-        });
-        expect(await records.finish(result)).toEqual({ kind: "publishing" });
-        await records.published("j1");
-        expect(await records.finish(result)).toEqual({ kind: "published" });
+        const finishes = await Promise.all([finish("p-1"), other.finish(result, "p-2")]);
+        expect(finishes.map(({ kind }) => kind).toSorted()).toEqual(["publish", "publishing"]);
+        const index = finishes.findIndex(({ kind }) => kind === "publish");
+        const answer = { kind: "publish", result, replyTo: ["answers"], correlationId: "c-1" };
+        expect(finishes[index]).toEqual(answer as never);
+        expect(await finish(`p-${index + 1}`)).toEqual(answer as never);
       });
 
-      test("gives way to the one that the message's holder has made", async () => {
-        await admit("j1");
-        expect((await records.finish(sampleResult("j1"))).kind).toBe("publish");
-        expect(await records.finishWaiting(sampleResult("j1"))).toEqual({ kind: "published" });
-        expect((await records.finish(sampleResult("j1"))).kind).toBe("publish");
+      test("ends when the result is published", async () => {
+        expect(await kindFor("p-1")).toBe("publish");
+        await records.published("j1");
+        expect([await kindFor("p-1"), await kindFor("p-2")]).toEqual(["published", "published"]);
+      });
+
+      test("is given back by its publisher alone", async () => {
+        expect(await kindFor("p-1")).toBe("publish");
+        await records.unpublished("j1", "p-2");
+        expect(await kindFor("p-2")).toBe("publishing");
+        await records.unpublished("j1", "p-1");
+        expect(await kindFor("p-2")).toBe("publish");
+        await records.publishing("j1", "p-1");
+        await records.unpublished("j1", "p-1");
+        expect(await kindFor("p-1")).toBe("publishing");
+      });
+
+      test("passes to another one when its publisher is silent", async () => {
+        expect(await kindFor("p-1")).toBe("publish");
+        await waitFor(async () => (await kindFor("p-2")) === "publish", {
+          timeoutMs: 2 * PUBLISHER_TTL_MS,
+          what: "the end of its publisher's time",
+        });
+        expect(await kindFor("p-1")).toBe("publishing");
       });
     });
 
@@ -146,7 +164,7 @@ export function describeJobRecordsContract(
       expect(await records.result("j1")).toBeUndefined();
       await admit("j1");
       expect(await records.result("j1")).toBeUndefined();
-      await records.finish(sampleResult("j1"));
+      await records.finish(sampleResult("j1"), "p-1");
       expect(await records.result("j1")).toEqual(sampleResult("j1"));
     });
 
@@ -224,7 +242,7 @@ export function describeJobRecordsContract(
         expect((await records.find("j1"))?.state).toBe("QUEUED");
         await records.append(event("j1", "BUILDING"));
         expect((await records.find("j1"))?.state).toBe("BUILDING");
-        await records.finish(sampleResult("j1"));
+        await records.finish(sampleResult("j1"), "p-1");
         await records.append(event("j1", "PUSHING"));
         expect((await records.find("j1"))?.state).toBe("SUCCEEDED");
       });
@@ -232,7 +250,7 @@ export function describeJobRecordsContract(
       test("after the end do not make the record live on", async () => {
         await useStore(SHORT_MEMORY_MS);
         await admit("j1");
-        await records.finish(sampleResult("j1"));
+        await records.finish(sampleResult("j1"), "p-1");
         await waitFor(
           async () => {
             const found = await records.find("j1");
@@ -248,17 +266,20 @@ export function describeJobRecordsContract(
       test("is published by whoever asks, until it is confirmed", async () => {
         await admit("j1");
         const publish = { kind: "publish", result: sampleResult("j1"), replyTo: [] } as const;
-        expect(await records.finish(sampleResult("j1"))).toEqual(publish);
-        expect(await records.finish(sampleResult("j1"))).toEqual(publish);
+        expect(await records.finish(sampleResult("j1"), "p-1")).toEqual(publish);
+        expect(await records.finish(sampleResult("j1"), "p-1")).toEqual(publish);
         await records.published("j1");
-        expect(await records.finish(sampleResult("j1"))).toEqual({ kind: "published" });
+        expect(await records.finish(sampleResult("j1"), "p-1")).toEqual({ kind: "published" });
       });
 
       test("is the first one offered", async () => {
         await admit("j1");
         const second = sampleResult("j1", { status: "FAILED", attempt: 2, logs: [] });
-        await records.finish(sampleResult("j1"));
-        expect(await records.finish(second)).toMatchObject({ kind: "publish", result: sampleResult("j1") });
+        await records.finish(sampleResult("j1"), "p-1");
+        expect(await records.finish(second, "p-1")).toMatchObject({
+          kind: "publish",
+          result: sampleResult("j1"),
+        });
         expect(await records.find("j1")).toMatchObject({ state: "SUCCEEDED", result: sampleResult("j1") });
       });
 
@@ -266,7 +287,7 @@ export function describeJobRecordsContract(
         const other = await store.open();
         const finishes = await Promise.all(
           Array.from({ length: 20 }, (_, index) =>
-            (index % 2 ? other : records).finish(sampleResult("j1", { attempt: index + 1 })),
+            (index % 2 ? other : records).finish(sampleResult("j1", { attempt: index + 1 }), "p-1"),
           ),
         );
         expect(new Set(finishes.map((finish) => JSON.stringify(finish))).size).toBe(1);
@@ -278,7 +299,9 @@ export function describeJobRecordsContract(
         await admit("j1", "second");
         await admit("j1", "first");
         await admit("j1");
-        expect(await records.finish(sampleResult("j1"))).toMatchObject({ replyTo: ["first", "second"] });
+        expect(await records.finish(sampleResult("j1"), "p-1")).toMatchObject({
+          replyTo: ["first", "second"],
+        });
       });
 
       test.each([
@@ -286,13 +309,13 @@ export function describeJobRecordsContract(
         ["FAILED", "FAILED"],
         ["CANCELLED", "CANCELLED"],
       ] as const)("with %s leaves the state %s", async (status, state) => {
-        await records.finish(sampleResult("j1", { status }));
+        await records.finish(sampleResult("j1", { status }), "p-1");
         expect((await records.find("j1"))?.state).toBe(state);
       });
 
       test("needs no record, and keeps values that are empty as they are", async () => {
         const result = sampleResult("j1", { logs: [], error: null, image_url: null, status: "CANCELLED" });
-        expect(await records.finish(result)).toEqual({ kind: "publish", result, replyTo: [] });
+        expect(await records.finish(result, "p-1")).toEqual({ kind: "publish", result, replyTo: [] });
         expect((await records.find("j1"))?.result).toEqual(result);
       });
 
@@ -301,7 +324,7 @@ export function describeJobRecordsContract(
         await records.published("j1");
         await records.published("unknown");
         expect(await records.find("unknown")).toBeUndefined();
-        expect(await records.finish(sampleResult("j1"))).toMatchObject({ kind: "publish" });
+        expect(await records.finish(sampleResult("j1"), "p-1")).toMatchObject({ kind: "publish" });
       });
     });
 

@@ -47,7 +47,7 @@ test("Redis: every key of a record ends by itself", async () => {
   for (const jobId of ["active", "lost", "done"]) {
     await records.append({ job_id: jobId, attempt: 1, state: "BUILDING", at: new Date().toISOString() });
   }
-  await records.finish(sampleResult("done"));
+  await records.finish(sampleResult("done"), "p-1");
   await records.append({ job_id: "done", attempt: 1, state: "SUCCEEDED", at: new Date().toISOString() });
   const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");
   expect(keys).toHaveLength(7);
@@ -65,10 +65,10 @@ test("Redis: a killed server fails every call quickly, and an emptied one is use
   try {
     await own.kill();
     await waitFor(() => !records.isReady, { timeoutMs: 10_000, what: "the loss to be noticed" });
-    await expect(records.finish(sampleResult("j1"))).rejects.toBeInstanceOf(RecordsUnavailable);
+    await expect(records.finish(sampleResult("j1"), "p-1")).rejects.toBeInstanceOf(RecordsUnavailable);
     await own.start();
     await waitFor(() => records.isReady, { timeoutMs: 15_000, what: "Redis to be back" });
-    expect((await records.finish(sampleResult("j1"))).kind).toBe("publish");
+    expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
     own.pause();
     const startedAt = performance.now();
     await expect(records.find("j1")).rejects.toBeInstanceOf(RecordsUnavailable);

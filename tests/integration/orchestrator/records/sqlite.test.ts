@@ -29,7 +29,7 @@ test("SQLite: records outlast the process", async () => {
     const database = openEmbeddedDatabase(path);
     const records = new SqliteJobRecords({ database, jobMemoryMs: 60_000 });
     records.start();
-    expect((await records.finish(sampleResult("j1"))).kind).toBe(kind);
+    expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe(kind);
     await records.published("j1");
     database.close();
   }
