@@ -13,6 +13,7 @@ import { childEnvironment } from "./pipeline/child-environment.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
 import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
 import { RegistryClient } from "./pipeline/registry-client.ts";
+import { endProcessesOf } from "./pipeline/run-processes.ts";
 import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./pipeline/workspace.ts";
 
 const OWNER_FILE = "owner.json";
@@ -73,26 +74,10 @@ async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<
   const runFolders = (await readdir(folder))
     .filter((name) => name !== OWNER_FILE)
     .map((name) => join(folder, name));
-  await endProcessesOf(runFolders);
+  await endProcessesOf(runFolders, AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS));
   if (runFolders.length > 0) await removeImages(runFolders, parts);
   for (const path of runFolders) await removeAttemptTag(path, parts);
   await removeTree(folder);
-}
-
-/** Children of a run have a folder of it as HOME, whatever group or session they went to. */
-async function endProcessesOf(runFolders: readonly string[]): Promise<void> {
-  for (const name of await readdir("/proc")) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const home = await homeOf(pid);
-    if (home === undefined || !runFolders.some((folder) => home.startsWith(`${folder}/`))) continue;
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch (error) {
-      // It has ended meanwhile.
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
-  }
 }
 
 async function removeImages(runFolders: readonly string[], parts: LeftoverParts): Promise<void> {
@@ -150,24 +135,7 @@ async function bootId(): Promise<string> {
 
 /** Undefined when there is no such process. */
 async function startTicksOf(pid: number): Promise<string | undefined> {
-  const stat = await readProcFile(pid, "stat");
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
   // The program's name, in parentheses, may hold spaces and parentheses itself.
   return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-}
-
-async function homeOf(pid: number): Promise<string | undefined> {
-  const environment = await readProcFile(pid, "environ");
-  return environment
-    ?.split("\0")
-    .find((entry) => entry.startsWith("HOME="))
-    ?.slice("HOME=".length);
-}
-
-/** Undefined for a process that is gone or another user's. */
-async function readProcFile(pid: number, name: "stat" | "environ"): Promise<string | undefined> {
-  try {
-    return await readFile(`/proc/${pid}/${name}`, "utf8");
-  } catch {
-    return undefined;
-  }
 }

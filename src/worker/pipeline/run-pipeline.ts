@@ -18,6 +18,7 @@ import type { PipelineJob } from "./pipeline-job.ts";
 import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { type RunEnd, unsuccessful } from "./run-end.ts";
+import { endProcessesOf } from "./run-processes.ts";
 import { StepFailure } from "./step-failure.ts";
 import { StepTimes } from "./step-times.ts";
 import {
@@ -171,7 +172,7 @@ class PipelineRun {
   async #makeWorkspace(): Promise<Workspace> {
     const { workDir, incarnation } = this.#parts;
     const workspace = await createWorkspace(workDir, incarnation, this.#job);
-    this.#cleanUps.push(workspace.remove);
+    this.#cleanUps.push(workspace.remove, (signal) => endProcessesOf([workspace.path], signal));
     return workspace;
   }
 

@@ -1,0 +1,45 @@
+/**
+ * What the programs of a run have started, wherever it went. Ending a process group (process-group.ts) does not reach
+ * what has begun a session of its own; but all of it was given a folder of the run as HOME.
+ */
+import { readdir, readFile } from "node:fs/promises";
+import { sleep } from "../../shared/backoff.ts";
+
+const LOOK_AGAIN_AFTER_MS = 20;
+
+/** Comes back when no process has its HOME in one of these folders of runs. @throws the signal's reason. */
+export async function endProcessesOf(runFolders: readonly string[], signal: AbortSignal): Promise<void> {
+  // One that is being ended may have started another meanwhile.
+  while (await killProcessesOf(runFolders)) await sleep(LOOK_AGAIN_AFTER_MS, signal);
+}
+
+/** False when there were none. */
+async function killProcessesOf(runFolders: readonly string[]): Promise<boolean> {
+  const pids = (await readdir("/proc"))
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && pid !== process.pid);
+  const homes = await Promise.all(pids.map(homeOf));
+  const found = pids.filter((_, index) =>
+    runFolders.some((folder) => homes[index]?.startsWith(`${folder}/`)),
+  );
+  for (const pid of found) kill(pid);
+  return found.length > 0;
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    // It has ended meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Undefined for a process that is gone or another user's. */
+async function homeOf(pid: number): Promise<string | undefined> {
+  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  return environment
+    .split("\0")
+    .find((entry) => entry.startsWith("HOME="))
+    ?.slice("HOME=".length);
+}
