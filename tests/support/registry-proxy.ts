@@ -35,6 +35,12 @@ export interface RecordedRequest {
   path: string;
   user: string | undefined;
   userAgent: string;
+  /** What the client believes to speak to: this proxy, or one that stands before it. */
+  host: string;
+  /** When it came, in ms since 1970. */
+  at: number;
+  /** Of the manifest it carries, once that has arrived. */
+  digest: string | undefined;
   status: number | undefined;
 }
 
@@ -75,6 +81,10 @@ function readLogin(request: Request): { username: string; password: string } | u
   if (encoded === undefined) return undefined;
   const [username = "", ...rest] = Buffer.from(encoded, "base64").toString().split(":");
   return { username, password: rest.join(":") };
+}
+
+function digestOf(body: ArrayBuffer): string {
+  return `sha256:${new Bun.CryptoHasher("sha256").update(body).digest("hex")}`;
 }
 
 function repositoryOf(path: string): string | undefined {
@@ -138,8 +148,7 @@ export async function startRegistryProxy(
     if (!faults.immutableRepositories?.has(repository)) return undefined;
     const existing = await registry.getManifest(repository, tag);
     if (existing === undefined) return undefined;
-    const digest = `sha256:${new Bun.CryptoHasher("sha256").update(body).digest("hex")}`;
-    if (existing.digest === digest && !faults.refusesSameManifest) return undefined;
+    if (existing.digest === digestOf(body) && !faults.refusesSameManifest) return undefined;
     const message = `The image tag '${tag}' already exists in the '${repository}' repository and cannot be overwritten because the tag is immutable.`;
     return refusal(400, "TAG_INVALID", message);
   }
@@ -157,14 +166,14 @@ export async function startRegistryProxy(
 
   async function pass(
     request: Request,
-    path: string,
+    { path, host: askedHost }: RecordedRequest,
     body: ArrayBuffer | ReadableStream | null,
   ): Promise<Response> {
     const headers = new Headers(request.headers);
     for (const name of ["connection", "host", "transfer-encoding"]) headers.delete(name);
     if (headers.has("authorization")) headers.set("authorization", upstreamAuthorization);
     // The registry's Location headers must lead back to here.
-    headers.set("x-forwarded-host", host);
+    headers.set("x-forwarded-host", askedHost);
     headers.set("x-forwarded-proto", "http");
     const answer = await fetch(`${registry.url}${path}`, {
       method: request.method,
@@ -185,8 +194,9 @@ export async function startRegistryProxy(
     // Manifests are small and looked at; blobs are neither.
     const body =
       method === "PUT" && path.includes("/manifests/") ? await request.arrayBuffer() : request.body;
+    if (body instanceof ArrayBuffer) recorded.digest = digestOf(body);
     const refusedTag = await refuseTag(method, path, body instanceof ArrayBuffer ? body : undefined);
-    return refusedTag ?? pass(request, path, body);
+    return refusedTag ?? pass(request, recorded, body);
   }
 
   const server: Server<undefined> = Bun.serve({
@@ -201,6 +211,9 @@ export async function startRegistryProxy(
         path: `${pathname}${search}`,
         user: readLogin(request)?.username,
         userAgent: request.headers.get("user-agent") ?? "",
+        host: request.headers.get("host") ?? host,
+        at: Date.now(),
+        digest: undefined,
         status: undefined,
       };
       requests.push(recorded);

@@ -1,0 +1,41 @@
+/** What a breach about a job is told with: the faults of its time, and all that the programs said about it. */
+import type { RecordedRequest } from "../support/registry-proxy.ts";
+import type { FaultRecord } from "./fault-runner.ts";
+import type { Journal } from "./journal.ts";
+
+const MOST_LINES = 80;
+
+export function evidenceAbout(
+  jobId: string,
+  journal: Journal,
+  records: readonly FaultRecord[],
+  puts: readonly RecordedRequest[] = [],
+): string[] {
+  const lines = journal.filter((line) => line.jobId === jobId);
+  const [from, until] = [lines[0]?.at ?? 0, lines.at(-1)?.at ?? 0];
+  const during = records.filter(({ beganAt, healedAt }) => beganAt <= until && healedAt >= from - 10_000);
+  const entries = [
+    ...lines.map(({ at, launch, text }) => ({ at, text: `${launch.program}#${launch.number} ${text}` })),
+    ...puts.map(({ at, host, digest, status }) => ({
+      at,
+      text: `tag put via ${host}: ${digest}, ${status}`,
+    })),
+    ...during.flatMap(faultEntries),
+  ];
+  return entries
+    .sort((one, other) => one.at - other.at)
+    .slice(-MOST_LINES)
+    .map(({ at, text }) => `${timeOf(at)} ${text}`);
+}
+
+function faultEntries({ planned, beganAt, healedAt }: FaultRecord): { at: number; text: string }[] {
+  const name = `fault ${planned.number} (${planned.kind.name}: ${planned.target.join(", ")})`;
+  return [
+    { at: beganAt, text: `--- ${name} begins` },
+    ...(Number.isFinite(healedAt) ? [{ at: healedAt, text: `--- ${name} is healed` }] : []),
+  ];
+}
+
+function timeOf(at: number): string {
+  return new Date(at).toISOString().slice(11, 23);
+}

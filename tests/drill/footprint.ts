@@ -1,0 +1,67 @@
+/** Memory and open files of the programs that live through the whole drill. */
+import { readdir, readFile } from "node:fs/promises";
+import type { Breach } from "./breach.ts";
+import type { Launch } from "./program.ts";
+import type { Site } from "./site.ts";
+
+interface Footprint {
+  readonly rssMb: number;
+  readonly files: number;
+}
+
+export interface GrownProgram {
+  readonly name: string;
+  readonly before: Footprint;
+  readonly after: Footprint;
+}
+
+/** A garbage collector gives back when it likes: the least of some looks is nearest to what is in use. */
+const LOOKS = 10;
+const LOOK_INTERVAL_MS = 300;
+
+/** What a leak would break within the 1,000 jobs of a long drill, and what an engine's own caches do not. */
+const MOST_GROWTH = { factor: 1.5, plusMb: 32, plusFiles: 16 };
+
+export type Footprints = ReadonlyMap<Launch, Footprint>;
+
+export async function footprintsOf({ programs }: Site): Promise<Footprints> {
+  const launches = programs.map(({ current }) => current);
+  const taken = await Promise.all(
+    launches.map(async (launch) => [launch, await footprintOf(launch.process.pid)] as const),
+  );
+  return new Map(taken);
+}
+
+export function grownBetween(before: Footprints, after: Footprints): GrownProgram[] {
+  return [...after].flatMap(([launch, now]) => {
+    const then = before.get(launch);
+    return then ? [{ name: launch.program, before: then, after: now }] : [];
+  });
+}
+
+export function checkGrowth(programs: readonly GrownProgram[]): Breach[] {
+  return programs.flatMap(({ name, before, after }) => {
+    const mostMb = before.rssMb * MOST_GROWTH.factor + MOST_GROWTH.plusMb;
+    const mostFiles = before.files + MOST_GROWTH.plusFiles;
+    return [
+      ...(after.rssMb > mostMb
+        ? [`${name} grew from ${before.rssMb} to ${after.rssMb} MB, more than to ${mostMb}`]
+        : []),
+      ...(after.files > mostFiles
+        ? [`${name} had ${before.files} files open, and has ${after.files}, more than ${mostFiles}`]
+        : []),
+    ].map((what) => ({ rule: "growth", what, evidence: [] }));
+  });
+}
+
+async function footprintOf(pid: number): Promise<Footprint> {
+  let least: Footprint = { rssMb: Number.POSITIVE_INFINITY, files: Number.POSITIVE_INFINITY };
+  for (let look = 0; look < LOOKS; look++) {
+    const status = await readFile(`/proc/${pid}/status`, "utf8");
+    const rssMb = Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024);
+    const files = (await readdir(`/proc/${pid}/fd`)).length;
+    least = { rssMb: Math.min(least.rssMb, rssMb), files: Math.min(least.files, files) };
+    await Bun.sleep(LOOK_INTERVAL_MS);
+  }
+  return least;
+}

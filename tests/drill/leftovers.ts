@@ -1,0 +1,145 @@
+/** What may not be there any more: while the programs are idle, and after they have ended. */
+import { readdir, readFile } from "node:fs/promises";
+import { runFolders } from "../support/run-folders.ts";
+import { commandLines } from "../support/running-programs.ts";
+import { waitFor } from "../support/wait-for.ts";
+import type { Breach } from "./breach.ts";
+import { messagesLeft } from "./postbox.ts";
+import type { Site, WorkerPart } from "./site.ts";
+
+/** Whatever is still cleaning up has this long. */
+const TIDY_MS = 30_000;
+/** To end after SIGTERM, with nothing to do. */
+const END_MS = 20_000;
+
+interface Look {
+  readonly rule: string;
+  /** What is there, one entry each. */
+  find(site: Site): Promise<readonly string[]>;
+}
+
+const WHILE_IDLE: readonly Look[] = [
+  { rule: "message left in RabbitMQ", find: messages },
+  { rule: "worker not free", find: busyWorkers },
+  { rule: "claim left in Redis", find: claims },
+  { rule: "run folder left", find: foldersOfRuns },
+  { rule: "process left", find: processes },
+  { rule: "container left", find: containers },
+];
+
+const AFTER_THE_END: readonly Look[] = [
+  { rule: "message left in RabbitMQ", find: messages },
+  { rule: "file left in a work folder", find: files },
+  { rule: "process left", find: processes },
+  { rule: "container left", find: containers },
+  { rule: "image left in the engine", find: images },
+];
+
+export function leftWhileIdle(site: Site): Promise<Breach[]> {
+  return untilTidy(site, WHILE_IDLE);
+}
+
+/** Ends all programs as an operator would. */
+export async function leftAfterTheEnd(site: Site): Promise<Breach[]> {
+  for (const { current } of site.programs) current.process.signal("SIGTERM");
+  const ends = await Promise.allSettled(site.programs.map((program) => program.endsWell(END_MS)));
+  const bad = ends.flatMap((end) =>
+    end.status === "rejected" ? [{ rule: "bad end", what: String(end.reason), evidence: [] }] : [],
+  );
+  return [...bad, ...(await untilTidy(site, AFTER_THE_END))];
+}
+
+async function untilTidy(site: Site, looks: readonly Look[]): Promise<Breach[]> {
+  const found = await Promise.all(
+    looks.map(async ({ rule, find }) => {
+      let left: readonly string[] = [];
+      const isTidy = async () => {
+        left = await find(site);
+        return left.length === 0;
+      };
+      await waitFor(isTidy, { timeoutMs: TIDY_MS, intervalMs: 500, what: rule }).catch((error: Error) => {
+        if (left.length === 0) left = [String(error.cause ?? error)];
+      });
+      return left.map((what) => ({ rule, what, evidence: [] }));
+    }),
+  );
+  return found.flat();
+}
+
+async function messages({ backends: { rabbitmq } }: Site): Promise<string[]> {
+  const left = await messagesLeft(rabbitmq);
+  return left.map(({ name, ready, unacked }) => `${name}: ${ready} waiting, ${unacked} unacked`);
+}
+
+interface ShownWorker {
+  readonly address: string;
+  readonly status: string;
+  readonly jobs: readonly string[];
+}
+
+async function busyWorkers({ orchestrators, workers }: Site): Promise<string[]> {
+  const asked = await Promise.all(
+    orchestrators.map(async ({ program, apiUrl }) => {
+      const response = await fetch(`${apiUrl}/api/v1/workers`, { signal: AbortSignal.timeout(5000) });
+      const { items } = (await response.json()) as { items: ShownWorker[] };
+      const isFree = ({ fromOrchestrators }: WorkerPart) =>
+        items.some(
+          ({ address, status, jobs }) =>
+            address === fromOrchestrators.address && status === "FREE" && jobs.length === 0,
+        );
+      return workers
+        .filter((worker) => !isFree(worker))
+        .map((worker) => `${worker.program.name}, says ${program.name}: ${JSON.stringify(items)}`);
+    }),
+  );
+  return asked.flat();
+}
+
+async function claims({ backends: { redis } }: Site): Promise<string[]> {
+  const keys = await redis.cli("KEYS", "*:claim*");
+  return keys.split("\n").filter((key) => key !== "");
+}
+
+async function foldersOfRuns({ workers }: Site): Promise<string[]> {
+  const folders = await Promise.all(
+    workers.map(async ({ workDir, program }) =>
+      (await runFolders(workDir)).map((folder) => `${program.name}: ${folder}`),
+    ),
+  );
+  return folders.flat();
+}
+
+async function files({ workers }: Site): Promise<string[]> {
+  const found = await Promise.all(
+    workers.map(async ({ workDir }) => {
+      const entries = await readdir(workDir, { recursive: true });
+      return entries.filter((entry) => entry !== "runs").map((entry) => `${workDir}/${entry}`);
+    }),
+  );
+  return found.flat();
+}
+
+/** Of the builds, by what stands in their command line, and of the runs, by their HOME. */
+async function processes({ mark, workers }: Site): Promise<string[]> {
+  const building = (await commandLines()).filter((line) => line.includes(mark));
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const homes = await Promise.all(pids.map(homeOf));
+  const atHome = homes.filter((home) => workers.some(({ workDir }) => home.startsWith(`${workDir}/`)));
+  return [...building, ...atHome];
+}
+
+async function homeOf(pid: string): Promise<string> {
+  const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  const home = environment.split("\0").find((entry) => entry.startsWith("HOME="));
+  return home?.slice("HOME=".length) ?? "";
+}
+
+async function containers({ backends: { docker } }: Site): Promise<string[]> {
+  const { stdout } = await docker.docker(["ps", "--all", "--format", "{{.ID}} {{.Image}} {{.Status}}"]);
+  return stdout.split("\n").filter((line) => line !== "");
+}
+
+async function images({ backends: { docker } }: Site): Promise<string[]> {
+  const { stdout } = await docker.docker(["images", "--all", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"]);
+  return stdout.split("\n").filter((line) => line !== "");
+}

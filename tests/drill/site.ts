@@ -1,0 +1,197 @@
+/**
+ * What is drilled: 2 orchestrators and 4 workers as compiled programs, on real servers, with a proxy on every way
+ * between two of them, so that each can be cut by itself.
+ */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type Aws, startAws } from "../support/aws.ts";
+import { type Backends, startBackends } from "../support/backends.ts";
+import { type Binaries, compiledBinaries } from "../support/binaries.ts";
+import { freePort } from "../support/free-port.ts";
+import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
+import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
+import { waitFor } from "../support/wait-for.ts";
+import { Program } from "./program.ts";
+
+export const REGION = "us-east-1";
+export const AWS_ACCOUNT = "1234567890";
+export const MAX_ATTEMPTS = 6;
+export const PING_INTERVAL_MS = 500;
+export const LEASE_TTL_MS = 4000;
+/** So that a broker out of reach is noticed within a drill's time. */
+const HEARTBEAT_SECONDS = 2;
+/** Resolves nowhere: the way there leads through the worker's own proxy, and is the same URL for all of them. */
+const GIT_BASE_URL = "http://git.example";
+
+export interface OrchestratorPart {
+  readonly program: Program;
+  readonly apiUrl: string;
+  readonly grpcPort: number;
+  readonly toRabbitMq: TcpProxy;
+  readonly toRedis: TcpProxy;
+}
+
+export interface WorkerPart {
+  readonly program: Program;
+  readonly workDir: string;
+  readonly slots: number;
+  /** Its own way to each orchestrator, and the orchestrators' way to it. */
+  readonly toOrchestrators: readonly TcpProxy[];
+  readonly fromOrchestrators: TcpProxy;
+  readonly toRegistry: TcpProxy;
+  readonly toGit: TcpProxy;
+}
+
+export interface Site {
+  /** Stands in everything that is built, so that it can be found again. */
+  readonly mark: string;
+  readonly backends: Backends;
+  readonly orchestrators: readonly OrchestratorPart[];
+  readonly workers: readonly WorkerPart[];
+  readonly programs: readonly Program[];
+  addEcrRepository(name: string): void;
+  stop(): Promise<void>;
+}
+
+const SLOTS = [1, 2, 1, 2];
+/** Those with an id of their own keep it over restarts; the others are somebody new each time. */
+const NAMED_WORKERS = 2;
+
+interface Building {
+  readonly backends: Backends;
+  readonly binaries: Binaries;
+  readonly folder: TempDir;
+  readonly proxies: TcpProxy[];
+}
+
+export async function startSite(): Promise<Site> {
+  const [backends, binaries, folder] = await Promise.all([
+    startBackends({ engine: "26.1" }),
+    compiledBinaries(),
+    makeTempDir("drill"),
+  ]);
+  const building: Building = { backends, binaries, folder, proxies: [] };
+  const orchestrators = await Promise.all([1, 2].map((number) => makeOrchestrator(building, number)));
+  const clouds = await Promise.all(SLOTS.map(() => startAws()));
+  backends.ecr.faults.login = (username, password) =>
+    clouds.some((cloud) => cloud.login(username, password) === "valid") ? "valid" : "unknown";
+  const workers = await Promise.all(
+    clouds.map((cloud, index) => makeWorker(building, orchestrators, cloud, index)),
+  );
+  const programs = [...orchestrators, ...workers].map(({ program }) => program);
+  const site: Site = {
+    mark: `drill-${crypto.randomUUID().slice(0, 8)}`,
+    backends,
+    orchestrators,
+    workers,
+    programs,
+    addEcrRepository: (name) => {
+      for (const cloud of clouds) cloud.addRepository(AWS_ACCOUNT, name);
+    },
+    async stop() {
+      await Promise.all(
+        programs.flatMap(({ launches }) => launches.map(({ process }) => process.stop(2000))),
+      );
+      await Promise.all(building.proxies.map((proxy) => proxy.stop()));
+      await Promise.all(clouds.map((cloud) => cloud.stop()));
+      await backends.stop();
+      await folder.remove();
+    },
+  };
+  try {
+    await startPrograms(site);
+  } catch (error) {
+    await site.stop();
+    throw error;
+  }
+  return site;
+}
+
+async function startPrograms({ orchestrators, workers }: Site): Promise<void> {
+  for (const { program } of orchestrators) program.start();
+  await Promise.all(orchestrators.map(untilReady));
+  for (const { program } of workers) program.start();
+  await Promise.all(workers.map(({ program }) => program.ready()));
+}
+
+/** The orchestrator has both its servers. */
+export async function untilReady({ apiUrl, program }: OrchestratorPart): Promise<void> {
+  await waitFor(async () => (await fetch(`${apiUrl}/readyz`, { signal: AbortSignal.timeout(2000) })).ok, {
+    timeoutMs: 90_000,
+    intervalMs: 100,
+    what: `${program.name} to be ready`,
+  });
+}
+
+async function proxyTo(port: number, { proxies }: Building): Promise<TcpProxy> {
+  const proxy = await startTcpProxy({ port });
+  proxies.push(proxy);
+  return proxy;
+}
+
+async function makeOrchestrator(building: Building, number: number): Promise<OrchestratorPart> {
+  const { backends, binaries, folder } = building;
+  const [grpcPort, adminPort] = [await freePort(), await freePort()];
+  const toRabbitMq = await proxyTo(backends.rabbitmq.port, building);
+  const toRedis = await proxyTo(backends.redis.port, building);
+  const rabbitMqUrl = new URL(backends.rabbitmq.url);
+  rabbitMqUrl.port = String(toRabbitMq.port);
+  rabbitMqUrl.searchParams.set("heartbeat", String(HEARTBEAT_SECONDS));
+  const program = new Program({
+    name: `orchestrator-${number}`,
+    command: [binaries.orchestrator],
+    cwd: folder.path,
+    readyLine: '"msg":"orchestrator listens"',
+    env: {
+      RABBITMQ_URL: rabbitMqUrl.href,
+      REDIS_URL: `redis://${toRedis.address}/0`,
+      BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
+      BLACKTREE_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
+      BLACKTREE_GIT_BASE_URL: GIT_BASE_URL,
+      BLACKTREE_PING_INTERVAL: `${PING_INTERVAL_MS}ms`,
+      BLACKTREE_LEASE_TTL: `${LEASE_TTL_MS}ms`,
+      BLACKTREE_MAX_ATTEMPTS: String(MAX_ATTEMPTS),
+    },
+  });
+  return { program, apiUrl: `http://127.0.0.1:${adminPort}`, grpcPort, toRabbitMq, toRedis };
+}
+
+async function makeWorker(
+  building: Building,
+  orchestrators: readonly OrchestratorPart[],
+  cloud: Aws,
+  index: number,
+): Promise<WorkerPart> {
+  const { backends, binaries, folder } = building;
+  const port = await freePort();
+  const fromOrchestrators = await proxyTo(port, building);
+  const toOrchestrators = await Promise.all(orchestrators.map(({ grpcPort }) => proxyTo(grpcPort, building)));
+  const toRegistry = await proxyTo(Number(new URL(backends.ecr.url).port), building);
+  const toGit = await proxyTo(Number(new URL(backends.git.baseUrl).port), building);
+  cloud.configure({ proxyEndpoint: `http://${toRegistry.address}` });
+  const name = `worker-${index + 1}`;
+  const workDir = join(folder.path, name);
+  await mkdir(workDir);
+  const slots = SLOTS[index] ?? 1;
+  const program = new Program({
+    name,
+    command: [binaries.worker],
+    cwd: folder.path,
+    readyLine: '"msg":"registered"',
+    env: {
+      ...cloud.env(),
+      ...backends.docker.env(),
+      ...(index < NAMED_WORKERS && { BLACKTREE_WORKER_ID: name }),
+      BLACKTREE_ORCHESTRATOR_ADDR: toOrchestrators.map(({ address }) => address).join(","),
+      BLACKTREE_WORKER_LISTEN: `127.0.0.1:${port}`,
+      BLACKTREE_WORKER_ADVERTISE: fromOrchestrators.address,
+      BLACKTREE_WORKER_REGION: REGION,
+      BLACKTREE_WORKER_SLOTS: String(slots),
+      BLACKTREE_WORK_DIR: workDir,
+      BLACKTREE_GIT_BASE_URL: GIT_BASE_URL,
+      http_proxy: `http://${toGit.address}`,
+      no_proxy: "127.0.0.1,localhost",
+    },
+  });
+  return { program, workDir, slots, toOrchestrators, fromOrchestrators, toRegistry, toGit };
+}
