@@ -53,7 +53,7 @@ const SOON: Range = [0, 2500];
 const DRAIN_MS = 120_000;
 const STOP_MS = 30_000;
 const BACK_MS = 90_000;
-const PAUSE_MS: Range = [3000, 9000];
+const PAUSE_MS: Range = [2500, 7500];
 
 export const MEAN_PAUSE_MS = (PAUSE_MS[0] + PAUSE_MS[1]) / 2;
 
