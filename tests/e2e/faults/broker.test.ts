@@ -4,6 +4,7 @@ import { type Backends, startBackends } from "../../support/backends.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
+  shownJob,
   startDeployment,
   untilFree,
   untilReady,
@@ -57,8 +58,12 @@ async function startSite(workerEnv: Record<string, string> = {}): Promise<Site> 
  * RabbitMQ writes the register of its quorum queues lazily: of one that is killed right after a declaration, the queue
  * comes back only after a minute.
  */
-async function killBroker(): Promise<void> {
+async function syncBroker(): Promise<void> {
   await backends.rabbitmq.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
+}
+
+async function killBroker(): Promise<void> {
+  await syncBroker();
   await backends.rabbitmq.kill();
 }
 
@@ -117,6 +122,20 @@ test("RabbitMQ freezes while a build ends", async () => {
   backends.rabbitmq.pause();
   await site.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
   backends.rabbitmq.resume();
+  await expectOneResult(site);
+});
+
+test("RabbitMQ freezes while a build ends, and dies: the result is published, and the run's slot is free again", async () => {
+  const site = await startSite();
+  await syncBroker();
+  backends.rabbitmq.pause();
+  await site.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
+  const isRecorded = async () => (await shownJob(site.orchestrator, site.job.job_id))?.result;
+  await waitFor(isRecorded, { timeoutMs: 10_000, what: "the result to be recorded" });
+  await backends.rabbitmq.kill();
+  await backends.rabbitmq.start();
+  await untilReady(site.orchestrator);
+  await deployment.reconnect();
   await expectOneResult(site);
 });
 
