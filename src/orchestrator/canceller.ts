@@ -85,7 +85,7 @@ export class Canceller {
 
   async #carryOut({ jobId, reason }: CancelledJob, record: JobRecord): Promise<void> {
     const found = await this.parts.leases.cancel(jobId, reason);
-    if (found.kind === "claimed") await this.#endRun(found.claim, reason);
+    if (found.kind === "claimed") return this.#endRun(found.claim, reason);
     if (found.kind === "unclaimed") await this.#settle(record, reason, found.attempts);
     if (found.kind === "unknown" && hasNeverRun(record)) await this.#settle(record, reason, 0);
     this.parts.onCancelled(jobId);
