@@ -41,5 +41,8 @@ export function buildEnvironment({ environment, workspace, job }: BuildRequest):
     ...environment,
     ...buildArguments(job.buildArgs).environment,
     DOCKER_CONFIG: workspace.dockerConfig,
+    // For provenance buildx asks git about the checkout, and waits for whatever holds git's output open. Without
+    // provenance nobody reads the answer.
+    ...(!job.provenance && { BUILDX_GIT_INFO: "false" }),
   };
 }
