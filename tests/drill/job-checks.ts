@@ -36,7 +36,7 @@ export interface Observed {
 }
 
 type Counted = Omit<JobVerdict, "breaches">;
-type Finding = Partial<Counted> & { readonly problems: readonly { rule: string; what: string }[] };
+export type Finding = Partial<Counted> & { readonly problems: readonly { rule: string; what: string }[] };
 
 const NOTHING: Finding = { problems: [] };
 
@@ -82,7 +82,7 @@ function strangers({ jobs, postbox }: Observed): Breach[] {
     .map((jobId) => ({ rule: "result of a job that nobody sent", what: jobId, evidence: [] }));
 }
 
-function checkResult(job: DrillJob, [first]: readonly ReceivedResult[]): Finding {
+export function checkResult(job: DrillJob, [first]: readonly ReceivedResult[]): Finding {
   if (!first) return { lost: 1, problems: [{ rule: "lost", what: "no result" }] };
   const { status, error, attempt } = first.result;
   const told = `${status} at attempt ${attempt}, ${error?.code}: ${error?.message}`;
@@ -93,7 +93,7 @@ function checkResult(job: DrillJob, [first]: readonly ReceivedResult[]): Finding
   return error.retryable && attempt >= MAX_ATTEMPTS ? { ...NOTHING, failedByFaults: 1 } : wrong;
 }
 
-function checkFurtherResults(
+export function checkFurtherResults(
   [first, ...further]: readonly ReceivedResult[],
   records: readonly FaultRecord[],
 ): Finding {
@@ -138,7 +138,7 @@ function isFoundAgain(
  */
 const FOUND_OUT_MS = LEASE_TTL_MS + 2 * PING_INTERVAL_MS + 5000;
 
-function checkAttempts(runs: readonly Attempt[], records: readonly FaultRecord[]): Finding {
+export function checkAttempts(runs: readonly Attempt[], records: readonly FaultRecord[]): Finding {
   const problems: { rule: string; what: string }[] = [];
   let overlaps = 0;
   for (const [index, later] of runs.entries()) {
@@ -190,13 +190,13 @@ async function checkTag(
     ...putProblems(
       puts.filter(({ status }) => status === 201),
       runs,
-      site,
+      (host) => site.workers.find(({ toRegistry }) => toRegistry.address === host)?.program.name,
     ),
   ];
   return { problems: problems.map((what) => ({ rule: "tag", what })) };
 }
 
-function tagProblems(result: JobResult | undefined, tagged: string | undefined): string[] {
+export function tagProblems(result: JobResult | undefined, tagged: string | undefined): string[] {
   if (!result) return [];
   if (result.status === "SUCCESS") {
     if (result.image_digest === tagged) return [];
@@ -207,11 +207,15 @@ function tagProblems(result: JobResult | undefined, tagged: string | undefined):
   return tagged === undefined || mayBeTagged ? [] : [`the job failed, and the registry has ${tagged}`];
 }
 
-function putProblems(puts: readonly RecordedRequest[], runs: readonly Attempt[], site: Site): string[] {
+export function putProblems(
+  puts: readonly RecordedRequest[],
+  runs: readonly Attempt[],
+  workerAt: (host: string) => string | undefined,
+): string[] {
   const digests = new Set(puts.map(({ digest }) => digest));
   const moved = digests.size > 1 ? [`moved: ${[...digests].join(", then ")}`] : [];
   const stale = puts.flatMap((put) => {
-    const worker = site.workers.find(({ toRegistry }) => toRegistry.address === put.host)?.program.name;
+    const worker = workerAt(put.host);
     const own = runs.findLast(({ launch, startedAt }) => launch.program === worker && startedAt <= put.at);
     if (!own) return [`put by ${put.host}, which had no run of this job`];
     const newer = runs.find(({ attempt, startedAt }) => attempt > own.attempt && startedAt < put.at);
