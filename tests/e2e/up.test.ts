@@ -42,6 +42,8 @@ beforeAll(async () => {
   await git.createRepository("owner/failing", await sampleRepository({ variant: "failing" }));
   const slow = await sampleRepository({ variant: "slow", sleepSeconds: SLOW_BUILD_SECONDS });
   await git.createRepository("owner/slow", slow);
+  // Of its own, since what was built once is in the cache.
+  await git.createRepository("owner/frozen", { ...slow, greeting: "frozen\n" });
 }, 240_000);
 
 afterAll(async () => {
@@ -255,6 +257,20 @@ describe("when it ends", () => {
     const { process } = await upWithRegistry();
     process.signal("SIGTERM");
     expect(await process.exited).toBe(0);
+  });
+
+  test("frozen for longer than a lease, it goes on with its run", async () => {
+    const times = ["--ping-interval", "200ms", "--lease-ttl", "1s"];
+    const { process, cli, result } = await up(["--registry", registry.host, ...times]);
+    const isSleeping = async () =>
+      (await commandLines()).some((line) => line.endsWith(`sleep ${SLOW_BUILD_SECONDS}`));
+    await cli("submit", "--job-id", "frozen", ...jobFlags("owner/frozen", "v-frozen"));
+    await waitFor(isSleeping, { timeoutMs: 30_000, what: "the RUN step" });
+    process.pause();
+    await waitFor(async () => !(await isSleeping()), { timeoutMs: 30_000, what: "the RUN step's end" });
+    process.resume();
+    const ended = await waitFor(() => result("frozen"), { timeoutMs: 30_000, what: "the result" });
+    expect(ended).toMatchObject({ status: "SUCCESS", attempt: 1 });
   });
 
   test("killed, the running and the waiting job both end after the next start", async () => {

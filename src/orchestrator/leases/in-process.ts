@@ -59,6 +59,7 @@ export class InProcessLeases implements Leases {
   readonly #cancellations = new Map<string, Cancellation>();
   readonly #listeners: (() => void)[] = [];
   readonly #sinceMs = now();
+  #usedAtMs = now();
   #uses = 0;
   #started = false;
 
@@ -252,6 +253,19 @@ export class InProcessLeases implements Leases {
 
   #assertReady(): void {
     if (!this.#started) throw new LeasesUnavailable("the leases are not started, or closed");
+    this.#bridgeStandstill();
+  }
+
+  /**
+   * Somebody asks every few moments; when nobody did for a lease time, this process has stood still, and its workers could
+   * not be heard.
+   */
+  #bridgeStandstill(): void {
+    const silentMs = now() - this.#usedAtMs;
+    this.#usedAtMs = now();
+    if (silentMs < this.options.leaseTtlMs) return;
+    for (const worker of this.#workers.values()) worker.leaseUntilMs += silentMs;
+    for (const claim of this.#claims.values()) claim.untilMs += silentMs;
   }
 
   #find(workerId: string, incarnation: string): Worker | undefined {
