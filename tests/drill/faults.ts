@@ -46,7 +46,8 @@ const ORCHESTRATORS = [["orchestrator-1"], ["orchestrator-2"]];
 const WORKERS = [["worker-1"], ["worker-2"], ["worker-3"], ["worker-4"]];
 
 const SHORTER_THAN_LEASE: Range = [300, LEASE_TTL_MS / 2];
-const LONGER_THAN_LEASE: Range = [LEASE_TTL_MS + 1000, LEASE_TTL_MS + 6000];
+/** With time for the next attempt to begin, two seconds after the lease has ended. */
+const LONGER_THAN_LEASE: Range = [LEASE_TTL_MS + 1000, LEASE_TTL_MS + 10_000];
 const AROUND_LEASE: Range = [1000, LEASE_TTL_MS + 5000];
 const SOON: Range = [0, 2500];
 
@@ -269,7 +270,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   ),
   onWorker(
     "worker cut off from orchestrators",
-    { lastsMs: AROUND_LEASE, recoversFrom: "heal", isolates: true },
+    { lastsMs: [1000, LEASE_TTL_MS + 10_000], recoversFrom: "heal", isolates: true },
     ({ toOrchestrators, fromOrchestrators }) => ({
       begin() {
         for (const proxy of [...toOrchestrators, fromOrchestrators]) proxy.cut();

@@ -1,16 +1,16 @@
 /**
- * Recovery time of a fault: from its beginning (where something was lost) or its healing (where something stood still)
- * to the first sign of work on an affected part. A sign is a step of some job that an orchestrator or a worker noted:
- * assigned, attached to, run started or ended, attempt failed, result published. On an affected part means: noted by
- * the part that was hit, or about a job that it had in hand when it was hit, whoever goes on with that; when a server was
- * hit that all of them share, whoever noted it. A part that was idle and stays so has no recovery time.
+ * Recovery time of a fault: until its part does its work again (a worker is known to an orchestrator, an orchestrator is
+ * ready, all of them are when a server was hit), counted from when the part was started again or let go on; and until each
+ * job that it had in hand goes on, counted from the fault itself where something was lost, else from its healing. The
+ * longest of these counts. A job goes on when somebody attaches to its run, when its next attempt starts or its result is
+ * published; at once, if its run was under way all the time.
  */
 import type { FaultRecord } from "./fault-runner.ts";
-import { attemptsIn, type Journal, type JournalLine } from "./journal.ts";
+import { type Attempt, attemptsIn, type Journal } from "./journal.ts";
 
 const TAKEN = new Set(["job assigned", "attaching to a running job"]);
 const LET_GO = new Set(["result published", "attempt failed; the job is tried again"]);
-const SIGNS = new Set([...TAKEN, ...LET_GO, "run started", "run ended"]);
+const GOES_ON = new Set(["attaching to a running job", "run started", "result published"]);
 
 export interface Recovery {
   readonly record: FaultRecord;
@@ -18,36 +18,48 @@ export interface Recovery {
 }
 
 export function recoveriesOf(records: readonly FaultRecord[], journal: Journal): Recovery[] {
-  const signs = journal.filter(({ message }) => SIGNS.has(message));
-  return records.flatMap((record) => {
-    const { kind, target } = record.planned;
-    const from = kind.recoversFrom === "begin" ? record.beganAt : record.healedAt;
-    const inHand = jobsInHand(target, record.beganAt, journal);
-    const isAffected = ({ launch, jobId }: JournalLine) =>
-      isShared(target) || target.includes(launch.program) || (jobId !== undefined && inHand.has(jobId));
-    const sign = signs.find((line) => line.at > from && isAffected(line));
-    return sign ? [{ record, tookMs: sign.at - from }] : [];
-  });
+  const attempts = attemptsIn(journal);
+  return records
+    .filter(({ failure }) => failure === undefined)
+    .map((record) => {
+      const { kind, target } = record.planned;
+      const from = kind.recoversFrom === "begin" ? record.beganAt : record.healedAt;
+      const jobs = jobsInHand(target, record.beganAt, journal, attempts);
+      const jobsMs = jobs.map((jobId) => goesOnAfterMs(jobId, from, journal, attempts));
+      return { record, tookMs: Math.max(record.settledAt - record.healedAt, ...jobsMs) };
+    });
 }
 
-function isShared(target: readonly string[]): boolean {
-  return target.length > 1 || !/^(orchestrator|worker)-/.test(target[0] ?? "");
-}
-
-function jobsInHand(target: readonly string[], at: number, journal: Journal): ReadonlySet<string> {
-  const running = attemptsIn(journal)
-    .filter(
-      ({ launch, startedAt, endedAt }) => target.includes(launch.program) && startedAt <= at && at <= endedAt,
-    )
+/** Of a server that all share, these are all jobs under way. */
+function jobsInHand(
+  target: readonly string[],
+  at: number,
+  journal: Journal,
+  attempts: readonly Attempt[],
+): string[] {
+  const isShared = !/^(orchestrator|worker)-/.test(target[0] ?? "");
+  const isHit = (program: string) => isShared || target.includes(program);
+  const running = attempts
+    .filter(({ launch, startedAt, endedAt }) => isHit(launch.program) && startedAt <= at && at <= endedAt)
     .map(({ jobId }) => jobId);
-  const held = new Set<string>();
+  const held = new Set(running);
   for (const { at: then, launch, message, jobId } of journal) {
     if (then > at) break;
     if (jobId === undefined) continue;
-    if (TAKEN.has(message) && target.includes(launch.program)) held.add(jobId);
-    else if (TAKEN.has(message) || LET_GO.has(message)) held.delete(jobId);
+    if (TAKEN.has(message) && isHit(launch.program)) held.add(jobId);
+    else if (LET_GO.has(message)) held.delete(jobId);
+    else if (TAKEN.has(message) && !running.includes(jobId)) held.delete(jobId);
   }
-  return new Set([...running, ...held]);
+  return [...held];
+}
+
+function goesOnAfterMs(jobId: string, from: number, journal: Journal, attempts: readonly Attempt[]): number {
+  const next = journal.find((line) => line.at > from && line.jobId === jobId && GOES_ON.has(line.message));
+  if (!next) return 0;
+  const isUnderWay = attempts.some(
+    (attempt) => attempt.jobId === jobId && attempt.startedAt <= from && from < attempt.endedAt,
+  );
+  return next.message === "result published" && isUnderWay ? 0 : next.at - from;
 }
 
 /** Nearest rank; undefined of nothing. */

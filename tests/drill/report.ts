@@ -20,7 +20,6 @@ export interface DrillOutcome {
 interface KindRow {
   readonly kind: string;
   readonly faults: number;
-  readonly recovered: number;
   readonly p50Ms: number | undefined;
   readonly p99Ms: number | undefined;
   readonly mostMs: number | undefined;
@@ -32,7 +31,6 @@ function rowOf(kind: string, records: readonly FaultRecord[], recoveries: readon
   return {
     kind,
     faults: records.filter(isOfKind).length,
-    recovered: times.length,
     p50Ms: percentile(times, 0.5),
     p99Ms: percentile(times, 0.99),
     mostMs: percentile(times, 1),
@@ -49,16 +47,16 @@ export function describe(outcome: DrillOutcome): string[] {
   const passed = breaches.length === 0 ? "passed" : "FAILED";
   return [
     "",
-    `${"fault".padEnd(42)}${["count", "recovered", "p50", "p99", "most"].map((title) => title.padStart(10)).join("")}`,
+    `${"fault".padEnd(42)}${["count", "p50", "p99", "most"].map((title) => title.padStart(10)).join("")}`,
     ...rows(outcome).map(describeRow),
-    "recovered: those whose part had work; from the loss, or from the healing of a standstill, to the next step of a job on it",
+    "from the loss, or from the healing of a standstill, until the part works and every job that it had goes on",
     "",
     `results      ${verdict.succeeded} succeeded, ${verdict.failed} failed as they should, ${verdict.failedByFaults} failed for good by faults`,
     `             ${verdict.repeated} published twice, word for word; ${verdict.foundAgain} run again after a loss of Redis, and found made`,
     `attempts     ${verdict.retried} jobs had more than one; ${verdict.overlaps} overlaps, each while its worker was out of reach, or listed below`,
     ...grown.map(
       ({ name, before, after }) =>
-        `${name.padEnd(15)}${before.rssMb} MB, ${before.files} files after the warm-up; ${after.rssMb} MB, ${after.files} files at the end`,
+        `${name.padEnd(15)} ${before.rssMb} MB, ${before.files} files after the warm-up; ${after.rssMb} MB, ${after.files} files at the end`,
     ),
     `in ${Math.round(seconds)} s, seed ${outcome.seed}`,
     ...breaches.flatMap(describeBreach),
@@ -67,9 +65,9 @@ export function describe(outcome: DrillOutcome): string[] {
   ];
 }
 
-function describeRow({ kind, faults, recovered, p50Ms, p99Ms, mostMs }: KindRow): string {
+function describeRow({ kind, faults, p50Ms, p99Ms, mostMs }: KindRow): string {
   const seconds = (ms: number | undefined) => (ms === undefined ? "-" : `${(ms / 1000).toFixed(2)} s`);
-  const cells = [String(faults), String(recovered), seconds(p50Ms), seconds(p99Ms), seconds(mostMs)];
+  const cells = [String(faults), seconds(p50Ms), seconds(p99Ms), seconds(mostMs)];
   return `${kind.padEnd(42)}${cells.map((cell) => cell.padStart(10)).join("")}`;
 }
 
