@@ -273,7 +273,7 @@ export class Dispatcher {
     );
     this.#hold(held);
     await this.#parts.leases.suspect(workerId, incarnation);
-    await lease.undo();
+    await lease.retract();
   }
 
   #track(held: Held, work: Promise<void>): void {

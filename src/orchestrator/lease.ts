@@ -90,9 +90,9 @@ export class Lease {
     return this.parts.leases.release(this.claim);
   }
 
-  /** For a lease whose run the worker has refused. */
-  undo(): Promise<void> {
-    return this.parts.leases.unclaim(this.claim);
+  /** The worker has refused the run. */
+  retract(): Promise<void> {
+    return this.parts.leases.retract(this.claim);
   }
 
   /**

@@ -28,6 +28,8 @@ const KEEP_FINISHED_COUNT = 100;
 const STOP_GRACE_MS = 500;
 /** With this worker its outcomes are gone, so it waits a little for an orchestrator that has just been cut off. */
 const HAND_OVER_TIMEOUT_MS = 10_000;
+/** How long a call may be under way from an orchestrator that found this worker free just before it left. */
+const LATE_CALLS_MS = 500;
 
 export interface WorkerParts {
   readonly settings: Pick<
@@ -129,6 +131,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await registration
         .deregister()
         .catch((error: unknown) => logger.warn({ err: error }, "could not deregister"));
+      // A refusal gives the job to another worker at once; a closed port would count as a lost worker, and an attempt.
+      await sleep(LATE_CALLS_MS);
       await server.stop(STOP_GRACE_MS);
       orchestrators.close();
       await runsFolder.remove();

@@ -215,14 +215,25 @@ export class InProcessLeases implements Leases {
   }
 
   async release(claim: Claim): Promise<void> {
+    this.#end(claim, ({ last, done }, attempt) => {
+      // A ping on its way may still report the run; it must not get the claim back.
+      this.#rememberAttempts(claim.jobId, Math.max(last, attempt), Math.max(done, attempt));
+    });
+  }
+
+  async retract(claim: Claim): Promise<void> {
+    this.#end(claim, ({ last, done }, attempt) => {
+      if (last === attempt && done < attempt) this.#rememberAttempts(claim.jobId, attempt - 1, done);
+    });
+  }
+
+  #end(claim: Claim, remember: (known: { last: number; done: number }, attempt: number) => void): void {
     this.#assertReady();
     const { jobId, attempt, workerId, incarnation } = claim;
     const current = this.#claimOf(jobId);
     if (current && !isSameClaim(current, claim)) return;
     this.#claims.delete(jobId);
-    // A ping on its way may still report the run; it must not get the claim back.
-    const { last, done } = this.#attemptsOf(jobId);
-    this.#rememberAttempts(jobId, Math.max(last, attempt), Math.max(done, attempt));
+    remember(this.#attemptsOf(jobId), attempt);
     const worker = this.#find(workerId, incarnation);
     if (worker) {
       // What the last ping said is older than this. If it is busy all the same, it refuses the next job.
@@ -230,16 +241,6 @@ export class InProcessLeases implements Leases {
       worker.used = ++this.#uses;
     }
     this.#forgetWhatIsOver();
-    this.#announceChange();
-  }
-
-  async unclaim(claim: Claim): Promise<void> {
-    this.#assertReady();
-    const { jobId, attempt } = claim;
-    const current = this.#claimOf(jobId);
-    if (!current || !isSameClaim(current, claim)) return;
-    this.#claims.delete(jobId);
-    this.#rememberAttempts(jobId, attempt - 1, this.#attemptsOf(jobId).done);
     this.#announceChange();
   }
 

@@ -142,8 +142,8 @@ export interface Leases {
   cancelEnded(jobId: string): Promise<void>;
   /** Ends the claim for good and frees the slot; does nothing when the job has another claim by now. */
   release(claim: Claim): Promise<void>;
-  /** Undoes a claim of which no run has come: the next one gets the same attempt. */
-  unclaim(claim: Claim): Promise<void>;
+  /** As `release`, for a run that its worker has refused and never began: the next claim has the same attempt. */
+  retract(claim: Claim): Promise<void>;
   /** Calls back when a slot may have become free or a worker available, from whichever orchestrator. Hints only. */
   onChange(listener: () => void): void;
 

@@ -28,7 +28,6 @@ import observeLua from "./scripts/observe.lua" with { type: "text" };
 import registerLua from "./scripts/register.lua" with { type: "text" };
 import releaseLua from "./scripts/release.lua" with { type: "text" };
 import suspectLua from "./scripts/suspect.lua" with { type: "text" };
-import unclaimLua from "./scripts/unclaim.lua" with { type: "text" };
 import workersLua from "./scripts/workers.lua" with { type: "text" };
 
 /** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
@@ -48,7 +47,6 @@ const scripts = {
   holds: new RedisScript(commonLua, holdsLua),
   confirm: new RedisScript(commonLua, confirmLua),
   release: new RedisScript(commonLua, releaseLua),
-  unclaim: new RedisScript(commonLua, unclaimLua),
 };
 
 export interface RedisLeasesOptions {
@@ -189,11 +187,11 @@ export class RedisLeases implements Leases {
   }
 
   async release({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
-    await this.#run(scripts.release, [workerId, incarnation, jobId, attempt]);
+    await this.#run(scripts.release, [workerId, incarnation, jobId, attempt, 1]);
   }
 
-  async unclaim({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
-    await this.#run(scripts.unclaim, [workerId, incarnation, jobId, attempt]);
+  async retract({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
+    await this.#run(scripts.release, [workerId, incarnation, jobId, attempt, 0]);
   }
 
   onChange(listener: () => void): void {

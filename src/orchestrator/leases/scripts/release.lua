@@ -1,13 +1,17 @@
--- ARGV: lease time, job memory, worker id, incarnation, job id, attempt.
-local workerId, incarnation, jobId, attempt = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+-- ARGV: lease time, job memory, worker id, incarnation, job id, attempt, 1 if the attempt counts.
+local workerId, incarnation, jobId, attempt, counts = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
 local claim = readClaim(jobId)
 if claim and not isOf(claim, workerId, incarnation, attempt) then return 0 end
 redis.call('DEL', claimKey(jobId))
 redis.call('ZREM', claimsKey(workerId, incarnation), jobId)
 
--- A ping on its way may still report the run; it must not get the claim back.
 local last, done = readAttempts(jobId)
-redis.call('HSET', attemptsKey(jobId), 'last', math.max(last, attempt), 'done', math.max(done, attempt))
+if counts then
+  -- A ping on its way may still report the run; it must not get the claim back.
+  redis.call('HSET', attemptsKey(jobId), 'last', math.max(last, attempt), 'done', math.max(done, attempt))
+elseif last == attempt and done < attempt then
+  redis.call('HSET', attemptsKey(jobId), 'last', attempt - 1)
+end
 redis.call('PEXPIRE', attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
 
 local worker = readWorker(workerId)

@@ -312,6 +312,24 @@ export function describeLeasesContract(
         expect(await leases.find("j1")).toEqual(next);
       });
 
+      test("of a run that its worker refused is freed, and its attempt is the next claim's", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        await leases.register(worker("w2"));
+        const refused = claimOf(await leases.claim(request("j1")));
+        await leases.retract(refused);
+        expect(await leases.find("j1")).toBeUndefined();
+        expect(await leases.freeSlots()).toEqual(new Map([[REGION, 2]]));
+        const next = claimOf(await leases.claim(request("j1")));
+        expect(next).toMatchObject({ attempt: 1, workerId: refused.workerId === "w1" ? "w2" : "w1" });
+        // A second refusal of what another worker has by now.
+        await leases.retract(refused);
+        expect(await leases.find("j1")).toEqual(next);
+        await leases.release(next);
+        await leases.retract(next);
+        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
+      });
+
       test("ends one lease time after its making unless it is reported", async () => {
         const leases = await openLeases(SHORT);
         await leases.register(worker("w1"));
@@ -476,17 +494,6 @@ export function describeLeasesContract(
         const claim: Claim = { ...worker("w1"), jobId: "j1", attempt: 2 };
         expect(await leases.holds(claim)).toBeTrue();
         await eventually(async () => !(await leases.holds(claim)), "the end of the settle time");
-      });
-
-      test("no more once it was undone; the next one has the same attempt", async () => {
-        const leases = await openLeases();
-        await leases.register(worker("w1"));
-        const claim = claimOf(await leases.claim(request("j1")));
-        await leases.unclaim({ ...claim, attempt: 7 });
-        expect(await leases.holds(claim)).toBeTrue();
-        await leases.unclaim(claim);
-        expect(await leases.find("j1")).toBeUndefined();
-        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(1);
       });
     });
 
