@@ -4,7 +4,7 @@ import type { Channel, ChannelModel, ConfirmChannel, GetMessage, Options } from 
 import { connect } from "amqplib";
 import type { JobEvent, JobResult } from "../../src/shared/job.ts";
 import type { Backends } from "./backends.ts";
-import { compiledBinaries } from "./binaries.ts";
+import { type Binaries, compiledBinaries } from "./binaries.ts";
 import { startProcess, type TestProcess } from "./processes.ts";
 import type { RabbitMq } from "./rabbitmq.ts";
 import { redisContents } from "./redis-contents.ts";
@@ -25,6 +25,7 @@ export interface WorkerProcess {
   readonly address: string;
 }
 
+/** Orchestrators and workers are of `binaries` where these are given, else of the sources as they are now. */
 export interface Deployment {
   /** The test's own channel; it has one while the broker is there. */
   readonly amqp: Channel;
@@ -32,18 +33,20 @@ export interface Deployment {
   /** Settings that name this deployment's servers, for a program of the test's own. */
   readonly orchestratorEnv: Readonly<Record<string, string>>;
   /** Comes back when the orchestrator is ready. */
-  startOrchestrator(env?: Record<string, string>): Promise<OrchestratorProcess>;
+  startOrchestrator(env?: Record<string, string>, binaries?: Binaries): Promise<OrchestratorProcess>;
   /** Comes back when it listens: the servers behind it may be absent. */
-  launchOrchestrator(env?: Record<string, string>): Promise<OrchestratorProcess>;
+  launchOrchestrator(env?: Record<string, string>, binaries?: Binaries): Promise<OrchestratorProcess>;
   /** Comes back when the worker is registered. */
   startWorker(
     orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
     env?: Record<string, string>,
+    binaries?: Binaries,
   ): Promise<WorkerProcess>;
   /** Comes back when the worker listens: there need be no orchestrator yet. */
   launchWorker(
     orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
     env?: Record<string, string>,
+    binaries?: Binaries,
   ): Promise<WorkerProcess>;
   /** Puts a message into the job queue, confirmed. */
   publish(body: string | Buffer | object, options?: Options.Publish): Promise<void>;
@@ -176,8 +179,11 @@ export async function startDeployment(
     channel.on("error", () => undefined);
   }
 
-  async function launchOrchestrator(env: Record<string, string> = {}): Promise<OrchestratorProcess> {
-    const process = startProcess([binaries.orchestrator], {
+  async function launchOrchestrator(
+    env: Record<string, string> = {},
+    of = binaries,
+  ): Promise<OrchestratorProcess> {
+    const process = startProcess([of.orchestrator], {
       cwd: folder.path,
       env: { ...orchestratorEnv, ...env },
     });
@@ -196,9 +202,10 @@ export async function startDeployment(
   async function launchWorker(
     orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
     env: Record<string, string> = {},
+    of = binaries,
   ): Promise<WorkerProcess> {
-    const workDir = `${folder.path}/worker-${processes.length}`;
-    const process = startProcess([binaries.worker], {
+    const workDir = env.BLACKTREE_WORK_DIR ?? `${folder.path}/worker-${processes.length}`;
+    const process = startProcess([of.worker], {
       cwd: folder.path,
       env: {
         ...aws.env(),
@@ -232,13 +239,13 @@ export async function startDeployment(
     orchestratorEnv,
     launchOrchestrator,
     launchWorker,
-    async startOrchestrator(env) {
-      const orchestrator = await launchOrchestrator(env);
+    async startOrchestrator(env, of) {
+      const orchestrator = await launchOrchestrator(env, of);
       await untilReady(orchestrator);
       return orchestrator;
     },
-    async startWorker(orchestrator, env) {
-      const worker = await launchWorker(orchestrator, env);
+    async startWorker(orchestrator, env, of) {
+      const worker = await launchWorker(orchestrator, env, of);
       await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
       return worker;
     },

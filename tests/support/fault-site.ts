@@ -177,12 +177,28 @@ async function waitingIn(deployment: Deployment): Promise<(readonly [queue: stri
   return depths.filter(([, messages]) => messages > 0);
 }
 
-/** A crash can leave a job's message in two queues, and the second one is only looked at after its delay. */
-export async function untilNothingWaits(deployment: Deployment): Promise<void> {
-  await waitFor(async () => (await waitingIn(deployment)).length === 0, {
-    timeoutMs: 15_000,
-    what: "all queues to be empty",
-  });
+/**
+ * Comes back when no queue has a message, nor has anybody one in hand. There can be two for a job, and the second one is
+ * only looked at after a delay.
+ */
+export async function untilNothingWaits({ backends, deployment }: FaultSite): Promise<void> {
+  const list = [
+    "list_queues",
+    "--vhost",
+    deployment.vhost,
+    "--quiet",
+    "--no-table-headers",
+    "name",
+    "messages",
+  ];
+  const counts = async () => {
+    const { stdout } = await backends.rabbitmq.rabbitmqctl(list);
+    return stdout.split("\n").map((line) => line.split("\t"));
+  };
+  await waitFor(
+    async () => (await counts()).every(([name = "", messages]) => !QUEUES.includes(name) || messages === "0"),
+    { timeoutMs: 30_000, what: "all queues to be empty" },
+  );
 }
 
 /**

@@ -2,9 +2,12 @@
 export const sampleGreeting = "hello from the sample image";
 
 export interface SampleRepositoryOptions {
-  /** `failing` ends its RUN step with status 3; `slow` sleeps in it; `none` has no Dockerfile. */
-  variant?: "working" | "failing" | "slow" | "none";
-  /** How long the RUN step of the `slow` variant takes. */
+  /**
+   * `failing` ends its RUN step with status 3; `slow` sleeps in it; `stubborn` sleeps, and ignores SIGTERM; `none` has no
+   * Dockerfile.
+   */
+  variant?: "working" | "failing" | "slow" | "stubborn" | "none";
+  /** How long the RUN step of those that sleep takes. */
   sleepSeconds?: number;
   /** Goes into the image, so that two samples differ in their digests. */
   greeting?: string;
@@ -18,6 +21,8 @@ const runSteps = {
   failing: () => 'RUN ["/bin/busybox", "sh", "-c", "echo this step fails; exit 3"]',
   slow: (seconds: number) =>
     `RUN ["/bin/busybox", "sh", "-c", "echo this step sleeps; /bin/busybox sleep ${seconds}; /bin/busybox cat /greeting > /printed"]`,
+  stubborn: (seconds: number) =>
+    `RUN ["/bin/busybox", "sh", "-c", "trap '' TERM; echo this step sleeps; /bin/busybox sleep ${seconds}; echo no end"]`,
 };
 
 function dockerfile(variant: keyof typeof runSteps, sleepSeconds: number): string {

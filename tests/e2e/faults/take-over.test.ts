@@ -121,7 +121,7 @@ for (const { when, hold, reached, attempts = 1 } of MOMENTS) {
     await untilFree(other, worker);
     expect(runsStarted(worker, job)).toBe(attempts);
     expect(tagPuts(site, job)).toHaveLength(1);
-    await untilNothingWaits(deployment);
+    await untilNothingWaits(site);
     await expectNothingLeft(deployment, other);
   });
 }

@@ -43,7 +43,7 @@ async function restart(
   const worker = await site.deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: crashed.workDir });
   await worker.process.waitForLine("removed what a worker that crashed had left");
   expect(await readdir(join(crashed.workDir, "runs"))).toEqual([worker.incarnation]);
-  return { ...worker, workDir: crashed.workDir };
+  return worker;
 }
 
 const putOfVersion = ({ ecr_repo, deployment_version }: SampleJob) => ({

@@ -1,0 +1,93 @@
+/** The same job twice, in two orchestrators' hands at the same moment: it runs once, and has one result. */
+import { expect, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import type { JobResult } from "../../../src/shared/job.ts";
+import { type OrchestratorProcess, untilFree, type WorkerProcess } from "../../support/deployment.ts";
+import {
+  anyOf,
+  expectNothingLeft,
+  faultSite,
+  linesAbout,
+  runsStarted,
+  type SampleJob,
+  sampleJob,
+  untilNothingWaits,
+} from "../../support/fault-site.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+const site = faultSite();
+const JOBS = 20;
+/** One in so many is built; the others end as soon as git has been asked. */
+const BUILT_EACH = 5;
+const NO_REPOSITORY = "owner/nowhere";
+
+async function someJobs(): Promise<readonly SampleJob[]> {
+  const sample = await sampleJob(site.backends, { variant: "working" });
+  return Array.from({ length: JOBS }, (_, index) => {
+    const unique = randomUUID().slice(0, 8);
+    const job = { ...sample, job_id: `job-${unique}`, deployment_version: `v-${unique}` };
+    return index % BUILT_EACH === 0 ? job : { ...job, repo_url: NO_REPOSITORY };
+  });
+}
+
+const expectedEnd = ({ repo_url }: SampleJob) =>
+  repo_url === NO_REPOSITORY ? "FAILED at 1: REPO_NOT_FOUND" : "SUCCESS at 1: no error";
+
+/** The broker gives messages to its two consumers in turn. */
+async function publishTwice(jobs: readonly SampleJob[], orchestrators: readonly OrchestratorProcess[]) {
+  for (const job of jobs) await Promise.all([1, 2].map(() => site.deployment.publish(job)));
+  const taken = (job: SampleJob) =>
+    orchestrators.flatMap((orchestrator) => [
+      ...linesAbout(orchestrator, job, "job queued"),
+      ...linesAbout(orchestrator, job, "message joins the job of its id"),
+    ]);
+  await waitFor(() => jobs.every((job) => taken(job).length === 2), {
+    timeoutMs: 30_000,
+    what: "both copies of each job to be taken",
+  });
+}
+
+async function expectEachOnce(
+  jobs: readonly SampleJob[],
+  workers: readonly WorkerProcess[],
+  orchestrators: readonly OrchestratorProcess[],
+): Promise<void> {
+  const results: JobResult[] = [];
+  for (const _ of jobs) results.push(await site.deployment.nextResult());
+  expect(results.map(({ job_id }) => job_id).sort()).toEqual(jobs.map(({ job_id }) => job_id).sort());
+  const endOf = ({ status, attempt, error }: JobResult) =>
+    `${status} at ${attempt}: ${error?.code ?? "no error"}`;
+  const ends = new Map(results.map((result) => [result.job_id, endOf(result)]));
+  expect(jobs.map(({ job_id }) => ends.get(job_id))).toEqual(jobs.map(expectedEnd));
+  const runs = (job: SampleJob) => workers.reduce((sum, worker) => sum + runsStarted(worker, job), 0);
+  expect(jobs.map(runs)).toEqual(jobs.map(() => 1));
+  const [orchestrator] = orchestrators;
+  if (orchestrator) for (const worker of workers) await untilFree(orchestrator, worker);
+  await untilNothingWaits(site);
+  await expectNothingLeft(site.deployment, ...orchestrators);
+}
+
+test("duplicates: two orchestrators take the two copies of a job while workers wait: it runs once and has one result", async () => {
+  const deployment = await site.deploy();
+  const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+  const slots = { BLACKTREE_WORKER_SLOTS: "2" };
+  const workers = [
+    await deployment.startWorker(anyOf(...both), slots),
+    await deployment.startWorker(anyOf(...both), slots),
+  ];
+  // Nothing ends before its second copy was taken: that would have the result go out again, as it should.
+  const held = site.keep(site.backends.git.hold());
+  const jobs = await someJobs();
+  await publishTwice(jobs, both);
+  held.release();
+  await expectEachOnce(jobs, workers, both);
+});
+
+test("duplicates: two orchestrators take the two copies of a job before there is a worker: it runs once and has one result", async () => {
+  const deployment = await site.deploy();
+  const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+  const jobs = await someJobs();
+  await publishTwice(jobs, both);
+  const slots = { BLACKTREE_WORKER_SLOTS: "4" };
+  await expectEachOnce(jobs, [await deployment.startWorker(anyOf(...both), slots)], both);
+});

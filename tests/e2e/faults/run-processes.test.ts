@@ -1,0 +1,100 @@
+/** Programs that will not end by themselves: a run's end is the end of all that it has started. */
+import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { chmod } from "node:fs/promises";
+import { join } from "node:path";
+import { type OrchestratorProcess, untilFree, type WorkerProcess } from "../../support/deployment.ts";
+import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
+import {
+  expectNothingLeft,
+  expectSuccess,
+  faultSite,
+  runsStarted,
+  type SampleJob,
+  sampleJob,
+} from "../../support/fault-site.ts";
+import { runFolders } from "../../support/run-folders.ts";
+import { commandLines, programsOfRuns } from "../../support/running-programs.ts";
+import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
+import { waitFor } from "../../support/wait-for.ts";
+
+const site = faultSite();
+let olderEngine: DockerEngine;
+let folder: TempDir;
+
+beforeAll(async () => {
+  [olderEngine, folder] = await Promise.all([
+    startDockerEngine({ engine: "20.10" }),
+    makeTempDir("programs"),
+  ]);
+}, 240_000);
+
+afterAll(async () => {
+  await olderEngine?.stop();
+  await folder?.remove();
+}, 60_000);
+
+/** Long enough that nobody waits for it, and like no other on this machine. */
+let sleepSeconds = 500_000 + (process.pid % 10_000) * 10;
+beforeEach(() => {
+  sleepSeconds += 1;
+});
+
+const sleeping = async () => (await commandLines()).filter((line) => line.includes(`sleep ${sleepSeconds}`));
+
+/** A `git` that leaves something behind each time: in a session of its own, with git's stdout and stderr open. */
+async function gitWithGrandchild(): Promise<string> {
+  const program = join(folder.path, "git");
+  const lines = ["#!/bin/sh", `setsid sleep ${sleepSeconds} &`, `exec ${Bun.which("git")} "$@"`];
+  await Bun.write(program, `${lines.join("\n")}\n`);
+  await chmod(program, 0o755);
+  return `${folder.path}:${site.backends.docker.env().PATH}`;
+}
+
+async function expectNothingRuns(
+  orchestrator: OrchestratorProcess,
+  worker: WorkerProcess,
+  job: SampleJob,
+): Promise<void> {
+  await untilFree(orchestrator, worker);
+  expect(runsStarted(worker, job)).toBe(1);
+  expect(await runFolders(worker.workDir)).toEqual([]);
+  await expectNothingLeft(site.deployment, orchestrator);
+}
+
+test("worker loss: a grandchild that holds stdout open keeps no run from its end, and does not outlive it", async () => {
+  const deployment = await site.deploy();
+  const orchestrator = await deployment.startOrchestrator();
+  const worker = await deployment.startWorker(orchestrator, { PATH: await gitWithGrandchild() });
+  const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 1 });
+  await deployment.publish(job);
+  await waitFor(async () => (await sleeping()).length > 0, { timeoutMs: 30_000, what: "the grandchild" });
+  await expectSuccess(site, job, { worker });
+  expect(await sleeping()).toEqual([]);
+  expect(await programsOfRuns(worker.workDir)).toEqual([]);
+  await expectNothingRuns(orchestrator, worker, job);
+});
+
+for (const engine of ["26.1", "20.10"] as const) {
+  test(`timeout: a build that ignores SIGTERM is ended when its time is over, on Docker ${engine}`, async () => {
+    const docker = engine === "20.10" ? olderEngine : site.backends.docker;
+    const deployment = await site.deploy({ docker });
+    const orchestrator = await deployment.startOrchestrator();
+    const worker = await deployment.startWorker(orchestrator);
+    const job = await sampleJob(site.backends, { variant: "stubborn", sleepSeconds });
+    await deployment.publish({ ...job, timeout_seconds: 6 });
+    await waitFor(async () => (await sleeping()).length > 0, { timeoutMs: 30_000, what: "the RUN step" });
+    expect(await deployment.nextResult()).toMatchObject({
+      job_id: job.job_id,
+      status: "FAILED",
+      attempt: 1,
+      error: { code: "TIMEOUT", step: "build", retryable: false },
+    });
+    expect(await programsOfRuns(worker.workDir)).toEqual([]);
+    await waitFor(async () => (await sleeping()).length === 0, {
+      timeoutMs: 10_000,
+      what: "the RUN step to be gone",
+    });
+    expect((await docker.docker(["ps", "--all", "--quiet"])).stdout).toBe("");
+    await expectNothingRuns(orchestrator, worker, job);
+  });
+}
