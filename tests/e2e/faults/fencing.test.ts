@@ -1,14 +1,11 @@
 /** Two of a kind: workers with one id, runs that are not the job's any more, and who may put a tag without Redis. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { credentials, status } from "@grpc/grpc-js";
 import { callUnary } from "../../../src/shared/rpc/call.ts";
 import { OrchestratorServiceClient } from "../../../src/shared/rpc/generated/blacktree/v1/orchestrator.ts";
 import { JobRequest, WorkerServiceClient } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
-import { type Backends, startBackends } from "../../support/backends.ts";
 import {
-  type Deployment,
   type OrchestratorProcess,
-  startDeployment,
   untilFree,
   untilReady,
   untilState,
@@ -17,39 +14,26 @@ import {
 import {
   anyOf,
   expectNothingLeft,
+  expectSuccess,
+  faultSite,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
+  tagPuts,
   whoHas,
 } from "../../support/fault-site.ts";
-import type { HeldRequests } from "../../support/held-requests.ts";
 import { type Redis, startRedis } from "../../support/redis.ts";
 
-setDefaultTimeout(90_000);
-
-let backends: Backends;
+const site = faultSite();
 let redis: Redis;
-let deployment: Deployment;
-/** Of the test that runs; one that fails may not have let go. */
-const holds: HeldRequests[] = [];
-
-beforeAll(async () => {
-  backends = await startBackends({ engine: "26.1" });
-}, 240_000);
 
 beforeEach(async () => {
   redis = await startRedis();
-  deployment = await startDeployment({ ...backends, redis });
+  await site.deploy({ redis });
 }, 30_000);
 
-afterEach(async () => {
-  for (const held of holds.splice(0)) held.release();
-  await deployment.stop();
-  await redis.stop();
-}, 60_000);
-
-afterAll(() => backends?.stop(), 60_000);
+afterEach(() => redis.stop(), 30_000);
 
 const DEADLINE = { deadlineMs: 5000 };
 
@@ -97,58 +81,53 @@ async function confirmLease(
   }
 }
 
-test("a second worker with the id of a live one says so, and waits for the end of its lease", async () => {
-  const orchestrator = await deployment.startOrchestrator();
+test("fencing: a second worker with the id of a live one says so, and waits for the end of its lease", async () => {
+  const orchestrator = await site.deployment.startOrchestrator();
   const id = { BLACKTREE_WORKER_ID: "the-one" };
-  const first = await deployment.startWorker(orchestrator, id);
-  const second = await deployment.launchWorker(orchestrator, id);
+  const first = await site.deployment.startWorker(orchestrator, id);
+  const second = await site.deployment.launchWorker(orchestrator, id);
   const complaint = /"msg":"another live worker has this id; asking again until its lease ends"/;
   await second.process.waitForLine(complaint, { timeoutMs: 30_000 });
   expect(second.process.exitCode).toBeNull();
   await orchestrator.process.waitForLine("worker refused: another live worker has its id");
 
-  const before = await sampleJob(backends, { variant: "working" });
-  await deployment.publish(before);
-  expect(await deployment.nextResult()).toMatchObject({ job_id: before.job_id, status: "SUCCESS" });
+  const before = await sampleJob(site.backends, { variant: "working" });
+  await site.deployment.publish(before);
+  await expectSuccess(site, before);
   expect([runsStarted(first, before), runsStarted(second, before)]).toEqual([1, 0]);
 
   await first.process.kill();
   await second.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
-  const after = await sampleJob(backends, { variant: "working" });
-  await deployment.publish(after);
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: after.job_id,
-    status: "SUCCESS",
-    attempt: 1,
-  });
+  const after = await sampleJob(site.backends, { variant: "working" });
+  await site.deployment.publish(after);
+  await expectSuccess(site, after);
   expect(runsStarted(second, after)).toBe(1);
   await untilFree(orchestrator, second);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("a worker refuses what is not its own to run, and what it has no slot for", async () => {
-  const orchestrator = await deployment.startOrchestrator();
-  const worker = await deployment.startWorker(orchestrator);
-  const job = await sampleJob(backends);
-  const held = holdPush(backends, job);
-  holds.push(held);
-  await deployment.publish(job);
+test("fencing: a worker refuses what is not its own to run, and what it has no slot for", async () => {
+  const orchestrator = await site.deployment.startOrchestrator();
+  const worker = await site.deployment.startWorker(orchestrator);
+  const job = await sampleJob(site.backends);
+  const held = site.keep(holdPush(site.backends, job));
+  await site.deployment.publish(job);
   await untilState(orchestrator, job.job_id, "BUILDING");
 
   const stranger = { ...requestOf(job, worker, 1), incarnation: "another-start" };
   await expect(runJob(worker, stranger)).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
-  const other = await sampleJob(backends, { variant: "working" });
+  const other = await sampleJob(site.backends, { variant: "working" });
   await expect(runJob(worker, requestOf(other, worker, 1))).rejects.toMatchObject({
     code: status.RESOURCE_EXHAUSTED,
   });
   held.release();
-  expect(await deployment.nextResult()).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt: 1 });
+  await expectSuccess(site, job);
   await untilFree(orchestrator, worker);
   expect(runsStarted(worker, job)).toBe(1);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 
   // No orchestrator is left to hear of this one.
-  const direct = await sampleJob(backends, { variant: "failing" });
+  const direct = await sampleJob(site.backends, { variant: "failing" });
   const answer = await runJob(worker, requestOf(direct, worker, 2));
   expect(await runJob(worker, requestOf(direct, worker, 2))).toEqual(answer);
   await expect(runJob(worker, requestOf(direct, worker, 1))).rejects.toMatchObject({
@@ -157,13 +136,15 @@ test("a worker refuses what is not its own to run, and what it has no slot for",
   expect(runsStarted(worker, direct)).toBe(1);
 });
 
-test("without Redis, only the orchestrator that holds the job's message confirms its lease", async () => {
-  const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
-  const worker = await deployment.startWorker(anyOf(...orchestrators));
-  const job = await sampleJob(backends);
-  const held = holdPush(backends, job);
-  holds.push(held);
-  await deployment.publish(job);
+test("fencing: without Redis, only the orchestrator that holds the job's message confirms its lease", async () => {
+  const orchestrators = await Promise.all([
+    site.deployment.startOrchestrator(),
+    site.deployment.startOrchestrator(),
+  ]);
+  const worker = await site.deployment.startWorker(anyOf(...orchestrators));
+  const job = await sampleJob(site.backends);
+  const held = site.keep(holdPush(site.backends, job));
+  await site.deployment.publish(job);
   const [holder, other] = await whoHas(job, orchestrators, "job assigned");
   await held.arrived;
   await redis.kill();
@@ -172,11 +153,11 @@ test("without Redis, only the orchestrator that holds the job's message confirms
   await expect(confirmLease(holder, job, worker, 2)).rejects.toMatchObject({ code: status.UNAVAILABLE });
   expect(await confirmLease(holder, job, worker, 1)).toMatchObject({ granted: true });
   held.release();
-  expect(await deployment.nextResult()).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt: 1 });
-  expect(backends.ecr.tagPuts(job.ecr_repo, job.deployment_version)).toHaveLength(1);
+  await expectSuccess(site, job);
+  expect(tagPuts(site, job)).toHaveLength(1);
 
   await redis.start();
   await Promise.all(orchestrators.map(untilReady));
   await untilFree(holder, worker);
-  await expectNothingLeft(deployment, ...orchestrators);
+  await expectNothingLeft(site.deployment, ...orchestrators);
 });

@@ -1,36 +1,18 @@
 /** Faults that pass are tried again, first in place, then as another attempt; faults of the job itself are not. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, expect, test } from "bun:test";
 import type { JobEvent } from "../../../src/shared/job.ts";
-import { type Backends, startBackends } from "../../support/backends.ts";
-import {
-  type Deployment,
-  type OrchestratorProcess,
-  startDeployment,
-  untilFree,
-} from "../../support/deployment.ts";
-import { expectNothingLeft, sampleJob } from "../../support/fault-site.ts";
+import { type OrchestratorProcess, untilFree } from "../../support/deployment.ts";
+import { expectNothingLeft, expectSuccess, faultSite, sampleJob, tagPuts } from "../../support/fault-site.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
-setDefaultTimeout(90_000);
-
-let backends: Backends;
-let deployment: Deployment;
+const site = faultSite();
 let orchestrator: OrchestratorProcess;
 let events: readonly JobEvent[];
 
-beforeAll(async () => {
-  backends = await startBackends({ engine: "26.1" });
-}, 240_000);
+afterEach(() => site.backends.ecr.clearFailures());
 
-afterEach(async () => {
-  backends.ecr.clearFailures();
-  await deployment?.stop();
-}, 60_000);
-
-afterAll(() => backends?.stop(), 60_000);
-
-async function startSite(env: Record<string, string> = {}): Promise<void> {
-  deployment = await startDeployment(backends);
+async function startScene(env: Record<string, string> = {}): Promise<void> {
+  const deployment = await site.deploy();
   orchestrator = await deployment.startOrchestrator(env);
   events = await deployment.watchEvents();
 }
@@ -42,13 +24,16 @@ async function untilEnded(): Promise<void> {
 
 const retrying = () => events.filter(({ state }) => state === "RETRYING");
 
-test("a registry that is down for long: attempts on one worker after the other, with growing delay, and one result", async () => {
-  await startSite({ BLACKTREE_MAX_ATTEMPTS: "3" });
-  const workers = [await deployment.startWorker(orchestrator), await deployment.startWorker(orchestrator)];
-  const job = await sampleJob(backends, { variant: "working" });
-  backends.ecr.failNext({ count: 1000, status: 503, path: new RegExp(`^/v2/${job.ecr_repo}/`) });
-  await deployment.publish(job);
-  const result = await deployment.nextResult(60_000);
+test("retries: a registry that is down for long: attempts on one worker after the other, with growing delay, and one result", async () => {
+  await startScene({ BLACKTREE_MAX_ATTEMPTS: "3" });
+  const workers = [
+    await site.deployment.startWorker(orchestrator),
+    await site.deployment.startWorker(orchestrator),
+  ];
+  const job = await sampleJob(site.backends, { variant: "working" });
+  site.backends.ecr.failNext({ count: 1000, status: 503, path: new RegExp(`^/v2/${job.ecr_repo}/`) });
+  await site.deployment.publish(job);
+  const result = await site.deployment.nextResult(60_000);
   expect(result).toMatchObject({
     job_id: job.job_id,
     status: "FAILED",
@@ -74,65 +59,70 @@ test("a registry that is down for long: attempts on one worker after the other, 
   expect(three).not.toBe(two);
   expect(result.worker_id).toBe(`${three}`);
   for (const worker of workers) await untilFree(orchestrator, worker);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("a registry that comes back: the next attempt succeeds", async () => {
-  await startSite();
-  const worker = await deployment.startWorker(orchestrator);
-  const job = await sampleJob(backends, { variant: "working" });
+test("retries: a registry that comes back: the next attempt succeeds", async () => {
+  await startScene();
+  const worker = await site.deployment.startWorker(orchestrator);
+  const job = await sampleJob(site.backends, { variant: "working" });
   // As many as one attempt asks for the version.
-  backends.ecr.failNext({ count: 3, status: 503, path: new RegExp(`/${job.deployment_version}$`) });
-  await deployment.publish(job);
-  expect(await deployment.nextResult()).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt: 2 });
+  site.backends.ecr.failNext({ count: 3, status: 503, path: new RegExp(`/${job.deployment_version}$`) });
+  await site.deployment.publish(job);
+  await expectSuccess(site, job, { attempt: 2 });
   await untilEnded();
   expect(retrying()).toHaveLength(1);
   await untilFree(orchestrator, worker);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("a push that fails is tried again in place, from what was built already", async () => {
-  await startSite();
-  const worker = await deployment.startWorker(orchestrator);
-  const job = await sampleJob(backends, { variant: "slow", sleepSeconds: 1 });
-  backends.ecr.failNext({ count: 2, status: 500, method: "PUT", path: new RegExp(`^/v2/${job.ecr_repo}/`) });
-  await deployment.publish(job);
-  const result = await deployment.nextResult();
-  expect(result).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt: 1 });
+test("retries: a push that fails is tried again in place, from what was built already", async () => {
+  await startScene();
+  const worker = await site.deployment.startWorker(orchestrator);
+  const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 1 });
+  site.backends.ecr.failNext({
+    count: 2,
+    status: 500,
+    method: "PUT",
+    path: new RegExp(`^/v2/${job.ecr_repo}/`),
+  });
+  await site.deployment.publish(job);
+  const result = await expectSuccess(site, job);
   // What the RUN step prints is printed when it runs, and not when it comes from the cache.
   const printed = /^#\d+ [\d.]+ this step sleeps$/;
   expect(result.logs.filter((line) => printed.test(line))).toHaveLength(1);
   expect(retrying()).toEqual([]);
   await untilFree(orchestrator, worker);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("a tag that the registry does not take at once is put again in place", async () => {
-  await startSite();
-  const worker = await deployment.startWorker(orchestrator);
-  const job = await sampleJob(backends, { variant: "working" });
-  backends.ecr.failNext({
+test("retries: a tag that the registry does not take at once is put again in place", async () => {
+  await startScene();
+  const worker = await site.deployment.startWorker(orchestrator);
+  const job = await sampleJob(site.backends, { variant: "working" });
+  site.backends.ecr.failNext({
     count: 2,
     status: 503,
     method: "PUT",
     path: new RegExp(`/manifests/${job.deployment_version}$`),
   });
-  await deployment.publish(job);
-  expect(await deployment.nextResult()).toMatchObject({ job_id: job.job_id, status: "SUCCESS", attempt: 1 });
-  expect(backends.ecr.tagPuts(job.ecr_repo, job.deployment_version).map(({ status }) => status)).toEqual([
-    503, 503, 201,
-  ]);
+  await site.deployment.publish(job);
+  await expectSuccess(site, job);
+  expect(tagPuts(site, job).map(({ status }) => status)).toEqual([503, 503, 201]);
   expect(retrying()).toEqual([]);
   await untilFree(orchestrator, worker);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("a fault of the job itself fails at once", async () => {
-  await startSite();
-  const workers = [await deployment.startWorker(orchestrator), await deployment.startWorker(orchestrator)];
-  const job = await sampleJob(backends, { variant: "failing" });
-  await deployment.publish(job);
-  expect(await deployment.nextResult()).toMatchObject({
+test("retries: a fault of the job itself fails at once", async () => {
+  await startScene();
+  const workers = [
+    await site.deployment.startWorker(orchestrator),
+    await site.deployment.startWorker(orchestrator),
+  ];
+  const job = await sampleJob(site.backends, { variant: "failing" });
+  await site.deployment.publish(job);
+  expect(await site.deployment.nextResult()).toMatchObject({
     job_id: job.job_id,
     status: "FAILED",
     attempt: 1,
@@ -141,5 +131,5 @@ test("a fault of the job itself fails at once", async () => {
   await untilEnded();
   expect(retrying()).toEqual([]);
   for (const worker of workers) await untilFree(orchestrator, worker);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });

@@ -1,58 +1,42 @@
 /** Workers that are told to stop while they build. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Backends, startBackends } from "../../support/backends.ts";
 import {
-  type Deployment,
   type OrchestratorProcess,
   shownWorkers,
-  startDeployment,
   untilFree,
   untilState,
   type WorkerProcess,
 } from "../../support/deployment.ts";
 import {
   expectNothingLeft,
+  expectSuccess,
+  faultSite,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
+  tagPuts,
 } from "../../support/fault-site.ts";
 import { childrenOf, commandLines } from "../../support/running-programs.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
-setDefaultTimeout(120_000);
+const site = faultSite();
 
-let backends: Backends;
-let deployment: Deployment;
-/** Of the test that runs; one that fails may not have let go. */
-const holds: { release(): void }[] = [];
-
-beforeAll(async () => {
-  backends = await startBackends({ engine: "26.1" });
-}, 240_000);
-
-afterEach(async () => {
-  for (const held of holds.splice(0)) held.release();
-  await deployment?.stop();
-}, 60_000);
-
-afterAll(() => backends?.stop(), 60_000);
-
-interface Site {
+interface Scene {
   readonly job: SampleJob;
   readonly worker: WorkerProcess;
   readonly orchestrator: OrchestratorProcess;
 }
 
 /** One worker, whose build has everything but its tag. */
-async function startSite(workerEnv: Record<string, string> = {}): Promise<Site> {
-  deployment = await startDeployment(backends);
+async function startScene(workerEnv: Record<string, string> = {}): Promise<Scene> {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator, workerEnv);
-  const job = await sampleJob(backends);
+  const job = await sampleJob(site.backends);
   await deployment.publish(job);
   await untilState(orchestrator, job.job_id, "BUILDING");
   return { job, worker, orchestrator };
@@ -71,79 +55,63 @@ async function untilShown(
 }
 
 /** Neither a folder nor a program of any run. */
-async function expectNothingBehind({ worker, job }: Site): Promise<void> {
+async function expectNothingBehind({ worker, job }: Scene): Promise<void> {
   expect(await readdir(join(worker.workDir, "runs"))).toEqual([]);
   expect(existsSync(`/proc/${worker.process.pid}`)).toBe(false);
   expect((await commandLines()).filter((line) => line.includes(job.deployment_version))).toEqual([]);
   expect((await commandLines()).filter((line) => line.includes(worker.workDir))).toEqual([]);
 }
 
-test("a worker told to stop finishes its build, takes nothing new meanwhile, and leaves", async () => {
-  const site = await startSite();
-  const { job, worker, orchestrator } = site;
-  const held = holdPush(backends, job);
-  holds.push(held);
+test("stopping: a worker told to stop finishes its build, takes nothing new meanwhile, and leaves", async () => {
+  const scene = await startScene();
+  const { job, worker, orchestrator } = scene;
+  const held = site.keep(holdPush(site.backends, job));
   worker.process.signal("SIGTERM");
   await untilShown(orchestrator, worker, ["DRAINING"]);
 
-  const second = await sampleJob(backends, { variant: "working" });
-  await deployment.publish(second);
+  const second = await sampleJob(site.backends, { variant: "working" });
+  await site.deployment.publish(second);
   await held.arrived;
-  const other = await deployment.startWorker(orchestrator);
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: second.job_id,
-    status: "SUCCESS",
-    attempt: 1,
-    worker_id: other.id,
-  });
+  const other = await site.deployment.startWorker(orchestrator);
+  await expectSuccess(site, second, { worker: other });
   await untilShown(orchestrator, worker, ["DRAINING"]);
 
   held.release();
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 1,
-    worker_id: worker.id,
-  });
+  await expectSuccess(site, job, { worker });
   expect(await worker.process.exited).toBe(0);
   await untilShown(orchestrator, worker, [undefined, "LOST"]);
   expect(runsStarted(worker, second)).toBe(0);
-  await expectNothingBehind(site);
+  await expectNothingBehind(scene);
   await untilFree(orchestrator, other);
-  await expectNothingLeft(deployment, orchestrator);
+  await expectNothingLeft(site.deployment, orchestrator);
 });
 
 /** The worker ends its run, and the job goes to another one. */
-async function expectHandedOver({ job, worker, orchestrator }: Site): Promise<void> {
-  const other = await deployment.startWorker(orchestrator);
-  expect(await deployment.nextResult()).toMatchObject({
-    job_id: job.job_id,
-    status: "SUCCESS",
-    attempt: 2,
-    worker_id: other.id,
-  });
+async function expectHandedOver({ job, worker, orchestrator }: Scene): Promise<void> {
+  const other = await site.deployment.startWorker(orchestrator);
+  await expectSuccess(site, job, { worker: other, attempt: 2 });
   await untilShown(orchestrator, worker, [undefined, "LOST"]);
   await untilFree(orchestrator, other);
-  expect(backends.ecr.tagPuts(job.ecr_repo, job.deployment_version)).toHaveLength(1);
-  await expectNothingLeft(deployment, orchestrator);
+  expect(tagPuts(site, job)).toHaveLength(1);
+  await expectNothingLeft(site.deployment, orchestrator);
 }
 
-test("told a second time, it ends its build, and another worker gets the job", async () => {
-  const site = await startSite();
-  const { worker, orchestrator } = site;
+test("stopping: told a second time, it ends its build, and another worker gets the job", async () => {
+  const scene = await startScene();
+  const { worker, orchestrator } = scene;
   expect(await childrenOf(worker.process.pid)).not.toEqual([]);
   worker.process.signal("SIGTERM");
   await untilShown(orchestrator, worker, ["DRAINING"]);
   worker.process.signal("SIGTERM");
   expect(await worker.process.exited).toBe(0);
-  await expectNothingBehind(site);
-  await expectHandedOver(site);
+  await expectNothingBehind(scene);
+  await expectHandedOver(scene);
 });
 
-test("a build that outlasts the drain timeout is ended, and another worker gets the job", async () => {
-  const site = await startSite({ BLACKTREE_DRAIN_TIMEOUT: "300ms" });
-  site.worker.process.signal("SIGTERM");
-  expect(await site.worker.process.exited).toBe(0);
-  await expectNothingBehind(site);
-  await expectHandedOver(site);
+test("stopping: a build that outlasts the drain timeout is ended, and another worker gets the job", async () => {
+  const scene = await startScene({ BLACKTREE_DRAIN_TIMEOUT: "300ms" });
+  scene.worker.process.signal("SIGTERM");
+  expect(await scene.worker.process.exited).toBe(0);
+  await expectNothingBehind(scene);
+  await expectHandedOver(scene);
 });
