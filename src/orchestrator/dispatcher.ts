@@ -5,7 +5,7 @@
  * It sweeps the lanes whenever something may have changed: a job came in, a slot became free, a worker appeared. Hints
  * may be missed, so it also looks by itself once a second.
  */
-import { type Job, PRIORITIES } from "../shared/job.ts";
+import { type Job, type JobResult, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job-message.ts";
 import { type Lease, WorkerRefused } from "./lease.ts";
@@ -217,7 +217,12 @@ export class Dispatcher {
       return true;
     }
     // It may have ended before it ran: cancelled, or a message that had been in somebody's hands.
-    if (await this.#settleFinished(held)) return true;
+    const result = await this.#parts.records.result(job.jobId);
+    if (result) {
+      // Not waited for: another orchestrator may be publishing it, and other jobs need not wait for that.
+      this.#track(held, this.#settle(held, result));
+      return true;
+    }
     const placement = await this.#parts.workers.place(job, delivery);
     const regions = this.#parts.workers.regionsFor(job);
     if (placement.kind === "none") {
@@ -299,12 +304,15 @@ export class Dispatcher {
   }
 
   /** A job that has ended runs no more: only its result may be still to send. */
-  async #settleFinished({ delivery, job }: Held): Promise<boolean> {
-    const result = await this.#parts.records.result(job.jobId);
-    if (!result) return false;
+  async #settleFinished(held: Held): Promise<boolean> {
+    const result = await this.#parts.records.result(held.job.jobId);
+    if (result) await this.#settle(held, result);
+    return result !== undefined;
+  }
+
+  async #settle({ delivery }: Held, result: JobResult): Promise<void> {
     await this.#parts.results.settle(result, delivery.properties, delivery.takenBack);
     delivery.ack();
-    return true;
   }
 
   /** Undefined: it is no job any more (the rules have changed since its intake), and its sender was told. */
