@@ -1,13 +1,10 @@
 /** Jobs that are cancelled, in whatever state they are: nothing of them goes on, and each has its one result. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type Backends, startBackends } from "../../support/backends.ts";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { compiledBinaries } from "../../support/binaries.ts";
 import {
   bodyOf,
-  type Deployment,
   type OrchestratorProcess,
   shownJob,
-  startDeployment,
   untilFree,
   untilState,
   type WorkerProcess,
@@ -16,40 +13,29 @@ import { type DockerEngine, startDockerEngine } from "../../support/docker-engin
 import {
   anyOf,
   expectNothingLeft,
+  expectSuccess,
+  faultSite,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
+  tagPuts,
   whoHas,
 } from "../../support/fault-site.ts";
+import type { HeldRequests } from "../../support/held-requests.ts";
 import { run } from "../../support/processes.ts";
 import { runFolders } from "../../support/run-folders.ts";
 import { commandLines } from "../../support/running-programs.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
-setDefaultTimeout(120_000);
-
-let backends: Backends;
+const site = faultSite();
 let olderEngine: DockerEngine;
-let deployment: Deployment;
-/** Of the test that runs; one that fails may not have let go. */
-const holds: { release(): void }[] = [];
 
 beforeAll(async () => {
-  [backends, olderEngine] = await Promise.all([
-    startBackends({ engine: "26.1" }),
-    startDockerEngine({ engine: "20.10" }),
-  ]);
+  olderEngine = await startDockerEngine({ engine: "20.10" });
 }, 240_000);
 
-afterEach(async () => {
-  for (const held of holds.splice(0)) held.release();
-  await deployment?.stop();
-}, 60_000);
-
-afterAll(async () => {
-  await Promise.all([olderEngine?.stop(), backends?.stop()]);
-}, 60_000);
+afterAll(() => olderEngine?.stop(), 60_000);
 
 let sleepers = 0;
 
@@ -57,7 +43,7 @@ let sleepers = 0;
 async function endlessJob(): Promise<{ job: SampleJob; isAsleep(): Promise<boolean> }> {
   sleepers += 1;
   const sleepSeconds = 10_000 + (process.pid % 10_000) * 100 + sleepers;
-  const job = await sampleJob(backends, { variant: "slow", sleepSeconds });
+  const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds });
   const command = `/bin/busybox sleep ${sleepSeconds}`;
   return { job, isAsleep: async () => (await commandLines()).includes(command) };
 }
@@ -74,16 +60,13 @@ async function cancel(
   });
 }
 
-const tagPuts = ({ ecr_repo, deployment_version }: SampleJob) =>
-  backends.ecr.tagPuts(ecr_repo, deployment_version);
-
 async function expectCancelled(job: SampleJob, details: object): Promise<void> {
   const { job_id, ecr_repo, deployment_version } = job;
-  const result = await deployment.nextResult();
+  const result = await site.deployment.nextResult();
   expect(result).toMatchObject({ job_id, status: "CANCELLED", ecr_repo, deployment_version, ...details });
   expect(result.error).toMatchObject({ code: "CANCELLED", retryable: false });
   expect(result.error?.message).toContain("not wanted");
-  expect(tagPuts(job)).toEqual([]);
+  expect(tagPuts(site, job)).toEqual([]);
 }
 
 /**
@@ -91,18 +74,18 @@ async function expectCancelled(job: SampleJob, details: object): Promise<void> {
  * it stands before the next job, whose result is the next one.
  */
 async function expectNextResultIsOfNextJob(orchestrator: OrchestratorProcess, job: SampleJob): Promise<void> {
-  const worker = await deployment.startWorker(orchestrator);
-  const next = await sampleJob(backends, { variant: "working" });
-  await deployment.publish(next);
-  expect(await deployment.nextResult()).toMatchObject({ job_id: next.job_id, status: "SUCCESS" });
+  const worker = await site.deployment.startWorker(orchestrator);
+  const next = await sampleJob(site.backends, { variant: "working" });
+  await site.deployment.publish(next);
+  await expectSuccess(site, next);
   await untilFree(orchestrator, worker);
   expect(runsStarted(worker, job)).toBe(0);
 }
 
-describe.each(["26.1", "20.10"] as const)("a build by Docker %s", (engine) => {
+describe.each(["26.1", "20.10"] as const)("cancel: a build by Docker %s", (engine) => {
   test("is ended with all that belongs to it", async () => {
-    const docker = engine === "26.1" ? backends.docker : olderEngine;
-    deployment = await startDeployment({ ...backends, docker });
+    const docker = engine === "26.1" ? site.backends.docker : olderEngine;
+    const deployment = await site.deploy({ docker });
     const orchestrator = await deployment.startOrchestrator();
     const worker = await deployment.startWorker(orchestrator);
     const events = await deployment.watchEvents();
@@ -123,8 +106,8 @@ describe.each(["26.1", "20.10"] as const)("a build by Docker %s", (engine) => {
   });
 });
 
-test("a running job is cancelled through an orchestrator that does not have it, by the command line", async () => {
-  deployment = await startDeployment(backends);
+test("cancel: a running job is cancelled through an orchestrator that does not have it, by the command line", async () => {
+  const deployment = await site.deploy();
   const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
   const worker = await deployment.startWorker(anyOf(...both));
   const { job, isAsleep } = await endlessJob();
@@ -144,10 +127,10 @@ test("a running job is cancelled through an orchestrator that does not have it, 
   await expectNothingLeft(deployment, holder, other);
 });
 
-test("a job that waits is answered at once, and never runs", async () => {
-  deployment = await startDeployment(backends);
+test("cancel: a job that waits is answered at once, and never runs", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
-  const job = await sampleJob(backends, { variant: "working" });
+  const job = await sampleJob(site.backends, { variant: "working" });
   await deployment.amqp.assertQueue("answers");
   await deployment.publish(
     { ...job, region: "eu-west-1", worker_region: "us-east-1" },
@@ -169,10 +152,10 @@ test("a job that waits is answered at once, and never runs", async () => {
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("a cancelled job's id gets the same answer again", async () => {
-  deployment = await startDeployment(backends);
+test("cancel: a cancelled job's id gets the same answer again", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
-  const job = await sampleJob(backends, { variant: "working" });
+  const job = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(job);
   await untilState(orchestrator, job.job_id, "QUEUED");
   await cancel(orchestrator, job);
@@ -182,8 +165,8 @@ test("a cancelled job's id gets the same answer again", async () => {
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("a job that waits for its next attempt gets none", async () => {
-  deployment = await startDeployment(backends);
+test("cancel: a job that waits for its next attempt gets none", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const lost = await deployment.startWorker(orchestrator);
   const { job, isAsleep } = await endlessJob();
@@ -195,9 +178,9 @@ test("a job that waits for its next attempt gets none", async () => {
   await cancel(orchestrator, job);
   await expectCancelled(job, { attempt: 1 });
   const worker = await deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: lost.workDir });
-  const next = await sampleJob(backends, { variant: "working" });
+  const next = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(next);
-  expect(await deployment.nextResult()).toMatchObject({ job_id: next.job_id, status: "SUCCESS" });
+  await expectSuccess(site, next);
   await waitFor(async () => (await deployment.depth("jobs.ready.later.2000ms")) === 0, {
     timeoutMs: 10_000,
     what: "the end of the delay",
@@ -207,68 +190,69 @@ test("a job that waits for its next attempt gets none", async () => {
   await expectNothingLeft(deployment, orchestrator);
 });
 
-describe("a worker vanishes while its job is cancelled:", () => {
-  interface Site {
+describe("cancel: a worker vanishes while its job is cancelled:", () => {
+  interface Scene {
     readonly orchestrator: OrchestratorProcess;
     readonly worker: WorkerProcess;
     readonly job: SampleJob;
+    readonly held: HeldRequests;
   }
 
-  async function startSite(): Promise<Site> {
-    deployment = await startDeployment(backends);
+  async function startScene(): Promise<Scene> {
+    const deployment = await site.deploy();
     const orchestrator = await deployment.startOrchestrator();
     const worker = await deployment.startWorker(orchestrator);
-    const job = await sampleJob(backends, { variant: "working" });
-    holds.push(holdPush(backends, job));
+    const job = await sampleJob(site.backends, { variant: "working" });
+    const held = site.keep(holdPush(site.backends, job));
     await deployment.publish(job);
     await untilState(orchestrator, job.job_id, "BUILDING");
-    return { orchestrator, worker, job };
+    return { orchestrator, worker, job, held };
   }
 
   test("killed before the cancel, the job is cancelled without another attempt", async () => {
-    const { orchestrator, worker, job } = await startSite();
+    const { orchestrator, worker, job } = await startScene();
     await worker.process.kill();
     expect((await cancel(orchestrator, job)).status).toBe(202);
     await expectCancelled(job, { attempt: 1 });
     const states = (await shownJob(orchestrator, job.job_id))?.events.map(({ state }) => state);
     expect(states).not.toContain("RETRYING");
     await expectNextResultIsOfNextJob(orchestrator, job);
-    await expectNothingLeft(deployment, orchestrator);
+    await expectNothingLeft(site.deployment, orchestrator);
   });
 
   test("frozen, it puts no tag when it goes on", async () => {
-    const { orchestrator, worker, job } = await startSite();
+    const { orchestrator, worker, job, held } = await startScene();
     worker.process.pause();
     expect((await cancel(orchestrator, job)).status).toBe(202);
     await expectCancelled(job, { attempt: 1 });
-    for (const held of holds.splice(0)) held.release();
+    held.release();
     worker.process.resume();
     await worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
     await untilFree(orchestrator, worker);
-    expect(tagPuts(job)).toEqual([]);
-    await expectNothingLeft(deployment, orchestrator);
+    expect(tagPuts(site, job)).toEqual([]);
+    await expectNothingLeft(site.deployment, orchestrator);
   });
 
   test("and the orchestrator with it, another one answers", async () => {
-    const { orchestrator, worker, job } = await startSite();
+    const { orchestrator, worker, job } = await startScene();
     worker.process.pause();
     await cancel(orchestrator, job);
     await Promise.all([orchestrator.process.kill(), worker.process.kill()]);
-    const other = await deployment.startOrchestrator();
+    const other = await site.deployment.startOrchestrator();
     await expectCancelled(job, {});
     await expectNextResultIsOfNextJob(other, job);
-    await expectNothingLeft(deployment, other);
+    await expectNothingLeft(site.deployment, other);
   });
 });
 
-test("a later job with the same key supersedes those that wait and run", async () => {
-  deployment = await startDeployment(backends);
+test("cancel: a later job with the same key supersedes those that wait and run", async () => {
+  const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator);
   const { job: running, isAsleep } = await endlessJob();
   await deployment.publish({ ...running, supersede: "main" });
   await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
-  const jobs = await Promise.all([1, 2, 3].map(() => sampleJob(backends, { variant: "working" })));
+  const jobs = await Promise.all([1, 2, 3].map(() => sampleJob(site.backends, { variant: "working" })));
   const [other, waiting, latest] = jobs as [SampleJob, SampleJob, SampleJob];
   await deployment.publish({ ...other, supersede: "another branch" });
   await untilState(orchestrator, other.job_id, "QUEUED");
