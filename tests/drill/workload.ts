@@ -24,8 +24,8 @@ const ECR_REPOSITORIES = ["drill-one", "drill-two", "drill-three"];
 const LONG_SECONDS: Range = [5, 20];
 /** In a deck of so many jobs. */
 const DECK: readonly JobKind[] = [
-  ...Array.from({ length: 12 }, () => "quick" as const),
-  ...Array.from({ length: 7 }, () => "long" as const),
+  ...Array.from({ length: 14 }, () => "quick" as const),
+  ...Array.from({ length: 5 }, () => "long" as const),
   "failing",
 ];
 

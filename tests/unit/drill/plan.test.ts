@@ -38,7 +38,7 @@ test("one orchestrator and one worker live through every drill", () => {
 test("most jobs are quick, some long, a few fail, and each has a version of its own", () => {
   const jobs = jobsOf("mix");
   const countOf = (wanted: string) => jobs.filter(({ kind }) => kind === wanted).length;
-  expect([countOf("quick"), countOf("long"), countOf("failing")]).toEqual([60, 35, 5]);
+  expect([countOf("quick"), countOf("long"), countOf("failing")]).toEqual([70, 25, 5]);
   expect(new Set(jobs.map(({ message }) => message.deployment_version)).size).toBe(100);
 });
 
