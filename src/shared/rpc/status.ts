@@ -28,8 +28,12 @@ export function hasStatus(error: unknown, code: status): error is RpcError {
   return error instanceof RpcError && error.code === code;
 }
 
+/** The peer hung up without an answer, as on who was frozen for longer than a keepalive; grpc-js calls that INTERNAL. */
+const HUNG_UP = /^Received RST_STREAM with code 0 /;
+
 export function fromServiceError(error: ServiceError): RpcError {
-  return new RpcError(error.code, error.details, { cause: error });
+  const isTransport = error.code === status.INTERNAL && HUNG_UP.test(error.details);
+  return new RpcError(isTransport ? status.UNAVAILABLE : error.code, error.details, { cause: error });
 }
 
 /** What goes over the wire for whatever a handler threw: the text of a bug stays at home. */
