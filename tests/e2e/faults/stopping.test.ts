@@ -98,20 +98,27 @@ async function expectHandedOver({ job, worker, orchestrator }: Scene): Promise<v
 
 test("stopping: told a second time, it ends its build, and another worker gets the job", async () => {
   const scene = await startScene();
-  const { worker, orchestrator } = scene;
-  expect(await childrenOf(worker.process.pid)).not.toEqual([]);
+  const { job, worker, orchestrator } = scene;
+  const held = site.keep(holdPush(site.backends, job));
+  await waitFor(async () => (await childrenOf(worker.process.pid)).length > 0, {
+    timeoutMs: 10_000,
+    what: "the build's programs",
+  });
   worker.process.signal("SIGTERM");
   await untilShown(orchestrator, worker, ["DRAINING"]);
   worker.process.signal("SIGTERM");
   expect(await worker.process.exited).toBe(0);
+  held.release();
   await expectNothingBehind(scene);
   await expectHandedOver(scene);
 });
 
 test("stopping: a build that outlasts the drain timeout is ended, and another worker gets the job", async () => {
   const scene = await startScene({ BLACKTREE_DRAIN_TIMEOUT: "300ms" });
+  const held = site.keep(holdPush(site.backends, scene.job));
   scene.worker.process.signal("SIGTERM");
   expect(await scene.worker.process.exited).toBe(0);
+  held.release();
   await expectNothingBehind(scene);
   await expectHandedOver(scene);
 });
