@@ -11,7 +11,7 @@ import { type MessageRules, readJobMessage } from "./job-message.ts";
 import { type Lease, WorkerRefused } from "./lease.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
-import type { JobRecords } from "./records/job-records.ts";
+import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
 
@@ -125,7 +125,7 @@ export class Dispatcher {
         await this.#sweepOnce();
       } catch (error) {
         // Redis has its own log line; the next look tries again.
-        if (!(error instanceof LeasesUnavailable))
+        if (!(error instanceof LeasesUnavailable || error instanceof RecordsUnavailable))
           this.#parts.logger.error({ err: error }, "dispatch failed");
         return;
       }
