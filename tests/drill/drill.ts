@@ -87,7 +87,8 @@ class Drill {
     private readonly interrupted: AbortSignal,
   ) {
     this.#postbox = new Postbox(site.backends.rabbitmq);
-    this.#runner = new FaultRunner(site, planFaults(options.faults, options.seed), say);
+    const plan = planFaults(options.faults, options.seed);
+    this.#runner = new FaultRunner(site, plan, (number) => this.#keepPace(number), say);
   }
 
   async run(): Promise<DrillOutcome> {
@@ -135,6 +136,13 @@ class Drill {
       this.#jobs.push(job);
       await this.#postbox.send(job);
     }
+  }
+
+  /** On a slow machine the last jobs would else be left without faults. */
+  #keepPace(fault: number): boolean {
+    const { jobs, faults } = this.options;
+    const answered = this.#jobs.length - WARM_UP_JOBS - this.#inFlight;
+    return answered >= (jobs * (fault - 1)) / faults - MOST_IN_FLIGHT;
   }
 
   get #inFlight(): number {

@@ -16,10 +16,12 @@ export interface FaultRecord {
 
 /** More at once would leave too little standing for the others to recover against. */
 const MOST_AT_ONCE = 3;
+const LOOK_INTERVAL_MS = 50;
 
 export class FaultRunner {
   readonly #site: Site;
   readonly #plan: readonly PlannedFault[];
+  readonly #mayBegin: (number: number) => boolean;
   readonly #say: (line: string) => void;
   readonly #records: FaultRecord[] = [];
   readonly #taken = new Set<PartName>();
@@ -27,9 +29,16 @@ export class FaultRunner {
   #begunCount = 0;
   #lastBeginAt = 0;
 
-  constructor(site: Site, plan: readonly PlannedFault[], say: (line: string) => void) {
+  /** `mayBegin` is asked for each fault, by its number from 1 on, until it allows it. */
+  constructor(
+    site: Site,
+    plan: readonly PlannedFault[],
+    mayBegin: (number: number) => boolean,
+    say: (line: string) => void,
+  ) {
     this.#site = site;
     this.#plan = plan;
+    this.#mayBegin = mayBegin;
     this.#say = say;
   }
 
@@ -55,7 +64,8 @@ export class FaultRunner {
     await Promise.all(this.#active);
   }
 
-  async #room({ target }: PlannedFault, signal: AbortSignal): Promise<void> {
+  async #room({ number, target }: PlannedFault, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !this.#mayBegin(number)) await interruptible(LOOK_INTERVAL_MS, signal);
     const isTaken = () => target.some((part) => this.#taken.has(part));
     while (!signal.aborted && (isTaken() || this.#active.size >= MOST_AT_ONCE)) {
       await Promise.race(this.#active);

@@ -19,8 +19,11 @@ export interface GrownProgram {
 const LOOKS = 10;
 const LOOK_INTERVAL_MS = 300;
 
-/** What a leak would break within the 1,000 jobs of a long drill, and what an engine's own caches do not. */
-const MOST_GROWTH = { factor: 1.5, plusMb: 32, plusFiles: 16 };
+/**
+ * What a leak would break within the 1,000 jobs of a long drill. An orchestrator that has just warmed up takes 85 MB; over
+ * 3,000 jobs without faults it went up and down between 108 and 154 MB, as its garbage was collected.
+ */
+const MOST_GROWTH = { factor: 2, plusMb: 32, plusFiles: 16 };
 
 export type Footprints = ReadonlyMap<Launch, Footprint>;
 
