@@ -56,7 +56,7 @@ interface Moment {
   /** Keeps the job's first run in this step. */
   hold(job: SampleJob): Pick<HeldRequests, "arrived" | "release">;
   readonly olderEngine?: true;
-  /** Programs run then, and outlive their worker. */
+  /** Programs run then, and outlive their worker. Those that tell of their progress may end of having no reader. */
   readonly leavesPrograms?: true;
   /** The first run's request counts, too. */
   readonly tagPuts?: number;
@@ -65,12 +65,11 @@ interface Moment {
 const MOMENTS: readonly Moment[] = [
   { step: "cloning", hold: () => site.backends.git.hold(), leavesPrograms: true },
   { step: "authenticating", hold: () => site.backends.aws.hold("GetAuthorizationToken") },
-  { step: "pushing", hold: (job) => holdPush(site.backends, job), leavesPrograms: true },
+  { step: "pushing", hold: (job) => holdPush(site.backends, job) },
   {
     step: "pushing through an older engine",
     hold: (job) => holdPush(site.backends, job),
     olderEngine: true,
-    leavesPrograms: true,
   },
   {
     step: "tagging, before the registry has put the tag",
