@@ -35,6 +35,11 @@ export interface RunsOptions {
   readonly keepFinishedMs: number;
   /** and at most this many of them. */
   readonly keepFinishedCount: number;
+  /**
+   * Whoever has the job's message comes for the outcome within seconds of a ping. When nobody does for this long, in ms,
+   * the result is out, and what was known of that is lost: reported for longer, the run would keep its slot.
+   */
+  readonly reportUncalledMs: number;
 }
 
 interface Run extends RunRef {
@@ -44,7 +49,12 @@ interface Run extends RunRef {
   finishedAt: Date | undefined;
   /** How many wait for the outcome. */
   waiting: number;
+  /** Since when it is reported as ended and nobody comes for its outcome. */
+  uncalledSince: number | undefined;
 }
+
+/** After such a silence there was nobody who could have come. */
+const SILENCE_MS = 10_000;
 
 export class Runs {
   readonly #options: RunsOptions;
@@ -52,6 +62,7 @@ export class Runs {
   readonly #runs = new Map<string, Run>();
   #running = 0;
   #isDraining = false;
+  #pingedAt = Number.NEGATIVE_INFINITY;
   #idle: (() => void)[] = [];
   #allAcknowledged: (() => void)[] = [];
 
@@ -64,10 +75,27 @@ export class Runs {
     return this.#running < this.#options.slots ? "FREE" : "BUSY";
   }
 
-  /** Runs under way, and ended ones whose result nobody has acknowledged. */
+  /** Runs under way, and ended ones whose result nobody has acknowledged, unless nobody comes for it. */
   held(): readonly RunRef[] {
     this.#forgetOld();
-    return [...this.#runs.values()].map(({ jobId, attempt }) => ({ jobId, attempt }));
+    return this.#reported().map(({ jobId, attempt }) => ({ jobId, attempt }));
+  }
+
+  #reported(): readonly Run[] {
+    const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
+    const isReported = ({ uncalledSince }: Run) =>
+      wasSilent || uncalledSince === undefined || !isPast(uncalledSince, this.#options.reportUncalledMs);
+    return [...this.#runs.values()].filter(isReported);
+  }
+
+  /** An orchestrator asks what is held here. */
+  pinged(): void {
+    const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
+    this.#pingedAt = performance.now();
+    for (const run of this.#runs.values()) {
+      if (!run.finishedAt || run.waiting > 0) run.uncalledSince = undefined;
+      else if (wasSilent || run.uncalledSince === undefined) run.uncalledSince = this.#pingedAt;
+    }
   }
 
   /**
@@ -99,7 +127,9 @@ export class Runs {
 
   /** The jobs of the runs held whose outcome nobody waits for. */
   unawaited(): readonly string[] {
-    return [...this.#runs.values()].filter(({ waiting }) => waiting === 0).map(({ jobId }) => jobId);
+    return this.#reported()
+      .filter(({ waiting }) => waiting === 0)
+      .map(({ jobId }) => jobId);
   }
 
   /** What the run reports, until it ends or `signal` aborts. @throws StaleRun when it is not held here. */
@@ -166,6 +196,7 @@ export class Runs {
       outcome,
       finishedAt: undefined,
       waiting: 0,
+      uncalledSince: undefined,
     };
     // Deleted first, so that the map stays ordered by start.
     this.#runs.delete(job.jobId);
@@ -193,6 +224,10 @@ export class Runs {
       if (isOld || index < surplus) this.#runs.delete(run.jobId);
     });
   }
+}
+
+function isPast(sinceMs: number, durationMs: number): boolean {
+  return performance.now() - sinceMs > durationMs;
 }
 
 const END_STATES = {

@@ -38,6 +38,7 @@ export function workerService(
     }),
     ping: unaryHandler(logger, async () => {
       onPing();
+      runs.pinged();
       return {
         ...identity,
         status: WorkerStatus[`WORKER_STATUS_${runs.status()}`],

@@ -25,6 +25,7 @@ import { workerService } from "./service.ts";
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
 const KEEP_FINISHED_COUNT = 100;
+const REPORT_UNCALLED_MS = 60_000;
 const STOP_GRACE_MS = 500;
 /** With this worker its outcomes are gone, so it waits a little for an orchestrator that has just been cut off. */
 const HAND_OVER_TIMEOUT_MS = 10_000;
@@ -74,6 +75,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     logLimits: { lines: settings.resultLogLines, bytes: RESULT_LOG_BYTES },
     keepFinishedMs: KEEP_FINISHED_MS,
     keepFinishedCount: KEEP_FINISHED_COUNT,
+    reportUncalledMs: REPORT_UNCALLED_MS,
     logger,
     execute: async (job, reporter, signal) => {
       const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };

@@ -41,12 +41,17 @@ interface Started {
 }
 
 /** Runs whose pipeline does what the test says. */
-function setUp(options: { slots?: number; keepFinishedCount?: number; keepFinishedMs?: number } = {}) {
+function setUp(
+  options: Partial<
+    Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "reportUncalledMs", number>
+  > = {},
+) {
   const started: Started[] = [];
   const runs = new Runs({
     slots: 1,
     keepFinishedMs: 3_600_000,
     keepFinishedCount: 100,
+    reportUncalledMs: 3_600_000,
     ...options,
     logLimits: { lines: 10, bytes: 1000 },
     logger: pino({ level: "silent" }),
@@ -198,4 +203,23 @@ test("a drained worker's outcomes wait until each is acknowledged", async () => 
   await acknowledged;
   expect(order).toEqual(["a", "b", "all acknowledged"]);
   await runs.acknowledged();
+});
+
+test("an ended run is reported no more when nobody comes for its outcome, which is kept all the same", async () => {
+  const { runs, begun } = setUp({ slots: 2, reportUncalledMs: -1 });
+  const outcome = runs.run(job("ended"), TIMEOUT_MS);
+  void runs.run(job("running"), TIMEOUT_MS);
+  begun(0).finish(end());
+  await outcome;
+  // As long as nobody has pinged, nobody could have come.
+  expect(runs.held()).toHaveLength(2);
+  runs.pinged();
+  expect(runs.held()).toEqual([{ jobId: "running", attempt: 1 }]);
+  expect(runs.unawaited()).toEqual(["running"]);
+  expect(await runs.run(job("ended"), TIMEOUT_MS)).toMatchObject({ status: "SUCCESS" });
+
+  const caller = new AbortController();
+  runs.awaited(job("ended"), caller.signal);
+  runs.pinged();
+  expect(runs.held()).toHaveLength(2);
 });
