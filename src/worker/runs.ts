@@ -36,8 +36,8 @@ export interface RunsOptions {
   /** and at most this many of them. */
   readonly keepFinishedCount: number;
   /**
-   * Whoever has the job's message comes for the outcome within seconds of a ping. When nobody does for this long, in ms,
-   * the result is out, and what was known of that is lost: reported for longer, the run would keep its slot.
+   * Whoever has the job's message comes for the outcome. When workers are pinged and nobody does for this long, in ms, the
+   * result is taken to be out, and what was known of that to be lost: reported for longer, the run would keep its slot.
    */
   readonly reportUncalledMs: number;
 }

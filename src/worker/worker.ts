@@ -25,7 +25,8 @@ import { workerService } from "./service.ts";
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
 const KEEP_FINISHED_COUNT = 100;
-const REPORT_UNCALLED_MS = 60_000;
+/** Longer than a broker is away as a rule: meanwhile nobody has the messages, so nobody can come. */
+const REPORT_UNCALLED_MS = 3_600_000;
 const STOP_GRACE_MS = 500;
 /** With this worker its outcomes are gone, so it waits a little for an orchestrator that has just been cut off. */
 const HAND_OVER_TIMEOUT_MS = 10_000;
