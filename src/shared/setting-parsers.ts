@@ -48,6 +48,30 @@ function formatDuration(durationMs: number): string {
   return `${durationMs / unitMs}${unit}`;
 }
 
+const SIZE_UNITS_BYTES: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+/** Bytes. Zero needs no unit. */
+export const size: Parser<number> = (raw) => {
+  if (raw === "0") return 0;
+  const match = /^(\d+(?:\.\d+)?) ?([A-Za-z]+)$/.exec(raw);
+  const unitBytes = SIZE_UNITS_BYTES[match?.[2] ?? ""];
+  if (unitBytes !== undefined) return Math.round(Number(match?.[1]) * unitBytes);
+  throw new BadValue(
+    "is no size",
+    `a size such as 500MB, 10GB or 2GiB (${Object.keys(SIZE_UNITS_BYTES).join(", ")}), or 0`,
+  );
+};
+
 export interface HostPort {
   readonly host: string;
   readonly port: number;

@@ -109,6 +109,18 @@ describe("parsers", () => {
     ["24h", 86_400_000],
   ])("duration %s", (raw, expected) => expect(parse.duration(0, 86_400_000)(raw)).toBe(expected));
 
+  test.each([
+    ["0", 0],
+    ["500B", 500],
+    ["1.5KB", 1500],
+    ["10GB", 10_000_000_000],
+    ["2 GiB", 2_147_483_648],
+  ])("size %s", (raw, expected) => expect(parse.size(raw)).toBe(expected));
+
+  test.each(["", "5", "-1GB", "5G", "5gb", "GB"])("no size: %p", (raw) => {
+    expect(() => parse.size(raw)).toThrow("a size such as 500MB");
+  });
+
   test.each(["", "5", "5 s", "-1s", "5w", "2d"])("no duration up to a day: %p", (raw) => {
     expect(() => parse.duration(0, 86_400_000)(raw)).toThrow("a duration from 0s to 1d");
   });
