@@ -3,10 +3,12 @@ import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
 import { type Leases, LeasesUnavailable, type WorkerView } from "./leases/leases.ts";
+import type { JobQueue } from "./queue/queue.ts";
 import type { WorkerClient } from "./worker-client.ts";
 
 export interface HealthCheckerParts {
   readonly leases: Leases;
+  readonly queue: Pick<JobQueue, "isReady">;
   readonly logger: Logger;
   readonly pingIntervalMs: number;
   readonly leaseTtlMs: number;
@@ -71,7 +73,8 @@ export class HealthChecker {
   /** Undefined: missed. */
   async #ping(worker: WorkerView): Promise<PingResponse | undefined> {
     try {
-      return await this.#client(worker.address).ping(this.parts.pingIntervalMs);
+      const request = { reachesBroker: this.parts.queue.isReady };
+      return await this.#client(worker.address).ping(request, this.parts.pingIntervalMs);
     } catch (error) {
       this.parts.logger.warn(
         { err: error, worker_id: worker.workerId, address: worker.address },

@@ -72,7 +72,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
     dispatcher.lookFor(jobIds);
     void endedRuns.release(jobIds);
   };
-  const healthChecker = new HealthChecker({ ...settings, leases, logger, connect, onUnawaited });
+  const healthChecker = new HealthChecker({ ...settings, leases, queue, logger, connect, onUnawaited });
 
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);

@@ -7,6 +7,7 @@ import {
   type JobEvent,
   type JobRequest,
   type JobResponse,
+  type PingRequest,
   type PingResponse,
   WorkerServiceClient,
 } from "../shared/rpc/generated/blacktree/v1/worker.ts";
@@ -29,8 +30,8 @@ export class WorkerClient {
     this.#client = new WorkerServiceClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
   }
 
-  ping(deadlineMs: number): Promise<PingResponse> {
-    return callUnary(this.#client.ping.bind(this.#client), {}, { deadlineMs });
+  ping(request: PingRequest, deadlineMs: number): Promise<PingResponse> {
+    return callUnary(this.#client.ping.bind(this.#client), request, { deadlineMs });
   }
 
   /**

@@ -36,8 +36,9 @@ export interface RunsOptions {
   /** and at most this many of them. */
   readonly keepFinishedCount: number;
   /**
-   * Whoever has the job's message comes for the outcome. When workers are pinged and nobody does for this long, in ms, the
-   * result is taken to be out, and what was known of that to be lost: reported for longer, the run would keep its slot.
+   * Whoever has the job's message comes for the outcome. When orchestrators that reach the broker have pinged for this
+   * long, in ms, and none came, the result is taken to be out, and what was known of that to be lost: reported for
+   * longer, the run would keep its slot.
    */
   readonly reportUncalledMs: number;
 }
@@ -88,8 +89,9 @@ export class Runs {
     return [...this.#runs.values()].filter(isReported);
   }
 
-  /** An orchestrator asks what is held here. */
-  pinged(): void {
+  /** An orchestrator asks what is held here. One that does not reach the broker cannot come for an outcome. */
+  pinged({ reachesBroker }: { readonly reachesBroker: boolean }): void {
+    if (!reachesBroker) return;
     const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
     this.#pingedAt = performance.now();
     for (const run of this.#runs.values()) {

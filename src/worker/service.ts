@@ -36,9 +36,9 @@ export function workerService(
       runs.awaited(job, ended);
       return toJobResponse(await outcome);
     }),
-    ping: unaryHandler(logger, async () => {
+    ping: unaryHandler(logger, async (request) => {
       onPing();
-      runs.pinged();
+      runs.pinged(request);
       return {
         ...identity,
         status: WorkerStatus[`WORKER_STATUS_${runs.status()}`],

@@ -25,8 +25,8 @@ import { workerService } from "./service.ts";
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
 const KEEP_FINISHED_COUNT = 100;
-/** Longer than a broker is away as a rule: meanwhile nobody has the messages, so nobody can come. */
-const REPORT_UNCALLED_MS = 3_600_000;
+/** Whoever reaches the broker has the job's message, if there is one, after a small part of this. */
+const REPORT_UNCALLED_MS = 120_000;
 const STOP_GRACE_MS = 500;
 /** With this worker its outcomes are gone, so it waits a little for an orchestrator that has just been cut off. */
 const HAND_OVER_TIMEOUT_MS = 10_000;

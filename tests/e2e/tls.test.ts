@@ -141,7 +141,7 @@ describe("with TLS", () => {
     );
     const limits = { deadlineMs: CALL_DEADLINE_MS };
     const calls = await Promise.allSettled([
-      callUnary(toWorker.ping.bind(toWorker), {}, limits),
+      callUnary(toWorker.ping.bind(toWorker), { reachesBroker: true }, limits),
       callUnary(
         toOrchestrator.deregister.bind(toOrchestrator),
         { workerId: worker.id, incarnation: worker.incarnation },
@@ -157,7 +157,7 @@ describe("with TLS", () => {
     const toWorker = opened(new WorkerServiceClient(byName(worker.address), credentials()));
     const { workerId, incarnation } = await callUnary(
       toWorker.ping.bind(toWorker),
-      {},
+      { reachesBroker: true },
       { deadlineMs: CALL_DEADLINE_MS },
     );
     expect({ workerId, incarnation }).toEqual({ workerId: worker.id, incarnation: worker.incarnation });

@@ -187,13 +187,18 @@ export interface JobResponse {
 }
 
 export interface PingRequest {
+  /** The caller reaches the broker: it would be given a job's message, and then come for the outcome of the job's run. */
+  reachesBroker: boolean;
 }
 
 export interface PingResponse {
   workerId: string;
   incarnation: string;
   status: WorkerStatus;
-  /** The runs that are under way or whose result is not acknowledged yet. */
+  /**
+   * The runs that are under way or whose result is not acknowledged yet. An ended one for whose outcome nobody comes
+   * within two minutes of pings with `reaches_broker` is left out: its result is out, and what was known of that is lost.
+   */
   runs: RunRef[];
   /** The jobs of those runs whose outcome nobody waits for: no call of RunJob is open. */
   unawaitedJobIds: string[];
@@ -1120,11 +1125,14 @@ export const JobResponse: MessageFns<JobResponse> = {
 };
 
 function createBasePingRequest(): PingRequest {
-  return {};
+  return { reachesBroker: false };
 }
 
 export const PingRequest: MessageFns<PingRequest> = {
-  encode(_: PingRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: PingRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reachesBroker !== false) {
+      writer.uint32(8).bool(message.reachesBroker);
+    }
     return writer;
   },
 
@@ -1141,6 +1149,14 @@ export const PingRequest: MessageFns<PingRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.reachesBroker = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1153,20 +1169,30 @@ export const PingRequest: MessageFns<PingRequest> = {
     }
   },
 
-  fromJSON(_: any): PingRequest {
-    return {};
+  fromJSON(object: any): PingRequest {
+    return {
+      reachesBroker: isSet(object.reachesBroker)
+        ? globalThis.Boolean(object.reachesBroker)
+        : isSet(object.reaches_broker)
+        ? globalThis.Boolean(object.reaches_broker)
+        : false,
+    };
   },
 
-  toJSON(_: PingRequest): unknown {
+  toJSON(message: PingRequest): unknown {
     const obj: any = {};
+    if (message.reachesBroker !== false) {
+      obj.reachesBroker = message.reachesBroker;
+    }
     return obj;
   },
 
   create<I extends Exact<DeepPartial<PingRequest>, I>>(base?: I): PingRequest {
     return PingRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<PingRequest>, I>>(_: I): PingRequest {
+  fromPartial<I extends Exact<DeepPartial<PingRequest>, I>>(object: I): PingRequest {
     const message = createBasePingRequest();
+    message.reachesBroker = object.reachesBroker ?? false;
     return message;
   },
 };
