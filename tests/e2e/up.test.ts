@@ -20,7 +20,8 @@ import { waitFor } from "../support/wait-for.ts";
 
 setDefaultTimeout(60_000);
 
-const SLOW_BUILD_SECONDS = 8;
+/** Like no other's on this machine, whose processes are all looked at. */
+const SLOW_BUILD_SECONDS = 8 + (process.pid % 100_000) / 1_000_000;
 
 let blacktree: string;
 let registry: Registry;
@@ -42,8 +43,10 @@ beforeAll(async () => {
   await git.createRepository("owner/failing", await sampleRepository({ variant: "failing" }));
   const slow = await sampleRepository({ variant: "slow", sleepSeconds: SLOW_BUILD_SECONDS });
   await git.createRepository("owner/slow", slow);
-  // Of its own, since what was built once is in the cache.
+  // Each its own, since what was built once is in the cache. That can be said of a cancelled build, too: BuildKit lets a
+  // step end by itself when it is told to stop in the moment in which the step's container starts (moby/buildkit#2855).
   await git.createRepository("owner/frozen", { ...slow, greeting: "frozen\n" });
+  await git.createRepository("owner/killed", { ...slow, greeting: "killed\n" });
 }, 240_000);
 
 afterAll(async () => {
@@ -58,6 +61,14 @@ interface Up {
   /** Runs a command of the CLI against this Blacktree. */
   cli(...args: string[]): Promise<FinishedProcess>;
   result(jobId: string): Promise<JobResult | null>;
+}
+
+async function untilRunStep(): Promise<void> {
+  await waitFor(isSleeping, { timeoutMs: 30_000, what: "the RUN step" });
+}
+
+async function isSleeping(): Promise<boolean> {
+  return (await commandLines()).some((line) => line.endsWith(`sleep ${SLOW_BUILD_SECONDS}`));
 }
 
 const newWorkDir = () => join(folder.path, randomUUID().slice(0, 8));
@@ -198,14 +209,13 @@ describe("with a registry of one's own", () => {
     for (const id of ["runs", "waits"]) {
       expect((await cli("submit", "--job-id", id, ...jobFlags("owner/slow", `v-${id}`))).exitCode).toBe(0);
     }
-    await waitFor(async () => (await cli("job", "runs")).stdout.includes("BUILDING"), {
-      timeoutMs: 30_000,
-      what: "the build",
-    });
+    await untilRunStep();
+    expect((await cli("job", "runs")).stdout).toContain("BUILDING");
     expect((await cli("cancel", "waits")).stdout).toBe("waits is cancelled\n");
     expect(await cli("cancel", "runs", "--wait", "--reason", "enough")).toMatchObject({ exitCode: 0 });
     expect((await result("runs"))?.error).toMatchObject({ code: "CANCELLED" });
     expect((await result("runs"))?.error?.message).toContain("enough");
+    await waitFor(async () => !(await isSleeping()), { timeoutMs: 5000, what: "the RUN step's end" });
     expect(await result("waits")).toMatchObject({ status: "CANCELLED", attempt: 0 });
 
     const after = await cli("submit", "--wait", ...jobFlags("owner/working", "v-after-cancel"));
@@ -262,10 +272,8 @@ describe("when it ends", () => {
   test("frozen for longer than a lease, it goes on with its run", async () => {
     const times = ["--ping-interval", "200ms", "--lease-ttl", "1s"];
     const { process, cli, result } = await up(["--registry", registry.host, ...times]);
-    const isSleeping = async () =>
-      (await commandLines()).some((line) => line.endsWith(`sleep ${SLOW_BUILD_SECONDS}`));
     await cli("submit", "--job-id", "frozen", ...jobFlags("owner/frozen", "v-frozen"));
-    await waitFor(isSleeping, { timeoutMs: 30_000, what: "the RUN step" });
+    await untilRunStep();
     process.pause();
     await waitFor(async () => !(await isSleeping()), { timeoutMs: 30_000, what: "the RUN step's end" });
     process.resume();
@@ -277,10 +285,8 @@ describe("when it ends", () => {
     const killed = await upWithRegistry();
     const submit = (id: string, repository: string) =>
       killed.cli("submit", "--job-id", id, ...jobFlags(repository, `v-${id}`));
-    expect(await submit("runs", "owner/slow")).toMatchObject({ exitCode: 0 });
-    const isSleeping = async () =>
-      (await commandLines()).some((line) => line.endsWith(`sleep ${SLOW_BUILD_SECONDS}`));
-    await waitFor(isSleeping, { timeoutMs: 30_000, what: "the first job's RUN step" });
+    expect(await submit("runs", "owner/killed")).toMatchObject({ exitCode: 0 });
+    await untilRunStep();
     expect(await submit("waits", "owner/working")).toMatchObject({ exitCode: 0 });
     await killed.process.kill("SIGKILL");
 
