@@ -5,6 +5,8 @@ export interface TcpProxy {
   readonly port: number;
   /** `127.0.0.1:<port>` */
   readonly address: string;
+  /** Connections that were made to it so far. */
+  readonly connections: number;
   /** A black hole: nothing passes any more, in neither direction, and no end is told of what happens at the other one. */
   cut(): void;
   /** Breaks all connections, and every new one at once. */
@@ -98,6 +100,7 @@ class Passage {
 export async function startTcpProxy(target: { readonly port: number }): Promise<TcpProxy> {
   type Way = "open" | "cut" | "reset";
   let way: Way = "open";
+  let connections = 0;
   const passages = new Set<Passage>();
   /** Came while the way was cut. */
   const waiting = new Set<Socket>();
@@ -112,6 +115,7 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
 
   const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
     client.on("error", () => undefined);
+    connections += 1;
     if (way === "reset") client.resetAndDestroy();
     else if (way === "cut") waiting.add(client);
     else connect(client);
@@ -132,6 +136,9 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
   return {
     port,
     address: `127.0.0.1:${port}`,
+    get connections() {
+      return connections;
+    },
     cut() {
       way = "cut";
     },

@@ -79,10 +79,20 @@ export interface ChannelSecurity {
  */
 const GREETING_OF_ADDRESSES = "blacktree.invalid";
 
+const madeSecurity = new WeakMap<TlsFiles, Map<string, ChannelSecurity>>();
+
+/** The same for the same host: grpc-js lets channels share a connection only when they share their credentials. */
 export function channelSecurity(address: string, files: TlsFiles | undefined): ChannelSecurity {
   if (!files) return { credentials: ChannelCredentials.createInsecure(), options: {} };
-  const { ca, cert, key } = files;
   const { host } = hostPort(address);
+  const byHost = madeSecurity.get(files) ?? new Map<string, ChannelSecurity>();
+  madeSecurity.set(files, byHost);
+  const security = byHost.get(host) ?? tlsSecurity(host, files);
+  byHost.set(host, security);
+  return security;
+}
+
+function tlsSecurity(host: string, { ca, cert, key }: TlsFiles): ChannelSecurity {
   if (isIP(host) === 0) return { credentials: ChannelCredentials.createSsl(ca, key, cert), options: {} };
   const checkServerIdentity = (_: string, shown: PeerCertificate) => tls.checkServerIdentity(host, shown);
   return {
