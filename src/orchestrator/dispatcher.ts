@@ -323,10 +323,7 @@ export class Dispatcher {
       defaultRegion,
     });
     if (message.kind === "job") return { ...message.job, jobId };
-    await this.#parts.results.refuse(
-      delivery,
-      message.kind === "bad" ? message.problems.join("; ") : message.reason,
-    );
+    await this.#parts.results.refuse(delivery, message.problems.join("; "));
     return undefined;
   }
 }

@@ -11,7 +11,7 @@ import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
 import type { JobEvents } from "./job-events.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job-message.ts";
-import { refusal, targetOf } from "./job-result.ts";
+import { refusal } from "./job-result.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
 import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
@@ -50,7 +50,7 @@ export class Intake {
     delivery.ack();
   }
 
-  async #accept(delivery: Delivery, message: Read<"job" | "unsupported">): Promise<void> {
+  async #accept(delivery: Delivery, message: Read<"job">): Promise<void> {
     const jobId = message.explicitId ?? randomUUID();
     const { replyTo, correlationId } = delivery.properties;
     const { publicJob: job } = message;
@@ -60,8 +60,6 @@ export class Intake {
       this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
     } else if (admission.kind === "finished") {
       await this.#answerAgain(delivery, admission.result);
-    } else if (message.kind === "unsupported") {
-      await this.#settleUnsupported(delivery, message, jobId, admission.acceptedAt);
     } else {
       this.#nameUnknown(message.unknownFields);
       await this.#persist(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
@@ -128,25 +126,6 @@ export class Intake {
     const result = refusal(jobId, failure, readableTarget(message.given), undefined);
     const { correlationId, replyTo } = delivery.properties;
     await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
-  }
-
-  #settleUnsupported(
-    { properties, takenBack }: Delivery,
-    message: Read<"unsupported">,
-    jobId: string,
-    acceptedAt: Date,
-  ): Promise<void> {
-    const failure: JobFailure = {
-      code: "UNSUPPORTED",
-      step: "intake",
-      retryable: false,
-      message: message.reason,
-    };
-    return this.parts.results.settle(
-      refusal(jobId, failure, targetOf(message.job), acceptedAt),
-      properties,
-      takenBack,
-    );
   }
 
   /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */

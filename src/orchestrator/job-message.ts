@@ -1,5 +1,6 @@
 /** Reads a job message: bytes in, a checked job out, or everything that is wrong with it. */
 import type { Job } from "../shared/job.ts";
+import { canonicalPlatforms } from "../shared/platforms.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../shared/repository-url.ts";
 import { JOB_FIELDS, JOB_ID_PATTERN, type JobFields, KNOWN_FIELDS } from "./job-fields.ts";
 import type { Target } from "./job-result.ts";
@@ -22,14 +23,6 @@ export type ReadMessage =
       readonly explicitId: string | undefined;
       readonly publicJob: PublicJob;
       readonly unknownFields: readonly string[];
-    }
-  /** Well-formed, but asks for something that this version does not do. */
-  | {
-      readonly kind: "unsupported";
-      readonly job: Omit<Job, "jobId">;
-      readonly explicitId: string | undefined;
-      readonly publicJob: PublicJob;
-      readonly reason: string;
     }
   | {
       readonly kind: "bad";
@@ -61,8 +54,6 @@ export function readJobMessage(
 
   const job = jobOf(given.repo_url as string, fields.data, rules);
   const publicJob = { ...publicJobOf(given), region: job.region };
-  const reason = unsupported(fields.data);
-  if (reason) return { kind: "unsupported", job, explicitId, publicJob, reason };
   return {
     kind: "job",
     job,
@@ -136,17 +127,10 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     priority: fields.priority ?? "normal",
     timeoutSeconds: fields.timeout_seconds,
     provenance: fields.provenance ?? false,
+    platforms: canonicalPlatforms(fields.platforms ?? []),
+    secrets: fields.secrets ?? {},
     supersede: fields.supersede,
   };
-}
-
-/** Building without what was asked for would give an image that looks right and is not. */
-function unsupported(fields: JobFields): string | undefined {
-  const asked = [
-    ...(fields.platforms?.length ? ["platforms"] : []),
-    ...(fields.secrets && Object.keys(fields.secrets).length > 0 ? ["secrets"] : []),
-  ];
-  return asked.length > 0 ? `this version of Blacktree does not support ${asked.join(" and ")}` : undefined;
 }
 
 const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);

@@ -200,6 +200,8 @@ export class Lease {
       buildArgs: { ...job.buildArgs },
       labels: { ...job.labels },
       provenance: job.provenance,
+      platforms: [...job.platforms],
+      secrets: { ...job.secrets },
       timeoutMs: Math.min(ownTimeoutMs, this.parts.jobTimeoutMs),
     };
   }

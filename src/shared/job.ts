@@ -34,6 +34,10 @@ export interface Job {
   /** Bound on one attempt, counted by the worker. */
   readonly timeoutSeconds?: number;
   readonly provenance: boolean;
+  /** In the one form and order of platforms.ts; empty for that of whoever builds. */
+  readonly platforms: readonly string[];
+  /** Name to value, offered to RUN steps. */
+  readonly secrets: Readonly<Record<string, string>>;
   /** A later job with the same key cancels this one. */
   readonly supersede?: string;
 }

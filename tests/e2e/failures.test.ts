@@ -258,15 +258,14 @@ describe("each fault has its code", () => {
     expect(worker.process.lines.join("\n")).not.toContain("invalid-job");
   });
 
-  test("UNSUPPORTED: what this version does not do is said at once", async () => {
-    const result = await resultOf({ job_id: "unsupported-job", platforms: ["linux/arm64"] });
+  test("UNSUPPORTED: what the worker's builder cannot do is said before anything is built", async () => {
+    const result = await resultOf({ job_id: "unsupported-job", platforms: ["plan9/mips"] });
     expect(result).toMatchObject({
       job_id: "unsupported-job",
       status: "FAILED",
-      attempt: 0,
-      error: { code: "UNSUPPORTED", step: "intake", retryable: false },
+      error: { code: "UNSUPPORTED", step: "build", retryable: false },
     });
-    expect(result.error?.message).toContain("platforms");
+    expect(result.error?.message).toContain("plan9/mips");
   });
 });
 

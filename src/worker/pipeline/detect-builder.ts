@@ -1,5 +1,6 @@
 import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
+import { canonicalPlatforms } from "../../shared/platforms.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
 import { DirectBuilder } from "./direct-builder.ts";
 import type { ImageBuilder } from "./image-builder.ts";
@@ -21,6 +22,8 @@ export class NoUsableBuilder extends Error {
 /** What is read of `docker info`. */
 interface DockerInfo {
   readonly ServerVersion?: string;
+  readonly OSType?: string;
+  readonly Architecture?: string;
   readonly ServerErrors?: readonly string[];
   readonly DriverStatus?: readonly (readonly [string, string])[] | null;
   readonly ClientInfo?: {
@@ -36,6 +39,9 @@ interface Candidate {
   readonly builder?: ImageBuilder;
   readonly lacks?: string;
 }
+
+/** What building takes in any case. */
+const ENGINES_OWN = { multiPlatform: false, provenance: false, secrets: false, registryCache: false };
 
 const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
 const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
@@ -104,10 +110,15 @@ class DockerLook {
 
   async #builder(path: string, clientVersion: string, info: DockerInfo): Promise<Candidate> {
     const buildx = await this.#buildx(info);
+    const platforms = canonicalPlatforms([`${info.OSType}/${info.Architecture}`]);
+    const capabilities = { ...ENGINES_OWN, platforms };
     const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
     if (buildx && usesContainerdStore(info)) {
       const description = `${client}, ${buildx.version}, containerd image store`;
-      return { path, builder: new DirectBuilder(buildx.path, description) };
+      return {
+        path,
+        builder: new DirectBuilder(buildx.path, description, { ...capabilities, provenance: true }),
+      };
     }
     if (buildx) {
       const programs = { dockerPath: path, buildxPath: buildx.path };
@@ -116,11 +127,13 @@ class DockerLook {
         builder: new LocalBuilder(
           programs,
           `${client}, ${buildx.version}, without the containerd image store`,
+          capabilities,
         ),
       };
     }
     if (Number.parseInt(clientVersion, 10) < FIRST_CLIENT_WITHOUT_BUILDKIT) {
-      return { path, builder: new LocalBuilder({ dockerPath: path }, `${client}, its own BuildKit client`) };
+      const description = `${client}, its own BuildKit client`;
+      return { path, builder: new LocalBuilder({ dockerPath: path }, description, capabilities) };
     }
     return { path, lacks: `docker ${clientVersion} has no working buildx plugin` };
   }

@@ -1,5 +1,6 @@
 import { buildEnvironment, commonArguments } from "./build-arguments.ts";
 import { buildFailure } from "./build-failure.ts";
+import type { BuilderCapabilities } from "./builder-capabilities.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
 import { runInGroup } from "./process-group.ts";
@@ -21,6 +22,7 @@ export class DirectBuilder implements ImageBuilder {
   constructor(
     readonly buildxPath: string,
     readonly description: string,
+    readonly capabilities: BuilderCapabilities,
   ) {}
 
   buildAndPush(request: BuildRequest): Promise<PushedImage> {

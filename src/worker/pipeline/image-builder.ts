@@ -1,5 +1,7 @@
 /** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
+
 import type { BuildPaths } from "./build-paths.ts";
+import type { BuilderCapabilities } from "./builder-capabilities.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import type { RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
@@ -35,6 +37,8 @@ export interface ImageBuilder {
   readonly kind: "direct" | "local";
   /** For the log, such as "docker 26.1.5, buildx 0.13.1, containerd image store". */
   readonly description: string;
+  /** A job that needs more does not get here. */
+  readonly capabilities: BuilderCapabilities;
   buildAndPush(request: BuildRequest): Promise<PushedImage>;
   /** Takes away what buildAndPush left in the engine, also after it failed or was aborted. */
   removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void>;

@@ -9,7 +9,7 @@ export type InputLabels = Readonly<Record<`io.blacktree.${string}`, string>>;
 
 export type ImageInputs = Pick<
   PipelineJob,
-  "dockerfile" | "context" | "target" | "buildArgs" | "labels" | "provenance"
+  "dockerfile" | "context" | "target" | "buildArgs" | "labels" | "provenance" | "platforms" | "secrets"
 > & { readonly repositoryUrl: string; readonly commit: string };
 
 /** One text for one mapping, whatever the order in which it was written. */
@@ -28,9 +28,10 @@ export function inputLabels(inputs: ImageInputs): InputLabels {
     // Labels can be read by all who may pull, and build arguments may be sensitive.
     "io.blacktree.build-args": fingerprint(inputs.buildArgs),
     "io.blacktree.labels": fingerprint(inputs.labels),
-    "io.blacktree.platforms": "",
+    "io.blacktree.platforms": inputs.platforms.join(","),
     "io.blacktree.provenance": String(inputs.provenance),
-    "io.blacktree.secrets": "",
+    // Their values are for nobody to see, not even as a hash.
+    "io.blacktree.secrets": Object.keys(inputs.secrets).sort().join(","),
   };
 }
 

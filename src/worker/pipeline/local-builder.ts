@@ -1,9 +1,9 @@
 import { buildEnvironment, commonArguments } from "./build-arguments.ts";
 import { buildFailure, finalError, pushFailure } from "./build-failure.ts";
+import type { BuilderCapabilities } from "./builder-capabilities.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
 import { type GroupEnd, runInGroup } from "./process-group.ts";
-import { StepFailure } from "./step-failure.ts";
 
 export interface LocalPrograms {
   readonly dockerPath: string;
@@ -24,12 +24,12 @@ export class LocalBuilder implements ImageBuilder {
   constructor(
     programs: LocalPrograms,
     readonly description: string,
+    readonly capabilities: BuilderCapabilities,
   ) {
     this.#programs = programs;
   }
 
   async buildAndPush(request: BuildRequest): Promise<PushedImage> {
-    if (request.job.provenance) throw unsupportedProvenance(this.description);
     await this.#build(request);
     request.onPushing();
     const { retry: policy, signal, log } = request;
@@ -115,9 +115,4 @@ export class LocalBuilder implements ImageBuilder {
 
 function reference({ imageName, attemptTag }: BuildRequest): string {
   return `${imageName}:${attemptTag}`;
-}
-
-function unsupportedProvenance(description: string): StepFailure {
-  const message = `this worker cannot add provenance: that takes buildx and the engine's containerd image store, and it has ${description}`;
-  return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }

@@ -18,4 +18,6 @@ export type PipelineJob = RunRef &
     | "buildArgs"
     | "labels"
     | "provenance"
+    | "platforms"
+    | "secrets"
   >;

@@ -8,6 +8,7 @@ import { Redactor } from "../../shared/redaction.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
 import { buildPaths } from "./build-paths.ts";
+import { refuseUnsupported } from "./builder-capabilities.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
 import { clone } from "./clone.ts";
 import { writeDockerConfig } from "./docker-config.ts";
@@ -112,11 +113,12 @@ class PipelineRun {
     this.#confirmLease = confirmLease;
     this.#signal = signal;
     this.#retry = parts.retry ?? DEFAULT_RETRY;
-    this.#redactor.add(job.gitToken);
+    for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.#redactor.add(secret);
   }
 
   /** Gives the digest that the version's tag names in the end. */
   async steps(): Promise<string> {
+    refuseUnsupported(this.#parts.builder, this.#job);
     const repositoryUrl = this.#repositoryUrl();
     const workspace = await this.#makeWorkspace();
     const environment = childEnvironment(this.#parts.hostEnvironment, workspace.home);

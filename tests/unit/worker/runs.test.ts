@@ -20,6 +20,8 @@ function job(jobId: string, attempt = 1): PipelineJob {
     buildArgs: {},
     labels: {},
     provenance: false,
+    platforms: [],
+    secrets: {},
   };
 }
 

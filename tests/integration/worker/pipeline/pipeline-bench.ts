@@ -125,6 +125,8 @@ export function minimalJob(unique: PipelineBench["unique"]): PipelineJob {
     buildArgs: {},
     labels: {},
     provenance: false,
+    platforms: [],
+    secrets: {},
   };
 }
 

@@ -7,6 +7,8 @@ const inputs: ImageInputs = {
   buildArgs: { ONE: "1", TWO: "2" },
   labels: { team: "x" },
   provenance: false,
+  platforms: [],
+  secrets: {},
 };
 const labels = inputLabels(inputs);
 
@@ -26,8 +28,17 @@ test.each([
   [{ buildArgs: { ONE: '1","TWO":"2', TWO: "2" } }],
   [{ labels: {} }],
   [{ provenance: true }],
+  [{ platforms: ["linux/amd64"] }],
+  [{ secrets: { npm: "x" } }],
 ] satisfies [Partial<ImageInputs>][])("%j makes another image", (change) => {
   expect(hasInputs(inputLabels({ ...inputs, ...change }), labels)).toBe(false);
+});
+
+test("of secrets the names count, in any order, and no value is told", () => {
+  const with2 = inputLabels({ ...inputs, secrets: { npm: "hidden one", pip: "hidden two" } });
+  expect(with2).toMatchObject({ "io.blacktree.secrets": "npm,pip" });
+  expect(inputLabels({ ...inputs, secrets: { pip: "other", npm: "values" } })).toEqual(with2);
+  expect(JSON.stringify(with2)).not.toContain("hidden");
 });
 
 test("an image that says nothing of its inputs is not recognised", () => {

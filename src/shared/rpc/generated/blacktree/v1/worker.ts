@@ -152,6 +152,10 @@ export interface JobRequest {
   provenance: boolean;
   /** Bound on the whole run in milliseconds, counted once by the worker from its acceptance. */
   timeoutMs: number;
+  /** Such as linux/arm64; empty for the worker's own. */
+  platforms: string[];
+  /** Name to value, offered to RUN steps as BuildKit secrets. */
+  secrets: { [key: string]: string };
 }
 
 export interface JobRequest_BuildArgsEntry {
@@ -160,6 +164,11 @@ export interface JobRequest_BuildArgsEntry {
 }
 
 export interface JobRequest_LabelsEntry {
+  key: string;
+  value: string;
+}
+
+export interface JobRequest_SecretsEntry {
   key: string;
   value: string;
 }
@@ -265,6 +274,8 @@ function createBaseJobRequest(): JobRequest {
     labels: {},
     provenance: false,
     timeoutMs: 0,
+    platforms: [],
+    secrets: {},
   };
 }
 
@@ -324,6 +335,12 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.timeoutMs !== 0) {
       writer.uint32(144).uint64(message.timeoutMs);
     }
+    for (const v of message.platforms) {
+      writer.uint32(154).string(v!);
+    }
+    globalThis.Object.entries(message.secrets).forEach(([key, value]: [string, string]) => {
+      JobRequest_SecretsEntry.encode({ key: key as any, value }, writer.uint32(162).fork()).join();
+    });
     return writer;
   },
 
@@ -490,6 +507,25 @@ export const JobRequest: MessageFns<JobRequest> = {
             message.timeoutMs = longToNumber(reader.uint64());
             continue;
           }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.platforms.push(reader.string());
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            const entry20 = JobRequest_SecretsEntry.decode(reader, reader.uint32());
+            if (entry20.value !== undefined) {
+              message.secrets[entry20.key] = entry20.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -589,6 +625,23 @@ export const JobRequest: MessageFns<JobRequest> = {
         : isSet(object.timeout_ms)
         ? globalThis.Number(object.timeout_ms)
         : 0,
+      platforms: globalThis.Array.isArray(object?.platforms)
+        ? object.platforms.map((e: any) => globalThis.String(e))
+        : [],
+      secrets: isObject(object.secrets)
+        ? (globalThis.Object.entries(object.secrets) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -660,6 +713,18 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.timeoutMs !== 0) {
       obj.timeoutMs = Math.round(message.timeoutMs);
     }
+    if (message.platforms?.length) {
+      obj.platforms = message.platforms;
+    }
+    if (message.secrets) {
+      const entries = globalThis.Object.entries(message.secrets) as [string, string][];
+      if (entries.length > 0) {
+        obj.secrets = {};
+        entries.forEach(([k, v]) => {
+          obj.secrets[k] = v;
+        });
+      }
+    }
     return obj;
   },
 
@@ -702,6 +767,16 @@ export const JobRequest: MessageFns<JobRequest> = {
     );
     message.provenance = object.provenance ?? false;
     message.timeoutMs = object.timeoutMs ?? 0;
+    message.platforms = object.platforms?.map((e) => e) || [];
+    message.secrets = (globalThis.Object.entries(object.secrets ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
     return message;
   },
 };
@@ -870,6 +945,91 @@ export const JobRequest_LabelsEntry: MessageFns<JobRequest_LabelsEntry> = {
   },
   fromPartial<I extends Exact<DeepPartial<JobRequest_LabelsEntry>, I>>(object: I): JobRequest_LabelsEntry {
     const message = createBaseJobRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseJobRequest_SecretsEntry(): JobRequest_SecretsEntry {
+  return { key: "", value: "" };
+}
+
+export const JobRequest_SecretsEntry: MessageFns<JobRequest_SecretsEntry> = {
+  encode(message: JobRequest_SecretsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRequest_SecretsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRequest_SecretsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobRequest_SecretsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: JobRequest_SecretsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<JobRequest_SecretsEntry>, I>>(base?: I): JobRequest_SecretsEntry {
+    return JobRequest_SecretsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobRequest_SecretsEntry>, I>>(object: I): JobRequest_SecretsEntry {
+    const message = createBaseJobRequest_SecretsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
     return message;
