@@ -4,8 +4,8 @@ import { distribution } from "./apt.ts";
 import { type DockerEngineName, findDockerPrograms, hasInstalledBuildx } from "./docker-programs.ts";
 import { CommandFailed, run } from "./processes.ts";
 
-/** "try" is a first look with a real build; "drill" has all servers, and the newer engine; "check" is all tests. */
-export type Purpose = "try" | "drill" | "check";
+/** "try" is a first look with a real build; "drill" and "bench" have all servers, and the newer engine; "check" is all tests. */
+export type Purpose = "try" | "drill" | "bench" | "check";
 
 export type EngineState = "available" | { reason: string };
 
@@ -209,6 +209,8 @@ export async function ensurePrerequisites(
   const installed = await installMissing(what === "try" ? forTry : forCheck, log);
   installed.push(...(await installUbuntuBuildx(log)));
   if (what === "try") return { installed, engines: {} };
-  if (what === "drill") return { installed, engines: { "26.1": await look("26.1", log) } };
-  return { installed, engines: { "20.10": await look("20.10", log), "26.1": await look("26.1", log) } };
+  if (what === "check") {
+    return { installed, engines: { "20.10": await look("20.10", log), "26.1": await look("26.1", log) } };
+  }
+  return { installed, engines: { "26.1": await look("26.1", log) } };
 }

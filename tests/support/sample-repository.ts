@@ -36,7 +36,7 @@ function dockerfile(variant: keyof typeof runSteps, sleepSeconds: number): strin
   ].join("\n");
 }
 
-async function staticBusybox(): Promise<Uint8Array> {
+export async function staticBusybox(): Promise<Uint8Array> {
   const path = Bun.which("busybox");
   if (path === null) throw new Error("busybox is not installed; the package is busybox-static");
   return Bun.file(path).bytes();

@@ -1,0 +1,75 @@
+/** `bun run bench build`: the plain script and Blacktree, alternating, on the same repositories and kinds of servers. */
+import { cpus } from "node:os";
+import { missingDockerEngine } from "../../support/docker-engines.ts";
+import { ensurePrerequisites } from "../../support/prerequisites.ts";
+import type { Bench, Say } from "../bench-form.ts";
+import { CASES } from "./cases.ts";
+import type { Sample } from "./measurement.ts";
+import { type BuildBenchOptions, FLAGS, readOptions } from "./options.ts";
+import { asJson, type BuildOutcome, describe } from "./report.ts";
+import type { Size } from "./repositories.ts";
+import { runRound } from "./rounds.ts";
+import { type BuildSite, startSite } from "./site.ts";
+
+/** With all cases, on two quiet cores. */
+const MINUTES_PER_ROUND: Readonly<Record<Size, number>> = { small: 0.5, large: 4 };
+
+export const buildBench: Bench = { flags: FLAGS, run };
+
+async function run(args: readonly string[], say: Say, interrupted: AbortSignal): Promise<readonly string[]> {
+  const options = readOptions(args);
+  await ensurePrerequisites("bench", say);
+  const missing = await missingDockerEngine("26.1");
+  if (missing !== undefined) throw new Error(missing);
+  say(
+    `rounds: ${options.rounds}; with all cases about ${expectedMinutes(options)} minutes on a quiet machine`,
+  );
+  say("starting RabbitMQ, Redis, 3 Docker engines, a registry, a git server, an orchestrator and a worker");
+  const site = await startSite();
+  try {
+    const outcome = await measure(site, options, say, interrupted);
+    if (options.report !== undefined) await Bun.write(options.report, asJson(outcome));
+    return describe(outcome);
+  } finally {
+    await site.stop();
+  }
+}
+
+function expectedMinutes({ rounds, sizes }: BuildBenchOptions): number {
+  return Math.ceil(1 + sizes.reduce((minutes, size) => minutes + rounds * MINUTES_PER_ROUND[size], 0));
+}
+
+async function measure(
+  site: BuildSite,
+  { rounds, sizes, cases, seed }: BuildBenchOptions,
+  say: Say,
+  interrupted: AbortSignal,
+): Promise<BuildOutcome> {
+  const beganAt = Date.now();
+  const samples: Sample[] = [];
+  const round = (size: Size, number: number, of: typeof cases) =>
+    runRound(site, { size, number, cases: of, seed }, say, interrupted);
+  say("once to warm up both sides, not counted");
+  await round(
+    "small",
+    0,
+    CASES.map(({ name }) => name),
+  );
+  for (const size of sizes) {
+    for (let number = 1; number <= rounds; number++) samples.push(...(await round(size, number, cases)));
+  }
+  return {
+    sizes,
+    cases,
+    hasRegistryCache: site.hasRegistryCache,
+    samples,
+    circumstances: {
+      rounds,
+      seed,
+      cores: cpus().length,
+      docker: site.engineVersion,
+      registry_cache: site.hasRegistryCache ? "on" : "not available: the worker does not know the setting",
+      seconds: Math.round((Date.now() - beganAt) / 1000),
+    },
+  };
+}

@@ -1,0 +1,118 @@
+/**
+ * What is built: a small and a larger repository, made of a seed. No base image can be counted on, so both bring a static
+ * busybox along. The last step of both reads every source file and leaves their checksum in the image, by which it is
+ * told afterwards that the right sources are in there.
+ */
+import { createCipheriv, createHash } from "node:crypto";
+import { type RepositoryFiles, staticBusybox } from "../../support/sample-repository.ts";
+
+export const SIZES = ["small", "large"] as const;
+export type Size = (typeof SIZES)[number];
+
+interface Shape {
+  readonly folders: number;
+  readonly filesPerFolder: number;
+  readonly longestFileBytes: number;
+  /** How often the noise file is written, as dependencies that are installed before the sources are copied. */
+  readonly dependencies: number;
+}
+
+const NOISE_BYTES = 2_000_000;
+const SHAPES: Readonly<Record<Size, Shape>> = {
+  small: { folders: 10, filesPerFolder: 30, longestFileBytes: 6000, dependencies: 0 },
+  large: { folders: 100, filesPerFolder: 100, longestFileBytes: 2400, dependencies: 95 },
+};
+
+/** Where the checksum is in the image. */
+export const BUILT_FILE = "built";
+
+export function describeSize(size: Size): string {
+  const { folders, filesPerFolder, dependencies } = SHAPES[size];
+  const layers = dependencies > 0 ? `, ${(dependencies * NOISE_BYTES) / 1e6} MB in a layer below them` : "";
+  return `${folders * filesPerFolder} source files${layers}`;
+}
+
+/** Two of the same seed and another salt share no layer but busybox's, neither in an engine nor in a registry. */
+export async function repositoryOf(size: Size, seed: string, salt: string): Promise<RepositoryFiles> {
+  const { dependencies } = SHAPES[size];
+  return {
+    "bin/busybox": await staticBusybox(),
+    Dockerfile: dockerfile(dependencies),
+    salt: `${salt}\n`,
+    ...(dependencies > 0 && { "assets/noise": noise(`${seed} noise`, NOISE_BYTES) }),
+    ...sources(size, seed),
+  };
+}
+
+/** Another content for one of the source files; which one, the number of the change tells. */
+export function changeOf(files: RepositoryFiles, seed: string, number: number): RepositoryFiles {
+  const paths = sourcePaths(files);
+  const pick = createHash("sha256").update(`${seed} change ${number}`).digest().readUInt32BE();
+  const path = paths[pick % paths.length];
+  if (path === undefined) throw new Error("there is no source file to change");
+  return { [path]: `${files[path]}changed for the ${number}. time\n` };
+}
+
+/** What the image's last step leaves in BUILT_FILE. */
+export function builtFrom(files: RepositoryFiles): string {
+  const hash = createHash("sha256");
+  for (const path of sourcePaths(files)) hash.update(files[path] ?? "");
+  return hash.digest("hex");
+}
+
+function sourcePaths(files: RepositoryFiles): string[] {
+  return Object.keys(files)
+    .filter((path) => path.startsWith("src/"))
+    .sort();
+}
+
+function dockerfile(dependencies: number): string {
+  const install = [
+    "COPY assets/noise /assets/noise",
+    busyboxRun(
+      `b=/bin/busybox; $b mkdir /deps; i=0; while [ $i -lt ${dependencies} ]; do $b cat /assets/noise > /deps/$i; i=$((i+1)); done`,
+    ),
+  ];
+  return [
+    "FROM scratch",
+    "COPY bin/busybox /bin/busybox",
+    "COPY salt /salt",
+    ...(dependencies > 0 ? install : []),
+    "COPY src /src",
+    busyboxRun(
+      `b=/bin/busybox; $b find /src -type f | $b sort | $b xargs $b cat | $b sha256sum | $b cut -d ' ' -f 1 > /${BUILT_FILE}`,
+    ),
+    `CMD ["/bin/busybox", "cat", "/${BUILT_FILE}"]`,
+    "",
+  ].join("\n");
+}
+
+function busyboxRun(command: string): string {
+  return `RUN ${JSON.stringify(["/bin/busybox", "sh", "-ec", command])}`;
+}
+
+/** Text that compresses as little as sources can; names are of one length, so that every way to sort them agrees. */
+function sources(size: Size, seed: string): RepositoryFiles {
+  const { folders, filesPerFolder, longestFileBytes } = SHAPES[size];
+  const files: Record<string, string> = {};
+  for (let folder = 100; folder < 100 + folders; folder++) {
+    for (let file = 100; file < 100 + filesPerFolder; file++) {
+      const path = `src/module-${folder}/source-${file}.txt`;
+      files[path] = text(noise(`${seed} ${path}`, longestFileBytes));
+    }
+  }
+  return files;
+}
+
+/** Between a fourth of the bytes and all of them, as base64 in lines. */
+function text(bytes: Buffer): string {
+  const share = 0.25 + (0.75 * bytes.readUInt32BE()) / 2 ** 32;
+  const encoded = bytes.subarray(0, Math.floor(bytes.length * share)).toString("base64");
+  return `${encoded.replace(/(.{76})/g, "$1\n")}\n`;
+}
+
+/** Bytes that no compression makes smaller, the same ones for the same seed. */
+function noise(seed: string, bytes: number): Buffer {
+  const key = createHash("sha256").update(seed).digest();
+  return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(bytes));
+}

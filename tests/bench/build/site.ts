@@ -1,0 +1,175 @@
+/**
+ * Where both are measured: one git server, one registry with a password, one ECR, and an engine each, all of the same
+ * kind, so that neither finds in a cache what the other has left there.
+ */
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type Backends, startBackends } from "../../support/backends.ts";
+import { compiledBinaries } from "../../support/binaries.ts";
+import {
+  type Deployment,
+  type OrchestratorProcess,
+  startDeployment,
+  untilFree,
+  type WorkerProcess,
+} from "../../support/deployment.ts";
+import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
+import { run } from "../../support/processes.ts";
+import { programsOfRuns } from "../../support/running-programs.ts";
+import { sampleRepository } from "../../support/sample-repository.ts";
+import { waitFor } from "../../support/wait-for.ts";
+import { type Jobs, openJobs } from "./jobs.ts";
+import { type PlainScript, plainScriptHost } from "./plain-script.ts";
+
+export const AWS_ACCOUNT = "123456789012";
+export const REGION = "us-east-1";
+export const SECOND_REGION = "us-west-2";
+const CACHE_REPOSITORY = "bench-cache";
+const WARM_UP_REPOSITORY = "warm-up";
+const ENGINE = "26.1";
+
+export interface BuildSite {
+  readonly backends: Backends;
+  readonly script: PlainScript;
+  readonly jobs: Jobs;
+  readonly engineVersion: string;
+  /** The worker writes and reads a cache in the registry. */
+  readonly hasRegistryCache: boolean;
+  /** Everything that an engine or the registry has, and that a build could be spared by. */
+  forgetAll(): Promise<void>;
+  /** Comes back when the first worker has nothing to do any more, also not for jobs that have their results. */
+  untilQuiet(): Promise<void>;
+  /** Comes back when there is something in the registry that another worker can start from. */
+  untilCached(): Promise<void>;
+  /** A worker of SECOND_REGION that has built something else before, on an empty engine. */
+  withSecondWorker<T>(work: () => Promise<T>): Promise<T>;
+  stop(): Promise<void>;
+}
+
+export async function startSite(): Promise<BuildSite> {
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    for (const end of stops.toReversed()) await end();
+  };
+  try {
+    return { ...(await startParts(stops)), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(stops: (() => Promise<void>)[]): Promise<Omit<BuildSite, "stop">> {
+  const backends = await startBackends({ engine: ENGINE });
+  stops.push(() => backends.stop());
+  sendStraightToTheRegistry(backends);
+  const { registry, aws } = backends;
+  const [scriptEngine, secondEngine] = [
+    await startDockerEngine({ engine: ENGINE }),
+    await startDockerEngine({ engine: ENGINE }),
+  ];
+  stops.push(scriptEngine.stop, secondEngine.stop);
+  const script = await plainScriptHost(scriptEngine, aws, registry);
+  stops.push(script.stop);
+  const deployment = await startDeployment(backends);
+  stops.push(deployment.stop);
+
+  const hasRegistryCache = await knowsRegistryCache();
+  const orchestrator = await startOrchestrator(deployment);
+  const startWorker = (region: string, { env }: DockerEngine) =>
+    deployment.startWorker(orchestrator, {
+      ...env(),
+      BLACKTREE_WORKER_REGION: region,
+      ...(hasRegistryCache && { BLACKTREE_CACHE_REPO: CACHE_REPOSITORY }),
+    });
+  const worker = await startWorker(REGION, backends.docker);
+  const jobs = await openJobs(deployment);
+  await backends.git.createRepository(`bench/${WARM_UP_REPOSITORY}`, await sampleRepository());
+  const engines = [backends.docker, scriptEngine, secondEngine];
+
+  return {
+    backends,
+    script,
+    jobs,
+    engineVersion: backends.docker.version,
+    hasRegistryCache,
+    async forgetAll() {
+      await emptyRegistry(backends);
+      for (const engine of engines) await prune(engine);
+    },
+    untilQuiet: () => untilQuiet(orchestrator, worker),
+    async untilCached() {
+      await untilQuiet(orchestrator, worker);
+      const tags = await registry.listTags(CACHE_REPOSITORY);
+      if (tags.length === 0) throw new Error(`the worker has written no cache to ${CACHE_REPOSITORY}`);
+    },
+    async withSecondWorker(work) {
+      const second = await startWorker(SECOND_REGION, secondEngine);
+      try {
+        await jobs.run(warmUpJob());
+        await untilQuiet(orchestrator, second);
+        await prune(secondEngine);
+        const answer = await work();
+        await untilQuiet(orchestrator, second);
+        return answer;
+      } finally {
+        await second.process.stop();
+      }
+    },
+  };
+}
+
+/** A program that has just started is slower at first, and no worker that jobs are given to day after day. */
+function warmUpJob() {
+  return {
+    repo_url: `bench/${WARM_UP_REPOSITORY}`,
+    branch: "main",
+    deployment_version: crypto.randomUUID(),
+    aws_account: AWS_ACCOUNT,
+    ecr_repo: WARM_UP_REPOSITORY,
+    region: REGION,
+    worker_region: SECOND_REGION,
+    region_policy: "require",
+  };
+}
+
+/** Without the proxy that answers as ECR does: it would cost both sides time that no real registry costs. */
+function sendStraightToTheRegistry({ aws, registry }: Backends): void {
+  const { username, password } = registry;
+  aws.configure({ proxyEndpoint: registry.url, registryLogin: { username, password } });
+  for (const name of [CACHE_REPOSITORY, WARM_UP_REPOSITORY]) aws.addRepository(AWS_ACCOUNT, name);
+}
+
+async function knowsRegistryCache(): Promise<boolean> {
+  const { worker } = await compiledBinaries();
+  const { stdout } = await run([worker, "--help"]);
+  return stdout.includes("BLACKTREE_CACHE_REPO");
+}
+
+/** With the intervals that it has by default, and not those that tests are quick with. */
+function startOrchestrator(deployment: Deployment): Promise<OrchestratorProcess> {
+  return deployment.startOrchestrator({ BLACKTREE_PING_INTERVAL: "2s", BLACKTREE_LEASE_TTL: "10s" });
+}
+
+async function untilQuiet(orchestrator: OrchestratorProcess, worker: WorkerProcess): Promise<void> {
+  await untilFree(orchestrator, worker);
+  await waitFor(async () => (await programsOfRuns(worker.workDir)).length === 0, {
+    timeoutMs: 300_000,
+    what: "the worker's programs to end",
+  });
+}
+
+/** Restarted, since it remembers which layers it has. */
+async function emptyRegistry({ registry }: Backends): Promise<void> {
+  await registry.kill();
+  for (const entry of await readdir(registry.storageDir)) {
+    await rm(join(registry.storageDir, entry), { recursive: true, force: true });
+  }
+  await registry.start();
+}
+
+async function prune(engine: DockerEngine): Promise<void> {
+  for (const what of ["image", "builder"]) {
+    await engine.docker([what, "prune", "--all", "--force"], { timeoutMs: 120_000 });
+  }
+}

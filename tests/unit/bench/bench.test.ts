@@ -1,0 +1,19 @@
+/** How `bun run bench` is called. */
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { run } from "../../support/processes.ts";
+
+const bench = (...args: string[]) =>
+  run([process.execPath, join(import.meta.dir, "../../bench/bench.ts"), ...args], { mayFail: true });
+
+test.each([
+  [[], "no bench is named"],
+  [["speed"], "there is no bench speed"],
+  [["build", "--rounds", "none"], "--rounds none"],
+])("called with %p it says what is wrong and how it is called, and starts nothing", async (args, said) => {
+  const { exitCode, stdout, stderr } = await bench(...args);
+  expect(exitCode).toBe(2);
+  expect(stdout).toBe("");
+  expect(stderr).toContain(said);
+  expect(stderr).toContain("bun run bench build [--rounds");
+});
