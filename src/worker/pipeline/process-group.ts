@@ -3,6 +3,7 @@
  * is aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
  */
 import type { ChildEnvironment } from "./child-environment.ts";
+import { LineAssembler } from "./line-assembler.ts";
 
 export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
@@ -12,6 +13,8 @@ export interface GroupCommand {
   readonly signal: AbortSignal;
   /** Every line of both streams, without its end; a carriage return ends a line too. */
   readonly onLine?: (line: string) => void;
+  /** A longer line comes in parts. */
+  readonly longestLineChars?: number;
   /** Time between TERM and KILL. */
   readonly stopGraceMs?: number;
 }
@@ -26,8 +29,8 @@ export interface GroupEnd {
 const DEFAULT_STOP_GRACE_MS = 5000;
 /** How long a stream may stay open once its process has ended: a grandchild can hold it for ever. */
 const STREAM_GRACE_MS = 2000;
-const LONGEST_LINE_CHARS = 16_384;
 const TAIL_LINES = 200;
+const TAIL_CHARS = 1024 * 1024;
 
 /** Runs the command to its end, whatever its exit status. */
 export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
@@ -44,8 +47,8 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   const onAbort = () => stop.begin();
   command.signal.addEventListener("abort", onAbort);
   try {
-    const stdout = new LineReader(child.stdout, command.onLine);
-    const stderr = new LineReader(child.stderr, command.onLine);
+    const stdout = new LineReader(child.stdout, command);
+    const stderr = new LineReader(child.stderr, command);
     const exitCode = await child.exited;
     await Promise.all([stdout.finish(STREAM_GRACE_MS), stderr.finish(STREAM_GRACE_MS)]);
     command.signal.throwIfAborted();
@@ -89,16 +92,20 @@ class GroupStop {
 
 class LineReader {
   readonly tail: string[] = [];
+  #tailChars = 0;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #done: Promise<void>;
-  #rest = "";
 
   constructor(
     stream: ReadableStream<Uint8Array>,
-    readonly onLine: ((line: string) => void) | undefined,
+    { onLine, longestLineChars }: Pick<GroupCommand, "onLine" | "longestLineChars">,
   ) {
     this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
-    this.#done = this.#read();
+    const lines = new LineAssembler((line) => {
+      this.#keep(line);
+      onLine?.(line);
+    }, longestLineChars);
+    this.#done = this.#read(lines);
   }
 
   async finish(graceMs: number): Promise<void> {
@@ -110,30 +117,21 @@ class LineReader {
     }
   }
 
-  async #read(): Promise<void> {
-    const decoder = new TextDecoder();
+  async #read(lines: LineAssembler): Promise<void> {
     for (;;) {
       const { done, value } = await this.#reader.read();
       if (done) break;
-      this.#take(decoder.decode(value, { stream: true }));
+      lines.push(value);
     }
-    if (this.#rest !== "") this.#emit(this.#rest.replace(/\r$/, ""));
+    lines.end();
   }
 
-  #take(text: string): void {
-    // A "\r" at the very end may be the first half of a "\r\n".
-    const lines = (this.#rest + text).split(/\r?\n|\r(?!$)/);
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) this.#emit(line);
-    while (this.#rest.length > LONGEST_LINE_CHARS) {
-      this.#emit(this.#rest.slice(0, LONGEST_LINE_CHARS));
-      this.#rest = this.#rest.slice(LONGEST_LINE_CHARS);
-    }
-  }
-
-  #emit(line: string): void {
+  /** The last line stays, however long it is. */
+  #keep(line: string): void {
     this.tail.push(line);
-    if (this.tail.length > TAIL_LINES) this.tail.shift();
-    this.onLine?.(line);
+    this.#tailChars += line.length;
+    while (this.tail.length > TAIL_LINES || (this.#tailChars > TAIL_CHARS && this.tail.length > 1)) {
+      this.#tailChars -= this.tail.shift()?.length ?? 0;
+    }
   }
 }

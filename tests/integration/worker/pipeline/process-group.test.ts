@@ -33,11 +33,23 @@ describe("runInGroup", () => {
     expect(lines).toEqual(["a", "b", "c", "", "d"]);
   });
 
-  test("cuts a line that never ends", async () => {
+  test("a line that never ends comes in parts, as long as asked for", async () => {
     const lines: string[] = [];
-    await shell("head -c 100000 /dev/zero | tr '\\0' x", { onLine: (line) => lines.push(line) });
+    const endless = "head -c 100000 /dev/zero | tr '\\0' x";
+    await shell(endless, { onLine: (line) => lines.push(line) });
     expect(lines.length).toBeGreaterThan(1);
     expect(lines.join("")).toBe("x".repeat(100_000));
+    const { stdoutTail } = await shell(endless, { longestLineChars: 60_000 });
+    expect(stdoutTail.map((line) => line.length)).toEqual([60_000, 40_000]);
+  });
+
+  test("keeps the last lines of each stream, by their number and their length", async () => {
+    const { stdoutTail } = await shell("seq 1000");
+    expect(stdoutTail).toEqual(Array.from({ length: 200 }, (_, index) => String(801 + index)));
+    const long = await shell("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end", {
+      longestLineChars: 2_000_000,
+    });
+    expect(long.stdoutTail.map((line) => line.length)).toEqual([1_000_000, 3]);
   });
 
   test("gives the child no environment but its own", async () => {
