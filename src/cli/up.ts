@@ -22,7 +22,8 @@ import { PlainRegistryAuthenticator } from "../worker/pipeline/plain-registry.ts
 import { startWorker } from "../worker/worker.ts";
 import type { MakeCommand } from "./usage.ts";
 
-const { workerId, slots, workDir, drainTimeoutMs, ecrCreateRepository, ecrRoleArn } = WORKER_SETTINGS;
+const { workerId, slots, workDir, drainTimeoutMs, cacheSharing, ecrCreateRepository, ecrRoleArn } =
+  WORKER_SETTINGS;
 
 const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
@@ -30,6 +31,7 @@ const UP_SETTINGS = {
   slots,
   workDir,
   drainTimeoutMs,
+  cacheSharing,
   ecrCreateRepository,
   ecrRoleArn,
   registry: optional(

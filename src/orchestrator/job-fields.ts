@@ -11,6 +11,9 @@ export const JOB_ID_PATTERN = /^[A-Za-z0-9._:-]{1,200}$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
 const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
 
+/** BuildKit takes no larger one. */
+const LARGEST_SECRET_BYTES = 500 * 1024;
+
 function text(expected: string, isGood: (value: string) => boolean) {
   return z
     .string({ error: `expected ${expected}` })
@@ -132,7 +135,10 @@ const optional = {
     ),
   ),
   secrets: maybe(
-    stringMap("secrets", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "names of letters, digits, _ . and -"),
+    stringMap("secrets", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "names of letters, digits, _ . and -").refine(
+      (map) => Object.values(map).every((value) => Buffer.byteLength(value) <= LARGEST_SECRET_BYTES),
+      { error: `a value has more than ${LARGEST_SECRET_BYTES} bytes` },
+    ),
   ),
   priority: maybe(z.enum(["low", "normal", "high"], { error: "expected low, normal or high" })),
   timeout_seconds: maybe(

@@ -19,6 +19,7 @@ import {
   type SettingValues,
   withDefault,
 } from "../shared/settings.ts";
+import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
 
 const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$/;
 const ROLE_PATTERN = /^arn:aws[a-z-]*:iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
@@ -74,6 +75,14 @@ export const WORKER_SETTINGS = {
     { name: "BLACKTREE_DRAIN_TIMEOUT", description: "how long a stopping worker lets its runs go on" },
     parse.duration(0, 86_400_000),
     "10m",
+  ),
+  cacheSharing: withDefault(
+    {
+      name: "BLACKTREE_CACHE_SHARING",
+      description: "whose builds share the build cache: all, or only those of one AWS account (tenant)",
+    },
+    parse.oneOf(...CACHE_SHARING),
+    "all",
   ),
   ecrCreateRepository: withDefault(
     { name: "BLACKTREE_ECR_CREATE_REPOSITORY", description: "create an ECR repository that does not exist" },

@@ -45,6 +45,7 @@ export interface WorkerParts {
     | "gitBaseUrl"
     | "gitAllowedHosts"
     | "resultLogLines"
+    | "cacheSharing"
   >;
   readonly listen: HostPort;
   readonly tls: TlsFiles | undefined;
@@ -87,6 +88,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         builder: await builder.promise,
         authenticator: parts.authenticator,
         hostEnvironment: parts.environment,
+        cacheSharing: settings.cacheSharing,
         tagTimeoutMs: TAG_TIMEOUT_MS,
       };
       const confirm = (asked: AbortSignal) => confirmLease(orchestrators, identity, job, asked);

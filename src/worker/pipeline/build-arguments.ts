@@ -1,4 +1,5 @@
 import type { BuildRequest } from "./image-builder.ts";
+import { secretArguments } from "./secret-files.ts";
 
 /**
  * Docker takes a build argument's value from its own environment when only the name is given, which keeps the
@@ -25,13 +26,19 @@ export function buildArguments(values: Readonly<Record<string, string>>): BuildA
 }
 
 /** What every way of building has in common; the context comes last. */
-export function commonArguments({ job, paths, labels }: BuildRequest): string[] {
+export function commonArguments(request: BuildRequest): string[] {
+  const { job, paths, labels, cacheScope } = request;
   return [
     "--progress=plain",
     `--file=${paths.dockerfile}`,
     ...(job.target ? [`--target=${job.target}`] : []),
     ...Object.entries(labels).map(([name, value]) => `--label=${name}=${value}`),
     ...buildArguments(job.buildArgs).args,
+    ...secretArguments(request),
+    // Names no host that anybody asks for: extra hosts are a part of a RUN step's key, and of no image.
+    ...(cacheScope.steps ? [`--add-host=${cacheScope.steps}.blacktree.invalid:127.0.0.1`] : []),
+    // After the job's own, so that no job can choose another tenant's.
+    `--build-arg=BUILDKIT_CACHE_MOUNT_NS=${cacheScope.mounts}`,
   ];
 }
 

@@ -41,7 +41,7 @@ interface Candidate {
 }
 
 /** What building takes in any case. */
-const ENGINES_OWN = { multiPlatform: false, provenance: false, secrets: false, registryCache: false };
+const ENGINES_OWN = { multiPlatform: false, provenance: false, secrets: true, registryCache: false };
 
 const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
 const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;

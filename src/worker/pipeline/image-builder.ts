@@ -2,13 +2,14 @@
 
 import type { BuildPaths } from "./build-paths.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
+import type { CacheScope } from "./cache-scope.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import type { RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import type { Workspace } from "./workspace.ts";
 
 export interface BuildRequest {
-  readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance">;
+  readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance" | "platforms" | "secrets">;
   readonly paths: BuildPaths;
   /** The user's and our own. */
   readonly labels: Readonly<Record<string, string>>;
@@ -16,6 +17,7 @@ export interface BuildRequest {
   readonly imageName: string;
   /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
   readonly attemptTag: string;
+  readonly cacheScope: CacheScope;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
   readonly retry: RetryPolicy;

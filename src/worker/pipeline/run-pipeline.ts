@@ -9,6 +9,7 @@ import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "..
 import { bothOrNeither } from "./both-or-neither.ts";
 import { buildPaths } from "./build-paths.ts";
 import { refuseUnsupported } from "./builder-capabilities.ts";
+import { type CacheSharing, cacheScope } from "./cache-scope.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
 import { clone } from "./clone.ts";
 import { writeDockerConfig } from "./docker-config.ts";
@@ -20,6 +21,7 @@ import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { type RunEnd, unsuccessful } from "./run-end.ts";
 import { endProcessesOf } from "./run-processes.ts";
+import { writeSecrets } from "./secret-files.ts";
 import { StepFailure } from "./step-failure.ts";
 import { StepTimes } from "./step-times.ts";
 import {
@@ -49,6 +51,7 @@ export interface PipelineParts {
   readonly git: GitSettings;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
+  readonly cacheSharing: CacheSharing;
   /** The worker's own environment, of which child processes get what child-environment.ts names. */
   readonly hostEnvironment: HostEnvironment;
   /** Bound on the request that puts the version's tag, in ms. */
@@ -230,6 +233,7 @@ class PipelineRun {
       labels: { ...this.#job.labels, ...inputs },
       imageName: `${access.host}/${this.#job.ecrRepo}`,
       attemptTag: attemptTag(this.#job),
+      cacheScope: cacheScope(this.#job, inputs["io.blacktree.repository"] ?? "", this.#parts.cacheSharing),
       workspace,
       environment,
       retry: this.#retry,
@@ -239,6 +243,7 @@ class PipelineRun {
     };
     this.#cleanUps.push((signal) => builder.removeLeftovers(request, signal));
     this.#times.begin("build");
+    await writeSecrets(request);
     const image = await builder.buildAndPush(request);
     this.#pushing();
     if (image.tagged) this.#cleanUps.push((signal) => this.#removeAttemptTag(registry, signal));

@@ -18,6 +18,8 @@ export interface Workspace {
   /** Commits without files, only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
+  /** One file for each of the job's secrets. */
+  readonly secrets: string;
   /** Where buildx says what it has built. */
   readonly buildMetadata: string;
   remove(): Promise<void>;
@@ -65,6 +67,7 @@ export async function createWorkspace(
     checkout: join(path, "checkout"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
+    secrets: join(path, "secrets"),
     buildMetadata: join(path, "build-metadata.json"),
     remove: () => removeTree(path),
   };

@@ -176,6 +176,7 @@ describe("a bad message", () => {
     ["platforms", "linux/amd64"],
     ["git_token", "a\nb"],
     ["secrets", { "../x": "y" }],
+    ["secrets", { large: "x".repeat(512_001) }],
     ["priority", "urgent"],
     ["timeout_seconds", 0],
     ["timeout_seconds", 1.5],

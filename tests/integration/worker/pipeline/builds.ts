@@ -2,8 +2,11 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { cacheScope } from "../../../../src/worker/pipeline/cache-scope.ts";
 import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/pipeline/cancellation.ts";
+import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
 import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
+import type { PipelineParts } from "../../../../src/worker/pipeline/run-pipeline.ts";
 import { attemptTag } from "../../../../src/worker/pipeline/workspace.ts";
 import { type DockerEngineOptions, missingDockerEngine } from "../../../support/docker-engines.ts";
 import { sampleRepository } from "../../../support/sample-repository.ts";
@@ -176,6 +179,115 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         for (const secret of [token, basic, bench.registry.password]) expect(told).not.toContain(secret);
         expect(seen).not.toContain(argument);
         await expectNothingLeft(run);
+      });
+
+      /** A repository with one RUN step, whose image shows what that has written to /printed. */
+      async function createStep(run: string): Promise<string> {
+        const name = bench.unique("acme/step");
+        const { "bin/busybox": busybox = "" } = await sampleRepository();
+        await bench.git.createRepository(name, {
+          "bin/busybox": busybox,
+          name,
+          Dockerfile: [
+            "FROM scratch",
+            "COPY bin/busybox name /bin/",
+            `RUN ${run}`,
+            'CMD ["/bin/busybox", "cat", "/printed"]',
+            "",
+          ].join("\n"),
+        });
+        return name;
+      }
+
+      async function printedBy(
+        job: Partial<PipelineJob>,
+        parts: Partial<PipelineParts> = {},
+      ): Promise<string> {
+        const run = bench.start(job, { parts });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        return runImage(run);
+      }
+
+      const NEW_UUID = "/bin/busybox cat /proc/sys/kernel/random/uuid > /printed";
+      const TENANTS = ["111111111111", "222222222222"] as const;
+
+      test("a secret reaches the step that asks for it, and nothing else", async () => {
+        const value = `hidden "value", with=all \n kinds – of ${crypto.randomUUID()}\n`;
+        const shown = `shown-${crypto.randomUUID()}`;
+        const repoUrl = await createStep(
+          '--mount=type=secret,id=npm.token --mount=type=secret,id=other ["/bin/busybox", "sh", "-c", "/bin/busybox sha256sum /run/secrets/npm.token > /printed; /bin/busybox cat /run/secrets/*; /bin/busybox ls /run/secrets; /bin/busybox sleep 1"]',
+        );
+        const run = bench.start({
+          repoUrl,
+          secrets: { "npm.token": value, other: shown },
+          provenance: kind === "direct",
+        });
+        const commandLines = new Set<string>();
+        let ended = false;
+        const watch = waitFor(
+          async () => {
+            for (const line of await allCommandLines()) commandLines.add(line);
+            return ended;
+          },
+          { timeoutMs: 50_000, what: "the run to end", intervalMs: 5 },
+        );
+        const end = await run.end;
+        ended = true;
+        await watch;
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const sha256 = new Bun.CryptoHasher("sha256").update(value).digest("hex");
+        expect(await runImage(run)).toBe(`${sha256}  /run/secrets/npm.token\n`);
+        const log = run.lines.join("\n");
+        expect(log).toMatch(/npm\.token$/m);
+        const seen = [...commandLines].join("\n");
+        expect(seen).toContain("id=npm.token");
+        const pushed = await contentsOf(bench.registry.storageDir);
+        expect(pushed).toContain("busybox");
+        const forms = [value.slice(30, 70), shown, btoa(shown).replace(/=*$/, "")];
+        for (const form of forms) {
+          for (const told of [log, seen, JSON.stringify(end), pushed]) expect(told).not.toContain(form);
+        }
+        await expectNothingLeft(run);
+      });
+
+      test("no other tenant is given what a secret has made", async () => {
+        const repoUrl = await createStep(
+          '--mount=type=secret,id=key ["/bin/busybox", "sh", "-c", "/bin/busybox cat /run/secrets/key > /printed || /bin/busybox touch /printed"]',
+        );
+        const [one, other] = TENANTS;
+        expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "of one" } })).toBe("of one");
+        expect(await printedBy({ repoUrl, awsAccount: other, secrets: { key: "of another" } })).toBe(
+          "of another",
+        );
+        expect(await printedBy({ repoUrl, awsAccount: one })).toBe("");
+        // Its value is no part of the cache's key: this is the first one's layer.
+        expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "renewed" } })).toBe("of one");
+      });
+
+      test("steps are shared by all, or by those of one tenant", async () => {
+        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+        const [one, other] = TENANTS;
+        const printed = await printedBy({ repoUrl, awsAccount: one });
+        expect(await printedBy({ repoUrl, awsAccount: other })).toBe(printed);
+        const parts = { cacheSharing: "tenant" } as const;
+        const own = await printedBy({ repoUrl, awsAccount: one }, parts);
+        expect(own).not.toBe(printed);
+        expect(await printedBy({ repoUrl, awsAccount: other }, parts)).not.toBe(own);
+        expect(await printedBy({ repoUrl, awsAccount: one }, parts)).toBe(own);
+      });
+
+      test("what one tenant's step keeps in a cache folder no other tenant's step finds", async () => {
+        const step = (number: number) =>
+          createStep(
+            `--mount=type=cache,id=kept,target=/kept ["/bin/busybox", "sh", "-c", "echo ${number}; ls() { /bin/busybox ls /kept; }; ls > /printed; echo x > /kept/file"]`,
+          );
+        const [one, other] = TENANTS;
+        const reaching = {
+          BUILDKIT_CACHE_MOUNT_NS: cacheScope({ awsAccount: one, secrets: {} }, "", "all").mounts,
+        };
+        expect(await printedBy({ repoUrl: await step(1), awsAccount: one })).toBe("");
+        expect(await printedBy({ repoUrl: await step(2), awsAccount: one })).toBe("file\n");
+        expect(await printedBy({ repoUrl: await step(3), awsAccount: other, buildArgs: reaching })).toBe("");
       });
 
       test("provenance is added where the engine can, and refused where not", async () => {
@@ -363,6 +475,17 @@ async function allCommandLines(): Promise<string[]> {
     processes.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
   );
   return lines.map((line) => line.replaceAll("\0", " ").trim()).filter((line) => line !== "");
+}
+
+/** Of all files below, unpacked. */
+async function contentsOf(folder: string): Promise<string> {
+  const paths = await Array.fromAsync(new Bun.Glob("**/data").scan({ cwd: folder, absolute: true }));
+  const texts = paths.map(async (path) => {
+    const bytes = await Bun.file(path).bytes();
+    const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b;
+    return Buffer.from(isPacked ? Bun.gunzipSync(bytes) : bytes).toString("utf8");
+  });
+  return (await Promise.all(texts)).join("\n");
 }
 
 async function processesOf(part: string): Promise<string[]> {

@@ -82,6 +82,7 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
     builder,
     authenticator,
     hostEnvironment,
+    cacheSharing: "all",
     retry: { tries: 3, firstDelayMs: 20 },
   };
   const unique = (prefix: string) => `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
