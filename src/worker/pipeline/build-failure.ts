@@ -7,8 +7,9 @@ import { diskFull, StepFailure, saysDiskFull } from "./step-failure.ts";
 /** The words that buildx, and `docker build` of 20.10, put before every error of a build. */
 const PREFIX =
   /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |rpc error: code = \w+ desc = )*/;
+/** Gone, or too busy to answer in its own time limits. */
 const ENGINE_GONE =
-  /^(Unavailable: |Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF)|code = Unavailable/i;
+  /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF)|code = Unavailable/i;
 /** `process "…" did not complete successfully: …` (BuildKit 0.10 and later), `executor failed running […]: …` before. */
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** Whether a base image can be had may depend on the hour. */

@@ -71,6 +71,12 @@ describe("buildFailure", () => {
       "DISK_FULL",
       true,
     ],
+    ["ERROR: DeadlineExceeded: context deadline exceeded", "INTERNAL", true],
+    [
+      "ERROR: failed to solve: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+      "INTERNAL",
+      true,
+    ],
     [
       "ERROR: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
       "INTERNAL",
