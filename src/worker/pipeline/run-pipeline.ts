@@ -17,6 +17,7 @@ import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts
 import { type InputLabels, inputLabels } from "./image-inputs.ts";
 import { DEFAULT_RETRY, inPlace, type RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
+import { RedactedLog } from "./redacted-log.ts";
 import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { type RunEnd, unsuccessful } from "./run-end.ts";
@@ -96,6 +97,7 @@ class PipelineRun {
   readonly #signal: AbortSignal;
   readonly #times = new StepTimes();
   readonly #redactor = new Redactor();
+  readonly #output: RedactedLog;
   readonly #retry: RetryPolicy;
   /** Undone in the reverse order, each whether or not the others could be. */
   readonly #cleanUps: ((signal: AbortSignal) => Promise<void>)[] = [];
@@ -117,6 +119,7 @@ class PipelineRun {
     this.#signal = signal;
     this.#retry = parts.retry ?? DEFAULT_RETRY;
     for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.#redactor.add(secret);
+    this.#output = new RedactedLog(this.#redactor, (line) => reporter.log(line));
   }
 
   /** Gives the digest that the version's tag names in the end. */
@@ -153,6 +156,7 @@ class PipelineRun {
     return { ...this.#end(), status, failure: { ...failure, message } };
   }
 
+  /** The run's last act. */
   async cleanUp(): Promise<void> {
     const signal = AbortSignal.timeout(this.#parts.cleanUpTimeoutMs ?? DEFAULT_CLEAN_UP_TIMEOUT_MS);
     for (const undo of this.#cleanUps.reverse()) {
@@ -163,6 +167,7 @@ class PipelineRun {
         this.#log(`clean-up is not complete: ${error instanceof Error ? error.message : error}`);
       }
     }
+    this.#output.end();
   }
 
   #repositoryUrl(): string {
@@ -309,5 +314,5 @@ class PipelineRun {
     };
   }
 
-  readonly #log = (line: string): void => this.#reporter.log(this.#redactor.clean(line));
+  readonly #log = (line: string): void => this.#output.add(line);
 }

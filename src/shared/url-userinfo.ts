@@ -1,0 +1,19 @@
+/** `scheme://user:password@`: whatever stands there was never meant for a log. */
+
+const SCHEME_END = "://";
+const SCHEME_CHARACTER = /[a-z0-9+.-]/i;
+const AUTHORITY_END = /[\s/'"]/g;
+
+/** Where user and password stand in the URLs of a line, each without the `@` behind it. */
+export function userinfoSpans(line: string): readonly { readonly from: number; readonly to: number }[] {
+  const spans: { from: number; to: number }[] = [];
+  for (let at = line.indexOf(SCHEME_END); at >= 0; at = line.indexOf(SCHEME_END, at + 1)) {
+    const from = at + SCHEME_END.length;
+    if (at === 0 || !SCHEME_CHARACTER.test(line[at - 1] ?? "")) continue;
+    AUTHORITY_END.lastIndex = from;
+    const end = AUTHORITY_END.exec(line)?.index ?? line.length;
+    const to = line.lastIndexOf("@", end - 1);
+    if (to > from) spans.push({ from, to });
+  }
+  return spans;
+}
