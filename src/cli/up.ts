@@ -22,8 +22,16 @@ import { PlainRegistryAuthenticator } from "../worker/pipeline/plain-registry.ts
 import { startWorker } from "../worker/worker.ts";
 import type { MakeCommand } from "./usage.ts";
 
-const { workerId, slots, workDir, drainTimeoutMs, cacheSharing, ecrCreateRepository, ecrRoleArn } =
-  WORKER_SETTINGS;
+const {
+  workerId,
+  slots,
+  workDir,
+  drainTimeoutMs,
+  cacheSharing,
+  logLimitBytes,
+  ecrCreateRepository,
+  ecrRoleArn,
+} = WORKER_SETTINGS;
 
 const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
@@ -32,6 +40,7 @@ const UP_SETTINGS = {
   workDir,
   drainTimeoutMs,
   cacheSharing,
+  logLimitBytes,
   ecrCreateRepository,
   ecrRoleArn,
   registry: optional(

@@ -101,6 +101,14 @@ export const WORKER_SETTINGS = {
   ),
   ...gitSettings,
   ...resultLogSettings,
+  logLimitBytes: withDefault(
+    {
+      name: "BLACKTREE_LOG_LIMIT",
+      description: "size of a run's log from which on only its last lines are kept",
+    },
+    parse.size,
+    "64MB",
+  ),
   ...transportSettings,
   ...loggingSettings,
 };

@@ -7,13 +7,15 @@ interface Body {
   readonly logLine?: string;
 }
 
-/** What is kept for a watcher that comes late; older events are gone from here. The result's tail has its own bound. */
-const KEPT_EVENTS = 10_000;
-const KEPT_BYTES = 16 * 1024 * 1024;
+/**
+ * What is kept of the lines for a watcher that is late or slow; it sees by the numbers that older ones are missing. The
+ * result's tail has its own bound. States are few, and all kept.
+ */
+const KEPT_LINES = 10_000;
+const KEPT_CHARS = 8 * 1024 * 1024;
 
-function sizeOf(body: { readonly logLine?: string }): number {
-  return body.logLine?.length ?? 0;
-}
+/** So many at a time, so that a slow watcher holds little that is gone from here. */
+const BATCH_LINES = 256;
 
 export interface WatchOptions {
   /** Only events with a sequence number above this one. */
@@ -23,63 +25,105 @@ export interface WatchOptions {
 }
 
 export class EventStream {
-  #events: JobEvent[] = [];
-  #bytes = 0;
+  readonly #states: JobEvent[] = [];
+  #lines: JobEvent[] = [];
+  #lineChars = 0;
   #lastSeq = 0;
   #isClosed = false;
-  readonly #waiting = new Set<() => void>();
+  readonly #waitingForLines = new Set<() => void>();
+  readonly #waitingForStates = new Set<() => void>();
 
   add(body: Body): void {
     this.#lastSeq += 1;
-    this.#events.push({ seq: this.#lastSeq, at: new Date().toISOString(), ...body });
-    this.#bytes += sizeOf(body);
-    // Cut in large steps: a shift for every line would copy the whole array each time.
-    if (this.#events.length > 2 * KEPT_EVENTS || this.#bytes > KEPT_BYTES) this.#cutToHalf();
-    this.#wake();
-  }
-
-  #cutToHalf(): void {
-    this.#events = this.#events.slice(Math.ceil(this.#events.length / 2));
-    this.#bytes = this.#events.reduce((bytes, event) => bytes + sizeOf(event), 0);
+    const event = { seq: this.#lastSeq, at: new Date().toISOString(), ...body };
+    if (event.logLine === undefined) this.#addState(event);
+    else this.#addLine(event, event.logLine.length);
+    wake(this.#waitingForLines);
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#wake();
+    wake(this.#waitingForLines);
+    wake(this.#waitingForStates);
+  }
+
+  forgetLines(): void {
+    this.#lines = [];
+    this.#lineChars = 0;
   }
 
   /** Ends with the run, or when `signal` aborts. */
-  async *watch(options: WatchOptions, signal: AbortSignal): AsyncGenerator<JobEvent> {
-    let lastSent = options.afterSeq;
+  async *watch({ afterSeq, statesOnly }: WatchOptions, signal: AbortSignal): AsyncGenerator<JobEvent> {
+    let lastSent = afterSeq;
     while (!signal.aborted) {
-      for (const event of this.#since(lastSent)) {
-        if (!options.statesOnly || event.state !== undefined) yield event;
+      const events = statesOnly ? this.#statesAfter(lastSent) : this.#eventsAfter(lastSent);
+      for (const event of events) {
+        yield event;
         lastSent = event.seq;
       }
-      if (this.#lastSeq > lastSent) continue;
+      if (events.length > 0) continue;
       if (this.#isClosed) return;
-      await this.#next(signal);
+      await nextOf(statesOnly ? this.#waitingForStates : this.#waitingForLines, signal);
     }
   }
 
-  #since(seq: number): readonly JobEvent[] {
-    const firstKept = this.#lastSeq - this.#events.length;
-    return this.#events.slice(Math.max(0, seq - firstKept));
+  #addState(event: JobEvent): void {
+    this.#states.push(event);
+    wake(this.#waitingForStates);
   }
 
-  #next(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        this.#waiting.delete(done);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      this.#waiting.add(done);
-      signal.addEventListener("abort", done, { once: true });
-    });
+  #addLine(event: JobEvent, chars: number): void {
+    this.#lines.push(event);
+    this.#lineChars += chars;
+    // Cut in large steps: a shift for every line would copy the whole array each time.
+    if (this.#lines.length > 2 * KEPT_LINES || this.#lineChars > KEPT_CHARS) this.#cutToHalf();
   }
 
-  #wake(): void {
-    for (const done of [...this.#waiting]) done();
+  #cutToHalf(): void {
+    this.#lines = this.#lines.slice(Math.ceil(this.#lines.length / 2));
+    this.#lineChars = this.#lines.reduce((chars, { logLine = "" }) => chars + logLine.length, 0);
   }
+
+  #statesAfter(seq: number): readonly JobEvent[] {
+    return this.#states.filter((event) => event.seq > seq);
+  }
+
+  #eventsAfter(seq: number): readonly JobEvent[] {
+    const first = firstAfter(this.#lines, seq);
+    const lines = this.#lines.slice(first, first + BATCH_LINES);
+    const lastSeq = lines.length === BATCH_LINES ? lines.at(-1)?.seq : undefined;
+    const states = this.#statesAfter(seq).filter(
+      (event) => event.seq < (lastSeq ?? Number.POSITIVE_INFINITY),
+    );
+    if (states.length === 0) return lines;
+    return [...states, ...lines].sort((one, other) => one.seq - other.seq);
+  }
+}
+
+/** Their numbers grow, so it is found by halving. */
+function firstAfter(events: readonly JobEvent[], seq: number): number {
+  let low = 0;
+  let high = events.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((events[middle]?.seq ?? 0) <= seq) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function nextOf(waiting: Set<() => void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      waiting.delete(done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    waiting.add(done);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}
+
+function wake(waiting: Set<() => void>): void {
+  if (waiting.size > 0) for (const done of [...waiting]) done();
 }

@@ -54,6 +54,9 @@ interface Run extends RunRef {
   uncalledSince: number | undefined;
 }
 
+/** So many ended runs can still be read from their beginning; of the others, the result has the last lines. */
+const ENDED_WITH_LOG = 4;
+
 /** After such a silence there was nobody who could have come. */
 const SILENCE_MS = 10_000;
 
@@ -177,16 +180,17 @@ export class Runs {
 
   #start(job: PipelineJob, timeoutMs: number): Run {
     const events = new EventStream();
-    const log = new RunLog(this.#options.logLimits);
+    const log = new RunLog(this.#options.logLimits, (logLine) => events.add({ logLine }));
     const abort = new AbortController();
     const timeout = setTimeout(() => abort.abort(new RunTimeout(timeoutMs)), timeoutMs);
     this.#running += 1;
     const reporter: RunReporter = {
       state: (state) => events.add({ state: RunState[`RUN_STATE_${state}`] }),
-      log: (line) => events.add({ logLine: log.add(line) }),
+      log: (line) => log.add(line),
     };
     const outcome = this.#options.execute(job, reporter, abort.signal).then((end) => {
       clearTimeout(timeout);
+      log.end();
       this.#finished(run, end);
       return { ...end, logs: log.tail(), log: log.summary() };
     });
@@ -212,9 +216,16 @@ export class Runs {
     this.#running -= 1;
     run.events.add({ state: END_STATES[end.status] });
     run.events.close();
+    this.#forgetOldLogs();
     const { jobId: job_id, attempt } = run;
     this.#options.logger.info({ job_id, attempt, status: end.status, failure: end.failure }, "run ended");
     if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Results that nobody can take, as while the broker is away, must not pile up with all their lines. */
+  #forgetOldLogs(): void {
+    const ended = [...this.#runs.values()].filter((run) => run.finishedAt);
+    for (const run of ended.slice(0, -ENDED_WITH_LOG)) run.events.forgetLines();
   }
 
   #forgetOld(): void {

@@ -46,6 +46,7 @@ export interface WorkerParts {
     | "gitAllowedHosts"
     | "resultLogLines"
     | "cacheSharing"
+    | "logLimitBytes"
   >;
   readonly listen: HostPort;
   readonly tls: TlsFiles | undefined;
@@ -74,7 +75,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const builder = Promise.withResolvers<ImageBuilder>();
   const runs = new Runs({
     slots: settings.slots,
-    logLimits: { lines: settings.resultLogLines, bytes: RESULT_LOG_BYTES },
+    logLimits: {
+      keptBytes: settings.logLimitBytes,
+      tail: { lines: settings.resultLogLines, bytes: RESULT_LOG_BYTES },
+    },
     keepFinishedMs: KEEP_FINISHED_MS,
     keepFinishedCount: KEEP_FINISHED_COUNT,
     reportUncalledMs: REPORT_UNCALLED_MS,

@@ -62,6 +62,8 @@ async function* followRun(
 ): AsyncGenerator<LogEntry> {
   const client = sources.connect(claim.address);
   const afterSeq = after.attempt === claim.attempt ? after.seq : 0;
+  const positionOf = (seq: number) => formatPosition({ attempt: claim.attempt, seq });
+  let lastSeq = afterSeq;
   try {
     for await (const event of client.watchJob(
       claim,
@@ -69,7 +71,11 @@ async function* followRun(
       { afterSeq, statesOnly: false },
       signal,
     )) {
-      const position = formatPosition({ attempt: claim.attempt, seq: event.seq });
+      const position = positionOf(event.seq);
+      const missing = event.seq - lastSeq - 1;
+      if (missing > 0)
+        yield { kind: "line", text: missingLines(missing), position: positionOf(event.seq - 1) };
+      lastSeq = event.seq;
       if (event.logLine !== undefined) yield { kind: "line", text: event.logLine, position };
       else if (event.state !== undefined) yield { kind: "state", text: stateName(event.state), position };
     }
@@ -79,6 +85,11 @@ async function* followRun(
   } finally {
     client.close();
   }
+}
+
+/** The worker holds the last lines only, for readers that are late or slow. */
+function missingLines(count: number): string {
+  return `[${count} lines are missing here: the worker holds them no longer]`;
 }
 
 function stateName(state: RunState): string {

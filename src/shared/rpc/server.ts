@@ -115,9 +115,23 @@ async function sendAll<Request, Item>(
   items: AsyncIterable<Item>,
 ): Promise<void> {
   for await (const item of items) {
-    if (!call.write(item)) await new Promise<void>((resolve) => call.once("drain", resolve));
+    if (!call.write(item)) await drained(call);
     if (call.cancelled) return;
   }
+}
+
+/** A caller that has gone takes nothing more, so its stream never drains. */
+function drained(call: ServerWritableStream<unknown, unknown>): Promise<void> {
+  if (call.cancelled) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      call.off("drain", done);
+      call.off("cancelled", done);
+      resolve();
+    };
+    call.on("drain", done);
+    call.on("cancelled", done);
+  });
 }
 
 function reportedStatus(logger: Logger, path: string, error: unknown) {

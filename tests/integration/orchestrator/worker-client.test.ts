@@ -22,7 +22,7 @@ beforeAll(async () => {
   const logger = pino({ level: "silent" });
   const runs = new Runs({
     slots: 1,
-    logLimits: { lines: 1, bytes: 1 },
+    logLimits: { keptBytes: 1, tail: { lines: 1, bytes: 1 } },
     execute: () => Promise.reject(new Error("nothing is run here")),
     logger,
     keepFinishedMs: 1,

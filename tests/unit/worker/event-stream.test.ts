@@ -32,6 +32,43 @@ test("goes on after a sequence number, and can leave out the log", async () => {
   expect(await collect(stream, { afterSeq: 99, statesOnly: false })).toEqual([]);
 });
 
+function watched(stream: EventStream) {
+  return Array.fromAsync(stream.watch(ALL, new AbortController().signal));
+}
+
+test("states are kept, however long the log, and stay in order", async () => {
+  const stream = new EventStream();
+  stream.add({ state: RunState.RUN_STATE_CLONING });
+  for (let line = 1; line <= 50_000; line += 1) stream.add({ logLine: String(line) });
+  stream.add({ state: RunState.RUN_STATE_PUSHING });
+  stream.add({ logLine: "end" });
+  stream.close();
+  expect(await collect(stream, { afterSeq: 0, statesOnly: true })).toEqual([
+    RunState.RUN_STATE_CLONING,
+    RunState.RUN_STATE_PUSHING,
+  ]);
+  const numbers = (await watched(stream)).map(({ seq }) => seq);
+  expect(numbers).toEqual(numbers.toSorted((one, other) => one - other));
+  expect(numbers.slice(-3)).toEqual([50_001, 50_002, 50_003]);
+});
+
+test("long lines count by their length", async () => {
+  const stream = new EventStream();
+  for (let line = 1; line <= 2000; line += 1) stream.add({ logLine: "x".repeat(16_384) });
+  stream.close();
+  const chars = (await watched(stream)).reduce((sum, { logLine = "" }) => sum + logLine.length, 0);
+  expect(chars).toBeWithin(4 * 1024 * 1024, 8 * 1024 * 1024 + 1);
+});
+
+test("can forget its lines", async () => {
+  const stream = new EventStream();
+  stream.add({ logLine: "one" });
+  stream.add({ state: RunState.RUN_STATE_SUCCEEDED });
+  stream.close();
+  stream.forgetLines();
+  expect(await collect(stream, ALL)).toEqual([RunState.RUN_STATE_SUCCEEDED]);
+});
+
 test("a watcher that leaves is let go", async () => {
   const stream = new EventStream();
   const gone = new AbortController();
@@ -44,7 +81,7 @@ test("keeps the newest events of a very long log, with their numbers", async () 
   const stream = new EventStream();
   for (let line = 1; line <= 25_000; line += 1) stream.add({ logLine: String(line) });
   stream.close();
-  const kept = await Array.fromAsync(stream.watch(ALL, new AbortController().signal));
+  const kept = await watched(stream);
   expect(kept.length).toBeGreaterThanOrEqual(10_000);
   expect(kept.length).toBeLessThanOrEqual(20_000);
   expect(kept.at(-1)).toMatchObject({ seq: 25_000, logLine: "25000" });

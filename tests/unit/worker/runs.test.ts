@@ -55,7 +55,7 @@ function setUp(
     keepFinishedCount: 100,
     reportUncalledMs: 3_600_000,
     ...options,
-    logLimits: { lines: 10, bytes: 1000 },
+    logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
     logger: pino({ level: "silent" }),
     execute: (asked, reporter, signal) => {
       const { promise, resolve } = Promise.withResolvers<RunEnd>();
