@@ -309,9 +309,13 @@ describe("variants of the job", () => {
   test("the secrets of a job are seen nowhere", async () => {
     const token = `git-${randomUUID()}`;
     const buildArgument = `argument-${randomUUID()}`;
+    const secret = `secret-${randomUUID()}`;
     const env = backends.aws.env();
     const awsSecret = `${env.AWS_SECRET_ACCESS_KEY}`;
-    await backends.git.createRepository("owner/private", await sampleRepository(), { private: { token } });
+    const sample = await sampleRepository();
+    const printing = `${sample.Dockerfile}RUN --mount=type=secret,id=key ["/bin/busybox", "cat", "/run/secrets/key"]\n`;
+    const files = { ...sample, Dockerfile: printing };
+    await backends.git.createRepository("owner/private", files, { private: { token } });
     const events = await deployment.watchEvents();
 
     const held = backends.git.hold();
@@ -320,6 +324,7 @@ describe("variants of the job", () => {
       repo_url: "owner/private",
       git_token: token,
       build_args: { UNUSED: buildArgument },
+      secrets: { key: secret },
     });
     await deployment.publish(job);
     await held.arrived;
@@ -346,6 +351,7 @@ describe("variants of the job", () => {
     for (const place of ["log lines", "the result", "the events", "Redis", "the API"])
       expect(`${place}: ${places[place]}`).toContain("private-job");
     const secrets = {
+      "the secret": secret,
       "the git token": token,
       "the git token in base64": btoa(`x-access-token:${token}`),
       "the ECR password": ECR_LOGIN.password,
@@ -353,8 +359,8 @@ describe("variants of the job", () => {
       "the AWS key": awsSecret,
     };
     for (const [place, content] of Object.entries(places))
-      for (const [name, secret] of Object.entries(secrets))
-        expect({ place, name, seen: content.includes(secret) }).toEqual({ place, name, seen: false });
+      for (const [name, value] of Object.entries(secrets))
+        expect({ place, name, seen: content.includes(value) }).toEqual({ place, name, seen: false });
     for (const place of ["log lines", "the events", "Redis", "the API"])
       expect({ place, seen: places[place]?.includes(buildArgument) }).toEqual({ place, seen: false });
   });

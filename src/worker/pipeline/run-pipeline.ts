@@ -12,6 +12,7 @@ import { refuseUnsupported } from "./builder-capabilities.ts";
 import { type CacheSharing, cacheScope } from "./cache-scope.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
 import { clone } from "./clone.ts";
+import { commitTime } from "./commit-time.ts";
 import { writeDockerConfig } from "./docker-config.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { type InputLabels, inputLabels } from "./image-inputs.ts";
@@ -23,6 +24,7 @@ import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { type RunEnd, unsuccessful } from "./run-end.ts";
 import { endProcessesOf } from "./run-processes.ts";
 import { writeSecrets } from "./secret-files.ts";
+import { type ImageOrigin, standardLabels } from "./standard-labels.ts";
 import { StepFailure } from "./step-failure.ts";
 import { StepTimes } from "./step-times.ts";
 import {
@@ -139,7 +141,9 @@ class PipelineRun {
       this.#log(`${this.#imageUrl()} was made from this commit and these inputs before: nothing to build`);
       return destination.existing.digest;
     }
-    const image = await this.#buildAndPush(workspace, environment, inputs, destination);
+    const committedAt = await commitTime(workspace.checkout, environment, this.#signal);
+    const origin = { repositoryUrl, commit, version: this.#job.deploymentVersion, committedAt };
+    const image = await this.#buildAndPush(workspace, environment, origin, inputs, destination);
     const manifest = await this.#pushedManifest(destination, image);
     await this.#tag(destination, manifest);
     return manifest.digest;
@@ -226,6 +230,7 @@ class PipelineRun {
   async #buildAndPush(
     workspace: Workspace,
     environment: ChildEnvironment,
+    origin: ImageOrigin,
     inputs: InputLabels,
     { access, registry }: Destination,
   ): Promise<PushedImage> {
@@ -235,10 +240,10 @@ class PipelineRun {
     const request: BuildRequest = {
       job: this.#job,
       paths: await buildPaths(workspace.checkout, this.#job),
-      labels: { ...this.#job.labels, ...inputs },
+      labels: { ...standardLabels(origin), ...this.#job.labels, ...inputs },
       imageName: `${access.host}/${this.#job.ecrRepo}`,
       attemptTag: attemptTag(this.#job),
-      cacheScope: cacheScope(this.#job, inputs["io.blacktree.repository"] ?? "", this.#parts.cacheSharing),
+      cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
       workspace,
       environment,
       retry: this.#retry,

@@ -116,6 +116,35 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         expect(JSON.stringify(image.config?.Labels)).not.toContain(secretArgument);
       });
 
+      test("OCI's standard labels say where the image is from, unless the job says otherwise", async () => {
+        const { name, commit } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const prefix = "org.opencontainers.image";
+        const { config } = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+        const labels = config?.Labels ?? {};
+        expect(labels).toMatchObject({
+          [`${prefix}.source`]: `${bench.git.baseUrl}/${name}`,
+          [`${prefix}.revision`]: commit,
+          [`${prefix}.version`]: run.job.deploymentVersion,
+        });
+        const created = labels[`${prefix}.created`] ?? "";
+        expect(created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+        expect(Math.abs(Date.now() - Date.parse(created))).toBeLessThan(3_600_000);
+
+        // Into a repository of its own, so that it is built: all of it is known, and the image is the same.
+        const again = bench.start({ ...run.job, attempt: 2, ecrRepo: bench.unique("again") });
+        expect((await again.end).imageDigest).toBe(end.imageDigest);
+        expect(again.states).toContain("BUILDING");
+
+        const said = bench.start({ repoUrl: name, labels: { [`${prefix}.version`]: "of my own" } });
+        expect(await said.end).toMatchObject({ status: "SUCCESS" });
+        const image = await bench.registry.getImageConfig(said.job.ecrRepo, said.job.deploymentVersion);
+        expect(image.config?.Labels?.[`${prefix}.version`]).toBe("of my own");
+        expect(said.lines.join("\n")).toMatch(/RUN .*\n#\d+ CACHED/);
+      });
+
       test("build arguments, target, dockerfile and context are those of the job", async () => {
         const files = await sampleRepository({ variant: "none" });
         const name = bench.unique("acme/parts");
