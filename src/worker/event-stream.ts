@@ -1,14 +1,15 @@
-/** The states and log lines of one run, in order, for whoever watches: first what was, then what comes. */
+/** The states, build steps and log lines of one run, in order, for whoever watches: first what was, then what comes. */
 import type { RunState } from "../shared/rpc/generated/blacktree/v1/run.ts";
-import type { JobEvent } from "../shared/rpc/generated/blacktree/v1/worker.ts";
+import type { BuildStep, JobEvent } from "../shared/rpc/generated/blacktree/v1/worker.ts";
 
 interface Body {
   readonly state?: RunState;
   readonly logLine?: string;
+  readonly buildStep?: BuildStep;
 }
 
 /**
- * What is kept of the lines for a watcher that is late or slow; it sees by the numbers that older ones are missing. The
+ * What is kept of lines and steps for a watcher that is late or slow; it sees by the numbers that older ones are missing. The
  * result's tail has its own bound. States are few, and all kept.
  */
 const KEPT_LINES = 10_000;
@@ -17,10 +18,14 @@ const KEPT_CHARS = 8 * 1024 * 1024;
 /** So many at a time, so that a slow watcher holds little that is gone from here. */
 const BATCH_LINES = 256;
 
+function sizeOf({ logLine = "", buildStep }: Pick<Body, "logLine" | "buildStep">): number {
+  return logLine.length + (buildStep ? buildStep.name.length + buildStep.error.length : 0);
+}
+
 export interface WatchOptions {
   /** Only events with a sequence number above this one. */
   readonly afterSeq: number;
-  /** Without the log's lines. */
+  /** Without the build's steps and the log's lines. */
   readonly statesOnly: boolean;
 }
 
@@ -36,8 +41,8 @@ export class EventStream {
   add(body: Body): void {
     this.#lastSeq += 1;
     const event = { seq: this.#lastSeq, at: new Date().toISOString(), ...body };
-    if (event.logLine === undefined) this.#addState(event);
-    else this.#addLine(event, event.logLine.length);
+    if (event.state === undefined) this.#addLine(event);
+    else this.#addState(event);
     wake(this.#waitingForLines);
   }
 
@@ -72,16 +77,16 @@ export class EventStream {
     wake(this.#waitingForStates);
   }
 
-  #addLine(event: JobEvent, chars: number): void {
+  #addLine(event: JobEvent): void {
     this.#lines.push(event);
-    this.#lineChars += chars;
+    this.#lineChars += sizeOf(event);
     // Cut in large steps: a shift for every line would copy the whole array each time.
     if (this.#lines.length > 2 * KEPT_LINES || this.#lineChars > KEPT_CHARS) this.#cutToHalf();
   }
 
   #cutToHalf(): void {
     this.#lines = this.#lines.slice(Math.ceil(this.#lines.length / 2));
-    this.#lineChars = this.#lines.reduce((chars, { logLine = "" }) => chars + logLine.length, 0);
+    this.#lineChars = this.#lines.reduce((chars, event) => chars + sizeOf(event), 0);
   }
 
   #statesAfter(seq: number): readonly JobEvent[] {

@@ -7,8 +7,9 @@
 import type { Outcome, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { RunState } from "../shared/rpc/generated/blacktree/v1/run.ts";
-import type { JobEvent } from "../shared/rpc/generated/blacktree/v1/worker.ts";
+import type { JobEvent, BuildStep as WireBuildStep } from "../shared/rpc/generated/blacktree/v1/worker.ts";
 import { EventStream, type WatchOptions } from "./event-stream.ts";
+import type { BuildStep } from "./pipeline/build-progress.ts";
 import { LeaseLost, RunCancelled, RunTimeout } from "./pipeline/cancellation.ts";
 import type { PipelineJob } from "./pipeline/pipeline-job.ts";
 import type { RunEnd, RunReporter } from "./pipeline/run-pipeline.ts";
@@ -187,6 +188,7 @@ export class Runs {
     const reporter: RunReporter = {
       state: (state) => events.add({ state: RunState[`RUN_STATE_${state}`] }),
       log: (line) => log.add(line),
+      step: (step) => events.add({ buildStep: wireStep(step) }),
     };
     const outcome = this.#options.execute(job, reporter, abort.signal).then((end) => {
       clearTimeout(timeout);
@@ -237,6 +239,18 @@ export class Runs {
       if (isOld || index < surplus) this.#runs.delete(run.jobId);
     });
   }
+}
+
+function wireStep({ number, name, startedAt, end }: BuildStep): WireBuildStep {
+  return {
+    number,
+    name,
+    startedAt: startedAt.toISOString(),
+    endedAt: end?.at.toISOString() ?? "",
+    durationMs: end?.durationMs ?? 0,
+    cached: end?.isCached ?? false,
+    error: end?.error ?? "",
+  };
 }
 
 function isPast(sinceMs: number, durationMs: number): boolean {

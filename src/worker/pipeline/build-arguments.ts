@@ -29,7 +29,6 @@ export function buildArguments(values: Readonly<Record<string, string>>): BuildA
 export function commonArguments(request: BuildRequest): string[] {
   const { job, paths, labels, cacheScope } = request;
   return [
-    "--progress=plain",
     `--file=${paths.dockerfile}`,
     ...(job.target ? [`--target=${job.target}`] : []),
     ...Object.entries(labels).map(([name, value]) => `--label=${name}=${value}`),

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { canonicalPlatforms } from "../../shared/platforms.ts";
+import { isNewEnough } from "./buildx-version.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
 import { DirectBuilder } from "./direct-builder.ts";
 import type { ImageBuilder } from "./image-builder.ts";
@@ -135,7 +136,7 @@ class DockerLook {
       const description = `${client}, its own BuildKit client`;
       return { path, builder: new LocalBuilder({ dockerPath: path }, description, capabilities) };
     }
-    return { path, lacks: `docker ${clientVersion} has no working buildx plugin` };
+    return { path, lacks: `docker ${clientVersion} has no working buildx plugin of 0.13 or newer` };
   }
 
   async #buildx({ ClientInfo }: DockerInfo): Promise<{ path: string; version: string } | undefined> {
@@ -143,8 +144,9 @@ class DockerLook {
     if (!plugin?.Path) return undefined;
     // The program itself: called through docker it would be looked for in each run's own configuration.
     const path = await realpath(plugin.Path);
-    const version = await this.#output([path, "version"]);
-    return { path, version: version.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "") };
+    const words = await this.#output([path, "version"]);
+    const version = words.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
+    return isNewEnough(version) ? { path, version } : undefined;
   }
 
   async #output(argv: [string, ...string[]]): Promise<string> {

@@ -1,12 +1,9 @@
-import { buildEnvironment, commonArguments } from "./build-arguments.ts";
-import { buildFailure } from "./build-failure.ts";
+import { commonArguments } from "./build-arguments.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
+import { dockerBuild } from "./docker-build.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
-import { runInGroup } from "./process-group.ts";
-
-/** BuildKit's own progress lines; the output of RUN steps has a time before it. */
-const PUSH_BEGINS = /^#\d+ pushing (layers|manifest)\b/;
+import { RawProgress } from "./raw-progress.ts";
 
 /**
  * buildx on an engine with the containerd image store: BuildKit sends the layers straight to the registry and
@@ -40,19 +37,12 @@ export class DirectBuilder implements ImageBuilder {
   }
 
   async #buildOnce(request: BuildRequest): Promise<PushedImage> {
-    const { workspace, paths, signal } = request;
-    const { exitCode, stderrTail } = await runInGroup({
-      argv: [this.buildxPath, "build", ...this.#arguments(request), paths.context],
-      cwd: workspace.path,
-      environment: buildEnvironment(request),
-      signal,
-      onLine: (line) => {
-        if (PUSH_BEGINS.test(line)) request.onPushing();
-        request.log(line);
-      },
+    await dockerBuild({
+      request,
+      argv: [this.buildxPath, "build", ...this.#arguments(request)],
+      progress: new RawProgress(request),
     });
-    if (exitCode !== 0) throw buildFailure(stderrTail, exitCode);
-    return { digest: await builtDigest(workspace.buildMetadata), tagged: false };
+    return { digest: await builtDigest(request.workspace.buildMetadata), tagged: false };
   }
 
   #arguments(request: BuildRequest): string[] {

@@ -1,6 +1,7 @@
 /** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
 
 import type { BuildPaths } from "./build-paths.ts";
+import type { ProgressListener } from "./build-progress.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
 import type { CacheScope } from "./cache-scope.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
@@ -8,7 +9,7 @@ import type { RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import type { Workspace } from "./workspace.ts";
 
-export interface BuildRequest {
+export interface BuildRequest extends ProgressListener {
   readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance" | "platforms" | "secrets">;
   readonly paths: BuildPaths;
   /** The user's and our own. */
@@ -21,9 +22,6 @@ export interface BuildRequest {
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
   readonly retry: RetryPolicy;
-  readonly log: (line: string) => void;
-  /** Called when the build is done and the push begins; more than once when something is tried again. */
-  readonly onPushing: () => void;
   readonly signal: AbortSignal;
 }
 

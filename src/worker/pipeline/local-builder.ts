@@ -1,9 +1,12 @@
-import { buildEnvironment, commonArguments } from "./build-arguments.ts";
-import { buildFailure, finalError, pushFailure } from "./build-failure.ts";
+import { commonArguments } from "./build-arguments.ts";
+import { finalError, pushFailure } from "./build-failure.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
+import { dockerBuild } from "./docker-build.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
+import { PlainProgress } from "./plain-progress.ts";
 import { type GroupEnd, runInGroup } from "./process-group.ts";
+import { RawProgress } from "./raw-progress.ts";
 
 export interface LocalPrograms {
   readonly dockerPath: string;
@@ -69,23 +72,14 @@ export class LocalBuilder implements ImageBuilder {
   async #build(request: BuildRequest): Promise<void> {
     const { buildxPath, dockerPath } = this.#programs;
     const program = buildxPath
-      ? [buildxPath, "build", "--load", "--provenance=false"]
-      : [dockerPath, "build"];
-    const [first = "", ...rest] = program;
-    const { exitCode, stderrTail } = await runInGroup({
-      argv: [
-        first,
-        ...rest,
-        ...commonArguments(request),
-        `--tag=${reference(request)}`,
-        request.paths.context,
-      ],
-      cwd: request.workspace.path,
-      environment: { ...buildEnvironment(request), DOCKER_BUILDKIT: "1" },
-      signal: request.signal,
-      onLine: request.log,
+      ? ([buildxPath, "build", "--load", "--provenance=false"] as const)
+      : ([dockerPath, "build"] as const);
+    await dockerBuild({
+      request,
+      argv: [...program, ...commonArguments(request), `--tag=${reference(request)}`],
+      environment: { DOCKER_BUILDKIT: "1" },
+      progress: buildxPath ? new RawProgress(request) : new PlainProgress(request),
     });
-    if (exitCode !== 0) throw buildFailure(stderrTail, exitCode);
   }
 
   async #push(request: BuildRequest): Promise<string> {

@@ -8,6 +8,7 @@ import { Redactor } from "../../shared/redaction.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
 import { buildPaths } from "./build-paths.ts";
+import type { BuildStep } from "./build-progress.ts";
 import { refuseUnsupported } from "./builder-capabilities.ts";
 import { type CacheSharing, cacheScope } from "./cache-scope.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
@@ -45,6 +46,8 @@ export interface RunReporter {
   state(state: RunStateName): void;
   /** Redacted before it gets here. */
   log(line: string): void;
+  /** Likewise. */
+  step(step: BuildStep): void;
 }
 
 /** What a worker has once, for all its runs. */
@@ -248,6 +251,7 @@ class PipelineRun {
       environment,
       retry: this.#retry,
       log: this.#log,
+      onStep: (step) => this.#reporter.step(this.#redacted(step)),
       onPushing: () => this.#pushing(),
       signal: this.#signal,
     };
@@ -317,6 +321,12 @@ class PipelineRun {
       startedAt: this.#times.startedAt,
       finishedAt: new Date(),
     };
+  }
+
+  /** A step's name and error are made of what the Dockerfile and the step say. */
+  #redacted({ name, end, ...step }: BuildStep): BuildStep {
+    const clean = (text: string) => this.#redactor.clean(text);
+    return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
   }
 
   readonly #log = (line: string): void => this.#output.add(line);

@@ -4,8 +4,21 @@ import { EventStream, type WatchOptions } from "../../../src/worker/event-stream
 
 const ALL: WatchOptions = { afterSeq: 0, statesOnly: false };
 
+const STEP = {
+  number: 1,
+  name: "[1/1] RUN make",
+  startedAt: "2026-01-20T10:00:00.000Z",
+  endedAt: "",
+  durationMs: 0,
+  cached: false,
+  error: "",
+};
+
 async function collect(stream: EventStream, options: WatchOptions, signal = new AbortController().signal) {
-  return Array.fromAsync(stream.watch(options, signal), (event) => event.logLine ?? event.state);
+  return Array.fromAsync(
+    stream.watch(options, signal),
+    (event) => event.logLine ?? event.buildStep ?? event.state,
+  );
 }
 
 test("a watcher that comes late gets what was, then what comes", async () => {
@@ -22,10 +35,12 @@ test("goes on after a sequence number, and can leave out the log", async () => {
   const stream = new EventStream();
   stream.add({ logLine: "one" });
   stream.add({ state: RunState.RUN_STATE_BUILDING });
+  stream.add({ buildStep: STEP });
   stream.add({ logLine: "two" });
   stream.close();
   expect(await collect(stream, { afterSeq: 1, statesOnly: false })).toEqual([
     RunState.RUN_STATE_BUILDING,
+    STEP,
     "two",
   ]);
   expect(await collect(stream, { afterSeq: 0, statesOnly: true })).toEqual([RunState.RUN_STATE_BUILDING]);

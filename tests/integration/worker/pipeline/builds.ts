@@ -319,6 +319,37 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         expect(await printedBy({ repoUrl: await step(3), awsAccount: other, buildArgs: reaching })).toBe("");
       });
 
+      /** Clients from before buildx print for people only. */
+      const tellsSteps = () => !bench.builder.description.includes("its own BuildKit client");
+
+      test("the steps of a build are told with their names, whether they were cached, and for how long", async () => {
+        const { name } = await bench.createSample();
+        const first = bench.start({ repoUrl: name });
+        expect(await first.end).toMatchObject({ status: "SUCCESS" });
+        if (!tellsSteps()) return void expect(first.steps).toEqual([]);
+        const ended = first.steps.flatMap(({ name: step, end }) => (end ? [{ step, ...end }] : []));
+        expect(ended.map(({ step }) => step.replace(/^\[.*\] (\w+) .*$/, "$1")).toSorted()).toEqual([
+          "COPY",
+          "COPY",
+          "RUN",
+        ]);
+        const run = ended.find(({ step }) => step.includes("RUN"));
+        expect(run).toMatchObject({ isCached: false, error: "" });
+        expect(run?.durationMs).toBeGreaterThan(0);
+        const again = bench.start({ repoUrl: name });
+        expect(await again.end).toMatchObject({ status: "SUCCESS" });
+        expect(again.steps.flatMap(({ end }) => end?.isCached ?? [])).toEqual([true, true, true]);
+        expect(again.lines).toContain("3 steps, 3 cached");
+      });
+
+      test("a step that fails says so", async () => {
+        const { name } = await bench.createSample({ variant: "failing" });
+        const run = bench.start({ repoUrl: name });
+        expect(await run.end).toMatchObject({ status: "FAILED" });
+        if (!tellsSteps()) return void expect(run.steps).toEqual([]);
+        expect(run.steps.findLast(({ end }) => end)?.end?.error).toMatch(/exit code: 3$/);
+      });
+
       test("provenance is added where the engine can, and refused where not", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name, provenance: true });

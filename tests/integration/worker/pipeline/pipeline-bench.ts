@@ -1,5 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { BuildStep } from "../../../../src/worker/pipeline/build-progress.ts";
 import type { RunAborted } from "../../../../src/worker/pipeline/cancellation.ts";
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
 import type { ImageBuilder } from "../../../../src/worker/pipeline/image-builder.ts";
@@ -29,6 +30,7 @@ export interface StartedRun {
   readonly job: PipelineJob;
   readonly states: readonly RunStateName[];
   readonly lines: readonly string[];
+  readonly steps: readonly BuildStep[];
   readonly end: Promise<RunEnd>;
   abort(reason: RunAborted): void;
   waitForLine(pattern: RegExp, options?: Partial<WaitForOptions>): Promise<void>;
@@ -134,10 +136,12 @@ export function minimalJob(unique: PipelineBench["unique"]): PipelineJob {
 export function startRun(job: PipelineJob, parts: PipelineParts, options: RunOptions = {}): StartedRun {
   const states: RunStateName[] = [];
   const lines: string[] = [];
+  const steps: BuildStep[] = [];
   const abort = new AbortController();
   const reporter = {
     state: (state: RunStateName) => void states.push(state),
     log: (line: string) => void lines.push(line),
+    step: (step: BuildStep) => void steps.push(step),
   };
   const confirmLease = options.confirmLease ?? (async () => BUILD_LEASE_MS);
   const end = runPipeline(job, { ...parts, ...options.parts }, reporter, confirmLease, abort.signal);
@@ -145,6 +149,7 @@ export function startRun(job: PipelineJob, parts: PipelineParts, options: RunOpt
     job,
     states,
     lines,
+    steps,
     end,
     abort: (reason) => abort.abort(reason),
     async waitForLine(pattern, { timeoutMs = 30_000, what = `a log line matching ${pattern}` } = {}) {

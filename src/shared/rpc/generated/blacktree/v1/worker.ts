@@ -218,7 +218,7 @@ export interface WatchJobRequest {
   incarnation: string;
   /** Events with a sequence number above this one are sent; 0 for all that is kept. */
   afterSeq: number;
-  /** Leave out the log's lines. */
+  /** Leave out the build's steps and the log's lines. */
   statesOnly: boolean;
 }
 
@@ -231,7 +231,27 @@ export interface JobEvent {
     | RunState
     | undefined;
   /** One redacted line of the log, without its newline. */
-  logLine?: string | undefined;
+  logLine?:
+    | string
+    | undefined;
+  /** Once when a step of the Dockerfile begins, and once when it ends. */
+  buildStep?: BuildStep | undefined;
+}
+
+export interface BuildStep {
+  /** As in the log's lines of this step: `#<number> …`. */
+  number: number;
+  /** Redacted, such as `[build 2/5] RUN make`. */
+  name: string;
+  /** RFC 3339 */
+  startedAt: string;
+  /** RFC 3339; empty while it goes on, and what follows is not known yet. */
+  endedAt: string;
+  durationMs: number;
+  /** Its result was there from an earlier build. */
+  cached: boolean;
+  /** Redacted; empty when it succeeded. */
+  error: string;
 }
 
 export interface CancelJobRequest {
@@ -1624,7 +1644,7 @@ export const WatchJobRequest: MessageFns<WatchJobRequest> = {
 };
 
 function createBaseJobEvent(): JobEvent {
-  return { seq: 0, at: "", state: undefined, logLine: undefined };
+  return { seq: 0, at: "", state: undefined, logLine: undefined, buildStep: undefined };
 }
 
 export const JobEvent: MessageFns<JobEvent> = {
@@ -1640,6 +1660,9 @@ export const JobEvent: MessageFns<JobEvent> = {
     }
     if (message.logLine !== undefined) {
       writer.uint32(34).string(message.logLine);
+    }
+    if (message.buildStep !== undefined) {
+      BuildStep.encode(message.buildStep, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1689,6 +1712,14 @@ export const JobEvent: MessageFns<JobEvent> = {
             message.logLine = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.buildStep = BuildStep.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1711,6 +1742,11 @@ export const JobEvent: MessageFns<JobEvent> = {
         : isSet(object.log_line)
         ? globalThis.String(object.log_line)
         : undefined,
+      buildStep: isSet(object.buildStep)
+        ? BuildStep.fromJSON(object.buildStep)
+        : isSet(object.build_step)
+        ? BuildStep.fromJSON(object.build_step)
+        : undefined,
     };
   },
 
@@ -1728,6 +1764,9 @@ export const JobEvent: MessageFns<JobEvent> = {
     if (message.logLine !== undefined) {
       obj.logLine = message.logLine;
     }
+    if (message.buildStep !== undefined) {
+      obj.buildStep = BuildStep.toJSON(message.buildStep);
+    }
     return obj;
   },
 
@@ -1740,6 +1779,186 @@ export const JobEvent: MessageFns<JobEvent> = {
     message.at = object.at ?? "";
     message.state = object.state ?? undefined;
     message.logLine = object.logLine ?? undefined;
+    message.buildStep = (object.buildStep !== undefined && object.buildStep !== null)
+      ? BuildStep.fromPartial(object.buildStep)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBuildStep(): BuildStep {
+  return { number: 0, name: "", startedAt: "", endedAt: "", durationMs: 0, cached: false, error: "" };
+}
+
+export const BuildStep: MessageFns<BuildStep> = {
+  encode(message: BuildStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.startedAt !== "") {
+      writer.uint32(26).string(message.startedAt);
+    }
+    if (message.endedAt !== "") {
+      writer.uint32(34).string(message.endedAt);
+    }
+    if (message.durationMs !== 0) {
+      writer.uint32(40).uint64(message.durationMs);
+    }
+    if (message.cached !== false) {
+      writer.uint32(48).bool(message.cached);
+    }
+    if (message.error !== "") {
+      writer.uint32(58).string(message.error);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BuildStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBuildStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.startedAt = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.endedAt = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.durationMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.cached = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BuildStep {
+    return {
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      startedAt: isSet(object.startedAt)
+        ? globalThis.String(object.startedAt)
+        : isSet(object.started_at)
+        ? globalThis.String(object.started_at)
+        : "",
+      endedAt: isSet(object.endedAt)
+        ? globalThis.String(object.endedAt)
+        : isSet(object.ended_at)
+        ? globalThis.String(object.ended_at)
+        : "",
+      durationMs: isSet(object.durationMs)
+        ? globalThis.Number(object.durationMs)
+        : isSet(object.duration_ms)
+        ? globalThis.Number(object.duration_ms)
+        : 0,
+      cached: isSet(object.cached) ? globalThis.Boolean(object.cached) : false,
+      error: isSet(object.error) ? globalThis.String(object.error) : "",
+    };
+  },
+
+  toJSON(message: BuildStep): unknown {
+    const obj: any = {};
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.startedAt !== "") {
+      obj.startedAt = message.startedAt;
+    }
+    if (message.endedAt !== "") {
+      obj.endedAt = message.endedAt;
+    }
+    if (message.durationMs !== 0) {
+      obj.durationMs = Math.round(message.durationMs);
+    }
+    if (message.cached !== false) {
+      obj.cached = message.cached;
+    }
+    if (message.error !== "") {
+      obj.error = message.error;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<BuildStep>, I>>(base?: I): BuildStep {
+    return BuildStep.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BuildStep>, I>>(object: I): BuildStep {
+    const message = createBaseBuildStep();
+    message.number = object.number ?? 0;
+    message.name = object.name ?? "";
+    message.startedAt = object.startedAt ?? "";
+    message.endedAt = object.endedAt ?? "";
+    message.durationMs = object.durationMs ?? 0;
+    message.cached = object.cached ?? false;
+    message.error = object.error ?? "";
     return message;
   },
 };
@@ -2071,7 +2290,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: PingResponse): Buffer => Buffer.from(PingResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PingResponse => PingResponse.decode(value),
   },
-  /** Streams the run's states and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
+  /** Streams the run's states, build steps and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
   watchJob: {
     path: "/blacktree.v1.WorkerService/WatchJob" as const,
     requestStream: false as const,
@@ -2108,7 +2327,7 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   runJob: handleUnaryCall<JobRequest, JobResponse>;
   /** Answers at all times, whatever runs. */
   ping: handleUnaryCall<PingRequest, PingResponse>;
-  /** Streams the run's states and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
+  /** Streams the run's states, build steps and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
   watchJob: handleServerStreamingCall<WatchJobRequest, JobEvent>;
   /** Ends a run with code CANCELLED. Answers as soon as the run knows; RunJob answers when it has cleaned up. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
@@ -2143,7 +2362,7 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PingResponse) => void,
   ): ClientUnaryCall;
-  /** Streams the run's states and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
+  /** Streams the run's states, build steps and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
   watchJob(request: WatchJobRequest, options?: Partial<CallOptions>): ClientReadableStream<JobEvent>;
   watchJob(
     request: WatchJobRequest,

@@ -1,0 +1,29 @@
+/** One `build` of docker's or buildx's, from its start to its end. */
+import { buildEnvironment } from "./build-arguments.ts";
+import { buildFailure } from "./build-failure.ts";
+import type { BuildProgress } from "./build-progress.ts";
+import type { BuildRequest } from "./image-builder.ts";
+import { runInGroup } from "./process-group.ts";
+import { LONGEST_STATUS_CHARS } from "./raw-solve-status.ts";
+
+export interface DockerBuild {
+  readonly request: BuildRequest;
+  /** The program and what is its builder's own; what all have in common comes behind it. */
+  readonly argv: readonly [string, ...string[]];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly progress: BuildProgress;
+}
+
+/** @throws StepFailure */
+export async function dockerBuild({ request, argv, environment, progress }: DockerBuild): Promise<void> {
+  const [program, ...args] = argv;
+  const { exitCode } = await runInGroup({
+    argv: [program, ...args, progress.argument, request.paths.context],
+    cwd: request.workspace.path,
+    environment: { ...buildEnvironment(request), ...environment },
+    signal: request.signal,
+    onLine: (line) => progress.line(line),
+    longestLineChars: LONGEST_STATUS_CHARS,
+  }).finally(() => progress.end());
+  if (exitCode !== 0) throw buildFailure(progress.words(), exitCode);
+}

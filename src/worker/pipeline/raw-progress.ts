@@ -1,0 +1,177 @@
+/**
+ * Reads `--progress=rawjson`: BuildKit's own account of a build, of which lines for people and steps are made. What a
+ * RUN step prints comes in chunks, and cannot pass for anything else.
+ */
+import type { BuildProgress, BuildStepEnd, ProgressListener } from "./build-progress.ts";
+import { LineAssembler } from "./line-assembler.ts";
+import {
+  type RawLog,
+  type RawSolveStatus,
+  RawSolveStatuses,
+  type RawStatus,
+  type RawVertex,
+  type RawWarning,
+} from "./raw-solve-status.ts";
+
+const MOST_WORDS = 200;
+/** Of what BuildKit does for a step: worth a line when it begins, since it can take long. */
+const WORTH_TELLING = /^(exporting|pushing) (layers|manifest|cache)/;
+const PUSHING = /^pushing (layers|manifest)\b/;
+const INSTRUCTION = /^\[(?!internal\]|auth\])/;
+
+interface Vertex {
+  readonly number: number;
+  readonly name: string;
+  readonly isInstruction: boolean;
+  startedAt: Date;
+  end?: BuildStepEnd;
+  /** What a step prints, one for each of its streams. */
+  readonly output: Map<number, StepOutput>;
+  /** What BuildKit says it does for it, with whether that was told to be done. */
+  readonly doings: Map<string, boolean>;
+}
+
+export class RawProgress implements BuildProgress {
+  readonly argument = "--progress=rawjson";
+  readonly #listener: ProgressListener;
+  readonly #statuses = new RawSolveStatuses();
+  readonly #vertices = new Map<string, Vertex>();
+  readonly #words: string[] = [];
+
+  constructor(listener: ProgressListener) {
+    this.#listener = listener;
+  }
+
+  line(line: string): void {
+    const taken = this.#statuses.take(line);
+    if (taken === "word") this.#word(line);
+    else if (taken !== "part") this.#take(taken);
+  }
+
+  end(): void {
+    for (const vertex of this.#vertices.values()) this.#endOutput(vertex);
+    const steps = [...this.#vertices.values()].filter(({ isInstruction }) => isInstruction);
+    const cached = steps.filter(({ end }) => end?.isCached).length;
+    if (steps.length > 0) this.#listener.log(`${steps.length} steps, ${cached} cached`);
+  }
+
+  words(): readonly string[] {
+    return this.#words;
+  }
+
+  #word(line: string): void {
+    this.#words.push(line);
+    if (this.#words.length > MOST_WORDS) this.#words.shift();
+    this.#listener.log(line);
+  }
+
+  /** Starts before and ends after what is told of a step in between. */
+  #take({ vertexes = [], statuses = [], logs = [], warnings = [] }: RawSolveStatus): void {
+    // One may have ended and begun again within what is told at once: how it is now counts.
+    const latest = [...new Map(vertexes.map((vertex) => [vertex.digest, vertex])).values()];
+    for (const vertex of latest) this.#start(vertex);
+    for (const status of statuses) this.#doing(status);
+    for (const log of logs) this.#output(log);
+    for (const vertex of latest) this.#end(vertex);
+    for (const warning of warnings) this.#warn(warning);
+  }
+
+  #start({ digest, name, started }: RawVertex): void {
+    if (started === undefined) return;
+    const known = this.#vertices.get(digest);
+    const startedAt = new Date(started);
+    if (known) {
+      known.startedAt = startedAt;
+      return;
+    }
+    const number = this.#vertices.size + 1;
+    const isInstruction = INSTRUCTION.test(name);
+    const vertex: Vertex = { number, name, isInstruction, startedAt, output: new Map(), doings: new Map() };
+    this.#vertices.set(digest, vertex);
+    this.#listener.log(`#${number} ${name}`);
+    if (isInstruction) this.#listener.onStep({ number, name, startedAt });
+  }
+
+  #end({ digest, completed, cached = false, error = "" }: RawVertex): void {
+    const vertex = this.#vertices.get(digest);
+    if (!vertex || completed === undefined) return;
+    this.#endOutput(vertex);
+    const { number, name, startedAt } = vertex;
+    const at = new Date(completed);
+    const durationMs = Math.max(0, at.getTime() - startedAt.getTime());
+    vertex.end = { at, durationMs, isCached: cached, error };
+    this.#listener.log(`#${number} ${endWords(vertex.end)}`);
+    if (vertex.isInstruction) this.#listener.onStep({ number, name, startedAt, end: vertex.end });
+  }
+
+  #endOutput({ output }: Vertex): void {
+    for (const stream of output.values()) stream.end();
+    output.clear();
+  }
+
+  #doing({ vertex: digest, id, started, completed, total, current = 0 }: RawStatus): void {
+    const vertex = this.#vertices.get(digest);
+    if (!vertex || vertex.doings.get(id)) return;
+    if (PUSHING.test(id)) this.#listener.onPushing();
+    const isNew = !vertex.doings.has(id);
+    vertex.doings.set(id, completed !== undefined);
+    if (completed === undefined) {
+      if (isNew && WORTH_TELLING.test(id)) this.#listener.log(`#${vertex.number} ${id}`);
+      return;
+    }
+    const size = total || current ? ` ${inBytes(total || current)}` : "";
+    const durationMs = started === undefined ? 0 : Date.parse(completed) - Date.parse(started);
+    this.#listener.log(`#${vertex.number} ${id}${size} ${inSeconds(durationMs)} done`);
+  }
+
+  #output({ vertex: digest, stream, data, timestamp }: RawLog): void {
+    const vertex = this.#vertices.get(digest);
+    if (!vertex || data === undefined) return;
+    const output = vertex.output.get(stream) ?? new StepOutput(vertex.number, this.#listener);
+    vertex.output.set(stream, output);
+    output.push(Buffer.from(data, "base64"), Date.parse(timestamp) - vertex.startedAt.getTime());
+  }
+
+  #warn({ short = "" }: RawWarning): void {
+    this.#listener.log(`WARNING: ${Buffer.from(short, "base64").toString()}`);
+  }
+}
+
+/** What a step prints to one of its streams, with the time since the step's start before each line. */
+class StepOutput {
+  readonly #lines: LineAssembler;
+  #afterMs = 0;
+
+  constructor(number: number, listener: ProgressListener) {
+    this.#lines = new LineAssembler((line) => {
+      listener.log(`#${number} ${(this.#afterMs / 1000).toFixed(3)} ${line}`);
+    });
+  }
+
+  push(chunk: Uint8Array, afterMs: number): void {
+    this.#afterMs = Math.max(0, afterMs);
+    this.#lines.push(chunk);
+  }
+
+  end(): void {
+    this.#lines.end();
+  }
+}
+
+function endWords({ isCached, error, durationMs }: BuildStepEnd): string {
+  if (/context canceled$/.test(error)) return "CANCELED";
+  if (error !== "") return `ERROR: ${error}`;
+  return isCached ? "CACHED" : `DONE ${inSeconds(durationMs)}`;
+}
+
+function inSeconds(durationMs: number): string {
+  return `${(durationMs / 1000).toFixed(1)}s`;
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+function inBytes(bytes: number): string {
+  const power = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  const amount = bytes / 1000 ** power;
+  return `${power === 0 ? amount : amount.toFixed(2)}${UNITS[power]}`;
+}
