@@ -9,12 +9,14 @@ import { compiledBinaries } from "../../support/binaries.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
+  type ShownWorker,
+  shownWorkers,
   startDeployment,
-  untilFree,
   type WorkerProcess,
 } from "../../support/deployment.ts";
 import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
 import { run } from "../../support/processes.ts";
+import { runFolders } from "../../support/run-folders.ts";
 import { programsOfRuns } from "../../support/running-programs.ts";
 import { sampleRepository } from "../../support/sample-repository.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -152,11 +154,13 @@ function startOrchestrator(deployment: Deployment): Promise<OrchestratorProcess>
 }
 
 async function untilQuiet(orchestrator: OrchestratorProcess, worker: WorkerProcess): Promise<void> {
-  await untilFree(orchestrator, worker);
-  await waitFor(async () => (await programsOfRuns(worker.workDir)).length === 0, {
-    timeoutMs: 300_000,
-    what: "the worker's programs to end",
-  });
+  const isFree = ({ id, status, jobs }: ShownWorker) =>
+    id === worker.id && status === "FREE" && jobs.length === 0;
+  const isQuiet = async () =>
+    (await shownWorkers(orchestrator)).some(isFree) &&
+    (await runFolders(worker.workDir)).length === 0 &&
+    (await programsOfRuns(worker.workDir)).length === 0;
+  await waitFor(isQuiet, { timeoutMs: 300_000, what: `${worker.id} to have nothing left to do` });
 }
 
 /** Restarted, since it remembers which layers it has. */
@@ -170,6 +174,6 @@ async function emptyRegistry({ registry }: Backends): Promise<void> {
 
 async function prune(engine: DockerEngine): Promise<void> {
   for (const what of ["image", "builder"]) {
-    await engine.docker([what, "prune", "--all", "--force"], { timeoutMs: 120_000 });
+    await engine.docker([what, "prune", "--all", "--force"], { timeoutMs: 300_000 });
   }
 }
