@@ -64,7 +64,9 @@ export function describe(outcome: BuildOutcome): string[] {
     ...Object.entries(outcome.circumstances).map(([name, value]) => `${name.padEnd(14)} ${value}`),
     "",
     "Times in ms: median (least to most). Blacktree's is from the publish of the message until its result is taken;",
-    "the ratio is Blacktree's median divided by the script's.",
+    "the ratio is Blacktree's median divided by the script's. The script's token comes by a call of ECR's API alone, without",
+    "the start of `aws`. Of Blacktree's steps, clone and auth run at once; `between` is what the worker spent outside of them,",
+    "and `around` all before and after: the ways through RabbitMQ, and the clean-up.",
     ...outcome.sizes.flatMap((size) => [
       "",
       `${size} repository: ${describeSize(size)}`,

@@ -145,7 +145,8 @@ function sendStraightToTheRegistry({ aws, registry }: Backends): void {
 async function knowsRegistryCache(): Promise<boolean> {
   const { worker } = await compiledBinaries();
   const { stdout } = await run([worker, "--help"]);
-  return stdout.includes("BLACKTREE_CACHE_REPO");
+  // Other settings may speak of it; its own line has it in brackets.
+  return /\(BLACKTREE_CACHE_REPO\b/.test(stdout);
 }
 
 /** With the intervals that it has by default, and not those that tests are quick with. */
