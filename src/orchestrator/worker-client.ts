@@ -20,6 +20,7 @@ const SHORT_CALL_DEADLINE_MS = 3000;
 /** Each call may end with RpcError, or with the reason of the signal it was given. */
 export class WorkerClient {
   readonly #client: WorkerServiceClient;
+  #connecting: Promise<void> | undefined;
 
   /** Channels to one address share their connection, so a client is cheap; whoever makes one closes it. */
   constructor(
@@ -43,13 +44,18 @@ export class WorkerClient {
     return callUnary(this.#client.runJob.bind(this.#client), request, { signal });
   }
 
-  /** Ends with the run or when `signal` aborts. */
+  /**
+   * Ends with the run or when `signal` aborts. Waits for the connection as runJob does: else it would overtake a runJob
+   * called just before, and come for a run that the worker does not have yet.
+   */
   async *watchJob(
     run: RunRef,
     incarnation: string,
     options: { readonly afterSeq: number; readonly statesOnly: boolean },
     signal: AbortSignal,
   ): AsyncGenerator<JobEvent> {
+    await this.#connected();
+    if (signal.aborted) return;
     const stream = this.#client.watchJob({ run: { ...run }, incarnation, ...options });
     const cancel = () => stream.cancel();
     signal.addEventListener("abort", cancel, { once: true });
@@ -88,7 +94,15 @@ export class WorkerClient {
     this.#client.close();
   }
 
+  /** Shared by all who wait, so that their calls go out in the order in which they were made. */
   #connected(): Promise<void> {
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  #connect(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#client.waitForReady(Date.now() + CONNECT_DEADLINE_MS, (error) => {
         if (error)

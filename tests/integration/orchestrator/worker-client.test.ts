@@ -1,54 +1,105 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+/** The orchestrator's calls to a worker, over real gRPC, to a worker whose runs do what the test says. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import pino from "pino";
 import { WorkerClient } from "../../../src/orchestrator/worker-client.ts";
+import { RunState } from "../../../src/shared/rpc/generated/blacktree/v1/run.ts";
+import { JobRequest } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import { type RpcServer, serveRpc } from "../../../src/shared/rpc/server.ts";
-import type { TlsFiles } from "../../../src/shared/rpc/tls.ts";
+import type { RunEnd } from "../../../src/worker/pipeline/run-pipeline.ts";
 import { Runs } from "../../../src/worker/runs.ts";
 import { workerService } from "../../../src/worker/service.ts";
-import { makeCertificates } from "../../support/certificates.ts";
-import { startTcpProxy, type TcpProxy } from "../../support/tcp-proxy.ts";
-import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
 
-let folder: TempDir;
-let files: TlsFiles;
+const INCARNATION = "this-start";
+const STOP_GRACE_MS = 500;
+const logger = pino({ level: "silent" });
+
 let server: RpcServer;
-let proxy: TcpProxy;
+let client: WorkerClient;
 
-beforeAll(async () => {
-  folder = await makeTempDir("worker-client");
-  const { caPath, server: own } = await makeCertificates(folder.path);
-  const read = async (path: string) => Buffer.from(await Bun.file(path).bytes());
-  files = { ca: await read(caPath), cert: await read(own.certPath), key: await read(own.keyPath) };
-  const logger = pino({ level: "silent" });
+beforeEach(async () => {
   const runs = new Runs({
     slots: 1,
-    logLimits: { keptBytes: 1, tail: { lines: 1, bytes: 1 } },
-    execute: () => Promise.reject(new Error("nothing is run here")),
+    keepFinishedMs: 3_600_000,
+    keepFinishedCount: 100,
+    reportUncalledMs: 3_600_000,
+    logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
     logger,
-    keepFinishedMs: 1,
-    keepFinishedCount: 1,
-    reportUncalledMs: 1,
+    execute: async (_, reporter) => {
+      reporter.state("CLONING");
+      return successfulEnd();
+    },
   });
-  const identity = { workerId: "worker", incarnation: "incarnation" };
-  const service = workerService(identity, runs, logger, () => undefined);
-  server = await serveRpc([service], { host: "127.0.0.1", port: 0 }, files);
-  proxy = await startTcpProxy(server);
+  const identity = { workerId: "worker", incarnation: INCARNATION };
+  server = await serveRpc(
+    [workerService(identity, runs, logger, () => undefined)],
+    { host: "127.0.0.1", port: 0 },
+    undefined,
+  );
+  client = new WorkerClient(`127.0.0.1:${server.port}`, undefined);
 });
 
-afterAll(async () => {
-  await proxy?.stop();
-  await server?.stop(100);
-  await folder?.remove();
+afterEach(async () => {
+  client?.close();
+  await server?.stop(STOP_GRACE_MS);
 });
 
-test("under TLS, clients of one worker share their connection", async () => {
-  const clients = [1, 2, 3].map(() => new WorkerClient(proxy.address, files));
-  try {
-    for (const client of clients) {
-      expect(await client.ping({ reachesBroker: true }, 5000)).toMatchObject({ workerId: "worker" });
-    }
-    expect(proxy.connections).toBe(1);
-  } finally {
-    for (const client of clients) client.close();
+function successfulEnd(): RunEnd {
+  const now = new Date();
+  const timingsMs = { clone: 0, build: 0, auth: 0, push: 0, total: 0 };
+  return { status: "SUCCESS", timingsMs, startedAt: now, finishedAt: now };
+}
+
+function requestOf(jobId: string): JobRequest {
+  return JobRequest.fromPartial({
+    jobId,
+    attempt: 1,
+    incarnation: INCARNATION,
+    repoUrl: "owner/name",
+    branch: "main",
+    deploymentVersion: "v1",
+    awsAccount: "123456789012",
+    ecrRepo: "app",
+    region: "us-east-1",
+    timeoutMs: 60_000,
+  });
+}
+
+async function statesOf(jobId: string, signal: AbortSignal, by = client): Promise<(RunState | undefined)[]> {
+  const states: (RunState | undefined)[] = [];
+  const options = { afterSeq: 0, statesOnly: true };
+  for await (const event of by.watchJob({ jobId, attempt: 1 }, INCARNATION, options, signal)) {
+    states.push(event.state);
   }
+  return states;
+}
+
+/** Starts the run and watches it at once, as a lease does. */
+async function runAndWatch(jobId: string, by = client): Promise<(RunState | undefined)[]> {
+  const ended = new AbortController();
+  const running = by.runJob(requestOf(jobId), ended.signal);
+  const watching = statesOf(jobId, ended.signal, by);
+  await running;
+  return watching;
+}
+
+const ALL_STATES = [RunState.RUN_STATE_CLONING, RunState.RUN_STATE_SUCCEEDED];
+
+test("a run is watched from its first state on, though nobody has connected before", async () => {
+  expect(await runAndWatch("first")).toEqual(ALL_STATES);
+});
+
+test("a run is watched from its first state on over a connection that others have made", async () => {
+  await client.ping({ reachesBroker: true }, 5000);
+  for (let number = 1; number <= 20; number++) {
+    const ofLease = new WorkerClient(client.address, undefined);
+    expect(await runAndWatch(`job-${number}`, ofLease)).toEqual(ALL_STATES);
+    ofLease.close();
+  }
+});
+
+test("watching ends when nobody wants to know any more, before there is a connection too", async () => {
+  const gone = new AbortController();
+  const states = statesOf("any", gone.signal);
+  gone.abort(new Error("nobody wants to know"));
+  expect(await states).toEqual([]);
 });
