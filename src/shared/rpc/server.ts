@@ -101,7 +101,9 @@ export function streamHandler<Request, Item>(
   return (call) => {
     const gone = new AbortController();
     call.on("cancelled", () => gone.abort(new Error("the caller has gone")));
-    sendAll(call, handle(call.request, gone.signal)).then(
+    // A handler may refuse at once, before there is anything to send.
+    const sending = async () => sendAll(call, handle(call.request, gone.signal));
+    sending().then(
       () => call.end(),
       (error: unknown) => {
         if (!gone.signal.aborted) call.emit("error", reportedStatus(logger, call.getPath(), error));

@@ -1,5 +1,6 @@
 /** The orchestrator's calls to a worker, over real gRPC, to a worker whose runs do what the test says. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { status } from "@grpc/grpc-js";
 import pino from "pino";
 import { WorkerClient } from "../../../src/orchestrator/worker-client.ts";
 import { RunState } from "../../../src/shared/rpc/generated/blacktree/v1/run.ts";
@@ -95,6 +96,11 @@ test("a run is watched from its first state on over a connection that others hav
     expect(await runAndWatch(`job-${number}`, ofLease)).toEqual(ALL_STATES);
     ofLease.close();
   }
+});
+
+test("a run that the worker does not have is refused to who wants to watch it", async () => {
+  const watching = statesOf("unknown", new AbortController().signal);
+  await expect(watching).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
 });
 
 test("watching ends when nobody wants to know any more, before there is a connection too", async () => {
