@@ -12,26 +12,16 @@ import { sleep } from "../shared/backoff.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/program.ts";
-import * as parse from "../shared/setting-parsers.ts";
-import { loadSettings, optional, type SettingValues } from "../shared/settings.ts";
+import { loadSettings, type SettingValues } from "../shared/settings.ts";
 import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
+import { buildSettings } from "../worker/build-settings.ts";
 import { WORKER_SETTINGS } from "../worker/config.ts";
-import { EcrAuthenticator } from "../worker/pipeline/ecr-authenticator.ts";
-import { PlainRegistryAuthenticator } from "../worker/pipeline/plain-registry.ts";
+import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/registry-settings.ts";
 import { startWorker } from "../worker/worker.ts";
 import type { MakeCommand } from "./usage.ts";
 
-const {
-  workerId,
-  slots,
-  workDir,
-  drainTimeoutMs,
-  cacheSharing,
-  logLimitBytes,
-  ecrCreateRepository,
-  ecrRoleArn,
-} = WORKER_SETTINGS;
+const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
 const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
@@ -39,28 +29,8 @@ const UP_SETTINGS = {
   slots,
   workDir,
   drainTimeoutMs,
-  cacheSharing,
-  logLimitBytes,
-  ecrCreateRepository,
-  ecrRoleArn,
-  registry: optional(
-    {
-      name: "BLACKTREE_REGISTRY",
-      description: "push to this registry instead of ECR: host:port or URL, for a trial",
-    },
-    parse.matching(
-      /^(https?:\/\/)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d+)?\/?$/,
-      "host, host:port, or such a URL",
-    ),
-  ),
-  registryUsername: optional(
-    { name: "BLACKTREE_REGISTRY_USERNAME", description: "its user name" },
-    parse.text,
-  ),
-  registryPassword: optional(
-    { name: "BLACKTREE_REGISTRY_PASSWORD", description: "its password", secrecy: "secret" },
-    parse.text,
-  ),
+  ...buildSettings,
+  ...registrySettings,
 };
 
 type UpSettings = SettingValues<typeof UP_SETTINGS>;
@@ -73,7 +43,10 @@ export const upCommand: MakeCommand = (environment, finish) => {
   command.option("--check-config", "print the effective settings, secrets masked, and exit");
   return command.action(async () => {
     const sources = { flags: settingFlags(command, UP_SETTINGS), environment };
-    const { values, lines } = loadSettings(UP_SETTINGS, sources, checkScheduling);
+    const { values, lines } = loadSettings(UP_SETTINGS, sources, (given) => [
+      ...checkScheduling(given),
+      ...checkRegistry(given),
+    ]);
     if (command.opts<{ checkConfig?: true }>().checkConfig) console.log(lines.join("\n"));
     else finish(await up(values, environment));
   });
@@ -124,7 +97,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     },
     listen: LOOPBACK,
     tls: undefined,
-    authenticator: authenticatorOf(settings),
+    authenticator: registryAuthenticator(settings),
     environment,
     logger,
   });
@@ -141,15 +114,3 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
 }
 
 const LOOPBACK = { host: "127.0.0.1", port: 0 };
-
-function authenticatorOf(settings: UpSettings) {
-  const { registry, registryUsername: username, registryPassword: password } = settings;
-  if (registry !== undefined) {
-    const credentials = username !== undefined && password !== undefined ? { username, password } : undefined;
-    return new PlainRegistryAuthenticator({ registry, credentials });
-  }
-  return new EcrAuthenticator({
-    roleArnTemplate: settings.ecrRoleArn,
-    createRepository: settings.ecrCreateRepository,
-  });
-}

@@ -19,10 +19,10 @@ import {
   type SettingValues,
   withDefault,
 } from "../shared/settings.ts";
-import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
+import { buildSettings } from "./build-settings.ts";
+import { checkRegistry, registrySettings } from "./registry-settings.ts";
 
 const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$/;
-const ROLE_PATTERN = /^arn:aws[a-z-]*:iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
 
 export const WORKER_SETTINGS = {
   orchestratorAddresses: required(
@@ -76,39 +76,10 @@ export const WORKER_SETTINGS = {
     parse.duration(0, 86_400_000),
     "10m",
   ),
-  cacheSharing: withDefault(
-    {
-      name: "BLACKTREE_CACHE_SHARING",
-      description: "whose builds share the build cache: all, or only those of one AWS account (tenant)",
-    },
-    parse.oneOf(...CACHE_SHARING),
-    "all",
-  ),
-  ecrCreateRepository: withDefault(
-    { name: "BLACKTREE_ECR_CREATE_REPOSITORY", description: "create an ECR repository that does not exist" },
-    parse.flag,
-    "false",
-  ),
-  ecrRoleArn: optional(
-    {
-      name: "BLACKTREE_ECR_ROLE_ARN",
-      description: "role to assume for ECR, {account} standing for the job's account",
-    },
-    parse.matching(
-      ROLE_PATTERN,
-      "arn:aws:iam::{account}:role/<name>, or an account's number instead of {account}",
-    ),
-  ),
+  ...buildSettings,
+  ...registrySettings,
   ...gitSettings,
   ...resultLogSettings,
-  logLimitBytes: withDefault(
-    {
-      name: "BLACKTREE_LOG_LIMIT",
-      description: "size of a run's log from which on only its last lines are kept",
-    },
-    parse.size,
-    "64MB",
-  ),
   ...transportSettings,
   ...loggingSettings,
 };
@@ -122,13 +93,14 @@ export function loadWorkerSettings(sources: SettingSources): LoadedSettings<type
   };
   const isGiven = (name: string) =>
     Boolean(sources.flags[name] || environment[name as keyof typeof environment]);
-  return loadSettings(WORKER_SETTINGS, { flags: sources.flags, environment }, (values): SettingProblem[] =>
-    checkTransport(
+  return loadSettings(WORKER_SETTINGS, { flags: sources.flags, environment }, (values): SettingProblem[] => [
+    ...checkTransport(
       (key) => isGiven(WORKER_SETTINGS[key].name),
       { name: "BLACKTREE_WORKER_LISTEN", host: values.listen?.host },
       values.isInsecure ?? false,
     ),
-  );
+    ...checkRegistry(values),
+  ]);
 }
 
 export function listenAddress(settings: WorkerSettings): parse.HostPort {

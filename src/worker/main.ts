@@ -1,4 +1,4 @@
-/** blacktree-worker: one worker that pushes to ECR. */
+/** blacktree-worker: one worker that pushes to ECR, or to a registry of the operator's own. */
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/program.ts";
@@ -6,7 +6,7 @@ import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { listenAddress, loadWorkerSettings, WORKER_SETTINGS, type WorkerSettings } from "./config.ts";
-import { EcrAuthenticator } from "./pipeline/ecr-authenticator.ts";
+import { registryAuthenticator } from "./registry-settings.ts";
 import { startWorker, type Worker } from "./worker.ts";
 
 const NAME = "blacktree-worker";
@@ -15,10 +15,7 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
   logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starts");
-  const authenticator = new EcrAuthenticator({
-    roleArnTemplate: settings.ecrRoleArn,
-    createRepository: settings.ecrCreateRepository,
-  });
+  const authenticator = registryAuthenticator(settings);
   const listen = listenAddress(settings);
   let worker: Worker;
   try {

@@ -9,6 +9,7 @@ import type { TlsFiles } from "../shared/rpc/tls.ts";
 import { formatHostPort, type HostPort } from "../shared/setting-parsers.ts";
 import { VERSION } from "../shared/version.ts";
 import { firstReachableAddress } from "./advertised-address.ts";
+import type { buildSettings } from "./build-settings.ts";
 import { madeWorkerId, type WorkerSettings } from "./config.ts";
 import { confirmLease } from "./lease.ts";
 import { ownRunsFolder, type RunsFolder, removeLeftovers } from "./leftovers.ts";
@@ -45,8 +46,7 @@ export interface WorkerParts {
     | "gitBaseUrl"
     | "gitAllowedHosts"
     | "resultLogLines"
-    | "cacheSharing"
-    | "logLimitBytes"
+    | keyof typeof buildSettings
   >;
   readonly listen: HostPort;
   readonly tls: TlsFiles | undefined;

@@ -80,7 +80,7 @@ const PROGRAMS: readonly Program[] = [
       "BLACKTREE_WORKER_SLOTS",
       "BLACKTREE_DRAIN_TIMEOUT",
     ],
-    secrets: {},
+    secrets: { BLACKTREE_REGISTRY_PASSWORD: "hidden-g" },
   },
   {
     name: "blacktree",

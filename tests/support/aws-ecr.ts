@@ -12,7 +12,8 @@ function describe(state: AwsState, account: string, repository: EcrRepository): 
     repositoryUri: `${account}.dkr.ecr.${state.region}.amazonaws.com/${repository.name}`,
     createdAt: 1_700_000_000,
     imageTagMutability: repository.imageTagMutability,
-    imageScanningConfiguration: { scanOnPush: false },
+    imageTagMutabilityExclusionFilters: repository.imageTagMutabilityExclusionFilters,
+    imageScanningConfiguration: { scanOnPush: repository.scanOnPush ?? false },
     encryptionConfiguration: { encryptionType: "AES256" },
   };
 }
@@ -46,6 +47,20 @@ const getAuthorizationToken: Action = (state, input, key) => {
   };
 };
 
+/** Of another account, only the repository's own policy can let somebody in. */
+function refuseStranger(
+  { name, allowedAccounts }: EcrRepository,
+  owner: string,
+  key: AwsKey,
+  action: string,
+): AwsAnswer | undefined {
+  if (owner === key.account || allowedAccounts === undefined || allowedAccounts.includes(key.account)) {
+    return undefined;
+  }
+  const message = `User: ${key.arn} is not authorized to perform: ${action} on resource: ${name} because no resource-based policy allows the ${action} action`;
+  return { error: "AccessDeniedException", message, status: 400 };
+}
+
 const describeRepositories: Action = (state, input, key) => {
   const account = ownerOf(input, key);
   const known = ofAccount(state, account);
@@ -57,6 +72,8 @@ const describeRepositories: Action = (state, input, key) => {
       const message = `The repository with name '${name}' does not exist in the registry with id '${account}'`;
       return { error: "RepositoryNotFoundException", message, status: 400 };
     }
+    const refused = refuseStranger(repository, account, key, "ecr:DescribeRepositories");
+    if (refused) return refused;
     repositories.push(describe(state, account, repository));
   }
   return { ok: { repositories } };
@@ -76,18 +93,36 @@ const createRepository: Action = (state, input, key) => {
     const message = `The repository with name '${name}' already exists in the registry with id '${account}'`;
     return { error: "RepositoryAlreadyExistsException", message, status: 400 };
   }
+  const given = input as Partial<EcrRepository> & { imageScanningConfiguration?: { scanOnPush?: boolean } };
   const repository: EcrRepository = {
     name,
-    imageTagMutability: input.imageTagMutability === "IMMUTABLE" ? "IMMUTABLE" : "MUTABLE",
+    imageTagMutability: given.imageTagMutability ?? "MUTABLE",
+    imageTagMutabilityExclusionFilters: given.imageTagMutabilityExclusionFilters,
+    scanOnPush: given.imageScanningConfiguration?.scanOnPush,
+    tags: given.tags,
   };
   known.set(name, repository);
   return { ok: { repository: describe(state, account, repository) } };
+};
+
+const putLifecyclePolicy: Action = (state, input, key) => {
+  const account = ownerOf(input, key);
+  const name = String(input.repositoryName);
+  const repository = ofAccount(state, account).get(name);
+  if (repository === undefined) {
+    const message = `The repository with name '${name}' does not exist in the registry with id '${account}'`;
+    return { error: "RepositoryNotFoundException", message, status: 400 };
+  }
+  repository.lifecyclePolicyText = String(input.lifecyclePolicyText);
+  const { lifecyclePolicyText } = repository;
+  return { ok: { registryId: account, repositoryName: name, lifecyclePolicyText } };
 };
 
 const actions: Record<string, Action> = {
   GetAuthorizationToken: getAuthorizationToken,
   DescribeRepositories: describeRepositories,
   CreateRepository: createRepository,
+  PutLifecyclePolicy: putLifecyclePolicy,
 };
 
 export function ecrAnswer(state: AwsState, action: string, input: Input, key: AwsKey): AwsAnswer {

@@ -6,9 +6,11 @@ type Input = Record<string, unknown>;
 function assumeRole(state: AwsState, input: Input, caller: AwsKey): AwsAnswer {
   const roleArn = String(input.RoleArn);
   const sessionName = String(input.RoleSessionName);
-  const [, account, role] = /^arn:aws:iam::(\d+):role\/(.+)$/.exec(roleArn) ?? [];
+  const [, partition, account, role] = /^arn:(aws[a-z-]*):iam::(\d+):role\/(.+)$/.exec(roleArn) ?? [];
   if (!account || !role) return { error: "ValidationError", message: `${roleArn} is invalid`, status: 400 };
-  if (state.behaviour.deniedRoles.includes(roleArn)) {
+  const { deniedRoles, externalIds } = state.behaviour;
+  const askedId = externalIds[roleArn];
+  if (deniedRoles.includes(roleArn) || (askedId !== undefined && askedId !== input.ExternalId)) {
     const message = `User: ${caller.arn} is not authorized to perform: sts:AssumeRole on resource: ${roleArn}`;
     return { error: "AccessDenied", message, status: 403 };
   }
@@ -19,7 +21,7 @@ function assumeRole(state: AwsState, input: Input, caller: AwsKey): AwsAnswer {
     sessionToken: `session-${crypto.randomUUID()}`,
     expiresAtMs,
     account,
-    arn: `arn:aws:sts::${account}:assumed-role/${role}/${sessionName}`,
+    arn: `arn:${partition}:sts::${account}:assumed-role/${role}/${sessionName}`,
   };
   state.keys.set(key.accessKeyId, key);
   return {

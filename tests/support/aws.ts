@@ -6,7 +6,13 @@ import type { LoginState } from "./registry-proxy.ts";
 
 export interface EcrRepository {
   name: string;
-  imageTagMutability: "MUTABLE" | "IMMUTABLE";
+  imageTagMutability: "MUTABLE" | "IMMUTABLE" | "MUTABLE_WITH_EXCLUSION" | "IMMUTABLE_WITH_EXCLUSION";
+  imageTagMutabilityExclusionFilters?: readonly { filterType: string; filter: string }[];
+  scanOnPush?: boolean;
+  lifecyclePolicyText?: string;
+  tags?: readonly { Key: string; Value: string }[];
+  /** Other accounts that the repository's policy lets in. Undefined: it lets everybody in. */
+  allowedAccounts?: readonly string[];
 }
 
 export interface RegistryLogin {
@@ -24,6 +30,8 @@ export interface AwsBehaviour {
   denied: readonly string[];
   /** Roles that AssumeRole refuses, by ARN. */
   deniedRoles: readonly string[];
+  /** What the roles' trust policies ask for as external id, by the role's ARN. */
+  externalIds: Readonly<Record<string, string>>;
   /** How long a registry token is good; below zero it is already over. */
   tokenLifetimeMs: number;
   /** Hands out a password that the registry does not know. */
@@ -95,6 +103,7 @@ const defaultBehaviour: AwsBehaviour = {
   failNext: 0,
   denied: [],
   deniedRoles: [],
+  externalIds: {},
   tokenLifetimeMs: twelveHoursMs,
   wrongPassword: false,
   proxyEndpoint: "",

@@ -7,16 +7,16 @@ export interface EcrToken {
   readonly expiresAt: Date;
 }
 
-interface KeptToken {
-  readonly token: EcrToken;
+export interface UsableEcrToken extends EcrToken {
+  /** In ms since 1970. */
   readonly usableUntilMs: number;
 }
 
 export class EcrTokenCache {
   readonly #usableForMs: number;
   readonly #now: () => number;
-  readonly #kept = new Map<string, KeptToken>();
-  readonly #underWay = new Map<string, Promise<EcrToken>>();
+  readonly #kept = new Map<string, UsableEcrToken>();
+  readonly #underWay = new Map<string, Promise<UsableEcrToken>>();
 
   /**
    * `usableForMs`: a token that does not live for so long any more may end during the run that it is given to. Of a
@@ -28,19 +28,25 @@ export class EcrTokenCache {
   }
 
   /** One request at a time per key, for however many callers; so it must not end with one of them. */
-  get(key: string, request: () => Promise<EcrToken>): Promise<EcrToken> {
+  get(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
     const kept = this.#kept.get(key);
-    if (kept && kept.usableUntilMs > this.#now()) return Promise.resolve(kept.token);
+    if (kept && kept.usableUntilMs > this.#now()) return Promise.resolve(kept);
     const underWay = this.#underWay.get(key) ?? this.#ask(key, request);
     this.#underWay.set(key, underWay);
     return underWay;
   }
 
-  async #ask(key: string, request: () => Promise<EcrToken>): Promise<EcrToken> {
+  /** After the registry refused it: the next caller gets another one, unless somebody has it already. */
+  forget(key: string, refused: UsableEcrToken): void {
+    if (this.#kept.get(key) === refused) this.#kept.delete(key);
+  }
+
+  async #ask(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
     try {
       const token = await request();
-      this.#kept.set(key, { token, usableUntilMs: this.#usableUntilMs(token) });
-      return token;
+      const usable = { ...token, usableUntilMs: this.#usableUntilMs(token) };
+      this.#kept.set(key, usable);
+      return usable;
     } finally {
       this.#underWay.delete(key);
     }

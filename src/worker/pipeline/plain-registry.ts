@@ -8,7 +8,7 @@ export interface PlainRegistrySettings {
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 
-/** Every job goes to one registry that is not ECR, whatever account and region it names: for trials. */
+/** Every job goes to one registry that is not ECR, whatever account and region it names. */
 export class PlainRegistryAuthenticator implements RegistryAuthenticator {
   readonly #access: RegistryAccess;
 

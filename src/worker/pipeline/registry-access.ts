@@ -6,18 +6,28 @@ export interface RegistryCredentials {
   readonly password: string;
 }
 
-export interface RegistryAccess {
+/** Credentials that may end before the run does. */
+export interface TimedCredentials {
+  readonly credentials?: RegistryCredentials;
+  /** In ms since 1970: after that they may end before a push does. Absent where they never end. */
+  readonly usableUntilMs?: number;
+  /** Gives others in their place; absent where there are no others. */
+  readonly renew?: () => Promise<TimedCredentials>;
+}
+
+export interface RegistryAccess extends TimedCredentials {
   /** `host` or `host:port`, as in an image's name. */
   readonly host: string;
   /** Scheme and host, for the worker's own requests. */
   readonly origin: string;
-  readonly credentials?: RegistryCredentials;
-  /** `unknown` where it depends on the tag, or cannot be asked: then the registry's own answer decides. */
+  /** Of the version's tag. `unknown` where it cannot be asked: then the registry's own answer decides. */
   readonly tagMutability: "mutable" | "immutable" | "unknown";
 }
 
 export interface AuthenticationRequest {
-  readonly job: Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo">;
+  /** Without a version nothing is said of its tag. */
+  readonly job: Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo"> &
+    Partial<Pick<PipelineJob, "deploymentVersion">>;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }

@@ -1,7 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { SettingsError } from "../../../src/shared/settings.ts";
 import { firstReachableAddress } from "../../../src/worker/advertised-address.ts";
 import { listenAddress, loadWorkerSettings } from "../../../src/worker/config.ts";
+import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
+import { writeFiles } from "../../support/write-files.ts";
 
 const REQUIRED = { BLACKTREE_ORCHESTRATOR_ADDR: "127.0.0.1:5051", AWS_REGION: "eu-west-1" };
 
@@ -51,6 +54,92 @@ describe("worker settings", () => {
       BLACKTREE_GIT_BASE_URL: "ftp://x",
     });
     expect(names).toHaveLength(7);
+  });
+});
+
+describe("registry settings", () => {
+  let dir: TempDir;
+  const policy = (name: string) => join(dir.path, name);
+  const NEW_REPOSITORIES = {
+    BLACKTREE_ECR_SCAN_ON_PUSH: "true",
+    BLACKTREE_ECR_TAG_MUTABILITY: "IMMUTABLE",
+    BLACKTREE_ECR_TAG_EXCLUSIONS: "latest, dev-*",
+    BLACKTREE_ECR_REPOSITORY_TAGS: "team=payments, cost center=7, empty=",
+  };
+
+  beforeAll(async () => {
+    dir = await makeTempDir("config");
+    await writeFiles(dir.path, { right: '{"rules": []}', wrong: '{"rule": []}', broken: "{" });
+  });
+  afterAll(() => dir.remove());
+
+  test("say how a repository is made", () => {
+    const values = load({
+      ...REQUIRED,
+      ...NEW_REPOSITORIES,
+      BLACKTREE_ECR_CREATE_REPOSITORY: "true",
+      BLACKTREE_ECR_LIFECYCLE_POLICY_FILE: policy("right"),
+    });
+    expect(values).toMatchObject({
+      ecrScanOnPush: true,
+      ecrTagMutability: "IMMUTABLE",
+      ecrTagExclusions: ["latest", "dev-*"],
+      ecrRepositoryTags: { team: "payments", "cost center": "7", empty: "" },
+      ecrLifecyclePolicy: '{"rules": []}',
+    });
+  });
+
+  test("that are without effect while no repository is made are named", () => {
+    const given = { ...NEW_REPOSITORIES, BLACKTREE_ECR_LIFECYCLE_POLICY_FILE: policy("right") };
+    expect(problems({ ...REQUIRED, ...given }).toSorted()).toEqual(Object.keys(given).toSorted());
+    const defaults = { BLACKTREE_ECR_SCAN_ON_PUSH: "false", BLACKTREE_ECR_TAG_MUTABILITY: "MUTABLE" };
+    expect(problems({ ...REQUIRED, ...defaults })).toEqual([]);
+  });
+
+  test.each([
+    ["BLACKTREE_ECR_TAG_EXCLUSIONS", "a*b*c*d"],
+    ["BLACKTREE_ECR_TAG_EXCLUSIONS", "a/b"],
+    ["BLACKTREE_ECR_TAG_EXCLUSIONS", "1,2,3,4,5,6"],
+    ["BLACKTREE_ECR_TAG_MUTABILITY", "immutable"],
+    ["BLACKTREE_ECR_REPOSITORY_TAGS", "team"],
+    ["BLACKTREE_ECR_REPOSITORY_TAGS", "=payments"],
+    ["BLACKTREE_ECR_LIFECYCLE_POLICY_FILE", "/nowhere.json"],
+    ["BLACKTREE_ECR_LIFECYCLE_POLICY_FILE", "wrong"],
+    ["BLACKTREE_ECR_LIFECYCLE_POLICY_FILE", "broken"],
+    ["BLACKTREE_REGISTRY", "no registry"],
+  ])("%s cannot be %s", (name, value) => {
+    const given = name.endsWith("_FILE") && !value.startsWith("/") ? policy(value) : value;
+    expect(problems({ ...REQUIRED, BLACKTREE_ECR_CREATE_REPOSITORY: "true", [name]: given })).toEqual([name]);
+  });
+
+  test.each([
+    "arn:aws:iam::{account}:role/push",
+    "arn:aws-cn:iam::{account}:role/some/path/push",
+    "arn:aws-us-gov:iam::123456789012:role/push",
+    "arn:{partition}:iam::{account}:role/push",
+  ])("the role may be %s", (arn) => {
+    const externalId = "some:id-1";
+    const given = { ...REQUIRED, BLACKTREE_ECR_ROLE_ARN: arn, BLACKTREE_ECR_EXTERNAL_ID: externalId };
+    expect(load(given)).toMatchObject({ ecrRoleArn: arn, ecrExternalId: externalId });
+  });
+
+  test("an external id goes with a role, and is not shown", () => {
+    const given = { ...REQUIRED, BLACKTREE_ECR_EXTERNAL_ID: "some:id-1" };
+    expect(problems(given)).toEqual(["BLACKTREE_ECR_EXTERNAL_ID"]);
+    const environment = { ...given, BLACKTREE_ECR_ROLE_ARN: "arn:aws:iam::{account}:role/push" };
+    expect(loadWorkerSettings({ flags: {}, environment }).lines).toContain("BLACKTREE_ECR_EXTERNAL_ID=***");
+    expect(() => load({ ...environment, BLACKTREE_ECR_EXTERNAL_ID: "wrong id" })).toThrow('"***"');
+  });
+
+  test("a registry's user name and password go together", () => {
+    const registry = { ...REQUIRED, BLACKTREE_REGISTRY: "registry.example:5000" };
+    expect(problems(registry)).toEqual([]);
+    expect(problems({ ...registry, BLACKTREE_REGISTRY_USERNAME: "me" })).toEqual([
+      "BLACKTREE_REGISTRY_PASSWORD",
+    ]);
+    expect(problems({ ...registry, BLACKTREE_REGISTRY_PASSWORD: "secret" })).toEqual([
+      "BLACKTREE_REGISTRY_USERNAME",
+    ]);
   });
 });
 

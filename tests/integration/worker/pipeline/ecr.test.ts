@@ -9,9 +9,11 @@ import {
   test,
 } from "bun:test";
 import { EcrAuthenticator, type EcrSettings } from "../../../../src/worker/pipeline/ecr-authenticator.ts";
+import type { NewEcrRepository } from "../../../../src/worker/pipeline/ecr-repository.ts";
 import { StepFailure } from "../../../../src/worker/pipeline/step-failure.ts";
-import { type Aws, startAws } from "../../../support/aws.ts";
+import { type Aws, type EcrRepository, startAws } from "../../../support/aws.ts";
 import { missingDockerEngine } from "../../../support/docker-engines.ts";
+import { waitFor } from "../../../support/wait-for.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(60_000);
@@ -46,8 +48,14 @@ afterEach(async () => {
   }
 });
 
-const authenticator = (settings: Partial<EcrSettings> = {}) =>
-  new EcrAuthenticator({ createRepository: false, ...settings });
+const authenticator = (settings: EcrSettings = {}) => new EcrAuthenticator(settings);
+const newRepository: NewEcrRepository = {
+  scanOnPush: false,
+  tagMutability: "MUTABLE",
+  tagExclusions: [],
+  tags: {},
+};
+const open: EcrRepository = { name: "open", imageTagMutability: "MUTABLE" };
 const callsOf = (action: string) => aws.calls.filter((call) => call.action === action).length;
 
 async function failureOf(work: Promise<unknown>) {
@@ -123,15 +131,106 @@ describe("signing in", () => {
     });
   });
 
-  test("a role is assumed in the job's account", async () => {
-    const roleArnTemplate = "arn:aws:iam::{account}:role/builder";
-    await authenticator({ roleArnTemplate }).authenticate(request());
+  test("throttling that does not end is a failure that may pass", async () => {
+    aws.configure({ throttleNext: 1_000_000 });
+    expect(await failureOf(authenticator().authenticate(request()))).toMatchObject({
+      code: "ECR_AUTH",
+      retryable: true,
+    });
+    expect(callsOf("GetAuthorizationToken")).toBeGreaterThan(1);
+  });
+
+  test("an endpoint that takes requests and does not answer them is not waited for", async () => {
+    const held = aws.hold("GetAuthorizationToken");
+    const failure = await failureOf(authenticator({ requestTimeoutMs: 100 }).authenticate(request()));
+    expect(failure).toMatchObject({ code: "ECR_AUTH", retryable: true });
+    held.release();
+  });
+
+  test("the worker's own account is let in by the policy of another account's repository", async () => {
+    const other = "210987654321";
+    aws.addRepository(other, { ...open, name: "shared", allowedAccounts: [account] });
+    aws.addRepository(other, { ...open, name: "closed", allowedAccounts: [] });
+    const lines: string[] = [];
+    const signIn = (ecrRepo: string) =>
+      authenticator().authenticate({
+        ...request(),
+        job: { awsAccount: other, region, ecrRepo },
+        log: (line) => lines.push(line),
+      });
+    expect((await signIn("shared")).tagMutability).toBe("mutable");
+    expect(lines).toEqual([]);
+    // Whether it may push is for the registry to say: a policy may allow that, and not the look.
+    expect((await signIn("closed")).tagMutability).toBe("unknown");
+    expect(lines.join()).toContain("AccessDeniedException");
+    expect(aws.calls.filter(({ input }) => input.registryId === other)).toHaveLength(2);
+    expect(callsOf("AssumeRole")).toBe(0);
+  });
+});
+
+describe("a role", () => {
+  const arnTemplate = "arn:aws:iam::{account}:role/builder";
+  const arn = `arn:aws:iam::${account}:role/builder`;
+
+  test("is assumed in the job's account", async () => {
+    await authenticator({ role: { arnTemplate } }).authenticate(request());
     const assumed = aws.calls.find(({ action }) => action === "AssumeRole");
-    expect(assumed?.input.RoleArn).toBe(`arn:aws:iam::${account}:role/builder`);
-    aws.configure({ deniedRoles: [`arn:aws:iam::${account}:role/builder`] });
-    const denied = await failureOf(authenticator({ roleArnTemplate }).authenticate(request()));
+    expect(assumed?.input.RoleArn).toBe(arn);
+    expect(assumed?.input.ExternalId).toBeUndefined();
+    const repositories = aws.calls.find(({ action }) => action === "DescribeRepositories");
+    expect(repositories?.accessKeyId).toStartWith("ASIA");
+  });
+
+  test("is assumed with its external id, which no failure tells", async () => {
+    const externalId = "the:external/id-1";
+    aws.configure({ externalIds: { [arn]: externalId } });
+    await authenticator({ role: { arnTemplate, externalId } }).authenticate(request());
+    for (const wrongId of ["another:id-2", undefined]) {
+      const ecr = authenticator({ role: { arnTemplate, externalId: wrongId } });
+      const denied = await failureOf(ecr.authenticate(request()));
+      expect(denied).toMatchObject({ code: "ECR_AUTH", step: "authenticate", retryable: false });
+      expect(denied.message).toContain(`the role ${arn} cannot be assumed`);
+      expect(denied.message).toContain("AccessDenied");
+      expect(denied.message).not.toContain(`${wrongId}`);
+      expect(denied.message.includes("BLACKTREE_ECR_EXTERNAL_ID")).toBe(wrongId !== undefined);
+    }
+  });
+
+  test("that is denied is named", async () => {
+    aws.configure({ deniedRoles: [arn] });
+    const denied = await failureOf(authenticator({ role: { arnTemplate } }).authenticate(request()));
     expect(denied).toMatchObject({ code: "ECR_AUTH", retryable: false });
     expect(denied.message).toContain("role/builder");
+  });
+
+  test("is that of the region's partition", async () => {
+    await awsWith({ region: "cn-north-1" });
+    const role = { arnTemplate: "arn:{partition}:iam::{account}:role/builder" };
+    const job = { awsAccount: account, region: "cn-north-1", ecrRepo: "images" };
+    await authenticator({ role }).authenticate({ ...request(), job });
+    const assumed = aws.calls.find(({ action }) => action === "AssumeRole");
+    expect(assumed?.input.RoleArn).toBe(`arn:aws-cn:iam::${account}:role/builder`);
+  });
+});
+
+describe("the registry's host", () => {
+  const own = "999988887777";
+
+  test.each([
+    ["cn-north-1", "dkr.ecr.cn-north-1.amazonaws.com.cn"],
+    ["us-gov-west-1", "dkr.ecr.us-gov-west-1.amazonaws.com"],
+    ["us-gov-west-1", "dkr.ecr-fips.us-gov-west-1.amazonaws.com"],
+    ["eu-west-1", "dkr-ecr.eu-west-1.on.aws"],
+  ])("in %s is %s of the job's account, as ECR's own answer has it", async (of, host) => {
+    await awsWith({ region: of, account: own, proxyEndpoint: `https://${own}.${host}` });
+    aws.addRepository(account, "images");
+    const job = { awsAccount: account, region: of, ecrRepo: "images" };
+    const access = await authenticator().authenticate({ ...request(), job });
+    expect(access).toMatchObject({
+      host: `${account}.${host}`,
+      origin: `https://${account}.${host}`,
+      tagMutability: "mutable",
+    });
   });
 });
 
@@ -141,8 +240,73 @@ describe("the repository", () => {
       code: "ECR_REPO_NOT_FOUND",
       retryable: false,
     });
-    await authenticator({ createRepository: true }).authenticate(request("missing"));
-    expect(aws.repositories(account).map(({ name }) => name)).toContain("missing");
+    const access = await authenticator({ newRepository }).authenticate(request("missing"));
+    expect(access.tagMutability).toBe("mutable");
+    expect(aws.repositories(account).find(({ name }) => name === "missing")).toMatchObject({
+      imageTagMutability: "MUTABLE",
+      scanOnPush: false,
+    });
+    expect(callsOf("PutLifecyclePolicy")).toBe(0);
+  });
+
+  test("is made as it is wanted", async () => {
+    const lifecyclePolicy = '{"rules":[]}';
+    const wanted: NewEcrRepository = {
+      scanOnPush: true,
+      tagMutability: "IMMUTABLE",
+      tagExclusions: ["dev-*"],
+      lifecyclePolicy,
+      tags: { team: "payments", "cost center": "7" },
+    };
+    const signIn = (deploymentVersion: string) => {
+      const job = { ...request("missing").job, deploymentVersion };
+      return authenticator({ newRepository: wanted }).authenticate({ ...request(), job });
+    };
+    expect((await signIn("dev-1")).tagMutability).toBe("mutable");
+    expect((await signIn("v1")).tagMutability).toBe("immutable");
+    expect(aws.repositories(account).find(({ name }) => name === "missing")).toMatchObject({
+      imageTagMutability: "IMMUTABLE_WITH_EXCLUSION",
+      imageTagMutabilityExclusionFilters: [{ filterType: "WILDCARD", filter: "dev-*" }],
+      scanOnPush: true,
+      lifecyclePolicyText: lifecyclePolicy,
+      tags: [
+        { Key: "team", Value: "payments" },
+        { Key: "cost center", Value: "7" },
+      ],
+    });
+  });
+
+  test("that gets no lifecycle policy is used all the same, with a warning", async () => {
+    aws.configure({ denied: ["PutLifecyclePolicy"] });
+    const lines: string[] = [];
+    const ecr = authenticator({ newRepository: { ...newRepository, lifecyclePolicy: '{"rules":[]}' } });
+    await ecr.authenticate({ ...request("missing"), log: (line) => lines.push(line) });
+    expect(lines.at(-1)).toMatch(/^WARNING: .*missing.*lifecycle policy.*not authorized/);
+  });
+
+  test("is made once by runs that all miss it at once", async () => {
+    const held = aws.hold("CreateRepository");
+    const runs = [1, 2, 3].map(() => authenticator({ newRepository }).authenticate(request("missing")));
+    await waitFor(() => callsOf("CreateRepository") === 3, { timeoutMs: 10_000, what: "three who make it" });
+    held.release();
+    for (const { tagMutability } of await Promise.all(runs)) expect(tagMutability).toBe("mutable");
+    expect(aws.calls.filter(({ error }) => error === "RepositoryAlreadyExistsException")).toHaveLength(2);
+  });
+
+  test("that another run has just made is as that one made it", async () => {
+    const held = aws.hold("CreateRepository");
+    const slower = authenticator({ newRepository }).authenticate(request("missing"));
+    await held.arrived;
+    aws.addRepository(account, { name: "missing", imageTagMutability: "IMMUTABLE" });
+    held.release();
+    expect((await slower).tagMutability).toBe("immutable");
+  });
+
+  test("that may not be made is a failure that says so", async () => {
+    aws.configure({ denied: ["CreateRepository"] });
+    const denied = await failureOf(authenticator({ newRepository }).authenticate(request("missing")));
+    expect(denied).toMatchObject({ code: "ECR_AUTH", retryable: false });
+    expect(denied.message).toContain("missing cannot be created");
   });
 
   test("a worker that may not look goes on, and says so", async () => {
@@ -213,6 +377,50 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
       failure: { code: "TAG_IMMUTABLE", retryable: false },
     });
     expect(other.states).not.toContain("BUILDING");
+  });
+
+  test("moves a tag that the repository's filters exclude, and no other", async () => {
+    aws.addRepository(account, {
+      name: "releases",
+      imageTagMutability: "IMMUTABLE_WITH_EXCLUSION",
+      imageTagMutabilityExclusionFilters: [{ filterType: "WILDCARD", filter: "dev-*" }],
+    });
+    const { name } = await bench.createSample();
+    const parts = { authenticator: authenticator() };
+    const versions = ["dev-1", "v1"].map(bench.unique);
+    const jobs = versions.map((deploymentVersion) => ({
+      repoUrl: name,
+      ecrRepo: "releases",
+      deploymentVersion,
+    }));
+    for (const job of jobs)
+      expect(await bench.start(job, { parts }).end).toMatchObject({ status: "SUCCESS" });
+    await bench.git.commit(name, { greeting: "another one\n" });
+    const [moved, fixed] = jobs.map((job) => bench.start(job, { parts }));
+    expect(await moved?.end).toMatchObject({ status: "SUCCESS" });
+    expect(moved?.states).toContain("BUILDING");
+    expect(await fixed?.end).toMatchObject({
+      status: "FAILED",
+      failure: { code: "TAG_IMMUTABLE", retryable: false },
+    });
+    expect(fixed?.states).not.toContain("BUILDING");
+  });
+
+  test.each([
+    ["without a repository", "none-such", false, "ECR_REPO_NOT_FOUND"],
+    ["with credentials that the registry refuses", "images", true, "ECR_AUTH"],
+  ] as const)("%s ends while its clone still waits", async (_, ecrRepo, wrongPassword, code) => {
+    aws.configure({ wrongPassword });
+    const { name } = await bench.createSample();
+    const held = bench.git.hold();
+    try {
+      const run = bench.start({ repoUrl: name, ecrRepo }, { parts: { authenticator: authenticator() } });
+      expect(await run.end).toMatchObject({ status: "FAILED", failure: { code, retryable: false } });
+      expect(run.states).not.toContain("BUILDING");
+      expect(await bench.leftFolders()).toEqual([]);
+    } finally {
+      held.release();
+    }
   });
 
   test("a clone that cannot be done and a login that can end in the clone's failure", async () => {

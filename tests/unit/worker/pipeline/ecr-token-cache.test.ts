@@ -49,3 +49,14 @@ test("one that has ended already is not given again", async () => {
   const ask = async () => token(Date.now() - 1);
   expect(await cache.get("a", ask)).not.toBe(await cache.get("a", ask));
 });
+
+test("one that was refused is not given again; one that has come in its place is", async () => {
+  const cache = new EcrTokenCache(1000);
+  const ask = async () => token(Date.now() + 60_000);
+  const refused = await cache.get("a", ask);
+  cache.forget("a", refused);
+  const next = await cache.get("a", ask);
+  expect(next).not.toBe(refused);
+  cache.forget("a", refused);
+  expect(await cache.get("a", ask)).toBe(next);
+});

@@ -1,0 +1,23 @@
+/** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
+import * as parse from "../shared/setting-parsers.ts";
+import { withDefault } from "../shared/settings.ts";
+import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
+
+export const buildSettings = {
+  cacheSharing: withDefault(
+    {
+      name: "BLACKTREE_CACHE_SHARING",
+      description: "whose builds share the build cache: all, or only those of one AWS account (tenant)",
+    },
+    parse.oneOf(...CACHE_SHARING),
+    "all",
+  ),
+  logLimitBytes: withDefault(
+    {
+      name: "BLACKTREE_LOG_LIMIT",
+      description: "size of a run's log from which on only its last lines are kept",
+    },
+    parse.size,
+    "64MB",
+  ),
+};
