@@ -13,6 +13,7 @@ import { childEnvironment } from "./pipeline/child-environment.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
 import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
 import { RegistryClient } from "./pipeline/registry-client.ts";
+import { RegistryLogin } from "./pipeline/registry-login.ts";
 import { endProcessesOf } from "./pipeline/run-processes.ts";
 import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./pipeline/workspace.ts";
 
@@ -115,7 +116,7 @@ async function deleteTag(
   const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
   const log = (line: string) => logger.debug({ line }, "signing in to remove a tag");
   const access = await authenticator.authenticate({ job: note, log, signal });
-  await new RegistryClient(access, "tag").deleteTag(note.ecrRepo, tag, signal);
+  await new RegistryClient(new RegistryLogin(access), "tag").deleteTag(note.ecrRepo, tag, signal);
 }
 
 async function isOwnerAlive(folder: string): Promise<boolean> {

@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Step } from "../../shared/job.ts";
+import { orAbort } from "../../shared/or-abort.ts";
 import type { RegistryAccess } from "./registry-access.ts";
+import type { RegistryLogin } from "./registry-login.ts";
 import { StepFailure } from "./step-failure.ts";
 
 /** The parts of the OCI distribution API that the pipeline needs; ECR serves them too. */
@@ -44,19 +46,19 @@ const LONGEST_BODY_BYTES = 8 * 1024 * 1024;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 export class RegistryClient {
-  readonly #access: RegistryAccess;
+  readonly #login: RegistryLogin;
   readonly #step: Step;
   readonly #timeoutMs: number;
 
   /** `step` is the one that a failure is laid to. */
-  constructor(access: RegistryAccess, step: Step, timeoutMs = DEFAULT_TIMEOUT_MS) {
-    this.#access = access;
+  constructor(login: RegistryLogin, step: Step, timeoutMs = DEFAULT_TIMEOUT_MS) {
+    this.#login = login;
     this.#step = step;
     this.#timeoutMs = timeoutMs;
   }
 
   during(step: Step): RegistryClient {
-    return new RegistryClient(this.#access, step, this.#timeoutMs);
+    return new RegistryClient(this.#login, step, this.#timeoutMs);
   }
 
   /** By tag or digest; undefined when there is none, or no such repository. */
@@ -124,10 +126,27 @@ export class RegistryClient {
   }
 
   async #send(request: RegistryRequest): Promise<Response> {
-    const { origin } = this.#access;
-    let url = new URL(request.path, origin);
+    const { access } = this.#login;
+    const response = await this.#sendAs(access, request);
+    if (!(await refusesLogin(response)) || !(await this.#hasOther(access, request.signal))) return response;
+    await response.body?.cancel();
+    return this.#sendAs(this.#login.access, request);
+  }
+
+  /** Somebody else may have renewed the login meanwhile. */
+  async #hasOther(refused: RegistryAccess, signal: AbortSignal): Promise<boolean> {
+    if (this.#login.access !== refused) return true;
+    try {
+      return await orAbort(this.#login.renew(), signal);
+    } catch (cause) {
+      throw this.#unreachable("refused the credentials, and there was no time to renew them", cause);
+    }
+  }
+
+  async #sendAs(access: RegistryAccess, request: RegistryRequest): Promise<Response> {
+    let url = new URL(request.path, access.origin);
     for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
-      const response = await this.#fetch(url, request);
+      const response = await this.#fetch(url, access, request);
       const location = response.headers.get("location");
       const redirected = response.status >= 301 && response.status <= 308 && location !== null;
       if (!redirected || request.method === "PUT") return response;
@@ -137,8 +156,11 @@ export class RegistryClient {
     throw this.#unreachable(`redirects ${request.path} more than ${MOST_REDIRECTS} times`);
   }
 
-  async #fetch(url: URL, { method, headers, body, signal }: RegistryRequest): Promise<Response> {
-    const { credentials, origin } = this.#access;
+  async #fetch(
+    url: URL,
+    { credentials, origin }: RegistryAccess,
+    { method, headers, body, signal }: RegistryRequest,
+  ): Promise<Response> {
     const authorization: Record<string, string> = {};
     // Blobs are often served from another host, which must not be given the registry's credentials.
     if (credentials && url.origin === origin) {
@@ -172,7 +194,7 @@ export class RegistryClient {
   async #expect(response: Response, status: number): Promise<void> {
     if (response.status === status) return;
     const body = new TextDecoder().decode(await this.#body(response));
-    throw registryRefusal(this.#access.host, response.status, body, this.#step);
+    throw registryRefusal(this.#login.access.host, response.status, body, this.#step);
   }
 
   #parse<T>(bytes: Uint8Array): T {
@@ -184,9 +206,19 @@ export class RegistryClient {
   }
 
   #unreachable(what: string, cause?: unknown): StepFailure {
-    const message = `the registry ${this.#access.host} ${what}`;
+    const message = `the registry ${this.#login.access.host} ${what}`;
     return new StepFailure({ code: "PUSH_FAILED", step: this.#step, message, retryable: true, cause });
   }
+}
+
+/** ECR says 403 of a token that has expired, and says so in words; otherwise 403 is about what one may do. */
+async function refusesLogin(response: Response): Promise<boolean> {
+  if (response.status !== 403) return response.status === 401;
+  const body = await response
+    .clone()
+    .text()
+    .catch(() => "");
+  return /expired/i.test(body);
 }
 
 /** What a registry's refusal means, by its status and the error codes of the OCI distribution specification. */

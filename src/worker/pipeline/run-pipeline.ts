@@ -22,6 +22,7 @@ import type { PipelineJob } from "./pipeline-job.ts";
 import { RedactedLog } from "./redacted-log.ts";
 import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
+import { RegistryLogin } from "./registry-login.ts";
 import { type RunEnd, unsuccessful } from "./run-end.ts";
 import { endProcessesOf } from "./run-processes.ts";
 import { writeSecrets } from "./secret-files.ts";
@@ -90,6 +91,7 @@ export async function runPipeline(
 /** Where the run is while it has not ended. */
 interface Destination {
   readonly access: RegistryAccess;
+  readonly login: RegistryLogin;
   readonly registry: RegistryClient;
   readonly existing: ExistingVersion | undefined;
 }
@@ -222,12 +224,18 @@ class PipelineRun {
     const access = await this.#times.during("auth", () =>
       orAbort(this.#parts.authenticator.authenticate(request), signal),
     );
-    this.#redactor.add(access.credentials?.password);
     this.#registryHost = access.host;
-    await writeDockerConfig(workspace.dockerConfig, access);
-    const registry = new RegistryClient(access, "authenticate");
+    const onRenewed = (renewed: RegistryAccess) => this.#useCredentials(workspace, renewed);
+    await onRenewed(access);
+    const login = new RegistryLogin(access, { onRenewed, log: this.#log });
+    const registry = new RegistryClient(login, "authenticate");
     const existing = await findVersion({ job, registry, retry: this.#retry, log: this.#log, signal });
-    return { access, registry, existing };
+    return { access, login, registry, existing };
+  }
+
+  async #useCredentials(workspace: Workspace, access: RegistryAccess): Promise<void> {
+    this.#redactor.add(access.credentials?.password);
+    await writeDockerConfig(workspace.dockerConfig, access);
   }
 
   async #buildAndPush(
@@ -235,7 +243,7 @@ class PipelineRun {
     environment: ChildEnvironment,
     origin: ImageOrigin,
     inputs: InputLabels,
-    { access, registry }: Destination,
+    { access, login, registry }: Destination,
   ): Promise<PushedImage> {
     const { builder } = this.#parts;
     this.#enter("build", "BUILDING");
@@ -258,7 +266,7 @@ class PipelineRun {
     this.#cleanUps.push((signal) => builder.removeLeftovers(request, signal));
     this.#times.begin("build");
     await writeSecrets(request);
-    const image = await builder.buildAndPush(request);
+    const image = await login.pushing(() => builder.buildAndPush(request), this.#signal);
     this.#pushing();
     if (image.tagged) this.#cleanUps.push((signal) => this.#removeAttemptTag(registry, signal));
     return image;

@@ -423,6 +423,26 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     }
   });
 
+  test("outlives its token: the push goes on with another one, in the same attempt", async () => {
+    aws.configure({ tokenLifetimeMs: 4000 });
+    const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 6 });
+    const handedOut = new Set<string>();
+    bench.proxy.faults.login = (username, password) => {
+      handedOut.add(password);
+      return aws.login(username, password);
+    };
+    const run = bench.start(
+      { repoUrl: name, ecrRepo: "images" },
+      { parts: { authenticator: authenticator() } },
+    );
+    expect(await run.end).toMatchObject({ status: "SUCCESS" });
+    expect(await bench.registry.listTags("images")).toContain(run.job.deploymentVersion);
+    expect(callsOf("GetAuthorizationToken")).toBeGreaterThan(1);
+    expect(handedOut.size).toBeGreaterThan(1);
+    for (const password of handedOut) expect(run.lines.join("\n")).not.toContain(password);
+    expect(await bench.leftFolders()).toEqual([]);
+  });
+
   test("a clone that cannot be done and a login that can end in the clone's failure", async () => {
     const run = bench.start(
       { repoUrl: "acme/none", ecrRepo: "images" },

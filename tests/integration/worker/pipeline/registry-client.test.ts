@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { RegistryAccess } from "../../../../src/worker/pipeline/registry-access.ts";
 import { RegistryClient } from "../../../../src/worker/pipeline/registry-client.ts";
+import { RegistryLogin } from "../../../../src/worker/pipeline/registry-login.ts";
 import { makeCertificates } from "../../../support/certificates.ts";
 import { freePort } from "../../../support/free-port.ts";
 import { run } from "../../../support/processes.ts";
@@ -18,7 +19,18 @@ function clientOf(origin: string, timeoutMs?: number): RegistryClient {
     credentials,
     tagMutability: "unknown",
   };
-  return new RegistryClient(access, "push", timeoutMs);
+  return new RegistryClient(new RegistryLogin(access), "push", timeoutMs);
+}
+
+/** Credentials of user AWS, with one other password in their place. */
+function accessWith(origin: string, password: string, renewed: string): RegistryAccess {
+  return {
+    origin,
+    host: new URL(origin).host,
+    tagMutability: "unknown",
+    credentials: { username: "AWS", password },
+    renew: async () => ({ credentials: { username: "AWS", password: renewed } }),
+  };
 }
 
 /** A registry of which a test decides every answer. */
@@ -97,6 +109,61 @@ describe("RegistryClient", () => {
     }
   });
 
+  test("renews credentials that have expired, once, and tells nobody of it", async () => {
+    const seen: (string | null)[] = [];
+    await using registry = await serve((request) => {
+      seen.push(request.headers.get("authorization"));
+      if (request.headers.get("authorization") === `Basic ${btoa("AWS:second")}`)
+        return new Response(null, { status: 201 });
+      const message = "Your authorization token has expired. Reauthenticate and try again.";
+      return Response.json({ errors: [{ code: "DENIED", message }] }, { status: 403 });
+    });
+    const renewedTo: (string | undefined)[] = [];
+    const login = new RegistryLogin(accessWith(registry.origin, "first", "second"), {
+      onRenewed: async ({ credentials }) => void renewedTo.push(credentials?.password),
+      log: () => undefined,
+    });
+    const client = new RegistryClient(login, "tag");
+    const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array([1]) };
+    await client.putManifest("r", "t", manifest, 5000);
+    await client.during("push").putManifest("r", "t", manifest, 5000);
+    expect(seen).toEqual(["first", "second", "second"].map((password) => `Basic ${btoa(`AWS:${password}`)}`));
+    expect(renewedTo).toEqual(["second"]);
+  });
+
+  test("a refusal that new credentials do not change is final; one about a permission renews nothing", async () => {
+    for (const [status, requests] of [
+      [401, 2],
+      [403, 1],
+    ] as const) {
+      let seen = 0;
+      await using registry = await serve(() => {
+        seen++;
+        return Response.json({ errors: [{ code: "DENIED", message: "not allowed" }] }, { status });
+      });
+      const client = new RegistryClient(
+        new RegistryLogin(accessWith(registry.origin, "first", "second")),
+        "push",
+      );
+      expect(await failureOf(client.getManifest("r", "t", never))).toMatchObject({ code: "ECR_AUTH" });
+      expect(seen).toBe(requests);
+    }
+  });
+
+  test("a put whose credentials cannot be renewed in its time ends in time", async () => {
+    await using registry = await serve(() => new Response(null, { status: 401 }));
+    const access = accessWith(registry.origin, "first", "second");
+    const client = new RegistryClient(
+      new RegistryLogin({ ...access, renew: () => new Promise(() => {}) }),
+      "tag",
+    );
+    const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array() };
+    expect(await failureOf(client.putManifest("r", "t", manifest, 100))).toMatchObject({
+      code: "PUSH_FAILED",
+      retryable: true,
+    });
+  });
+
   test("a registry that is away may come back", async () => {
     const origin = `http://127.0.0.1:${await freePort()}`;
     expect(await failureOf(clientOf(origin).getManifest("r", "t", never))).toMatchObject({
@@ -120,12 +187,14 @@ describe("a registry with a certificate of the operator's own authority", () => 
     try {
       const { username, password, url, host } = registry;
       const access = { origin: url, host, credentials: { username, password }, tagMutability: "unknown" };
-      const source = new URL("../../../../src/worker/pipeline/registry-client.ts", import.meta.url).pathname;
+      const source = (name: string) =>
+        JSON.stringify(new URL(`../../../../src/worker/pipeline/${name}.ts`, import.meta.url).pathname);
       const script = join(dir.path, "look.ts");
       await Bun.write(
         script,
-        `import { RegistryClient } from ${JSON.stringify(source)};
-         const client = new RegistryClient(${JSON.stringify(access)}, "push");
+        `import { RegistryClient } from ${source("registry-client")};
+         import { RegistryLogin } from ${source("registry-login")};
+         const client = new RegistryClient(new RegistryLogin(${JSON.stringify(access)}), "push");
          const none = await client.getManifest("no/thing", "v1", new AbortController().signal);
          process.stdout.write(none === undefined ? "asked" : "found");`,
       );
