@@ -75,6 +75,14 @@ export const SCHEDULING_SETTINGS = {
     parse.duration(1000, 90 * DAY_MS),
     "24h",
   ),
+  unsupportedAfterMs: withDefault(
+    {
+      name: "BLACKTREE_UNSUPPORTED_AFTER",
+      description: "how long a job waits while there are workers and none of them can build it",
+    },
+    parse.duration(1000, 7 * DAY_MS),
+    "5m",
+  ),
   ...gitSettings,
   ...resultLogSettings,
   ...loggingSettings,

@@ -7,6 +7,7 @@
  */
 import { type Job, type JobResult, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
+import { FreeSlots } from "./free-slots.ts";
 import { type MessageRules, readJobMessage } from "./job-message.ts";
 import { type Lease, WorkerRefused } from "./lease.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
@@ -18,8 +19,8 @@ import type { WorkerManager } from "./worker-manager.ts";
 const LOOK_INTERVAL_MS = 1000;
 /** Jobs of one lane that may be in hand without a worker; see `#mayTake`. */
 const HELD_PER_LANE = 16;
-/** And at most so many while a run's message is looked for. */
-const LOOKED_THROUGH_PER_LANE = 64;
+/** And at most so many while a run's message is looked for, or of those that wait for a worker that can build them. */
+const MOST_HELD_PER_LANE = 64;
 
 export interface DispatcherParts {
   readonly queue: JobQueue;
@@ -32,7 +33,7 @@ export interface DispatcherParts {
   readonly logger: Logger;
 }
 
-/** A job in hand that found no worker: another orchestrator was faster, or its region has none. */
+/** A job in hand that found no worker: another orchestrator was faster, its region has none, or those there cannot build it. */
 interface Held {
   readonly delivery: ReadyDelivery;
   readonly job: Job;
@@ -49,6 +50,8 @@ export class Dispatcher {
   #unawaited: ReadonlySet<string> = new Set();
   #sweep: Promise<void> | undefined;
   #isDue = false;
+  /** The time has come to ask for every job that needs what its workers cannot: it may have waited for long enough. */
+  #isLookDue = false;
   #isStopped = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -63,6 +66,7 @@ export class Dispatcher {
     });
     this.#parts.leases.onChange(() => this.#wake());
     this.#timer = setInterval(() => {
+      this.#isLookDue = true;
       this.#hintAll();
       this.#wake();
     }, LOOK_INTERVAL_MS);
@@ -138,7 +142,7 @@ export class Dispatcher {
     if (this.#hinted.size === 0 && this.#held.length === 0) return;
     const unawaited = this.#unawaited;
     this.#unawaited = new Set();
-    const free = new Map(await leases.freeSlots());
+    const free = new FreeSlots(await leases.freeSlots());
     await this.#placeHeld(free, unawaited);
     for (const priority of PRIORITIES) {
       for (const lane of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
@@ -148,29 +152,32 @@ export class Dispatcher {
     }
   }
 
-  async #placeHeld(free: Map<string, number>, unawaited: ReadonlySet<string>): Promise<void> {
+  async #placeHeld(free: FreeSlots, unawaited: ReadonlySet<string>): Promise<void> {
     const waiting = this.#held.filter(({ delivery }) => !delivery.takenBack.aborted);
+    const isLook = this.#isLookDue;
     this.#held = [];
+    this.#isLookDue = false;
     for (const held of waiting) {
-      const isFree = this.#parts.workers.regionsFor(held.job).some((region) => (free.get(region) ?? 0) > 0);
-      if (isFree || unawaited.has(held.job.jobId)) await this.#place(held, free);
+      const wish = this.#parts.workers.wishOf(held.job);
+      const isAsked = unawaited.has(held.job.jobId) || (isLook && wish.needs.length > 0);
+      if (isAsked || free.fit(wish)) await this.#place(held, free);
       else this.#hold(held);
     }
   }
 
-  async #emptyLane(lane: Lane, free: Map<string, number>): Promise<void> {
+  async #emptyLane(lane: Lane, free: FreeSlots): Promise<void> {
     while (!this.#isStopped && this.#mayTake(lane, free)) {
       if (!(await this.#takeOne(lane, free))) return;
     }
   }
 
   /** Takes one message whatever is free; see `lookFor`. */
-  async #lookThrough(lane: Lane, free: Map<string, number>): Promise<void> {
-    if (!this.#isStopped && this.#heldOf(lane) < LOOKED_THROUGH_PER_LANE) await this.#takeOne(lane, free);
+  async #lookThrough(lane: Lane, free: FreeSlots): Promise<void> {
+    if (!this.#isStopped && this.#heldOf(lane).length < MOST_HELD_PER_LANE) await this.#takeOne(lane, free);
   }
 
   /** False: the lane is empty. */
-  async #takeOne(lane: Lane, free: Map<string, number>): Promise<boolean> {
+  async #takeOne(lane: Lane, free: FreeSlots): Promise<boolean> {
     const delivery = await this.#parts.queue.take(lane);
     if (!delivery) {
       this.#hinted.delete(`${lane.region}.${lane.priority}`);
@@ -182,21 +189,24 @@ export class Dispatcher {
   }
 
   /**
-   * A slot in the lane's own region fits every job of it. A slot elsewhere fits those that do not insist on their
-   * region, which only shows once a job is in hand; so a few that do insist may be held meanwhile.
+   * A slot in the lane's own region fits every job of it whose worker need not have special abilities. A slot elsewhere
+   * fits those that do not insist on their region. Both only show once a job is in hand; so a few that the slot does not
+   * fit may be held meanwhile.
    */
-  #mayTake(lane: Lane, free: ReadonlyMap<string, number>): boolean {
-    if ((free.get(lane.region) ?? 0) > 0) return true;
-    const isElsewhere = this.#parts.regionFallback.some((region) => (free.get(region) ?? 0) > 0);
-    return isElsewhere && this.#heldOf(lane) < HELD_PER_LANE;
+  #mayTake(lane: Lane, free: FreeSlots): boolean {
+    const held = this.#heldOf(lane);
+    if (held.length >= MOST_HELD_PER_LANE) return false;
+    if (free.isAnyIn([lane.region])) return true;
+    const insisting = held.filter(({ job }) => this.#parts.workers.wishOf(job).needs.length === 0);
+    return free.isAnyIn(this.#parts.regionFallback) && insisting.length < HELD_PER_LANE;
   }
 
-  #heldOf(lane: Lane): number {
-    return this.#held.filter((held) => held.delivery.lane.region === lane.region).length;
+  #heldOf(lane: Lane): readonly Held[] {
+    return this.#held.filter((held) => held.delivery.lane.region === lane.region);
   }
 
   /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
-  async #place(held: Held, free: Map<string, number>): Promise<void> {
+  async #place(held: Held, free: FreeSlots): Promise<void> {
     try {
       if (!(await this.#isPlaced(held, free))) this.#hold(held);
     } catch (error) {
@@ -206,7 +216,7 @@ export class Dispatcher {
   }
 
   /** False: no worker for it now. `free` is brought up to date. */
-  async #isPlaced(held: Held, free: Map<string, number>): Promise<boolean> {
+  async #isPlaced(held: Held, free: FreeSlots): Promise<boolean> {
     const { delivery, job } = held;
     const running = this.#running.get(job.jobId);
     if (running) {
@@ -224,18 +234,17 @@ export class Dispatcher {
       return true;
     }
     const placement = await this.#parts.workers.place(job, delivery);
-    const regions = this.#parts.workers.regionsFor(job);
+    const wish = this.#parts.workers.wishOf(job);
     if (placement.kind === "none") {
-      for (const region of regions) free.delete(region);
+      free.exhausted(wish);
       return false;
     }
-    if (placement.kind === "cancelled") {
-      const { reason, attempts } = placement;
-      this.#track(held, this.#parts.results.cancelled(delivery, job, reason, attempts));
+    if (placement.kind !== "leased") {
+      const { kind, reason, attempts } = placement;
+      this.#track(held, this.#parts.results[kind](delivery, job, reason, attempts));
       return true;
     }
-    const used = regions.find((region) => (free.get(region) ?? 0) > 0);
-    if (used !== undefined) free.set(used, (free.get(used) ?? 0) - 1);
+    free.taken(wish);
     this.#track(held, this.#run(held, placement.lease));
     return true;
   }

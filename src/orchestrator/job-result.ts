@@ -50,7 +50,7 @@ export function refusal(
   return withoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
 }
 
-export interface CancelledJob {
+export interface WaitingJob {
   readonly jobId: string;
   readonly reason: string;
   readonly target: Target;
@@ -60,8 +60,14 @@ export interface CancelledJob {
 }
 
 /** The answer to a job that was cancelled while it did not run. */
-export function cancelledResult({ reason, attempts: attempt, ...job }: CancelledJob): JobResult {
+export function cancelledResult({ reason, attempts: attempt, ...job }: WaitingJob): JobResult {
   return withoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
+}
+
+/** The answer to a job that no worker can build. */
+export function unsupportedResult({ reason: message, attempts: attempt, ...job }: WaitingJob): JobResult {
+  const failure: JobFailure = { code: "UNSUPPORTED", step: "dispatch", retryable: false, message };
+  return withoutRun({ ...job, status: "FAILED", failure, attempt });
 }
 
 export function cancelledFailure(reason: string): JobFailure {

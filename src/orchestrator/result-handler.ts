@@ -8,7 +8,14 @@ import { GrowingDelay, sleep } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job-events.ts";
-import { cancelledFailure, cancelledResult, refusal, resultOf, targetOf } from "./job-result.ts";
+import {
+  cancelledFailure,
+  cancelledResult,
+  refusal,
+  resultOf,
+  targetOf,
+  unsupportedResult,
+} from "./job-result.ts";
 import type { Lease } from "./lease.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, MessageProperties, ReadyDelivery } from "./queue/queue.ts";
@@ -85,6 +92,14 @@ export class ResultHandler {
   async cancelled(delivery: ReadyDelivery, job: Job, reason: string, attempts: number): Promise<void> {
     const { jobId, acceptedAt } = delivery.stamp;
     const result = cancelledResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
+    await this.settle(result, delivery.properties, delivery.takenBack);
+    delivery.ack();
+  }
+
+  /** For the message of a job that no worker can build. */
+  async unsupported(delivery: ReadyDelivery, job: Job, reason: string, attempts: number): Promise<void> {
+    const { jobId, acceptedAt } = delivery.stamp;
+    const result = unsupportedResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
     await this.settle(result, delivery.properties, delivery.takenBack);
     delivery.ack();
   }

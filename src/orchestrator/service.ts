@@ -10,6 +10,7 @@ import { type ServedService, unaryHandler } from "../shared/rpc/server.ts";
 import { RpcError } from "../shared/rpc/status.ts";
 import { hostPort, REGION_PATTERN } from "../shared/setting-parsers.ts";
 import { BadValue } from "../shared/settings.ts";
+import { capabilitiesOf } from "./capabilities.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { WorkerManager } from "./worker-manager.ts";
 
@@ -26,7 +27,8 @@ export function orchestratorService(
   const implementation: OrchestratorServiceServer = {
     register: unaryHandler(logger, async (worker) => {
       checkWorker(worker);
-      if ((await available(() => workers.register(worker))) === "registered") return times;
+      const registration = { ...worker, capabilities: capabilitiesOf(worker.capabilities) };
+      if ((await available(() => workers.register(registration))) === "registered") return times;
       throw new RpcError(status.ALREADY_EXISTS, `another live worker has the id ${worker.workerId}`);
     }),
     deregister: unaryHandler(logger, async ({ workerId, incarnation }) => {
@@ -62,8 +64,15 @@ function checkWorker(worker: WorkerInfo): void {
     ...(REGION_PATTERN.test(worker.region) ? [] : ["region has another form; expected such as us-east-1"]),
     ...(worker.slots >= 1 ? [] : ["slots is missing; expected 1 or more"]),
     ...addressProblems(worker.address),
+    ...platformProblems(worker.capabilities?.platforms ?? []),
   ];
   if (problems.length > 0) throw new RpcError(status.INVALID_ARGUMENT, problems.join("; "));
+}
+
+/** They are kept in lists that commas separate. */
+function platformProblems(platforms: readonly string[]): string[] {
+  const isPlatform = (platform: string) => /^[a-z0-9._-]+(\/[a-z0-9._-]+){1,2}$/.test(platform);
+  return platforms.every(isPlatform) ? [] : ["a platform has another form; expected such as linux/arm64"];
 }
 
 function addressProblems(address: string): string[] {

@@ -1,6 +1,8 @@
 /** Worker Manager: knows the workers through the leases, and gives a job the right one. */
 import type { Job, JobState, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
+import { neededBy } from "./capabilities.ts";
+import type { SlotWish } from "./free-slots.ts";
 import { Lease, type LeaseParts } from "./lease.ts";
 import { type Claim, type Leases, LeasesUnavailable, type WorkerRegistration } from "./leases/leases.ts";
 import type { ReadyDelivery } from "./queue/queue.ts";
@@ -11,6 +13,8 @@ export interface WorkerManagerParts extends LeaseParts {
   /** Regions to try, in this order, when a job's own has no free worker. */
   readonly regionFallback: readonly string[];
   readonly leaseTtlMs: number;
+  /** How long a job waits for a worker that can build it while there are only others. */
+  readonly unsupportedAfterMs: number;
 }
 
 export type Placement =
@@ -19,7 +23,9 @@ export type Placement =
   /** There is no worker to be had now. */
   | { readonly kind: "none" }
   /** The job is not to run any more. */
-  | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number };
+  | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number }
+  /** The workers there cannot build it, and it has waited for another one for long enough. */
+  | { readonly kind: "unsupported"; readonly reason: string; readonly attempts: number };
 
 export class WorkerManager {
   readonly #leases: Leases;
@@ -33,22 +39,29 @@ export class WorkerManager {
     this.#logger = parts.logger;
   }
 
-  /** The regions in which this job may be built, the preferred one first. */
-  regionsFor(job: Pick<Job, "workerRegion" | "regionPolicy">): readonly string[] {
+  /** The regions in which this job may be built, the preferred one first, and what its worker has to be able to do. */
+  wishOf(job: Job): SlotWish {
     const fallback = job.regionPolicy === "require" ? [] : this.parts.regionFallback;
-    return [...new Set([job.workerRegion, ...fallback])];
+    return { regions: [...new Set([job.workerRegion, ...fallback])], needs: neededBy(job) };
   }
 
   async place(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "stamp">): Promise<Placement> {
     const { retry } = delivery.stamp;
+    const wish = this.wishOf(job);
     const outcome = await this.#leases.claim({
       jobId: job.jobId,
-      regions: this.regionsFor(job),
+      ...wish,
+      source: `${job.awsAccount} ${job.repoUrl}`,
       mayBeRunning: delivery.redelivered,
       attempts: retry?.attempts,
       avoidWorkerId: retry?.lastWorkerId,
     });
     if (outcome.kind === "none" || outcome.kind === "cancelled") return outcome;
+    if (outcome.kind === "incapable") {
+      if (outcome.forMs < this.parts.unsupportedAfterMs) return { kind: "none" };
+      const reason = await this.#whyUnsupported(wish);
+      return { kind: "unsupported", reason, attempts: outcome.attempts };
+    }
     const { claim } = outcome;
     const told = outcome.kind === "held" ? await this.#toldStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
@@ -104,6 +117,15 @@ export class WorkerManager {
       );
       return this.parts.leaseTtlMs;
     }
+  }
+
+  async #whyUnsupported({ regions, needs }: SlotWish): Promise<string> {
+    const there = (await this.#leases.workers()).filter(
+      ({ region, status }) => regions.includes(region) && status !== "LOST",
+    );
+    const offers = new Set(there.map(({ capabilities }) => capabilities.join(", ") || "nothing special"));
+    const [needed, where] = [needs.join(" and "), regions.join(", ")];
+    return `no worker in ${where} can build this: it needs ${needed}; the workers there offer ${[...offers].join("; or ")}`;
   }
 
   async #toldStates(claim: Claim): Promise<ReadonlySet<JobState>> {

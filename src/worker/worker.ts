@@ -4,6 +4,7 @@ import { GrowingDelay, sleep } from "../shared/backoff.ts";
 import { RESULT_LOG_BYTES } from "../shared/common-settings.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
+import type { Capabilities } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
 import { serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import { formatHostPort, type HostPort } from "../shared/setting-parsers.ts";
@@ -100,6 +101,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     },
   });
   let address: HostPort | undefined;
+  let capabilities: Capabilities | undefined;
   const registration = new Registration(
     orchestrators,
     () => ({
@@ -108,6 +110,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       address: address ? formatHostPort(address) : "",
       slots: settings.slots,
       version: VERSION,
+      capabilities,
       runs: [...runs.held()],
     }),
     logger,
@@ -126,6 +129,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     if (!found) return;
     await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found });
     builder.resolve(found);
+    capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };
     await registration.keep(stopping.signal);
   });
   return {

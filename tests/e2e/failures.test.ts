@@ -43,7 +43,7 @@ beforeAll(async () => {
     private: { token: PRIVATE_TOKEN },
   });
   deployment = await startDeployment(backends);
-  orchestrator = await deployment.startOrchestrator();
+  orchestrator = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1s" });
   worker = await deployment.startWorker(orchestrator);
 }, 240_000);
 
@@ -258,14 +258,17 @@ describe("each fault has its code", () => {
     expect(worker.process.lines.join("\n")).not.toContain("invalid-job");
   });
 
-  test("UNSUPPORTED: what the worker's builder cannot do is said before anything is built", async () => {
+  test("UNSUPPORTED: what no worker there can build is given to none, and said", async () => {
     const result = await resultOf({ job_id: "unsupported-job", platforms: ["plan9/mips"] });
     expect(result).toMatchObject({
       job_id: "unsupported-job",
       status: "FAILED",
-      error: { code: "UNSUPPORTED", step: "build", retryable: false },
+      attempt: 0,
+      worker_id: null,
+      error: { code: "UNSUPPORTED", step: "dispatch", retryable: false },
     });
-    expect(result.error?.message).toContain("plan9/mips");
+    expect(result.error?.message).toContain("it needs plan9/mips; the workers there offer linux/");
+    expect(worker.process.lines.join("\n")).not.toContain("unsupported-job");
   });
 });
 

@@ -73,6 +73,7 @@ export interface ShownWorker {
   readonly region: string;
   readonly status: string;
   readonly jobs: readonly string[];
+  readonly capabilities: readonly string[];
 }
 
 /** What the admin API says of its workers. */

@@ -95,8 +95,9 @@ function countByStatus(workers: readonly WorkerView[]): Record<WorkerView["statu
 }
 
 function shownWorker(worker: WorkerView) {
-  const { workerId: id, region, address, status, jobs, version, slots } = worker;
-  return { id, region, address, status, jobs, version, slots, last_seen: worker.lastSeen.toISOString() };
+  const { workerId: id, lastSeen, region, address, status, jobs, version, slots, capabilities } = worker;
+  const last_seen = lastSeen.toISOString();
+  return { id, region, address, status, jobs, version, slots, capabilities, last_seen };
 }
 
 function addJobs(app: Hono, parts: AdminParts): void {

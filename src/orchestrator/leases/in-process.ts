@@ -1,5 +1,6 @@
 /** Leases in this process's memory, by the rules of scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
+import { covers } from "../capabilities.ts";
 import {
   type CancelledJob,
   type Claim,
@@ -9,12 +10,15 @@ import {
   type Leases,
   LeasesUnavailable,
   type Observation,
+  type SlotGroup,
   type WorkerRegistration,
   type WorkerStatus,
   type WorkerView,
 } from "./leases.ts";
 
 const FORGET_WORKER_MS = 60 * 60 * 1000;
+const FORGET_INCAPABLE_MS = 60 * 60 * 1000;
+const FORGET_WARM_MS = 7 * 24 * 60 * 60 * 1000;
 
 interface Worker extends Omit<WorkerRegistration, "runs"> {
   status: Observation["status"];
@@ -44,6 +48,18 @@ interface Cancellation {
   readonly forgetAtMs: number;
 }
 
+interface Incapable {
+  readonly sinceMs: number;
+  readonly forgetAtMs: number;
+}
+
+/** Who built something last. */
+interface Warm {
+  /** Worker id -> its `used` then. */
+  readonly byWorker: ReadonlyMap<string, number>;
+  readonly forgetAtMs: number;
+}
+
 export interface InProcessLeasesOptions {
   readonly leaseTtlMs: number;
   /** Attempt numbers are remembered this long after a job's last claim. */
@@ -57,6 +73,10 @@ export class InProcessLeases implements Leases {
   readonly #claims = new Map<string, TimedClaim>();
   readonly #attempts = new Map<string, Attempts>();
   readonly #cancellations = new Map<string, Cancellation>();
+  /** By job id. */
+  readonly #incapable = new Map<string, Incapable>();
+  /** By `ClaimRequest.source`. */
+  readonly #warm = new Map<string, Warm>();
   readonly #listeners: (() => void)[] = [];
   readonly #sinceMs = now();
   #usedAtMs = now();
@@ -128,25 +148,29 @@ export class InProcessLeases implements Leases {
     this.#assertReady();
     this.#forgetWhatIsOver();
     return [...this.#workers.values()].map((worker) => {
-      const { workerId, incarnation, region, address, slots, version, lastSeen } = worker;
+      const { workerId, incarnation, region, address, slots, version, capabilities, lastSeen } = worker;
       const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
       const status = statusOf(worker, jobs.length);
-      return { workerId, incarnation, region, address, slots, version, status, jobs, lastSeen };
+      const described = { workerId, incarnation, region, address, slots, version, capabilities };
+      return { ...described, status, jobs, lastSeen };
     });
   }
 
-  async freeSlots(): Promise<ReadonlyMap<string, number>> {
+  async freeSlots(): Promise<readonly SlotGroup[]> {
     this.#assertReady();
-    const byRegion = new Map<string, number>();
+    const groups = new Map<string, SlotGroup>();
     for (const worker of this.#workers.values()) {
       const free = isSchedulable(worker) ? this.#freeSlotsOf(worker) : 0;
-      if (free > 0) byRegion.set(worker.region, (byRegion.get(worker.region) ?? 0) + free);
+      if (free === 0) continue;
+      const { region, capabilities } = worker;
+      const name = `${region} ${capabilities.join(",")}`;
+      groups.set(name, { region, capabilities, free: free + (groups.get(name)?.free ?? 0) });
     }
-    return byRegion;
+    return [...groups.values()];
   }
 
   async claim(request: ClaimRequest): Promise<ClaimOutcome> {
-    const { jobId, regions, mayBeRunning = false, attempts = 0, avoidWorkerId } = request;
+    const { jobId, source, mayBeRunning = false, attempts = 0, avoidWorkerId } = request;
     this.#assertReady();
     const held = this.#claimOf(jobId);
     if (held) return { kind: "held", claim: held };
@@ -154,9 +178,14 @@ export class InProcessLeases implements Leases {
     const ended = Math.max(this.#attemptsOf(jobId).last, attempts);
     const reason = this.#cancellationOf(jobId);
     if (reason !== undefined) return { kind: "cancelled", reason, attempts: ended };
-    const worker = this.#bestOfRegions(regions, avoidWorkerId) ?? this.#bestOfRegions(regions, undefined);
+    const worker = this.#bestOfRegions(request, avoidWorkerId) ?? this.#bestOfRegions(request, undefined);
+    if (!worker && this.#isIncapable(request)) {
+      return { kind: "incapable", forMs: this.#incapableForMs(jobId), attempts: ended };
+    }
+    this.#incapable.delete(jobId);
     if (!worker) return { kind: "none" };
     worker.used = ++this.#uses;
+    if (source !== undefined) this.#noteWarm(source, worker);
     return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt: ended + 1 }) };
   }
 
@@ -291,22 +320,55 @@ export class InProcessLeases implements Leases {
     return worker.slots - this.#claimsOf(worker).length;
   }
 
-  /** Most free slots first, then the one that has been without a new job for longest. */
-  #bestOfRegions(regions: readonly string[], excludedId: string | undefined): Worker | undefined {
-    for (const region of regions) {
-      const worker = this.#bestWorker(region, excludedId);
+  #bestOfRegions(request: ClaimRequest, excludedId: string | undefined): Worker | undefined {
+    for (const region of request.regions) {
+      const worker = this.#bestWorker(region, request, excludedId);
       if (worker) return worker;
     }
     return undefined;
   }
 
-  #bestWorker(region: string, excludedId: string | undefined): Worker | undefined {
+  /** Most free slots first, then the one that built this last, then the one that has been without a new job for longest. */
+  #bestWorker(
+    region: string,
+    { needs = [], source }: ClaimRequest,
+    excludedId: string | undefined,
+  ): Worker | undefined {
+    const warm = source === undefined ? undefined : this.#warm.get(source)?.byWorker;
     const candidates = [...this.#workers.values()]
       .filter((worker) => worker.region === region && worker.workerId !== excludedId && isSchedulable(worker))
-      .map((worker) => ({ worker, free: this.#freeSlotsOf(worker) }))
+      .filter((worker) => covers(worker.capabilities, needs))
+      .map((worker) => ({
+        worker,
+        free: this.#freeSlotsOf(worker),
+        warmth: warm?.get(worker.workerId) ?? 0,
+      }))
       .filter(({ free }) => free > 0)
-      .toSorted((one, other) => other.free - one.free || one.worker.used - other.worker.used);
+      .toSorted(
+        (one, other) =>
+          other.free - one.free || other.warmth - one.warmth || one.worker.used - other.worker.used,
+      );
     return candidates[0]?.worker;
+  }
+
+  /** There are workers, and none that could build it if it were free. */
+  #isIncapable({ regions, needs = [] }: ClaimRequest): boolean {
+    const there = [...this.#workers.values()].filter(
+      (worker) => isAlive(worker) && regions.includes(worker.region),
+    );
+    return there.length > 0 && !there.some(({ capabilities }) => covers(capabilities, needs));
+  }
+
+  #incapableForMs(jobId: string): number {
+    const nowMs = now();
+    const { sinceMs } = this.#incapable.get(jobId) ?? { sinceMs: nowMs };
+    this.#incapable.set(jobId, { sinceMs, forgetAtMs: nowMs + FORGET_INCAPABLE_MS });
+    return nowMs - sinceMs;
+  }
+
+  #noteWarm(source: string, { workerId, used }: Worker): void {
+    const byWorker = new Map([...(this.#warm.get(source)?.byWorker ?? []), [workerId, used] as const]);
+    this.#warm.set(source, { byWorker, forgetAtMs: now() + FORGET_WARM_MS });
   }
 
   #putClaim(worker: Worker, { jobId, attempt }: RunRef): Claim {
@@ -360,10 +422,8 @@ export class InProcessLeases implements Leases {
       if (Date.now() - lastSeen.getTime() > FORGET_WORKER_MS) this.#workers.delete(workerId);
     }
     for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= now()) this.#claims.delete(jobId);
-    for (const [jobId, { forgetAtMs }] of this.#attempts)
-      if (forgetAtMs <= now()) this.#attempts.delete(jobId);
-    for (const [jobId, { forgetAtMs }] of this.#cancellations)
-      if (forgetAtMs <= now()) this.#cancellations.delete(jobId);
+    for (const memory of [this.#attempts, this.#cancellations, this.#incapable, this.#warm])
+      for (const [key, { forgetAtMs }] of memory) if (forgetAtMs <= now()) memory.delete(key);
   }
 
   #announceChange(): void {

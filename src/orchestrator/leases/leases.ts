@@ -21,6 +21,8 @@ export interface WorkerRegistration {
   readonly address: string;
   readonly slots: number;
   readonly version: string;
+  /** In the words of ../capabilities.ts. */
+  readonly capabilities: readonly string[];
   readonly runs: readonly RunRef[];
 }
 
@@ -34,6 +36,13 @@ export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
   readonly lastSeen: Date;
 }
 
+/** The free slots of a region's workers that can do the same. */
+export interface SlotGroup {
+  readonly region: string;
+  readonly capabilities: readonly string[];
+  readonly free: number;
+}
+
 export interface Claim extends RunRef {
   readonly workerId: string;
   readonly incarnation: string;
@@ -44,6 +53,10 @@ export interface ClaimRequest {
   readonly jobId: string;
   /** Worker regions in the order of preference. */
   readonly regions: readonly string[];
+  /** What its worker has to be able to do, in the words of ../capabilities.ts. */
+  readonly needs?: readonly string[];
+  /** What is built, by a name of its own: of workers that are equally free, the one that built it last is preferred. */
+  readonly source?: string;
   /**
    * Its message was in somebody's hands before. When the data began anew (a loss, the very first start, or a lease time
    * without any orchestrator), such a job gets "none" for as long as workers need to report what they run; a job that
@@ -61,8 +74,10 @@ export type ClaimOutcome =
   | { readonly kind: "claimed"; readonly claim: Claim }
   /** The job runs already (a redelivery): attach to it. */
   | { readonly kind: "held"; readonly claim: Claim }
-  /** No live, free, reachable, not draining worker in any of the regions; or see `mayBeRunning`. */
+  /** No live, free, reachable, not draining worker that can build it in any of the regions; or see `mayBeRunning`. */
   | { readonly kind: "none" }
+  /** The regions have live workers, and for so long none was seen there that can build it; `attempts` have ended. */
+  | { readonly kind: "incapable"; readonly forMs: number; readonly attempts: number }
   /** The job gets no claim any more; `attempts` were given one. */
   | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number };
 
@@ -111,8 +126,8 @@ export interface Leases {
   suspect(workerId: string, incarnation: string): Promise<void>;
   /** All workers known, the lost ones for an hour after their last ping. */
   workers(): Promise<readonly WorkerView[]>;
-  /** Free slots of schedulable workers by region; regions without any are absent. */
-  freeSlots(): Promise<ReadonlyMap<string, number>>;
+  /** Free slots of schedulable workers; groups without any are absent. */
+  freeSlots(): Promise<readonly SlotGroup[]>;
 
   /** Decides in one atomic step, so two orchestrators never give one slot twice nor run one job twice. */
   claim(request: ClaimRequest): Promise<ClaimOutcome>;

@@ -12,6 +12,7 @@ import {
   type Leases,
   LeasesUnavailable,
   type Observation,
+  type SlotGroup,
   type WorkerRegistration,
   type WorkerStatus,
   type WorkerView,
@@ -92,8 +93,9 @@ export class RedisLeases implements Leases {
   }
 
   async register(worker: WorkerRegistration): Promise<"registered" | "id-in-use"> {
-    const { workerId, incarnation, region, address, slots, version, runs } = worker;
-    const args = [workerId, incarnation, region, address, slots, version, ...runArguments(runs)];
+    const { workerId, incarnation, region, address, slots, version, capabilities, runs } = worker;
+    const described = [workerId, incarnation, region, address, slots, version, capabilities.join(",")];
+    const args = [...described, ...runArguments(runs)];
     return (await this.#run(scripts.register, args)) === 1 ? "registered" : "id-in-use";
   }
 
@@ -119,19 +121,23 @@ export class RedisLeases implements Leases {
     return ((await this.#run(scripts.workers, [])) as WorkerEntry[]).map(toWorkerView);
   }
 
-  async freeSlots(): Promise<ReadonlyMap<string, number>> {
-    const flat = (await this.#run(scripts.freeSlots, [])) as (string | number)[];
-    return new Map(inPairs(flat).map(([region, free]) => [String(region), Number(free)]));
+  async freeSlots(): Promise<readonly SlotGroup[]> {
+    const groups = (await this.#run(scripts.freeSlots, [])) as [string, string, number][];
+    return groups.map(([region, words, free]) => ({ region, capabilities: fromWords(words), free }));
   }
 
   async claim(request: ClaimRequest): Promise<ClaimOutcome> {
-    const { jobId, regions, mayBeRunning = false, attempts = 0, avoidWorkerId = "" } = request;
-    const args = [jobId, mayBeRunning ? this.options.settleMs : 0, attempts, avoidWorkerId, ...regions];
+    const { jobId, regions, needs = [], source = "", mayBeRunning = false } = request;
+    const { attempts = 0, avoidWorkerId = "" } = request;
+    const settleMs = mayBeRunning ? this.options.settleMs : 0;
+    const args = [jobId, settleMs, attempts, avoidWorkerId, needs.join(","), source, ...regions];
     const reply = (await this.#run(scripts.claim, args)) as
       | ["none"]
+      | ["incapable", forMs: number, attempts: number]
       | ["cancelled", reason: string, attempts: number]
       | ["held" | "claimed", ...ClaimFields];
     if (reply[0] === "none") return { kind: "none" };
+    if (reply[0] === "incapable") return { kind: "incapable", forMs: reply[1], attempts: reply[2] };
     if (reply[0] === "cancelled") return { kind: "cancelled", reason: reply[1], attempts: reply[2] };
     const [kind, ...claim] = reply;
     return { kind, claim: toClaim(jobId, claim) };
@@ -253,13 +259,14 @@ type WorkerEntry = [
   address: string,
   slots: number,
   version: string,
+  capabilities: string,
   status: WorkerStatus,
   lastSeenMs: number,
   jobs: string[],
 ];
 
 function toWorkerView(entry: WorkerEntry): WorkerView {
-  const [workerId, incarnation, region, address, slots, version, status, lastSeenMs, jobs] = entry;
+  const [workerId, incarnation, region, address, slots, version, words, status, lastSeenMs, jobs] = entry;
   return {
     workerId,
     incarnation,
@@ -267,10 +274,15 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     address,
     slots,
     version,
+    capabilities: fromWords(words),
     status,
     jobs,
     lastSeen: new Date(lastSeenMs),
   };
+}
+
+function fromWords(words: string): readonly string[] {
+  return words === "" ? [] : words.split(",");
 }
 
 function inPairs<Value>(flat: readonly Value[]): [Value, Value][] {

@@ -54,6 +54,7 @@ const worker = {
   address: "w1.example:6000",
   slots: 100,
   version: "0.1.0",
+  capabilities: [],
   runs: [],
 };
 
@@ -76,7 +77,7 @@ async function expectToWork(url: string): Promise<void> {
     expect(await leases.find("j1")).toEqual(outcome.claim);
     expect(await leases.observe("w1", "first", { status: "FREE", runs: [outcome.claim] })).toEqual([]);
     expect(await leases.confirm(outcome.claim, "w1", "first")).toBe(60_000);
-    expect(await leases.freeSlots()).toEqual(new Map([["us-east-1", 99]]));
+    expect(await leases.freeSlots()).toEqual([{ region: "us-east-1", capabilities: [], free: 99 }]);
     await leases.suspect("w1", "first");
     expect(await leases.workers()).toHaveLength(1);
     await waitFor(

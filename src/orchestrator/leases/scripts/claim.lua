@@ -1,19 +1,31 @@
 -- ARGV: lease time, job memory, job id, how long after a loss nothing is decided (0: at once), how many attempts have
--- ended, the worker to avoid, regions in order.
--- {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts} or {"none"}.
-local jobId, attemptsEnded, avoided = ARGV[3], tonumber(ARGV[5]), ARGV[6]
+-- ended, the worker to avoid, what its worker must be able to do, what is built (or empty), regions in order.
+-- {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts}, {"none"}, or
+-- {"incapable", for how long, attempts}.
+local jobId, attemptsEnded, avoided, needs, source = ARGV[3], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+local firstRegion = 9
+local warmKey, incapableKey = prefix .. 'warm:' .. source, prefix .. 'incapable:' .. jobId
 local held = readClaim(jobId)
 if held then return { 'held', held.worker, held.incarnation, held.attempt, held.address } end
 if nowMs < sinceMs + tonumber(ARGV[4]) then return { 'none' } end
+local attempts = math.max(readAttempts(jobId), attemptsEnded)
 local reason = cancellation(jobId)
-if reason then return { 'cancelled', reason, math.max(readAttempts(jobId), attemptsEnded) } end
+if reason then return { 'cancelled', reason, attempts } end
 
--- Most free slots first, then the one that has been without a new job for longest.
+local function warmth(worker)
+  return source ~= '' and tonumber(redis.call('ZSCORE', warmKey, worker.id) or 0) or 0
+end
+
+-- Most free slots first, then the one that built this last, then the one that has been without a new job for longest.
 local function isBetter(worker, free, best, bestFree)
   if not best then return true end
   if free ~= bestFree then return free > bestFree end
+  local warm, bestWarm = warmth(worker), warmth(best)
+  if warm ~= bestWarm then return warm > bestWarm end
   return worker.used < best.used
 end
+
+local isAnyAlive, isAnyCapable = false, false
 
 local function bestWorker(region, excluded)
   local best, bestFree
@@ -21,16 +33,20 @@ local function bestWorker(region, excluded)
     local worker = readWorker(workerId)
     if not worker then
       redis.call('SREM', regionKey(region), workerId)
-    elseif isSchedulable(worker) and worker.id ~= excluded then
-      local free = freeSlots(worker)
-      if free > 0 and isBetter(worker, free, best, bestFree) then best, bestFree = worker, free end
+    elseif isAlive(worker) then
+      isAnyAlive = true
+      if canBuild(worker, needs) then
+        isAnyCapable = true
+        local free = isSchedulable(worker) and worker.id ~= excluded and freeSlots(worker) or 0
+        if free > 0 and isBetter(worker, free, best, bestFree) then best, bestFree = worker, free end
+      end
     end
   end
   return best
 end
 
 local function bestOfRegions(excluded)
-  for index = 7, #ARGV do
+  for index = firstRegion, #ARGV do
     local worker = bestWorker(ARGV[index], excluded)
     if worker then return worker end
   end
@@ -38,8 +54,20 @@ local function bestOfRegions(excluded)
 end
 
 local worker = bestOfRegions(avoided) or bestOfRegions('')
+if not worker and isAnyAlive and not isAnyCapable then
+  local incapableSinceMs = tonumber(redis.call('GET', incapableKey) or nowMs)
+  redis.call('SET', incapableKey, incapableSinceMs, 'PX', forgetIncapableMs)
+  return { 'incapable', nowMs - incapableSinceMs, attempts }
+end
+if needs ~= '' then redis.call('DEL', incapableKey) end
 if not worker then return { 'none' } end
-local attempt = math.max(readAttempts(jobId), attemptsEnded) + 1
+local attempt = attempts + 1
 putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
-redis.call('HSET', workerKey(worker.id), 'used', nextUse())
+local use = nextUse()
+redis.call('HSET', workerKey(worker.id), 'used', use)
+if source ~= '' then
+  redis.call('ZADD', warmKey, use, worker.id)
+  redis.call('ZREMRANGEBYRANK', warmKey, 0, -mostWarm - 1)
+  redis.call('PEXPIRE', warmKey, forgetWarmMs)
+end
 return { 'claimed', worker.id, worker.incarnation, attempt, worker.address }

@@ -8,6 +8,8 @@
 --   attempts:<job>             hash: last (highest attempt known), done (highest attempt released)
 --   cancelled:<job>            why it was cancelled
 --   cancelling                 set: cancelled jobs that have not come to their end
+--   warm:<source>              sorted set: the workers that built it last -> their `used` then
+--   incapable:<job>            since when no live worker could build it; expires when nobody looks any more
 --   uses                       counter: the higher a worker's `used`, the more recently it had a job
 --   since                      when somebody began to look after this data; missing after a loss, and once no orchestrator
 --                              was there for a lease time: then every lease has ended, though its worker may be well
@@ -16,6 +18,9 @@ local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])
 local jobMemoryMs = tonumber(ARGV[2])
 local forgetWorkerMs = 3600000
+local forgetWarmMs = 604800000
+local mostWarm = 10
+local forgetIncapableMs = 3600000
 
 -- The server's clock, since those of the orchestrators differ.
 local time = redis.call('TIME')
@@ -36,12 +41,13 @@ local function nextUse() return redis.call('INCR', prefix .. 'uses') end
 
 local function readWorker(workerId)
   local fields = redis.call('HMGET', workerKey(workerId),
-    'incarnation', 'region', 'address', 'slots', 'version', 'status', 'suspect', 'lastSeen', 'leaseUntil', 'used')
+    'incarnation', 'region', 'address', 'slots', 'version', 'status', 'suspect', 'lastSeen', 'leaseUntil', 'used',
+    'capabilities')
   if not fields[1] then return nil end
   return {
     id = workerId, incarnation = fields[1], region = fields[2], address = fields[3], slots = tonumber(fields[4]),
     version = fields[5], status = fields[6], suspect = fields[7] == '1', lastSeen = tonumber(fields[8]),
-    leaseUntil = tonumber(fields[9]), used = tonumber(fields[10]),
+    leaseUntil = tonumber(fields[9]), used = tonumber(fields[10]), capabilities = fields[11] or '',
   }
 end
 
@@ -49,6 +55,15 @@ local function isAlive(worker) return worker.leaseUntil > nowMs end
 
 local function isSchedulable(worker)
   return isAlive(worker) and not worker.suspect and worker.status == 'FREE'
+end
+
+-- Both are words, separated by commas; those that the worker has are compared as a whole.
+local function canBuild(worker, needs)
+  local capabilities = ',' .. worker.capabilities .. ','
+  for need in string.gmatch(needs, '[^,]+') do
+    if not string.find(capabilities, ',' .. need .. ',', 1, true) then return false end
+  end
+  return true
 end
 
 local function claimedJobs(worker)

@@ -1,15 +1,15 @@
--- ARGV: lease time, job memory. Region and free slots in turn.
-local byRegion = {}
+-- ARGV: lease time, job memory. Region, capabilities and free slots of workers that are alike in the first two.
+local groups, byName = {}, {}
 for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs - leaseTtlMs, '+inf')) do
   local worker = readWorker(workerId)
-  if worker and isSchedulable(worker) then
-    local free = freeSlots(worker)
-    if free > 0 then byRegion[worker.region] = (byRegion[worker.region] or 0) + free end
+  local free = worker and isSchedulable(worker) and freeSlots(worker) or 0
+  if free > 0 then
+    local name = worker.region .. ' ' .. worker.capabilities
+    if not byName[name] then
+      byName[name] = { worker.region, worker.capabilities, 0 }
+      table.insert(groups, byName[name])
+    end
+    byName[name][3] = byName[name][3] + free
   end
 end
-local reply = {}
-for region, free in pairs(byRegion) do
-  table.insert(reply, region)
-  table.insert(reply, free)
-end
-return reply
+return groups

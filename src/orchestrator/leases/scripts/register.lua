@@ -1,4 +1,5 @@
--- ARGV: lease time, job memory, worker id, incarnation, region, address, slots, version, runs. 1: registered, 0: id in use.
+-- ARGV: lease time, job memory, worker id, incarnation, region, address, slots, version, capabilities, runs.
+-- 1: registered, 0: id in use.
 local workerId, incarnation, region = ARGV[3], ARGV[4], ARGV[5]
 local known = readWorker(workerId)
 if known and known.incarnation ~= incarnation and isAlive(known) then return 0 end
@@ -6,10 +7,11 @@ if known and known.region ~= region then redis.call('SREM', regionKey(known.regi
 
 local isSame = known and known.incarnation == incarnation
 redis.call('HSET', workerKey(workerId), 'incarnation', incarnation, 'region', region, 'address', ARGV[6],
-  'slots', ARGV[7], 'version', ARGV[8], 'status', isSame and known.status or 'FREE', 'used', isSame and known.used or nextUse())
+  'slots', ARGV[7], 'version', ARGV[8], 'capabilities', ARGV[9], 'status', isSame and known.status or 'FREE',
+  'used', isSame and known.used or nextUse())
 redis.call('SADD', regionKey(region), workerId)
 extendLease(workerId)
-holdRuns(readWorker(workerId), 9)
+holdRuns(readWorker(workerId), 10)
 redis.call('ZREMRANGEBYSCORE', prefix .. 'workers', '-inf', nowMs - forgetWorkerMs)
 announceChange()
 return 1

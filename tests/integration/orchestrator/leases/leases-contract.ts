@@ -4,6 +4,7 @@ import {
   type ClaimOutcome,
   type Leases,
   LeasesUnavailable,
+  type SlotGroup,
   type WorkerRegistration,
   type WorkerView,
 } from "../../../../src/orchestrator/leases/leases.ts";
@@ -37,9 +38,15 @@ function worker(workerId: string, overrides: Partial<WorkerRegistration> = {}): 
     address: `${workerId}.example:6000`,
     slots: 1,
     version: "0.1.0",
+    capabilities: [],
     runs: [],
     ...overrides,
   };
+}
+
+/** Of workers that can do nothing special. */
+function free(count: number, region = REGION): SlotGroup[] {
+  return [{ region, capabilities: [], free: count }];
 }
 
 function claimOf(outcome: ClaimOutcome): Claim {
@@ -146,7 +153,7 @@ export function describeLeasesContract(
         }
         await eventually(async () => (await view(leases, "w1"))?.status === "LOST", "the lease's end");
         expect((await leases.claim(request("j1"))).kind).toBe("none");
-        expect(await leases.freeSlots()).toEqual(new Map());
+        expect(await leases.freeSlots()).toEqual([]);
         // It was only silent for too long.
         expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toEqual([]);
         expect((await leases.claim(request("j1"))).kind).toBe("claimed");
@@ -179,7 +186,7 @@ export function describeLeasesContract(
           await leases.observe("w1", "w1-first", { status, runs: [] });
           expect((await view(leases, "w1"))?.status).toBe(status);
           expect((await leases.claim(request("j1"))).kind).toBe("none");
-          expect(await leases.freeSlots()).toEqual(new Map());
+          expect(await leases.freeSlots()).toEqual([]);
         }
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
         expect((await leases.claim(request("j1"))).kind).toBe("claimed");
@@ -244,7 +251,7 @@ export function describeLeasesContract(
         const claim = claimOf(await one.claim(request("j1")));
         expect(await other.claim(request("j1", "elsewhere-1"))).toEqual({ kind: "held", claim });
         expect(await one.claim(request("j1"))).toEqual({ kind: "held", claim });
-        expect(await one.freeSlots()).toEqual(new Map([[REGION, 4]]));
+        expect(await one.freeSlots()).toEqual(free(4));
       });
 
       test("prefers any other worker to the one to avoid, also in another region, and takes that one if it must", async () => {
@@ -264,6 +271,90 @@ export function describeLeasesContract(
           claimOf(await leases.claim({ jobId: `after-${attempts}`, regions: [REGION], attempts })).attempt;
         expect(await attemptOf(0)).toBe(1);
         expect(await attemptOf(2)).toBe(3);
+      });
+
+      test("goes to a worker that can do what the job needs, the others' slots stay free", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("plain", { slots: 9, capabilities: ["linux/amd64"] }));
+        await leases.register(worker("able", { capabilities: ["linux/amd64", "linux/arm64", "secrets"] }));
+        const ask = (jobId: string, ...needs: string[]) => leases.claim({ ...request(jobId), needs });
+        expect(claimOf(await ask("j1", "linux/arm64", "secrets")).workerId).toBe("able");
+        expect(await ask("j2", "linux/arm64")).toEqual({ kind: "none" });
+        expect(claimOf(await ask("j3", "linux/amd64")).workerId).toBe("plain");
+        expect(await leases.freeSlots()).toEqual([
+          { region: REGION, capabilities: ["linux/amd64"], free: 8 },
+        ]);
+        expect((await view(leases, "able"))?.capabilities).toEqual(["linux/amd64", "linux/arm64", "secrets"]);
+      });
+
+      test("needs the whole name of a capability", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1", { capabilities: ["linux/arm/v7", "linux/amd64"] }));
+        for (const need of ["linux/arm", "arm/v7", "linux/amd6", "linux.amd64"])
+          expect((await leases.claim({ ...request("j1"), needs: [need] })).kind).toBe("incapable");
+      });
+
+      test("goes to a capable worker of the next region before an incapable one of the first", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("near"));
+        await leases.register(worker("far", { region: "far-1", capabilities: ["secrets"] }));
+        const outcome = await leases.claim({ ...request("j1", REGION, "far-1"), needs: ["secrets"] });
+        expect(claimOf(outcome).workerId).toBe("far");
+      });
+
+      test("that no live worker could have is told apart, with its time and attempts", async () => {
+        const shared = await store();
+        const [one, other] = [await shared.open(), await shared.open()];
+        const ask = (leases: Leases) => leases.claim({ ...request("j1"), needs: ["secrets"], attempts: 2 });
+        const forMs = async (leases: Leases) => {
+          const outcome = await ask(leases);
+          if (outcome.kind !== "incapable") throw new Error(`the claim was ${outcome.kind}`);
+          return outcome.forMs;
+        };
+        expect(await ask(one)).toEqual({ kind: "none" });
+        await one.register(worker("w1"));
+        expect(await ask(one)).toMatchObject({ kind: "incapable", attempts: 2 });
+        // The time goes on whoever asks.
+        await eventually(async () => (await forMs(other)) >= 20, "20 ms to pass");
+        expect(await forMs(one)).toBeGreaterThanOrEqual(20);
+
+        // One that can build it, but is not free, is one to wait for.
+        await one.register(worker("able", { capabilities: ["secrets"] }));
+        await one.observe("able", "able-first", { status: "DRAINING", runs: [] });
+        expect(await ask(one)).toEqual({ kind: "none" });
+        await one.deregister("able", "able-first");
+        expect(await forMs(one)).toBe(0);
+        await one.deregister("w1", "w1-first");
+        expect(await ask(one)).toEqual({ kind: "none" });
+      });
+
+      test("goes to the worker that built its source last, of those that are equally free", async () => {
+        const leases = await openLeases();
+        for (const id of ["a", "b", "c"]) await leases.register(worker(id, { slots: 2 }));
+        let jobs = 0;
+        const build = async (source?: string, avoidWorkerId?: string) => {
+          const claim = claimOf(await leases.claim({ ...request(`j${jobs++}`), source, avoidWorkerId }));
+          return { claim, workerId: claim.workerId, end: () => leases.release(claim) };
+        };
+        const first = await build("one");
+        const second = await build("two");
+        await first.end();
+        await second.end();
+        expect([first.workerId, second.workerId]).toEqual(["a", "b"]);
+        const again = await build("one");
+        expect(again.workerId).toBe("a");
+        // It has one slot left, the others have two.
+        const meanwhile = await build("one");
+        expect(meanwhile.workerId).toBe("c");
+        await again.end();
+        await meanwhile.end();
+        const retry = await build("one", "c");
+        expect(retry.workerId).toBe("a");
+        await retry.end();
+        const last = await build("one");
+        expect(last.workerId).toBe("a");
+        await last.end();
+        expect((await build("unknown")).workerId).toBe("b");
       });
 
       test("takes regions in their order", async () => {
@@ -300,7 +391,7 @@ export function describeLeasesContract(
         const claim = claimOf(await leases.claim(request("j1")));
         await leases.release(claim);
         expect(await leases.find("j1")).toBeUndefined();
-        expect(await leases.freeSlots()).toEqual(new Map([[REGION, 1]]));
+        expect(await leases.freeSlots()).toEqual(free(1));
         // A ping that was under way meanwhile.
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [claim] });
         expect(await leases.find("j1")).toBeUndefined();
@@ -319,7 +410,7 @@ export function describeLeasesContract(
         const refused = claimOf(await leases.claim(request("j1")));
         await leases.retract(refused);
         expect(await leases.find("j1")).toBeUndefined();
-        expect(await leases.freeSlots()).toEqual(new Map([[REGION, 2]]));
+        expect(await leases.freeSlots()).toEqual(free(2));
         const next = claimOf(await leases.claim(request("j1")));
         expect(next).toMatchObject({ attempt: 1, workerId: refused.workerId === "w1" ? "w2" : "w1" });
         // A second refusal of what another worker has by now.
@@ -577,7 +668,7 @@ export function describeLeasesContract(
           kind: "held",
           claim: { workerId: "w1", attempt: 4 },
         });
-        expect(await leases.freeSlots()).toEqual(new Map([[REGION, 1]]));
+        expect(await leases.freeSlots()).toEqual(free(1));
         await leases.release(claimOf(await leases.claim(request("j1"))));
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(5);
       });
@@ -620,13 +711,10 @@ export function describeLeasesContract(
       await leases.register(worker("w3", { region: "eu-central-1" }));
       await leases.claim(request("j1"));
       expect(await leases.freeSlots()).toEqual(
-        new Map([
-          [REGION, 4],
-          ["eu-central-1", 1],
-        ]),
+        expect.arrayContaining([...free(4), ...free(1, "eu-central-1")]),
       );
       await leases.claim(request("j2", "eu-central-1"));
-      expect(await leases.freeSlots()).toEqual(new Map([[REGION, 4]]));
+      expect(await leases.freeSlots()).toEqual(free(4));
     });
 
     test("two orchestrators never give a slot twice nor a job twice", async () => {
@@ -660,7 +748,7 @@ export function describeLeasesContract(
         );
         expect(status).toBe("BUSY");
       }
-      expect(await first?.freeSlots()).toEqual(new Map());
+      expect(await first?.freeSlots()).toEqual([]);
     });
 
     test("200 jobs pass through 10 workers, claimed and released from two sides at once", async () => {
@@ -688,7 +776,7 @@ export function describeLeasesContract(
         }
       }
       await Promise.all(Array.from({ length: 16 }, (_, index) => dispatch(orchestrators[index % 2 ? 1 : 0])));
-      expect(await orchestrators[0].freeSlots()).toEqual(new Map([[REGION, 10]]));
+      expect(await orchestrators[0].freeSlots()).toEqual(free(10));
     });
 
     test("changes are heard of by every orchestrator", async () => {

@@ -52,6 +52,7 @@ const worker = {
   address: "w1.example:6000",
   slots: 1,
   version: "0.1.0",
+  capabilities: [],
   runs: [],
 };
 const claimRequest = { jobId: "j1", regions: ["us-east-1"] };
@@ -191,7 +192,8 @@ describe("Redis leases in trouble", () => {
     const keyPrefix = `{${randomUUID()}}:`;
     const leases = await openLeases(server.url, TIMES, keyPrefix);
     await leases.register(worker);
-    await leases.claim(claimRequest);
+    await leases.claim({ ...claimRequest, source: "owner/name" });
+    await leases.claim({ ...claimRequest, jobId: "j2", needs: ["secrets"] });
     const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");
     const immortal: string[] = [];
     for (const key of keys)

@@ -34,6 +34,21 @@ export interface WorkerInfo {
   version: string;
   /** What it still holds, so that a registration rebuilds lost claims. */
   runs: RunRef[];
+  /** Absent from a worker that only builds for its own platform, without any of these. */
+  capabilities: Capabilities | undefined;
+}
+
+/**
+ * What a worker's builder can do beyond an image for its own platform. Jobs that need more than their worker has
+ * are given to another one.
+ */
+export interface Capabilities {
+  /** Such as linux/arm64, variants that are defaults left out; the worker's own is the first. */
+  platforms: string[];
+  /** One image for several of them. */
+  multiPlatform: boolean;
+  provenance: boolean;
+  secrets: boolean;
 }
 
 export interface RegisterAck {
@@ -63,7 +78,16 @@ export interface ConfirmLeaseResponse {
 }
 
 function createBaseWorkerInfo(): WorkerInfo {
-  return { workerId: "", incarnation: "", region: "", address: "", slots: 0, version: "", runs: [] };
+  return {
+    workerId: "",
+    incarnation: "",
+    region: "",
+    address: "",
+    slots: 0,
+    version: "",
+    runs: [],
+    capabilities: undefined,
+  };
 }
 
 export const WorkerInfo: MessageFns<WorkerInfo> = {
@@ -88,6 +112,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     }
     for (const v of message.runs) {
       RunRef.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.capabilities !== undefined) {
+      Capabilities.encode(message.capabilities, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -161,6 +188,14 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
             message.runs.push(RunRef.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.capabilities = Capabilities.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -186,6 +221,7 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
       slots: isSet(object.slots) ? globalThis.Number(object.slots) : 0,
       version: isSet(object.version) ? globalThis.String(object.version) : "",
       runs: globalThis.Array.isArray(object?.runs) ? object.runs.map((e: any) => RunRef.fromJSON(e)) : [],
+      capabilities: isSet(object.capabilities) ? Capabilities.fromJSON(object.capabilities) : undefined,
     };
   },
 
@@ -212,6 +248,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     if (message.runs?.length) {
       obj.runs = message.runs.map((e) => RunRef.toJSON(e));
     }
+    if (message.capabilities !== undefined) {
+      obj.capabilities = Capabilities.toJSON(message.capabilities);
+    }
     return obj;
   },
 
@@ -227,6 +266,132 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     message.slots = object.slots ?? 0;
     message.version = object.version ?? "";
     message.runs = object.runs?.map((e) => RunRef.fromPartial(e)) || [];
+    message.capabilities = (object.capabilities !== undefined && object.capabilities !== null)
+      ? Capabilities.fromPartial(object.capabilities)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCapabilities(): Capabilities {
+  return { platforms: [], multiPlatform: false, provenance: false, secrets: false };
+}
+
+export const Capabilities: MessageFns<Capabilities> = {
+  encode(message: Capabilities, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.platforms) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.multiPlatform !== false) {
+      writer.uint32(16).bool(message.multiPlatform);
+    }
+    if (message.provenance !== false) {
+      writer.uint32(24).bool(message.provenance);
+    }
+    if (message.secrets !== false) {
+      writer.uint32(32).bool(message.secrets);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Capabilities {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCapabilities();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.platforms.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.multiPlatform = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.provenance = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.secrets = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Capabilities {
+    return {
+      platforms: globalThis.Array.isArray(object?.platforms)
+        ? object.platforms.map((e: any) => globalThis.String(e))
+        : [],
+      multiPlatform: isSet(object.multiPlatform)
+        ? globalThis.Boolean(object.multiPlatform)
+        : isSet(object.multi_platform)
+        ? globalThis.Boolean(object.multi_platform)
+        : false,
+      provenance: isSet(object.provenance) ? globalThis.Boolean(object.provenance) : false,
+      secrets: isSet(object.secrets) ? globalThis.Boolean(object.secrets) : false,
+    };
+  },
+
+  toJSON(message: Capabilities): unknown {
+    const obj: any = {};
+    if (message.platforms?.length) {
+      obj.platforms = message.platforms;
+    }
+    if (message.multiPlatform !== false) {
+      obj.multiPlatform = message.multiPlatform;
+    }
+    if (message.provenance !== false) {
+      obj.provenance = message.provenance;
+    }
+    if (message.secrets !== false) {
+      obj.secrets = message.secrets;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Capabilities>, I>>(base?: I): Capabilities {
+    return Capabilities.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Capabilities>, I>>(object: I): Capabilities {
+    const message = createBaseCapabilities();
+    message.platforms = object.platforms?.map((e) => e) || [];
+    message.multiPlatform = object.multiPlatform ?? false;
+    message.provenance = object.provenance ?? false;
+    message.secrets = object.secrets ?? false;
     return message;
   },
 };

@@ -1,0 +1,99 @@
+/** Jobs that need more than every worker can: they wait for one that can build them, and hold up nobody. */
+import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { type OrchestratorProcess, shownJob, shownWorkers, untilFree } from "../support/deployment.ts";
+import { type DockerEngine, startDockerEngine } from "../support/docker-engines.ts";
+import { faultSite } from "../support/fault-site.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+const site = faultSite();
+setDefaultTimeout(120_000);
+
+/** Its builder cannot make attestations. */
+let plainEngine: DockerEngine;
+
+beforeAll(async () => {
+  plainEngine = await startDockerEngine({ engine: "20.10" });
+}, 240_000);
+
+beforeEach(async () => {
+  await site.deploy();
+}, 30_000);
+
+afterAll(() => plainEngine?.stop(), 60_000);
+
+const startPlainWorker = (orchestrator: OrchestratorProcess) =>
+  site.deployment.startWorker(orchestrator, plainEngine.env());
+
+/** A job that ends as soon as git has been asked. */
+async function publish(job_id: string, changes: object = {}): Promise<void> {
+  const job = { repo_url: "owner/nowhere", branch: "main", deployment_version: "v1", ecr_repo: "app-images" };
+  site.backends.aws.addRepository("1234567890", "app-images");
+  await site.deployment.publish({ ...job, aws_account: "1234567890", job_id, ...changes });
+}
+
+const stateOf = async (orchestrator: OrchestratorProcess, jobId: string) =>
+  (await shownJob(orchestrator, jobId))?.state;
+
+test("a job waits for a worker that can build it, those behind it do not, and workers say what they can", async () => {
+  const orchestrator = await site.deployment.startOrchestrator();
+  const plain = await startPlainWorker(orchestrator);
+  const ids = Array.from({ length: 20 }, (_, index) => `attested-${index}`);
+  for (const id of ids) await publish(id, { provenance: true });
+  await publish("ordinary");
+  expect(await site.deployment.nextResult()).toMatchObject({ job_id: "ordinary", worker_id: plain.id });
+  for (const id of ids) expect(await stateOf(orchestrator, id)).toBe("QUEUED");
+
+  const able = await site.deployment.startWorker(orchestrator);
+  const results = [];
+  while (results.length < ids.length) results.push(await site.deployment.nextResult());
+  expect(results.map(({ job_id }) => job_id).toSorted()).toEqual(ids.toSorted());
+  for (const { worker_id, error } of results) {
+    expect(worker_id).toBe(able.id);
+    expect(error?.code).toBe("REPO_NOT_FOUND");
+  }
+  const shown = (await shownWorkers(orchestrator)).map(({ id, capabilities }) => [id, capabilities] as const);
+  const capabilities = new Map(shown);
+  expect(capabilities.get(plain.id)).not.toContain("provenance");
+  expect(capabilities.get(able.id)).toContain("provenance");
+});
+
+test("a job that no worker there can build fails in the end, also when its orchestrator is another one by then", async () => {
+  const { deployment } = site;
+  const patient = { BLACKTREE_UNSUPPORTED_AFTER: "3s" };
+  const first = await deployment.startOrchestrator(patient);
+  const worker = await startPlainWorker(first);
+  await publish("attested", { provenance: true });
+  await first.process.waitForLine(/"attested".*"msg":"job queued"/);
+  await publish("ordinary");
+  expect((await deployment.nextResult()).job_id).toBe("ordinary");
+  await waitFor(async () => (await deployment.redisContents()).includes("incapable:attested"), {
+    timeoutMs: 15_000,
+    what: "the job to be found to need another worker",
+  });
+  first.process.signal("SIGKILL");
+
+  const second = await deployment.startOrchestrator({
+    ...patient,
+    BLACKTREE_GRPC_LISTEN: first.grpcAddress,
+  });
+  await untilFree(second, worker);
+  const result = await deployment.nextResult();
+  expect(result).toMatchObject({
+    job_id: "attested",
+    status: "FAILED",
+    attempt: 0,
+    worker_id: null,
+    error: { code: "UNSUPPORTED", step: "dispatch", retryable: false },
+  });
+  expect(result.error?.message).toContain("it needs provenance");
+});
+
+test("a job whose region has no worker at all waits on", async () => {
+  const { deployment } = site;
+  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1s" });
+  await startPlainWorker(orchestrator);
+  await publish("far", { provenance: true, worker_region: "ap-south-1", region_policy: "require" });
+  await publish("near", { provenance: true });
+  expect(await deployment.nextResult()).toMatchObject({ job_id: "near", error: { code: "UNSUPPORTED" } });
+  expect(await stateOf(orchestrator, "far")).toBe("QUEUED");
+});
