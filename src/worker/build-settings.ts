@@ -1,9 +1,18 @@
 /** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
 import * as parse from "../shared/setting-parsers.ts";
-import { withDefault } from "../shared/settings.ts";
+import { optional, withDefault } from "../shared/settings.ts";
 import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
 
+const REPOSITORY_PATTERN = /^(?=.{2,256}$)[a-z0-9]+([._/-]+[a-z0-9]+)*$/;
+
 export const buildSettings = {
+  cacheRepository: optional(
+    {
+      name: "BLACKTREE_CACHE_REPO",
+      description: "repository with mutable tags, in the registry of each job, that keeps the build cache",
+    },
+    parse.matching(REPOSITORY_PATTERN, "a repository's name: lower case letters, digits, . _ - and /"),
+  ),
   cacheSharing: withDefault(
     {
       name: "BLACKTREE_CACHE_SHARING",

@@ -15,6 +15,7 @@ import { madeWorkerId, type WorkerSettings } from "./config.ts";
 import { confirmLease } from "./lease.ts";
 import { ownRunsFolder, type RunsFolder, removeLeftovers } from "./leftovers.ts";
 import { Orchestrators } from "./orchestrators.ts";
+import { Afterwork } from "./pipeline/afterwork.ts";
 import { RunDrained } from "./pipeline/cancellation.ts";
 import { detectBuilder, NoUsableBuilder } from "./pipeline/detect-builder.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
@@ -73,6 +74,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
   const stopping = new AbortController();
+  const afterwork = new Afterwork(logger);
   const builder = Promise.withResolvers<ImageBuilder>();
   const runs = new Runs({
     slots: settings.slots,
@@ -94,6 +96,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         authenticator: parts.authenticator,
         hostEnvironment: parts.environment,
         cacheSharing: settings.cacheSharing,
+        cacheRepository: settings.cacheRepository,
+        afterwork,
         tagTimeoutMs: TAG_TIMEOUT_MS,
       };
       const confirm = (asked: AbortSignal) => confirmLease(orchestrators, identity, job, asked);
@@ -138,6 +142,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await Promise.race([drained, sleep(timeoutMs, hurry).catch(() => undefined)]);
       runs.endAll(new RunDrained());
       await drained;
+      await afterwork.stop();
       await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
       stopping.abort(new Error("the worker stops"));
       await registered;

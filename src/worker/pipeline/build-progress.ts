@@ -26,6 +26,8 @@ export interface ProgressListener {
   readonly onStep: (step: BuildStep) => void;
   /** The build is done and the push begins; told more than once, at the latest when something is tried again. */
   readonly onPushing: () => void;
+  /** The registry has the manifest. What BuildKit does then is not the image's any more. */
+  readonly onPushed?: (digest: string) => void;
 }
 
 export interface BuildProgress {

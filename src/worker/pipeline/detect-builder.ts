@@ -118,7 +118,11 @@ class DockerLook {
       const description = `${client}, ${buildx.version}, containerd image store`;
       return {
         path,
-        builder: new DirectBuilder(buildx.path, description, { ...capabilities, provenance: true }),
+        builder: new DirectBuilder(buildx.path, description, {
+          ...capabilities,
+          provenance: true,
+          registryCache: true,
+        }),
       };
     }
     if (buildx) {

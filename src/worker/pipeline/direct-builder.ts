@@ -1,9 +1,11 @@
 import { commonArguments } from "./build-arguments.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
-import { dockerBuild } from "./docker-build.ts";
+import { type DockerBuild, dockerBuild } from "./docker-build.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
 import { RawProgress } from "./raw-progress.ts";
+import { cacheArguments, type RegistryCache } from "./registry-cache.ts";
+import { isOfCache, storingBuild } from "./storing-build.ts";
 
 /**
  * buildx on an engine with the containerd image store: BuildKit sends the layers straight to the registry and
@@ -37,17 +39,27 @@ export class DirectBuilder implements ImageBuilder {
   }
 
   async #buildOnce(request: BuildRequest): Promise<PushedImage> {
-    await dockerBuild({
-      request,
-      argv: [this.buildxPath, "build", ...this.#arguments(request)],
-      progress: new RawProgress(request),
-    });
+    const build = { request, argv: [this.buildxPath, "build", ...this.#arguments(request)] as const };
+    if (request.registryCache) return this.#withCache(build, request.registryCache);
+    await dockerBuild({ ...build, progress: new RawProgress(request) });
     return { digest: await builtDigest(request.workspace.buildMetadata), tagged: false };
+  }
+
+  async #withCache(build: Omit<DockerBuild, "progress">, cache: RegistryCache): Promise<PushedImage> {
+    try {
+      return await storingBuild(build, cache);
+    } catch (error) {
+      if (cache.from.length === 0 || !isOfCache(error)) throw error;
+      build.request.log(`the registry's cache is broken, so it is left aside: ${error.message}`);
+      // Stored anew, so that it is whole again.
+      return this.#buildOnce({ ...build.request, registryCache: { ...cache, from: [] } });
+    }
   }
 
   #arguments(request: BuildRequest): string[] {
     return [
       ...commonArguments(request),
+      ...cacheArguments(request.registryCache),
       `--provenance=${request.job.provenance}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
       `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false`,

@@ -7,6 +7,7 @@ import type { CacheScope } from "./cache-scope.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import type { RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
+import type { RegistryCache } from "./registry-cache.ts";
 import type { Workspace } from "./workspace.ts";
 
 export interface BuildRequest extends ProgressListener {
@@ -19,6 +20,8 @@ export interface BuildRequest extends ProgressListener {
   /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
   readonly attemptTag: string;
   readonly cacheScope: CacheScope;
+  /** Only for builders that can. */
+  readonly registryCache?: RegistryCache;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
   readonly retry: RetryPolicy;
@@ -30,6 +33,8 @@ export interface PushedImage {
   readonly digest: string;
   /** The image was pushed under the attempt's tag. */
   readonly tagged: boolean;
+  /** What goes on in the run's folder and needs it: storing the cache. Rejects when that fails. */
+  readonly afterwards?: Promise<void>;
 }
 
 export interface ImageBuilder {

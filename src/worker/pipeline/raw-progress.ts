@@ -17,6 +17,9 @@ const MOST_WORDS = 200;
 /** Of what BuildKit does for a step: worth a line when it begins, since it can take long. */
 const WORTH_TELLING = /^(exporting|pushing) (layers|manifest|cache)/;
 const PUSHING = /^pushing (layers|manifest)\b/;
+const PUSHED_MANIFEST = /^pushing manifest for \S+@(sha256:[0-9a-f]{64})$/;
+const STORING_CACHE = /^exporting cache\b/;
+const READING_CACHE = /^importing cache manifest\b/;
 const INSTRUCTION = /^\[(?!internal\]|auth\])/;
 
 interface Vertex {
@@ -29,6 +32,8 @@ interface Vertex {
   readonly output: Map<number, StepOutput>;
   /** What BuildKit says it does for it, with whether that was told to be done. */
   readonly doings: Map<string, boolean>;
+  /** The digest of the manifest that it pushes. */
+  manifest?: string;
 }
 
 export class RawProgress implements BuildProgress {
@@ -37,6 +42,7 @@ export class RawProgress implements BuildProgress {
   readonly #statuses = new RawSolveStatuses();
   readonly #vertices = new Map<string, Vertex>();
   readonly #words: string[] = [];
+  #cacheError = "";
 
   constructor(listener: ProgressListener) {
     this.#listener = listener;
@@ -57,6 +63,11 @@ export class RawProgress implements BuildProgress {
 
   words(): readonly string[] {
     return this.#words;
+  }
+
+  /** Why the cache was not stored; empty when it was, or was not to be. */
+  get cacheError(): string {
+    return this.#cacheError;
   }
 
   #word(line: string): void {
@@ -97,11 +108,16 @@ export class RawProgress implements BuildProgress {
     if (!vertex || completed === undefined) return;
     this.#endOutput(vertex);
     const { number, name, startedAt } = vertex;
+    if (STORING_CACHE.test(name)) this.#cacheError = error;
     const at = new Date(completed);
     const durationMs = Math.max(0, at.getTime() - startedAt.getTime());
     vertex.end = { at, durationMs, isCached: cached, error };
-    this.#listener.log(`#${number} ${endWords(vertex.end)}`);
+    // The build goes on without it.
+    const isOnlyCache = error !== "" && READING_CACHE.test(name);
+    this.#listener.log(`#${number} ${isOnlyCache ? `no cache there: ${error}` : endWords(vertex.end)}`);
     if (vertex.isInstruction) this.#listener.onStep({ number, name, startedAt, end: vertex.end });
+    // A push that fails is told to be done as well, and then the vertex has the error.
+    if (vertex.manifest && error === "") this.#listener.onPushed?.(vertex.manifest);
   }
 
   #endOutput({ output }: Vertex): void {
@@ -113,6 +129,7 @@ export class RawProgress implements BuildProgress {
     const vertex = this.#vertices.get(digest);
     if (!vertex || vertex.doings.get(id)) return;
     if (PUSHING.test(id)) this.#listener.onPushing();
+    vertex.manifest = PUSHED_MANIFEST.exec(id)?.[1] ?? vertex.manifest;
     const isNew = !vertex.doings.has(id);
     vertex.doings.set(id, completed !== undefined);
     if (completed === undefined) {

@@ -6,6 +6,7 @@ import type { Step } from "../../shared/job.ts";
 import { orAbort } from "../../shared/or-abort.ts";
 import { Redactor } from "../../shared/redaction.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import type { Afterwork } from "./afterwork.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
 import { buildPaths } from "./build-paths.ts";
 import type { BuildStep } from "./build-progress.ts";
@@ -21,6 +22,7 @@ import { DEFAULT_RETRY, inPlace, type RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import { RedactedLog } from "./redacted-log.ts";
 import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
+import { cacheReferences, type RegistryCache } from "./registry-cache.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { RegistryLogin } from "./registry-login.ts";
 import { type RunEnd, unsuccessful } from "./run-end.ts";
@@ -59,6 +61,9 @@ export interface PipelineParts {
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
   readonly cacheSharing: CacheSharing;
+  /** A repository of the registry that images go to. */
+  readonly cacheRepository?: string;
+  readonly afterwork: Afterwork;
   /** The worker's own environment, of which child processes get what child-environment.ts names. */
   readonly hostEnvironment: HostEnvironment;
   /** Bound on the request that puts the version's tag, in ms. */
@@ -109,6 +114,7 @@ class PipelineRun {
   /** Undone in the reverse order, each whether or not the others could be. */
   readonly #cleanUps: ((signal: AbortSignal) => Promise<void>)[] = [];
   #step: Step = "clone";
+  #storing: Promise<void> | undefined;
   #commit: string | undefined;
   #registryHost = "";
 
@@ -165,18 +171,25 @@ class PipelineRun {
     return { ...this.#end(), status, failure: { ...failure, message } };
   }
 
-  /** The run's last act. */
+  /** The run's last act. What goes on in its folder keeps that for so long, and nobody waits for it. */
   async cleanUp(): Promise<void> {
+    const storing = this.#storing;
+    const cleanUp = (report: (problem: string) => void) => this.#undoAll(report);
+    if (storing) this.#parts.afterwork.add({ jobId: this.#job.jobId, storing, cleanUp });
+    else await cleanUp((problem) => this.#log(`clean-up is not complete: ${problem}`));
+    this.#output.end();
+  }
+
+  async #undoAll(report: (problem: string) => void): Promise<void> {
     const signal = AbortSignal.timeout(this.#parts.cleanUpTimeoutMs ?? DEFAULT_CLEAN_UP_TIMEOUT_MS);
     for (const undo of this.#cleanUps.reverse()) {
       try {
         await undo(signal);
       } catch (error) {
         // The run's end stands; what stays behind is only untidy.
-        this.#log(`clean-up is not complete: ${error instanceof Error ? error.message : error}`);
+        report(error instanceof Error ? error.message : String(error));
       }
     }
-    this.#output.end();
   }
 
   #repositoryUrl(): string {
@@ -255,6 +268,7 @@ class PipelineRun {
       imageName: `${access.host}/${this.#job.ecrRepo}`,
       attemptTag: attemptTag(this.#job),
       cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
+      registryCache: this.#registryCache(access, origin),
       workspace,
       environment,
       retry: this.#retry,
@@ -267,9 +281,17 @@ class PipelineRun {
     this.#times.begin("build");
     await writeSecrets(request);
     const image = await login.pushing(() => builder.buildAndPush(request), this.#signal);
+    this.#storing = image.afterwards;
     this.#pushing();
     if (image.tagged) this.#cleanUps.push((signal) => this.#removeAttemptTag(registry, signal));
     return image;
+  }
+
+  #registryCache({ host }: RegistryAccess, { repositoryUrl }: ImageOrigin): RegistryCache | undefined {
+    const { cacheRepository, builder, afterwork } = this.#parts;
+    if (!cacheRepository || !builder.capabilities.registryCache) return undefined;
+    const references = cacheReferences(`${host}/${cacheRepository}`, this.#job, repositoryUrl);
+    return { ...references, storing: afterwork.signal };
   }
 
   #pushing(): void {

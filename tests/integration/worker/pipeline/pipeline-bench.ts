@@ -1,5 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import pino from "pino";
+import { Afterwork } from "../../../../src/worker/pipeline/afterwork.ts";
 import type { BuildStep } from "../../../../src/worker/pipeline/build-progress.ts";
 import type { RunAborted } from "../../../../src/worker/pipeline/cancellation.ts";
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
@@ -77,6 +79,7 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
     registry: proxy.url,
     credentials: { username, password },
   });
+  const afterwork = new Afterwork(pino({ level: "silent" }));
   const parts: PipelineParts = {
     workDir: dir.path,
     incarnation: "bench",
@@ -85,6 +88,7 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
     authenticator,
     hostEnvironment,
     cacheSharing: "all",
+    afterwork,
     retry: { tries: 3, firstDelayMs: 20 },
   };
   const unique = (prefix: string) => `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
@@ -108,6 +112,7 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
       return readdir(runs).catch(() => []);
     },
     async stop() {
+      await afterwork.stop();
       await Promise.all([git.stop(), proxy.stop(), engine.stop()]);
       await registry.stop();
       await dir.remove();

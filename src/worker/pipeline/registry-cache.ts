@@ -1,0 +1,47 @@
+/**
+ * BuildKit's cache of a repository, kept in the registry that its images go to, so that a worker that never saw the
+ * repository starts warm. A branch writes to its own tag alone, and reads the default branch's as well.
+ */
+import { createHash } from "node:crypto";
+import type { PipelineJob } from "./pipeline-job.ts";
+
+export interface RegistryCache {
+  /** References to read from; one that does not exist does no harm. */
+  readonly from: readonly string[];
+  readonly to: string;
+  /** Ends the storing, which goes on when the image is pushed and the run has ended. */
+  readonly storing: AbortSignal;
+}
+
+/** Which one it is only the remote knows; a tag that nobody wrote costs one small request. */
+const DEFAULT_BRANCHES = ["main", "master"];
+
+export function cacheReferences(
+  imageNamePrefix: string,
+  { awsAccount, branch }: Pick<PipelineJob, "awsAccount" | "branch">,
+  repositoryUrl: string,
+): Pick<RegistryCache, "from" | "to"> {
+  const reference = (name: string) => `${imageNamePrefix}:${cacheTag(awsAccount, repositoryUrl, name)}`;
+  const branches = new Set([branch, ...DEFAULT_BRANCHES]);
+  return { from: [...branches].map(reference), to: reference(branch) };
+}
+
+/** Readable, fit for a tag, and no other branch's. */
+function cacheTag(...parts: readonly [awsAccount: string, repositoryUrl: string, branch: string]): string {
+  const hash = createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
+  const [awsAccount, repositoryUrl, branch] = parts;
+  const repository = new URL(repositoryUrl).pathname.replace(/\.git$/, "");
+  const readable = `${awsAccount}${repository}-${branch}`.replaceAll(/[^A-Za-z0-9_.-]+/g, "-");
+  return `${readable.slice(0, 100)}-${hash}`;
+}
+
+/** ECR takes a cache as an image's manifest alone, and not as an index. */
+const EXPORT = "mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true";
+
+export function cacheArguments(cache: RegistryCache | undefined): string[] {
+  if (!cache) return [];
+  return [
+    ...cache.from.map((reference) => `--cache-from=type=registry,ref=${reference}`),
+    `--cache-to=type=registry,ref=${cache.to},${EXPORT}`,
+  ];
+}
