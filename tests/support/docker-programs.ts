@@ -53,11 +53,16 @@ async function installedVersion(): Promise<string | undefined> {
   return undefined;
 }
 
-export async function hasInstalledBuildx(): Promise<boolean> {
+async function installedBuildx(): Promise<string | undefined> {
   for (const folder of systemPluginFolders) {
-    if (await Bun.file(join(folder, "docker-buildx")).exists()) return true;
+    const path = join(folder, "docker-buildx");
+    if (await Bun.file(path).exists()) return path;
   }
-  return false;
+  return undefined;
+}
+
+export async function hasInstalledBuildx(): Promise<boolean> {
+  return (await installedBuildx()) !== undefined;
 }
 
 async function installedPrograms(engine: DockerEngineName): Promise<DockerPrograms | undefined> {
@@ -71,14 +76,15 @@ async function installedPrograms(engine: DockerEngineName): Promise<DockerProgra
   return isModern ? programs : undefined;
 }
 
-function cacheFolder(): string {
+/** Shared by all checkouts: what is expensive to get, and the same for everybody. */
+export function testCacheFolder(): string {
   const base = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
   return join(base, "blacktree-tests");
 }
 
 async function extractedTree(engine: DockerEngineName): Promise<string> {
   const { codename } = await distribution();
-  const tree = join(cacheFolder(), `docker-${engine}-${codename}-${arch()}`);
+  const tree = join(testCacheFolder(), `docker-${engine}-${codename}-${arch()}`);
   if (await Bun.file(join(tree, "usr/sbin/dockerd")).exists()) return tree;
   // Several test runs may come here at once. Each fills a folder of its own; the first rename wins.
   const unfinished = `${tree}.${process.pid}.unfinished`;
@@ -126,4 +132,12 @@ export function findDockerPrograms(engine: DockerEngineName): Promise<DockerAvai
   const search = found.get(engine) ?? find(engine);
   found.set(engine, search);
   return search;
+}
+
+/** buildx itself, which also works without a docker. */
+export async function buildxProgram(): Promise<string> {
+  const engine = await findDockerPrograms("26.1");
+  const path = (engine.available && engine.programs.buildxPlugin) || (await installedBuildx());
+  if (!path) throw new Error("there is no buildx on this machine");
+  return path;
 }
