@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Step } from "../../shared/job.ts";
 import { orAbort } from "../../shared/or-abort.ts";
-import type { RegistryAccess } from "./registry-access.ts";
+import type { RegistryAccess, RegistryCredentials } from "./registry-access.ts";
+import { tokenUrlOf } from "./registry-bearer.ts";
 import type { RegistryLogin } from "./registry-login.ts";
 import { StepFailure } from "./step-failure.ts";
 
@@ -143,10 +144,26 @@ export class RegistryClient {
     }
   }
 
-  async #sendAs(access: RegistryAccess, request: RegistryRequest): Promise<Response> {
-    let url = new URL(request.path, access.origin);
+  async #sendAs({ credentials, origin }: RegistryAccess, request: RegistryRequest): Promise<Response> {
+    const basic = credentials && basicAuthorization(credentials);
+    const response = await this.#follow(request, origin, basic);
+    const tokenUrl = tokenUrlOf(response, origin);
+    if (!tokenUrl) return response;
+    await response.body?.cancel();
+    const answer = await this.#fetch(tokenUrl, { method: "GET", signal: request.signal }, basic);
+    if (answer.status === 401 || answer.status === 403) return answer;
+    await this.#expect(answer, 200);
+    const { token, access_token = token } = this.#parse<{ token?: string; access_token?: string }>(
+      await this.#body(answer),
+    );
+    return this.#follow(request, origin, `Bearer ${access_token}`);
+  }
+
+  async #follow(request: RegistryRequest, origin: string, authorization?: string): Promise<Response> {
+    let url = new URL(request.path, origin);
     for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
-      const response = await this.#fetch(url, access, request);
+      // Blobs are often served from another host, which must not be given the registry's credentials.
+      const response = await this.#fetch(url, request, url.origin === origin ? authorization : undefined);
       const location = response.headers.get("location");
       const redirected = response.status >= 301 && response.status <= 308 && location !== null;
       if (!redirected || request.method === "PUT") return response;
@@ -158,19 +175,13 @@ export class RegistryClient {
 
   async #fetch(
     url: URL,
-    { credentials, origin }: RegistryAccess,
-    { method, headers, body, signal }: RegistryRequest,
+    { method, headers, body, signal }: Omit<RegistryRequest, "path">,
+    authorization?: string,
   ): Promise<Response> {
-    const authorization: Record<string, string> = {};
-    // Blobs are often served from another host, which must not be given the registry's credentials.
-    if (credentials && url.origin === origin) {
-      const pair = Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64");
-      authorization.Authorization = `Basic ${pair}`;
-    }
     try {
       return await fetch(url, {
         method,
-        headers: { ...headers, ...authorization },
+        headers: { ...headers, ...(authorization && { Authorization: authorization }) },
         body,
         signal,
         redirect: "manual",
@@ -209,6 +220,10 @@ export class RegistryClient {
     const message = `the registry ${this.#login.access.host} ${what}`;
     return new StepFailure({ code: "PUSH_FAILED", step: this.#step, message, retryable: true, cause });
   }
+}
+
+function basicAuthorization({ username, password }: RegistryCredentials): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }
 
 /** ECR says 403 of a token that has expired, and says so in words; otherwise 403 is about what one may do. */

@@ -164,6 +164,47 @@ describe("RegistryClient", () => {
     });
   });
 
+  describe("a registry that wants a token", () => {
+    /** Its token server takes this password alone. */
+    async function serveWithTokens(password: string, status = 200) {
+      const asked: string[] = [];
+      const registry = await serve((request) => {
+        const { pathname, search, origin } = new URL(request.url);
+        const authorization = request.headers.get("authorization");
+        asked.push(`${authorization?.split(" ")[0]} ${pathname}${search}`);
+        if (pathname === "/token") {
+          if (authorization !== `Basic ${btoa(`AWS:${password}`)}`)
+            return new Response(null, { status: 401 });
+          return Response.json({ token: "a-token" }, { status });
+        }
+        if (authorization === "Bearer a-token") return new Response(null, { status: 201 });
+        const challenge = `Bearer realm="${origin}/token",service="registry.example",scope="repository:r:pull,push"`;
+        return new Response(null, { status: 401, headers: { "WWW-Authenticate": challenge } });
+      });
+      return { ...registry, asked };
+    }
+    const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array([1]) };
+
+    test("is given one that its own server gives for the password", async () => {
+      await using registry = await serveWithTokens("password");
+      await clientOf(registry.origin).putManifest("r", "t", manifest, 5000);
+      expect(registry.asked).toEqual([
+        "Basic /v2/r/manifests/t",
+        "Basic /token?service=registry.example&scope=repository%3Ar%3Apull%2Cpush",
+        "Bearer /v2/r/manifests/t",
+      ]);
+    });
+
+    test("whose server does not take the password is ECR_AUTH, and one that fails may come back", async () => {
+      await using refusing = await serveWithTokens("another");
+      await using failing = await serveWithTokens("password", 503);
+      const put = ({ origin }: { origin: string }) =>
+        failureOf(clientOf(origin).putManifest("r", "t", manifest, 5000));
+      expect(await put(refusing)).toMatchObject({ code: "ECR_AUTH", retryable: false });
+      expect(await put(failing)).toMatchObject({ code: "PUSH_FAILED", retryable: true });
+    });
+  });
+
   test("a registry that is away may come back", async () => {
     const origin = `http://127.0.0.1:${await freePort()}`;
     expect(await failureOf(clientOf(origin).getManifest("r", "t", never))).toMatchObject({
