@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { freePort } from "./free-port.ts";
 import { run, startProcess, type TestProcess } from "./processes.ts";
 import { makeTempDir } from "./temp-dir.ts";
+import type { TokenServer } from "./token-server.ts";
 import { waitFor } from "./wait-for.ts";
 
 export interface RegistryCredentials {
@@ -14,6 +15,8 @@ export interface RegistryOptions {
   /** User AWS and a random password by default, as ECR wants it; `false` lets everybody in. */
   credentials?: RegistryCredentials | false;
   tls?: { certPath: string; keyPath: string };
+  /** The registry takes no password but this server's tokens, signed by this authority. `fetch` then has no access. */
+  tokens?: { server: TokenServer; caPath: string };
   deleteEnabled?: boolean;
 }
 
@@ -78,12 +81,16 @@ function randomCredentials(): RegistryCredentials {
   return { username: "AWS", password: crypto.randomUUID() };
 }
 
+function tokenSettings({ server, caPath }: NonNullable<RegistryOptions["tokens"]>) {
+  return { realm: server.url, service: server.service, issuer: server.issuer, rootcertbundle: caPath };
+}
+
 async function writeConfig(
   dir: string,
   port: number,
   storageDir: string,
   credentials: RegistryCredentials | false,
-  { tls, deleteEnabled = true }: RegistryOptions,
+  { tls, tokens, deleteEnabled = true }: RegistryOptions,
 ): Promise<string> {
   const path = join(dir, "config.yml");
   if (credentials) {
@@ -106,6 +113,7 @@ async function writeConfig(
         addr: `127.0.0.1:${port}`,
         ...(tls && { tls: { certificate: tls.certPath, key: tls.keyPath } }),
       },
+      ...(tokens && { auth: { token: tokenSettings(tokens) } }),
       ...(credentials && { auth: { htpasswd: { realm: "tests", path: join(dir, "htpasswd") } } }),
     }),
   );
@@ -113,7 +121,7 @@ async function writeConfig(
 }
 
 export async function startRegistry(options: RegistryOptions = {}): Promise<Registry> {
-  const { credentials = randomCredentials(), tls } = options;
+  const { credentials = options.tokens ? false : randomCredentials(), tls } = options;
   const dir = await makeTempDir("registry");
   const port = await freePort();
   const host = `127.0.0.1:${port}`;
@@ -135,12 +143,14 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
       ...(tls && { tls: { rejectUnauthorized: false } }),
     });
 
+  const isUp = ({ ok, status }: Response) => ok || (options.tokens !== undefined && status === 401);
+
   async function start(): Promise<void> {
     server = startProcess(["docker-registry", "serve", configPath], {
       env: { OTEL_TRACES_EXPORTER: "none" },
     });
     const answer = await waitFor(
-      async () => (server.exitCode === null ? (await request("/v2/")).ok : "ended"),
+      async () => (server.exitCode === null ? isUp(await request("/v2/")) : "ended"),
       { timeoutMs: 15_000, what: `the registry at ${host} to answer` },
     );
     if (answer === "ended") throw new Error(`the registry ended at its start:\n${server.lines.join("\n")}`);
