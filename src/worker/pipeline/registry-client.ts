@@ -254,6 +254,6 @@ function errorText(body: string): string {
     const { errors = [] } = JSON.parse(body) as { errors?: readonly { code?: string; message?: string }[] };
     return errors.map(({ code = "", message = "" }) => `${code} ${message}`.trim()).join("; ");
   } catch {
-    return body.slice(0, 200);
+    return body.slice(0, 200).trim();
   }
 }

@@ -36,7 +36,7 @@ describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reaso
     return run;
   }
 
-  test("the first push sends each layer once, another version of the same image nothing", async () => {
+  test("the first push sends each layer once, another version of the same image none", async () => {
     const { name } = await bench.createSample();
     const ecrRepo = bench.unique("images");
     const job = { repoUrl: name, ecrRepo };
@@ -48,7 +48,9 @@ describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reaso
     expect(layers.length).toBeGreaterThan(1);
     expect(sent).toEqual(expect.arrayContaining(layers));
     expect(new Set(sent).size).toBe(sent.length);
-    expect(await uploadsDuring(ecrRepo, () => pushed(job))).toEqual([]);
+    // Its configuration names the version.
+    const sentAgain = await uploadsDuring(ecrRepo, () => pushed(job));
+    expect(sentAgain.filter((digest) => layers.includes(digest))).toEqual([]);
   });
 
   test("an engine that has lost its cache sends none of the layers of a base image that the registry has", async () => {
