@@ -1,28 +1,65 @@
 import type { BuildRequest } from "./image-builder.ts";
 import { secretArguments } from "./secret-files.ts";
+import { StepFailure } from "./step-failure.ts";
 
 /**
- * Docker takes a build argument's value from its own environment when only the name is given, which keeps the
- * value out of the argument list. But these names would change what docker itself, its loader or its runtime do.
+ * Docker takes a build argument's value from its own environment when only the name is given: an argument list could be
+ * read by everybody. But these names would steer docker itself, its loader or what it starts.
  */
-const MEANT_FOR_DOCKER =
-  /^(PATH|HOME|USER|TMPDIR|PWD|LANG|LC_.*|LD_.*|GLIBC_.*|MALLOC_.*|GO.*|DOCKER_.*|BUILDX_.*|BUILDKIT_.*|CONTAINER.*|COMPOSE_.*|XDG_.*|SSL_.*|SSH_.*|GIT_.*|OTEL_.*|AWS_.*|AZURE_.*|ACTIONS_.*|GITHUB_.*|.*_PROXY|NO_COLOR|EXPERIMENTAL_.*|TERM|KUBECONFIG)$/i;
-const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const STEERS_DOCKER = new RegExp(
+  `^(${[
+    "PATH|HOME|PWD|TMPDIR|XDG_.*|KUBECONFIG|NO_COLOR",
+    "LD_.*|GLIBC_.*|MALLOC_.*|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS",
+    "GO(DEBUG|GC|MAXPROCS|MEMLIMIT|TRACEBACK|RACE|COVERDIR)|SSL_CERT_(FILE|DIR)|SSH_AUTH_SOCK|OTEL_.*",
+    "DOCKER_(HOST|CONTEXT|CONFIG|TLS.*|CERT_PATH|API_VERSION|CONTENT_TRUST.*|DEFAULT_PLATFORM|BUILDKIT|CLI_.*)",
+    "DOCKER_(CUSTOM_HEADERS|AUTH_CONFIG|HIDE_LEGACY_COMMANDS)|BUILDX_.*|EXPERIMENTAL_BUILDKIT_.*|REGISTRY_AUTH_FILE",
+    "GIT_(DIR|WORK_TREE|COMMON_DIR|CONFIG.*|EXEC_PATH|SSH.*|ASKPASS|EXTERNAL_DIFF|PAGER|EDITOR|SEQUENCE_EDITOR)",
+    "GIT_(PROXY_.*|TRACE.*|TEMPLATE_DIR|INDEX_.*|OBJECT_.*|ALTERNATE_.*|CEILING_.*|DISCOVERY_.*|NAMESPACE|REDIRECT_.*)",
+    "GIT_(ALLOW_PROTOCOL|PROTOCOL.*|ATTR_.*|TERMINAL_PROMPT|SSL_.*|HTTP_.*|OPTIONAL_LOCKS|REPLACE_.*)",
+  ].join("|")})$`,
+);
+
+/** Those of a docker configuration, by the build arguments that they stand for. */
+const PROXIES: Readonly<Record<string, string>> = {
+  HTTP_PROXY: "httpProxy",
+  HTTPS_PROXY: "httpsProxy",
+  FTP_PROXY: "ftpProxy",
+  NO_PROXY: "noProxy",
+  ALL_PROXY: "allProxy",
+};
+
+type Values = Readonly<Record<string, string>>;
 
 export interface BuildArguments {
   readonly args: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
+  readonly environment: Values;
+  /** For the docker configuration: in the environment docker itself would use them. */
+  readonly proxies: Values;
 }
 
-export function buildArguments(values: Readonly<Record<string, string>>): BuildArguments {
-  const args: string[] = [];
+/** @throws StepFailure for an argument that could only be shown to everybody, or would do something else. */
+export function buildArguments(values: Values): BuildArguments {
   const environment: Record<string, string> = {};
+  const proxies: Record<string, string> = {};
   for (const [name, value] of Object.entries(values)) {
-    const hidden = ENVIRONMENT_NAME.test(name) && !MEANT_FOR_DOCKER.test(name);
-    if (hidden) environment[name] = value;
-    args.push(`--build-arg=${hidden ? name : `${name}=${value}`}`);
+    const proxy = PROXIES[name.toUpperCase()];
+    if (proxy === undefined && STEERS_DOCKER.test(name)) throw steersDocker(name);
+    if (proxy === undefined) environment[name] = value;
+    else if (proxies[proxy] === undefined || proxies[proxy] === value) proxies[proxy] = value;
+    else throw twoProxies(name);
   }
-  return { args, environment };
+  return { args: Object.keys(environment).map((name) => `--build-arg=${name}`), environment, proxies };
+}
+
+function steersDocker(name: string): StepFailure {
+  const message = `the build argument ${name} would steer docker itself, so it cannot be passed on; give it another name`;
+  return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
+}
+
+/** A docker configuration has one for both. */
+function twoProxies(name: string): StepFailure {
+  const message = `the build argument ${name} is given in upper and in lower case with different values`;
+  return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }
 
 /** What every way of building has in common; the context comes last. */

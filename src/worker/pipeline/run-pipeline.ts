@@ -8,6 +8,7 @@ import { Redactor } from "../../shared/redaction.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { Afterwork } from "./afterwork.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
+import { buildArguments } from "./build-arguments.ts";
 import { buildPaths } from "./build-paths.ts";
 import type { BuildStep } from "./build-progress.ts";
 import { refuseUnsupported } from "./builder-capabilities.ts";
@@ -248,7 +249,8 @@ class PipelineRun {
 
   async #useCredentials(workspace: Workspace, access: RegistryAccess): Promise<void> {
     this.#redactor.add(access.credentials?.password);
-    await writeDockerConfig(workspace.dockerConfig, access);
+    const { proxies } = buildArguments(this.#job.buildArgs);
+    await writeDockerConfig(workspace.dockerConfig, access, proxies);
   }
 
   async #buildAndPush(

@@ -97,6 +97,15 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         expect(run.lines.some((line) => line.includes("does not delete by tag"))).toBe(kind === "local");
       });
 
+      test("a build argument that would steer docker itself is refused", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name, buildArgs: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
+        const end = await run.end;
+        expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+        expect(end.failure?.message).toContain("DOCKER_HOST");
+        await expectNothingLeft(run);
+      });
+
       test("what the image was made of is in its labels, build arguments only as a hash", async () => {
         const { name, commit } = await bench.createSample();
         const secretArgument = crypto.randomUUID();
@@ -158,10 +167,10 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
           "docker/Build.dockerfile": [
             "FROM scratch AS wanted",
             "ARG GREETING",
-            "ARG LD_PRELOAD",
+            "ARG AWS_SECRET_ACCESS_KEY",
             "COPY bin/busybox /bin/busybox",
             "COPY word /word",
-            'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo $GREETING $LD_PRELOAD > /printed; /bin/busybox cat /word >> /printed"]',
+            'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo $GREETING $AWS_SECRET_ACCESS_KEY $HTTPS_PROXY > /printed; /bin/busybox cat /word >> /printed"]',
             'CMD ["/bin/busybox", "cat", "/printed"]',
             "FROM wanted AS other",
             'RUN ["/bin/busybox", "false"]',
@@ -173,10 +182,14 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
           dockerfile: "docker/Build.dockerfile",
           context: "service",
           target: "wanted",
-          buildArgs: { GREETING: "hello you", LD_PRELOAD: "/not/for/docker.so" },
+          buildArgs: {
+            GREETING: "hello you",
+            AWS_SECRET_ACCESS_KEY: "a key",
+            HTTPS_PROXY: "http://127.0.0.1:1",
+          },
         });
         expect(await run.end).toMatchObject({ status: "SUCCESS" });
-        expect(await runImage(run)).toBe(`hello you /not/for/docker.so\n${name}`);
+        expect(await runImage(run)).toBe(`hello you a key http://127.0.0.1:1\n${name}`);
       });
 
       test("a token, a password and build arguments are in no argument list, no log and no .git/config", async () => {
@@ -185,7 +198,11 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         const name = bench.unique("acme/private");
         const files = await sampleRepository({ variant: "slow", sleepSeconds: 1, greeting: name });
         const commit = await bench.git.createRepository(name, files, { private: { token } });
-        const run = bench.start({ repoUrl: name, gitToken: token, buildArgs: { SOME: argument } });
+        const run = bench.start({
+          repoUrl: name,
+          gitToken: token,
+          buildArgs: { SOME: argument, AWS_SESSION_TOKEN: argument, no_proxy: argument },
+        });
         let gitConfig = "";
         const commandLines = new Set<string>();
         let ended = false;
