@@ -17,6 +17,7 @@ import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { buildSettings } from "../worker/build-settings.ts";
 import { WORKER_SETTINGS } from "../worker/config.ts";
+import { checkBuilderOptions } from "../worker/pipeline/builder-place.ts";
 import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/registry-settings.ts";
 import { startWorker } from "../worker/worker.ts";
 import type { MakeCommand } from "./usage.ts";
@@ -46,6 +47,7 @@ export const upCommand: MakeCommand = (environment, finish) => {
     const { values, lines } = loadSettings(UP_SETTINGS, sources, (given) => [
       ...checkScheduling(given),
       ...checkRegistry(given),
+      ...checkBuilderOptions(given),
     ]);
     if (command.opts<{ checkConfig?: true }>().checkConfig) console.log(lines.join("\n"));
     else finish(await up(values, environment));

@@ -1,11 +1,29 @@
 /** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
 import * as parse from "../shared/setting-parsers.ts";
 import { optional, withDefault } from "../shared/settings.ts";
+import { builderPlace } from "./pipeline/builder-place.ts";
 import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
 
 const REPOSITORY_PATTERN = /^(?=.{2,256}$)[a-z0-9]+([._/-]+[a-z0-9]+)*$/;
 
 export const buildSettings = {
+  builder: withDefault(
+    {
+      name: "BLACKTREE_BUILDER",
+      description: "whose BuildKit builds: engine, container, or a BuildKit's unix:// or tcp:// address",
+    },
+    builderPlace,
+    "engine",
+  ),
+  builderOptions: withDefault(
+    {
+      name: "BLACKTREE_BUILDER_OPTIONS",
+      description:
+        "options of buildx's driver for a BuildKit that is not the engine's: name=value, comma separated",
+    },
+    parse.commaSeparated(parse.matching(/^[A-Za-z0-9_.-]+=.+$/, "name=value")),
+    "",
+  ),
   cacheRepository: optional(
     {
       name: "BLACKTREE_CACHE_REPO",

@@ -20,6 +20,7 @@ import {
   withDefault,
 } from "../shared/settings.ts";
 import { buildSettings } from "./build-settings.ts";
+import { checkBuilderOptions } from "./pipeline/builder-place.ts";
 import { checkRegistry, registrySettings } from "./registry-settings.ts";
 
 const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$/;
@@ -94,6 +95,7 @@ export function loadWorkerSettings(sources: SettingSources): LoadedSettings<type
   const isGiven = (name: string) =>
     Boolean(sources.flags[name] || environment[name as keyof typeof environment]);
   return loadSettings(WORKER_SETTINGS, { flags: sources.flags, environment }, (values): SettingProblem[] => [
+    ...checkBuilderOptions(values),
     ...checkTransport(
       (key) => isGiven(WORKER_SETTINGS[key].name),
       { name: "BLACKTREE_WORKER_LISTEN", host: values.listen?.host },

@@ -17,8 +17,9 @@ import { ownRunsFolder, type RunsFolder, removeLeftovers } from "./leftovers.ts"
 import { Orchestrators } from "./orchestrators.ts";
 import { Afterwork } from "./pipeline/afterwork.ts";
 import { RunDrained } from "./pipeline/cancellation.ts";
-import { detectBuilder, NoUsableBuilder } from "./pipeline/detect-builder.ts";
+import { detectBuilder } from "./pipeline/detect-builder.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
+import { NoUsableBuilder } from "./pipeline/no-usable-builder.ts";
 import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
 import { Registration } from "./registration.ts";
@@ -64,7 +65,7 @@ export interface Worker {
 }
 
 /**
- * Comes back as soon as the worker serves; it registers once a usable Docker is found, and goes on looking for one.
+ * Comes back as soon as the worker serves; it registers once there is something to build with, and goes on looking until then.
  * @throws Error when the address cannot be listened on or the work folder cannot be made.
  */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
@@ -167,20 +168,24 @@ async function makeRunsFolder(workDir: string, incarnation: string): Promise<Run
   }
 }
 
-/** Goes on looking until there is one, since Docker may start after the worker; undefined when `signal` aborts. */
+/** Goes on looking until there is one, since Docker or BuildKit may start after the worker; undefined when `signal` aborts. */
 async function findBuilder(parts: WorkerParts, signal: AbortSignal): Promise<ImageBuilder | undefined> {
-  const { environment: hostEnvironment, logger } = parts;
+  const { environment: hostEnvironment, logger, settings } = parts;
+  const { workDir, builder: place, builderOptions: driverOptions } = settings;
   const delay = new GrowingDelay({ firstMs: 1000, mostMs: 30_000 });
   while (!signal.aborted) {
     try {
-      const builder = await detectBuilder({ hostEnvironment, workDir: parts.settings.workDir, signal });
+      const builder = await detectBuilder({ hostEnvironment, workDir, place, driverOptions, signal });
       logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
       return builder;
     } catch (error) {
       if (signal.aborted) break;
       if (!(error instanceof NoUsableBuilder)) throw error;
       const delayMs = delay.nextMs();
-      logger.error({ reason: error.message, retry_in_ms: delayMs }, "no usable Docker; not registering yet");
+      logger.error(
+        { reason: error.message, retry_in_ms: delayMs },
+        "nothing to build with; not registering yet",
+      );
       await sleep(delayMs, signal).catch(() => undefined);
     }
   }

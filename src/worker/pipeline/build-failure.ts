@@ -47,7 +47,7 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
  * on another worker, or after the engine's restart, the same job may succeed.
  */
 function engineGone(step: "build" | "push", error: string): StepFailure {
-  const message = `the docker engine broke off: ${error}`;
+  const message = `the docker engine, or BuildKit, broke off: ${error}`;
   return new StepFailure({ code: "INTERNAL", step, message, retryable: true });
 }
 

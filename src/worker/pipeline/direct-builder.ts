@@ -1,28 +1,46 @@
 import { commonArguments } from "./build-arguments.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
+import type { BuildKitAccess } from "./buildkit-access.ts";
 import { type DockerBuild, dockerBuild } from "./docker-build.ts";
-import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
+import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
+import { pruneCache } from "./prune-cache.ts";
 import { RawProgress } from "./raw-progress.ts";
 import { cacheArguments, type RegistryCache } from "./registry-cache.ts";
 import { isOfCache, storingBuild } from "./storing-build.ts";
 
+/** What buildx makes of a BuildKit that pushes by itself, wherever that runs. */
+export const DIRECT_CAN = {
+  multiPlatform: false,
+  provenance: true,
+  secrets: true,
+  registryCache: true,
+} satisfies Partial<BuilderCapabilities>;
+
+export interface DirectBuilderParts {
+  readonly buildxPath: string;
+  readonly buildKit: BuildKitAccess;
+  readonly description: string;
+  readonly capabilities: BuilderCapabilities;
+}
+
 /**
- * buildx on an engine with the containerd image store: BuildKit sends the layers straight to the registry and
- * names the manifest by nothing but its digest. Neither the engine nor the registry keeps a tag of the attempt.
- *
- * buildx refuses `push-by-digest` for the docker driver, and pushes a second time through the engine when it reads
- * `push=true` (docker/buildx#3023). BuildKit itself takes `push` without a value for true, and an image without a
- * name gets `<prefix>@<digest>`, which is how it is then pushed.
+ * buildx on a BuildKit that sends the layers straight to the registry and names the manifest by nothing but its
+ * digest. Neither the engine nor the registry keeps a tag of the attempt.
  */
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
+  readonly description: string;
+  readonly capabilities: BuilderCapabilities;
+  readonly #buildxPath: string;
+  readonly #buildKit: BuildKitAccess;
 
-  constructor(
-    readonly buildxPath: string,
-    readonly description: string,
-    readonly capabilities: BuilderCapabilities,
-  ) {}
+  constructor({ buildxPath, buildKit, description, capabilities }: DirectBuilderParts) {
+    this.#buildxPath = buildxPath;
+    this.#buildKit = buildKit;
+    this.description = description;
+    this.capabilities = capabilities;
+  }
 
   buildAndPush(request: BuildRequest): Promise<PushedImage> {
     const { retry: policy, signal, log } = request;
@@ -31,15 +49,23 @@ export class DirectBuilder implements ImageBuilder {
   }
 
   async removeLeftovers(): Promise<void> {
-    // With `store=false` the engine keeps no image.
+    // No image is kept but in the registry.
   }
 
   async removeImages(): Promise<void> {
     // Nor does it after a crash.
   }
 
+  prune(keepBytes: number, at: EngineAccess): Promise<void> {
+    return pruneCache([this.#buildxPath, "prune"], this.#buildKit, keepBytes, at);
+  }
+
   async #buildOnce(request: BuildRequest): Promise<PushedImage> {
-    const build = { request, argv: [this.buildxPath, "build", ...this.#arguments(request)] as const };
+    const build = {
+      request,
+      argv: [this.#buildxPath, "build", ...this.#arguments(request)] as const,
+      environment: await this.#buildKit.configure(request.workspace.dockerConfig),
+    };
     if (request.registryCache) return this.#withCache(build, request.registryCache);
     await dockerBuild({ ...build, progress: new RawProgress(request) });
     return { digest: await builtDigest(request.workspace.buildMetadata), tagged: false };
@@ -62,7 +88,7 @@ export class DirectBuilder implements ImageBuilder {
       ...cacheArguments(request.registryCache),
       `--provenance=${request.job.provenance}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
-      `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false`,
+      `--output=${this.#buildKit.output(request.imageName)}`,
     ];
   }
 }

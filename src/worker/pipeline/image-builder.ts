@@ -49,6 +49,8 @@ export interface ImageBuilder {
   removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void>;
   /** Takes away images of attempts, named by their tags, that a worker that crashed could not. */
   removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void>;
+  /** Takes away build cache, what was not used for longest first, until no more than this is left. */
+  prune(keepBytes: number, at: EngineAccess): Promise<void>;
 }
 
 export interface EngineAccess {

@@ -1,11 +1,13 @@
 import { commonArguments } from "./build-arguments.ts";
 import { finalError, pushFailure } from "./build-failure.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
+import { enginesBuildKit } from "./buildkit-access.ts";
 import { dockerBuild } from "./docker-build.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
 import { PlainProgress } from "./plain-progress.ts";
 import { type GroupEnd, runInGroup } from "./process-group.ts";
+import { pruneCache } from "./prune-cache.ts";
 import { RawProgress } from "./raw-progress.ts";
 
 export interface LocalPrograms {
@@ -18,6 +20,14 @@ export interface LocalPrograms {
 const LONGEST_PUSH_TRY_MS = 20_000;
 
 const PUSHED = /^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$/;
+
+/** What building into the engine's own store leaves of BuildKit. */
+export const LOCAL_CAN = {
+  multiPlatform: false,
+  provenance: false,
+  secrets: true,
+  registryCache: false,
+} satisfies Partial<BuilderCapabilities>;
 
 /** The engine builds with BuildKit into its own store, and then pushes the image under the attempt's tag. */
 export class LocalBuilder implements ImageBuilder {
@@ -67,6 +77,14 @@ export class LocalBuilder implements ImageBuilder {
       onLine,
     });
     if (left.length > 0) await runInGroup({ argv: [dockerPath, "image", "rm", "--force", ...left], ...at });
+  }
+
+  prune(keepBytes: number, at: EngineAccess): Promise<void> {
+    const { buildxPath, dockerPath } = this.#programs;
+    const program = buildxPath
+      ? ([buildxPath, "prune"] as const)
+      : ([dockerPath, "builder", "prune"] as const);
+    return pruneCache(program, enginesBuildKit, keepBytes, at);
   }
 
   async #build(request: BuildRequest): Promise<void> {

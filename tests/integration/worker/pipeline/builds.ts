@@ -4,32 +4,36 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheScope } from "../../../../src/worker/pipeline/cache-scope.ts";
 import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/pipeline/cancellation.ts";
+import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
 import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
 import type { PipelineParts } from "../../../../src/worker/pipeline/run-pipeline.ts";
 import { attemptTag } from "../../../../src/worker/pipeline/workspace.ts";
-import { type DockerEngineOptions, missingDockerEngine } from "../../../support/docker-engines.ts";
 import { sampleRepository } from "../../../support/sample-repository.ts";
 import { waitFor } from "../../../support/wait-for.ts";
+import { type BuildSiteOptions, missingForSite } from "./build-site.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
 
-interface Expected extends DockerEngineOptions {
+interface Expected extends BuildSiteOptions {
   readonly kind: "direct" | "local";
 }
 
-export async function describeBuilds({ kind, ...engineOptions }: Expected): Promise<void> {
+export async function describeBuilds({ kind, ...siteOptions }: Expected): Promise<void> {
   // Holds for the calling file only, so it cannot stand at the top of this one.
   setDefaultTimeout(60_000);
-  const { engine: engineName, storage } = engineOptions;
-  const reason = await missingDockerEngine(engineName);
+  const { engine: engineName, storage, buildKit } = siteOptions;
+  const reason = await missingForSite(siteOptions);
+  const place = buildKit
+    ? `a ${buildKit === "remote" ? "remote BuildKit" : "BuildKit in a container"} beside `
+    : "";
   describe.skipIf(reason !== undefined)(
-    `builds with Docker ${engineName}${storage ? ` on ${storage}` : ""}${reason ? ` (${reason})` : ""}`,
+    `builds with ${place}Docker ${engineName}${storage ? ` on ${storage}` : ""}${reason ? ` (${reason})` : ""}`,
     () => {
       let bench: PipelineBench;
       let imagesBefore: string;
 
       beforeAll(async () => {
-        bench = await startPipelineBench(engineOptions);
+        bench = await startPipelineBench(siteOptions);
         imagesBefore = await engineImages();
       }, 120_000);
       afterAll(() => bench?.stop(), 60_000);
@@ -369,6 +373,28 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         expect(run.steps.findLast(({ end }) => end)?.end?.error).toMatch(/exit code: 3$/);
       });
 
+      test("slots that build at once do not get into each other's way", async () => {
+        const samples = await Promise.all([1, 2, 3].map(() => bench.createSample()));
+        const runs = samples.map(({ name }) => bench.start({ repoUrl: name }));
+        for (const { end } of runs) expect(await end).toMatchObject({ status: "SUCCESS" });
+        const printed: string[] = [];
+        for (const run of runs) printed.push(await runImage(run));
+        expect(printed).toEqual(samples.map(({ name }) => `${name}\n`));
+        for (const run of runs) await expectNothingLeft(run);
+      });
+
+      test("the cache is pruned down to what may stay", async () => {
+        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+        const cwd = bench.workDir;
+        const at = { cwd, environment: childEnvironment(bench.hostEnvironment, cwd), signal: notAborted() };
+        const printed = await printedBy({ repoUrl });
+        await bench.builder.prune(1e12, at);
+        expect(await printedBy({ repoUrl })).toBe(printed);
+        await bench.builder.prune(0, at);
+        expect(await printedBy({ repoUrl })).not.toBe(printed);
+        expect((await readdir(cwd)).filter((name) => name.startsWith("prune-"))).toEqual([]);
+      });
+
       test("provenance is added where the engine can, and refused where not", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name, provenance: true });
@@ -480,16 +506,17 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
         const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
         const run = bench.start({ repoUrl: name });
         await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
-        await bench.engine.kill();
+        await bench.site.kill();
         const end = await run.end;
-        await bench.engine.start();
+        await bench.site.start();
         expect(end).toMatchObject({
           status: "FAILED",
           failure: { code: "INTERNAL", step: "build", retryable: true },
         });
         expect(end.failure?.message).toContain("docker engine");
         expect(await bench.leftFolders()).toEqual([]);
-      });
+        // buildx gives a BuildKit at an address 20 s to answer, at each of the tries.
+      }, 120_000);
 
       test("a registry that is faulty for a while costs tries, not the run", async () => {
         const { name } = await bench.createSample();
@@ -547,6 +574,8 @@ export async function describeBuilds({ kind, ...engineOptions }: Expected): Prom
     },
   );
 }
+
+const notAborted = () => new AbortController().signal;
 
 async function allCommandLines(): Promise<string[]> {
   const processes = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));

@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmod, readdir } from "node:fs/promises";
+import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { detectBuilder, NoUsableBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
+import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
+import { NoUsableBuilder } from "../../../../src/worker/pipeline/no-usable-builder.ts";
 import {
   type DockerEngine,
   missingDockerEngine,
   startDockerEngine,
 } from "../../../support/docker-engines.ts";
+import { buildxProgram } from "../../../support/docker-programs.ts";
 import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
 
 setDefaultTimeout(60_000);
@@ -20,7 +22,13 @@ beforeAll(async () => {
 afterAll(() => dir.remove());
 
 const detect = (hostEnvironment: Record<string, string | undefined>) =>
-  detectBuilder({ hostEnvironment, workDir: join(dir.path, "work"), signal });
+  detectBuilder({
+    hostEnvironment,
+    workDir: join(dir.path, "work"),
+    place: { kind: "engine" },
+    driverOptions: [],
+    signal,
+  });
 
 /** A client that says of itself and its engine what it is told to. */
 async function fakeDocker(name: string, version: string, info: unknown): Promise<string> {
@@ -82,4 +90,46 @@ test("buildx on an engine without the containerd image store builds locally", as
   } finally {
     await engine.stop();
   }
+});
+
+const noBuildx = await missingDockerEngine("26.1");
+describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${noBuildx})` : ""}`, () => {
+  const absent = { place: { kind: "remote", address: "unix:///nowhere/buildkitd.sock" } } as const;
+  const without = { workDir: "", driverOptions: [], signal };
+
+  test("takes buildx, and says so where there is none", async () => {
+    const options = { ...without, ...absent, workDir: join(dir.path, "work") };
+    const found = detectBuilder({ ...options, hostEnvironment: { PATH: "/nowhere" } });
+    await expect(found).rejects.toThrow(NoUsableBuilder);
+    await expect(found).rejects.toThrow("docker-buildx");
+  });
+
+  test("that does not answer is named", async () => {
+    const PATH = join(dir.path, "standalone");
+    await mkdir(PATH);
+    await symlink(await buildxProgram(), join(PATH, "buildx"));
+    const options = { ...without, ...absent, workDir: join(dir.path, "work") };
+    const found = detectBuilder({ ...options, hostEnvironment: { PATH } });
+    await expect(found).rejects.toThrow(NoUsableBuilder);
+    await expect(found).rejects.toThrow(
+      /BuildKit at unix:\/\/\/nowhere\/buildkitd\.sock does not answer buildx /,
+    );
+    expect(await readdir(join(dir.path, "work"))).toEqual([]);
+  });
+
+  test("is not mistaken for the engine's when its options are wrong", async () => {
+    const engine = await startDockerEngine({ engine: "26.1" });
+    try {
+      const found = detectBuilder({
+        hostEnvironment: engine.env(),
+        workDir: join(dir.path, "work"),
+        place: { kind: "container" },
+        driverOptions: ["colour=blue"],
+        signal,
+      });
+      await expect(found).rejects.toThrow("invalid driver option colour");
+    } finally {
+      await engine.stop();
+    }
+  });
 });

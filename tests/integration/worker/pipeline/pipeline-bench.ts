@@ -4,6 +4,7 @@ import pino from "pino";
 import { Afterwork } from "../../../../src/worker/pipeline/afterwork.ts";
 import type { BuildStep } from "../../../../src/worker/pipeline/build-progress.ts";
 import type { RunAborted } from "../../../../src/worker/pipeline/cancellation.ts";
+import type { HostEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
 import type { ImageBuilder } from "../../../../src/worker/pipeline/image-builder.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
@@ -15,17 +16,14 @@ import {
   type RunStateName,
   runPipeline,
 } from "../../../../src/worker/pipeline/run-pipeline.ts";
-import {
-  type DockerEngine,
-  type DockerEngineOptions,
-  startDockerEngine,
-} from "../../../support/docker-engines.ts";
+import type { DockerEngine } from "../../../support/docker-engines.ts";
 import { type GitServer, startGitServer } from "../../../support/git-server.ts";
 import { type Registry, startRegistry } from "../../../support/registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "../../../support/registry-proxy.ts";
 import { sampleRepository } from "../../../support/sample-repository.ts";
 import { makeTempDir } from "../../../support/temp-dir.ts";
 import { type WaitForOptions, waitFor } from "../../../support/wait-for.ts";
+import { type BuildSite, type BuildSiteOptions, startBuildSite } from "./build-site.ts";
 
 /** A run under way, and all that it has said so far. */
 export interface StartedRun {
@@ -49,6 +47,8 @@ export interface PipelineBench {
   /** Where jobs push to. */
   readonly proxy: RegistryProxy;
   readonly engine: DockerEngine;
+  readonly site: BuildSite;
+  readonly hostEnvironment: HostEnvironment;
   readonly builder: ImageBuilder;
   readonly workDir: string;
   /** A name that no other test has, for repositories and versions. */
@@ -64,16 +64,19 @@ export interface PipelineBench {
 const BUILD_LEASE_MS = 60_000;
 const notAborted = () => new AbortController().signal;
 
-export async function startPipelineBench(engineOptions: DockerEngineOptions): Promise<PipelineBench> {
+export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise<PipelineBench> {
   const dir = await makeTempDir("pipeline");
-  const [git, registry, engine] = await Promise.all([
+  const [git, registry, site] = await Promise.all([
     startGitServer(),
     startRegistry(),
-    startDockerEngine(engineOptions),
+    startBuildSite(siteOptions),
   ]);
   const proxy = await startRegistryProxy(registry);
-  const hostEnvironment = { ...process.env, ...engine.env(), SECRET_OF_THE_HOST: "never passed on" };
-  const builder = await detectBuilder({ hostEnvironment, workDir: dir.path, signal: notAborted() });
+  const hostEnvironment = { ...process.env, ...site.environment, SECRET_OF_THE_HOST: "never passed on" };
+  const { engine, place, driverOptions } = site;
+  const workDir = dir.path;
+  const signal = notAborted();
+  const builder = await detectBuilder({ hostEnvironment, workDir, place, driverOptions, signal });
   const { username, password } = registry;
   const authenticator = new PlainRegistryAuthenticator({
     registry: proxy.url,
@@ -81,7 +84,7 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
   });
   const afterwork = new Afterwork(pino({ level: "silent" }));
   const parts: PipelineParts = {
-    workDir: dir.path,
+    workDir,
     incarnation: "bench",
     git: { baseUrl: git.baseUrl, allowedHosts: [] },
     builder,
@@ -98,8 +101,10 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
     registry,
     proxy,
     engine,
+    site,
+    hostEnvironment,
     builder,
-    workDir: dir.path,
+    workDir,
     unique,
     async createSample(options = {}) {
       const name = unique("acme/app");
@@ -113,7 +118,7 @@ export async function startPipelineBench(engineOptions: DockerEngineOptions): Pr
     },
     async stop() {
       await afterwork.stop();
-      await Promise.all([git.stop(), proxy.stop(), engine.stop()]);
+      await Promise.all([git.stop(), proxy.stop(), site.stop()]);
       await registry.stop();
       await dir.remove();
     },

@@ -28,7 +28,13 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     otherEngine = await startDockerEngine({ engine: "26.1" });
     const hostEnvironment = { ...process.env, ...otherEngine.env() };
     const { signal } = new AbortController();
-    const builder = await detectBuilder({ hostEnvironment, workDir: bench.workDir, signal });
+    const builder = await detectBuilder({
+      hostEnvironment,
+      workDir: bench.workDir,
+      place: { kind: "engine" },
+      driverOptions: [],
+      signal,
+    });
     otherWorker = { builder, hostEnvironment };
   }, 120_000);
   afterAll(() => Promise.all([bench?.stop(), otherEngine?.stop()]), 60_000);

@@ -87,6 +87,7 @@ describe("buildFailure", () => {
       "INTERNAL",
       true,
     ],
+    ["ERROR: context deadline exceeded", "INTERNAL", true],
     [
       "ERROR: failed to solve: failed to push r/i@sha256:1: unexpected status from HEAD request to http://r/v2/x: 401 Unauthorized",
       "ECR_AUTH",

@@ -1,0 +1,81 @@
+/** The best way to build that the docker engine and its clients on this host offer. */
+import { canonicalPlatforms } from "../../shared/platforms.ts";
+import { enginesBuildKit } from "./buildkit-access.ts";
+import { DIRECT_CAN, DirectBuilder } from "./direct-builder.ts";
+import type { DockerInfo, DockerLook } from "./docker-look.ts";
+import type { ImageBuilder } from "./image-builder.ts";
+import { LOCAL_CAN, LocalBuilder } from "./local-builder.ts";
+import { NoUsableBuilder } from "./no-usable-builder.ts";
+
+/** The client looked at, and either a builder or what it lacks. */
+interface Candidate {
+  readonly path: string;
+  readonly builder?: ImageBuilder;
+  readonly lacks?: string;
+}
+
+const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
+const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
+const REMEDY =
+  "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
+
+/**
+ * Looks at every docker in PATH, since a newer client without buildx may stand before an older one that can build.
+ * @throws NoUsableBuilder naming each that was looked at.
+ */
+export async function engineBuilder(look: DockerLook, signal: AbortSignal): Promise<ImageBuilder> {
+  const candidates: Candidate[] = [];
+  for (const path of await look.clients()) candidates.push(await candidate(look, path, signal));
+  const builders = candidates.flatMap(({ builder }) => builder ?? []);
+  const best = builders.find(({ kind }) => kind === "direct") ?? builders[0];
+  if (best) return best;
+  const found = candidates.map(({ path, lacks }) => `${path}: ${lacks}`).join("; ");
+  throw new NoUsableBuilder(`no docker here can build images (${found || "none in PATH"}). ${REMEDY}.`);
+}
+
+async function candidate(look: DockerLook, path: string, signal: AbortSignal): Promise<Candidate> {
+  try {
+    const clientVersion = await look.clientVersion(path);
+    const info = await look.info(path);
+    if (!info.ServerVersion) return { path, lacks: info.ServerErrors?.join(" ") ?? "no engine answers it" };
+    return await builderOf(look, path, clientVersion, info);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { path, lacks: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function builderOf(
+  look: DockerLook,
+  path: string,
+  clientVersion: string,
+  info: DockerInfo,
+): Promise<Candidate> {
+  const buildx = await look.plugin(info);
+  const platforms = canonicalPlatforms([`${info.OSType}/${info.Architecture}`]);
+  const capabilities = { ...LOCAL_CAN, platforms };
+  const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
+  if (buildx && usesContainerdStore(info)) {
+    const description = `${client}, ${buildx.version}, containerd image store`;
+    const buildKit = enginesBuildKit;
+    const can = { ...DIRECT_CAN, platforms };
+    return {
+      path,
+      builder: new DirectBuilder({ buildxPath: buildx.path, buildKit, description, capabilities: can }),
+    };
+  }
+  if (buildx) {
+    const programs = { dockerPath: path, buildxPath: buildx.path };
+    const description = `${client}, ${buildx.version}, without the containerd image store`;
+    return { path, builder: new LocalBuilder(programs, description, capabilities) };
+  }
+  if (Number.parseInt(clientVersion, 10) < FIRST_CLIENT_WITHOUT_BUILDKIT) {
+    const description = `${client}, its own BuildKit client`;
+    return { path, builder: new LocalBuilder({ dockerPath: path }, description, capabilities) };
+  }
+  return { path, lacks: `docker ${clientVersion} has no working buildx plugin of 0.13 or newer` };
+}
+
+function usesContainerdStore({ DriverStatus }: DockerInfo): boolean {
+  return DriverStatus?.some(([, value]) => value === CONTAINERD_STORE) ?? false;
+}

@@ -1,0 +1,3 @@
+import { describeBuilds } from "./builds.ts";
+
+await describeBuilds({ engine: "26.1", buildKit: "remote", kind: "direct" });
