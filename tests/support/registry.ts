@@ -31,7 +31,7 @@ interface Descriptor {
   digest: string;
   mediaType: string;
   size: number;
-  platform?: { os: string; architecture: string };
+  platform?: { os: string; architecture: string; variant?: string };
 }
 
 /** An image or an index, whichever it is: what tests look at of either. */

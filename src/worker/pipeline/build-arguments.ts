@@ -68,6 +68,7 @@ export function commonArguments(request: BuildRequest): string[] {
   return [
     `--file=${paths.dockerfile}`,
     ...(job.target ? [`--target=${job.target}`] : []),
+    ...(job.platforms.length > 0 ? [`--platform=${job.platforms.join(",")}`] : []),
     ...Object.entries(labels).map(([name, value]) => `--label=${name}=${value}`),
     ...buildArguments(job.buildArgs).args,
     ...secretArguments(request),

@@ -11,7 +11,7 @@ import { isOfCache, storingBuild } from "./storing-build.ts";
 
 /** What buildx makes of a BuildKit that pushes by itself, wherever that runs. */
 export const DIRECT_CAN = {
-  multiPlatform: false,
+  multiPlatform: true,
   provenance: true,
   secrets: true,
   registryCache: true,

@@ -3,6 +3,7 @@ import { realpath } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { isNewEnough } from "./buildx-version.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
+import { type InspectedBuildKit, readInspection } from "./inspected-buildkit.ts";
 import { runInGroup } from "./process-group.ts";
 
 /** What is read of `docker info`. */
@@ -84,6 +85,11 @@ export class DockerLook {
       if (buildx) return buildx;
     }
     return undefined;
+  }
+
+  /** The BuildKit of the engine, as buildx sees it. */
+  async engineBuildKit({ path }: Buildx): Promise<InspectedBuildKit> {
+    return readInspection((await this.#output([path, "inspect", "default"])).split("\n"));
   }
 
   async #buildx(path: string): Promise<Buildx | undefined> {

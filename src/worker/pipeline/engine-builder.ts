@@ -52,16 +52,22 @@ async function builderOf(
   info: DockerInfo,
 ): Promise<Candidate> {
   const buildx = await look.plugin(info);
-  const platforms = canonicalPlatforms([`${info.OSType}/${info.Architecture}`]);
-  const capabilities = { ...LOCAL_CAN, platforms };
+  const capabilities = {
+    ...LOCAL_CAN,
+    platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),
+  };
   const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
   if (buildx && usesContainerdStore(info)) {
     const description = `${client}, ${buildx.version}, containerd image store`;
-    const buildKit = enginesBuildKit;
-    const can = { ...DIRECT_CAN, platforms };
+    const { platforms } = await look.engineBuildKit(buildx);
     return {
       path,
-      builder: new DirectBuilder({ buildxPath: buildx.path, buildKit, description, capabilities: can }),
+      builder: new DirectBuilder({
+        buildxPath: buildx.path,
+        buildKit: enginesBuildKit,
+        description,
+        capabilities: { ...DIRECT_CAN, platforms },
+      }),
     };
   }
   if (buildx) {

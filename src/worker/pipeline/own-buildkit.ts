@@ -70,7 +70,7 @@ class OwnBuildKit {
       buildxPath: this.#buildx.path,
       buildKit: recordedBuildKit(record),
       description: `${this.#buildx.version}, ${nameOf(this.#options)}, ${version}`,
-      capabilities: { ...DIRECT_CAN, platforms: platforms.slice(0, 1) },
+      capabilities: { ...DIRECT_CAN, platforms },
     });
   }
 

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { canonicalPlatforms } from "../../../../src/shared/platforms.ts";
 import { cacheScope } from "../../../../src/worker/pipeline/cache-scope.ts";
 import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/pipeline/cancellation.ts";
 import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
@@ -395,11 +396,56 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect((await readdir(cwd)).filter((name) => name.startsWith("prune-"))).toEqual([]);
       });
 
+      /** Needs no program of the platform, so it is built wherever BuildKit takes the platform. */
+      async function createGreeting(): Promise<string> {
+        const name = bench.unique("acme/greeting");
+        await bench.git.createRepository(name, { name, Dockerfile: "FROM scratch\nCOPY name /greeting\n" });
+        return name;
+      }
+
+      test("an image is built for each platform that is declared, and for no other", async () => {
+        const { platforms } = bench.builder.capabilities;
+        expect(platforms).not.toContain("linux/s390x");
+        const repoUrl = await createGreeting();
+        for (const platform of platforms) {
+          const run = bench.start({ repoUrl, platforms: [platform] });
+          expect(await run.end).toMatchObject({ status: "SUCCESS" });
+          const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+          expect(platform).toStartWith(`${image.os}/${image.architecture}`);
+        }
+        expect(await bench.start({ repoUrl, platforms: ["linux/s390x"] }).end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "UNSUPPORTED", step: "build", retryable: false },
+        });
+      });
+
+      test("several platforms become one image, or are refused", async () => {
+        const { platforms: all, multiPlatform } = bench.builder.capabilities;
+        const platforms = canonicalPlatforms(multiPlatform ? all.slice(0, 2) : ["linux/amd64", "linux/386"]);
+        const run = bench.start({ repoUrl: await createGreeting(), platforms });
+        const end = await run.end;
+        if (!multiPlatform) {
+          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+          return;
+        }
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const stored = await bench.registry.getManifest(run.job.ecrRepo, run.job.deploymentVersion);
+        const made = stored?.json.manifests?.map(({ platform }) => platform);
+        const named = made?.map((one) =>
+          [one?.os, one?.architecture, one?.variant].filter(Boolean).join("/"),
+        );
+        expect(named?.toSorted()).toEqual(platforms);
+        // Its labels are read through the index.
+        const again = bench.start({ ...run.job, attempt: 2 });
+        expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: end.imageDigest });
+        expect(again.states).not.toContain("BUILDING");
+      });
+
       test("provenance is added where the engine can, and refused where not", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name, provenance: true });
         const end = await run.end;
-        if (kind === "local") {
+        if (!bench.builder.capabilities.provenance) {
           expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
           return;
         }
