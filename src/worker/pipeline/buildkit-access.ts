@@ -6,38 +6,34 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
+/** Of docker's and buildx's own. */
+export type DockerVariables = Readonly<Record<string, string>>;
+
+export interface BuildKitAccess {
+  /** Makes it the one that buildx takes when it is started with this configuration folder and the variables given back. */
+  configure(dockerConfig: string): Promise<DockerVariables>;
+}
+
+export const enginesBuildKit: BuildKitAccess = {
+  configure: async (dockerConfig) => ({ DOCKER_CONFIG: dockerConfig }),
+};
+
+/** buildx asks the engine at its start even when it has nothing to do there, and waits for one that does not answer. */
+export const NO_ENGINE = { DOCKER_HOST: "unix:///dev/null", DOCKER_TLS_VERIFY: "" };
+
 export interface BuildxRecord {
   readonly name: string;
   /** buildx's own words, for no other program to read. */
   readonly content: string;
 }
 
-export interface BuildKitAccess {
-  /** How this BuildKit pushes an image by nothing but its digest. */
-  output(imageName: string): string;
-  /** Makes it the one that buildx takes when it is started with this configuration folder and the variables given back. */
-  configure(dockerConfig: string): Promise<Readonly<Record<string, string>>>;
-}
-
-/**
- * buildx refuses `push-by-digest` for the docker driver, and pushes a second time through the engine when it reads
- * `push=true` (docker/buildx#3023). BuildKit itself takes `push` without a value for true, and an image without a
- * name gets `<prefix>@<digest>`, which is how it is then pushed.
- */
-export const enginesBuildKit: BuildKitAccess = {
-  output: (imageName) => `type=image,dangling-name-prefix=${imageName},push=,store=false`,
-  configure: async (dockerConfig) => ({ DOCKER_CONFIG: dockerConfig }),
-};
-
-/** Keeps no images, so there is nothing to forbid it. */
-export function recordedBuildKit({ name, content }: BuildxRecord): BuildKitAccess {
+export function recordedBuildKit(record: BuildxRecord, variables: DockerVariables): BuildKitAccess {
   return {
-    output: (imageName) => `type=image,name=${imageName},push-by-digest=true,name-canonical=true,push=true`,
     async configure(dockerConfig) {
       const instances = instancesFolder(dockerConfig);
       await mkdir(instances, { recursive: true, mode: 0o700 });
-      await Bun.write(join(instances, name), content, { mode: 0o600 });
-      return { DOCKER_CONFIG: dockerConfig, BUILDX_BUILDER: name };
+      await Bun.write(join(instances, record.name), record.content, { mode: 0o600 });
+      return { ...variables, DOCKER_CONFIG: dockerConfig, BUILDX_BUILDER: record.name };
     },
   };
 }

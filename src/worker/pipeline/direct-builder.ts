@@ -27,6 +27,10 @@ export interface DirectBuilderParts {
 /**
  * buildx on a BuildKit that sends the layers straight to the registry and names the manifest by nothing but its
  * digest. Neither the engine nor the registry keeps a tag of the attempt.
+ *
+ * buildx refuses `push-by-digest` for the docker driver, and pushes a second time through the engine when it reads
+ * `push=true` (docker/buildx#3023). BuildKit itself takes `push` without a value for true, and an image without a
+ * name gets `<prefix>@<digest>`, which is how it is then pushed, and told of.
  */
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
@@ -49,7 +53,7 @@ export class DirectBuilder implements ImageBuilder {
   }
 
   async removeLeftovers(): Promise<void> {
-    // No image is kept but in the registry.
+    // With `store=false` none keeps an image.
   }
 
   async removeImages(): Promise<void> {
@@ -88,7 +92,7 @@ export class DirectBuilder implements ImageBuilder {
       ...cacheArguments(request.registryCache),
       `--provenance=${request.job.provenance}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
-      `--output=${this.#buildKit.output(request.imageName)}`,
+      `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false`,
     ];
   }
 }

@@ -3,7 +3,13 @@ import { createHash } from "node:crypto";
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { BuilderPlace } from "./builder-place.ts";
-import { type BuildxRecord, readBuildxRecord, recordedBuildKit } from "./buildkit-access.ts";
+import {
+  type BuildxRecord,
+  type DockerVariables,
+  NO_ENGINE,
+  readBuildxRecord,
+  recordedBuildKit,
+} from "./buildkit-access.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
 import { DIRECT_CAN, DirectBuilder } from "./direct-builder.ts";
 import { type Buildx, DockerLook } from "./docker-look.ts";
@@ -29,10 +35,12 @@ const REMEDY_WITHOUT_BUILDX =
 
 /** @throws NoUsableBuilder when there is no buildx, or BuildKit does not answer it. */
 export async function ownBuildKitBuilder(options: OwnBuildKitOptions): Promise<ImageBuilder> {
-  const buildx = await new DockerLook(options).anyBuildx();
+  const engine = options.place.kind === "remote" ? NO_ENGINE : {};
+  const hostEnvironment = { ...options.hostEnvironment, ...engine };
+  const buildx = await new DockerLook({ ...options, hostEnvironment }).anyBuildx();
   if (!buildx) throw new NoUsableBuilder(REMEDY_WITHOUT_BUILDX);
   try {
-    return await new OwnBuildKit(options, buildx).builder();
+    return await new OwnBuildKit(options, buildx, engine).builder();
   } catch (error) {
     options.signal.throwIfAborted();
     const reason = error instanceof Error ? error.message : String(error);
@@ -49,15 +57,18 @@ function nameOf({ place }: OwnBuildKitOptions): string {
 class OwnBuildKit {
   readonly #options: OwnBuildKitOptions;
   readonly #buildx: Buildx;
+  readonly #engine: DockerVariables;
   readonly #dockerConfig: string;
   readonly #environment: ChildEnvironment;
 
-  constructor(options: OwnBuildKitOptions, buildx: Buildx) {
+  constructor(options: OwnBuildKitOptions, buildx: Buildx, engine: DockerVariables) {
     this.#options = options;
     this.#buildx = buildx;
+    this.#engine = engine;
     this.#dockerConfig = join(options.scratch, "docker-config");
     this.#environment = {
       ...childEnvironment(options.hostEnvironment, options.scratch),
+      ...engine,
       DOCKER_CONFIG: this.#dockerConfig,
     };
   }
@@ -68,7 +79,7 @@ class OwnBuildKit {
     const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
     return new DirectBuilder({
       buildxPath: this.#buildx.path,
-      buildKit: recordedBuildKit(record),
+      buildKit: recordedBuildKit(record, this.#engine),
       description: `${this.#buildx.version}, ${nameOf(this.#options)}, ${version}`,
       capabilities: { ...DIRECT_CAN, platforms },
     });
