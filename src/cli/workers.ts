@@ -7,6 +7,7 @@ interface ShownWorker {
   readonly region: string;
   readonly address: string;
   readonly status: string;
+  readonly refusal: string | null;
   readonly jobs: readonly string[];
   readonly last_seen: string;
 }
@@ -23,6 +24,6 @@ export const workersCommand: MakeCommand = (environment, finish) =>
       finish(EXIT.done);
     });
 
-function lineOf({ id, region, address, status, jobs, last_seen }: ShownWorker): string {
-  return [id, region, address, status, last_seen, jobs.join(",")].join("  ").trimEnd();
+function lineOf({ id, region, address, status, refusal, jobs, last_seen }: ShownWorker): string {
+  return [id, region, address, status, last_seen, jobs.join(","), refusal ?? ""].join("  ").trimEnd();
 }

@@ -96,7 +96,8 @@ export class HealthChecker {
     }
     const status = OBSERVED[answer.status as keyof typeof OBSERVED] ?? "BUSY";
     const runs: readonly RunRef[] = answer.runs;
-    const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs });
+    const refusal = answer.refusal || undefined;
+    const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs, refusal });
     if (!stale) return;
     for (const run of stale) await this.#giveUp(worker, run);
     const staleIds = new Set(stale.map((run) => run.jobId));

@@ -31,6 +31,8 @@ export interface RunsOptions {
   readonly slots: number;
   readonly logLimits: LogLimits;
   readonly execute: Execute;
+  /** Why nothing new can be taken now, though slots may be free; undefined when it can. */
+  readonly refusal?: () => string | undefined;
   readonly logger: Logger;
   /** An unacknowledged response is kept this long, in ms, */
   readonly keepFinishedMs: number;
@@ -77,7 +79,11 @@ export class Runs {
 
   status(): "FREE" | "BUSY" | "DRAINING" {
     if (this.#isDraining) return "DRAINING";
-    return this.#running < this.#options.slots ? "FREE" : "BUSY";
+    return this.#running < this.#options.slots && this.refusal() === undefined ? "FREE" : "BUSY";
+  }
+
+  refusal(): string | undefined {
+    return this.#options.refusal?.();
   }
 
   /** Runs under way, and ended ones whose result nobody has acknowledged, unless nobody comes for it. */
@@ -119,7 +125,8 @@ export class Runs {
     }
     // A higher attempt can only exist because the lower one's claim was given up.
     known?.abort.abort(new LeaseLost(job.jobId));
-    if (this.status() !== "FREE") throw new NoFreeSlot(`all ${this.#options.slots} slots are taken`);
+    if (this.status() !== "FREE")
+      throw new NoFreeSlot(this.refusal() ?? `all ${this.#options.slots} slots are taken`);
     return this.#start(job, timeoutMs).outcome;
   }
 

@@ -44,6 +44,7 @@ export function workerService(
         status: WorkerStatus[`WORKER_STATUS_${runs.status()}`],
         runs: [...runs.held()],
         unawaitedJobIds: [...runs.unawaited()],
+        refusal: runs.refusal() ?? "",
       };
     }),
     watchJob: streamHandler(logger, (request, signal) => {

@@ -96,8 +96,9 @@ function countByStatus(workers: readonly WorkerView[]): Record<WorkerView["statu
 
 function shownWorker(worker: WorkerView) {
   const { workerId: id, lastSeen, region, address, status, jobs, version, slots, capabilities } = worker;
+  const { refusal = null } = worker;
   const last_seen = lastSeen.toISOString();
-  return { id, region, address, status, jobs, version, slots, capabilities, last_seen };
+  return { id, region, address, status, refusal, jobs, version, slots, capabilities, last_seen };
 }
 
 function addJobs(app: Hono, parts: AdminParts): void {

@@ -22,6 +22,7 @@ const FORGET_WARM_MS = 7 * 24 * 60 * 60 * 1000;
 
 interface Worker extends Omit<WorkerRegistration, "runs"> {
   status: Observation["status"];
+  refusal: string | undefined;
   isSuspect: boolean;
   lastSeen: Date;
   leaseUntilMs: number;
@@ -102,6 +103,7 @@ export class InProcessLeases implements Leases {
     const worker: Worker = {
       ...rest,
       status: isSame ? known.status : "FREE",
+      refusal: isSame ? known.refusal : undefined,
       isSuspect: false,
       lastSeen: new Date(),
       leaseUntilMs: now() + this.options.leaseTtlMs,
@@ -125,12 +127,13 @@ export class InProcessLeases implements Leases {
   async observe(
     workerId: string,
     incarnation: string,
-    { status, runs }: Observation,
+    { status, runs, refusal }: Observation,
   ): Promise<readonly RunRef[] | undefined> {
     const worker = this.#find(workerId, incarnation);
     if (!worker) return undefined;
     const wasSchedulable = isSchedulable(worker);
     worker.status = status;
+    worker.refusal = refusal;
     worker.isSuspect = false;
     worker.lastSeen = new Date();
     worker.leaseUntilMs = now() + this.options.leaseTtlMs;
@@ -148,11 +151,12 @@ export class InProcessLeases implements Leases {
     this.#assertReady();
     this.#forgetWhatIsOver();
     return [...this.#workers.values()].map((worker) => {
-      const { workerId, incarnation, region, address, slots, version, capabilities, lastSeen } = worker;
+      const { workerId, incarnation, region, address, slots, version, capabilities, refusal, lastSeen } =
+        worker;
       const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
       const status = statusOf(worker, jobs.length);
       const described = { workerId, incarnation, region, address, slots, version, capabilities };
-      return { ...described, status, jobs, lastSeen };
+      return { ...described, status, jobs, refusal, lastSeen };
     });
   }
 
@@ -266,7 +270,7 @@ export class InProcessLeases implements Leases {
     const worker = this.#find(workerId, incarnation);
     if (worker) {
       // What the last ping said is older than this. If it is busy all the same, it refuses the next job.
-      if (worker.status === "BUSY") worker.status = "FREE";
+      if (worker.status === "BUSY" && worker.refusal === undefined) worker.status = "FREE";
       worker.used = ++this.#uses;
     }
     this.#forgetWhatIsOver();

@@ -33,6 +33,8 @@ export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
   readonly status: WorkerStatus;
   /** Ids of the jobs that are claimed on it. */
   readonly jobs: readonly string[];
+  /** Why it takes nothing new though a slot may be free, as it said last. */
+  readonly refusal: string | undefined;
   readonly lastSeen: Date;
 }
 
@@ -99,6 +101,8 @@ export interface CancelledJob {
 export interface Observation {
   readonly status: "FREE" | "BUSY" | "DRAINING";
   readonly runs: readonly RunRef[];
+  /** Why it is BUSY though a slot may be free. */
+  readonly refusal?: string;
 }
 
 export interface Leases {
@@ -115,7 +119,8 @@ export interface Leases {
    * A ping was answered: extends the worker's lease and the claims of the runs it reports, and makes it schedulable
    * again. Claims are extended only for the same worker, incarnation and attempt. Gives the reported runs that are
    * stale: another attempt has the job, or it is over. Undefined: the worker is not known (any more) under that
-   * incarnation and has to register again. BUSY holds until the worker's next release.
+   * incarnation and has to register again. BUSY holds until the worker's next release; with a refusal, until
+   * the next `observe`.
    */
   observe(
     workerId: string,

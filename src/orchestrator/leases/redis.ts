@@ -106,9 +106,9 @@ export class RedisLeases implements Leases {
   async observe(
     workerId: string,
     incarnation: string,
-    { status, runs }: Observation,
+    { status, runs, refusal = "" }: Observation,
   ): Promise<readonly RunRef[] | undefined> {
-    const args = [workerId, incarnation, status, ...runArguments(runs)];
+    const args = [workerId, incarnation, status, refusal, ...runArguments(runs)];
     const stale = (await this.#run(scripts.observe, args)) as string[] | null;
     return stale === null ? undefined : runs.filter(({ jobId }) => stale.includes(jobId));
   }
@@ -263,10 +263,12 @@ type WorkerEntry = [
   status: WorkerStatus,
   lastSeenMs: number,
   jobs: string[],
+  refusal: string,
 ];
 
 function toWorkerView(entry: WorkerEntry): WorkerView {
-  const [workerId, incarnation, region, address, slots, version, words, status, lastSeenMs, jobs] = entry;
+  const [workerId, incarnation, region, address, slots, version, words, status, lastSeenMs, jobs, refusal] =
+    entry;
   return {
     workerId,
     incarnation,
@@ -277,6 +279,7 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     capabilities: fromWords(words),
     status,
     jobs,
+    refusal: refusal === "" ? undefined : refusal,
     lastSeen: new Date(lastSeenMs),
   };
 }

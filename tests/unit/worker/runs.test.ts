@@ -46,7 +46,7 @@ interface Started {
 function setUp(
   options: Partial<
     Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "reportUncalledMs", number>
-  > = {},
+  > & { readonly refusal?: () => string | undefined } = {},
 ) {
   const started: Started[] = [];
   const runs = new Runs({
@@ -111,6 +111,22 @@ describe("a run", () => {
     expect(runs.status()).toBe("FREE");
     void runs.run(job("b"), TIMEOUT_MS);
     expect(() => runs.run(job("c"), TIMEOUT_MS)).toThrow(NoFreeSlot);
+  });
+
+  test("is refused, with its reason, while nothing new is taken; what runs is attached to all the same", async () => {
+    let refusal: string | undefined;
+    const { runs, started } = setUp({ slots: 2, refusal: () => refusal });
+    const first = runs.run(job("a"), TIMEOUT_MS);
+    refusal = "there is no room";
+    expect(runs.status()).toBe("BUSY");
+    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("there is no room"));
+    const again = runs.run(job("a"), TIMEOUT_MS);
+    started[0]?.finish(end());
+    expect(await again).toEqual(await first);
+    refusal = undefined;
+    expect(runs.status()).toBe("FREE");
+    void runs.run(job("b"), TIMEOUT_MS);
+    expect(started).toHaveLength(2);
   });
 
   test("of a lower attempt is refused; a higher one ends the lower", async () => {

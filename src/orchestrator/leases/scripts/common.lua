@@ -1,7 +1,7 @@
 -- What the scripts of the leases have in common. KEYS[1] is the prefix of every key; ARGV starts with the lease time
 -- and the job memory. Keys:
 --   workers                    sorted set: worker id -> last seen
---   worker:<id>                hash: the registration, and status, suspect, lastSeen, leaseUntil, used
+--   worker:<id>                hash: the registration, and status, suspect, lastSeen, leaseUntil, used, refusal
 --   region:<region>            set: worker ids
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
 --   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
@@ -42,12 +42,13 @@ local function nextUse() return redis.call('INCR', prefix .. 'uses') end
 local function readWorker(workerId)
   local fields = redis.call('HMGET', workerKey(workerId),
     'incarnation', 'region', 'address', 'slots', 'version', 'status', 'suspect', 'lastSeen', 'leaseUntil', 'used',
-    'capabilities')
+    'capabilities', 'refusal')
   if not fields[1] then return nil end
   return {
     id = workerId, incarnation = fields[1], region = fields[2], address = fields[3], slots = tonumber(fields[4]),
     version = fields[5], status = fields[6], suspect = fields[7] == '1', lastSeen = tonumber(fields[8]),
     leaseUntil = tonumber(fields[9]), used = tonumber(fields[10]), capabilities = fields[11] or '',
+    refusal = fields[12] or '',
   }
 end
 

@@ -9,6 +9,7 @@ local isSame = known and known.incarnation == incarnation
 redis.call('HSET', workerKey(workerId), 'incarnation', incarnation, 'region', region, 'address', ARGV[6],
   'slots', ARGV[7], 'version', ARGV[8], 'capabilities', ARGV[9], 'status', isSame and known.status or 'FREE',
   'used', isSame and known.used or nextUse())
+if not isSame then redis.call('HDEL', workerKey(workerId), 'refusal') end
 redis.call('SADD', regionKey(region), workerId)
 extendLease(workerId)
 holdRuns(readWorker(workerId), 10)

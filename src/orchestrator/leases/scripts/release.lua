@@ -17,7 +17,7 @@ redis.call('PEXPIRE', attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
 local worker = readWorker(workerId)
 if worker and worker.incarnation == incarnation then
   -- What the last ping said is older than this. If it is busy all the same, it refuses the next job.
-  if worker.status == 'BUSY' then redis.call('HSET', workerKey(workerId), 'status', 'FREE') end
+  if worker.status == 'BUSY' and worker.refusal == '' then redis.call('HSET', workerKey(workerId), 'status', 'FREE') end
   redis.call('HSET', workerKey(workerId), 'used', nextUse())
 end
 announceChange()

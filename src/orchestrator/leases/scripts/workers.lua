@@ -11,7 +11,7 @@ for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs
   if worker then
     local jobs = claimedJobs(worker)
     table.insert(entries, { worker.id, worker.incarnation, worker.region, worker.address, worker.slots, worker.version,
-      worker.capabilities, statusOf(worker, jobs), worker.lastSeen, jobs })
+      worker.capabilities, statusOf(worker, jobs), worker.lastSeen, jobs, worker.refusal })
   end
 end
 return entries

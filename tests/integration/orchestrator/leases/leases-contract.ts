@@ -203,6 +203,38 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
       });
 
+      test("that takes nothing new says why, and gets nothing until it says that it does again", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1", { slots: 2 }));
+        expect((await view(leases, "w1"))?.refusal).toBeUndefined();
+        const claim = claimOf(await leases.claim(request("j1")));
+        const refusal = "the disk has 3 MB free";
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [claim], refusal });
+        expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", refusal });
+        // The end of its run makes a slot free, but is no reason to take anything new.
+        await leases.release(claim);
+        expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", refusal });
+        expect((await leases.claim(request("j2"))).kind).toBe("none");
+        await leases.register(worker("w1", { slots: 2 }));
+        expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", refusal });
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        expect((await view(leases, "w1"))?.refusal).toBeUndefined();
+        expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+      });
+
+      test("that was started anew has nothing of its predecessor's refusal", async () => {
+        const leases = await openLeases(SHORT);
+        await leases.register(worker("w1"));
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [], refusal: "no room" });
+        await waitFor(
+          async () => (await leases.register(worker("w1", { incarnation: "second" }))) === "registered",
+          { timeoutMs: TIMEOUT_MS, what: "the first one's lease to end" },
+        );
+        const known = await view(leases, "w1");
+        expect(known?.status).toBe("FREE");
+        expect(known?.refusal).toBeUndefined();
+      });
+
       test("that deregisters is gone at once with its claims, but only in its own incarnation", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));

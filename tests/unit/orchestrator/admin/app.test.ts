@@ -16,6 +16,7 @@ const WORKER: WorkerView = {
   capabilities: ["linux/amd64", "provenance"],
   status: "BUSY",
   jobs: ["j-1"],
+  refusal: undefined,
   lastSeen: new Date("2026-01-02T03:04:05Z"),
 };
 
@@ -99,6 +100,7 @@ describe("reading", () => {
           region: "us-east-1",
           address: "127.0.0.1:6000",
           status: "BUSY",
+          refusal: null,
           jobs: ["j-1"],
           slots: 1,
           version: "1.0.0",

@@ -31,7 +31,7 @@ import { LogSummary, RunError, RunRef, RunState, runStateFromJSON, runStateToJSO
  * that the run has, now or later. The response is kept until AckResult, else for 24 hours or the last 100 runs.
  *
  * Refusals carry a gRPC status: FAILED_PRECONDITION (another incarnation, or a lower attempt than this worker has
- * seen for the job), RESOURCE_EXHAUSTED (all slots taken, or draining), INVALID_ARGUMENT (a field that cannot be run
+ * seen for the job), RESOURCE_EXHAUSTED (all slots taken, draining, or a `refusal`), INVALID_ARGUMENT (a field that cannot be run
  * at all). UNAVAILABLE is left to the transport. A failing build is no refusal: it is a JobResponse with status FAILED.
  */
 
@@ -83,7 +83,7 @@ export function jobStatusToJSON(object: JobStatus): string {
 export enum WorkerStatus {
   WORKER_STATUS_UNSPECIFIED = 0,
   WORKER_STATUS_FREE = 1,
-  /** WORKER_STATUS_BUSY - Every slot is taken. */
+  /** WORKER_STATUS_BUSY - Every slot is taken, or nothing new is taken for the time being. */
   WORKER_STATUS_BUSY = 2,
   /** WORKER_STATUS_DRAINING - Finishes what runs and takes nothing new. */
   WORKER_STATUS_DRAINING = 3,
@@ -211,6 +211,11 @@ export interface PingResponse {
   runs: RunRef[];
   /** The jobs of those runs whose outcome nobody waits for: no call of RunJob is open. */
   unawaitedJobIds: string[];
+  /**
+   * Why it takes nothing new now though a slot may be free, such as a disk below its reserve; its status is BUSY then.
+   * Empty otherwise.
+   */
+  refusal: string;
 }
 
 export interface WatchJobRequest {
@@ -1378,7 +1383,7 @@ export const PingRequest: MessageFns<PingRequest> = {
 };
 
 function createBasePingResponse(): PingResponse {
-  return { workerId: "", incarnation: "", status: 0, runs: [], unawaitedJobIds: [] };
+  return { workerId: "", incarnation: "", status: 0, runs: [], unawaitedJobIds: [], refusal: "" };
 }
 
 export const PingResponse: MessageFns<PingResponse> = {
@@ -1397,6 +1402,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     }
     for (const v of message.unawaitedJobIds) {
       writer.uint32(42).string(v!);
+    }
+    if (message.refusal !== "") {
+      writer.uint32(50).string(message.refusal);
     }
     return writer;
   },
@@ -1454,6 +1462,14 @@ export const PingResponse: MessageFns<PingResponse> = {
             message.unawaitedJobIds.push(reader.string());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.refusal = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1481,6 +1497,7 @@ export const PingResponse: MessageFns<PingResponse> = {
         : globalThis.Array.isArray(object?.unawaited_job_ids)
         ? object.unawaited_job_ids.map((e: any) => globalThis.String(e))
         : [],
+      refusal: isSet(object.refusal) ? globalThis.String(object.refusal) : "",
     };
   },
 
@@ -1501,6 +1518,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     if (message.unawaitedJobIds?.length) {
       obj.unawaitedJobIds = message.unawaitedJobIds;
     }
+    if (message.refusal !== "") {
+      obj.refusal = message.refusal;
+    }
     return obj;
   },
 
@@ -1514,6 +1534,7 @@ export const PingResponse: MessageFns<PingResponse> = {
     message.status = object.status ?? 0;
     message.runs = object.runs?.map((e) => RunRef.fromPartial(e)) || [];
     message.unawaitedJobIds = object.unawaitedJobIds?.map((e) => e) || [];
+    message.refusal = object.refusal ?? "";
     return message;
   },
 };
