@@ -47,13 +47,17 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
+/** Of a file in the checkout git says only this, whatever the reason; there is hardly another one. */
+const CANNOT_WRITE = /^error: unable to write file /;
+
 /** What a failing network command of git means for the job. */
 export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): StepFailure {
   // "remote:" lines are the server's words: told on, but not judged by.
   const errors = stderr.filter((line) => /^(fatal|error): /.test(line));
   const told = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
   const words = (told.length > 0 ? told : stderr).slice(-4).join("; ");
-  if (errors.some(saysDiskFull)) return diskFull("clone", `git has no space left: ${words}`);
+  if (errors.some((line) => saysDiskFull(line) || CANNOT_WRITE.test(line)))
+    return diskFull("clone", `git has no space left: ${words}`);
   const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
   if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
   const message = `${attempt.repositoryUrl} cannot be cloned: ${words}`;

@@ -78,6 +78,17 @@ describe("buildFailure", () => {
       true,
     ],
     [
+      "ERROR: failed to solve: failed to copy files: userspace copy failed: write /data/buildkit/containerd-overlayfs/cachemounts/buildkit1/big: no space left on device",
+      "DISK_FULL",
+      true,
+    ],
+    [
+      "ERROR: failed to solve: mount callback failed on /data/tmpmounts/containerd-mount1: failed to write compressed diff: failed to create diff tar stream: failed to copy: write /data/ingest/1/data: no space left on device",
+      "DISK_FULL",
+      true,
+    ],
+    ["write /data/overlay2/x/diff/bin/busybox: no space left on device", "DISK_FULL", true],
+    [
       "ERROR: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
       "INTERNAL",
       true,

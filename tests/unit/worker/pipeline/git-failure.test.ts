@@ -1,0 +1,22 @@
+import { describe, expect, test } from "bun:test";
+import { gitFailure } from "../../../../src/worker/pipeline/git-failure.ts";
+
+const ATTEMPT = { repositoryUrl: "https://example.com/acme/app", branch: "main", withToken: false };
+
+describe("a git that finds no room", () => {
+  test.each([
+    ["fatal: write error: No space left on device", "fatal: fetch-pack: invalid index-pack output"],
+    ["error: unable to write file big", "fatal: unable to checkout working tree"],
+    ["error: unable to create file f99: No space left on device", "fatal: unable to checkout working tree"],
+  ])("%s", (first, second) => {
+    expect(gitFailure(ATTEMPT, [first, second]).failure).toMatchObject({
+      code: "DISK_FULL",
+      retryable: true,
+    });
+  });
+
+  test("is not what the server says of its own", () => {
+    const stderr = ["remote: fatal: No space left on device", "fatal: early EOF"];
+    expect(gitFailure(ATTEMPT, stderr).failure.code).toBe("CLONE_FAILED");
+  });
+});
