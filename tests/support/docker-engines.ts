@@ -1,10 +1,11 @@
-import { chmod, rm, symlink } from "node:fs/promises";
+import { chmod, mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { makeBridge } from "./docker-bridge.ts";
 import { makeBinDir } from "./docker-client.ts";
 import { killProcessesOf, removeEngineFolder } from "./docker-leftovers.ts";
 import { type DockerEngineName, type DockerPrograms, findDockerPrograms } from "./docker-programs.ts";
 import { type FinishedProcess, type RunOptions, run, startProcess, type TestProcess } from "./processes.ts";
+import { type DiskSize, mountSmallDisk } from "./small-disk.ts";
 import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -20,6 +21,8 @@ export interface DockerEngine {
   /** First in PATH, it makes `docker` that client, with buildx where the engine has it. */
   readonly binDir: string;
   readonly storage: DockerStorage;
+  /** Where it keeps images and build cache. */
+  readonly dataRoot: string;
   /** PATH and DOCKER_HOST: all that a program under test needs to use this engine. */
   env(): { PATH: string; DOCKER_HOST: string };
   /** Runs the client, with an empty configuration unless `env` names another. */
@@ -40,6 +43,8 @@ export interface DockerEngineOptions {
   engine: DockerEngineName;
   /** "containerd" by default where the engine has it. */
   storage?: DockerStorage;
+  /** Its data root is a file system of its own, of this size. */
+  dataDisk?: DiskSize;
 }
 
 /** Why tests of this engine cannot run here; undefined when they can. */
@@ -103,7 +108,7 @@ async function daemonVersion(daemon: TestProcess, socket: string): Promise<strin
 }
 
 export async function startDockerEngine(options: DockerEngineOptions): Promise<DockerEngine> {
-  const { engine, storage = engine === "20.10" ? "overlay2" : "containerd" } = options;
+  const { engine, storage = engine === "20.10" ? "overlay2" : "containerd", dataDisk } = options;
   const found = await findDockerPrograms(engine);
   if (!found.available) throw new Error(found.reason);
   const { programs } = found;
@@ -111,6 +116,7 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<D
 
   const { path: dir } = await makeTempDir(folderLabel);
   const socket = join(dir, "docker.sock");
+  const dataRoot = join(dir, "data");
   const configDir = join(dir, "client");
   let daemon: TestProcess;
   let version: string;
@@ -127,6 +133,8 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<D
   }
 
   try {
+    await mkdir(dataRoot);
+    if (dataDisk) await mountSmallDisk(join(dir, "data.image"), dataRoot, dataDisk);
     await writeDaemonConfig(dir, storage, await makeBridge(dir));
     await start();
   } catch (error) {
@@ -145,6 +153,7 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<D
     cli: join(binDir, "docker"),
     binDir,
     storage,
+    dataRoot,
     env,
     docker: (args, runOptions = {}) =>
       run([join(binDir, "docker"), ...args], {

@@ -1,17 +1,8 @@
 import { readdir, readFile, readlink, rm } from "node:fs/promises";
 import { removeBridge } from "./docker-bridge.ts";
+import { mountsBelow } from "./mounts.ts";
 import { run } from "./processes.ts";
 import { waitFor } from "./wait-for.ts";
-
-/** Mount points at or below the folder, the innermost first. */
-async function mountsBelow(dir: string): Promise<string[]> {
-  const table = await readFile("/proc/self/mountinfo", "utf8");
-  return table
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "")
-    .filter((point) => point === dir || point.startsWith(`${dir}/`))
-    .sort((a, b) => b.length - a.length);
-}
 
 async function belongsTo(pid: string, dir: string): Promise<boolean> {
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8");

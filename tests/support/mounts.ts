@@ -1,0 +1,11 @@
+import { readFile } from "node:fs/promises";
+
+/** Mount points at or below the folder, the innermost first. */
+export async function mountsBelow(dir: string): Promise<string[]> {
+  const table = await readFile("/proc/self/mountinfo", "utf8");
+  return table
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((point) => point === dir || point.startsWith(`${dir}/`))
+    .sort((a, b) => b.length - a.length);
+}

@@ -1,0 +1,101 @@
+/** A disk that a test can fill: an ext4 file system in a file, loop-mounted. Its folder says whose it is, like all others. */
+import { mkdir, rm, statfs, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import { mountsBelow } from "./mounts.ts";
+import { run } from "./processes.ts";
+import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
+
+export interface DiskSize {
+  readonly sizeMiB: number;
+  /** Files and folders that fit; by default far more than anybody needs. */
+  readonly inodes?: number;
+}
+
+export interface SmallDisk {
+  readonly path: string;
+  freeBytes(): Promise<number>;
+  /** Writes one file that leaves no more than this, until `makeRoom`. */
+  fill(leaveBytes: number): Promise<void>;
+  /** Makes files until there is room for no more than so many. */
+  fillInodes(leave: number): Promise<void>;
+  makeRoom(): Promise<void>;
+  remove(): Promise<void>;
+}
+
+const folderLabel = "disk";
+
+/** Why there can be no such disk here; undefined when there can. */
+export async function missingSmallDisks(): Promise<string | undefined> {
+  if (process.getuid?.() !== 0) return "file systems can only be mounted by root";
+  try {
+    await (await makeSmallDisk({ sizeMiB: 8 })).remove();
+    return undefined;
+  } catch (error) {
+    const [reason] = String(error).split("\n").slice(-1);
+    return `file systems cannot be loop-mounted here: ${reason}`;
+  }
+}
+
+/** Mounts a new file system of this size at `at`, which exists. Unmounting it gives its loop device back as well. */
+export async function mountSmallDisk(
+  imagePath: string,
+  at: string,
+  { sizeMiB, inodes }: DiskSize,
+): Promise<void> {
+  await Bun.write(imagePath, "");
+  await truncate(imagePath, sizeMiB * 1024 * 1024);
+  // Nothing is kept back for root, which is what tests and engines run as.
+  const options = ["-q", "-F", "-m", "0", ...(inodes === undefined ? [] : ["-N", String(inodes)])];
+  await run(["mkfs.ext4", ...options, imagePath], { env: { PATH: systemPath } });
+  await run(["mount", "-o", "loop", imagePath, at], { env: { PATH: systemPath } });
+}
+
+const systemPath = `${process.env.PATH}:/usr/sbin:/sbin`;
+
+export async function makeSmallDisk(size: DiskSize): Promise<SmallDisk> {
+  await removeAbandonedDisks();
+  const dir = await makeTempDir(folderLabel);
+  const path = join(dir.path, "mounted");
+  try {
+    await mkdir(path);
+    await mountSmallDisk(join(dir.path, "image"), path, size);
+  } catch (error) {
+    await removeDisk(dir.path);
+    throw error;
+  }
+  return { ...smallDiskAt(path), remove: () => removeDisk(dir.path) };
+}
+
+export function smallDiskAt(path: string): Omit<SmallDisk, "remove"> {
+  const freeBytes = async () => {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  };
+  const ballast = join(path, "ballast");
+  const filler = join(path, "filler");
+  return {
+    path,
+    freeBytes,
+    async fill(leaveBytes) {
+      const sizeBytes = Math.max(0, (await freeBytes()) - leaveBytes);
+      await run(["fallocate", "--length", String(sizeBytes), ballast]);
+    },
+    async fillInodes(leave) {
+      await mkdir(filler);
+      const { ffree } = await statfs(path);
+      for (let made = 1; made < ffree - leave; made++) await Bun.write(join(filler, String(made)), "");
+    },
+    async makeRoom() {
+      for (const left of [ballast, filler]) await rm(left, { recursive: true, force: true });
+    },
+  };
+}
+
+async function removeAbandonedDisks(): Promise<void> {
+  for (const path of await abandonedTempDirs(folderLabel)) await removeDisk(path);
+}
+
+async function removeDisk(dir: string): Promise<void> {
+  for (const point of await mountsBelow(dir)) await run(["umount", "--lazy", point], { mayFail: true });
+  await rm(dir, { recursive: true, force: true });
+}
