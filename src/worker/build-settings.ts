@@ -39,6 +39,19 @@ export const buildSettings = {
     parse.oneOf(...CACHE_SHARING),
     "all",
   ),
+  diskReserveBytes: withDefault(
+    {
+      name: "BLACKTREE_DISK_RESERVE",
+      description: "space that has to be free for a new job, where the worker and its docker write",
+    },
+    parse.size,
+    "2GB",
+  ),
+  inodeReserve: withDefault(
+    { name: "BLACKTREE_INODE_RESERVE", description: "files that there has to be room for, likewise" },
+    parse.integer(0, 1_000_000_000),
+    "10000",
+  ),
   logLimitBytes: withDefault(
     {
       name: "BLACKTREE_LOG_LIMIT",

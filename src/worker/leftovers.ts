@@ -29,6 +29,7 @@ interface Owner {
 }
 
 export interface RunsFolder {
+  readonly path: string;
   remove(): Promise<void>;
 }
 
@@ -42,7 +43,7 @@ export async function ownRunsFolder(workDir: string, incarnation: string): Promi
     bootId: await bootId(),
   };
   await Bun.write(join(path, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
-  return { remove: () => removeTree(path) };
+  return { path, remove: () => removeTree(path) };
 }
 
 export interface LeftoverParts {

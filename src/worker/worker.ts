@@ -12,16 +12,21 @@ import { VERSION } from "../shared/version.ts";
 import { firstReachableAddress } from "./advertised-address.ts";
 import type { buildSettings } from "./build-settings.ts";
 import { madeWorkerId, type WorkerSettings } from "./config.ts";
+import { DiskWatch } from "./disk/disk-watch.ts";
+import { engineFolders } from "./disk/engine-folders.ts";
+import { buildCachePruner } from "./disk/pruner.ts";
 import { confirmLease } from "./lease.ts";
 import { ownRunsFolder, type RunsFolder, removeLeftovers } from "./leftovers.ts";
 import { Orchestrators } from "./orchestrators.ts";
 import { Afterwork } from "./pipeline/afterwork.ts";
 import { RunDrained } from "./pipeline/cancellation.ts";
+import { childEnvironment } from "./pipeline/child-environment.ts";
 import { detectBuilder } from "./pipeline/detect-builder.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
 import { NoUsableBuilder } from "./pipeline/no-usable-builder.ts";
 import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
+import { saysDiskFull } from "./pipeline/step-failure.ts";
 import { Registration } from "./registration.ts";
 import { Runs } from "./runs.ts";
 import { workerService } from "./service.ts";
@@ -76,6 +81,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
   const stopping = new AbortController();
   const afterwork = new Afterwork(logger);
+  const reserve = { bytes: settings.diskReserveBytes, inodes: settings.inodeReserve };
+  const disks = new DiskWatch({ reserve, logger });
   const builder = Promise.withResolvers<ImageBuilder>();
   const runs = new Runs({
     slots: settings.slots,
@@ -87,6 +94,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     keepFinishedCount: KEEP_FINISHED_COUNT,
     reportUncalledMs: REPORT_UNCALLED_MS,
     logger,
+    refusal: () => disks.refusal,
     execute: async (job, reporter, signal) => {
       const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
       const pipeline = {
@@ -99,6 +107,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         cacheSharing: settings.cacheSharing,
         cacheRepository: settings.cacheRepository,
         afterwork,
+        disks,
         tagTimeoutMs: TAG_TIMEOUT_MS,
       };
       const confirm = (asked: AbortSignal) => confirmLease(orchestrators, identity, job, asked);
@@ -133,9 +142,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const registered = findBuilder(parts, stopping.signal).then(async (found) => {
     if (!found) return;
     await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found });
+    await watchDisks(disks, found, { home: runsFolder.path, parts, signal: stopping.signal });
     builder.resolve(found);
     capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };
-    await registration.keep(stopping.signal);
+    await Promise.all([disks.keep(stopping.signal), registration.keep(stopping.signal)]);
   });
   return {
     async stop(timeoutMs, hurry) {
@@ -159,6 +169,25 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   };
 }
 
+/** Has looked once when it comes back, so that a worker without room is pruned, or refuses, from its first moment on. */
+async function watchDisks(
+  disks: DiskWatch,
+  builder: ImageBuilder,
+  { home, parts, signal }: { home: string; parts: WorkerParts; signal: AbortSignal },
+): Promise<void> {
+  const { environment: hostEnvironment, settings, logger } = parts;
+  disks.addDisk({ role: "the work folder", path: settings.workDir });
+  try {
+    const folders = await engineFolders({ hostEnvironment, home, signal });
+    for (const path of folders) disks.addDisk({ role: "docker's data", path });
+    const environment = childEnvironment(hostEnvironment, home);
+    disks.addPruner(buildCachePruner(builder, folders, { cwd: home, environment }));
+  } catch (error) {
+    if (!signal.aborted) logger.warn({ err: error }, "docker's disk is not watched");
+  }
+  await disks.look(signal);
+}
+
 /** @throws Error naming the folder. */
 async function makeRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   try {
@@ -180,7 +209,7 @@ async function findBuilder(parts: WorkerParts, signal: AbortSignal): Promise<Ima
       return builder;
     } catch (error) {
       if (signal.aborted) break;
-      if (!(error instanceof NoUsableBuilder)) throw error;
+      if (!mayPass(error)) throw error;
       const delayMs = delay.nextMs();
       logger.error(
         { reason: error.message, retry_in_ms: delayMs },
@@ -190,4 +219,9 @@ async function findBuilder(parts: WorkerParts, signal: AbortSignal): Promise<Ima
     }
   }
   return undefined;
+}
+
+/** Docker may start later, and a look at it takes a folder, for which there may be no room yet. */
+function mayPass(error: unknown): error is Error {
+  return error instanceof NoUsableBuilder || (error instanceof Error && saysDiskFull(error.message));
 }

@@ -1,4 +1,4 @@
-import type { JobFailure, Outcome, OutcomeStatus, Step } from "../../shared/job.ts";
+import type { ErrorCode, JobFailure, Outcome, OutcomeStatus, Step } from "../../shared/job.ts";
 import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "./cancellation.ts";
 import { StepFailure, saysDiskFull } from "./step-failure.ts";
 
@@ -8,6 +8,25 @@ export type RunEnd = Omit<Outcome, "logs" | "log">;
 export interface Unsuccessful {
   readonly status: Exclude<OutcomeStatus, "SUCCESS">;
   readonly failure: JobFailure;
+}
+
+/**
+ * Of a step that finds no room docker says no more than its exit status, and of a file that cannot be written git not
+ * why; so of these failures a disk that was full is taken to be the cause.
+ */
+const CAUSED_BY_FULL_DISK: ReadonlySet<ErrorCode> = new Set([
+  "CLONE_FAILED",
+  "BUILD_FAILED",
+  "PUSH_FAILED",
+  "INTERNAL",
+]);
+
+/** `fullDisk` says which disk was full while the run was under way. */
+export function blamingDisk(end: Unsuccessful, fullDisk: string | undefined): Unsuccessful {
+  const { failure } = end;
+  if (fullDisk === undefined || !CAUSED_BY_FULL_DISK.has(failure.code)) return end;
+  const message = `${failure.message} (${fullDisk})`;
+  return { ...end, failure: { ...failure, code: "DISK_FULL", message, retryable: true } };
 }
 
 /** `step` is where the run was; a failure that knows better says so itself. */

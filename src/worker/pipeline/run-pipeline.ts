@@ -6,6 +6,7 @@ import type { Step } from "../../shared/job.ts";
 import { orAbort } from "../../shared/or-abort.ts";
 import { Redactor } from "../../shared/redaction.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import type { RunDisks } from "../disk/run-disks.ts";
 import type { Afterwork } from "./afterwork.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
 import { buildArguments } from "./build-arguments.ts";
@@ -26,7 +27,7 @@ import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts
 import { cacheReferences, type RegistryCache } from "./registry-cache.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { RegistryLogin } from "./registry-login.ts";
-import { type RunEnd, unsuccessful } from "./run-end.ts";
+import { blamingDisk, type RunEnd, unsuccessful } from "./run-end.ts";
 import { endProcessesOf } from "./run-processes.ts";
 import { writeSecrets } from "./secret-files.ts";
 import { type ImageOrigin, standardLabels } from "./standard-labels.ts";
@@ -65,6 +66,8 @@ export interface PipelineParts {
   /** A repository of the registry that images go to. */
   readonly cacheRepository?: string;
   readonly afterwork: Afterwork;
+  /** Tells whether a disk was full during the run. */
+  readonly disks?: { beginRun(): RunDisks };
   /** The worker's own environment, of which child processes get what child-environment.ts names. */
   readonly hostEnvironment: HostEnvironment;
   /** Bound on the request that puts the version's tag, in ms. */
@@ -88,7 +91,7 @@ export async function runPipeline(
   try {
     return run.succeeded(await run.steps());
   } catch (error) {
-    return run.ended(error);
+    return await run.ended(error);
   } finally {
     await run.cleanUp();
   }
@@ -112,6 +115,7 @@ class PipelineRun {
   readonly #redactor = new Redactor();
   readonly #output: RedactedLog;
   readonly #retry: RetryPolicy;
+  readonly #disks: RunDisks | undefined;
   /** Undone in the reverse order, each whether or not the others could be. */
   readonly #cleanUps: ((signal: AbortSignal) => Promise<void>)[] = [];
   #step: Step = "clone";
@@ -134,6 +138,7 @@ class PipelineRun {
     this.#retry = parts.retry ?? DEFAULT_RETRY;
     for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.#redactor.add(secret);
     this.#output = new RedactedLog(this.#redactor, (line) => reporter.log(line));
+    this.#disks = parts.disks?.beginRun();
   }
 
   /** Gives the digest that the version's tag names in the end. */
@@ -165,8 +170,9 @@ class PipelineRun {
     return { ...this.#end(), status: "SUCCESS", imageUrl: this.#imageUrl(), imageDigest };
   }
 
-  ended(error: unknown): RunEnd {
-    const { status, failure } = unsuccessful(error, this.#signal, this.#step);
+  async ended(error: unknown): Promise<RunEnd> {
+    const end = unsuccessful(error, this.#signal, this.#step);
+    const { status, failure } = blamingDisk(end, await this.#disks?.full());
     const message = this.#redactor.clean(failure.message);
     this.#log(`ERROR: ${message}`);
     return { ...this.#end(), status, failure: { ...failure, message } };
@@ -174,6 +180,7 @@ class PipelineRun {
 
   /** The run's last act. What goes on in its folder keeps that for so long, and nobody waits for it. */
   async cleanUp(): Promise<void> {
+    this.#disks?.end();
     const storing = this.#storing;
     const cleanUp = (report: (problem: string) => void) => this.#undoAll(report);
     if (storing) this.#parts.afterwork.add({ jobId: this.#job.jobId, storing, cleanUp });

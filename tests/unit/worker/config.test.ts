@@ -50,10 +50,12 @@ describe("worker settings", () => {
       BLACKTREE_WORKER_SLOTS: "0",
       BLACKTREE_WORK_DIR: "relative",
       BLACKTREE_DRAIN_TIMEOUT: "soon",
+      BLACKTREE_DISK_RESERVE: "much",
+      BLACKTREE_INODE_RESERVE: "-1",
       BLACKTREE_ECR_ROLE_ARN: "arn",
       BLACKTREE_GIT_BASE_URL: "ftp://x",
     });
-    expect(names).toHaveLength(7);
+    expect(names).toHaveLength(9);
   });
 });
 

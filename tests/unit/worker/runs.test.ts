@@ -44,9 +44,9 @@ interface Started {
 
 /** Runs whose pipeline does what the test says. */
 function setUp(
-  options: Partial<
-    Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "reportUncalledMs", number>
-  > & { readonly refusal?: () => string | undefined } = {},
+  options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "reportUncalledMs", number>> & {
+    readonly refusal?: () => string | undefined;
+  } = {},
 ) {
   const started: Started[] = [];
   const runs = new Runs({

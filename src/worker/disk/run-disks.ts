@@ -1,0 +1,40 @@
+import type { WatchedDisk } from "./disk-watch.ts";
+import { describeSize, isWithin, type Reserve, roomAt } from "./room.ts";
+
+/** A step that found no room ends at once, and what it has written may be gone a moment later. */
+const LOOK_INTERVAL_MS = 100;
+
+/** Remembers, from its making to its end, whether a disk was full. Looking is a single, cheap system call. */
+export class RunDisks {
+  readonly #disks: readonly WatchedDisk[];
+  readonly #floor: Reserve;
+  readonly #timer: NodeJS.Timeout;
+  #full: string | undefined;
+
+  constructor(disks: readonly WatchedDisk[], floor: Reserve) {
+    this.#disks = disks;
+    this.#floor = floor;
+    this.#timer = setInterval(() => void this.#look(), LOOK_INTERVAL_MS);
+  }
+
+  /** Which disk is or was full, in words; undefined when none was. */
+  async full(): Promise<string | undefined> {
+    await this.#look();
+    return this.#full;
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #look(): Promise<void> {
+    for (const { role, path } of this.#disks) {
+      const room = await roomAt(path).catch(() => undefined);
+      if (room === undefined || isWithin(room, this.#floor)) continue;
+      const { freeBytes, freeInodes } = room;
+      const left =
+        freeBytes < this.#floor.bytes ? `${describeSize(freeBytes)}` : `room for ${freeInodes} files`;
+      this.#full ??= `the disk of ${role}, ${path}, had ${left} left`;
+    }
+  }
+}

@@ -1,0 +1,151 @@
+/** Runs whose disk fills, for real: the engine's data, and the work folder, on small disks. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import pino from "pino";
+import { DiskWatch } from "../../../../src/worker/disk/disk-watch.ts";
+import { engineFolders } from "../../../../src/worker/disk/engine-folders.ts";
+import { buildCachePruner } from "../../../../src/worker/disk/pruner.ts";
+import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
+import type { RunEnd } from "../../../../src/worker/pipeline/run-pipeline.ts";
+import { type DockerEngineName, missingDockerEngine } from "../../../support/docker-engines.ts";
+import { noise } from "../../../support/noise.ts";
+import { type RepositoryFiles, sampleRepository } from "../../../support/sample-repository.ts";
+import {
+  makeSmallDisk,
+  missingSmallDisks,
+  type SmallDisk,
+  smallDiskAt,
+} from "../../../support/small-disk.ts";
+import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
+import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
+
+setDefaultTimeout(120_000);
+
+const MB = 1e6;
+const RESERVE = { bytes: 20 * MB, inodes: 50 };
+const neverAborted = new AbortController().signal;
+const missingDisks = await missingSmallDisks();
+const engines: readonly DockerEngineName[] = ["26.1", "20.10"];
+
+function busyboxStep(script: string): string {
+  return `FROM scratch\nCOPY bin/busybox /bin/busybox\nRUN ${JSON.stringify(["/bin/busybox", "sh", "-c", script])}\n`;
+}
+
+for (const engine of engines) {
+  const reason = missingDisks ?? (await missingDockerEngine(engine));
+  describe.skipIf(reason !== undefined)(
+    `full disks with Docker ${engine}${reason ? ` (${reason})` : ""}`,
+    () => {
+      let bench: PipelineBench;
+      let scratch: TempDir;
+      let disks: DiskWatch;
+      let engineDisk: Omit<SmallDisk, "remove">;
+
+      beforeAll(async () => {
+        bench = await startPipelineBench({ engine, dataDisk: { sizeMiB: 128, inodes: 6000 } });
+        scratch = await makeTempDir("prune");
+        engineDisk = smallDiskAt(bench.engine.dataRoot);
+        disks = await watchOf(bench.workDir);
+      }, 120_000);
+
+      afterEach(() => engineDisk.makeRoom());
+      afterAll(async () => {
+        await bench?.stop();
+        await scratch?.remove();
+      }, 60_000);
+
+      async function watchOf(workDir: string): Promise<DiskWatch> {
+        const hostEnvironment = bench.engine.env();
+        const folders = await engineFolders({ hostEnvironment, home: scratch.path, signal: neverAborted });
+        expect(folders).toEqual([bench.engine.dataRoot]);
+        const watch = new DiskWatch({ reserve: RESERVE, logger: pino({ level: "silent" }) });
+        watch.addDisk({ role: "the work folder", path: workDir });
+        for (const path of folders) watch.addDisk({ role: "docker's data", path });
+        const environment = childEnvironment(hostEnvironment, scratch.path);
+        watch.addPruner(buildCachePruner(bench.builder, folders, { cwd: scratch.path, environment }));
+        return watch;
+      }
+
+      async function runOf(files: RepositoryFiles, parts: { workDir?: string } = {}): Promise<RunEnd> {
+        const name = bench.unique("acme/disk");
+        const sample = await sampleRepository({ greeting: name });
+        await bench.git.createRepository(name, { ...sample, ...files });
+        const watch = parts.workDir === undefined ? disks : await watchOf(parts.workDir);
+        return bench.start({ repoUrl: name }, { parts: { ...parts, disks: watch } }).end;
+      }
+
+      async function expectDiskFull(end: RunEnd, step: string): Promise<void> {
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "DISK_FULL", step, retryable: true },
+        });
+        expect(await bench.leftFolders()).toEqual([]);
+      }
+
+      test("a step that fills the disk says only how it ended, and is a DISK_FULL", async () => {
+        const script = "/bin/busybox dd if=/dev/zero of=/filling bs=1M; /bin/busybox sleep 2; exit 5";
+        const end = await runOf({ Dockerfile: busyboxStep(script) });
+        await expectDiskFull(end, "build");
+        expect(end.failure?.message).toMatch(/exit code: 5 \(the disk of docker's data, .* left\)/);
+        expect(await runOf({})).toMatchObject({ status: "SUCCESS" });
+      });
+
+      test("a step that fails on a disk with room is the job's own fault", async () => {
+        const end = await runOf({ Dockerfile: busyboxStep("echo No space left on device; exit 5") });
+        expect(end).toMatchObject({ failure: { code: "BUILD_FAILED", retryable: false } });
+      });
+
+      test("a step that finds no room for its files is a DISK_FULL", async () => {
+        const script =
+          "i=0; while /bin/busybox mkdir /d$i; do i=$((i+1)); done; /bin/busybox sleep 2; exit 5";
+        await engineDisk.fillInodes(300);
+        await expectDiskFull(await runOf({ Dockerfile: busyboxStep(script) }), "build");
+      });
+
+      test("files that the engine has no room for are a DISK_FULL in the engine's own words", async () => {
+        await engineDisk.fill(4 * MB);
+        const end = await runOf({ large: noise(8 * MB), Dockerfile: "FROM scratch\nCOPY large /large\n" });
+        await expectDiskFull(end, "build");
+        expect(end.failure?.message).toContain("no space left on device");
+      });
+
+      test("below the reserve, build cache is given up until there is room", async () => {
+        for (const letter of ["a", "b"]) {
+          const script = `/bin/busybox dd if=/dev/zero of=/${letter} bs=1M count=12`;
+          expect(await runOf({ Dockerfile: busyboxStep(script) })).toMatchObject({ status: "SUCCESS" });
+        }
+        await engineDisk.fill(8 * MB);
+        await disks.look(neverAborted);
+        expect(disks.refusal).toBeUndefined();
+        expect(await engineDisk.freeBytes()).toBeGreaterThanOrEqual(RESERVE.bytes);
+      });
+
+      describe("the work folder", () => {
+        let disk: SmallDisk;
+
+        afterEach(() => disk?.remove());
+
+        test("too small for what the repository sends: DISK_FULL, and nothing stays", async () => {
+          disk = await makeSmallDisk({ sizeMiB: 12 });
+          const end = await runOf({ large: noise(14 * MB) }, { workDir: disk.path });
+          await expectDiskFull(end, "clone");
+          expect(await readdir(join(disk.path, "runs/bench"))).toEqual([]);
+        });
+
+        test("too small for the files of the repository: DISK_FULL", async () => {
+          disk = await makeSmallDisk({ sizeMiB: 16 });
+          await expectDiskFull(await runOf({ large: noise(9 * MB) }, { workDir: disk.path }), "clone");
+          expect(await readdir(join(disk.path, "runs/bench"))).toEqual([]);
+        });
+
+        test("without room for so many files: DISK_FULL", async () => {
+          disk = await makeSmallDisk({ sizeMiB: 16, inodes: 192 });
+          const many = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`many/${index}`, "x"]));
+          await expectDiskFull(await runOf(many, { workDir: disk.path }), "clone");
+          expect(await readdir(join(disk.path, "runs/bench"))).toEqual([]);
+        });
+      });
+    },
+  );
+}
