@@ -72,6 +72,7 @@ export interface ShownWorker {
   readonly id: string;
   readonly region: string;
   readonly status: string;
+  readonly refusal: string | null;
   readonly jobs: readonly string[];
   readonly capabilities: readonly string[];
 }
