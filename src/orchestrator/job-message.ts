@@ -129,6 +129,7 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     provenance: fields.provenance ?? false,
     platforms: canonicalPlatforms(fields.platforms ?? []),
     secrets: fields.secrets ?? {},
+    reuse: fields.reuse ?? "never",
     supersede: fields.supersede,
   };
 }

@@ -109,6 +109,11 @@ function withoutRun({ jobId, status, failure, target, acceptedAt, attempt }: End
   };
 }
 
+/** A name for the repository that a job's image goes to, unlike those of all others. */
+export function repositoryOf({ awsAccount, region, ecrRepo }: Omit<Job, "jobId">): string {
+  return `${awsAccount}:${region}:${ecrRepo}`;
+}
+
 export function targetOf(job: Omit<Job, "jobId">) {
   return {
     deployment_version: job.deploymentVersion,

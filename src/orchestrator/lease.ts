@@ -1,7 +1,7 @@
 /** One job's lease on one worker: runs it there, follows it, and gives the slot back. */
 import { status } from "@grpc/grpc-js";
 import { GrowingDelay, sleep } from "../shared/backoff.ts";
-import type { Job, JobState, Outcome } from "../shared/job.ts";
+import type { Job, JobState, KnownImage, Outcome } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { RunState } from "../shared/rpc/generated/blacktree/v1/run.ts";
 import type { JobRequest } from "../shared/rpc/generated/blacktree/v1/worker.ts";
@@ -43,6 +43,8 @@ export class Lease {
     readonly job: Job,
     /** States that were told before, by whoever held the job's message then. */
     private readonly toldStates: ReadonlySet<JobState>,
+    /** One of these may be all that the job needs. */
+    private readonly knownImages: readonly KnownImage[],
     private readonly parts: LeaseParts,
   ) {}
 
@@ -202,6 +204,7 @@ export class Lease {
       provenance: job.provenance,
       platforms: [...job.platforms],
       secrets: { ...job.secrets },
+      knownImages: [...this.knownImages],
       timeoutMs: Math.min(ownTimeoutMs, this.parts.jobTimeoutMs),
     };
   }

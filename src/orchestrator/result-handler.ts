@@ -12,6 +12,7 @@ import {
   cancelledFailure,
   cancelledResult,
   refusal,
+  repositoryOf,
   resultOf,
   targetOf,
   unsupportedResult,
@@ -50,11 +51,23 @@ export class ResultHandler {
     const outcome = await this.#afterCancel(job.jobId, ended);
     const verdict = judge(outcome, lease.claim.attempt, this.parts.maxAttempts);
     if (verdict.kind === "retry") return this.#retry(delivery, lease, outcome, verdict.delayMs);
+    await this.#rememberImage(job, outcome);
     const run = { claim: lease.claim, assignedAt: lease.assignedAt, outcome };
     const result = resultOf(job, delivery.stamp.acceptedAt, run, this.parts.resultLogLines);
     await this.settle(result, delivery.properties, delivery.takenBack);
     delivery.ack();
     await this.#letGo(lease);
+  }
+
+  /** Before the result is out: whoever has seen it may send a job that reuses the image. */
+  async #rememberImage(job: Job, { inputs, imageDigest: digest }: Outcome): Promise<void> {
+    if (inputs === undefined || digest === undefined) return;
+    try {
+      await this.parts.records.rememberImage(repositoryOf(job), { inputs, digest });
+    } catch (error) {
+      if (!(error instanceof RecordsUnavailable)) throw error;
+      this.parts.logger.warn({ err: error, job_id: job.jobId }, "image could not be remembered for reuse");
+    }
   }
 
   /** Only the last attempt's outcome is the job's; the others are told as events. */

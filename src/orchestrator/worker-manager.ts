@@ -1,12 +1,13 @@
 /** Worker Manager: knows the workers through the leases, and gives a job the right one. */
-import type { Job, JobState, RunRef } from "../shared/job.ts";
+import type { Job, JobState, KnownImage, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { neededBy } from "./capabilities.ts";
 import type { SlotWish } from "./free-slots.ts";
+import { repositoryOf } from "./job-result.ts";
 import { Lease, type LeaseParts } from "./lease.ts";
 import { type Claim, type Leases, LeasesUnavailable, type WorkerRegistration } from "./leases/leases.ts";
 import type { ReadyDelivery } from "./queue/queue.ts";
-import type { JobRecords } from "./records/job-records.ts";
+import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 
 export interface WorkerManagerParts extends LeaseParts {
   readonly records: JobRecords;
@@ -66,7 +67,7 @@ export class WorkerManager {
     const told = outcome.kind === "held" ? await this.#toldStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
     this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
-    const lease = new Lease(claim, job, told, this.parts);
+    const lease = new Lease(claim, job, told, await this.#knownImages(job), this.parts);
     this.#held.set(job.jobId, lease);
     return { kind: "leased", lease };
   }
@@ -116,6 +117,18 @@ export class WorkerManager {
         "leases are away; confirmed by the message in hand",
       );
       return this.parts.leaseTtlMs;
+    }
+  }
+
+  /** Without them it is built. */
+  async #knownImages(job: Job): Promise<readonly KnownImage[]> {
+    if (job.reuse === "never") return [];
+    try {
+      return await this.parts.records.knownImages(repositoryOf(job));
+    } catch (error) {
+      if (!(error instanceof RecordsUnavailable)) throw error;
+      this.#logger.warn({ err: error, job_id: job.jobId }, "no image can be reused: none is remembered now");
+      return [];
     }
   }
 

@@ -38,8 +38,17 @@ export interface Job {
   readonly platforms: readonly string[];
   /** Name to value, offered to RUN steps. */
   readonly secrets: Readonly<Record<string, string>>;
+  /** `same-commit`: an image that was made from the same commit and inputs before will do. */
+  readonly reuse: "never" | "same-commit";
   /** A later job with the same key cancels this one. */
   readonly supersede?: string;
+}
+
+/** An image that was pushed before. Only a hint: the registry may have it no more. */
+export interface KnownImage {
+  /** Stands for all that it was made of. */
+  readonly inputs: string;
+  readonly digest: string;
 }
 
 /** Names one run: one attempt of one job. */
@@ -100,6 +109,8 @@ export interface Outcome {
   readonly imageUrl?: string;
   /** `sha256:<hex>` of the manifest that the version's tag names. */
   readonly imageDigest?: string;
+  /** Stands for all that the image was made of. */
+  readonly inputs?: string;
   readonly commit?: string;
   readonly failure?: JobFailure;
   /** The log's tail, redacted, one entry a line. */

@@ -151,6 +151,26 @@ describe("with a registry of one's own", () => {
     expect((await stat(join(workDir, "blacktree.db"))).mode & 0o777).toBe(0o600);
   });
 
+  test("a job may reuse the image of another version, also after a restart", async () => {
+    const workDir = newWorkDir();
+    const digests: (string | undefined)[] = [];
+    const outputs: string[] = [];
+    for (const deployment_version of ["v-first", "v-reused"]) {
+      const { cli, process } = await upWithRegistry(workDir);
+      const file = join(folder.path, `${deployment_version}.json`);
+      const job = { repo_url: "owner/working", branch: "main", aws_account: "1234567890" };
+      const target = { deployment_version, ecr_repo: "reused-images", reuse: "same-commit" };
+      await Bun.write(file, JSON.stringify({ ...job, ...target }));
+      outputs.push((await cli("submit", "--wait", "--file", file)).stdout);
+      digests.push((await registry.getManifest("reused-images", deployment_version))?.digest);
+      await process.stop();
+    }
+    expect(outputs[0]).toContain("--- BUILDING");
+    expect(outputs[1]).toMatch(/^SUCCESS in /m);
+    expect(outputs[1]).not.toContain("--- BUILDING");
+    expect(digests[1]).toBe(`${digests[0]}`);
+  });
+
   test("submit --wait fails with the job", async () => {
     const { cli } = started;
     const { exitCode, stdout } = await cli("submit", "--wait", ...jobFlags("owner/failing", "v-failing"));

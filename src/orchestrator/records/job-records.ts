@@ -1,10 +1,11 @@
 /**
  * Job records: what is known of each job by its id, from its acceptance until BLACKTREE_JOB_MEMORY after its end.
  * They give a repeated id its answer, the admin API its jobs, and events their numbers. They hold no secret.
+ * Beside that they remember images that were pushed, for jobs that may reuse one.
  * Losing them costs history, never a job. Redis (redis.ts) and the embedded SQLite file (sqlite.ts) stand behind this
  * interface, and both pass tests/integration/orchestrator/records/job-records-contract.ts.
  */
-import type { JobEvent, JobResult, JobState } from "../../shared/job.ts";
+import type { JobEvent, JobResult, JobState, KnownImage } from "../../shared/job.ts";
 
 /** A job message as it may be shown: no secret, values of build arguments masked. */
 export type PublicJob = Readonly<Record<string, unknown>>;
@@ -91,6 +92,10 @@ export interface JobRecords {
   supersede(key: string, jobId: string): Promise<readonly string[]>;
   /** This job need not be superseded any more. */
   superseded(key: string, jobId: string): Promise<void>;
+  /** This image is in the repository, by whatever name the caller has for it. */
+  rememberImage(repository: string, image: KnownImage): Promise<void>;
+  /** Up to 200 images of the repository, the one remembered last first. Each is remembered for 30 days, and 1,000 at most. */
+  knownImages(repository: string): Promise<readonly KnownImage[]>;
   /** Its last 200 events; `job` is empty for a record that began with an event, after a loss. */
   find(jobId: string): Promise<JobRecord | undefined>;
 

@@ -1,5 +1,5 @@
 /** Job records in Redis, shared by all orchestrators. What is kept there is scripts/common.lua. */
-import type { JobEvent, JobResult } from "../../shared/job.ts";
+import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis-client.ts";
 import { RedisScript } from "../redis-script.ts";
@@ -14,7 +14,14 @@ import {
   RecordsUnavailable,
   type UnnumberedEvent,
 } from "./job-records.ts";
-import { activeMemoryMs, finalState, MOST_EVENTS } from "./record-limits.ts";
+import {
+  activeMemoryMs,
+  finalState,
+  IMAGE_MEMORY_MS,
+  MOST_EVENTS,
+  MOST_IMAGES,
+  MOST_IMAGES_TOLD,
+} from "./record-limits.ts";
 import admitLua from "./scripts/admit.lua" with { type: "text" };
 import appendLua from "./scripts/append.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
@@ -22,6 +29,7 @@ import finishLua from "./scripts/finish.lua" with { type: "text" };
 import publishedLua from "./scripts/published.lua" with { type: "text" };
 import publishingLua from "./scripts/publishing.lua" with { type: "text" };
 import queuedLua from "./scripts/queued.lua" with { type: "text" };
+import rememberImageLua from "./scripts/remember-image.lua" with { type: "text" };
 import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 
 /** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
@@ -35,6 +43,7 @@ const scripts = {
   publishing: new RedisScript(commonLua, publishingLua),
   published: new RedisScript(commonLua, publishedLua),
   supersede: new RedisScript(commonLua, supersedeLua),
+  rememberImage: new RedisScript(rememberImageLua),
 };
 
 export interface RedisJobRecordsOptions {
@@ -118,6 +127,20 @@ export class RedisJobRecords implements JobRecords {
 
   async published(jobId: string): Promise<void> {
     await this.#run(scripts.published, jobId, []);
+  }
+
+  async rememberImage(repository: string, { inputs, digest }: KnownImage): Promise<void> {
+    const args = [repository, `${inputs} ${digest}`, MOST_IMAGES, IMAGE_MEMORY_MS];
+    await this.#attempt(() => scripts.rememberImage.run(this.#client, this.#prefix, args));
+  }
+
+  async knownImages(repository: string): Promise<readonly KnownImage[]> {
+    const key = `${this.#prefix}images:${repository}`;
+    const images = await this.#attempt(() => this.#client.zrevrange(key, 0, MOST_IMAGES_TOLD - 1));
+    return images.map((image) => {
+      const [inputs = "", digest = ""] = image.split(" ");
+      return { inputs, digest };
+    });
   }
 
   async find(jobId: string): Promise<JobRecord | undefined> {

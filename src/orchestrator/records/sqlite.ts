@@ -1,6 +1,6 @@
 /** Job records in the embedded SQLite file. */
 import type { Database } from "bun:sqlite";
-import type { JobEvent, JobResult } from "../../shared/job.ts";
+import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import {
   type Admission,
   type AdmissionRequest,
@@ -12,7 +12,14 @@ import {
   RecordsUnavailable,
   type UnnumberedEvent,
 } from "./job-records.ts";
-import { activeMemoryMs, finalState, MOST_EVENTS } from "./record-limits.ts";
+import {
+  activeMemoryMs,
+  finalState,
+  IMAGE_MEMORY_MS,
+  MOST_EVENTS,
+  MOST_IMAGES,
+  MOST_IMAGES_TOLD,
+} from "./record-limits.ts";
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS job_records (
@@ -38,6 +45,14 @@ const SCHEMA = `
     supersede_key TEXT NOT NULL,
     job_id TEXT NOT NULL REFERENCES job_records (job_id) ON DELETE CASCADE,
     UNIQUE (supersede_key, job_id)
+  );
+  CREATE TABLE IF NOT EXISTS known_images (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    repository TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    UNIQUE (repository, inputs, digest)
   );
 `;
 
@@ -198,6 +213,31 @@ export class SqliteJobRecords implements JobRecords {
     this.#atomically(() => {
       this.#database.run("DELETE FROM superseding WHERE supersede_key = ? AND job_id = ?", [key, jobId]);
     });
+  }
+
+  async rememberImage(repository: string, { inputs, digest }: KnownImage): Promise<void> {
+    this.#atomically(() => {
+      this.#database.run("DELETE FROM known_images WHERE expires_at <= ?", [Date.now()]);
+      this.#database.run(
+        "INSERT OR REPLACE INTO known_images (repository, inputs, digest, expires_at) VALUES (?, ?, ?, ?)",
+        [repository, inputs, digest, Date.now() + IMAGE_MEMORY_MS],
+      );
+      this.#database.run(
+        `DELETE FROM known_images WHERE repository = ?1 AND place NOT IN
+           (SELECT place FROM known_images WHERE repository = ?1 ORDER BY place DESC LIMIT ?2)`,
+        [repository, MOST_IMAGES],
+      );
+    });
+  }
+
+  async knownImages(repository: string): Promise<readonly KnownImage[]> {
+    return this.#atomically(() =>
+      this.#database
+        .query<KnownImage, [string, number]>(
+          "SELECT inputs, digest FROM known_images WHERE repository = ? ORDER BY place DESC LIMIT ?",
+        )
+        .all(repository, MOST_IMAGES_TOLD),
+    );
   }
 
   async published(jobId: string): Promise<void> {

@@ -35,6 +35,11 @@ export function inputLabels(inputs: ImageInputs): InputLabels {
   };
 }
 
+/** Stands for all inputs of an image, where their values are not needed. */
+export function inputsHash(inputs: InputLabels): string {
+  return fingerprint(inputs);
+}
+
 export function hasInputs(imageLabels: Readonly<Record<string, string>>, inputs: InputLabels): boolean {
   return Object.entries(inputs).every(([name, value]) => imageLabels[name] === value);
 }

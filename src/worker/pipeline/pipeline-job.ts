@@ -1,4 +1,4 @@
-import type { Job, RunRef } from "../../shared/job.ts";
+import type { Job, KnownImage, RunRef } from "../../shared/job.ts";
 
 /** What the pipeline has to know of a job; who asked, and how it got here, is none of its business. */
 export type PipelineJob = RunRef &
@@ -20,4 +20,7 @@ export type PipelineJob = RunRef &
     | "provenance"
     | "platforms"
     | "secrets"
-  >;
+  > & {
+    /** The latest first; none unless the job may reuse one. */
+    readonly knownImages?: readonly KnownImage[];
+  };

@@ -19,7 +19,8 @@ import { clone } from "./clone.ts";
 import { commitTime } from "./commit-time.ts";
 import { writeDockerConfig } from "./docker-config.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
-import { type InputLabels, inputLabels } from "./image-inputs.ts";
+import { type InputLabels, inputLabels, inputsHash } from "./image-inputs.ts";
+import { findReusable } from "./image-reuse.ts";
 import { DEFAULT_RETRY, inPlace, type RetryPolicy } from "./in-place-retry.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import { RedactedLog } from "./redacted-log.ts";
@@ -121,6 +122,7 @@ class PipelineRun {
   #step: Step = "clone";
   #storing: Promise<void> | undefined;
   #commit: string | undefined;
+  #inputs: string | undefined;
   #registryHost = "";
 
   constructor(
@@ -154,20 +156,30 @@ class PipelineRun {
       (signal) => this.#signIn(workspace, signal),
     );
     const inputs = inputLabels({ ...this.#job, repositoryUrl, commit });
+    this.#inputs = inputsHash(inputs);
     if (isMadeAlready(destination.existing, inputs, destination.access, this.#job)) {
       this.#log(`${this.#imageUrl()} was made from this commit and these inputs before: nothing to build`);
       return destination.existing.digest;
     }
+    const reused = await this.#reuse(destination, inputs);
+    if (reused) return reused.digest;
     const committedAt = await commitTime(workspace.checkout, environment, this.#signal);
     const origin = { repositoryUrl, commit, version: this.#job.deploymentVersion, committedAt };
     const image = await this.#buildAndPush(workspace, environment, origin, inputs, destination);
     const manifest = await this.#pushedManifest(destination, image);
     await this.#tag(destination, manifest);
+    this.#log(`pushed ${this.#imageUrl()} as ${manifest.digest}`);
     return manifest.digest;
   }
 
   succeeded(imageDigest: string): RunEnd {
-    return { ...this.#end(), status: "SUCCESS", imageUrl: this.#imageUrl(), imageDigest };
+    return {
+      ...this.#end(),
+      status: "SUCCESS",
+      imageUrl: this.#imageUrl(),
+      imageDigest,
+      inputs: this.#inputs,
+    };
   }
 
   async ended(error: unknown): Promise<RunEnd> {
@@ -303,6 +315,25 @@ class PipelineRun {
     return { ...references, storing: afterwork.signal };
   }
 
+  /** Puts the version's tag on an image that was made before. Undefined: there is none that can have it. */
+  async #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {
+    const { registry } = destination;
+    const request = { job: this.#job, registry, log: this.#log, signal: this.#signal };
+    const manifest = await findReusable(request, inputs);
+    if (!manifest) return undefined;
+    this.#log(`${manifest.digest} was made from this commit and these inputs before: nothing to build`);
+    try {
+      await this.#tag(destination, manifest);
+    } catch (error) {
+      if (!(error instanceof StepFailure) || error.failure.code !== "PUSH_FAILED") throw error;
+      // Such as layers that the registry has lost: pushing it again may mend that.
+      this.#log(`it cannot be tagged, so it is built: ${error.message}`);
+      return undefined;
+    }
+    this.#log(`tagged it as ${this.#imageUrl()}`);
+    return manifest;
+  }
+
   #pushing(): void {
     if (this.#step === "push") return;
     this.#enter("push", "PUSHING");
@@ -334,7 +365,6 @@ class PipelineRun {
       signal: this.#signal,
     });
     this.#times.end("push");
-    this.#log(`pushed ${this.#imageUrl()} as ${manifest.digest}`);
   }
 
   /** By tag only: deleting by digest would take the version's image along. */

@@ -328,6 +328,37 @@ export function describeJobRecordsContract(
       });
     });
 
+    describe("images that were pushed", () => {
+      const image = (number: number) => ({ inputs: `inputs-${number}`, digest: `sha256:${number}` });
+
+      test("are remembered for their repository, the latest first, by everybody", async () => {
+        expect(await records.knownImages("one")).toEqual([]);
+        for (const number of [1, 2, 3]) await records.rememberImage("one", image(number));
+        await records.rememberImage("other", image(4));
+        await records.rememberImage("one", image(1));
+        const second = await store.open();
+        expect(await second.knownImages("one")).toEqual([image(1), image(3), image(2)]);
+        expect(await second.knownImages("other")).toEqual([image(4)]);
+      });
+
+      test("of the same inputs are all remembered", async () => {
+        await records.rememberImage("one", image(1));
+        await records.rememberImage("one", { ...image(1), digest: "sha256:again" });
+        expect((await records.knownImages("one")).map(({ digest }) => digest)).toEqual([
+          "sha256:again",
+          "sha256:1",
+        ]);
+      });
+
+      test("are told up to 200, and kept up to 1,000", async () => {
+        for (let number = 0; number < 1_010; number++) await records.rememberImage("one", image(number));
+        const told = await records.knownImages("one");
+        expect(told).toHaveLength(200);
+        expect(told[0]).toEqual(image(1_009));
+        expect(told.at(-1)).toEqual(image(810));
+      });
+    });
+
     test("a record shows what is known of the job", async () => {
       expect(await records.find("j1")).toBeUndefined();
       await admit("j1");

@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
-import { hasInputs, type ImageInputs, inputLabels } from "../../../../src/worker/pipeline/image-inputs.ts";
+import {
+  hasInputs,
+  type ImageInputs,
+  inputLabels,
+  inputsHash,
+} from "../../../../src/worker/pipeline/image-inputs.ts";
 
 const inputs: ImageInputs = {
   repositoryUrl: "https://github.com/a/b",
@@ -48,4 +53,12 @@ test("an image that says nothing of its inputs is not recognised", () => {
 test("every label is set, so that a base image cannot bring its own", () => {
   const others = inputLabels({ ...inputs, dockerfile: "D", context: "c", target: "t" });
   expect(Object.keys(labels)).toEqual(Object.keys(others));
+});
+
+test("one hash stands for all inputs", () => {
+  const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
+  expect(inputsHash(again)).toBe(inputsHash(labels));
+  expect(inputsHash(labels)).toMatch(/^[0-9a-f]{64}$/);
+  expect(inputsHash(inputLabels({ ...inputs, commit: "d".repeat(40) }))).not.toBe(inputsHash(labels));
+  expect(inputsHash(inputLabels({ ...inputs, buildArgs: {} }))).not.toBe(inputsHash(labels));
 });

@@ -156,6 +156,11 @@ export interface JobRequest {
   platforms: string[];
   /** Name to value, offered to RUN steps as BuildKit secrets. */
   secrets: { [key: string]: string };
+  /**
+   * For a job that may reuse an image: some that were pushed to its repository, the latest first. Hints only: the
+   * registry may have them no more.
+   */
+  knownImages: KnownImage[];
 }
 
 export interface JobRequest_BuildArgsEntry {
@@ -171,6 +176,12 @@ export interface JobRequest_LabelsEntry {
 export interface JobRequest_SecretsEntry {
   key: string;
   value: string;
+}
+
+export interface KnownImage {
+  /** As in JobResponse. */
+  inputs: string;
+  digest: string;
 }
 
 export interface JobResponse {
@@ -193,6 +204,8 @@ export interface JobResponse {
   /** RFC 3339 */
   startedAt: string;
   finishedAt: string;
+  /** Of a success: hex SHA-256 of what its image was made of. */
+  inputs: string;
 }
 
 export interface PingRequest {
@@ -301,6 +314,7 @@ function createBaseJobRequest(): JobRequest {
     timeoutMs: 0,
     platforms: [],
     secrets: {},
+    knownImages: [],
   };
 }
 
@@ -366,6 +380,9 @@ export const JobRequest: MessageFns<JobRequest> = {
     globalThis.Object.entries(message.secrets).forEach(([key, value]: [string, string]) => {
       JobRequest_SecretsEntry.encode({ key: key as any, value }, writer.uint32(162).fork()).join();
     });
+    for (const v of message.knownImages) {
+      KnownImage.encode(v!, writer.uint32(170).fork()).join();
+    }
     return writer;
   },
 
@@ -551,6 +568,14 @@ export const JobRequest: MessageFns<JobRequest> = {
             }
             continue;
           }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.knownImages.push(KnownImage.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -667,6 +692,11 @@ export const JobRequest: MessageFns<JobRequest> = {
           {},
         )
         : {},
+      knownImages: globalThis.Array.isArray(object?.knownImages)
+        ? object.knownImages.map((e: any) => KnownImage.fromJSON(e))
+        : globalThis.Array.isArray(object?.known_images)
+        ? object.known_images.map((e: any) => KnownImage.fromJSON(e))
+        : [],
     };
   },
 
@@ -750,6 +780,9 @@ export const JobRequest: MessageFns<JobRequest> = {
         });
       }
     }
+    if (message.knownImages?.length) {
+      obj.knownImages = message.knownImages.map((e) => KnownImage.toJSON(e));
+    }
     return obj;
   },
 
@@ -802,6 +835,7 @@ export const JobRequest: MessageFns<JobRequest> = {
       },
       {},
     );
+    message.knownImages = object.knownImages?.map((e) => KnownImage.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1061,6 +1095,91 @@ export const JobRequest_SecretsEntry: MessageFns<JobRequest_SecretsEntry> = {
   },
 };
 
+function createBaseKnownImage(): KnownImage {
+  return { inputs: "", digest: "" };
+}
+
+export const KnownImage: MessageFns<KnownImage> = {
+  encode(message: KnownImage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.inputs !== "") {
+      writer.uint32(10).string(message.inputs);
+    }
+    if (message.digest !== "") {
+      writer.uint32(18).string(message.digest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KnownImage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKnownImage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.inputs = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KnownImage {
+    return {
+      inputs: isSet(object.inputs) ? globalThis.String(object.inputs) : "",
+      digest: isSet(object.digest) ? globalThis.String(object.digest) : "",
+    };
+  },
+
+  toJSON(message: KnownImage): unknown {
+    const obj: any = {};
+    if (message.inputs !== "") {
+      obj.inputs = message.inputs;
+    }
+    if (message.digest !== "") {
+      obj.digest = message.digest;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<KnownImage>, I>>(base?: I): KnownImage {
+    return KnownImage.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<KnownImage>, I>>(object: I): KnownImage {
+    const message = createBaseKnownImage();
+    message.inputs = object.inputs ?? "";
+    message.digest = object.digest ?? "";
+    return message;
+  },
+};
+
 function createBaseJobResponse(): JobResponse {
   return {
     status: 0,
@@ -1073,6 +1192,7 @@ function createBaseJobResponse(): JobResponse {
     timingsMs: undefined,
     startedAt: "",
     finishedAt: "",
+    inputs: "",
   };
 }
 
@@ -1107,6 +1227,9 @@ export const JobResponse: MessageFns<JobResponse> = {
     }
     if (message.finishedAt !== "") {
       writer.uint32(82).string(message.finishedAt);
+    }
+    if (message.inputs !== "") {
+      writer.uint32(90).string(message.inputs);
     }
     return writer;
   },
@@ -1204,6 +1327,14 @@ export const JobResponse: MessageFns<JobResponse> = {
             message.finishedAt = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.inputs = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1248,6 +1379,7 @@ export const JobResponse: MessageFns<JobResponse> = {
         : isSet(object.finished_at)
         ? globalThis.String(object.finished_at)
         : "",
+      inputs: isSet(object.inputs) ? globalThis.String(object.inputs) : "",
     };
   },
 
@@ -1283,6 +1415,9 @@ export const JobResponse: MessageFns<JobResponse> = {
     if (message.finishedAt !== "") {
       obj.finishedAt = message.finishedAt;
     }
+    if (message.inputs !== "") {
+      obj.inputs = message.inputs;
+    }
     return obj;
   },
 
@@ -1305,6 +1440,7 @@ export const JobResponse: MessageFns<JobResponse> = {
       : undefined;
     message.startedAt = object.startedAt ?? "";
     message.finishedAt = object.finishedAt ?? "";
+    message.inputs = object.inputs ?? "";
     return message;
   },
 };

@@ -1,0 +1,45 @@
+/**
+ * `reuse: same-commit`: an image that was made from the same commit and inputs gets the job's version as well. What
+ * the orchestrator remembers only says where to look; the image's own labels decide, and without them it is built.
+ */
+import { hasInputs, type InputLabels, inputsHash } from "./image-inputs.ts";
+import type { PipelineJob } from "./pipeline-job.ts";
+import type { Manifest, RegistryClient } from "./registry-client.ts";
+
+export interface ReuseContext {
+  readonly job: Pick<PipelineJob, "ecrRepo" | "knownImages">;
+  readonly registry: RegistryClient;
+  readonly log: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+export async function findReusable(
+  context: ReuseContext,
+  inputs: InputLabels,
+): Promise<Manifest | undefined> {
+  const hash = inputsHash(inputs);
+  for (const known of context.job.knownImages ?? []) {
+    if (known.inputs !== hash) continue;
+    const manifest = await verified(known.digest, context, inputs);
+    if (manifest) return manifest;
+  }
+  return undefined;
+}
+
+async function verified(
+  digest: string,
+  { job, registry, log, signal }: ReuseContext,
+  inputs: InputLabels,
+): Promise<Manifest | undefined> {
+  try {
+    const manifest = await registry.getManifest(job.ecrRepo, digest, signal);
+    if (manifest && hasInputs(await registry.getImageLabels(job.ecrRepo, manifest, signal), inputs)) {
+      return manifest;
+    }
+    log(`cannot reuse ${digest}: the registry ${manifest ? "has it with other labels" : "no longer has it"}`);
+  } catch (error) {
+    signal.throwIfAborted();
+    log(`cannot reuse ${digest}: ${error instanceof Error ? error.message : error}`);
+  }
+  return undefined;
+}

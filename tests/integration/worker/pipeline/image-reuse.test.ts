@@ -1,0 +1,83 @@
+/** Jobs that may reuse an image: what is remembered only says where to look. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { LeaseLost } from "../../../../src/worker/pipeline/cancellation.ts";
+import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
+import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
+
+setDefaultTimeout(60_000);
+
+let bench: PipelineBench;
+
+beforeAll(async () => {
+  bench = await startPipelineBench({ engine: "26.1" });
+}, 120_000);
+afterAll(() => bench?.stop(), 60_000);
+
+/** A version that was built, and what would be remembered of it. */
+async function built() {
+  const { name } = await bench.createSample();
+  const job: Partial<PipelineJob> = { repoUrl: name, ecrRepo: bench.unique("images") };
+  const { status, inputs = "", imageDigest: digest = "" } = await bench.start(job).end;
+  expect(status).toBe("SUCCESS");
+  return { job, known: { inputs, digest } };
+}
+
+const uploads = (repository: string) =>
+  bench.proxy.requests.filter(({ path }) => path.startsWith(`/v2/${repository}/blobs/uploads/`)).length;
+
+test("the same commit and inputs are only tagged: no build, no upload, no other tag", async () => {
+  const { job, known } = await built();
+  const repository = `${job.ecrRepo}`;
+  const uploadsBefore = uploads(repository);
+  const tagsBefore = await bench.registry.listTags(repository);
+  const other = { inputs: "e".repeat(64), digest: `sha256:${"e".repeat(64)}` };
+  const run = bench.start({ ...job, deploymentVersion: "v2", knownImages: [other, known] });
+  expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: known.digest, inputs: known.inputs });
+  expect(run.states.toSorted()).toEqual(["AUTHENTICATING", "CLONING"]);
+  expect((await bench.registry.getManifest(repository, "v2"))?.digest).toBe(known.digest);
+  expect(uploads(repository)).toBe(uploadsBefore);
+  expect((await bench.registry.listTags(repository)).toSorted()).toEqual([...tagsBefore, "v2"].toSorted());
+});
+
+test("the tag is put with a confirmed lease alone", async () => {
+  const { job, known } = await built();
+  const confirmLease = () => Promise.reject(new LeaseLost("the job"));
+  const run = bench.start({ ...job, deploymentVersion: "v2", knownImages: [known] }, { confirmLease });
+  expect(await run.end).toMatchObject({ status: "FAILED" });
+  expect(await bench.registry.getManifest(`${job.ecrRepo}`, "v2")).toBeUndefined();
+});
+
+test("other inputs are built", async () => {
+  const { job, known } = await built();
+  const other = { ...job, deploymentVersion: "v2", buildArgs: { API_LEVEL: "2" }, knownImages: [known] };
+  const run = bench.start(other);
+  expect(await run.end).toMatchObject({ status: "SUCCESS" });
+  expect(run.states).toContain("BUILDING");
+});
+
+test("an image whose labels say that it is of something else is not reused, whatever is remembered", async () => {
+  const { job, known } = await built();
+  const other = await built();
+  const wrong = { ...known, inputs: other.known.inputs };
+  const run = bench.start({
+    ...other.job,
+    ecrRepo: job.ecrRepo,
+    deploymentVersion: "v2",
+    knownImages: [wrong],
+  });
+  const end = await run.end;
+  expect(end.status).toBe("SUCCESS");
+  expect(end.imageDigest).not.toBe(known.digest);
+  expect(run.lines.join("\n")).toContain(
+    `cannot reuse ${known.digest}: the registry has it with other labels`,
+  );
+});
+
+test("an image that the registry no longer has is built", async () => {
+  const { job, known } = await built();
+  const gone = { ...known, digest: `sha256:${"0".repeat(64)}` };
+  const run = bench.start({ ...job, deploymentVersion: "v2", knownImages: [gone] });
+  expect(await run.end).toMatchObject({ status: "SUCCESS" });
+  expect(run.states).toContain("BUILDING");
+  expect(run.lines.join("\n")).toContain(`cannot reuse ${gone.digest}: the registry no longer has it`);
+});
