@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import pino from "pino";
 import { canonicalPlatforms } from "../../../../src/shared/platforms.ts";
+import { Afterwork } from "../../../../src/worker/pipeline/afterwork.ts";
 import { cacheScope } from "../../../../src/worker/pipeline/cache-scope.ts";
 import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/pipeline/cancellation.ts";
 import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
@@ -384,16 +386,35 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         for (const run of runs) await expectNothingLeft(run);
       });
 
+      const prune = (keepBytes: number) =>
+        bench.builder.prune(keepBytes, {
+          cwd: bench.workDir,
+          environment: childEnvironment(bench.hostEnvironment, bench.workDir),
+          signal: new AbortController().signal,
+        });
+
       test("the cache is pruned down to what may stay", async () => {
         const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
-        const cwd = bench.workDir;
-        const at = { cwd, environment: childEnvironment(bench.hostEnvironment, cwd), signal: notAborted() };
         const printed = await printedBy({ repoUrl });
-        await bench.builder.prune(1e12, at);
+        await prune(1e12);
         expect(await printedBy({ repoUrl })).toBe(printed);
-        await bench.builder.prune(0, at);
+        await prune(0);
         expect(await printedBy({ repoUrl })).not.toBe(printed);
-        expect((await readdir(cwd)).filter((name) => name.startsWith("prune-"))).toEqual([]);
+        expect((await readdir(bench.workDir)).filter((name) => name.startsWith("prune-"))).toEqual([]);
+      });
+
+      test("the registry's cache stands in for the builder's own, where that is declared", async () => {
+        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+        const afterwork = new Afterwork(pino({ level: "silent" }));
+        const parts = { afterwork, cacheRepository: bench.unique("cache") };
+        const printed = await printedBy({ repoUrl }, parts);
+        await afterwork.ended();
+        await prune(0);
+        const again = await printedBy({ repoUrl }, parts);
+        await afterwork.ended();
+        const isDeclared = bench.builder.capabilities.registryCache;
+        expect(again === printed).toBe(isDeclared);
+        expect(await bench.registry.listTags(parts.cacheRepository)).toHaveLength(isDeclared ? 1 : 0);
       });
 
       /** Needs no program of the platform, so it is built wherever BuildKit takes the platform. */
@@ -620,8 +641,6 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
     },
   );
 }
-
-const notAborted = () => new AbortController().signal;
 
 async function allCommandLines(): Promise<string[]> {
   const processes = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
