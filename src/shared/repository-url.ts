@@ -54,11 +54,23 @@ function resolveFullUrl(repoUrl: string, git: GitSettings): string {
   if (!URL_PATH.test(path)) refuse("has no path, or one with characters that are not allowed");
   checkSegments(path);
   const url = parsed(repoUrl);
-  const allowed = new Set([...git.allowedHosts.map((host) => host.toLowerCase()), new URL(git.baseUrl).host]);
+  const allowed = allowedHosts(git);
   if (!allowed.has(url.host)) {
     refuse(`names the host ${url.host}, which is not one of: ${[...allowed].join(", ")}`);
   }
   return withoutTrailingSlashes(`https://${url.host}${path}`);
+}
+
+function allowedHosts(git: GitSettings): ReadonlySet<string> {
+  return new Set([...git.allowedHosts.map((host) => host.toLowerCase()), new URL(git.baseUrl).host]);
+}
+
+/** For the places that a repository or its server sends one on to. Without TLS there is only the base URL's own. */
+export function isAllowedUrl(text: string, git: GitSettings): boolean {
+  const url = URL.parse(text);
+  if (url?.username !== "" || url.password !== "") return false;
+  if (url.protocol === "https:") return allowedHosts(git).has(url.host);
+  return url.protocol === "http:" && url.origin === new URL(git.baseUrl).origin;
 }
 
 function parsed(repoUrl: string): URL {

@@ -24,6 +24,24 @@ export const buildSettings = {
     parse.commaSeparated(parse.matching(/^[A-Za-z0-9_.-]+=.+$/, "name=value")),
     "",
   ),
+  mirrorBytes: withDefault(
+    { name: "BLACKTREE_MIRROR_SIZE", description: "disk for checkouts kept for next runs; 0 keeps none" },
+    parse.size,
+    "10GB",
+  ),
+  gitTimeoutMs: withDefault(
+    { name: "BLACKTREE_GIT_TIMEOUT", description: "how long cloning may take, with submodules and LFS" },
+    parse.duration(1000, 86_400_000),
+    "10m",
+  ),
+  repositoryBytes: withDefault(
+    {
+      name: "BLACKTREE_REPOSITORY_LIMIT",
+      description: "how large a job's repository may be, with its files, submodules and LFS",
+    },
+    parse.size,
+    "10GB",
+  ),
   cacheRepository: optional(
     {
       name: "BLACKTREE_CACHE_REPO",

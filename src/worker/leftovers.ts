@@ -9,8 +9,10 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
+import { bootId } from "./boot-id.ts";
 import { childEnvironment } from "./pipeline/child-environment.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
+import type { Mirrors } from "./pipeline/mirrors.ts";
 import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
 import { RegistryClient } from "./pipeline/registry-client.ts";
 import { RegistryLogin } from "./pipeline/registry-login.ts";
@@ -50,6 +52,7 @@ export interface LeftoverParts {
   readonly workDir: string;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
+  readonly mirrors: Mirrors;
   readonly environment: Environment;
   readonly logger: Logger;
 }
@@ -70,6 +73,9 @@ export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
       );
     }
   }
+  await parts.mirrors.removeLeftovers().catch((error: unknown) => {
+    parts.logger.warn({ err: error }, "old mirrors could not be removed");
+  });
 }
 
 async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<void> {
@@ -129,10 +135,6 @@ async function isOwnerAlive(folder: string): Promise<boolean> {
     return false;
   }
   return owner.bootId === (await bootId()) && owner.startTicks === (await startTicksOf(owner.pid));
-}
-
-async function bootId(): Promise<string> {
-  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 }
 
 /** Undefined when there is no such process. */

@@ -10,6 +10,7 @@ import type { TlsFiles } from "../shared/rpc/tls.ts";
 import { formatHostPort, type HostPort } from "../shared/setting-parsers.ts";
 import { VERSION } from "../shared/version.ts";
 import { firstReachableAddress } from "./advertised-address.ts";
+import { bootId } from "./boot-id.ts";
 import type { buildSettings } from "./build-settings.ts";
 import { madeWorkerId, type WorkerSettings } from "./config.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
@@ -23,6 +24,7 @@ import { RunDrained } from "./pipeline/cancellation.ts";
 import { childEnvironment } from "./pipeline/child-environment.ts";
 import { detectBuilder } from "./pipeline/detect-builder.ts";
 import type { ImageBuilder } from "./pipeline/image-builder.ts";
+import { Mirrors } from "./pipeline/mirrors.ts";
 import { NoUsableBuilder } from "./pipeline/no-usable-builder.ts";
 import type { RegistryAuthenticator } from "./pipeline/registry-access.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
@@ -77,6 +79,11 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { settings, logger, tls } = parts;
   const identity = { workerId: settings.workerId ?? madeWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
+  const mirrors = new Mirrors({
+    workDir: settings.workDir,
+    limitBytes: settings.mirrorBytes,
+    bootId: await bootId(),
+  });
 
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
   const stopping = new AbortController();
@@ -97,10 +104,13 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     refusal: () => disks.refusal,
     execute: async (job, reporter, signal) => {
       const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
+      const { gitTimeoutMs: timeoutMs, repositoryBytes } = settings;
       const pipeline = {
         workDir: settings.workDir,
         incarnation: identity.incarnation,
         git,
+        cloneLimits: { timeoutMs, repositoryBytes },
+        mirrors,
         builder: await builder.promise,
         authenticator: parts.authenticator,
         hostEnvironment: parts.environment,
@@ -141,7 +151,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 
   const registered = findBuilder(parts, stopping.signal).then(async (found) => {
     if (!found) return;
-    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found });
+    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found, mirrors });
     await watchDisks(disks, found, { home: runsFolder.path, parts, signal: stopping.signal });
     builder.resolve(found);
     capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };

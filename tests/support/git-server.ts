@@ -33,6 +33,8 @@ export interface GitRequest {
   path: string;
   hadAuthorization: boolean;
   status: number | undefined;
+  /** Of the answer's body, so far. */
+  sentBytes: number;
 }
 
 export interface GitServer {
@@ -47,8 +49,8 @@ export interface GitServer {
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
   /** The next so many requests are answered with this status, such as 503. */
   failNext(count: number, status: number): void;
-  /** Keeps all requests waiting, as a server that hangs does. */
-  hold(): HeldRequests<GitRequest>;
+  /** Keeps all these requests waiting, as a server that hangs does. */
+  hold(matches?: (request: GitRequest) => boolean): HeldRequests<GitRequest>;
   stop(): Promise<void>;
 }
 
@@ -164,6 +166,16 @@ async function httpBackend(request: Request, root: string, path: string): Promis
   return new Response(body, { status, headers });
 }
 
+function counted(response: Response, recorded: GitRequest): Response {
+  const count = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      recorded.sentBytes += chunk.byteLength;
+      controller.enqueue(chunk);
+    },
+  });
+  return new Response(response.body?.pipeThrough(count), response);
+}
+
 function passwordOf(request: Request): string | undefined {
   const encoded = /^Basic (.+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
   if (encoded === undefined) return undefined;
@@ -218,11 +230,12 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
         path: `${pathname}${search}`,
         hadAuthorization: request.headers.has("authorization"),
         status: undefined,
+        sentBytes: 0,
       };
       requests.push(recorded);
       const response = await answer(request, recorded);
       recorded.status = response.status;
-      return response;
+      return counted(response, recorded);
     },
   });
   const host = `127.0.0.1:${server.port}`;
@@ -261,7 +274,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     failNext(count, status) {
       Object.assign(failure, { count, status });
     },
-    hold: () => holds.add(),
+    hold: (matches) => holds.add(matches),
     async stop() {
       await server.stop(true);
       await dir.remove();

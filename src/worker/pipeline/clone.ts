@@ -1,121 +1,171 @@
+/**
+ * Gets the files of the commit to build, in two steps: `resolve` asks the server with the job's own token, and learns
+ * the commit; `checkOut` writes its files. A run that finds nothing to build does without the second one.
+ *
+ * Where there is a mirror (mirrors.ts) both only do what has changed since. A mirror is never a reason to fail: with
+ * one that is of no use, everything is got anew.
+ */
+import { randomUUID } from "node:crypto";
+import type { GitSettings } from "../../shared/repository-url.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
-import { type GitCommands, gitCommands } from "./git-command.ts";
-import { gitFailure } from "./git-failure.ts";
-import { inPlace, type RetryPolicy } from "./in-place-retry.ts";
+import { CloneBudget, type CloneLimits, packedBytes } from "./clone-budget.ts";
+import { type GitAccess, GitRemote } from "./git-remote.ts";
+import { checkInHistory } from "./history-check.ts";
+import type { RetryPolicy } from "./in-place-retry.ts";
+import type { Mirror, MirrorOwner, Mirrors } from "./mirrors.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import { StepFailure } from "./step-failure.ts";
+import { type Tip, WorkingCopy } from "./working-copy.ts";
 import type { Workspace } from "./workspace.ts";
 
 export interface CloneRequest {
-  readonly job: Pick<PipelineJob, "branch" | "commit" | "gitToken">;
+  readonly job: Pick<PipelineJob, "awsAccount" | "branch" | "commit" | "gitToken">;
   readonly repositoryUrl: string;
-  readonly workspace: Pick<Workspace, "path" | "checkout" | "history">;
+  readonly allowed: GitSettings;
+  readonly workspace: Pick<Workspace, "checkout" | "history">;
   readonly environment: ChildEnvironment;
+  readonly mirrors: Mirrors;
+  readonly limits: CloneLimits;
   readonly retry: RetryPolicy;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }
 
-/** Fills the checkout folder with the commit to build, and says which one that is. */
-export async function clone(request: CloneRequest): Promise<string> {
-  const { job, repositoryUrl, signal, log } = request;
-  const git = gitCommands({
-    environment: request.environment,
-    repositoryUrl,
-    token: job.gitToken,
-    signal,
-    onLine: log,
-  });
-  log(`cloning ${repositoryUrl}, ${job.branch}`);
-  const checkout = new Checkout(request, git);
-  const tip = await checkout.cloneTip();
-  const commit = job.commit?.toLowerCase() ?? tip;
-  if (commit === tip) return tip;
-  await checkout.checkInHistory(commit);
-  await checkout.switchTo(commit);
-  return commit;
+/** A commit that the server has offered to this job. */
+export interface Source {
+  readonly commit: string;
+  /** Fills the checkout folder, unless it was filled. */
+  checkOut(): Promise<void>;
+  /** Leaves a whole checkout to the next run, when nothing uses it any more. */
+  keep(): Promise<void>;
 }
 
-class Checkout {
+/** @throws StepFailure */
+export async function resolve(request: CloneRequest): Promise<Source> {
+  const budget = new CloneBudget(request.limits, request.signal);
+  try {
+    const clone = new Clone(request, budget);
+    await clone.resolve();
+    return clone;
+  } catch (error) {
+    budget.end();
+    throw error;
+  }
+}
+
+class Clone implements Source {
+  commit = "";
   readonly #request: CloneRequest;
-  readonly #git: GitCommands;
+  readonly #access: GitAccess;
+  readonly #remote: GitRemote;
+  readonly #owner: MirrorOwner;
+  /** What the checkout is made from, or what is made of it. */
+  #mirror: Mirror = { id: randomUUID(), sizeBytes: 0 };
+  #isFromMirror = false;
+  #isWhole = false;
+  #copy: WorkingCopy;
+  #tip: Tip | undefined;
 
-  constructor(request: CloneRequest, git: GitCommands) {
+  constructor(request: CloneRequest, budget: CloneBudget) {
+    const { job, repositoryUrl, allowed, environment, retry, log } = request;
     this.#request = request;
-    this.#git = git;
+    this.#owner = { awsAccount: job.awsAccount, repositoryUrl };
+    this.#access = { allowed, environment, retry, budget, log };
+    const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
+    this.#remote = new GitRemote(repository, this.#access);
+    this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget);
   }
 
-  /** One connection. Git prefers a branch to a tag of the same name. */
-  async cloneTip(): Promise<string> {
-    const { checkout } = this.#request.workspace;
-    await this.#network(["clone", "--depth=1", ...this.#cloneArguments(checkout)]);
-    return (await this.#local(checkout).revparse(["HEAD"])).trim();
-  }
-
-  /** Fetches commits without their files where the server can; one that cannot sends all, which is as good. */
-  async checkInHistory(commit: string): Promise<void> {
-    const { branch } = this.#request.job;
-    const { history } = this.#request.workspace;
-    this.#request.log(`looking for ${commit} in the history of ${branch}`);
-    await this.#network(["clone", "--bare", "--filter=tree:0", ...this.#cloneArguments(history)]);
-    if (await this.#isAncestorOfHead(history, commit)) return;
-    throw new StepFailure({
-      code: "REF_NOT_FOUND",
-      step: "clone",
-      message: `commit ${commit} is not in the history of '${branch}' of ${this.#request.repositoryUrl}`,
-    });
-  }
-
-  async switchTo(commit: string): Promise<void> {
-    const { checkout } = this.#request.workspace;
-    const fetch = ["fetch", "--quiet", "--no-tags"];
-    const alone = await this.#git.network([...fetch, "--depth=1", "origin", commit], checkout);
-    // A server need not serve a commit that no branch or tag names; it always serves whole histories.
-    if (alone.exitCode !== 0) await this.#network([...fetch, "--unshallow", "origin"], checkout);
-    await this.#local(checkout).raw(["checkout", "--quiet", "--detach", commit]);
-  }
-
-  #cloneArguments(into: string): string[] {
-    const { job, repositoryUrl } = this.#request;
-    return [
-      "--quiet",
-      "--single-branch",
-      "--no-tags",
-      // No template: hooks and settings of the host have no place in a checkout.
-      "--template=",
-      `--branch=${job.branch}`,
-      "--",
-      repositoryUrl,
-      into,
-    ];
-  }
-
-  async #isAncestorOfHead(repository: string, commit: string): Promise<boolean> {
-    try {
-      const base = await this.#local(repository).raw(["merge-base", commit, "HEAD"]);
-      return base.trim() === commit;
-    } catch (error) {
-      this.#request.signal.throwIfAborted();
-      if (error instanceof Error && /Not a valid (commit|object) name/.test(error.message)) return false;
-      throw error;
+  async resolve(): Promise<void> {
+    const { job, repositoryUrl, log, workspace } = this.#request;
+    log(`cloning ${repositoryUrl}, ${job.branch}`);
+    const tip = (await this.#tipFromMirror()) ?? (await this.#copy.cloneTip(job.branch));
+    this.commit = job.commit?.toLowerCase() ?? tip.commit;
+    if (this.commit === tip.commit) this.#tip = tip;
+    else {
+      log(`looking for ${this.commit} in the history of ${job.branch}`);
+      const question = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
+      await checkInHistory(this.#remote, question);
     }
   }
 
-  async #network(args: readonly string[], cwd = this.#request.workspace.path): Promise<void> {
-    const { retry: policy, signal, log } = this.#request;
-    // A clone that fails takes its folder away, so it can be tried again.
-    await inPlace({ policy, signal, log, attempt: () => this.#networkOnce(args, cwd) });
+  async checkOut(): Promise<void> {
+    if (this.#isWhole) return;
+    const { budget } = this.#access;
+    try {
+      if (this.#isFromMirror) await this.#checkOutFromMirror();
+      else await this.#checkOutAnew();
+      this.#isWhole = true;
+    } finally {
+      budget.end();
+    }
   }
 
-  async #networkOnce(args: readonly string[], cwd: string): Promise<void> {
-    const { exitCode, stderrTail } = await this.#git.network(args, cwd);
-    if (exitCode === 0) return;
-    const { repositoryUrl, job } = this.#request;
-    const withToken = job.gitToken !== undefined;
-    throw gitFailure({ repositoryUrl, branch: job.branch, withToken }, stderrTail);
+  async keep(): Promise<void> {
+    this.#access.budget.end();
+    const isUntouched = this.#isFromMirror && !this.#copy.holdsMore;
+    if (!this.#isWhole && !isUntouched) return;
+    await this.#request.mirrors.keep(this.#owner, this.#request.workspace.checkout, this.#mirror);
   }
 
-  #local(cwd: string) {
-    return this.#git.local(cwd);
+  /** Undefined without a mirror. */
+  async #tipFromMirror(): Promise<Tip | undefined> {
+    const { mirrors, job, workspace } = this.#request;
+    const mirror = await mirrors.take(this.#owner, job.branch, workspace.checkout);
+    if (!mirror) return undefined;
+    this.#mirror = mirror;
+    this.#isFromMirror = true;
+    try {
+      return await this.#copy.fetchTip(job.branch);
+    } catch (error) {
+      if (mayBeTheMirrors(error)) await this.#giveMirrorUp(error);
+      else {
+        // Nothing was fetched into it, so it is as good as it was.
+        await mirrors.keep(this.#owner, workspace.checkout, mirror);
+        throw error;
+      }
+      return undefined;
+    }
   }
+
+  async #checkOutFromMirror(): Promise<void> {
+    try {
+      if (this.#tip && !this.#copy.holdsMore) return;
+      if (!this.#tip && (await this.#copy.head()) !== this.commit) await this.#copy.fetchCommit(this.commit);
+      await this.#fillCopy();
+    } catch (error) {
+      if (!mayBeTheMirrors(error)) throw error;
+      await this.#giveMirrorUp(error);
+      const tip = await this.#copy.cloneTip(this.#request.job.branch);
+      // It may have moved on meanwhile.
+      this.#tip = tip.commit === this.commit ? tip : undefined;
+      await this.#checkOutAnew();
+    }
+  }
+
+  async #checkOutAnew(): Promise<void> {
+    if (!this.#tip) await this.#copy.fetchCommit(this.commit);
+    await this.#fillCopy();
+  }
+
+  async #fillCopy(): Promise<void> {
+    const listing = await this.#copy.list(this.commit);
+    await this.#copy.checkOut(this.commit, this.#tip);
+    const sizeBytes = listing.sizeBytes + (await packedBytes(this.#copy.gitFolder));
+    this.#mirror = { ...this.#mirror, sizeBytes };
+  }
+
+  async #giveMirrorUp(error: unknown): Promise<void> {
+    this.#access.budget.signal.throwIfAborted();
+    const { log, workspace } = this.#request;
+    log(`cloning anew, since what an earlier run has left is of no use: ${error}`);
+    this.#mirror = { id: randomUUID(), sizeBytes: 0 };
+    this.#isFromMirror = false;
+    this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget);
+  }
+}
+
+/** Of what the server has said of itself, no mirror is the reason. */
+function mayBeTheMirrors(error: unknown): boolean {
+  return !(error instanceof StepFailure) || error.failure.retryable;
 }

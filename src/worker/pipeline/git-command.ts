@@ -1,12 +1,24 @@
-import { type SimpleGit, simpleGit } from "simple-git";
 import type { ChildEnvironment } from "./child-environment.ts";
 import { type GroupEnd, runInGroup } from "./process-group.ts";
 
+/** Git's helpers (git-remote-http) end with it: each command has a process group of its own. */
 export interface GitCommands {
-  /** For commands that talk to the server: a process group of its own, so that git's helpers end with it. */
-  network(args: readonly string[], cwd: string): Promise<GroupEnd>;
+  /** For commands that talk to the server. */
+  network(args: readonly string[], cwd: string, options?: NetworkOptions): Promise<GroupEnd>;
   /** For commands on what is already here. They cannot reach any server, even where a partial clone would. */
-  local(cwd: string): SimpleGit;
+  local(args: readonly string[], cwd: string, onLine?: (line: string) => void): Promise<GroupEnd>;
+}
+
+export interface NetworkOptions {
+  /** Told of each branch and tag that the server offers, as soon as it does: before anything is sent. */
+  readonly onOffer?: (offer: Offer) => void;
+  /** Ends this command alone. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Offer {
+  readonly id: string;
+  readonly ref: string;
 }
 
 export interface GitOptions {
@@ -24,29 +36,40 @@ const LOW_SPEED_TIME_S = "30";
 
 type GitConfig = readonly (readonly [key: string, value: string])[];
 
+const COMMON_CONFIG: GitConfig = [
+  ["core.hooksPath", "/dev/null"],
+  ["core.fsmonitor", "false"],
+  ["core.logAllRefUpdates", "false"],
+  ["gc.auto", "0"],
+  ["maintenance.auto", "false"],
+  ["advice.detachedHead", "false"],
+  // As many as there are cores.
+  ["checkout.workers", "0"],
+];
+
 const NETWORK_CONFIG: GitConfig = [
+  ...COMMON_CONFIG,
   ["protocol.allow", "never"],
   ["protocol.http.allow", "always"],
   ["protocol.https.allow", "always"],
   ["credential.helper", ""],
-  ["core.hooksPath", "/dev/null"],
   ["core.askPass", ""],
-  ["gc.auto", "0"],
-  ["maintenance.auto", "false"],
-  ["advice.detachedHead", "false"],
+  // It could carry the token to another server, or git to one that is not allowed: redirects.ts follows by hand.
+  ["http.followRedirects", "false"],
+  // Everything comes as packs, which can be watched while they grow, and handed on.
+  ["fetch.unpackLimit", "1"],
 ];
+
+const LOCAL_CONFIG: GitConfig = [...COMMON_CONFIG, ["protocol.allow", "never"]];
 
 /**
  * The token goes to git by its environment alone: in the argument list every process of the machine could read it,
- * and in a URL it would end in .git/config. A redirect could carry it to another server, so none is followed.
+ * and in a URL it would end in .git/config.
  */
 function tokenConfig(repositoryUrl: string, token: string | undefined): GitConfig {
   if (token === undefined) return [];
   const credentials = Buffer.from(`x-access-token:${token}`).toString("base64");
-  return [
-    [`http.${repositoryUrl}.extraHeader`, `Authorization: Basic ${credentials}`],
-    ["http.followRedirects", "false"],
-  ];
+  return [[`http.${repositoryUrl}.extraHeader`, `Authorization: Basic ${credentials}`]];
 }
 
 function configEnvironment(config: GitConfig): Record<string, string> {
@@ -69,9 +92,15 @@ const NETWORK_LIMITS = {
   GIT_HTTP_LOW_SPEED_TIME: LOW_SPEED_TIME_S,
 };
 
-/** Of the environment only what a local command needs, since simple-git refuses to pass on more. */
-function localEnvironment({ PATH = "", HOME = "", LANG = "", LC_ALL = "" }: ChildEnvironment) {
-  return { PATH, HOME, LANG, LC_ALL, ...NO_HOST_CONFIG, GIT_ALLOW_PROTOCOL: "none" };
+/** Git prints the packets that it exchanges with the server to its stderr, but not the packs among them. */
+const TRACED = /^\d\d:\d\d:\d\d\.\d+ .*packet: +(\S+) (.*)$/;
+const OFFER = /^([0-9a-f]{40}|[0-9a-f]{64}) (refs\/[^ \0]+)/;
+
+function readTrace(line: string): { offer?: Offer } | undefined {
+  const [, direction, packet = ""] = TRACED.exec(line) ?? [];
+  if (direction === undefined) return undefined;
+  const [, id, ref] = (direction === "fetch<" && OFFER.exec(packet)) || [];
+  return id !== undefined && ref !== undefined ? { offer: { id, ref } } : {};
 }
 
 export function gitCommands({ environment, repositoryUrl, token, signal, onLine }: GitOptions): GitCommands {
@@ -81,15 +110,23 @@ export function gitCommands({ environment, repositoryUrl, token, signal, onLine 
     ...NETWORK_LIMITS,
     ...configEnvironment([...NETWORK_CONFIG, ...tokenConfig(repositoryUrl, token)]),
   };
+  const localEnvironment = { ...environment, ...NO_HOST_CONFIG, ...configEnvironment(LOCAL_CONFIG) };
   return {
-    network: (args, cwd) =>
-      runInGroup({ argv: ["git", ...args], cwd, environment: networkEnvironment, signal, onLine }),
-    local: (cwd) =>
-      simpleGit({
-        baseDir: cwd,
-        abort: signal,
-        allowEnvironment: Object.keys(NO_HOST_CONFIG).concat("GIT_ALLOW_PROTOCOL"),
-        unsafe: { allowUnsafeProtocolOverride: true },
-      }).env(localEnvironment(environment)),
+    async network(args, cwd, { onOffer, signal: own } = {}) {
+      const end = await runInGroup({
+        argv: ["git", ...args],
+        cwd,
+        environment: onOffer ? { ...networkEnvironment, GIT_TRACE_PACKET: "2" } : networkEnvironment,
+        signal: own ? AbortSignal.any([signal, own]) : signal,
+        onLine: (line) => {
+          const traced = onOffer && readTrace(line);
+          if (!traced) onLine(line);
+          else if (traced.offer) onOffer(traced.offer);
+        },
+      });
+      return onOffer ? { ...end, stderrTail: end.stderrTail.filter((line) => !TRACED.test(line)) } : end;
+    },
+    local: (args, cwd, onAnswer) =>
+      runInGroup({ argv: ["git", ...args], cwd, environment: localEnvironment, signal, onLine: onAnswer }),
   };
 }

@@ -13,10 +13,12 @@ interface Kind {
   readonly explain: (attempt: GitAttempt) => string;
 }
 
+const REDIRECT = /returned error: 30[1278]/;
+
 /** Git's own words (LC_ALL=C), the first that fits counts. */
 const KINDS: readonly Kind[] = [
   {
-    pattern: /Remote branch .* not found in upstream/,
+    pattern: /Remote branch .* not found in upstream|couldn't find remote ref/,
     code: "REF_NOT_FOUND",
     explain: ({ branch, repositoryUrl }) => `${repositoryUrl} has no branch or tag '${branch}'`,
   },
@@ -40,15 +42,29 @@ const KINDS: readonly Kind[] = [
       `${repositoryUrl} refuses access${withToken ? " with this git_token" : ""}`,
   },
   {
-    pattern: /returned error: 30[1278]/,
+    pattern: REDIRECT,
     code: "CLONE_FAILED",
-    explain: ({ repositoryUrl }) =>
-      `${repositoryUrl} redirects elsewhere, and a git_token is never sent along a redirect: give the repository's final URL in repo_url (it may end in .git)`,
+    explain: ({ repositoryUrl, withToken }) =>
+      withToken
+        ? `${repositoryUrl} redirects elsewhere, and a git_token is never sent along a redirect: give the repository's final URL in repo_url (it may end in .git)`
+        : `${repositoryUrl} redirects to no repository on an allowed host: give the repository's final URL in repo_url (it may end in .git)`,
   },
 ];
 
 /** Of a file in the checkout git says only this, whatever the reason; there is hardly another one. */
 const CANNOT_WRITE = /^error: unable to write file /;
+
+export function saysRedirect(stderr: readonly string[]): boolean {
+  return stderr.some((line) => line.startsWith("fatal: ") && REDIRECT.test(line));
+}
+
+const SERVERS_FAULT =
+  /unable to access|RPC failed|early EOF|hung up unexpectedly|unexpected disconnect|expected (flush|packfile)/;
+
+/** Not a fault of what is here already. */
+export function saysServersFault(stderr: readonly string[]): boolean {
+  return stderr.some((line) => SERVERS_FAULT.test(line));
+}
 
 /** What a failing network command of git means for the job. */
 export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): StepFailure {

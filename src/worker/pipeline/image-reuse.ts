@@ -13,6 +13,12 @@ export interface ReuseContext {
   readonly signal: AbortSignal;
 }
 
+/** Then it is worth waiting for what the registry says, before any file is written. */
+export function isRemembered({ knownImages }: ReuseContext["job"], inputs: InputLabels): boolean {
+  const hash = inputsHash(inputs);
+  return knownImages?.some((known) => known.inputs === hash) ?? false;
+}
+
 export async function findReusable(
   context: ReuseContext,
   inputs: InputLabels,

@@ -15,13 +15,15 @@ import type { BuildStep } from "./build-progress.ts";
 import { refuseUnsupported } from "./builder-capabilities.ts";
 import { type CacheSharing, cacheScope } from "./cache-scope.ts";
 import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
-import { clone } from "./clone.ts";
+import { resolve, type Source } from "./clone.ts";
+import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "./clone-budget.ts";
 import { commitTime } from "./commit-time.ts";
 import { writeDockerConfig } from "./docker-config.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { type InputLabels, inputLabels, inputsHash } from "./image-inputs.ts";
-import { findReusable } from "./image-reuse.ts";
+import { findReusable, isRemembered } from "./image-reuse.ts";
 import { DEFAULT_RETRY, inPlace, type RetryPolicy } from "./in-place-retry.ts";
+import { Mirrors } from "./mirrors.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import { RedactedLog } from "./redacted-log.ts";
 import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
@@ -61,6 +63,9 @@ export interface PipelineParts {
   readonly workDir: string;
   readonly incarnation: string;
   readonly git: GitSettings;
+  readonly cloneLimits?: CloneLimits;
+  /** None if not given. */
+  readonly mirrors?: Mirrors;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
   readonly cacheSharing: CacheSharing;
@@ -80,6 +85,7 @@ export interface PipelineParts {
 
 const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
+const NO_MIRRORS = new Mirrors({ workDir: "", limitBytes: 0, bootId: "" });
 
 export async function runPipeline(
   job: PipelineJob,
@@ -122,7 +128,9 @@ class PipelineRun {
   #step: Step = "clone";
   #storing: Promise<void> | undefined;
   #commit: string | undefined;
-  #inputs: string | undefined;
+  #inputsHash: string | undefined;
+  #source: Source | undefined;
+  #destination: Destination | undefined;
   #registryHost = "";
 
   constructor(
@@ -150,20 +158,22 @@ class PipelineRun {
     const workspace = await this.#makeWorkspace();
     const environment = childEnvironment(this.#parts.hostEnvironment, workspace.home);
 
-    const [commit, destination] = await bothOrNeither(
+    const [source, destination] = await bothOrNeither(
       this.#signal,
       (signal) => this.#clone(repositoryUrl, workspace, environment, signal),
       (signal) => this.#signIn(workspace, signal),
     );
-    const inputs = inputLabels({ ...this.#job, repositoryUrl, commit });
-    this.#inputs = inputsHash(inputs);
+    const inputs = this.#inputs(repositoryUrl, source.commit);
+    this.#inputsHash = inputsHash(inputs);
     if (isMadeAlready(destination.existing, inputs, destination.access, this.#job)) {
       this.#log(`${this.#imageUrl()} was made from this commit and these inputs before: nothing to build`);
       return destination.existing.digest;
     }
     const reused = await this.#reuse(destination, inputs);
     if (reused) return reused.digest;
+    await source.checkOut();
     const committedAt = await commitTime(workspace.checkout, environment, this.#signal);
+    const { commit } = source;
     const origin = { repositoryUrl, commit, version: this.#job.deploymentVersion, committedAt };
     const image = await this.#buildAndPush(workspace, environment, origin, inputs, destination);
     const manifest = await this.#pushedManifest(destination, image);
@@ -178,7 +188,7 @@ class PipelineRun {
       status: "SUCCESS",
       imageUrl: this.#imageUrl(),
       imageDigest,
-      inputs: this.#inputs,
+      inputs: this.#inputsHash,
     };
   }
 
@@ -224,8 +234,15 @@ class PipelineRun {
   async #makeWorkspace(): Promise<Workspace> {
     const { workDir, incarnation } = this.#parts;
     const workspace = await createWorkspace(workDir, incarnation, this.#job);
-    this.#cleanUps.push(workspace.remove, (signal) => endProcessesOf([workspace.path], signal));
+    this.#cleanUps.push(workspace.remove, async (signal) => {
+      await endProcessesOf([workspace.path], signal);
+      await this.#source?.keep();
+    });
     return workspace;
+  }
+
+  #inputs(repositoryUrl: string, commit: string): InputLabels {
+    return inputLabels({ ...this.#job, repositoryUrl, commit });
   }
 
   #clone(
@@ -233,21 +250,36 @@ class PipelineRun {
     workspace: Workspace,
     environment: ChildEnvironment,
     signal: AbortSignal,
-  ): Promise<string> {
+  ): Promise<Source> {
     this.#reporter.state("CLONING");
     return this.#times.during("clone", async () => {
-      const retry = this.#retry;
-      this.#commit = await clone({
+      const { git: allowed, cloneLimits: limits = DEFAULT_CLONE_LIMITS, mirrors = NO_MIRRORS } = this.#parts;
+      const source = await resolve({
         job: this.#job,
         repositoryUrl,
+        allowed,
         workspace,
         environment,
-        retry,
+        mirrors,
+        limits,
+        retry: this.#retry,
         log: this.#log,
         signal,
       });
-      return this.#commit;
+      this.#source = source;
+      this.#commit = source.commit;
+      if (!this.#needsNoFiles(this.#inputs(repositoryUrl, source.commit))) await source.checkOut();
+      return source;
     });
+  }
+
+  /** As far as is known yet: signing in may take longer than the commit takes to be known. */
+  #needsNoFiles(inputs: InputLabels): boolean {
+    if (isRemembered(this.#job, inputs)) return true;
+    const destination = this.#destination;
+    return (
+      destination !== undefined && isMadeAlready(destination.existing, inputs, destination.access, this.#job)
+    );
   }
 
   async #signIn(workspace: Workspace, signal: AbortSignal): Promise<Destination> {
@@ -263,7 +295,8 @@ class PipelineRun {
     const login = new RegistryLogin(access, { onRenewed, log: this.#log });
     const registry = new RegistryClient(login, "authenticate");
     const existing = await findVersion({ job, registry, retry: this.#retry, log: this.#log, signal });
-    return { access, login, registry, existing };
+    this.#destination = { access, login, registry, existing };
+    return this.#destination;
   }
 
   async #useCredentials(workspace: Workspace, access: RegistryAccess): Promise<void> {

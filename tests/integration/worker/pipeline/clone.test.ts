@@ -1,69 +1,26 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
-import { type CloneRequest, clone } from "../../../../src/worker/pipeline/clone.ts";
-import { StepFailure } from "../../../../src/worker/pipeline/step-failure.ts";
-import { createWorkspace, type Workspace } from "../../../../src/worker/pipeline/workspace.ts";
 import { freePort } from "../../../support/free-port.ts";
-import { type GitServer, startGitServer } from "../../../support/git-server.ts";
+import type { GitServer } from "../../../support/git-server.ts";
 import { run } from "../../../support/processes.ts";
-import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
+import type { TempDir } from "../../../support/temp-dir.ts";
+import { type CloneBench, type Cloned, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
 
 setDefaultTimeout(30_000);
 
+let bench: CloneBench;
 let git: GitServer;
 let dir: TempDir;
 
 beforeAll(async () => {
-  git = await startGitServer();
-  dir = await makeTempDir("clone");
+  bench = await startCloneBench();
+  ({ git, dir } = bench);
 });
-afterAll(async () => {
-  await git.stop();
-  await dir.remove();
-});
+afterAll(() => bench.stop());
 
-interface Cloned {
-  readonly commit: string;
-  readonly workspace: Workspace;
-  readonly lines: readonly string[];
-}
-
-type Wanted = CloneRequest["job"] & { readonly url: string; readonly workDir?: string };
-
-const repositoryName = () => `acme/${crypto.randomUUID()}`;
-
-async function cloned({ url, workDir = dir.path, ...job }: Wanted): Promise<Cloned> {
-  const workspace = await createWorkspace(workDir, "clones", {
-    jobId: crypto.randomUUID(),
-    attempt: 1,
-    awsAccount: "123456789012",
-    region: "us-east-1",
-    ecrRepo: "app",
-  });
-  const lines: string[] = [];
-  const commit = await clone({
-    job,
-    repositoryUrl: url,
-    workspace,
-    environment: childEnvironment(process.env, workspace.home),
-    retry: { tries: 2, firstDelayMs: 10 },
-    log: (line) => lines.push(line),
-    signal: new AbortController().signal,
-  });
-  return { commit, workspace, lines };
-}
-
-async function failureOf(wanted: Wanted) {
-  const error = await cloned(wanted).then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof StepFailure))
-    throw new Error("the clone did not fail as it should", { cause: error });
-  return error.failure;
-}
+const cloned = (wanted: Wanted) => bench.cloned(wanted);
+const failureOf = (wanted: Wanted) => bench.failureOf(wanted);
 
 const checkedOut = ({ workspace }: Cloned, file: string) => readFile(join(workspace.checkout, file), "utf8");
 

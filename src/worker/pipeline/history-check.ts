@@ -1,0 +1,37 @@
+import { dirname } from "node:path";
+import type { GitRemote } from "./git-remote.ts";
+import { StepFailure } from "./step-failure.ts";
+import { cloneArguments } from "./working-copy.ts";
+
+export interface HistoryQuestion {
+  readonly commit: string;
+  readonly branch: string;
+  readonly repositoryUrl: string;
+  /** Where the commits may be put. */
+  readonly folder: string;
+}
+
+/**
+ * Fetches commits without their files where the server can; one that cannot sends all, which is as good.
+ * @throws StepFailure REF_NOT_FOUND
+ */
+export async function checkInHistory(remote: GitRemote, question: HistoryQuestion): Promise<void> {
+  const { commit, branch, repositoryUrl, folder } = question;
+  const args = (url: string) => [
+    "clone",
+    "--bare",
+    "--filter=tree:0",
+    ...cloneArguments(branch, url, folder),
+  ];
+  await remote.run({ args, cwd: dirname(folder), gitFolder: folder, into: folder });
+  const { exitCode, stderrTail } = await remote.git.local(
+    ["merge-base", "--is-ancestor", commit, "HEAD"],
+    folder,
+  );
+  if (exitCode === 0) return;
+  const words = stderrTail.join("; ");
+  if (exitCode !== 1 && !/Not a valid (commit|object) name/.test(words))
+    throw new Error(`git merge-base failed: ${words}`);
+  const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
+  throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
+}

@@ -1,0 +1,193 @@
+/**
+ * The folder that a job's image is built from: one commit's files, and a .git that knows this commit and nothing else.
+ * A `COPY . .` may put all of it into an image, so it has no remote, no other branch, no older tip, no secret.
+ */
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { CloneBudget } from "./clone-budget.ts";
+import type { Offer } from "./git-command.ts";
+import { saysServersFault } from "./git-failure.ts";
+import type { GitRemote } from "./git-remote.ts";
+import type { GroupEnd } from "./process-group.ts";
+import { diskFull, StepFailure, saysDiskFull } from "./step-failure.ts";
+import { TreeListing } from "./tree-listing.ts";
+
+/** What a branch or a tag names. */
+export interface Tip {
+  /** With `refs/heads/` or `refs/tags/`. */
+  readonly ref: string;
+  /** An annotated tag has one of its own. */
+  readonly id: string;
+  readonly commit: string;
+}
+
+const CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n";
+const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
+
+export class WorkingCopy {
+  readonly gitFolder: string;
+  /** The packs may hold more than the commit that is checked out. */
+  #holdsMore = false;
+
+  constructor(
+    readonly path: string,
+    readonly remote: GitRemote,
+    readonly budget: CloneBudget,
+  ) {
+    this.gitFolder = join(path, ".git");
+  }
+
+  get holdsMore(): boolean {
+    return this.#holdsMore;
+  }
+
+  /** One connection. Git prefers a branch to a tag of the same name. */
+  async cloneTip(branch: string): Promise<Tip> {
+    const { path, gitFolder } = this;
+    const args = (url: string) => [
+      "clone",
+      "--depth=1",
+      "--no-checkout",
+      ...cloneArguments(branch, url, path),
+    ];
+    await this.remote.run({ args, cwd: dirname(path), gitFolder, into: path });
+    const format = "--format=%(objectname) %(*objectname) %(refname)";
+    const [line = ""] = await this.#local(["for-each-ref", format, "refs/heads", "refs/tags"]);
+    const [, id = "", peeled = "", ref = ""] = /^(\w+) (\w*) (.+)$/.exec(line) ?? [];
+    return { ref, id, commit: peeled || id };
+  }
+
+  /** The same for one that is not empty: what it has already is not sent again. */
+  async fetchTip(branch: string): Promise<Tip> {
+    const found = await this.#fetchRef(`refs/heads/${branch}`);
+    return found ?? (await this.#fetchRefOrFail(`refs/tags/${branch}`));
+  }
+
+  async fetchCommit(commit: string): Promise<void> {
+    this.#holdsMore = true;
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
+    if (alone.exitCode === 0) return;
+    // A server need not serve a commit that no branch or tag names; it always serves whole histories.
+    const all = ["fetch", "--quiet", "--no-tags", "--unshallow"];
+    const everything = "+refs/*:refs/everything/*";
+    await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
+  }
+
+  /** The commit that is checked out. */
+  async head(): Promise<string> {
+    const head = (await readFile(join(this.gitFolder, "HEAD"), "utf8")).trim();
+    const ref = /^ref: (.+)$/.exec(head)?.[1];
+    return ref === undefined ? head : ((await this.#idOf(ref)) ?? "");
+  }
+
+  /** What is in a commit; its files need not be here yet. @throws the budget's reason when that is too much. */
+  async list(commit: string): Promise<TreeListing> {
+    const listing = new TreeListing(this.budget);
+    await this.#local(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
+    return listing;
+  }
+
+  /** Without a tip the commit is one that no branch or tag is known to name. */
+  async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
+    await this.#point(commit, tip);
+    const [, repacked] = await Promise.all([
+      this.#local(["read-tree", "--reset", "-u", commit]),
+      this.#holdsMore ? this.#packAlone() : undefined,
+    ]);
+    if (repacked !== undefined) await this.#removePacksBut(repacked);
+    this.#holdsMore = false;
+  }
+
+  async #fetchRefOrFail(ref: string): Promise<Tip> {
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    await this.remote.run({ ...command, args: (url) => [...FETCH, url, `+${ref}:${ref}`] });
+    return this.#fetched(ref);
+  }
+
+  /** Undefined when the server has no such branch or tag. */
+  async #fetchRef(ref: string): Promise<Tip | undefined> {
+    const held = await this.#idOf(ref);
+    const known = new AbortController();
+    const onOffer = (offer: Offer) => {
+      // That is all there was to learn.
+      if (offer.ref === ref && offer.id === held) known.abort(new TipIsKnown());
+    };
+    let end: GroupEnd;
+    try {
+      const args = (url: string) => [...FETCH, url, ref];
+      const command = { args, cwd: this.path, gitFolder: this.gitFolder, onOffer, signal: known.signal };
+      end = await this.remote.tryOnce(command);
+    } catch (error) {
+      if (held === undefined || !(error instanceof TipIsKnown)) throw error;
+      return { ref, id: held, commit: await this.head() };
+    }
+    if (end.exitCode === 0) return this.#fetched(ref);
+    if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
+    if (saysServersFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
+    throw this.remote.failure(end);
+  }
+
+  async #fetched(ref: string): Promise<Tip> {
+    this.#holdsMore = true;
+    const [id = "", commit = ""] = await this.#local(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
+    return { ref, id, commit };
+  }
+
+  /** By hand: git's own commands would leave the old branch, and notes of what was fetched from where. */
+  async #point(commit: string, tip: Tip | undefined): Promise<void> {
+    for (const name of ["refs", "logs", "packed-refs", "FETCH_HEAD", "ORIG_HEAD", "description"])
+      await rm(join(this.gitFolder, name), { recursive: true, force: true });
+    const isBranch = tip?.ref.startsWith("refs/heads/");
+    await mkdir(join(this.gitFolder, "refs", "heads"), { recursive: true });
+    await Bun.write(join(this.gitFolder, "config"), CONFIG);
+    await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${tip?.ref}\n` : `${commit}\n`);
+    if (tip) await Bun.write(join(this.gitFolder, tip.ref), `${tip.id}\n`);
+    // Its parents are not here.
+    if (this.#holdsMore) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
+  }
+
+  /** Gives the name of the pack that has all of what is checked out, and nothing else. */
+  async #packAlone(): Promise<string> {
+    const base = join(this.gitFolder, "objects", "pack", "pack");
+    const [hash = ""] = await this.#local(["pack-objects", "--all", "--quiet", base]);
+    return `pack-${hash}`;
+  }
+
+  async #removePacksBut(name: string): Promise<void> {
+    const folder = join(this.gitFolder, "objects", "pack");
+    for (const file of await readdir(folder)) if (!file.startsWith(`${name}.`)) await rm(join(folder, file));
+  }
+
+  async #idOf(ref: string): Promise<string | undefined> {
+    const id = await readFile(join(this.gitFolder, ref), "utf8").catch(() => undefined);
+    return id?.trim();
+  }
+
+  /** Gives the lines of its answer. */
+  async #local(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
+    const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path, onLine);
+    if (exitCode === 0) return stdoutTail;
+    const words = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
+    if (saysDiskFull(words)) throw diskFull("clone", words);
+    throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message: words, retryable: true });
+  }
+}
+
+export function cloneArguments(branch: string, url: string, into: string): string[] {
+  return [
+    "--quiet",
+    "--single-branch",
+    "--no-tags",
+    // No template: hooks and settings of the host have no place in a checkout.
+    "--template=",
+    `--branch=${branch}`,
+    "--",
+    url,
+    into,
+  ];
+}
+
+class TipIsKnown extends Error {
+  override readonly name = "TipIsKnown";
+}
