@@ -37,7 +37,7 @@ export const buildSettings = {
   repositoryBytes: withDefault(
     {
       name: "BLACKTREE_REPOSITORY_LIMIT",
-      description: "how large a job's repository may be, with its files, submodules and LFS",
+      description: "how large a job's repository may be, with its files, submodules and LFS; 0 for no limit",
     },
     parse.size,
     "10GB",

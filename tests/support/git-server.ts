@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "./free-port.ts";
 import { type HeldRequests, Holds } from "./held-requests.ts";
+import { createLfsStore, type LfsStore } from "./lfs-endpoint.ts";
 import { run } from "./processes.ts";
 import type { RepositoryFiles } from "./sample-repository.ts";
 import { makeTempDir } from "./temp-dir.ts";
@@ -25,6 +26,8 @@ export interface CommitOptions {
   tags?: readonly string[];
   /** Files to take away. */
   remove?: readonly string[];
+  /** Commits of submodules, by their paths; for this commit alone. */
+  gitlinks?: Readonly<Record<string, string>>;
 }
 
 export interface GitRequest {
@@ -41,6 +44,7 @@ export interface GitServer {
   readonly baseUrl: string;
   readonly host: string;
   readonly requests: readonly GitRequest[];
+  readonly lfs: LfsStore;
   /** Creates "owner/name" with one commit, and gives that commit's SHA. */
   createRepository(name: string, files: RepositoryFiles, options?: RepositoryOptions): Promise<string>;
   /** Adds a commit with these files on top of the others. A branch that does not exist starts at the first one's tip. */
@@ -85,9 +89,12 @@ async function commitFiles(
 ): Promise<string> {
   const { workDir } = repository;
   const { branch = repository.defaultBranch, message = "A commit", tags = [], remove = [] } = options;
+  const { gitlinks = {} } = options;
   await writeFiles(workDir, files);
   for (const path of remove) await git(workDir, "rm", "--quiet", path);
   await git(workDir, "add", "--all", "--force");
+  for (const [path, sha] of Object.entries(gitlinks))
+    await git(workDir, "update-index", "--add", "--cacheinfo", `160000,${sha},${path}`);
   await git(workDir, "commit", "--quiet", "--allow-empty", "-m", message);
   for (const tag of tags) await git(workDir, "tag", tag);
   await git(workDir, "push", "--quiet", "--force", "origin", `HEAD:refs/heads/${branch}`, "--tags");
@@ -192,6 +199,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
   const requests: GitRequest[] = [];
   const failure = { count: 0, status: 500 };
   const holds = new Holds<GitRequest>();
+  const lfs = createLfsStore();
 
   function find(name: string): Repository {
     const repository = repositories.get(name);
@@ -206,13 +214,16 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
       return new Response(null, { status: failure.status });
     }
     const { pathname } = new URL(request.url);
-    const [, name = ""] = /^\/(.+?)(?:\.git)?\/(?:info\/refs|git-upload-pack)$/.exec(pathname) ?? [];
+    const [, name = ""] =
+      /^\/(.+?)(?:\.git)?\/(?:info\/refs|git-upload-pack|info\/lfs\/.*)$/.exec(pathname) ?? [];
     const repository = repositories.get(name);
     if (repository === undefined) return new Response("Repository not found\n", { status: 404 });
     if (repository.token !== undefined && passwordOf(request) !== repository.token) {
       const headers = { "WWW-Authenticate": 'Basic realm="tests"' };
       return new Response("Authentication required\n", { status: 401, headers });
     }
+    const lfsAnswer = await lfs.answer(request, pathname, baseUrl);
+    if (lfsAnswer) return lfsAnswer;
     // Asked for with or without the suffix, as on hosting services.
     const service = pathname.replace(/^.*\/(info\/refs|git-upload-pack)$/, "$1");
     return httpBackend(request, root, `/${name}.git/${service}`);
@@ -239,11 +250,13 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     },
   });
   const host = `127.0.0.1:${server.port}`;
+  const baseUrl = `${tls ? "https" : "http"}://${host}`;
 
   return {
-    baseUrl: `${tls ? "https" : "http"}://${host}`,
+    baseUrl,
     host,
     requests,
+    lfs,
     async createRepository(name, files, options = {}) {
       const { branch: defaultBranch = "main", tags } = options;
       const repository: Repository = {

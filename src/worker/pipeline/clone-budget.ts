@@ -5,6 +5,7 @@ import { StepFailure } from "./step-failure.ts";
 
 export interface CloneLimits {
   readonly timeoutMs: number;
+  /** 0 for no limit. */
   readonly repositoryBytes: number;
 }
 
@@ -57,7 +58,7 @@ export class CloneBudget {
 
   #check(bytes: number): void {
     const { repositoryBytes } = this.#limits;
-    if (bytes > repositoryBytes) this.#passed.abort(tooLarge(bytes, repositoryBytes));
+    if (repositoryBytes > 0 && bytes > repositoryBytes) this.#passed.abort(tooLarge(bytes, repositoryBytes));
   }
 }
 

@@ -12,9 +12,12 @@ import { CloneBudget, type CloneLimits, packedBytes } from "./clone-budget.ts";
 import { type GitAccess, GitRemote } from "./git-remote.ts";
 import { checkInHistory } from "./history-check.ts";
 import type { RetryPolicy } from "./in-place-retry.ts";
+import { fetchLfsFiles } from "./lfs.ts";
 import type { Mirror, MirrorOwner, Mirrors } from "./mirrors.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import { StepFailure } from "./step-failure.ts";
+import { checkOutSubmodules, type Superproject } from "./submodules.ts";
+import type { TreeListing } from "./tree-listing.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -34,6 +37,8 @@ export interface CloneRequest {
 /** A commit that the server has offered to this job. */
 export interface Source {
   readonly commit: string;
+  /** Of the checkout: the same for a later run that goes on with it, and for no other. */
+  readonly checkoutId: string;
   /** Fills the checkout folder, unless it was filled. */
   checkOut(): Promise<void>;
   /** Leaves a whole checkout to the next run, when nothing uses it any more. */
@@ -63,6 +68,7 @@ class Clone implements Source {
   #mirror: Mirror = { id: randomUUID(), sizeBytes: 0 };
   #isFromMirror = false;
   #isWhole = false;
+  #isGitsAlone = true;
   #copy: WorkingCopy;
   #tip: Tip | undefined;
 
@@ -89,6 +95,10 @@ class Clone implements Source {
     }
   }
 
+  get checkoutId(): string {
+    return this.#mirror.id;
+  }
+
   async checkOut(): Promise<void> {
     if (this.#isWhole) return;
     const { budget } = this.#access;
@@ -104,7 +114,7 @@ class Clone implements Source {
   async keep(): Promise<void> {
     this.#access.budget.end();
     const isUntouched = this.#isFromMirror && !this.#copy.holdsMore;
-    if (!this.#isWhole && !isUntouched) return;
+    if (!(this.#isWhole && this.#isGitsAlone) && !isUntouched) return;
     await this.#request.mirrors.keep(this.#owner, this.#request.workspace.checkout, this.#mirror);
   }
 
@@ -151,8 +161,22 @@ class Clone implements Source {
   async #fillCopy(): Promise<void> {
     const listing = await this.#copy.list(this.commit);
     await this.#copy.checkOut(this.commit, this.#tip);
+    await this.#fillBeyondGit(listing);
     const sizeBytes = listing.sizeBytes + (await packedBytes(this.#copy.gitFolder));
     this.#mirror = { ...this.#mirror, sizeBytes };
+  }
+
+  /** Submodules and LFS. Git does not keep these up to date for a next run. */
+  async #fillBeyondGit(listing: TreeListing): Promise<void> {
+    const { job, repositoryUrl } = this.#request;
+    const context = { access: this.#access, own: { repositoryUrl, token: job.gitToken } };
+    const whole = { copy: this.#copy, commit: this.commit, listing, url: repositoryUrl };
+    const onFilled = async (filled: Superproject) => {
+      if (await fetchLfsFiles(filled, context)) this.#isGitsAlone = false;
+    };
+    await onFilled(whole);
+    if (listing.gitlinks.length > 0) this.#isGitsAlone = false;
+    await checkOutSubmodules(whole, { ...context, onFilled });
   }
 
   async #giveMirrorUp(error: unknown): Promise<void> {

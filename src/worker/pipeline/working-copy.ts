@@ -37,6 +37,13 @@ export class WorkingCopy {
     this.gitFolder = join(path, ".git");
   }
 
+  /** In a folder that is there, and empty. */
+  static async create(path: string, remote: GitRemote, budget: CloneBudget): Promise<WorkingCopy> {
+    const copy = new WorkingCopy(path, remote, budget);
+    await copy.ask(["init", "--quiet", "--template="]);
+    return copy;
+  }
+
   get holdsMore(): boolean {
     return this.#holdsMore;
   }
@@ -52,7 +59,7 @@ export class WorkingCopy {
     ];
     await this.remote.run({ args, cwd: dirname(path), gitFolder, into: path });
     const format = "--format=%(objectname) %(*objectname) %(refname)";
-    const [line = ""] = await this.#local(["for-each-ref", format, "refs/heads", "refs/tags"]);
+    const [line = ""] = await this.ask(["for-each-ref", format, "refs/heads", "refs/tags"]);
     const [, id = "", peeled = "", ref = ""] = /^(\w+) (\w*) (.+)$/.exec(line) ?? [];
     return { ref, id, commit: peeled || id };
   }
@@ -69,7 +76,8 @@ export class WorkingCopy {
     const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
     if (alone.exitCode === 0) return;
     // A server need not serve a commit that no branch or tag names; it always serves whole histories.
-    const all = ["fetch", "--quiet", "--no-tags", "--unshallow"];
+    const isShallow = await Bun.file(join(this.gitFolder, "shallow")).exists();
+    const all = ["fetch", "--quiet", "--no-tags", ...(isShallow ? ["--unshallow"] : [])];
     const everything = "+refs/*:refs/everything/*";
     await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
   }
@@ -84,7 +92,7 @@ export class WorkingCopy {
   /** What is in a commit; its files need not be here yet. @throws the budget's reason when that is too much. */
   async list(commit: string): Promise<TreeListing> {
     const listing = new TreeListing(this.budget);
-    await this.#local(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
+    await this.ask(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
     return listing;
   }
 
@@ -92,7 +100,7 @@ export class WorkingCopy {
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
     await this.#point(commit, tip);
     const [, repacked] = await Promise.all([
-      this.#local(["read-tree", "--reset", "-u", commit]),
+      this.ask(["read-tree", "--reset", "-u", commit]),
       this.#holdsMore ? this.#packAlone() : undefined,
     ]);
     if (repacked !== undefined) await this.#removePacksBut(repacked);
@@ -130,7 +138,7 @@ export class WorkingCopy {
 
   async #fetched(ref: string): Promise<Tip> {
     this.#holdsMore = true;
-    const [id = "", commit = ""] = await this.#local(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
+    const [id = "", commit = ""] = await this.ask(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
     return { ref, id, commit };
   }
 
@@ -150,7 +158,7 @@ export class WorkingCopy {
   /** Gives the name of the pack that has all of what is checked out, and nothing else. */
   async #packAlone(): Promise<string> {
     const base = join(this.gitFolder, "objects", "pack", "pack");
-    const [hash = ""] = await this.#local(["pack-objects", "--all", "--quiet", base]);
+    const [hash = ""] = await this.ask(["pack-objects", "--all", "--quiet", base]);
     return `pack-${hash}`;
   }
 
@@ -164,8 +172,8 @@ export class WorkingCopy {
     return id?.trim();
   }
 
-  /** Gives the lines of its answer. */
-  async #local(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
+  /** A command of git that stays here; gives the last lines of its answer. `onLine` hears all that it prints. */
+  async ask(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
     const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path, onLine);
     if (exitCode === 0) return stdoutTail;
     const words = `git ${args[0]} failed: ${stderrTail.join("; ")}`;

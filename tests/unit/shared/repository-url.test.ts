@@ -1,5 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../../src/shared/repository-url.ts";
+import {
+  InvalidRepositoryUrl,
+  isAllowedUrl,
+  resolveRepositoryUrl,
+} from "../../../src/shared/repository-url.ts";
 
 const git = {
   baseUrl: "https://github.com",
@@ -59,5 +63,23 @@ describe("resolveRepositoryUrl", () => {
   ])("%s is refused", (given, reason) => {
     expect(() => resolveRepositoryUrl(given, git)).toThrow(InvalidRepositoryUrl);
     expect(() => resolveRepositoryUrl(given, git)).toThrow(reason);
+  });
+});
+
+describe("where one may be sent on to", () => {
+  const settings = { baseUrl: "http://git.internal:3000/base", allowedHosts: ["github.com"] };
+  test.each([
+    ["https://github.com/a/b", true],
+    ["https://git.internal:3000/a", true],
+    ["http://git.internal:3000/other", true],
+    ["http://github.com/a/b", false],
+    ["https://github.com.evil.example/a", false],
+    ["https://user@github.com/a", false],
+    ["https://github.com:444/a", false],
+    ["ssh://github.com/a", false],
+    ["file:///etc", false],
+    ["nonsense", false],
+  ])("%s: %p", (url, isAllowed) => {
+    expect(isAllowedUrl(url, settings)).toBe(isAllowed);
   });
 });
