@@ -1,4 +1,5 @@
-import { rename, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { RegistryAccess } from "./registry-access.ts";
 
@@ -19,4 +20,16 @@ export async function writeDockerConfig(
   const next = join(dockerConfigDir, "config.json.next");
   await writeFile(next, JSON.stringify({ auths, proxies: { default: proxies } }), { mode: 0o600 });
   await rename(next, join(dockerConfigDir, "config.json"));
+}
+
+/**
+ * BuildKit keeps what it was sent of a context, by the folder's name and buildx's id of the machine, and next time is
+ * sent only files of another size or time. So that id stands for one checkout with its history, and for the folders
+ * in it: two files of one name in two folders may have the same size and time, and then the wrong one would be built.
+ */
+export async function nameBuildContext(dockerConfigDir: string, parts: readonly string[]): Promise<void> {
+  const id = createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
+  const folder = join(dockerConfigDir, "buildx");
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await Bun.write(join(folder, ".buildNodeID"), id);
 }

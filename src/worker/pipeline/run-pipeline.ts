@@ -18,7 +18,7 @@ import { type ChildEnvironment, childEnvironment, type HostEnvironment } from ".
 import { resolve, type Source } from "./clone.ts";
 import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "./clone-budget.ts";
 import { commitTime } from "./commit-time.ts";
-import { writeDockerConfig } from "./docker-config.ts";
+import { nameBuildContext, writeDockerConfig } from "./docker-config.ts";
 import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { type InputLabels, inputLabels, inputsHash } from "./image-inputs.ts";
 import { findReusable, isRemembered } from "./image-reuse.ts";
@@ -315,6 +315,8 @@ class PipelineRun {
     const { builder } = this.#parts;
     this.#enter("build", "BUILDING");
     this.#log(`building with ${builder.description}`);
+    const { context = "", dockerfile = "" } = this.#job;
+    await nameBuildContext(workspace.dockerConfig, [this.#source?.checkoutId ?? "", context, dockerfile]);
     const request: BuildRequest = {
       job: this.#job,
       paths: await buildPaths(workspace.checkout, this.#job),
