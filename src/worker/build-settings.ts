@@ -1,6 +1,7 @@
 /** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
 import * as parse from "../shared/setting-parsers.ts";
 import { optional, withDefault } from "../shared/settings.ts";
+import { BUILD_NETWORKS } from "./pipeline/build-arguments.ts";
 import { builderPlace } from "./pipeline/builder-place.ts";
 import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
 
@@ -41,6 +42,11 @@ export const buildSettings = {
     },
     parse.size,
     "10GB",
+  ),
+  buildNetwork: withDefault(
+    { name: "BLACKTREE_BUILD_NETWORK", description: "network of RUN steps: default (the engine's), or none" },
+    parse.oneOf(...BUILD_NETWORKS),
+    "default",
   ),
   cacheRepository: optional(
     {

@@ -114,6 +114,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         builder: await builder.promise,
         authenticator: parts.authenticator,
         hostEnvironment: parts.environment,
+        buildNetwork: settings.buildNetwork,
         cacheSharing: settings.cacheSharing,
         cacheRepository: settings.cacheRepository,
         afterwork,

@@ -62,6 +62,10 @@ function twoProxies(name: string): StepFailure {
   return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }
 
+/** Of RUN steps. `none` leaves them nothing but their own loopback; base images are pulled all the same. */
+export const BUILD_NETWORKS = ["default", "none"] as const;
+export type BuildNetwork = (typeof BUILD_NETWORKS)[number];
+
 /** What every way of building has in common; the context comes last. */
 export function commonArguments(request: BuildRequest): string[] {
   const { job, paths, labels, cacheScope } = request;
@@ -72,6 +76,7 @@ export function commonArguments(request: BuildRequest): string[] {
     ...Object.entries(labels).map(([name, value]) => `--label=${name}=${value}`),
     ...buildArguments(job.buildArgs).args,
     ...secretArguments(request),
+    `--network=${request.network}`,
     // Names no host that anybody asks for: extra hosts are a part of a RUN step's key, and of no image.
     ...(cacheScope.steps ? [`--add-host=${cacheScope.steps}.blacktree.invalid:127.0.0.1`] : []),
     // After the job's own, so that no job can choose another tenant's.

@@ -1,5 +1,6 @@
 /** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
 
+import type { BuildNetwork } from "./build-arguments.ts";
 import type { BuildPaths } from "./build-paths.ts";
 import type { ProgressListener } from "./build-progress.ts";
 import type { BuilderCapabilities } from "./builder-capabilities.ts";
@@ -19,6 +20,7 @@ export interface BuildRequest extends ProgressListener {
   readonly imageName: string;
   /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
   readonly attemptTag: string;
+  readonly network: BuildNetwork;
   readonly cacheScope: CacheScope;
   /** Only for builders that can. */
   readonly registryCache?: RegistryCache;

@@ -9,7 +9,7 @@ import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "..
 import type { RunDisks } from "../disk/run-disks.ts";
 import type { Afterwork } from "./afterwork.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
-import { buildArguments } from "./build-arguments.ts";
+import { type BuildNetwork, buildArguments } from "./build-arguments.ts";
 import { buildPaths } from "./build-paths.ts";
 import type { BuildStep } from "./build-progress.ts";
 import { refuseUnsupported } from "./builder-capabilities.ts";
@@ -68,6 +68,7 @@ export interface PipelineParts {
   readonly mirrors?: Mirrors;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
+  readonly buildNetwork: BuildNetwork;
   readonly cacheSharing: CacheSharing;
   /** A repository of the registry that images go to. */
   readonly cacheRepository?: string;
@@ -323,6 +324,7 @@ class PipelineRun {
       labels: { ...standardLabels(origin), ...this.#job.labels, ...inputs },
       imageName: `${access.host}/${this.#job.ecrRepo}`,
       attemptTag: attemptTag(this.#job),
+      network: this.#parts.buildNetwork,
       cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
       registryCache: this.#registryCache(access, origin),
       workspace,

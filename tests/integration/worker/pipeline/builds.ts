@@ -462,6 +462,21 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(again.states).not.toContain("BUILDING");
       });
 
+      test("steps have the engine's network, or none, as the worker is set", async () => {
+        const step = '["/bin/busybox", "sh", "-c", "/bin/busybox ls /sys/class/net > /printed"]';
+        const repoUrl = await createStep(step);
+        const connected = await printedBy({ repoUrl });
+        // What network a BuildKit of its own gives is that one's affair.
+        if (bench.builder.description.startsWith("docker")) expect(connected).toContain("eth0");
+        expect(await printedBy({ repoUrl }, { buildNetwork: "none" })).not.toContain("eth0");
+        // A Dockerfile cannot take what it is not given.
+        const insisting = await createStep(`--network=default ${step}`);
+        expect(await printedBy({ repoUrl: insisting }, { buildNetwork: "none" })).not.toContain("eth0");
+        const asking = await createStep(`--network=host ${step}`);
+        const refused = bench.start({ repoUrl: asking });
+        expect(await refused.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
+      });
+
       test("provenance is added where the engine can, and refused where not", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name, provenance: true });

@@ -90,6 +90,7 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
     builder,
     authenticator,
     hostEnvironment,
+    buildNetwork: "default",
     cacheSharing: "all",
     afterwork,
     retry: { tries: 3, firstDelayMs: 20 },
