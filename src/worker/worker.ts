@@ -153,7 +153,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const registered = findBuilder(parts, stopping.signal).then(async (found) => {
     if (!found) return;
     await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found, mirrors });
-    await watchDisks(disks, found, { home: runsFolder.path, parts, signal: stopping.signal });
+    await watchDisks(disks, found, mirrors, { home: runsFolder.path, parts, signal: stopping.signal });
     builder.resolve(found);
     capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };
     await Promise.all([disks.keep(stopping.signal), registration.keep(stopping.signal)]);
@@ -184,12 +184,20 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 async function watchDisks(
   disks: DiskWatch,
   builder: ImageBuilder,
+  mirrors: Mirrors,
   { home, parts, signal }: { home: string; parts: WorkerParts; signal: AbortSignal },
 ): Promise<void> {
   const { environment: hostEnvironment, settings, logger } = parts;
   disks.addDisk({ role: "the work folder", path: settings.workDir });
+  disks.addPruner({
+    what: "kept checkouts",
+    paths: [settings.workDir],
+    shrinkTo: (keepBytes) => mirrors.evict(keepBytes),
+  });
   try {
-    const folders = await engineFolders({ hostEnvironment, home, signal });
+    // An engine that is there all the same has no part in the builds.
+    const isEngines = settings.builder.kind !== "remote";
+    const folders = isEngines ? await engineFolders({ hostEnvironment, home, signal }) : [];
     for (const path of folders) disks.addDisk({ role: "docker's data", path });
     const environment = childEnvironment(hostEnvironment, home);
     disks.addPruner(buildCachePruner(builder, folders, { cwd: home, environment }));

@@ -1,19 +1,25 @@
+import { simpleGit } from "simple-git";
 import type { ChildEnvironment } from "./child-environment.ts";
-import { runInGroup } from "./process-group.ts";
+
+/** As for every git of a run: nothing of the host's settings, and no way to any server. */
+const GIT_ENVIRONMENT = { GIT_CONFIG_NOSYSTEM: "1", GIT_ALLOW_PROTOCOL: "none" };
 
 /** When the checked out commit was made. Undefined for a time that no calendar has: a commit may claim anything. */
 export async function commitTime(
   checkout: string,
-  environment: ChildEnvironment,
+  { PATH = "", HOME = "" }: ChildEnvironment,
   signal: AbortSignal,
 ): Promise<Date | undefined> {
-  const { exitCode, stdoutTail, stderrTail } = await runInGroup({
-    argv: ["git", "show", "--no-patch", "--format=%ct", "HEAD"],
-    cwd: checkout,
-    environment: { ...environment, GIT_CONFIG_NOSYSTEM: "1", GIT_ALLOW_PROTOCOL: "none" },
-    signal,
+  const git = simpleGit({
+    baseDir: checkout,
+    abort: signal,
+    allowEnvironment: Object.keys(GIT_ENVIRONMENT),
+    unsafe: { allowUnsafeProtocolOverride: true },
   });
-  if (exitCode !== 0) throw new Error(`git cannot show the commit: ${stderrTail.join(" ")}`);
-  const time = new Date(Number(stdoutTail[0]) * 1000);
+  // simple-git refuses to pass on more of the environment than it knows.
+  const seconds = await git
+    .env({ PATH, HOME, ...GIT_ENVIRONMENT })
+    .show(["--no-patch", "--format=%ct", "HEAD"]);
+  const time = new Date(Number(seconds) * 1000);
   return Number.isNaN(time.getTime()) ? undefined : time;
 }
