@@ -178,6 +178,8 @@ const startMs = performance.now();
 const reports = mkdtempSync(join(tmpdir(), "blacktree-check-"));
 process.once("exit", () => rmSync(reports, { recursive: true, force: true }));
 const total = await check(reports);
-console.log(`in ${seconds(startMs)}\n`);
-console.log(describe(total));
+console.log(`in ${seconds(startMs)}`);
+if (total.skipped > 0) console.log(`${total.skipped} skipped, each with its reason above`);
+// Scripts read this line, which is the last.
+console.log(`\n${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed > 0 ? 1 : 0);
