@@ -35,6 +35,8 @@ export interface BuildProgress {
   readonly argument: `--progress=${string}`;
   /** One line of what it prints. */
   line(line: string): void;
+  /** When the last instruction was told to begin, by `performance.now()`; minus infinity before the first. */
+  readonly lastStepAtMs: number;
   /** Docker has ended; what is not told yet is told now. */
   end(): void;
   /** Docker's own last words, as far as they can be told from what the build prints. */

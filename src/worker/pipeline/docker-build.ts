@@ -5,6 +5,7 @@ import type { BuildProgress } from "./build-progress.ts";
 import type { BuildRequest } from "./image-builder.ts";
 import { runInGroup } from "./process-group.ts";
 import { LONGEST_STATUS_CHARS } from "./raw-solve-status.ts";
+import { settledAbort } from "./settled-abort.ts";
 
 export interface DockerBuild {
   readonly request: BuildRequest;
@@ -21,7 +22,7 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
     argv: [program, ...args, progress.argument, request.paths.context],
     cwd: request.workspace.path,
     environment: { ...buildEnvironment(request), ...environment },
-    signal: request.signal,
+    signal: settledAbort(request.signal, () => progress.lastStepAtMs),
     onLine: (line) => progress.line(line),
     longestLineChars: LONGEST_STATUS_CHARS,
   }).finally(() => progress.end());

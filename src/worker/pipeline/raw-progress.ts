@@ -43,6 +43,7 @@ export class RawProgress implements BuildProgress {
   readonly #vertices = new Map<string, Vertex>();
   readonly #words: string[] = [];
   #cacheError = "";
+  #lastStepAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(listener: ProgressListener) {
     this.#listener = listener;
@@ -63,6 +64,10 @@ export class RawProgress implements BuildProgress {
 
   words(): readonly string[] {
     return this.#words;
+  }
+
+  get lastStepAtMs(): number {
+    return this.#lastStepAtMs;
   }
 
   /** Why the cache was not stored; empty when it was, or was not to be. */
@@ -100,7 +105,9 @@ export class RawProgress implements BuildProgress {
     const vertex: Vertex = { number, name, isInstruction, startedAt, output: new Map(), doings: new Map() };
     this.#vertices.set(digest, vertex);
     this.#listener.log(`#${number} ${name}`);
-    if (isInstruction) this.#listener.onStep({ number, name, startedAt });
+    if (!isInstruction) return;
+    this.#lastStepAtMs = performance.now();
+    this.#listener.onStep({ number, name, startedAt });
   }
 
   #end({ digest, completed, cached = false, error = "" }: RawVertex): void {
