@@ -54,6 +54,10 @@ const KINDS: readonly Kind[] = [
 /** Of a file in the checkout git says only this, whatever the reason; there is hardly another one. */
 const CANNOT_WRITE = /^error: unable to write file /;
 
+export function gitSaysDiskFull(stderr: readonly string[]): boolean {
+  return stderr.some((line) => saysDiskFull(line) || CANNOT_WRITE.test(line));
+}
+
 export function saysRedirect(stderr: readonly string[]): boolean {
   return stderr.some((line) => line.startsWith("fatal: ") && REDIRECT.test(line));
 }
@@ -72,8 +76,7 @@ export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): Step
   const errors = stderr.filter((line) => /^(fatal|error): /.test(line));
   const told = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
   const words = (told.length > 0 ? told : stderr).slice(-4).join("; ");
-  if (errors.some((line) => saysDiskFull(line) || CANNOT_WRITE.test(line)))
-    return diskFull("clone", `git has no space left: ${words}`);
+  if (gitSaysDiskFull(errors)) return diskFull("clone", `git has no space left: ${words}`);
   const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
   if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
   const message = `${attempt.repositoryUrl} cannot be cloned: ${words}`;

@@ -6,10 +6,10 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { CloneBudget } from "./clone-budget.ts";
 import type { Offer } from "./git-command.ts";
-import { saysServersFault } from "./git-failure.ts";
+import { gitSaysDiskFull, saysServersFault } from "./git-failure.ts";
 import type { GitRemote } from "./git-remote.ts";
 import type { GroupEnd } from "./process-group.ts";
-import { diskFull, StepFailure, saysDiskFull } from "./step-failure.ts";
+import { diskFull, StepFailure } from "./step-failure.ts";
 import { TreeListing } from "./tree-listing.ts";
 
 /** What a branch or a tag names. */
@@ -177,7 +177,7 @@ export class WorkingCopy {
     const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path, onLine);
     if (exitCode === 0) return stdoutTail;
     const words = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
-    if (saysDiskFull(words)) throw diskFull("clone", words);
+    if (gitSaysDiskFull(stderrTail)) throw diskFull("clone", words);
     throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message: words, retryable: true });
   }
 }
