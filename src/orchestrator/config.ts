@@ -81,7 +81,7 @@ export const SCHEDULING_SETTINGS = {
       description: "how long a job waits while there are workers and none of them can build it",
     },
     parse.duration(1000, 7 * DAY_MS),
-    "5m",
+    "30s",
   ),
   ...gitSettings,
   ...resultLogSettings,
