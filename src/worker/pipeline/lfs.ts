@@ -186,7 +186,9 @@ class LfsFiles {
   #authorization(url: string, headers: Readonly<Record<string, string>>): Record<string, string> {
     const { repositoryUrl, token } = this.#context.own;
     const own = repositoryUrl.replace(/\.git$/, "");
-    const isOwn = [`${own}/`, `${own}.git/`].some((start) => url.startsWith(start));
+    // As it will be asked for: a `..` in it would lead to another repository.
+    const asked = URL.parse(url)?.href ?? "";
+    const isOwn = [`${own}/`, `${own}.git/`].some((start) => asked.startsWith(start));
     const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
     if (token === undefined || !isOwn || isGiven) return {};
     return { Authorization: `Basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}` };
