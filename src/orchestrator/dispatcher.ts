@@ -260,6 +260,9 @@ export class Dispatcher {
       // A second attempt may mean that the first one's message lay in the lane twice.
       if (lease.claim.attempt > 1 && (await this.#settleFinished(held))) return await lease.release();
       const outcome = await lease.run(delivery.takenBack);
+      // Not lost, but over before the call came: whoever has the job's other message was faster.
+      if (outcome.failure?.code === "WORKER_LOST" && (await this.#isSettled(held)))
+        return await lease.release();
       await results.handle(delivery, job, lease, outcome);
     } catch (error) {
       if (delivery.takenBack.aborted) {
@@ -317,6 +320,15 @@ export class Dispatcher {
     const result = await this.#parts.records.result(held.job.jobId);
     if (result) await this.#settle(held, result);
     return result !== undefined;
+  }
+
+  async #isSettled(held: Held): Promise<boolean> {
+    try {
+      return await this.#settleFinished(held);
+    } catch (error) {
+      if (error instanceof RecordsUnavailable) return false;
+      throw error;
+    }
   }
 
   async #settle({ delivery }: Held, result: JobResult): Promise<void> {

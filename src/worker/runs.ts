@@ -60,6 +60,14 @@ interface Run extends RunRef {
 /** So many ended runs can still be read from their beginning; of the others, the result has the last lines. */
 const ENDED_WITH_LOG = 4;
 
+/** Longer than a call of RunJob can be on its way from an orchestrator that knew of the run when it was acknowledged. */
+const REMEMBER_ACKNOWLEDGED_MS = 60_000;
+
+interface Acknowledged {
+  readonly attempt: number;
+  readonly at: number;
+}
+
 /** After such a silence there was nobody who could have come. */
 const SILENCE_MS = 10_000;
 
@@ -67,6 +75,8 @@ export class Runs {
   readonly #options: RunsOptions;
   /** Newest last; one entry a job, since a newer attempt replaces the older one's. */
   readonly #runs = new Map<string, Run>();
+  /** By job, oldest first: what was acknowledged a short time ago must not begin anew. */
+  readonly #acknowledged = new Map<string, Acknowledged>();
   #running = 0;
   #isDraining = false;
   #pingedAt = Number.NEGATIVE_INFINITY;
@@ -118,6 +128,12 @@ export class Runs {
     this.#forgetOld();
     const known = this.#runs.get(job.jobId);
     if (known?.attempt === job.attempt) return known.outcome;
+    const acknowledged = this.#acknowledged.get(job.jobId)?.attempt ?? 0;
+    if (acknowledged >= job.attempt) {
+      throw new StaleRun(
+        `attempt ${job.attempt} of job ${job.jobId} is over: attempt ${acknowledged} was acknowledged`,
+      );
+    }
     if (known && known.attempt > job.attempt) {
       throw new StaleRun(
         `attempt ${job.attempt} of job ${job.jobId} is over: attempt ${known.attempt} was seen here`,
@@ -162,7 +178,11 @@ export class Runs {
 
   acknowledge(ref: RunRef): void {
     const run = this.#find(ref);
-    if (run?.finishedAt) this.#runs.delete(ref.jobId);
+    if (run?.finishedAt) {
+      this.#runs.delete(ref.jobId);
+      this.#acknowledged.delete(ref.jobId);
+      this.#acknowledged.set(ref.jobId, { attempt: ref.attempt, at: performance.now() });
+    }
     if (this.#runs.size === 0) for (const resolve of this.#allAcknowledged.splice(0)) resolve();
   }
 
@@ -238,6 +258,10 @@ export class Runs {
   }
 
   #forgetOld(): void {
+    for (const [jobId, { at }] of this.#acknowledged) {
+      if (!isPast(at, REMEMBER_ACKNOWLEDGED_MS)) break;
+      this.#acknowledged.delete(jobId);
+    }
     const finished = [...this.#runs.values()].filter((run) => run.finishedAt);
     const oldestKept = Date.now() - this.#options.keepFinishedMs;
     const surplus = finished.length - this.#options.keepFinishedCount;

@@ -171,7 +171,10 @@ describe("an ended run", () => {
     expect(runs.held()).toHaveLength(1);
     runs.acknowledge({ jobId: "a", attempt: 1 });
     expect(runs.held()).toHaveLength(0);
-    void runs.run(job("a"), TIMEOUT_MS);
+    // A call that was on its way meanwhile does not begin it anew.
+    expect(() => runs.run(job("a"), TIMEOUT_MS)).toThrow(StaleRun);
+    expect(started).toHaveLength(1);
+    void runs.run({ ...job("a"), attempt: 2 }, TIMEOUT_MS);
     expect(started).toHaveLength(2);
   });
 

@@ -28,7 +28,8 @@ import { LogSummary, RunError, RunRef, RunState, runStateFromJSON, runStateToJSO
  * Life of a run. An orchestrator claims job and worker together, then calls RunJob. The run goes on until its own
  * end, its timeout, CancelJob, the worker's drain or a refused ConfirmLease; the end of a *call* ends only the
  * waiting. Whoever calls RunJob again with the same job, attempt and incarnation attaches: it gets the one response
- * that the run has, now or later. The response is kept until AckResult, else for 24 hours or the last 100 runs.
+ * that the run has, now or later. The response is kept until AckResult, else for 24 hours or the last 100 runs. An
+ * attempt that was acknowledged does not begin anew: for a minute a call for it is refused as a lower attempt is.
  *
  * Refusals carry a gRPC status: FAILED_PRECONDITION (another incarnation, or a lower attempt than this worker has
  * seen for the job), RESOURCE_EXHAUSTED (all slots taken, draining, or a `refusal`), INVALID_ARGUMENT (a field that cannot be run
