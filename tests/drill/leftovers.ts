@@ -112,11 +112,14 @@ async function foldersOfRuns({ workers }: Site): Promise<string[]> {
   return folders.flat();
 }
 
+/** Checkouts that are kept for the next job may stay, each whole in its place; none that is being removed. */
+const MAY_STAY = /^(runs|mirrors(\/[0-9a-f-]{36}(\/.*)?)?)$/;
+
 async function files({ workers }: Site): Promise<string[]> {
   const found = await Promise.all(
     workers.map(async ({ workDir }) => {
       const entries = await readdir(workDir, { recursive: true });
-      return entries.filter((entry) => entry !== "runs").map((entry) => `${workDir}/${entry}`);
+      return entries.filter((entry) => !MAY_STAY.test(entry)).map((entry) => `${workDir}/${entry}`);
     }),
   );
   return found.flat();
