@@ -7,23 +7,30 @@ import type { WorkerIdentity } from "./service.ts";
 
 /**
  * Resolves with the time the lease still holds, in ms, counted from before the question: the answer may have been
- * long under way. @throws LeaseLost when it is refused; the signal's reason.
+ * long under way. @throws LeaseLost when it is refused, or nobody can tell and the run is forsaken; the signal's reason.
  */
 export async function confirmLease(
   orchestrators: Orchestrators,
   identity: WorkerIdentity,
   run: RunRef,
+  isForsaken: () => boolean,
   signal: AbortSignal,
 ): Promise<number> {
   let askedAt = Date.now();
-  const answer = await orchestrators.askUntilAnswered((client) => {
-    askedAt = Date.now();
-    const request = { ...identity, run: { jobId: run.jobId, attempt: run.attempt } };
-    return callUnary(client.confirmLease.bind(client), request, {
-      deadlineMs: ORCHESTRATOR_DEADLINE_MS,
-      signal,
-    });
-  }, signal);
+  const noMore = () =>
+    isForsaken() ? new LeaseLost("nobody who could confirm the lease comes for the run") : undefined;
+  const answer = await orchestrators.askUntilAnswered(
+    (client) => {
+      askedAt = Date.now();
+      const request = { ...identity, run: { jobId: run.jobId, attempt: run.attempt } };
+      return callUnary(client.confirmLease.bind(client), request, {
+        deadlineMs: ORCHESTRATOR_DEADLINE_MS,
+        signal,
+      });
+    },
+    signal,
+    noMore,
+  );
   if (!answer.granted)
     throw new LeaseLost("the orchestrator refused the lease: the job is another attempt's");
   return answer.leaseRemainingMs - (Date.now() - askedAt);

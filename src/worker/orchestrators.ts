@@ -47,10 +47,14 @@ export class Orchestrators {
     throw new RpcError(status.UNAVAILABLE, `no orchestrator in reach: ${unreached.join(", ")}`);
   }
 
-  /** As `ask`, but waits with growing delay while none is in reach. @throws the refusal, or the signal's reason. */
+  /**
+   * As `ask`, but waits with growing delay while none is in reach, or can tell. @throws the refusal, the signal's
+   * reason, and what `noMore` gives after such a round.
+   */
   async askUntilAnswered<Answer>(
     question: (client: OrchestratorServiceClient) => Promise<Answer>,
     signal: AbortSignal,
+    noMore: () => Error | undefined = () => undefined,
   ): Promise<Answer> {
     const delay = new GrowingDelay(ASK_AGAIN_DELAY);
     for (;;) {
@@ -58,6 +62,8 @@ export class Orchestrators {
         return await this.ask(question);
       } catch (error) {
         if (!isTransportFault(error)) throw error;
+        const given = noMore();
+        if (given) throw given;
         const delayMs = delay.nextMs();
         this.#logger.warn(
           { reason: error.message, retry_in_ms: delayMs },

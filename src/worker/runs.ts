@@ -53,7 +53,7 @@ interface Run extends RunRef {
   finishedAt: Date | undefined;
   /** How many wait for the outcome. */
   waiting: number;
-  /** Since when it is reported as ended and nobody comes for its outcome. */
+  /** Since when nobody waits for its outcome, though somebody could come; anew once it has ended. */
   uncalledSince: number | undefined;
 }
 
@@ -104,9 +104,18 @@ export class Runs {
 
   #reported(): readonly Run[] {
     const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
-    const isReported = ({ uncalledSince }: Run) =>
-      wasSilent || uncalledSince === undefined || !isPast(uncalledSince, this.#options.reportUncalledMs);
+    const isReported = (run: Run) => wasSilent || !run.finishedAt || !this.#isUncalled(run);
     return [...this.#runs.values()].filter(isReported);
+  }
+
+  #isUncalled({ uncalledSince }: Run): boolean {
+    return uncalledSince !== undefined && isPast(uncalledSince, this.#options.reportUncalledMs);
+  }
+
+  /** Orchestrators that reach the broker ping, and none has the job's message: its result may be out. */
+  isForsaken(ref: RunRef): boolean {
+    const run = this.#find(ref);
+    return run !== undefined && this.#isUncalled(run);
   }
 
   /** An orchestrator asks what is held here. One that does not reach the broker cannot come for an outcome. */
@@ -115,7 +124,7 @@ export class Runs {
     const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
     this.#pingedAt = performance.now();
     for (const run of this.#runs.values()) {
-      if (!run.finishedAt || run.waiting > 0) run.uncalledSince = undefined;
+      if (run.waiting > 0) run.uncalledSince = undefined;
       else if (wasSilent || run.uncalledSince === undefined) run.uncalledSince = this.#pingedAt;
     }
   }
@@ -242,6 +251,7 @@ export class Runs {
 
   #finished(run: Run, end: RunEnd): void {
     run.finishedAt = end.finishedAt;
+    run.uncalledSince = undefined;
     this.#running -= 1;
     run.events.add({ state: END_STATES[end.status] });
     run.events.close();

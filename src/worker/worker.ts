@@ -121,7 +121,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         disks,
         tagTimeoutMs: TAG_TIMEOUT_MS,
       };
-      const confirm = (asked: AbortSignal) => confirmLease(orchestrators, identity, job, asked);
+      const confirm = (asked: AbortSignal) =>
+        confirmLease(orchestrators, identity, job, () => runs.isForsaken(job), asked);
       return runPipeline(job, pipeline, reporter, confirm, signal);
     },
   });

@@ -11,6 +11,7 @@ import {
   LeasesUnavailable,
   type Observation,
   type SlotGroup,
+  unproven,
   type WorkerRegistration,
   type WorkerStatus,
   type WorkerView,
@@ -73,6 +74,8 @@ export class InProcessLeases implements Leases {
   readonly #workers = new Map<string, Worker>();
   readonly #claims = new Map<string, TimedClaim>();
   readonly #attempts = new Map<string, Attempts>();
+  /** Attempts by job that nothing is known of but their worker's word. */
+  readonly #unproven = new Map<string, number>();
   readonly #cancellations = new Map<string, Cancellation>();
   /** By job id. */
   readonly #incapable = new Map<string, Incapable>();
@@ -177,7 +180,10 @@ export class InProcessLeases implements Leases {
     const { jobId, source, mayBeRunning = false, attempts = 0, avoidWorkerId } = request;
     this.#assertReady();
     const held = this.#claimOf(jobId);
-    if (held) return { kind: "held", claim: held };
+    if (held) {
+      this.#unproven.delete(jobId);
+      return { kind: "held", claim: held };
+    }
     if (mayBeRunning && this.#isSettling()) return { kind: "none" };
     const ended = Math.max(this.#attemptsOf(jobId).last, attempts);
     const reason = this.#cancellationOf(jobId);
@@ -189,6 +195,7 @@ export class InProcessLeases implements Leases {
     this.#incapable.delete(jobId);
     if (!worker) return { kind: "none" };
     worker.used = ++this.#uses;
+    this.#unproven.delete(jobId);
     if (source !== undefined) this.#noteWarm(source, worker);
     return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt: ended + 1 }) };
   }
@@ -241,7 +248,9 @@ export class InProcessLeases implements Leases {
     if (this.#cancellationOf(run.jobId) !== undefined) return undefined;
     const worker = this.#workers.get(workerId);
     if (worker?.incarnation === incarnation) {
-      return this.#holdRun(worker, run) ? this.options.leaseTtlMs : undefined;
+      if (!this.#holdRun(worker, run)) return undefined;
+      if (this.#unproven.get(run.jobId) === run.attempt) throw unproven(run);
+      return this.options.leaseTtlMs;
     }
     if (worker || !this.#isOpenTo(run)) return undefined;
     throw new LeasesUnavailable(`worker ${workerId} is not registered, so nothing is known of its runs`);
@@ -390,6 +399,7 @@ export class InProcessLeases implements Leases {
     const current = this.#claimOf(run.jobId);
     const isHeld = current !== undefined && isSameClaim(current, { ...run, workerId, incarnation });
     if (!isHeld && !this.#isOpenTo(run)) return false;
+    if (!isHeld && this.#attemptsOf(run.jobId).last === 0) this.#unproven.set(run.jobId, run.attempt);
     this.#putClaim(worker, run);
     return true;
   }
@@ -428,6 +438,7 @@ export class InProcessLeases implements Leases {
     for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= now()) this.#claims.delete(jobId);
     for (const memory of [this.#attempts, this.#cancellations, this.#incapable, this.#warm])
       for (const [key, { forgetAtMs }] of memory) if (forgetAtMs <= now()) memory.delete(key);
+    for (const jobId of this.#unproven.keys()) if (!this.#attempts.has(jobId)) this.#unproven.delete(jobId);
   }
 
   #announceChange(): void {

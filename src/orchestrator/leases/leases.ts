@@ -145,8 +145,9 @@ export interface Leases {
   holds(claim: Claim): Promise<boolean>;
   /**
    * Is this run still the job's? Then its claim is extended to a full lease time and the time left is returned, in ms.
-   * Undefined: no, for good; so for a cancelled job. Rejects with LeasesUnavailable when the worker is not known, as after a loss: it has to
-   * register and ask again.
+   * Undefined: no, for good; so for a cancelled job. Rejects with LeasesUnavailable when this cannot be known after a loss:
+   * when the worker has not registered again; and when only its own word is known of the run, as long as nobody who has the
+   * job's message has called `claim`. The job may have ended in another attempt, and its result be out.
    */
   confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined>;
   /**
@@ -173,4 +174,11 @@ export interface Leases {
 /** The server behind the leases does not answer; nothing was decided, or it is not known what. */
 export class LeasesUnavailable extends Error {
   override readonly name = "LeasesUnavailable";
+}
+
+/** See `Leases.confirm`. */
+export function unproven({ jobId, attempt }: RunRef): LeasesUnavailable {
+  return new LeasesUnavailable(
+    `nothing is known of attempt ${attempt} of job ${jobId} but its worker's word: whoever has the job's message decides`,
+  );
 }

@@ -13,6 +13,7 @@ import {
   LeasesUnavailable,
   type Observation,
   type SlotGroup,
+  unproven,
   type WorkerRegistration,
   type WorkerStatus,
   type WorkerView,
@@ -34,6 +35,7 @@ import workersLua from "./scripts/workers.lua" with { type: "text" };
 /** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
 const DEFAULT_KEY_PREFIX = "{blacktree}:";
 const WORKER_UNKNOWN = -2;
+const UNPROVEN = -3;
 
 const scripts = {
   register: new RedisScript(commonLua, registerLua),
@@ -189,6 +191,7 @@ export class RedisLeases implements Leases {
     if (remainingMs === WORKER_UNKNOWN) {
       throw new LeasesUnavailable(`worker ${workerId} is not registered, so nothing is known of its runs`);
     }
+    if (remainingMs === UNPROVEN) throw unproven({ jobId, attempt });
     return remainingMs < 0 ? undefined : remainingMs;
   }
 

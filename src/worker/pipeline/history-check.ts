@@ -12,6 +12,12 @@ export interface HistoryQuestion {
 }
 
 /**
+ * Git's words for a commit that it does not have: its own, or, when it dies of its helper's end first, those of the helper
+ * that may not go and ask the server for it.
+ */
+const NOT_HERE = /Not a valid (commit|object) name|transport '\w+' not allowed/;
+
+/**
  * Fetches commits without their files where the server can; one that cannot sends all, which is as good.
  * @throws StepFailure REF_NOT_FOUND
  */
@@ -30,8 +36,7 @@ export async function checkInHistory(remote: GitRemote, question: HistoryQuestio
   );
   if (exitCode === 0) return;
   const words = stderrTail.join("; ");
-  if (exitCode !== 1 && !/Not a valid (commit|object) name/.test(words))
-    throw new Error(`git merge-base failed: ${words}`);
+  if (exitCode !== 1 && !NOT_HERE.test(words)) throw new Error(`git merge-base failed: ${words}`);
   const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
   throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
 }

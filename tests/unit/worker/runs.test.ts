@@ -246,3 +246,18 @@ test("an ended run is reported no more when nobody comes for its outcome, which 
   runs.pinged({ reachesBroker: true });
   expect(runs.held()).toHaveLength(2);
 });
+
+test("a run that nobody waits for is forsaken once somebody could have come, but stays reported while it runs", () => {
+  const { runs } = setUp({ slots: 1, reportUncalledMs: -1 });
+  void runs.run(job("running"), TIMEOUT_MS);
+  const ref = { jobId: "running", attempt: 1 };
+  runs.pinged({ reachesBroker: false });
+  expect(runs.isForsaken(ref)).toBeFalse();
+  runs.pinged({ reachesBroker: true });
+  expect(runs.isForsaken(ref)).toBeTrue();
+  expect(runs.held()).toEqual([ref]);
+
+  runs.awaited(ref, new AbortController().signal);
+  runs.pinged({ reachesBroker: true });
+  expect(runs.isForsaken(ref)).toBeFalse();
+});

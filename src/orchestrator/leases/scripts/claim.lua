@@ -6,7 +6,10 @@ local jobId, attemptsEnded, avoided, needs, source = ARGV[3], tonumber(ARGV[5]),
 local firstRegion = 9
 local warmKey, incapableKey = prefix .. 'warm:' .. source, prefix .. 'incapable:' .. jobId
 local held = readClaim(jobId)
-if held then return { 'held', held.worker, held.incarnation, held.attempt, held.address } end
+if held then
+  prove(jobId)
+  return { 'held', held.worker, held.incarnation, held.attempt, held.address }
+end
 if nowMs < sinceMs + tonumber(ARGV[4]) then return { 'none' } end
 local attempts = math.max(readAttempts(jobId), attemptsEnded)
 local reason = cancellation(jobId)
@@ -62,6 +65,7 @@ end
 if needs ~= '' then redis.call('DEL', incapableKey) end
 if not worker then return { 'none' } end
 local attempt = attempts + 1
+prove(jobId)
 putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
 local use = nextUse()
 redis.call('HSET', workerKey(worker.id), 'used', use)

@@ -5,7 +5,8 @@
 --   region:<region>            set: worker ids
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
 --   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
---   attempts:<job>             hash: last (highest attempt known), done (highest attempt released)
+--   attempts:<job>             hash: last (highest attempt known), done (highest attempt released), unproven (an attempt that
+--                              nothing is known of but its worker's word)
 --   cancelled:<job>            why it was cancelled
 --   cancelling                 set: cancelled jobs that have not come to their end
 --   warm:<source>              sorted set: the workers that built it last -> their `used` then
@@ -93,6 +94,13 @@ local function readAttempts(jobId)
   return tonumber(fields[1] or 0), tonumber(fields[2] or 0)
 end
 
+local function isUnproven(jobId, attempt)
+  return tonumber(redis.call('HGET', attemptsKey(jobId), 'unproven')) == attempt
+end
+
+-- Whoever has the job's message says so: then the job has no result yet.
+local function prove(jobId) redis.call('HDEL', attemptsKey(jobId), 'unproven') end
+
 -- Makes the claim, or extends it to a full lease time.
 local function putClaim(jobId, workerId, incarnation, attempt, address)
   redis.call('HSET', claimKey(jobId), 'worker', workerId, 'incarnation', incarnation, 'attempt', attempt, 'address', address)
@@ -116,6 +124,7 @@ local function holdRun(worker, jobId, attempt)
   else
     local last, done = readAttempts(jobId)
     if attempt < last or attempt <= done or cancellation(jobId) then return false end
+    if last == 0 then redis.call('HSET', attemptsKey(jobId), 'unproven', attempt) end
     if claim then redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId) end
   end
   putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)

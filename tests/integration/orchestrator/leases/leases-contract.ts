@@ -688,7 +688,22 @@ export function describeLeasesContract(
         const run = { jobId: "j1", attempt: 3 };
         await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
         await leases.register(worker("w1", { runs: [run] }));
+        // It may have been out of reach while another attempt ended the job, all of which is forgotten.
+        for (const _ of [1, 2])
+          await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
+        // Who claims has the job's message, so it has not ended.
+        expect((await leases.claim(request("j1"))).kind).toBe("held");
         expect(await leases.confirm(run, "w1", "w1-first")).toBe(LONG.leaseTtlMs);
+      });
+
+      test("of what only its worker knows waits also when that was silent meanwhile", async () => {
+        const leases = await openLeases(SHORT);
+        const run = { jobId: "j1", attempt: 3 };
+        await leases.register(worker("w1", { runs: [run] }));
+        await eventually(async () => (await leases.find("j1")) === undefined, "the claim's end");
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] });
+        expect(await leases.find("j1")).toMatchObject(run);
+        await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
       });
     });
 
