@@ -53,7 +53,7 @@ interface Run extends RunRef {
   finishedAt: Date | undefined;
   /** How many wait for the outcome. */
   waiting: number;
-  /** Since when nobody waits for its outcome, though somebody could come; anew once it has ended. */
+  /** Since when nobody waits for its outcome, though somebody could come; anew once it has succeeded. */
   uncalledSince: number | undefined;
 }
 
@@ -251,7 +251,8 @@ export class Runs {
 
   #finished(run: Run, end: RunEnd): void {
     run.finishedAt = end.finishedAt;
-    run.uncalledSince = undefined;
+    // For what somebody may still want; one that was forsaken has nothing to tell.
+    if (end.status === "SUCCESS") run.uncalledSince = undefined;
     this.#running -= 1;
     run.events.add({ state: END_STATES[end.status] });
     run.events.close();

@@ -11,7 +11,7 @@ import type { Site, WorkerPart } from "./site.ts";
  * Whatever is still cleaning up has this long: a slot whose release went down with Redis is free after two minutes of
  * pings (docs/reliability.md).
  */
-const TIDY_MS = 150_000;
+const TIDY_MS = 180_000;
 /** To end after SIGTERM, with nothing to do. */
 const END_MS = 20_000;
 
