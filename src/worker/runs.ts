@@ -12,7 +12,8 @@ import { EventStream, type WatchOptions } from "./event-stream.ts";
 import type { BuildStep } from "./pipeline/build-progress.ts";
 import { LeaseLost, RunCancelled, RunTimeout } from "./pipeline/cancellation.ts";
 import type { PipelineJob } from "./pipeline/pipeline-job.ts";
-import type { RunEnd, RunReporter } from "./pipeline/run-pipeline.ts";
+import type { RunReporter } from "./pipeline/pipeline-parts.ts";
+import type { RunEnd } from "./pipeline/run-end.ts";
 import { type LogLimits, RunLog } from "./run-log.ts";
 
 /** The run asked for is not, or no longer, this worker's to run. */

@@ -1,8 +1,8 @@
 import { simpleGit } from "simple-git";
 import type { ChildEnvironment } from "./child-environment.ts";
+import { NO_HOST_CONFIG } from "./git-command.ts";
 
-/** As for every git of a run: nothing of the host's settings, and no way to any server. */
-const GIT_ENVIRONMENT = { GIT_CONFIG_NOSYSTEM: "1", GIT_ALLOW_PROTOCOL: "none" };
+const GIT_ENVIRONMENT = { ...NO_HOST_CONFIG, GIT_ALLOW_PROTOCOL: "none" };
 
 /** When the checked out commit was made. Undefined for a time that no calendar has: a commit may claim anything. */
 export async function commitTime(

@@ -85,7 +85,7 @@ function configEnvironment(config: GitConfig): Record<string, string> {
  * The host's own configuration may hold credentials and helpers that are not this job's to use; HOME is the run's
  * empty folder.
  */
-const NO_HOST_CONFIG = { GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" };
+export const NO_HOST_CONFIG = { GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" };
 
 const NETWORK_LIMITS = {
   GIT_HTTP_LOW_SPEED_LIMIT: LOW_SPEED_BYTES_PER_S,

@@ -5,12 +5,15 @@
 import { hasInputs, type InputLabels, inputsHash } from "./image-inputs.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import type { Manifest, RegistryClient } from "./registry-client.ts";
+import { StepFailure } from "./step-failure.ts";
 
 export interface ReuseContext {
   readonly job: Pick<PipelineJob, "ecrRepo" | "knownImages">;
   readonly registry: RegistryClient;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
+  /** Puts the version's tag. */
+  readonly tag: (manifest: Manifest) => Promise<void>;
 }
 
 /** Then it is worth waiting for what the registry says, before any file is written. */
@@ -19,10 +22,24 @@ export function isRemembered({ knownImages }: ReuseContext["job"], inputs: Input
   return knownImages?.some((known) => known.inputs === hash) ?? false;
 }
 
-export async function findReusable(
-  context: ReuseContext,
-  inputs: InputLabels,
-): Promise<Manifest | undefined> {
+/** Gives the image that has the version's tag now. Undefined: there is none that can have it. */
+export async function reuse(context: ReuseContext, inputs: InputLabels): Promise<Manifest | undefined> {
+  const { log, tag } = context;
+  const manifest = await findReusable(context, inputs);
+  if (!manifest) return undefined;
+  log(`${manifest.digest} was made from this commit and these inputs before: nothing to build`);
+  try {
+    await tag(manifest);
+  } catch (error) {
+    if (!(error instanceof StepFailure) || error.failure.code !== "PUSH_FAILED") throw error;
+    // Such as layers that the registry has lost: pushing it again may mend that.
+    log(`it cannot be tagged, so it is built: ${error.message}`);
+    return undefined;
+  }
+  return manifest;
+}
+
+async function findReusable(context: ReuseContext, inputs: InputLabels): Promise<Manifest | undefined> {
   const hash = inputsHash(inputs);
   for (const known of context.job.knownImages ?? []) {
     if (known.inputs !== hash) continue;

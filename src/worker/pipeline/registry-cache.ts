@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { PipelineJob } from "./pipeline-job.ts";
+import type { PipelineParts } from "./pipeline-parts.ts";
 
 export interface RegistryCache {
   /** References to read from; one that does not exist does no harm. */
@@ -15,6 +16,18 @@ export interface RegistryCache {
 
 /** Which one it is only the remote knows; a tag that nobody wrote costs one small request. */
 const DEFAULT_BRANCHES = ["main", "master"];
+
+/** Undefined without a repository for it, and with a builder that cannot use it. */
+export function registryCache(
+  { cacheRepository, builder, afterwork }: Pick<PipelineParts, "cacheRepository" | "builder" | "afterwork">,
+  job: Pick<PipelineJob, "awsAccount" | "branch">,
+  registryHost: string,
+  repositoryUrl: string,
+): RegistryCache | undefined {
+  if (!cacheRepository || !builder.capabilities.registryCache) return undefined;
+  const references = cacheReferences(`${registryHost}/${cacheRepository}`, job, repositoryUrl);
+  return { ...references, storing: afterwork.signal };
+}
 
 export function cacheReferences(
   imageNamePrefix: string,

@@ -5,29 +5,30 @@
 import type { Step } from "../../shared/job.ts";
 import { orAbort } from "../../shared/or-abort.ts";
 import { Redactor } from "../../shared/redaction.ts";
-import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
-import type { Afterwork } from "./afterwork.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
-import { type BuildNetwork, buildArguments } from "./build-arguments.ts";
+import { buildArguments } from "./build-arguments.ts";
 import { buildPaths } from "./build-paths.ts";
 import type { BuildStep } from "./build-progress.ts";
 import { refuseUnsupported } from "./builder-capabilities.ts";
-import { type CacheSharing, cacheScope } from "./cache-scope.ts";
-import { type ChildEnvironment, childEnvironment, type HostEnvironment } from "./child-environment.ts";
+import { cacheScope } from "./cache-scope.ts";
+import { type ChildEnvironment, childEnvironment } from "./child-environment.ts";
 import { resolve, type Source } from "./clone.ts";
-import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "./clone-budget.ts";
+import { DEFAULT_CLONE_LIMITS } from "./clone-budget.ts";
 import { commitTime } from "./commit-time.ts";
 import { nameBuildContext, writeDockerConfig } from "./docker-config.ts";
-import type { BuildRequest, ImageBuilder, PushedImage } from "./image-builder.ts";
+import type { BuildRequest, PushedImage } from "./image-builder.ts";
 import { type InputLabels, inputLabels, inputsHash } from "./image-inputs.ts";
-import { findReusable, isRemembered } from "./image-reuse.ts";
-import { DEFAULT_RETRY, inPlace, type RetryPolicy } from "./in-place-retry.ts";
+import { isRemembered, reuse } from "./image-reuse.ts";
+import { DEFAULT_RETRY, type RetryPolicy } from "./in-place-retry.ts";
 import { Mirrors } from "./mirrors.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
+import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
+import { pushedManifest, removeAttemptTag } from "./pushed-image.ts";
 import { RedactedLog } from "./redacted-log.ts";
-import type { RegistryAccess, RegistryAuthenticator } from "./registry-access.ts";
-import { cacheReferences, type RegistryCache } from "./registry-cache.ts";
+import type { RegistryAccess } from "./registry-access.ts";
+import { registryCache } from "./registry-cache.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { RegistryLogin } from "./registry-login.ts";
 import { blamingDisk, type RunEnd, unsuccessful } from "./run-end.ts";
@@ -42,47 +43,9 @@ import {
   isMadeAlready,
   type LeaseConfirmation,
   putVersionTag,
+  type TagContext,
 } from "./version-tag.ts";
 import { attemptTag, createWorkspace, type Workspace } from "./workspace.ts";
-
-export type { RunEnd } from "./run-end.ts";
-export type { LeaseConfirmation } from "./version-tag.ts";
-
-export type RunStateName = "CLONING" | "AUTHENTICATING" | "BUILDING" | "PUSHING";
-
-export interface RunReporter {
-  state(state: RunStateName): void;
-  /** Redacted before it gets here. */
-  log(line: string): void;
-  /** Likewise. */
-  step(step: BuildStep): void;
-}
-
-/** What a worker has once, for all its runs. */
-export interface PipelineParts {
-  readonly workDir: string;
-  readonly incarnation: string;
-  readonly git: GitSettings;
-  readonly cloneLimits?: CloneLimits;
-  /** None if not given. */
-  readonly mirrors?: Mirrors;
-  readonly builder: ImageBuilder;
-  readonly authenticator: RegistryAuthenticator;
-  readonly buildNetwork: BuildNetwork;
-  readonly cacheSharing: CacheSharing;
-  /** A repository of the registry that images go to. */
-  readonly cacheRepository?: string;
-  readonly afterwork: Afterwork;
-  /** Tells whether a disk was full during the run. */
-  readonly disks?: { beginRun(): RunDisks };
-  /** The worker's own environment, of which child processes get what child-environment.ts names. */
-  readonly hostEnvironment: HostEnvironment;
-  /** Bound on the request that puts the version's tag, in ms. */
-  readonly tagTimeoutMs?: number;
-  /** How long clean-up may take, in ms, also after the run was aborted. */
-  readonly cleanUpTimeoutMs?: number;
-  readonly retry?: RetryPolicy;
-}
 
 const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
@@ -177,7 +140,7 @@ class PipelineRun {
     const { commit } = source;
     const origin = { repositoryUrl, commit, version: this.#job.deploymentVersion, committedAt };
     const image = await this.#buildAndPush(workspace, environment, origin, inputs, destination);
-    const manifest = await this.#pushedManifest(destination, image);
+    const manifest = await pushedManifest(image, this.#inRepository(destination.registry.during("push")));
     await this.#tag(destination, manifest);
     this.#log(`pushed ${this.#imageUrl()} as ${manifest.digest}`);
     return manifest.digest;
@@ -295,7 +258,7 @@ class PipelineRun {
     await onRenewed(access);
     const login = new RegistryLogin(access, { onRenewed, log: this.#log });
     const registry = new RegistryClient(login, "authenticate");
-    const existing = await findVersion({ job, registry, retry: this.#retry, log: this.#log, signal });
+    const existing = await findVersion({ ...this.#inRepository(registry), signal });
     this.#destination = { access, login, registry, existing };
     return this.#destination;
   }
@@ -326,7 +289,7 @@ class PipelineRun {
       attemptTag: attemptTag(this.#job),
       network: this.#parts.buildNetwork,
       cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
-      registryCache: this.#registryCache(access, origin),
+      registryCache: registryCache(this.#parts, this.#job, access.host, origin.repositoryUrl),
       workspace,
       environment,
       retry: this.#retry,
@@ -341,34 +304,17 @@ class PipelineRun {
     const image = await login.pushing(() => builder.buildAndPush(request), this.#signal);
     this.#storing = image.afterwards;
     this.#pushing();
-    if (image.tagged) this.#cleanUps.push((signal) => this.#removeAttemptTag(registry, signal));
+    if (image.tagged) {
+      const pushed = this.#inRepository(registry);
+      this.#cleanUps.push((signal) => removeAttemptTag(request.attemptTag, { ...pushed, signal }));
+    }
     return image;
   }
 
-  #registryCache({ host }: RegistryAccess, { repositoryUrl }: ImageOrigin): RegistryCache | undefined {
-    const { cacheRepository, builder, afterwork } = this.#parts;
-    if (!cacheRepository || !builder.capabilities.registryCache) return undefined;
-    const references = cacheReferences(`${host}/${cacheRepository}`, this.#job, repositoryUrl);
-    return { ...references, storing: afterwork.signal };
-  }
-
-  /** Puts the version's tag on an image that was made before. Undefined: there is none that can have it. */
-  async #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {
+  #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {
     const { registry } = destination;
-    const request = { job: this.#job, registry, log: this.#log, signal: this.#signal };
-    const manifest = await findReusable(request, inputs);
-    if (!manifest) return undefined;
-    this.#log(`${manifest.digest} was made from this commit and these inputs before: nothing to build`);
-    try {
-      await this.#tag(destination, manifest);
-    } catch (error) {
-      if (!(error instanceof StepFailure) || error.failure.code !== "PUSH_FAILED") throw error;
-      // Such as layers that the registry has lost: pushing it again may mend that.
-      this.#log(`it cannot be tagged, so it is built: ${error.message}`);
-      return undefined;
-    }
-    this.#log(`tagged it as ${this.#imageUrl()}`);
-    return manifest;
+    const tag = (manifest: Manifest) => this.#tag(destination, manifest);
+    return reuse({ job: this.#job, registry, log: this.#log, signal: this.#signal, tag }, inputs);
   }
 
   #pushing(): void {
@@ -378,37 +324,19 @@ class PipelineRun {
     this.#times.begin("push");
   }
 
-  /** Proves that the registry has what the builder says it pushed; its bytes are what the tag is put on. */
-  #pushedManifest({ registry }: Destination, { digest }: PushedImage): Promise<Manifest> {
-    const attempt = async () => {
-      const manifest = await registry.during("push").getManifest(this.#job.ecrRepo, digest, this.#signal);
-      if (manifest) return manifest;
-      const message = `the registry does not have ${digest}, which docker says it has pushed`;
-      throw new StepFailure({ code: "PUSH_FAILED", step: "push", message, retryable: true });
-    };
-    return inPlace({ policy: this.#retry, signal: this.#signal, log: this.#log, attempt });
-  }
-
   async #tag({ registry }: Destination, manifest: Manifest): Promise<void> {
     this.#step = "tag";
     await putVersionTag({
-      job: this.#job,
-      registry: registry.during("tag"),
+      ...this.#inRepository(registry.during("tag")),
       manifest,
       confirmLease: this.#confirmLease,
       tagTimeoutMs: this.#parts.tagTimeoutMs ?? DEFAULT_TAG_TIMEOUT_MS,
-      retry: this.#retry,
-      log: this.#log,
-      signal: this.#signal,
     });
     this.#times.end("push");
   }
 
-  /** By tag only: deleting by digest would take the version's image along. */
-  async #removeAttemptTag(registry: RegistryClient, signal: AbortSignal): Promise<void> {
-    const tag = attemptTag(this.#job);
-    if (await registry.deleteTag(this.#job.ecrRepo, tag, signal)) return;
-    this.#log(`the registry does not delete by tag, so ${this.#job.ecrRepo}:${tag} stays`);
+  #inRepository(registry: RegistryClient): TagContext {
+    return { job: this.#job, registry, retry: this.#retry, log: this.#log, signal: this.#signal };
   }
 
   #enter(step: Step, state: RunStateName): void {

@@ -6,7 +6,7 @@ import { WorkerClient } from "../../../src/orchestrator/worker-client.ts";
 import { RunState } from "../../../src/shared/rpc/generated/blacktree/v1/run.ts";
 import { JobRequest } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import { type RpcServer, serveRpc } from "../../../src/shared/rpc/server.ts";
-import type { RunEnd } from "../../../src/worker/pipeline/run-pipeline.ts";
+import type { RunEnd } from "../../../src/worker/pipeline/run-end.ts";
 import { Runs } from "../../../src/worker/runs.ts";
 import { workerService } from "../../../src/worker/service.ts";
 

@@ -4,9 +4,10 @@ import { readFileSync } from "node:fs";
 import pino from "pino";
 import { Redactor } from "../../../src/shared/redaction.ts";
 import type { JobEvent } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
+import type { RunReporter } from "../../../src/worker/pipeline/pipeline-parts.ts";
 import { runInGroup } from "../../../src/worker/pipeline/process-group.ts";
 import { RedactedLog } from "../../../src/worker/pipeline/redacted-log.ts";
-import type { RunEnd, RunReporter } from "../../../src/worker/pipeline/run-pipeline.ts";
+import type { RunEnd } from "../../../src/worker/pipeline/run-end.ts";
 import { Runs } from "../../../src/worker/runs.ts";
 import { minimalJob } from "./pipeline/pipeline-bench.ts";
 

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import pino from "pino";
 import { LeaseLost, RunCancelled, RunTimeout } from "../../../src/worker/pipeline/cancellation.ts";
 import type { PipelineJob } from "../../../src/worker/pipeline/pipeline-job.ts";
-import type { RunEnd, RunReporter } from "../../../src/worker/pipeline/run-pipeline.ts";
+import type { RunReporter } from "../../../src/worker/pipeline/pipeline-parts.ts";
+import type { RunEnd } from "../../../src/worker/pipeline/run-end.ts";
 import { NoFreeSlot, Runs, StaleRun } from "../../../src/worker/runs.ts";
 
 const TIMEOUT_MS = 60_000;

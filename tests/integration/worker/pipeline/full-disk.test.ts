@@ -7,7 +7,7 @@ import { DiskWatch } from "../../../../src/worker/disk/disk-watch.ts";
 import { engineFolders } from "../../../../src/worker/disk/engine-folders.ts";
 import { buildCachePruner } from "../../../../src/worker/disk/pruner.ts";
 import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
-import type { RunEnd } from "../../../../src/worker/pipeline/run-pipeline.ts";
+import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
 import { type DockerEngineName, missingDockerEngine } from "../../../support/docker-engines.ts";
 import { noise } from "../../../support/noise.ts";
 import { type RepositoryFiles, sampleRepository } from "../../../support/sample-repository.ts";

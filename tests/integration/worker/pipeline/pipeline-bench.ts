@@ -8,14 +8,11 @@ import type { HostEnvironment } from "../../../../src/worker/pipeline/child-envi
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
 import type { ImageBuilder } from "../../../../src/worker/pipeline/image-builder.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
+import type { PipelineParts, RunStateName } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
-import {
-  type LeaseConfirmation,
-  type PipelineParts,
-  type RunEnd,
-  type RunStateName,
-  runPipeline,
-} from "../../../../src/worker/pipeline/run-pipeline.ts";
+import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import { runPipeline } from "../../../../src/worker/pipeline/run-pipeline.ts";
+import type { LeaseConfirmation } from "../../../../src/worker/pipeline/version-tag.ts";
 import type { DockerEngine } from "../../../support/docker-engines.ts";
 import { type GitServer, startGitServer } from "../../../support/git-server.ts";
 import { type Registry, startRegistry } from "../../../support/registry.ts";

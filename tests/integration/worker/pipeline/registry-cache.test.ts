@@ -6,7 +6,7 @@ import pino from "pino";
 import { Afterwork } from "../../../../src/worker/pipeline/afterwork.ts";
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
-import type { PipelineParts } from "../../../../src/worker/pipeline/run-pipeline.ts";
+import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import {
   type DockerEngine,
   missingDockerEngine,
