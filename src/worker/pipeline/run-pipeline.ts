@@ -311,10 +311,13 @@ class PipelineRun {
     return image;
   }
 
-  #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {
+  async #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {
     const { registry } = destination;
     const tag = (manifest: Manifest) => this.#tag(destination, manifest);
-    return reuse({ job: this.#job, registry, log: this.#log, signal: this.#signal, tag }, inputs);
+    const request = { job: this.#job, registry, log: this.#log, signal: this.#signal, tag };
+    const reused = await reuse(request, inputs);
+    if (reused) this.#log(`tagged it as ${this.#imageUrl()}`);
+    return reused;
   }
 
   #pushing(): void {

@@ -34,6 +34,7 @@ test("the same commit and inputs are only tagged: no build, no upload, no other 
   const run = bench.start({ ...job, deploymentVersion: "v2", knownImages: [other, known] });
   expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: known.digest, inputs: known.inputs });
   expect(run.states.toSorted()).toEqual(["AUTHENTICATING", "CLONING"]);
+  expect(run.lines.at(-1)).toBe(`tagged it as ${bench.proxy.host}/${repository}:v2`);
   expect((await bench.registry.getManifest(repository, "v2"))?.digest).toBe(known.digest);
   expect(uploads(repository)).toBe(uploadsBefore);
   expect((await bench.registry.listTags(repository)).toSorted()).toEqual([...tagsBefore, "v2"].toSorted());
