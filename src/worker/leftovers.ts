@@ -137,9 +137,10 @@ async function isOwnerAlive(folder: string): Promise<boolean> {
   return owner.bootId === (await bootId()) && owner.startTicks === (await startTicksOf(owner.pid));
 }
 
-/** Undefined when there is no such process. */
+/** Undefined when there is no such process, or only what is left of it until its parent looks. */
 async function startTicksOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
   // The program's name, in parentheses, may hold spaces and parentheses itself.
-  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return state === "Z" || state === "X" ? undefined : fields[18];
 }
