@@ -233,9 +233,8 @@ describe("each fault has its code", () => {
       (await commandLines()).some((line) => line.includes(`sleep ${SLEEP_SECONDS}`));
     await deployment.publish(jobOf({ repo_url: "owner/slow", timeout_seconds: 6 }));
     await waitFor(sleeping, { timeoutMs: 20_000, what: "the RUN step to sleep" });
-    const { error, timings_ms, logs } = await deployment.nextResult();
+    const { error, logs } = await deployment.nextResult();
     expect(error).toMatchObject({ code: "TIMEOUT", step: "build", retryable: false });
-    expect(timings_ms.build).toBeLessThan(20_000);
     expect(logs.join("\n")).toContain("this step sleeps");
     await waitFor(async () => !(await sleeping()), { timeoutMs: 10_000, what: "the RUN step to be gone" });
     await untilFree(orchestrator, worker);
