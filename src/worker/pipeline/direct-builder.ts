@@ -4,6 +4,7 @@ import type { BuildKitAccess } from "./buildkit-access.ts";
 import { type DockerBuild, dockerBuild } from "./docker-build.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "./image-builder.ts";
 import { inPlace } from "./in-place-retry.ts";
+import { COMPRESSION } from "./layer-compression.ts";
 import { pruneCache } from "./prune-cache.ts";
 import { RawProgress } from "./raw-progress.ts";
 import { cacheArguments, type RegistryCache } from "./registry-cache.ts";
@@ -92,7 +93,7 @@ export class DirectBuilder implements ImageBuilder {
       ...cacheArguments(request.registryCache),
       `--provenance=${request.job.provenance}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
-      `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false`,
+      `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false,${COMPRESSION}`,
     ];
   }
 }

@@ -3,6 +3,7 @@
  * repository starts warm. A branch writes to its own tag alone, and reads the default branch's as well.
  */
 import { createHash } from "node:crypto";
+import { COMPRESSION } from "./layer-compression.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import type { PipelineParts } from "./pipeline-parts.ts";
 
@@ -49,7 +50,7 @@ function cacheTag(...parts: readonly [awsAccount: string, repositoryUrl: string,
 }
 
 /** ECR takes a cache as an image's manifest alone, and not as an index. */
-const EXPORT = "mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true";
+const EXPORT = `mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,${COMPRESSION}`;
 
 export function cacheArguments(cache: RegistryCache | undefined): string[] {
   if (!cache) return [];

@@ -13,11 +13,11 @@ interface Shape {
   readonly folders: number;
   readonly filesPerFolder: number;
   readonly longestFileBytes: number;
-  /** How often the noise file is written, as dependencies that are installed before the sources are copied. */
+  /** How often the library is written, as dependencies that are installed before the sources are copied. */
   readonly dependencies: number;
 }
 
-const NOISE_BYTES = 2_000_000;
+const LIBRARY_BYTES = 2_000_000;
 const SHAPES: Readonly<Record<Size, Shape>> = {
   small: { folders: 10, filesPerFolder: 30, longestFileBytes: 6000, dependencies: 0 },
   large: { folders: 100, filesPerFolder: 100, longestFileBytes: 2400, dependencies: 95 },
@@ -28,7 +28,7 @@ export const BUILT_FILE = "built";
 
 export function describeSize(size: Size): string {
   const { folders, filesPerFolder, dependencies } = SHAPES[size];
-  const layers = dependencies > 0 ? `, ${(dependencies * NOISE_BYTES) / 1e6} MB in a layer below them` : "";
+  const layers = dependencies > 0 ? `, ${(dependencies * LIBRARY_BYTES) / 1e6} MB in a layer below them` : "";
   return `${folders * filesPerFolder} source files${layers}`;
 }
 
@@ -39,7 +39,7 @@ export async function repositoryOf(size: Size, seed: string, salt: string): Prom
     "bin/busybox": await staticBusybox(),
     Dockerfile: dockerfile(dependencies),
     salt: `${salt}\n`,
-    ...(dependencies > 0 && { "assets/noise": noise(`${seed} noise`, NOISE_BYTES) }),
+    ...(dependencies > 0 && { "assets/library": library(seed) }),
     ...sources(size, seed),
   };
 }
@@ -68,9 +68,9 @@ function sourcePaths(files: RepositoryFiles): string[] {
 
 function dockerfile(dependencies: number): string {
   const install = [
-    "COPY assets/noise /assets/noise",
+    "COPY assets/library /assets/library",
     busyboxRun(
-      `b=/bin/busybox; $b mkdir /deps; i=0; while [ $i -lt ${dependencies} ]; do $b cat /assets/noise > /deps/$i; i=$((i+1)); done`,
+      `b=/bin/busybox; $b mkdir /deps; i=0; while [ $i -lt ${dependencies} ]; do $b cat /assets/library > /deps/$i; i=$((i+1)); done`,
     ),
   ];
   return [
@@ -109,6 +109,21 @@ function text(bytes: Buffer): string {
   const share = 0.25 + (0.75 * bytes.readUInt32BE()) / 2 ** 32;
   const encoded = bytes.subarray(0, Math.floor(bytes.length * share)).toString("base64");
   return `${encoded.replace(/(.{76})/g, "$1\n")}\n`;
+}
+
+/** Of words, at random: gzip makes a third of it, as of most programs and their text. */
+function library(seed: string): Buffer {
+  const letters = noise(`${seed} words`, 8 * 1024).toString("hex");
+  const choices = noise(`${seed} library`, LIBRARY_BYTES);
+  const words: string[] = [];
+  for (let at = 0, bytes = 0; bytes < LIBRARY_BYTES; at += 2) {
+    const choice = choices.readUInt16BE(at);
+    const start = (choice % 1024) * 16;
+    const word = letters.slice(start, start + 4 + (choice % 9));
+    words.push(word);
+    bytes += word.length + 1;
+  }
+  return Buffer.from(words.join(" ")).subarray(0, LIBRARY_BYTES);
 }
 
 /** Bytes that no compression makes smaller, the same ones for the same seed. */
