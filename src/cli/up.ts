@@ -15,6 +15,7 @@ import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/
 import { loadSettings, type SettingValues } from "../shared/settings.ts";
 import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
+import { checkBuildCgroup } from "../worker/build-cgroup/check-build-cgroup.ts";
 import { buildSettings } from "../worker/build-settings.ts";
 import { WORKER_SETTINGS } from "../worker/config.ts";
 import { checkBuilderOptions } from "../worker/pipeline/builder-place.ts";
@@ -48,6 +49,7 @@ export const upCommand: MakeCommand = (environment, finish) => {
       ...checkScheduling(given),
       ...checkRegistry(given),
       ...checkBuilderOptions(given),
+      ...checkBuildCgroup(given, environment.DOCKER_HOST),
     ]);
     if (command.opts<{ checkConfig?: true }>().checkConfig) console.log(lines.join("\n"));
     else finish(await up(values, environment));

@@ -1,6 +1,7 @@
 /** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
 import * as parse from "../shared/setting-parsers.ts";
 import { optional, withDefault } from "../shared/settings.ts";
+import { cgroupPath } from "./build-cgroup/check-build-cgroup.ts";
 import { BUILD_NETWORKS } from "./pipeline/build-arguments.ts";
 import { builderPlace } from "./pipeline/builder-place.ts";
 import { CACHE_SHARING } from "./pipeline/cache-scope.ts";
@@ -47,6 +48,14 @@ export const buildSettings = {
     { name: "BLACKTREE_BUILD_NETWORK", description: "network of RUN steps: default (the engine's), or none" },
     parse.oneOf(...BUILD_NETWORKS),
     "default",
+  ),
+  buildCgroup: optional(
+    {
+      name: "BLACKTREE_BUILD_CGROUP",
+      description:
+        "control group that RUN steps run in; memory, CPUs and processes are limited by its limits",
+    },
+    cgroupPath,
   ),
   cacheRepository: optional(
     {

@@ -19,6 +19,7 @@ import {
   type SettingValues,
   withDefault,
 } from "../shared/settings.ts";
+import { checkBuildCgroup } from "./build-cgroup/check-build-cgroup.ts";
 import { buildSettings } from "./build-settings.ts";
 import { checkBuilderOptions } from "./pipeline/builder-place.ts";
 import { checkRegistry, registrySettings } from "./registry-settings.ts";
@@ -96,6 +97,7 @@ export function loadWorkerSettings(sources: SettingSources): LoadedSettings<type
     Boolean(sources.flags[name] || environment[name as keyof typeof environment]);
   return loadSettings(WORKER_SETTINGS, { flags: sources.flags, environment }, (values): SettingProblem[] => [
     ...checkBuilderOptions(values),
+    ...checkBuildCgroup(values, sources.environment.DOCKER_HOST),
     ...checkTransport(
       (key) => isGiven(WORKER_SETTINGS[key].name),
       { name: "BLACKTREE_WORKER_LISTEN", host: values.listen?.host },

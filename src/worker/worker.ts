@@ -11,6 +11,7 @@ import { formatHostPort, type HostPort } from "../shared/setting-parsers.ts";
 import { VERSION } from "../shared/version.ts";
 import { firstReachableAddress } from "./advertised-address.ts";
 import { bootId } from "./boot-id.ts";
+import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
 import type { buildSettings } from "./build-settings.ts";
 import { madeWorkerId, type WorkerSettings } from "./config.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
@@ -90,6 +91,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const afterwork = new Afterwork(logger);
   const reserve = { bytes: settings.diskReserveBytes, inodes: settings.inodeReserve };
   const disks = new DiskWatch({ reserve, logger });
+  const buildCgroup = settings.buildCgroup === undefined ? undefined : new BuildCgroup(settings.buildCgroup);
+  if (buildCgroup) {
+    logger.info({ group: buildCgroup.path, limits: buildCgroup.describe() }, "builds run in a control group");
+  }
   const builder = Promise.withResolvers<ImageBuilder>();
   const runs = new Runs({
     slots: settings.slots,
@@ -115,6 +120,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         authenticator: parts.authenticator,
         hostEnvironment: parts.environment,
         buildNetwork: settings.buildNetwork,
+        buildCgroup,
         cacheSharing: settings.cacheSharing,
         cacheRepository: settings.cacheRepository,
         afterwork,
@@ -220,11 +226,19 @@ async function makeRunsFolder(workDir: string, incarnation: string): Promise<Run
 /** Goes on looking until there is one, since Docker or BuildKit may start after the worker; undefined when `signal` aborts. */
 async function findBuilder(parts: WorkerParts, signal: AbortSignal): Promise<ImageBuilder | undefined> {
   const { environment: hostEnvironment, logger, settings } = parts;
-  const { workDir, builder: place, builderOptions: driverOptions } = settings;
+  const { workDir, builder: place, builderOptions: driverOptions, buildCgroup } = settings;
+  const inCgroup = buildCgroup !== undefined;
   const delay = new GrowingDelay({ firstMs: 1000, mostMs: 30_000 });
   while (!signal.aborted) {
     try {
-      const builder = await detectBuilder({ hostEnvironment, workDir, place, driverOptions, signal });
+      const builder = await detectBuilder({
+        hostEnvironment,
+        workDir,
+        place,
+        driverOptions,
+        inCgroup,
+        signal,
+      });
       logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
       return builder;
     } catch (error) {

@@ -68,7 +68,7 @@ export type BuildNetwork = (typeof BUILD_NETWORKS)[number];
 
 /** What every way of building has in common; the context comes last. */
 export function commonArguments(request: BuildRequest): string[] {
-  const { job, paths, labels, cacheScope } = request;
+  const { job, paths, labels, cacheScope, cgroupParent } = request;
   return [
     `--file=${paths.dockerfile}`,
     ...(job.target ? [`--target=${job.target}`] : []),
@@ -77,6 +77,7 @@ export function commonArguments(request: BuildRequest): string[] {
     ...buildArguments(job.buildArgs).args,
     ...secretArguments(request),
     `--network=${request.network}`,
+    ...(cgroupParent ? [`--cgroup-parent=${cgroupParent}`] : []),
     // Names no host that anybody asks for: extra hosts are a part of a RUN step's key, and of no image.
     ...(cacheScope.steps ? [`--add-host=${cacheScope.steps}.blacktree.invalid:127.0.0.1`] : []),
     // After the job's own, so that no job can choose another tenant's.

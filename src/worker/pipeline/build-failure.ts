@@ -20,6 +20,11 @@ const REPOSITORY_UNKNOWN =
   /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;
 const SEPARATOR = /^-{6,}$/;
 
+/** How the RUN step ended that a build failed with, as BuildKit says it; undefined when it was something else. */
+export function endOfRunStep(error: string): string | undefined {
+  return RUN_STEP.exec(error)?.[2];
+}
+
 /** Docker's final error, without what it repeats of the build's output. */
 export function finalError(stderr: readonly string[]): string {
   const lines = stderr.filter((line) => line.trim() !== "");
@@ -34,11 +39,11 @@ export function finalError(stderr: readonly string[]): string {
 export function buildFailure(stderr: readonly string[], exitCode: number): StepFailure {
   const error = finalError(stderr) || `docker ended with status ${exitCode} and said nothing`;
   if (error.startsWith("failed to push ")) return pushFailure(error);
-  const runStep = RUN_STEP.exec(error);
-  const enginesWords = runStep?.[2] ?? error;
+  const stepsEnd = endOfRunStep(error);
+  const enginesWords = stepsEnd ?? error;
   if (saysDiskFull(enginesWords)) return diskFull("build", `the build has no space left: ${error}`);
   if (ENGINE_GONE.test(enginesWords)) return engineGone("build", error);
-  const retryable = runStep === null && BASE_IMAGE_UNREACHABLE.test(error);
+  const retryable = stepsEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
   return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
 }
 

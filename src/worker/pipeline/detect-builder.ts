@@ -14,6 +14,8 @@ export interface DetectBuilderOptions {
   readonly place: BuilderPlace;
   /** `name=value`, for buildx's driver. */
   readonly driverOptions: readonly string[];
+  /** RUN steps have to run in a control group, which takes an engine that can. */
+  readonly inCgroup?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -27,7 +29,7 @@ export async function detectBuilder(options: DetectBuilderOptions): Promise<Imag
   try {
     const { place, ...rest } = { ...options, scratch };
     if (place.kind !== "engine") return await ownBuildKitBuilder({ ...rest, place });
-    return await engineBuilder(new DockerLook(rest), options.signal);
+    return await engineBuilder(new DockerLook(rest), rest);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -14,8 +14,15 @@ interface Candidate {
   readonly lacks?: string;
 }
 
+interface Wanted {
+  readonly inCgroup?: boolean;
+  readonly signal: AbortSignal;
+}
+
 const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
 const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
+/** Those before ignore `--cgroup-parent`, without a word. */
+const FIRST_ENGINE_WITH_CGROUPS = 23;
 const REMEDY =
   "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
 
@@ -23,9 +30,9 @@ const REMEDY =
  * Looks at every docker in PATH, since a newer client without buildx may stand before an older one that can build.
  * @throws NoUsableBuilder naming each that was looked at.
  */
-export async function engineBuilder(look: DockerLook, signal: AbortSignal): Promise<ImageBuilder> {
+export async function engineBuilder(look: DockerLook, wanted: Wanted): Promise<ImageBuilder> {
   const candidates: Candidate[] = [];
-  for (const path of await look.clients()) candidates.push(await candidate(look, path, signal));
+  for (const path of await look.clients()) candidates.push(await candidate(look, path, wanted));
   const builders = candidates.flatMap(({ builder }) => builder ?? []);
   const best = builders.find(({ kind }) => kind === "direct") ?? builders[0];
   if (best) return best;
@@ -33,11 +40,17 @@ export async function engineBuilder(look: DockerLook, signal: AbortSignal): Prom
   throw new NoUsableBuilder(`no docker here can build images (${found || "none in PATH"}). ${REMEDY}.`);
 }
 
-async function candidate(look: DockerLook, path: string, signal: AbortSignal): Promise<Candidate> {
+async function candidate(look: DockerLook, path: string, { inCgroup, signal }: Wanted): Promise<Candidate> {
   try {
     const clientVersion = await look.clientVersion(path);
     const info = await look.info(path);
     if (!info.ServerVersion) return { path, lacks: info.ServerErrors?.join(" ") ?? "no engine answers it" };
+    if (inCgroup && Number.parseInt(info.ServerVersion, 10) < FIRST_ENGINE_WITH_CGROUPS) {
+      return {
+        path,
+        lacks: `engine ${info.ServerVersion} ignores control groups; Docker 23 and newer do not`,
+      };
+    }
     return await builderOf(look, path, clientVersion, info);
   } catch (error) {
     signal.throwIfAborted();

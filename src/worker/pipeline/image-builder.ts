@@ -21,6 +21,8 @@ export interface BuildRequest extends ProgressListener {
   /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
   readonly attemptTag: string;
   readonly network: BuildNetwork;
+  /** Each RUN step runs in a group of its own below this one. A part of its key, like its network. */
+  readonly cgroupParent?: string;
   readonly cacheScope: CacheScope;
   /** Only for builders that can. */
   readonly registryCache?: RegistryCache;

@@ -1,5 +1,6 @@
 /** What a worker gives each run, and what a run tells the worker. */
 import type { GitSettings } from "../../shared/repository-url.ts";
+import type { BuildCgroup } from "../build-cgroup/build-cgroup.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import type { Afterwork } from "./afterwork.ts";
 import type { BuildNetwork } from "./build-arguments.ts";
@@ -33,6 +34,7 @@ export interface PipelineParts {
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
   readonly buildNetwork: BuildNetwork;
+  readonly buildCgroup?: BuildCgroup;
   readonly cacheSharing: CacheSharing;
   /** A repository of the registry that images go to. */
   readonly cacheRepository?: string;

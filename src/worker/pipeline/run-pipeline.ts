@@ -6,6 +6,7 @@ import type { Step } from "../../shared/job.ts";
 import { orAbort } from "../../shared/or-abort.ts";
 import { Redactor } from "../../shared/redaction.ts";
 import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
 import { buildArguments } from "./build-arguments.ts";
@@ -31,7 +32,7 @@ import type { RegistryAccess } from "./registry-access.ts";
 import { registryCache } from "./registry-cache.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { RegistryLogin } from "./registry-login.ts";
-import { blamingDisk, type RunEnd, unsuccessful } from "./run-end.ts";
+import { blamingDisk, blamingMemory, type RunEnd, unsuccessful } from "./run-end.ts";
 import { endProcessesOf } from "./run-processes.ts";
 import { writeSecrets } from "./secret-files.ts";
 import { type ImageOrigin, standardLabels } from "./standard-labels.ts";
@@ -90,6 +91,7 @@ class PipelineRun {
   /** Undone in the reverse order, each whether or not the others could be. */
   readonly #cleanUps: ((signal: AbortSignal) => Promise<void>)[] = [];
   #step: Step = "clone";
+  #memory: BuildMemory | undefined;
   #storing: Promise<void> | undefined;
   #commit: string | undefined;
   #inputsHash: string | undefined;
@@ -157,7 +159,7 @@ class PipelineRun {
   }
 
   async ended(error: unknown): Promise<RunEnd> {
-    const end = unsuccessful(error, this.#signal, this.#step);
+    const end = blamingMemory(unsuccessful(error, this.#signal, this.#step), this.#memory);
     const { status, failure } = blamingDisk(end, await this.#disks?.full());
     const message = this.#redactor.clean(failure.message);
     this.#log(`ERROR: ${message}`);
@@ -278,6 +280,7 @@ class PipelineRun {
   ): Promise<PushedImage> {
     const { builder } = this.#parts;
     this.#enter("build", "BUILDING");
+    this.#memory = this.#parts.buildCgroup?.beginBuild();
     this.#log(`building with ${builder.description}`);
     const { context = "", dockerfile = "" } = this.#job;
     await nameBuildContext(workspace.dockerConfig, [this.#source?.checkoutId ?? "", context, dockerfile]);
@@ -288,6 +291,7 @@ class PipelineRun {
       imageName: `${access.host}/${this.#job.ecrRepo}`,
       attemptTag: attemptTag(this.#job),
       network: this.#parts.buildNetwork,
+      cgroupParent: this.#parts.buildCgroup?.path,
       cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
       registryCache: registryCache(this.#parts, this.#job, access.host, origin.repositoryUrl),
       workspace,

@@ -21,9 +21,10 @@ beforeAll(async () => {
 });
 afterAll(() => dir.remove());
 
-const detect = (hostEnvironment: Record<string, string | undefined>) =>
+const detect = (hostEnvironment: Record<string, string | undefined>, inCgroup = false) =>
   detectBuilder({
     hostEnvironment,
+    inCgroup,
     workDir: join(dir.path, "work"),
     place: { kind: "engine" },
     driverOptions: [],
@@ -75,6 +76,16 @@ for (const name of ["20.10", "26.1"] as const) {
       const builder = await detect({ PATH: `${bare}:${PATH}`, DOCKER_HOST });
       expect(builder.kind).toBe(name === "20.10" ? "local" : "direct");
       expect(builder.description).toContain(engine.version);
+    });
+
+    test("builds have to run in a control group: an engine that ignores that is named, and not used", async () => {
+      const found = detect(engine.env(), true);
+      if (name === "20.10") {
+        await expect(found).rejects.toThrow(NoUsableBuilder);
+        await expect(found).rejects.toThrow(`engine ${engine.version} ignores control groups`);
+      } else {
+        expect((await found).kind).toBe("direct");
+      }
     });
   });
 }

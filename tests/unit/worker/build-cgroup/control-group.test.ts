@@ -1,0 +1,132 @@
+/** On copies of what the kernel shows, since a machine has one version only. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
+import { controlGroup, describeLimits } from "../../../../src/worker/build-cgroup/control-group.ts";
+import { StepFailure } from "../../../../src/worker/pipeline/step-failure.ts";
+import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
+import { writeFiles } from "../../../support/write-files.ts";
+
+const KILLED = "exit code: 137";
+
+let root: TempDir;
+beforeEach(async () => {
+  root = await makeTempDir("cgroup");
+});
+afterEach(() => root.remove());
+
+const limitsOf = (path: string) => controlGroup(path, root.path).limits();
+
+describe("version 2", () => {
+  beforeEach(() => writeFiles(root.path, { "cgroup.controllers": "cpu memory pids\n" }));
+
+  async function fill(path: string, files: Record<string, string>): Promise<void> {
+    await writeFiles(join(root.path, path), files);
+  }
+
+  test("what is set is a limit, and what is max is none", async () => {
+    await fill("/a.slice", {
+      "memory.max": "4294967296\n",
+      "cpu.max": "150000 100000\n",
+      "pids.max": "200\n",
+    });
+    expect(limitsOf("/a.slice")).toEqual({ memoryBytes: 2 ** 32, cpus: 1.5, processes: 200 });
+    await fill("/b/c", { "memory.max": "max\n", "cpu.max": "max 100000\n", "pids.max": "7\n" });
+    expect(limitsOf("/b/c")).toEqual({ processes: 7 });
+  });
+
+  test("a controller that is not switched on limits nothing", async () => {
+    await fill("/a", { "cgroup.procs": "" });
+    expect(controlGroup("/a", root.path).exists).toBe(true);
+    expect(limitsOf("/a")).toEqual({});
+    expect(controlGroup("/b", root.path).exists).toBe(false);
+  });
+
+  test("processes that were ended for memory are counted, and blamed whatever the step said", async () => {
+    const events = (kills: number) => ({ "memory.events": `low 0\nmax 9\noom 4\noom_kill ${kills}\n` });
+    await fill("/a", { "memory.max": "64000000", ...events(3) });
+    const memory = new BuildCgroup("/a", root.path).beginBuild();
+    expect(memory.blame(KILLED)).toBeUndefined();
+    await fill("/a", events(4));
+    expect(memory.blame("exit code: 2")).toBe(
+      "builds in /a needed more than their 64 MB of memory, and the kernel ended processes",
+    );
+  });
+
+  test("without a limit of memory, memory is not to blame", async () => {
+    await fill("/a", { "pids.max": "7", "memory.max": "max", "memory.events": "oom_kill 0\n" });
+    const memory = new BuildCgroup("/a", root.path).beginBuild();
+    await fill("/a", { "memory.events": "oom_kill 1\n" });
+    expect(memory.blame(KILLED)).toBeUndefined();
+  });
+});
+
+describe("version 1", () => {
+  const UNLIMITED = "9223372036854771712\n";
+
+  test("each controller has a tree of its own, and not all need to have the group", async () => {
+    await writeFiles(root.path, {
+      "unified/cgroup.controllers": "",
+      "memory/a/memory.use_hierarchy": "1\n",
+      "memory/a/memory.limit_in_bytes": "4294967296\n",
+      "cpu/a/cpu.cfs_quota_us": "50000\n",
+      "cpu/a/cpu.cfs_period_us": "100000\n",
+      "pids/a/pids.max": "200\n",
+      "pids/b/pids.max": "7\n",
+    });
+    expect(limitsOf("/a")).toEqual({ memoryBytes: 2 ** 32, cpus: 0.5, processes: 200 });
+    expect(limitsOf("/b")).toEqual({ processes: 7 });
+    expect(controlGroup("/b", root.path).exists).toBe(true);
+    expect(controlGroup("/c", root.path).exists).toBe(false);
+  });
+
+  test("no limit is -1, max, or the largest number of pages", async () => {
+    await writeFiles(root.path, {
+      "memory/a/memory.limit_in_bytes": UNLIMITED,
+      "cpu/a/cpu.cfs_quota_us": "-1\n",
+      "cpu/a/cpu.cfs_period_us": "100000\n",
+      "pids/a/pids.max": "max\n",
+    });
+    expect(limitsOf("/a")).toEqual({});
+  });
+
+  test("a limit of memory that does not hold for the groups below is none", async () => {
+    await writeFiles(root.path, {
+      "memory/a/memory.use_hierarchy": "0\n",
+      "memory/a/memory.limit_in_bytes": "64000000\n",
+    });
+    expect(limitsOf("/a")).toEqual({});
+  });
+
+  test("a step that was killed at the limit may have been killed for it, and no other", async () => {
+    await writeFiles(root.path, {
+      "memory/a/memory.limit_in_bytes": "64000000\n",
+      "memory/a/memory.failcnt": "3\n",
+    });
+    const memory = new BuildCgroup("/a", root.path).beginBuild();
+    expect(memory.blame(KILLED)).toBeUndefined();
+    await writeFiles(root.path, { "memory/a/memory.failcnt": "8\n" });
+    expect(memory.blame("exit code: 2")).toBeUndefined();
+    expect(memory.blame(KILLED)).toBe(
+      "builds in /a came to their limit of 64 MB of memory, which may be why",
+    );
+  });
+});
+
+test("limits are told in words", () => {
+  expect(describeLimits({ memoryBytes: 4e9, cpus: 1.5, processes: 200 })).toBe(
+    "memory 4.0 GB, CPUs 1.5, processes 200",
+  );
+  expect(describeLimits({ cpus: 1 / 3 })).toBe("CPUs 0.33");
+  expect(describeLimits({})).toBe("");
+});
+
+test("no build begins in a group that has lost its limits, and another worker may do it", async () => {
+  await writeFiles(root.path, { "cgroup.controllers": "", "a/pids.max": "7" });
+  const cgroup = new BuildCgroup("/a", root.path);
+  expect(() => cgroup.beginBuild()).not.toThrow();
+  await writeFiles(root.path, { "a/pids.max": "max" });
+  const error = await Promise.try(() => cgroup.beginBuild()).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(StepFailure);
+  expect((error as StepFailure).failure).toMatchObject({ code: "INTERNAL", step: "build", retryable: true });
+});
