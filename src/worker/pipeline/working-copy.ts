@@ -11,6 +11,7 @@ import type { GitRemote } from "./git-remote.ts";
 import type { GroupEnd } from "./process-group.ts";
 import { diskFull, StepFailure } from "./step-failure.ts";
 import { TreeListing } from "./tree-listing.ts";
+import { removeTree } from "./workspace.ts";
 
 /** What a branch or a tag names. */
 export interface Tip {
@@ -99,6 +100,7 @@ export class WorkingCopy {
   /** Without a tip the commit is one that no branch or tag is known to name. */
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
     await this.#point(commit, tip);
+    await this.#forgetOtherForm(commit);
     const [, repacked] = await Promise.all([
       this.ask(["read-tree", "--reset", "-u", commit]),
       this.#holdsMore ? this.#packAlone() : undefined,
@@ -153,6 +155,17 @@ export class WorkingCopy {
     if (tip) await Bun.write(join(this.gitFolder, tip.ref), `${tip.id}\n`);
     // Its parents are not here.
     if (this.#holdsMore) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
+  }
+
+  /** Attributes say in which form files are written, and git writes no file again only because those have changed. */
+  async #forgetOtherForm(commit: string): Promise<void> {
+    const index = join(this.gitFolder, "index");
+    if (!(await Bun.file(index).exists())) return;
+    const names = ["--name-only", commit, "--", ":(glob)**/.gitattributes"];
+    const changed = await this.ask(["diff-index", "--cached", ...names]);
+    if (changed.length === 0) return;
+    for (const name of await readdir(this.path)) if (name !== ".git") await removeTree(join(this.path, name));
+    await rm(index);
   }
 
   /** Gives the name of the pack that has all of what is checked out, and nothing else. */

@@ -75,6 +75,25 @@ async function theMirror(workDir: string): Promise<string> {
 }
 
 describe("with a mirror", () => {
+  test("files are in the form that their commit's attributes want, whatever the mirror's said", async () => {
+    const { name, url } = await createRepository({ "sub/file.txt": "one\ntwo\n", untouched: "x" });
+    const at = bench.mirrors();
+    const textOf = async () => {
+      const run = await bench.cloned({ url, branch: "main", ...at });
+      await expectCommitAlone(run, run.commit);
+      const text = await checkedOut(run, "sub/file.txt");
+      await run.end();
+      return text;
+    };
+    expect(await textOf()).toBe("one\ntwo\n");
+    await git.commit(name, { ".gitattributes": "*.txt text eol=crlf\n" });
+    expect(await textOf()).toBe("one\r\ntwo\r\n");
+    await git.commit(name, { "sub/.gitattributes": "*.txt text eol=lf\n" });
+    expect(await textOf()).toBe("one\ntwo\n");
+    await git.commit(name, {}, { remove: ["sub/.gitattributes"] });
+    expect(await textOf()).toBe("one\r\ntwo\r\n");
+  });
+
   test("only what is new is fetched, and only changed files are written", async () => {
     const { name, url, requests } = await createRepository({ big: BIG, file: "one", gone: "x" });
     const at = bench.mirrors();
