@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "./free-port.ts";
 import { type HeldRequests, Holds } from "./held-requests.ts";
@@ -26,6 +26,8 @@ export interface CommitOptions {
   tags?: readonly string[];
   /** Files to take away. */
   remove?: readonly string[];
+  /** What they lead to, by their paths. */
+  symlinks?: Readonly<Record<string, string>>;
   /** Commits of submodules, by their paths; for this commit alone. */
   gitlinks?: Readonly<Record<string, string>>;
 }
@@ -89,8 +91,12 @@ async function commitFiles(
 ): Promise<string> {
   const { workDir } = repository;
   const { branch = repository.defaultBranch, message = "A commit", tags = [], remove = [] } = options;
-  const { gitlinks = {} } = options;
+  const { gitlinks = {}, symlinks = {} } = options;
   await writeFiles(workDir, files);
+  for (const [path, target] of Object.entries(symlinks)) {
+    await rm(join(workDir, path), { force: true });
+    await symlink(target, join(workDir, path));
+  }
   for (const path of remove) await git(workDir, "rm", "--quiet", path);
   await git(workDir, "add", "--all", "--force");
   for (const [path, sha] of Object.entries(gitlinks))

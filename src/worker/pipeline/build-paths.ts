@@ -6,6 +6,8 @@ import { StepFailure } from "./step-failure.ts";
 export interface BuildPaths {
   readonly dockerfile: string;
   readonly context: string;
+  /** Where context and Dockerfile are in the checkout, wherever that is; a symlink may have led there. */
+  readonly inCheckout: readonly [context: string, dockerfile: string];
 }
 
 function leaves(path: string): StepFailure {
@@ -56,5 +58,6 @@ export async function buildPaths(
     const message = `the repository has no file ${dockerfileName}`;
     throw new StepFailure({ code: "DOCKERFILE_NOT_FOUND", step: "build", message });
   }
-  return { dockerfile, context };
+  const inCheckout = [relative(checkout, context), relative(checkout, dockerfile)] as const;
+  return { dockerfile, context, inCheckout };
 }

@@ -25,7 +25,8 @@ export async function writeDockerConfig(
 /**
  * BuildKit keeps what it was sent of a context, by the folder's name and buildx's id of the machine, and next time is
  * sent only files of another size or time. So that id stands for one checkout with its history, and for the folders
- * in it: two files of one name in two folders may have the same size and time, and then the wrong one would be built.
+ * in it, not for what the job calls them: two files of one name in two folders may have the same size and time, and then
+ * the wrong one would be built.
  */
 export async function nameBuildContext(dockerConfigDir: string, parts: readonly string[]): Promise<void> {
   const id = createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);

@@ -282,11 +282,11 @@ class PipelineRun {
     this.#enter("build", "BUILDING");
     this.#memory = this.#parts.buildCgroup?.beginBuild();
     this.#log(`building with ${builder.description}`);
-    const { context = "", dockerfile = "" } = this.#job;
-    await nameBuildContext(workspace.dockerConfig, [this.#source?.checkoutId ?? "", context, dockerfile]);
+    const paths = await buildPaths(workspace.checkout, this.#job);
+    await nameBuildContext(workspace.dockerConfig, [this.#source?.checkoutId ?? "", ...paths.inCheckout]);
     const request: BuildRequest = {
       job: this.#job,
-      paths: await buildPaths(workspace.checkout, this.#job),
+      paths,
       labels: { ...standardLabels(origin), ...this.#job.labels, ...inputs },
       imageName: `${access.host}/${this.#job.ecrRepo}`,
       attemptTag: attemptTag(this.#job),

@@ -36,6 +36,7 @@ test.each([
   expect(await buildPaths(checkout, job)).toEqual({
     dockerfile: join(checkout, dockerfile),
     context: join(checkout, context),
+    inCheckout: [context === "." ? "" : context, dockerfile],
   });
 });
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Mirrors } from "../../../../src/worker/pipeline/mirrors.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
 import { missingDockerEngine } from "../../../support/docker-engines.ts";
@@ -55,6 +55,10 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
       "{}",
       "+",
     ]);
+    const { stdout } = await run(["find", folder, "-type", "d", "-name", ".git"]);
+    // Else git takes the files for changed ones, and writes them again.
+    for (const gitDir of stdout.trim().split("\n"))
+      await run(["git", "update-index", "--refresh"], { cwd: dirname(gitDir) });
   }
 
   const WITH_BUSYBOX = /transferring context: [\d.]+MB/;
@@ -95,6 +99,28 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     expect(await onlyFile(other)).toBe("gg one");
     const elsewhere = await built({ repoUrl: name, context: "one/app", dockerfile: "two/Other" });
     expect(elsewhere.log).toContain("COPY f /els");
+  });
+
+  test("is not taken for another folder's, nor one Dockerfile for another, where a symlink leads elsewhere now", async () => {
+    const name = bench.unique("acme/app");
+    await bench.git.createRepository(name, {
+      "one/app/f": "of one",
+      "two/app/f": "of two",
+      "one/Dockerfile": "FROM scratch\nCOPY f /one\n",
+      "two/Dockerfile": "FROM scratch\nCOPY f /two\n",
+    });
+    const job = { repoUrl: name, context: "current/app", dockerfile: "Dockerfile" };
+    const linkedTo = async (folder: string) => {
+      await bench.git.commit(name, {}, { symlinks: { current: folder, Dockerfile: `${folder}/Dockerfile` } });
+      return built(job);
+    };
+    await linkedTo("one");
+    await giveOneTime();
+    const one = await built({ ...job, buildArgs: { A: "b" } });
+    const two = await linkedTo("two");
+    expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
+    expect(one.log).toContain("COPY f /one");
+    expect(two.log).toContain("COPY f /two");
   });
 
   test("has nothing of a file whose content changed within its size", async () => {
