@@ -53,6 +53,8 @@ export interface GitServer {
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
   /** Moves a branch back, or elsewhere: what is cut off that way is in no branch's history any more. */
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
+  /** The repository's HEAD names a commit from now on, and no branch. */
+  detachHead(name: string): Promise<void>;
   /** The next so many requests are answered with this status, such as 503. */
   failNext(count: number, status: number): void;
   /** Keeps all these requests waiting, as a server that hangs does. */
@@ -289,6 +291,10 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     },
     async resetBranch(name, branch, sha) {
       await git(find(name).gitDir, "update-ref", `refs/heads/${branch}`, sha);
+    },
+    async detachHead(name) {
+      const { gitDir } = find(name);
+      await git(gitDir, "update-ref", "--no-deref", "HEAD", await git(gitDir, "rev-parse", "HEAD"));
     },
     failNext(count, status) {
       Object.assign(failure, { count, status });

@@ -9,6 +9,7 @@ import { randomUUID } from "node:crypto";
 import type { GitSettings } from "../../shared/repository-url.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import { CloneBudget, type CloneLimits, packedBytes } from "./clone-budget.ts";
+import { DefaultBranchQuestion } from "./default-branch.ts";
 import { type GitAccess, GitRemote } from "./git-remote.ts";
 import { checkInHistory } from "./history-check.ts";
 import type { RetryPolicy } from "./in-place-retry.ts";
@@ -25,10 +26,12 @@ export interface CloneRequest {
   readonly job: Pick<PipelineJob, "awsAccount" | "branch" | "commit" | "gitToken">;
   readonly repositoryUrl: string;
   readonly allowed: GitSettings;
-  readonly workspace: Pick<Workspace, "checkout" | "history">;
+  readonly workspace: Pick<Workspace, "path" | "checkout" | "history">;
   readonly environment: ChildEnvironment;
   readonly mirrors: Mirrors;
   readonly limits: CloneLimits;
+  /** Somebody will ask for the default branch. */
+  readonly needsDefaultBranch: boolean;
   readonly retry: RetryPolicy;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
@@ -41,19 +44,20 @@ export interface Source {
   readonly checkoutId: string;
   /** Fills the checkout folder, unless it was filled. */
   checkOut(): Promise<void>;
+  /** As the server names it now; undefined when that is not to be learned. */
+  defaultBranch(): Promise<string | undefined>;
   /** Leaves a whole checkout to the next run, when nothing uses it any more. */
   keep(): Promise<void>;
 }
 
 /** @throws StepFailure */
 export async function resolve(request: CloneRequest): Promise<Source> {
-  const budget = new CloneBudget(request.limits, request.signal);
+  const clone = new Clone(request, new CloneBudget(request.limits, request.signal));
   try {
-    const clone = new Clone(request, budget);
     await clone.resolve();
     return clone;
   } catch (error) {
-    budget.end();
+    await clone.end();
     throw error;
   }
 }
@@ -64,6 +68,7 @@ class Clone implements Source {
   readonly #access: GitAccess;
   readonly #remote: GitRemote;
   readonly #owner: MirrorOwner;
+  readonly #defaultBranch: DefaultBranchQuestion | undefined;
   /** What the checkout is made from, or what is made of it. */
   #mirror: Mirror = { id: randomUUID(), sizeBytes: 0 };
   #isFromMirror = false;
@@ -80,6 +85,8 @@ class Clone implements Source {
     const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
     this.#remote = new GitRemote(repository, this.#access);
     this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget);
+    if (request.needsDefaultBranch)
+      this.#defaultBranch = new DefaultBranchQuestion(repository, this.#access, request.workspace.path);
   }
 
   async resolve(): Promise<void> {
@@ -111,8 +118,20 @@ class Clone implements Source {
     }
   }
 
-  async keep(): Promise<void> {
+  async defaultBranch(): Promise<string | undefined> {
+    const answer = (await this.#defaultBranch?.answer) ?? { unknown: "it was not asked for" };
+    if ("name" in answer) return answer.name;
+    this.#request.log(`which branch is the default one is not known: ${answer.unknown}`);
+    return undefined;
+  }
+
+  async end(): Promise<void> {
     this.#access.budget.end();
+    await this.#defaultBranch?.end();
+  }
+
+  async keep(): Promise<void> {
+    await this.end();
     const isUntouched = this.#isFromMirror && !this.#copy.holdsMore;
     if (!(this.#isWhole && this.#isGitsAlone) && !isUntouched) return;
     await this.#request.mirrors.keep(this.#owner, this.#request.workspace.checkout, this.#mirror);

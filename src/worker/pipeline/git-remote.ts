@@ -28,8 +28,8 @@ export interface RemoteRepository {
 export interface RemoteCommand extends NetworkOptions {
   readonly args: (url: string) => readonly string[];
   readonly cwd: string;
-  /** Git's own folder, which this command fills. */
-  readonly gitFolder: string;
+  /** Git's own folder, when the command fills it. */
+  readonly gitFolder?: string;
   /** A folder that the command makes; one that is killed leaves it half made. */
   readonly into?: string;
 }
@@ -81,6 +81,6 @@ export class GitRemote {
 
   #once({ args, cwd, gitFolder, ...options }: RemoteCommand): Promise<GroupEnd> {
     const command = () => this.git.network(args(this.#url), cwd, options);
-    return this.#access.budget.watching(gitFolder, command);
+    return gitFolder === undefined ? command() : this.#access.budget.watching(gitFolder, command);
   }
 }

@@ -4,7 +4,6 @@
  */
 import { createHash } from "node:crypto";
 import { COMPRESSION } from "./layer-compression.ts";
-import type { PipelineJob } from "./pipeline-job.ts";
 import type { PipelineParts } from "./pipeline-parts.ts";
 
 export interface RegistryCache {
@@ -15,28 +14,28 @@ export interface RegistryCache {
   readonly storing: AbortSignal;
 }
 
-/** Which one it is only the remote knows; a tag that nobody wrote costs one small request. */
-const DEFAULT_BRANCHES = ["main", "master"];
+type CachingParts = Pick<PipelineParts, "cacheRepository" | "builder">;
 
-/** Undefined without a repository for it, and with a builder that cannot use it. */
-export function registryCache(
-  { cacheRepository, builder, afterwork }: Pick<PipelineParts, "cacheRepository" | "builder" | "afterwork">,
-  job: Pick<PipelineJob, "awsAccount" | "branch">,
-  registryHost: string,
-  repositoryUrl: string,
-): RegistryCache | undefined {
-  if (!cacheRepository || !builder.capabilities.registryCache) return undefined;
-  const references = cacheReferences(`${registryHost}/${cacheRepository}`, job, repositoryUrl);
-  return { ...references, storing: afterwork.signal };
+/** Whose cache it is. */
+export interface CachedBranch {
+  readonly awsAccount: string;
+  readonly repositoryUrl: string;
+  readonly branch: string;
+  /** Where it is known. */
+  readonly defaultBranch: string | undefined;
+}
+
+/** Where builds are cached: nowhere without a repository for it, or with a builder that cannot use it. */
+export function cacheRepositoryOf({ cacheRepository, builder }: CachingParts): string | undefined {
+  return cacheRepository && builder.capabilities.registryCache ? cacheRepository : undefined;
 }
 
 export function cacheReferences(
   imageNamePrefix: string,
-  { awsAccount, branch }: Pick<PipelineJob, "awsAccount" | "branch">,
-  repositoryUrl: string,
+  { awsAccount, repositoryUrl, branch, defaultBranch = branch }: CachedBranch,
 ): Pick<RegistryCache, "from" | "to"> {
   const reference = (name: string) => `${imageNamePrefix}:${cacheTag(awsAccount, repositoryUrl, name)}`;
-  const branches = new Set([branch, ...DEFAULT_BRANCHES]);
+  const branches = new Set([branch, defaultBranch]);
   return { from: [...branches].map(reference), to: reference(branch) };
 }
 

@@ -29,7 +29,7 @@ import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.
 import { pushedManifest, removeAttemptTag } from "./pushed-image.ts";
 import { RedactedLog } from "./redacted-log.ts";
 import type { RegistryAccess } from "./registry-access.ts";
-import { registryCache } from "./registry-cache.ts";
+import { cacheReferences, cacheRepositoryOf, type RegistryCache } from "./registry-cache.ts";
 import { type Manifest, RegistryClient } from "./registry-client.ts";
 import { RegistryLogin } from "./registry-login.ts";
 import { blamingDisk, blamingMemory, type RunEnd, unsuccessful } from "./run-end.ts";
@@ -228,6 +228,7 @@ class PipelineRun {
         environment,
         mirrors,
         limits,
+        needsDefaultBranch: cacheRepositoryOf(this.#parts) !== undefined,
         retry: this.#retry,
         log: this.#log,
         signal,
@@ -293,7 +294,7 @@ class PipelineRun {
       network: this.#parts.buildNetwork,
       cgroupParent: this.#parts.buildCgroup?.path,
       cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
-      registryCache: registryCache(this.#parts, this.#job, access.host, origin.repositoryUrl),
+      registryCache: await this.#registryCache(access.host, origin.repositoryUrl),
       workspace,
       environment,
       retry: this.#retry,
@@ -313,6 +314,15 @@ class PipelineRun {
       this.#cleanUps.push((signal) => removeAttemptTag(request.attemptTag, { ...pushed, signal }));
     }
     return image;
+  }
+
+  async #registryCache(registryHost: string, repositoryUrl: string): Promise<RegistryCache | undefined> {
+    const repository = cacheRepositoryOf(this.#parts);
+    if (repository === undefined) return undefined;
+    const defaultBranch = await this.#source?.defaultBranch();
+    const cached = { ...this.#job, repositoryUrl, defaultBranch };
+    const references = cacheReferences(`${registryHost}/${repository}`, cached);
+    return { ...references, storing: this.#parts.afterwork.signal };
   }
 
   async #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {

@@ -17,11 +17,13 @@ export interface Wanted {
   readonly mirrors?: Mirrors;
   readonly limits?: Partial<CloneLimits>;
   readonly allowedHosts?: readonly string[];
+  readonly needsDefaultBranch?: boolean;
   readonly signal?: AbortSignal;
 }
 
 export interface Cloned {
   readonly commit: string;
+  readonly source: Source;
   readonly workspace: Workspace;
   readonly lines: readonly string[];
   /** Ends the run as the pipeline does: the checkout becomes a mirror, where there are mirrors. */
@@ -31,7 +33,7 @@ export interface Cloned {
 export interface CloneBench {
   readonly git: GitServer;
   readonly dir: TempDir;
-  resolved(wanted: Wanted): Promise<Cloned & { readonly source: Source }>;
+  resolved(wanted: Wanted): Promise<Cloned>;
   cloned(wanted: Wanted): Promise<Cloned>;
   failureOf(wanted: Wanted): Promise<StepFailure["failure"]>;
   /** A work folder of its own, with mirrors in it. */
@@ -45,7 +47,7 @@ export async function startCloneBench(): Promise<CloneBench> {
   const git = await startGitServer();
   const dir = await makeTempDir("clone");
 
-  async function resolved(wanted: Wanted): Promise<Cloned & { readonly source: Source }> {
+  async function resolved(wanted: Wanted): Promise<Cloned> {
     const { url, workDir = dir.path, limits, allowedHosts = [], ...rest } = wanted;
     const job = { awsAccount: "123456789012", ...rest };
     const run = { jobId: crypto.randomUUID(), attempt: 1, region: "us-east-1", ecrRepo: "app" };
@@ -59,6 +61,7 @@ export async function startCloneBench(): Promise<CloneBench> {
       environment: childEnvironment(process.env, workspace.home),
       mirrors: wanted.mirrors ?? new Mirrors({ workDir, limitBytes: 0, bootId: "boot" }),
       limits: { ...DEFAULT_CLONE_LIMITS, ...limits },
+      needsDefaultBranch: wanted.needsDefaultBranch ?? false,
       retry: { tries: 2, firstDelayMs: 10 },
       log: (line) => lines.push(line),
       signal: wanted.signal ?? new AbortController().signal,

@@ -12,6 +12,7 @@ import {
   missingDockerEngine,
   startDockerEngine,
 } from "../../../support/docker-engines.ts";
+import { sampleRepository } from "../../../support/sample-repository.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(60_000);
@@ -87,6 +88,29 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(stepsCached(second)).toEqual([true, true, true]);
     await second.afterwork.ended();
     expect(await bench.registry.listTags(cacheRepository)).toHaveLength(2);
+  });
+
+  test("that is the branch which the repository's HEAD names, whatever its name", async () => {
+    const name = bench.unique("acme/app");
+    await bench.git.createRepository(name, await sampleRepository({ greeting: name }), { branch: "trunk" });
+    const { cacheRepository } = await stored({ repoUrl: name, branch: "trunk" });
+    await bench.git.commit(name, { "NEWS.md": "new\n" }, { branch: "other" });
+    const second = start({ repoUrl: name, branch: "other" }, { ...otherWorker, cacheRepository });
+    expect(await second.end).toMatchObject({ status: "SUCCESS" });
+    expect(stepsCached(second)).toEqual([true, true, true]);
+    await second.afterwork.ended();
+  });
+
+  test("where HEAD names none, a branch has its own cache alone", async () => {
+    const { name } = await bench.createSample();
+    const { cacheRepository } = await stored({ repoUrl: name });
+    await bench.git.commit(name, { "NEWS.md": "new\n" }, { branch: "other" });
+    await bench.git.detachHead(name);
+    const second = start({ repoUrl: name, branch: "other" }, { ...otherWorker, cacheRepository });
+    expect(await second.end).toMatchObject({ status: "SUCCESS" });
+    expect(stepsCached(second)).toEqual([false, false, false]);
+    expect(second.lines.join("\n")).toContain("which branch is the default one is not known");
+    await second.afterwork.ended();
   });
 
   test("the result does not wait for it, and the run's folder goes when it is stored", async () => {
