@@ -2,6 +2,7 @@
  * What the end of a build or push by docker means. Only docker's own last words are looked at: what a RUN step
  * prints is the repository's, and could say anything.
  */
+import { withoutNames } from "./registry-words.ts";
 import { diskFull, StepFailure, saysDiskFull } from "./step-failure.ts";
 
 /** The words that buildx, and `docker build` of 20.10, put before every error of a build. */
@@ -14,7 +15,7 @@ const ENGINE_GONE =
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** Whether a base image can be had may depend on the hour. */
 const BASE_IMAGE_UNREACHABLE =
-  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|429|EOF)/is;
+  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF\b)/is;
 /** BuildKit tells the registry's status only; where an upload cannot even begin, 404 speaks of the repository. */
 const REPOSITORY_UNKNOWN =
   /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;
@@ -63,8 +64,9 @@ export function pushFailure(error: string): StepFailure {
   if (ENGINE_GONE.test(error)) return engineGone("push", error);
   if (saysDiskFull(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
   if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
-  if (/tag invalid|immutable/i.test(error)) return failure("TAG_IMMUTABLE");
-  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(error)) {
+  const words = withoutNames(error);
+  if (/tag invalid|immutable/i.test(words)) return failure("TAG_IMMUTABLE");
+  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(words)) {
     return failure("ECR_AUTH");
   }
   return failure("PUSH_FAILED", true);

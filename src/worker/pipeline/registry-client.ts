@@ -4,6 +4,7 @@ import { orAbort } from "../../shared/or-abort.ts";
 import type { RegistryAccess, RegistryCredentials } from "./registry-access.ts";
 import { tokenUrlOf } from "./registry-bearer.ts";
 import type { RegistryLogin } from "./registry-login.ts";
+import { withoutNames } from "./registry-words.ts";
 import { StepFailure } from "./step-failure.ts";
 
 /** The parts of the OCI distribution API that the pipeline needs; ECR serves them too. */
@@ -240,7 +241,7 @@ async function refusesLogin(response: Response): Promise<boolean> {
 export function registryRefusal(host: string, status: number, body: string, step: Step): StepFailure {
   const says = errorText(body);
   const message = `the registry ${host} answered ${status}${says === "" ? "" : `: ${says}`}`;
-  if (/immutable|TAG_INVALID|ImageTagAlreadyExists/i.test(says)) {
+  if (/immutable|TAG_INVALID|ImageTagAlreadyExists/i.test(withoutNames(says))) {
     return new StepFailure({ code: "TAG_IMMUTABLE", step, message });
   }
   if (/NAME_UNKNOWN/.test(says)) return new StepFailure({ code: "ECR_REPO_NOT_FOUND", step, message });

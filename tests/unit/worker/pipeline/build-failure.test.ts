@@ -100,6 +100,11 @@ describe("buildFailure", () => {
     ],
     ["ERROR: context deadline exceeded", "INTERNAL", true],
     [
+      "ERROR: failed to solve: x@sha256:a429b: failed to resolve source metadata for docker.io/library/x@sha256:a429b: not found",
+      "BUILD_FAILED",
+      false,
+    ],
+    [
       "ERROR: failed to solve: failed to push r/i@sha256:1: unexpected status from HEAD request to http://r/v2/x: 401 Unauthorized",
       "ECR_AUTH",
       false,
@@ -143,6 +148,18 @@ describe("pushFailure", () => {
     ],
     ["received unexpected HTTP status: 503 Service Unavailable", "PUSH_FAILED"],
     ["write /var/lib/docker/tmp/x: no space left on device", "DISK_FULL"],
+    [
+      "failed to push r/authentication-app@sha256:1: unexpected status from POST request to http://r/v2/authentication-app/blobs/uploads/: 503 Service Unavailable",
+      "PUSH_FAILED",
+    ],
+    [
+      'failed to push r/immutable-401@sha256:1: failed to do request: Put "https://r/v2/immutable-401/manifests/sha256:1": dial tcp 127.0.0.1:1: connect: connection refused',
+      "PUSH_FAILED",
+    ],
+    [
+      "denied: User: arn:aws:iam::1:user/u is not authorized to perform: ecr:PutImage on resource: arn:aws:ecr:us-east-1:1:repository/immutable-app",
+      "ECR_AUTH",
+    ],
   ] as const)("%s is %s", (line, code) => {
     expect(pushFailure(line).failure).toMatchObject({ code, step: "push" });
   });
