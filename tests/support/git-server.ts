@@ -24,6 +24,8 @@ export interface CommitOptions {
   branch?: string;
   message?: string;
   tags?: readonly string[];
+  /** Each has an object of its own. */
+  annotatedTags?: readonly string[];
   /** Files to take away. */
   remove?: readonly string[];
   /** What they lead to, by their paths. */
@@ -93,7 +95,7 @@ async function commitFiles(
 ): Promise<string> {
   const { workDir } = repository;
   const { branch = repository.defaultBranch, message = "A commit", tags = [], remove = [] } = options;
-  const { gitlinks = {}, symlinks = {} } = options;
+  const { annotatedTags = [], gitlinks = {}, symlinks = {} } = options;
   await writeFiles(workDir, files);
   for (const [path, target] of Object.entries(symlinks)) {
     await rm(join(workDir, path), { force: true });
@@ -105,6 +107,7 @@ async function commitFiles(
     await git(workDir, "update-index", "--add", "--cacheinfo", `160000,${sha},${path}`);
   await git(workDir, "commit", "--quiet", "--allow-empty", "-m", message);
   for (const tag of tags) await git(workDir, "tag", tag);
+  for (const tag of annotatedTags) await git(workDir, "tag", "--annotate", "--message=A tag", tag);
   await git(workDir, "push", "--quiet", "--force", "origin", `HEAD:refs/heads/${branch}`, "--tags");
   // Unpacked repositories take several times as long to clone.
   await git(repository.gitDir, "gc", "--quiet");

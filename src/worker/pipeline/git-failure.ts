@@ -23,6 +23,11 @@ const KINDS: readonly Kind[] = [
     explain: ({ branch, repositoryUrl }) => `${repositoryUrl} has no branch or tag '${branch}'`,
   },
   {
+    pattern: /^error: object [0-9a-f]+ is a \w+, not a commit$/,
+    code: "REF_NOT_FOUND",
+    explain: ({ branch, repositoryUrl }) => `'${branch}' of ${repositoryUrl} does not name a commit`,
+  },
+  {
     pattern: /^fatal: repository '.*' not found/,
     code: "REPO_NOT_FOUND",
     explain: ({ repositoryUrl }) => `there is no repository at ${repositoryUrl}`,

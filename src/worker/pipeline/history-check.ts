@@ -34,9 +34,15 @@ export async function checkInHistory(remote: GitRemote, question: HistoryQuestio
     ["merge-base", "--is-ancestor", commit, "HEAD"],
     folder,
   );
-  if (exitCode === 0) return;
+  if (exitCode === 0 && (await isCommit(remote, commit, folder))) return;
   const words = stderrTail.join("; ");
-  if (exitCode !== 1 && !NOT_HERE.test(words)) throw new Error(`git merge-base failed: ${words}`);
+  if (exitCode > 1 && !NOT_HERE.test(words)) throw new Error(`git merge-base failed: ${words}`);
   const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
   throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
+}
+
+/** Git takes the id of an annotated tag for that of its commit. */
+async function isCommit(remote: GitRemote, id: string, folder: string): Promise<boolean> {
+  const { stdoutTail } = await remote.git.local(["cat-file", "-t", id], folder);
+  return stdoutTail[0] === "commit";
 }

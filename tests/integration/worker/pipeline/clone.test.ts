@@ -87,6 +87,21 @@ describe("what cannot be cloned", () => {
     expect(failure.message).toContain("'none'");
   });
 
+  test("the id of an annotated tag, which is none of a commit", async () => {
+    const name = repositoryName();
+    await git.createRepository(name, { file: "one" });
+    const tagged = await git.commit(name, { file: "two" }, { annotatedTags: ["v2"] });
+    const url = `${git.baseUrl}/${name}`;
+    expect((await cloned({ url, branch: "v2" })).commit).toBe(tagged);
+    const { stdout } = await run(["git", "ls-remote", url, "refs/tags/v2"]);
+    const [commit = ""] = stdout.split("\t");
+    expect(commit).not.toBe(tagged);
+    expect(await failureOf({ url, branch: "v2", commit })).toMatchObject({
+      code: "REF_NOT_FOUND",
+      retryable: false,
+    });
+  });
+
   test("a commit of another branch, one that was cut off, and one that never was", async () => {
     const name = repositoryName();
     const first = await git.createRepository(name, { file: "one" });

@@ -20,3 +20,8 @@ describe("a git that finds no room", () => {
     expect(gitFailure(ATTEMPT, stderr).failure.code).toBe("CLONE_FAILED");
   });
 });
+
+test("a tag of a folder or a file names no commit", () => {
+  const stderr = ["error: object 04a6d20a61d2a8a1523f7bdfbd5e5c5f2c95885f is a tree, not a commit"];
+  expect(gitFailure(ATTEMPT, stderr).failure).toMatchObject({ code: "REF_NOT_FOUND", retryable: false });
+});
