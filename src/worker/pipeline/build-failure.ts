@@ -10,12 +10,12 @@ const PREFIX =
   /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |rpc error: code = \w+ desc = )*/;
 /** Gone, or too busy to answer in its own time limits. */
 const ENGINE_GONE =
-  /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF)|code = Unavailable/i;
+  /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF$)|code = Unavailable/i;
 /** `process "…" did not complete successfully: …` (BuildKit 0.10 and later), `executor failed running […]: …` before. */
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** Whether a base image can be had may depend on the hour. */
 const BASE_IMAGE_UNREACHABLE =
-  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF\b)/is;
+  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/is;
 /** BuildKit tells the registry's status only; where an upload cannot even begin, 404 speaks of the repository. */
 const REPOSITORY_UNKNOWN =
   /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;

@@ -99,6 +99,12 @@ describe("buildFailure", () => {
       true,
     ],
     ["ERROR: context deadline exceeded", "INTERNAL", true],
+    ["ERROR: failed to solve: EOF", "INTERNAL", true],
+    [
+      "ERROR: failed to solve: eof: failed to resolve source metadata for docker.io/library/eof:latest: not found",
+      "BUILD_FAILED",
+      false,
+    ],
     [
       "ERROR: failed to solve: x@sha256:a429b: failed to resolve source metadata for docker.io/library/x@sha256:a429b: not found",
       "BUILD_FAILED",
