@@ -6,6 +6,7 @@ import type { BuildRequest } from "./image-builder.ts";
 import { runInGroup } from "./process-group.ts";
 import { LONGEST_STATUS_CHARS } from "./raw-solve-status.ts";
 import { settledAbort } from "./settled-abort.ts";
+import { StepFailure } from "./step-failure.ts";
 
 export interface DockerBuild {
   readonly request: BuildRequest;
@@ -25,6 +26,15 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
     signal: settledAbort(request.signal, () => progress.lastStepAtMs),
     onLine: (line) => progress.line(line),
     longestLineChars: LONGEST_STATUS_CHARS,
-  }).finally(() => progress.end());
+  })
+    .catch(tooLong)
+    .finally(() => progress.end());
   if (exitCode !== 0) throw buildFailure(progress.words(), exitCode);
+}
+
+/** Linux gives a program no argument and no variable of more than 128 KiB, and no more than some MiB of all. */
+function tooLong(error: unknown): never {
+  if (!(error instanceof Error) || !("code" in error) || error.code !== "E2BIG") throw error;
+  const message = "the build arguments or labels are too long: one may have 128 KiB with its name";
+  throw new StepFailure({ code: "UNSUPPORTED", step: "build", message, cause: error });
 }

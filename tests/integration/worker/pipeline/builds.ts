@@ -104,6 +104,18 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(run.lines.some((line) => line.includes("does not delete by tag"))).toBe(kind === "local");
       });
 
+      test.each([
+        ["a build argument", { buildArgs: { LONG: "x".repeat(200_000) } }],
+        ["a label", { labels: { long: "x".repeat(200_000) } }],
+      ])("%s that no program can be given is refused", async (_, job) => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name, ...job });
+        const end = await run.end;
+        expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+        expect(end.failure?.message).toContain("too long");
+        await expectNothingLeft(run);
+      });
+
       test("a build argument that would steer docker itself is refused", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name, buildArgs: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
