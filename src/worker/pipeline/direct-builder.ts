@@ -91,7 +91,8 @@ export class DirectBuilder implements ImageBuilder {
     return [
       ...commonArguments(request),
       ...cacheArguments(request.registryCache),
-      `--provenance=${request.job.provenance}`,
+      // The fuller mode tells build arguments to everybody who may pull.
+      `--provenance=${request.job.provenance ? "mode=min" : "false"}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
       `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false,${COMPRESSION}`,
     ];
