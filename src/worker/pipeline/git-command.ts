@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import type { ChildEnvironment } from "./child-environment.ts";
 import { type GroupEnd, runInGroup } from "./process-group.ts";
 
@@ -87,6 +88,11 @@ function configEnvironment(config: GitConfig): Record<string, string> {
  */
 export const NO_HOST_CONFIG = { GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" };
 
+/** In a folder whose .git is damaged, git would else go on in the repository that the folder is in. */
+function nowhereAbove(cwd: string): Record<string, string> {
+  return { GIT_CEILING_DIRECTORIES: dirname(cwd) };
+}
+
 const NETWORK_LIMITS = {
   GIT_HTTP_LOW_SPEED_LIMIT: LOW_SPEED_BYTES_PER_S,
   GIT_HTTP_LOW_SPEED_TIME: LOW_SPEED_TIME_S,
@@ -116,7 +122,11 @@ export function gitCommands({ environment, repositoryUrl, token, signal, onLine 
       const end = await runInGroup({
         argv: ["git", ...args],
         cwd,
-        environment: onOffer ? { ...networkEnvironment, GIT_TRACE_PACKET: "2" } : networkEnvironment,
+        environment: {
+          ...networkEnvironment,
+          ...nowhereAbove(cwd),
+          ...(onOffer && { GIT_TRACE_PACKET: "2" }),
+        },
         signal: own ? AbortSignal.any([signal, own]) : signal,
         onLine: (line) => {
           const traced = onOffer && readTrace(line);
@@ -127,6 +137,12 @@ export function gitCommands({ environment, repositoryUrl, token, signal, onLine 
       return onOffer ? { ...end, stderrTail: end.stderrTail.filter((line) => !TRACED.test(line)) } : end;
     },
     local: (args, cwd, onAnswer) =>
-      runInGroup({ argv: ["git", ...args], cwd, environment: localEnvironment, signal, onLine: onAnswer }),
+      runInGroup({
+        argv: ["git", ...args],
+        cwd,
+        environment: { ...localEnvironment, ...nowhereAbove(cwd) },
+        signal,
+        onLine: onAnswer,
+      }),
   };
 }

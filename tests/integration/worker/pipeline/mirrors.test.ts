@@ -3,7 +3,9 @@ import { chmod, mkdir, readdir, rm, stat, symlink, truncate, writeFile } from "n
 import { basename, join } from "node:path";
 import type { GitRequest, GitServer } from "../../../support/git-server.ts";
 import { run } from "../../../support/processes.ts";
+import { contentsOf } from "./checkout-contents.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
+import { mirrorsIn, theMirror } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -58,21 +60,6 @@ async function expectCommitAlone({ workspace }: Cloned, commit: string): Promise
 }
 
 const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(workspace.checkout, file)).text();
-
-async function mirrorsIn(workDir: string): Promise<string[]> {
-  const root = join(workDir, "mirrors", "boot");
-  const owners = await readdir(root).catch(() => []);
-  const names = await Promise.all(
-    owners.map(async (owner) => (await readdir(join(root, owner))).map((name) => join(root, owner, name))),
-  );
-  return names.flat();
-}
-
-async function theMirror(workDir: string): Promise<string> {
-  const found = await mirrorsIn(workDir);
-  expect(found).toHaveLength(1);
-  return found[0] ?? "";
-}
 
 describe("with a mirror", () => {
   test("files are in the form that their commit's attributes want, whatever the mirror's said", async () => {
@@ -288,6 +275,18 @@ describe("a mirror that is of no use is replaced", () => {
     await done.end();
     const again = await bench.cloned({ url, branch: "main", ...at });
     await expectCommitAlone(again, tip);
+  });
+
+  test("and nothing happens to a repository that the work folder is in", async () => {
+    const { name, url } = await createRepository();
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    await rm(join(await theMirror(at.workDir), ".git"), { recursive: true });
+    await run(["git", "init", "--quiet", "--template=", at.workDir]);
+    const before = await contentsOf(join(at.workDir, ".git"));
+    const tip = await git.commit(name, { file: "two" });
+    await expectCommitAlone(await bench.cloned({ url, branch: "main", ...at }), tip);
+    expect(await contentsOf(join(at.workDir, ".git"))).toEqual(before);
   });
 
   const requestKinds: [what: string, matches: (request: GitRequest, nth: number) => boolean][] = [

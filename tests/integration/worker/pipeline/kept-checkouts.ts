@@ -1,0 +1,35 @@
+import { expect } from "bun:test";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { contentsOf } from "./checkout-contents.ts";
+import type { CloneBench, Cloned, Wanted } from "./clone-bench.ts";
+
+export async function mirrorsIn(workDir: string): Promise<string[]> {
+  const root = join(workDir, "mirrors", "boot");
+  const owners = await readdir(root).catch(() => []);
+  const names = await Promise.all(
+    owners.map(async (owner) => (await readdir(join(root, owner))).map((name) => join(root, owner, name))),
+  );
+  return names.flat();
+}
+
+export async function theMirror(workDir: string): Promise<string> {
+  const found = await mirrorsIn(workDir);
+  expect(found).toHaveLength(1);
+  return found[0] ?? "";
+}
+
+/** Nothing tells the checkout from one that no earlier run had a part in. Ends the run. */
+export async function expectAsFresh(bench: CloneBench, done: Cloned, wanted: Wanted): Promise<void> {
+  const fresh = await bench.cloned(wanted);
+  expect(done.commit).toBe(fresh.commit);
+  expect(await contentsOf(done.workspace.checkout)).toEqual(await contentsOf(fresh.workspace.checkout));
+  await fresh.end();
+  await done.end();
+}
+
+/** By which one tells that nobody has written the file again. */
+export async function timesOf({ workspace }: Cloned, path: string): Promise<readonly [bigint, bigint]> {
+  const { ino, mtimeNs } = await stat(join(workspace.checkout, path), { bigint: true });
+  return [ino, mtimeNs];
+}
