@@ -55,6 +55,10 @@ export interface GitServer {
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
   /** Moves a branch back, or elsewhere: what is cut off that way is in no branch's history any more. */
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
+  /** From now on only who gives this token gets in, or everybody. */
+  makePrivate(name: string, token: string | undefined): void;
+  /** As if it had never been there. */
+  removeRepository(name: string): void;
   /** The repository's HEAD names a commit from now on, and no branch. */
   detachHead(name: string): Promise<void>;
   /** The next so many requests are answered with this status, such as 503. */
@@ -120,6 +124,12 @@ async function switchTo(repository: Repository, branch: string): Promise<void> {
   const known = await git(workDir, "branch", "--remotes", "--list", `origin/${branch}`);
   const start = known === "" ? repository.defaultBranch : branch;
   await git(workDir, "checkout", "--quiet", "--force", "-B", branch, `origin/${start}`);
+  const entries = await git(workDir, "ls-files", "--stage", "-z");
+  const gitlinks = entries.split("\0").flatMap((entry) => /^160000 \w+ 0\t(.*)$/s.exec(entry)?.[1] ?? []);
+  for (const path of gitlinks) {
+    await git(workDir, "update-index", "--force-remove", "--", path);
+    await rm(join(workDir, path), { recursive: true });
+  }
 }
 
 interface CgiAnswer {
@@ -295,6 +305,10 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     async resetBranch(name, branch, sha) {
       await git(find(name).gitDir, "update-ref", `refs/heads/${branch}`, sha);
     },
+    makePrivate(name, token) {
+      find(name).token = token;
+    },
+    removeRepository: (name) => void repositories.delete(name),
     async detachHead(name) {
       const { gitDir } = find(name);
       await git(gitDir, "update-ref", "--no-deref", "HEAD", await git(gitDir, "rev-parse", "HEAD"));

@@ -2,6 +2,8 @@
 export interface LfsStore {
   /** Keeps the content, and gives the pointer that a commit has in its place. */
   add(content: Uint8Array): string;
+  /** It has the content no more that the pointer stands for. */
+  forget(pointer: string): void;
   /** Where the batch API says the objects are, with `/<oid>` after it; the server's own unless set. */
   objectsAt: string | undefined;
   /** Undefined when the request is not about LFS. */
@@ -32,6 +34,9 @@ export function createLfsStore(): LfsStore {
       const oid = new Bun.CryptoHasher("sha256").update(content).digest("hex");
       contents.set(oid, content);
       return `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${content.length}\n`;
+    },
+    forget(pointer) {
+      contents.delete(/sha256:(\w+)/.exec(pointer)?.[1] ?? "");
     },
     async answer(request, path, baseUrl) {
       const [, repository = "", rest = ""] = /^\/(.+)\.git\/info\/lfs\/objects\/(\w+)$/.exec(path) ?? [];

@@ -13,12 +13,12 @@ import { DefaultBranchQuestion } from "./default-branch.ts";
 import { type GitAccess, GitRemote } from "./git-remote.ts";
 import { checkInHistory } from "./history-check.ts";
 import type { RetryPolicy } from "./in-place-retry.ts";
+import { type KeptParts, NOTHING_KEPT, takeKeptParts } from "./kept-parts.ts";
 import { fetchLfsFiles } from "./lfs.ts";
 import type { Mirror, MirrorOwner, Mirrors } from "./mirrors.ts";
 import type { PipelineJob } from "./pipeline-job.ts";
 import { StepFailure } from "./step-failure.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
-import type { TreeListing } from "./tree-listing.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -26,7 +26,7 @@ export interface CloneRequest {
   readonly job: Pick<PipelineJob, "awsAccount" | "branch" | "commit" | "gitToken">;
   readonly repositoryUrl: string;
   readonly allowed: GitSettings;
-  readonly workspace: Pick<Workspace, "path" | "checkout" | "history">;
+  readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
   readonly environment: ChildEnvironment;
   readonly mirrors: Mirrors;
   readonly limits: CloneLimits;
@@ -62,6 +62,9 @@ export async function resolve(request: CloneRequest): Promise<Source> {
   }
 }
 
+/** `kept` is as an earlier run has left it, save for what was fetched into it since. */
+type CheckoutState = "empty" | "kept" | "under way" | "whole";
+
 class Clone implements Source {
   commit = "";
   readonly #request: CloneRequest;
@@ -70,10 +73,8 @@ class Clone implements Source {
   readonly #owner: MirrorOwner;
   readonly #defaultBranch: DefaultBranchQuestion | undefined;
   /** What the checkout is made from, or what is made of it. */
-  #mirror: Mirror = { id: randomUUID(), sizeBytes: 0 };
-  #isFromMirror = false;
-  #isWhole = false;
-  #isGitsAlone = true;
+  #mirror = newMirror();
+  #state: CheckoutState = "empty";
   #copy: WorkingCopy;
   #tip: Tip | undefined;
 
@@ -107,14 +108,18 @@ class Clone implements Source {
   }
 
   async checkOut(): Promise<void> {
-    if (this.#isWhole) return;
-    const { budget } = this.#access;
+    if (this.#state === "whole") return;
     try {
-      if (this.#isFromMirror) await this.#checkOutFromMirror();
-      else await this.#checkOutAnew();
-      this.#isWhole = true;
+      const isFromMirror = this.#state === "kept";
+      const isUnchanged = isFromMirror && this.#tip !== undefined && !this.#copy.holdsMore;
+      // Git's own part was offered by the server just now; all else has servers of its own to ask.
+      if (!(isUnchanged && this.#mirror.isGitsAlone)) {
+        this.#state = "under way";
+        await this.#fillBeyondGit(await (isFromMirror ? this.#goOnWithMirror() : this.#checkOutAnew()));
+      }
+      this.#state = "whole";
     } finally {
-      budget.end();
+      this.#access.budget.end();
     }
   }
 
@@ -132,8 +137,8 @@ class Clone implements Source {
 
   async keep(): Promise<void> {
     await this.end();
-    const isUntouched = this.#isFromMirror && !this.#copy.holdsMore;
-    if (!(this.#isWhole && this.#isGitsAlone) && !isUntouched) return;
+    const isUntouched = this.#state === "kept" && !this.#copy.holdsMore;
+    if (this.#state !== "whole" && !isUntouched) return;
     await this.#request.mirrors.keep(this.#owner, this.#request.workspace.checkout, this.#mirror);
   }
 
@@ -143,7 +148,7 @@ class Clone implements Source {
     const mirror = await mirrors.take(this.#owner, job.branch, workspace.checkout);
     if (!mirror) return undefined;
     this.#mirror = mirror;
-    this.#isFromMirror = true;
+    this.#state = "kept";
     try {
       return await this.#copy.fetchTip(job.branch);
     } catch (error) {
@@ -157,55 +162,64 @@ class Clone implements Source {
     }
   }
 
-  async #checkOutFromMirror(): Promise<void> {
+  async #goOnWithMirror(): Promise<Superproject> {
     try {
-      if (this.#tip && !this.#copy.holdsMore) return;
       if (!this.#tip && (await this.#copy.head()) !== this.commit) await this.#copy.fetchCommit(this.commit);
-      await this.#fillCopy();
+      const { aside } = this.#request.workspace;
+      return await this.#fillCopy(
+        this.#mirror.isGitsAlone ? NOTHING_KEPT : await takeKeptParts(this.#copy, aside),
+      );
     } catch (error) {
       if (!mayBeTheMirrors(error)) throw error;
       await this.#giveMirrorUp(error);
       const tip = await this.#copy.cloneTip(this.#request.job.branch);
       // It may have moved on meanwhile.
       this.#tip = tip.commit === this.commit ? tip : undefined;
-      await this.#checkOutAnew();
+      return await this.#checkOutAnew();
     }
   }
 
-  async #checkOutAnew(): Promise<void> {
+  async #checkOutAnew(): Promise<Superproject> {
     if (!this.#tip) await this.#copy.fetchCommit(this.commit);
-    await this.#fillCopy();
+    return this.#fillCopy(NOTHING_KEPT);
   }
 
-  async #fillCopy(): Promise<void> {
-    const listing = await this.#copy.list(this.commit);
-    await this.#copy.checkOut(this.commit, this.#tip);
-    await this.#fillBeyondGit(listing);
-    const sizeBytes = listing.sizeBytes + (await packedBytes(this.#copy.gitFolder));
-    this.#mirror = { ...this.#mirror, sizeBytes };
+  async #fillCopy(kept: KeptParts): Promise<Superproject> {
+    const { commit } = this;
+    const listing = await this.#copy.list(commit);
+    await this.#copy.checkOut(commit, this.#tip);
+    return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, kept };
   }
 
-  /** Submodules and LFS. Git does not keep these up to date for a next run. */
-  async #fillBeyondGit(listing: TreeListing): Promise<void> {
-    const { job, repositoryUrl } = this.#request;
-    const context = { access: this.#access, own: { repositoryUrl, token: job.gitToken } };
-    const whole = { copy: this.#copy, commit: this.commit, listing, url: repositoryUrl };
+  /** Submodules, and the files of Git LFS in all of them. */
+  async #fillBeyondGit(whole: Superproject): Promise<void> {
+    const { job, repositoryUrl, workspace } = this.#request;
+    const own = { repositoryUrl, token: job.gitToken };
+    const context = { access: this.#access, own, aside: workspace.aside };
+    let sizeBytes = 0;
+    let isGitsAlone = whole.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
-      if (await fetchLfsFiles(filled, context)) this.#isGitsAlone = false;
+      const lfsBytes = await fetchLfsFiles(filled, context);
+      if (lfsBytes > 0) isGitsAlone = false;
+      sizeBytes += filled.listing.sizeBytes + lfsBytes + (await packedBytes(filled.copy.gitFolder));
     };
     await onFilled(whole);
-    if (listing.gitlinks.length > 0) this.#isGitsAlone = false;
     await checkOutSubmodules(whole, { ...context, onFilled });
+    this.#mirror = { ...this.#mirror, sizeBytes, isGitsAlone };
   }
 
   async #giveMirrorUp(error: unknown): Promise<void> {
     this.#access.budget.signal.throwIfAborted();
     const { log, workspace } = this.#request;
     log(`cloning anew, since what an earlier run has left is of no use: ${error}`);
-    this.#mirror = { id: randomUUID(), sizeBytes: 0 };
-    this.#isFromMirror = false;
+    this.#mirror = newMirror();
+    this.#state = "empty";
     this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget);
   }
+}
+
+function newMirror(): Mirror {
+  return { id: randomUUID(), sizeBytes: 0, isGitsAlone: true };
 }
 
 /** Of what the server has said of itself, no mirror is the reason. */

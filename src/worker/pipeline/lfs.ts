@@ -5,12 +5,12 @@
 import { chmod, lstat, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
+import { fileBytes } from "./clone-budget.ts";
 import type { GitAccess } from "./git-remote.ts";
 import { inPlace } from "./in-place-retry.ts";
 import { requestAt } from "./plain-request.ts";
 import { diskFull, StepFailure, saysDiskFull } from "./step-failure.ts";
 import type { Superproject } from "./submodules.ts";
-import { unquoted } from "./tree-listing.ts";
 
 export interface LfsContext {
   readonly access: GitAccess;
@@ -44,17 +44,18 @@ const BATCH_SIZE = 100;
 const MOST_REDIRECTS = 5;
 const MEDIA_TYPE = "application/vnd.git-lfs+json";
 
-/** False when no file is in LFS. */
-export async function fetchLfsFiles(filled: Superproject, context: LfsContext): Promise<boolean> {
-  if (!(await mentionsLfs(filled))) return false;
+/** Gives the room that they take: 0 when no file is in LFS. */
+export async function fetchLfsFiles(filled: Superproject, context: LfsContext): Promise<number> {
+  if (!(await mentionsLfs(filled))) return 0;
   const pointers = await pointersIn(filled);
-  if (pointers.length === 0) return false;
+  if (pointers.length === 0) return 0;
   const files = new LfsFiles(filled, context);
   const endpoint = await files.endpoint();
   context.access.log(`fetching ${pointers.length} files of Git LFS from ${endpoint}`);
   for (let from = 0; from < pointers.length; from += BATCH_SIZE)
     await files.fetch(endpoint, pointers.slice(from, from + BATCH_SIZE));
-  return true;
+  if (files.putBack > 0) context.access.log(`${files.putBack} of them an earlier run had fetched`);
+  return pointers.reduce((sum, { size }) => sum + fileBytes(size), 0);
 }
 
 async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
@@ -67,12 +68,7 @@ async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
 }
 
 async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
-  const paths: string[] = [];
-  // -t puts a letter before each, which tells them from warnings.
-  await copy.ask(["-c", "core.quotePath=false", "ls-files", "-t", "--", ":(attr:filter=lfs)"], (line) => {
-    const name = /^H (.*)$/.exec(line)?.[1];
-    if (name !== undefined) paths.push(unquoted(name));
-  });
+  const paths = await copy.lfsFiles();
   const pointers = await Promise.all(paths.map((path) => pointerAt(copy.path, path)));
   return pointers.filter((pointer) => pointer !== undefined);
 }
@@ -85,6 +81,8 @@ async function pointerAt(checkout: string, path: string): Promise<Pointer | unde
 }
 
 class LfsFiles {
+  /** How many an earlier run had fetched. */
+  putBack = 0;
   readonly #filled: Superproject;
   readonly #context: LfsContext;
 
@@ -106,9 +104,13 @@ class LfsFiles {
   async fetch(endpoint: string, pointers: readonly Pointer[]): Promise<void> {
     const { budget, retry: policy, log } = this.#context.access;
     for (const { size } of pointers) budget.spend(size);
+    const missing = new Set(pointers);
     const attempt = async () => {
-      const downloads = await this.#batch(endpoint, pointers);
-      for (const pointer of pointers) await this.#download(pointer, downloads.get(pointer.oid));
+      const downloads = await this.#batch(endpoint, [...missing]);
+      for (const pointer of missing) {
+        await this.#get(pointer, downloads.get(pointer.oid));
+        missing.delete(pointer);
+      }
     };
     await inPlace({ policy, signal: budget.signal, log, attempt });
   }
@@ -130,8 +132,28 @@ class LfsFiles {
     return downloads;
   }
 
-  async #download(pointer: Pointer, download: Download | undefined): Promise<void> {
+  async #get(pointer: Pointer, download: Download | undefined): Promise<void> {
     if (!download) throw failed(`Git LFS says nothing of where ${pointer.path} is`);
+    this.#checkHost(download.href, this.#context.access.allowed);
+    if (await this.#putKeptBack(pointer)) this.putBack += 1;
+    else await this.#download(pointer, download);
+  }
+
+  /** Only now that the server offers it to this job. False when what an earlier run has left is another file. */
+  async #putKeptBack({ path, oid, size }: Pointer): Promise<boolean> {
+    const kept = this.#filled.kept.lfsFiles.get(path);
+    if (kept === undefined || Bun.file(kept).size !== size) return false;
+    const hash = new Bun.CryptoHasher("sha256");
+    for await (const chunk of Bun.file(kept).stream()) {
+      this.#context.access.budget.signal.throwIfAborted();
+      hash.update(chunk);
+    }
+    if (hash.digest("hex") !== oid) return false;
+    await this.#putInPlace(kept, path);
+    return true;
+  }
+
+  async #download(pointer: Pointer, download: Download): Promise<void> {
     const response = await this.#request(download.href, { headers: download.header ?? {} });
     const { copy } = this.#filled;
     const arriving = join(copy.gitFolder, "lfs-arriving");

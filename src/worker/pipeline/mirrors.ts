@@ -22,6 +22,8 @@ export interface Mirror {
   /** Stays the same however often it is used and moved. */
   readonly id: string;
   readonly sizeBytes: number;
+  /** No submodules in it, and no files of Git LFS. */
+  readonly isGitsAlone: boolean;
 }
 
 export interface MirrorOptions {
@@ -37,6 +39,9 @@ interface Entry extends Mirror {
 }
 
 const REMOVING = "removing-";
+/** In the name of one that holds more than git has put there. */
+const MORE = "more";
+const NAME = new RegExp(`^(\\d+)-(\\d+)-(?:(${MORE})-)?(.+)$`);
 
 export class Mirrors {
   readonly #root: string;
@@ -56,17 +61,20 @@ export class Mirrors {
     const ofBranch = await Promise.all(found.map((entry) => isOfBranch(entry, branch)));
     const order = (entry: Entry) => entry.usedAtMs + (ofBranch[found.indexOf(entry)] ? Date.now() : 0);
     for (const entry of found.toSorted((one, other) => order(other) - order(one))) {
-      if (await moved(entry.path, checkout)) return { id: entry.id, sizeBytes: entry.sizeBytes };
+      const { path, id, sizeBytes, isGitsAlone } = entry;
+      if (await moved(path, checkout)) return { id, sizeBytes, isGitsAlone };
     }
     return undefined;
   }
 
   /** Moves the checkout of a run that has ended to the mirrors, and makes room for it. */
-  async keep(owner: MirrorOwner, checkout: string, { id, sizeBytes }: Mirror): Promise<void> {
+  async keep(owner: MirrorOwner, checkout: string, mirror: Mirror): Promise<void> {
+    const { id, sizeBytes, isGitsAlone } = mirror;
     if (sizeBytes > this.#limitBytes) return;
     const folder = join(this.#folder, folderName(owner));
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await rename(checkout, join(folder, `${Date.now()}-${sizeBytes}-${id}`));
+    const name = [Date.now(), sizeBytes, ...(isGitsAlone ? [] : [MORE]), id].join("-");
+    await rename(checkout, join(folder, name));
     await this.evict(this.#limitBytes);
   }
 
@@ -97,9 +105,16 @@ export class Mirrors {
   async #entriesOf(folder: string): Promise<Entry[]> {
     const path = join(this.#folder, folder);
     return (await namesIn(path)).flatMap((name) => {
-      const [, usedAtMs, sizeBytes, id] = /^(\d+)-(\d+)-(.+)$/.exec(name) ?? [];
+      const [, usedAtMs, sizeBytes, more, id] = NAME.exec(name) ?? [];
       if (id === undefined) return [];
-      return { path: join(path, name), id, usedAtMs: Number(usedAtMs), sizeBytes: Number(sizeBytes) };
+      const isGitsAlone = more === undefined;
+      return {
+        path: join(path, name),
+        id,
+        usedAtMs: Number(usedAtMs),
+        sizeBytes: Number(sizeBytes),
+        isGitsAlone,
+      };
     });
   }
 

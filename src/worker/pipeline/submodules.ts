@@ -2,13 +2,15 @@
  * A commit's submodules, each a working copy of its own in its place. By hand, not by `git submodule`: names, paths and
  * URLs are the repository's to choose, and none of them gets near an option, a hook or a place outside of the checkout.
  */
-import { lstat } from "node:fs/promises";
+import { lstat, mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { isAllowedUrl } from "../../shared/repository-url.ts";
 import { type GitAccess, GitRemote } from "./git-remote.ts";
+import { type KeptParts, type KeptSubmodule, NOTHING_KEPT, takeKeptParts } from "./kept-parts.ts";
 import { StepFailure } from "./step-failure.ts";
+import { declaredSubmodules, refused, submoduleUrl } from "./submodule-declarations.ts";
 import type { Gitlink, TreeListing } from "./tree-listing.ts";
 import { WorkingCopy } from "./working-copy.ts";
+import { removeTree } from "./workspace.ts";
 
 /** A checked out commit that may have submodules. */
 export interface Superproject {
@@ -17,20 +19,18 @@ export interface Superproject {
   readonly listing: TreeListing;
   /** What a submodule's relative URL is relative to. */
   readonly url: string;
+  /** Of its parts. */
+  readonly kept: KeptParts;
 }
 
 export interface SubmoduleContext {
   readonly access: GitAccess;
   /** The job's repository: a submodule that is the same one gets its token, and no other does. */
   readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
+  /** A folder of the run, outside of the checkout. */
+  readonly aside: string;
   /** Done with each of them once its files are there. */
   readonly onFilled: (filled: Superproject) => Promise<void>;
-}
-
-interface Declaration {
-  readonly url?: string;
-  readonly path?: string;
-  readonly update?: string;
 }
 
 const DEEPEST = 10;
@@ -43,62 +43,83 @@ export async function checkOutSubmodules(
   const { gitlinks } = parent.listing;
   if (gitlinks.length === 0) return;
   if (depth > DEEPEST) throw refused(`its submodules are nested more than ${DEEPEST} deep`);
-  const declared = await declarationsOf(parent);
+  const declared = await declaredSubmodules(parent.copy, parent.commit);
   for (const gitlink of gitlinks) {
     const { url, update } = declared.find(({ path }) => path === gitlink.path) ?? {};
     // Git, too, leaves the folder of one that it knows no URL of empty.
     if (url === undefined || update === "none") continue;
     try {
-      await checkOutOne(parent, gitlink, submoduleUrl(url, parent.url, context), context, depth);
+      const filled = await new Submodule(parent, gitlink, url, context).fill();
+      await context.onFilled(filled);
+      await checkOutSubmodules(filled, context, depth + 1);
     } catch (error) {
       throw inSubmodule(gitlink.path, error);
     }
   }
 }
 
-async function checkOutOne(
-  parent: Superproject,
-  { path, commit }: Gitlink,
-  url: string,
-  context: SubmoduleContext,
-  depth: number,
-): Promise<void> {
-  await checkPlace(parent.copy.path, path);
-  const { access, own } = context;
-  const token = url === own.repositoryUrl ? own.token : undefined;
-  access.log(`cloning submodule ${path}: ${url}, ${commit}`);
-  const remote = new GitRemote({ repositoryUrl: url, branch: commit, token }, access);
-  const copy = await WorkingCopy.create(join(parent.copy.path, path), remote, access.budget);
-  await copy.fetchCommit(commit);
-  const listing = await copy.list(commit);
-  await copy.checkOut(commit, undefined);
-  const filled = { copy, commit, listing, url };
-  await context.onFilled(filled);
-  await checkOutSubmodules(filled, context, depth + 1);
-}
+class Submodule {
+  readonly #gitlink: Gitlink;
+  readonly #kept: KeptSubmodule | undefined;
+  readonly #checkout: string;
+  readonly #place: string;
+  readonly #url: string;
+  readonly #context: SubmoduleContext;
+  readonly #remote: GitRemote;
 
-/** From the commit, not from the file: that could be a symlink. */
-async function declarationsOf({ copy, commit }: Superproject): Promise<Declaration[]> {
-  const declarations = new Map<string, Record<string, string>>();
-  const args = [`--blob=${commit}:.gitmodules`, "--get-regexp", "^submodule\\..*\\.(path|url|update)$"];
-  await copy.remote.git.local(["config", ...args], copy.path, (line) => {
-    const [, name, key, value] = /^submodule\.(.*)\.(path|url|update) (.*)$/.exec(line) ?? [];
-    if (name === undefined || key === undefined || value === undefined) return;
-    declarations.set(name, { ...declarations.get(name), [key]: value });
-  });
-  return [...declarations.values()];
-}
+  constructor(parent: Superproject, gitlink: Gitlink, declaredUrl: string, context: SubmoduleContext) {
+    const { access, own } = context;
+    this.#gitlink = gitlink;
+    this.#context = context;
+    this.#checkout = parent.copy.path;
+    this.#place = join(parent.copy.path, gitlink.path);
+    this.#url = submoduleUrl(declaredUrl, parent.url, access);
+    const kept = parent.kept.submodules.get(gitlink.path);
+    this.#kept = kept?.declaredUrl === declaredUrl ? kept : undefined;
+    const token = this.#url === own.repositoryUrl ? own.token : undefined;
+    this.#remote = new GitRemote({ repositoryUrl: this.#url, branch: gitlink.commit, token }, access);
+  }
 
-function submoduleUrl(declared: string, parentUrl: string, { access }: SubmoduleContext): string {
-  const isRelative = /^\.\.?\//.test(declared);
-  const url = isRelative ? URL.parse(declared, `${parentUrl}/`) : URL.parse(declared);
-  if (!url || !/^https?:$/.test(url.protocol))
-    throw refused(`${declared} is no http or https URL, and no other can be cloned`);
-  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "")
-    throw refused("its URL must have no user, password, query or fragment");
-  if (!isAllowedUrl(url.href, access.allowed))
-    throw refused(`${url.origin} is not one of the hosts in BLACKTREE_GIT_ALLOWED_HOSTS`);
-  return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
+  /** Of its files alone: what is nested in it is not its own. */
+  async fill(): Promise<Superproject> {
+    await checkPlace(this.#checkout, this.#gitlink.path);
+    return (this.#kept && (await this.#goOnWith(this.#kept))) ?? (await this.#clone());
+  }
+
+  async #clone(): Promise<Superproject> {
+    const { path, commit } = this.#gitlink;
+    const { access } = this.#context;
+    access.log(`cloning submodule ${path}: ${this.#url}, ${commit}`);
+    const copy = await WorkingCopy.create(this.#place, this.#remote, access.budget);
+    await copy.fetchCommit(commit);
+    return this.#checkOut(copy, NOTHING_KEPT);
+  }
+
+  /** Undefined when it is of no use, or its server does not give this job the commit: a new clone says which. */
+  async #goOnWith(kept: KeptSubmodule): Promise<Superproject | undefined> {
+    const { path, commit } = this.#gitlink;
+    const { access, aside } = this.#context;
+    try {
+      await rename(kept.place, this.#place);
+      const copy = new WorkingCopy(this.#place, this.#remote, access.budget);
+      access.log(`updating submodule ${path}: ${this.#url}, ${commit}`);
+      if (await copy.fetchNew(commit)) return await this.#checkOut(copy, await takeKeptParts(copy, aside));
+      access.log(`cloning submodule ${path} anew, since what an earlier run has left did not help`);
+    } catch (error) {
+      access.budget.signal.throwIfAborted();
+      access.log(`cloning submodule ${path} anew, since what an earlier run has left is of no use: ${error}`);
+    }
+    await removeTree(this.#place);
+    await mkdir(this.#place);
+    return undefined;
+  }
+
+  async #checkOut(copy: WorkingCopy, kept: KeptParts): Promise<Superproject> {
+    const { commit } = this.#gitlink;
+    const listing = await copy.list(commit);
+    await copy.checkOut(commit, undefined);
+    return { copy, commit, listing, url: this.#url, kept };
+  }
 }
 
 /** Git has made the folder. No part of the way there may lead elsewhere, or into a .git. */
@@ -112,10 +133,6 @@ async function checkPlace(checkout: string, path: string): Promise<void> {
     const entry = await lstat(place).catch(() => undefined);
     if (!entry?.isDirectory()) throw refused("its path is no folder of the repository");
   }
-}
-
-function refused(message: string): StepFailure {
-  return new StepFailure({ code: "UNSUPPORTED", step: "clone", message });
 }
 
 function inSubmodule(path: string, error: unknown): unknown {

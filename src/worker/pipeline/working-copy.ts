@@ -4,13 +4,13 @@
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { CloneBudget } from "./clone-budget.ts";
+import { type CloneBudget, packedBytes } from "./clone-budget.ts";
 import type { Offer } from "./git-command.ts";
 import { gitSaysDiskFull, saysServersFault } from "./git-failure.ts";
 import type { GitRemote } from "./git-remote.ts";
 import type { GroupEnd } from "./process-group.ts";
 import { diskFull, StepFailure } from "./step-failure.ts";
-import { TreeListing } from "./tree-listing.ts";
+import { TreeListing, unquoted } from "./tree-listing.ts";
 import { removeTree } from "./workspace.ts";
 
 /** What a branch or a tag names. */
@@ -23,6 +23,7 @@ export interface Tip {
 }
 
 const CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n";
+const LFS_FILES = ":(attr:filter=lfs)";
 const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
 
 export class WorkingCopy {
@@ -83,6 +84,18 @@ export class WorkingCopy {
     await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
   }
 
+  /** The same with what is checked out already, which is not sent again. False when the server does not give it. */
+  async fetchNew(commit: string): Promise<boolean> {
+    const { path: cwd, gitFolder } = this;
+    const head = await this.head();
+    const beforeBytes = await packedBytes(gitFolder);
+    const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
+    const args = (url: string) => [...FETCH, ...options, url, commit];
+    const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
+    this.#holdsMore = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
+    return exitCode === 0;
+  }
+
   /** The commit that is checked out. */
   async head(): Promise<string> {
     const head = (await readFile(join(this.gitFolder, "HEAD"), "utf8")).trim();
@@ -97,6 +110,21 @@ export class WorkingCopy {
     return listing;
   }
 
+  /** Where submodules are checked out. */
+  async gitlinkPaths(): Promise<string[]> {
+    return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/);
+  }
+
+  /** What Git LFS means to have, whether or not it does. */
+  async lfsFiles(): Promise<string[]> {
+    return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/);
+  }
+
+  /** Those that are no more what git has written. */
+  async replacedLfsFiles(): Promise<string[]> {
+    return this.#listed(["-t", "--modified", "--", LFS_FILES], /^C (.*)$/);
+  }
+
   /** Without a tip the commit is one that no branch or tag is known to name. */
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
     await this.#point(commit, tip);
@@ -107,6 +135,16 @@ export class WorkingCopy {
     ]);
     if (repacked !== undefined) await this.#removePacksBut(repacked);
     this.#holdsMore = false;
+  }
+
+  /** Of the index. The pattern tells names from warnings. */
+  async #listed(options: readonly string[], pattern: RegExp): Promise<string[]> {
+    const paths: string[] = [];
+    await this.ask(["-c", "core.quotePath=false", "ls-files", ...options], (line) => {
+      const name = pattern.exec(line)?.[1];
+      if (name !== undefined) paths.push(unquoted(name));
+    });
+    return paths;
   }
 
   async #fetchRefOrFail(ref: string): Promise<Tip> {
@@ -130,6 +168,8 @@ export class WorkingCopy {
       end = await this.remote.tryOnce(command);
     } catch (error) {
       if (held === undefined || !(error instanceof TipIsKnown)) throw error;
+      // Git has made it, and a `COPY . .` must not see that anybody has asked.
+      await rm(join(this.gitFolder, "FETCH_HEAD"), { force: true });
       return { ref, id: held, commit: await this.head() };
     }
     if (end.exitCode === 0) return this.#fetched(ref);

@@ -15,6 +15,8 @@ export interface Workspace {
   /** HOME of the child processes. */
   readonly home: string;
   readonly checkout: string;
+  /** What is taken out of a checkout that an earlier run has left. */
+  readonly aside: string;
   /** Commits without files, only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
@@ -65,6 +67,7 @@ export async function createWorkspace(
     path,
     home: join(path, "home"),
     checkout: join(path, "checkout"),
+    aside: join(path, "aside"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),

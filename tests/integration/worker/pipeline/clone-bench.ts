@@ -17,6 +17,8 @@ export interface Wanted {
   readonly mirrors?: Mirrors;
   readonly limits?: Partial<CloneLimits>;
   readonly allowedHosts?: readonly string[];
+  /** The git server's unless given. */
+  readonly baseUrl?: string;
   readonly needsDefaultBranch?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -48,7 +50,7 @@ export async function startCloneBench(): Promise<CloneBench> {
   const dir = await makeTempDir("clone");
 
   async function resolved(wanted: Wanted): Promise<Cloned> {
-    const { url, workDir = dir.path, limits, allowedHosts = [], ...rest } = wanted;
+    const { url, workDir = dir.path, limits, allowedHosts = [], baseUrl = git.baseUrl, ...rest } = wanted;
     const job = { awsAccount: "123456789012", ...rest };
     const run = { jobId: crypto.randomUUID(), attempt: 1, region: "us-east-1", ecrRepo: "app" };
     const workspace = await createWorkspace(workDir, "clones", { ...run, awsAccount: job.awsAccount });
@@ -56,7 +58,7 @@ export async function startCloneBench(): Promise<CloneBench> {
     const source = await resolve({
       job,
       repositoryUrl: url,
-      allowed: { baseUrl: git.baseUrl, allowedHosts },
+      allowed: { baseUrl, allowedHosts },
       workspace,
       environment: childEnvironment(process.env, workspace.home),
       mirrors: wanted.mirrors ?? new Mirrors({ workDir, limitBytes: 0, bootId: "boot" }),

@@ -63,13 +63,6 @@ describe("submodules", () => {
     expect(status.stdout).toBe("");
   });
 
-  test("a checkout with submodules is no mirror", async () => {
-    const name = await withSubmodule(declaration("sub", `${git.baseUrl}/INNER`));
-    const at = bench.mirrors();
-    await (await bench.cloned({ url: urlOf(name), branch: "main", ...at })).end();
-    expect(await readdir(join(at.workDir, "mirrors")).catch(() => [])).toEqual([]);
-  });
-
   test("without a URL, or with update = none, they stay empty", async () => {
     const none = `${declaration("sub", `${git.baseUrl}/INNER`)}\tupdate = none\n`;
     for (const gitmodules of ["", none]) {
@@ -198,13 +191,6 @@ describe("Git LFS", () => {
     expect(await checkedOut(done, "plain.bin")).toBe("no pointer");
     const found = await run(["grep", "-rF", "the token", done.workspace.path], { mayFail: true });
     expect(found.stdout).toBe("");
-  });
-
-  test("are no mirror", async () => {
-    const { url } = await withLfs();
-    const at = bench.mirrors();
-    await (await bench.cloned({ url, branch: "main", ...at })).end();
-    expect(await readdir(join(at.workDir, "mirrors")).catch(() => [])).toEqual([]);
   });
 
   test("objects on a host that is not allowed are not fetched", async () => {
