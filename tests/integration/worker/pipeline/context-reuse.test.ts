@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { Mirrors } from "../../../../src/worker/pipeline/mirrors.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
 import { missingDockerEngine } from "../../../support/docker-engines.ts";
+import { noise } from "../../../support/noise.ts";
 import { run } from "../../../support/processes.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
 
@@ -130,5 +131,38 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
       await bench.git.commit(name, { f: content });
       expect(await onlyFile(await built({ repoUrl: name }))).toBe(content);
     }
+  });
+
+  describe("with files of Git LFS", () => {
+    const attributes = { ".gitattributes": "*.bin filter=lfs -text\n" };
+    const pointerTo = (content: string | Uint8Array) => bench.git.lfs.add(Buffer.from(content));
+
+    test("is sent again what has changed, and not what has stayed", async () => {
+      const { name } = await bench.createSample();
+      await bench.git.commit(name, { ...attributes, "large.bin": pointerTo(noise(3e6)) });
+      const job = { repoUrl: name };
+      expect((await built(job)).log).toMatch(WITH_BUSYBOX);
+      await bench.git.commit(name, { greeting: "another\n" });
+      const second = await built(job);
+      expect(second.log).toContain("1 of them an earlier run had fetched");
+      expect(second.log).not.toMatch(WITH_BUSYBOX);
+    });
+
+    test("has nothing of one whose content changed within its size, or that took another's place", async () => {
+      const name = bench.unique("acme/app");
+      const dockerfile = "FROM scratch\nCOPY f.bin /f\n";
+      await bench.git.createRepository(name, { Dockerfile: dockerfile, ...attributes });
+      const contents = [
+        ["AAAA", "BBBB"],
+        ["BBBB", "AAAA"],
+        ["CCCC", "AAAA"],
+        ["CCCC", "BBBB"],
+        ["AAAA", "CCCC"],
+      ] as const;
+      for (const [f, g] of contents) {
+        await bench.git.commit(name, { "f.bin": pointerTo(f), "g.bin": pointerTo(g) });
+        expect(await onlyFile(await built({ repoUrl: name }))).toBe(f);
+      }
+    });
   });
 });
