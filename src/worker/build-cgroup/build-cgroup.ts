@@ -35,23 +35,25 @@ export class BuildMemory {
   readonly #path: string;
   readonly #group: ControlGroup;
   readonly #limitBytes: number | undefined;
-  readonly #before: number;
+  readonly #killsBefore: number | undefined;
 
   constructor(path: string, group: ControlGroup, limitBytes: number | undefined) {
     this.#path = path;
     this.#group = group;
     this.#limitBytes = limitBytes;
-    this.#before = group.memoryShortages();
+    this.#killsBefore = group.memoryKills();
   }
 
   /** What has to be said of a RUN step that ended with these words of BuildKit's; undefined when it was not memory. */
   blame(stepsEnd: string): string | undefined {
-    if (this.#limitBytes === undefined || this.#group.memoryShortages() === this.#before) return undefined;
+    if (this.#limitBytes === undefined) return undefined;
     const limit = describeSize(this.#limitBytes);
-    if (this.#group.countsKills) {
-      return `builds in ${this.#path} needed more than their ${limit} of memory, and the kernel ended processes`;
+    const kills = this.#group.memoryKills();
+    if (kills === undefined) {
+      const maybe = `builds in ${this.#path} may use ${limit} of memory, which may have been too little`;
+      return stepsEnd === KILLED ? maybe : undefined;
     }
-    if (stepsEnd !== KILLED) return undefined;
-    return `builds in ${this.#path} came to their limit of ${limit} of memory, which may be why`;
+    if (kills === this.#killsBefore) return undefined;
+    return `builds in ${this.#path} may use ${limit} of memory, and the kernel ended processes that needed more`;
   }
 }

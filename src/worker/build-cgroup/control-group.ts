@@ -18,10 +18,8 @@ export interface ControlGroup {
   /** The files that a limit can stand in. */
   readonly limitFiles: string;
   limits(): CgroupLimits;
-  /** Only grows. */
-  memoryShortages(): number;
-  /** Whether those are processes that were ended for memory, or moments at the limit, of which most end well. */
-  readonly countsKills: boolean;
+  /** How many processes of it, and of those below, were ended for memory; undefined where the kernel does not count so. */
+  memoryKills(): number | undefined;
 }
 
 export const CGROUP_ROOT = "/sys/fs/cgroup";
@@ -43,7 +41,6 @@ export function describeLimits({ memoryBytes, cpus, processes }: CgroupLimits): 
 
 class ControlGroupV2 implements ControlGroup {
   readonly limitFiles = "memory.max, cpu.max or pids.max";
-  readonly countsKills = true;
   readonly #folder: string;
 
   constructor(folder: string) {
@@ -63,8 +60,7 @@ class ControlGroupV2 implements ControlGroup {
     });
   }
 
-  /** Those of the groups below count here. */
-  memoryShortages(): number {
+  memoryKills(): number {
     return amount(/^oom_kill (\d+)$/m.exec(this.#read("memory.events"))?.[1]) ?? 0;
   }
 
@@ -75,8 +71,6 @@ class ControlGroupV2 implements ControlGroup {
 
 class ControlGroupV1 implements ControlGroup {
   readonly limitFiles = "memory.limit_in_bytes, cpu.cfs_quota_us or pids.max";
-  /** A kill counts only in the group of the very process, which is gone with its step. */
-  readonly countsKills = false;
   readonly #path: string;
   readonly #root: string;
 
@@ -97,8 +91,9 @@ class ControlGroupV1 implements ControlGroup {
     });
   }
 
-  memoryShortages(): number {
-    return amount(this.#read("memory", "failcnt")) ?? 0;
+  /** They count only in the group of the very process, which is gone with its step. */
+  memoryKills(): undefined {
+    return undefined;
   }
 
   #memoryBytes(): number | undefined {

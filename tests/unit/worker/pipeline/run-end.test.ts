@@ -54,7 +54,7 @@ describe("memory that ran short during the build", () => {
 
   test("is told of a RUN step that failed", async () => {
     const message = await blamed({ message: RUN_STEP });
-    expect(message).toStartWith(`${RUN_STEP} (builds in /a needed more than their 64 MB of memory`);
+    expect(message).toStartWith(`${RUN_STEP} (builds in /a may use 64 MB of memory`);
   });
 
   test("is not told of another failure", async () => {
