@@ -1,0 +1,73 @@
+/** A worker whose builds have limits, which the machine's administrator has set on a control group. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type Backends, startBackends } from "../support/backends.ts";
+import { makeControlGroup, missingControlGroups, type TestControlGroup } from "../support/control-groups.ts";
+import { type Deployment, type OrchestratorProcess, startDeployment } from "../support/deployment.ts";
+import { startDockerEngine } from "../support/docker-engines.ts";
+import { sampleRepository } from "../support/sample-repository.ts";
+
+setDefaultTimeout(120_000);
+
+const ACCOUNT = "210987654321";
+const EATS_256_MB = 'RUN ["/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]';
+const reason = await missingControlGroups();
+
+describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason})` : ""}`, () => {
+  let backends: Backends;
+  let deployment: Deployment;
+  let orchestrator: OrchestratorProcess;
+  let group: TestControlGroup;
+
+  beforeAll(async () => {
+    group = await makeControlGroup({ memoryBytes: 2 ** 26, cpus: 1, processes: 64 });
+    backends = await startBackends({ engine: "26.1" });
+    backends.aws.addRepository(ACCOUNT, "app-images");
+    const sample = await sampleRepository();
+    await backends.git.createRepository("owner/working", sample);
+    await backends.git.createRepository("owner/hungry", {
+      ...sample,
+      Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\n${EATS_256_MB}\n`,
+    });
+    deployment = await startDeployment(backends);
+    orchestrator = await deployment.startOrchestrator();
+  }, 240_000);
+
+  afterAll(async () => {
+    await deployment?.stop();
+    await backends?.stop();
+    await group?.remove();
+  }, 60_000);
+
+  async function resultOf(repo_url: string) {
+    const job = { repo_url, branch: "main", deployment_version: "v1", ecr_repo: "app-images" };
+    await deployment.publish({ ...job, aws_account: ACCOUNT });
+    return deployment.nextResult();
+  }
+
+  test("a worker says which limits it found, and its builds are held to them", async () => {
+    const worker = await deployment.startWorker(orchestrator, { BLACKTREE_BUILD_CGROUP: group.path });
+    const said = await worker.process.waitForLine("builds run in a control group");
+    expect(JSON.parse(said)).toMatchObject({
+      group: group.path,
+      limits: "memory 67 MB, CPUs 1, processes 64",
+    });
+    const { error } = await resultOf("owner/hungry");
+    expect(error).toMatchObject({ code: "BUILD_FAILED", step: "build", retryable: false });
+    expect(error?.message).toContain(`builds in ${group.path} `);
+    expect(await resultOf("owner/working")).toMatchObject({ status: "SUCCESS" });
+    await worker.process.stop();
+  });
+
+  test("a worker whose engine ignores control groups does not register, and says so", async () => {
+    const old = await startDockerEngine({ engine: "20.10" });
+    try {
+      const settings = { ...old.env(), BLACKTREE_BUILD_CGROUP: group.path };
+      const worker = await deployment.launchWorker(orchestrator, settings);
+      await worker.process.waitForLine(/20\.10\S* ignores control groups.*nothing to build with; not reg/);
+      expect(worker.process.lines.join("\n")).not.toContain('"msg":"registered"');
+      await worker.process.stop();
+    } finally {
+      await old.stop();
+    }
+  });
+});
