@@ -32,6 +32,11 @@ const STREAM_GRACE_MS = 2000;
 const TAIL_LINES = 200;
 const TAIL_CHARS = 1024 * 1024;
 
+/** What is there to read is given at once: a program that never stops printing would leave no time to pings and timers. */
+function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Runs the command to its end, whatever its exit status. */
 export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   command.signal.throwIfAborted();
@@ -122,6 +127,7 @@ class LineReader {
       const { done, value } = await this.#reader.read();
       if (done) break;
       lines.push(value);
+      await eventLoopTurn();
     }
     lines.end();
   }

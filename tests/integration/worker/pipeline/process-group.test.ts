@@ -102,4 +102,21 @@ describe("runInGroup", () => {
     const signal = AbortSignal.abort(new Error("the reason"));
     await expect(shell("echo no", { signal })).rejects.toThrow("the reason");
   });
+
+  test("a program that prints faster than it is read leaves time to everything else", async () => {
+    let givenChars = 0;
+    let mostGivenChars = 0;
+    const onLine = (line: string) => {
+      givenChars += line.length;
+      mostGivenChars = Math.max(mostGivenChars, givenChars);
+      // Meanwhile the pipe is filled again.
+      Bun.sleepSync(2);
+    };
+    const counting = setInterval(() => {
+      givenChars = 0;
+    }, 0);
+    await shell("head -c 16000000 /dev/zero", { onLine });
+    clearInterval(counting);
+    expect(mostGivenChars).toBeLessThan(1_000_000);
+  });
 });
