@@ -147,14 +147,21 @@ describe("a submodule that has changed", () => {
   test("is cloned anew at another path, and from another URL", async () => {
     const [one, two] = [await createInner(), await createInner({ inner: "of the other" })];
     const { wanted, commit, next } = await built({ sub: one });
-    await commit({ "renamed/sub": one });
-    await expectAsFresh(bench, await next(), wanted);
-    await commit({ "renamed/sub": two });
-    await expectAsFresh(bench, await next(), wanted);
-    await commit({ "renamed/sub": one, sub: two });
-    await expectAsFresh(bench, await next(), wanted);
-    await commit({ "renamed/sub": two, sub: one });
-    await expectAsFresh(bench, await next(), wanted);
+    const changes: Record<string, Inner>[] = [
+      { "renamed/sub": one },
+      { "renamed/sub": two },
+      { "renamed/sub": one, sub: two },
+      { "renamed/sub": two, sub: one },
+    ];
+    for (const submodules of changes) {
+      await commit(submodules);
+      const done = await next();
+      const log = done.lines.join("\n");
+      for (const [path, { url }] of Object.entries(submodules))
+        expect(log).toContain(`cloning submodule ${path}: ${url}`);
+      expect(log).not.toContain("updating submodule");
+      await expectAsFresh(bench, done, wanted);
+    }
   });
 
   test("may be the first one of its repository", async () => {
