@@ -6,6 +6,7 @@ import type { Step } from "../../shared/job.ts";
 import { orAbort } from "../../shared/or-abort.ts";
 import { Redactor } from "../../shared/redaction.ts";
 import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import { shortened } from "../../shared/shortened.ts";
 import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import { bothOrNeither } from "./both-or-neither.ts";
@@ -50,6 +51,8 @@ import { attemptTag, createWorkspace, type Workspace } from "./workspace.ts";
 
 const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
+/** BuildKit repeats a RUN step's whole script in its name and in its error, and gRPC takes 4 MB at once. */
+const LONGEST_MESSAGE_CHARS = 16_384;
 const NO_MIRRORS = new Mirrors({ workDir: "", limitBytes: 0, bootId: "" });
 
 export async function runPipeline(
@@ -161,7 +164,7 @@ class PipelineRun {
   async ended(error: unknown): Promise<RunEnd> {
     const end = blamingMemory(unsuccessful(error, this.#signal, this.#step), this.#memory);
     const { status, failure } = blamingDisk(end, await this.#disks?.full());
-    const message = this.#redactor.clean(failure.message);
+    const message = shortened(this.#redactor.clean(failure.message), LONGEST_MESSAGE_CHARS);
     this.#log(`ERROR: ${message}`);
     return { ...this.#end(), status, failure: { ...failure, message } };
   }
@@ -376,7 +379,7 @@ class PipelineRun {
 
   /** A step's name and error are made of what the Dockerfile and the step say. */
   #redacted({ name, end, ...step }: BuildStep): BuildStep {
-    const clean = (text: string) => this.#redactor.clean(text);
+    const clean = (text: string) => shortened(this.#redactor.clean(text), LONGEST_MESSAGE_CHARS);
     return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
   }
 

@@ -531,6 +531,19 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         await expectNothingLeft(run);
       });
 
+      test("a failure's message is short, however long the step's script is", async () => {
+        const name = bench.unique("acme/long");
+        const script = `: ${"x".repeat(60_000)}; exit 3`;
+        await bench.git.createRepository(name, {
+          ...(await sampleRepository()),
+          Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\nRUN ["/bin/busybox", "sh", "-c", "${script}"]\n`,
+        });
+        const { failure } = await bench.start({ repoUrl: name }).end;
+        expect(failure).toMatchObject({ code: "BUILD_FAILED", retryable: false });
+        expect(failure?.message.length).toBeLessThan(20_000);
+        expect(failure?.message).toMatch(/more characters\).*exit code: 3$/);
+      });
+
       test("what a step prints does not decide what its failure is", async () => {
         const name = bench.unique("acme/liar");
         const lie = "ERROR: failed to solve: failed to push x: no space left on device 401 Unauthorized";
