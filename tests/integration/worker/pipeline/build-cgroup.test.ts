@@ -94,10 +94,15 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
     });
 
     test("a step that wants more of the processors waits for them", async () => {
-      const before = await group.throttledPeriods();
-      const busy = await repositoryOf("/bin/busybox dd if=/dev/zero of=/dev/null bs=1M count=4000");
-      expect(await start(busy).end).toMatchObject({ status: "SUCCESS" });
-      expect(await group.throttledPeriods()).toBeGreaterThan(before);
+      // Less than a process gets at once, so that it has to wait on however busy a machine.
+      const slow = await makeControlGroup({ ...LIMITS, cpus: 0.02 });
+      try {
+        const busy = await repositoryOf("/bin/busybox dd if=/dev/zero of=/dev/null bs=1M count=200");
+        expect(await start(busy, slow.path).end).toMatchObject({ status: "SUCCESS" });
+        expect(await slow.throttledPeriods()).toBeGreaterThan(0);
+      } finally {
+        await slow.remove();
+      }
     });
 
     test("what a step made in one group is not taken for what it makes in another", async () => {
