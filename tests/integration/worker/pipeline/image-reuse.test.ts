@@ -14,9 +14,9 @@ beforeAll(async () => {
 afterAll(() => bench?.stop(), 60_000);
 
 /** A version that was built, and what would be remembered of it. */
-async function built() {
+async function built(changes: Partial<PipelineJob> = {}) {
   const { name } = await bench.createSample();
-  const job: Partial<PipelineJob> = { repoUrl: name, ecrRepo: bench.unique("images") };
+  const job: Partial<PipelineJob> = { repoUrl: name, ecrRepo: bench.unique("images"), ...changes };
   const { status, inputs = "", imageDigest: digest = "" } = await bench.start(job).end;
   expect(status).toBe("SUCCESS");
   return { job, known: { inputs, digest } };
@@ -38,6 +38,28 @@ test("the same commit and inputs are only tagged: no build, no upload, no other 
   expect((await bench.registry.getManifest(repository, "v2"))?.digest).toBe(known.digest);
   expect(uploads(repository)).toBe(uploadsBefore);
   expect((await bench.registry.listTags(repository)).toSorted()).toEqual([...tagsBefore, "v2"].toSorted());
+});
+
+test("an image that is an index is tagged as a whole, and found again under its version", async () => {
+  const { job, known } = await built({ provenance: true });
+  const repository = `${job.ecrRepo}`;
+  const uploadsBefore = uploads(repository);
+  const first = await bench.registry.getManifest(repository, known.digest);
+  expect(first?.json.manifests).toHaveLength(2);
+  for (const again of ["v2", "v2"]) {
+    const run = bench.start({ ...job, deploymentVersion: again, knownImages: [known] });
+    expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: known.digest });
+    expect(run.states).not.toContain("BUILDING");
+    expect(await bench.registry.getManifest(repository, again)).toEqual(first);
+  }
+  expect(bench.proxy.tagPuts(repository, "v2")).toHaveLength(1);
+  expect(uploads(repository)).toBe(uploadsBefore);
+
+  const other = { ...job, deploymentVersion: "v2", provenance: false, knownImages: [known] };
+  const rebuilt = bench.start(other);
+  expect(await rebuilt.end).toMatchObject({ status: "SUCCESS" });
+  expect(rebuilt.states).toContain("BUILDING");
+  expect((await bench.registry.getManifest(repository, "v2"))?.json.manifests).toBeUndefined();
 });
 
 test("the tag is put with a confirmed lease alone", async () => {
