@@ -1,6 +1,6 @@
 /** The real servers that a whole Blacktree needs, started together and shared by the tests of one file. */
 import { type Aws, startAws } from "./aws.ts";
-import { type DockerEngine, type DockerEngineName, startDockerEngine } from "./docker-engines.ts";
+import { type DockerEngine, type DockerEngineOptions, startDockerEngine } from "./docker-engines.ts";
 import { type GitServer, startGitServer } from "./git-server.ts";
 import { type RabbitMq, type RabbitMqOptions, startRabbitMq } from "./rabbitmq.ts";
 import { type Redis, startRedis } from "./redis.ts";
@@ -19,8 +19,7 @@ export interface Backends {
   stop(): Promise<void>;
 }
 
-export interface BackendsOptions {
-  readonly engine: DockerEngineName;
+export interface BackendsOptions extends Pick<DockerEngineOptions, "engine" | "daemonEnv"> {
   readonly rabbitmq?: RabbitMqOptions;
 }
 
@@ -30,7 +29,7 @@ export async function startBackends(options: BackendsOptions): Promise<Backends>
     startRedis(),
     startRegistry(),
     startGitServer(),
-    startDockerEngine({ engine: options.engine }),
+    startDockerEngine({ engine: options.engine, daemonEnv: options.daemonEnv }),
   ]);
   const aws = await startAws();
   const ecr = await startRegistryProxy(registry, { login: aws.login });

@@ -45,6 +45,8 @@ export interface DockerEngineOptions {
   storage?: DockerStorage;
   /** Its data root is a file system of its own, of this size. */
   dataDisk?: DiskSize;
+  /** Variables of its daemon, which BuildKit in it reads as well. */
+  daemonEnv?: Readonly<Record<string, string>>;
 }
 
 /** Why tests of this engine cannot run here; undefined when they can. */
@@ -80,7 +82,11 @@ async function removeAbandonedEngines(): Promise<void> {
   for (const dir of await abandonedTempDirs(folderLabel)) await removeEngineFolder(dir);
 }
 
-function startDaemon(programs: DockerPrograms, configPath: string): TestProcess {
+function startDaemon(
+  programs: DockerPrograms,
+  configPath: string,
+  daemonEnv: DockerEngineOptions["daemonEnv"],
+): TestProcess {
   return startProcess([programs.dockerd, "--config-file", configPath], {
     env: {
       PATH: [...programs.searchPath, process.env.PATH].join(":"),
@@ -89,6 +95,7 @@ function startDaemon(programs: DockerPrograms, configPath: string): TestProcess 
       // dockerd takes a proxy from the environment, and would then reach for a registry on this machine through it.
       HTTP_PROXY: undefined,
       HTTPS_PROXY: undefined,
+      ...daemonEnv,
     },
   });
 }
@@ -108,7 +115,7 @@ async function daemonVersion(daemon: TestProcess, socket: string): Promise<strin
 }
 
 export async function startDockerEngine(options: DockerEngineOptions): Promise<DockerEngine> {
-  const { engine, storage = engine === "20.10" ? "overlay2" : "containerd", dataDisk } = options;
+  const { engine, storage = engine === "20.10" ? "overlay2" : "containerd", dataDisk, daemonEnv } = options;
   const found = await findDockerPrograms(engine);
   if (!found.available) throw new Error(found.reason);
   const { programs } = found;
@@ -123,7 +130,7 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<D
   const binDir = await makeBinDir(dir, programs, configDir);
 
   async function start(): Promise<void> {
-    daemon = startDaemon(programs, join(dir, "daemon.json"));
+    daemon = startDaemon(programs, join(dir, "daemon.json"), daemonEnv);
     version = await daemonVersion(daemon, socket);
   }
 
