@@ -48,6 +48,7 @@ const STOP_GRACE_MS = 500;
 export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
   const { queue, leases, records, settings, logger } = parts;
   const connect = (address: string) => new WorkerClient(address, parts.tls);
+  const connectAlone = (address: string) => new WorkerClient(address, parts.tls, { isAlone: true });
   const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
 
   const events = new JobEvents(records, queue, logger);
@@ -77,7 +78,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const app = createAdminApp({ ...parts, connect, submit, cancel, region, token, listen });
+  const app = createAdminApp({ ...parts, connectAlone, submit, cancel, region, token, listen });
   const admin: AdminServer = serveAdmin(app, settings.adminListen);
   const service = orchestratorService(workers, settings, logger);
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);

@@ -22,13 +22,22 @@ export class WorkerClient {
   readonly #client: WorkerServiceClient;
   #connecting: Promise<void> | undefined;
 
-  /** Channels to one address share their connection, so a client is cheap; whoever makes one closes it. */
+  /**
+   * Channels to one address share their connection, so a client is cheap; whoever makes one closes it. A stream that is
+   * not read fills what its connection takes at once, and would hold up all else that is on it: one whose reader may
+   * stall has a connection alone.
+   */
   constructor(
     readonly address: string,
     tls: TlsFiles | undefined,
+    { isAlone = false }: { readonly isAlone?: boolean } = {},
   ) {
     const { credentials, options } = channelSecurity(address, tls);
-    this.#client = new WorkerServiceClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
+    this.#client = new WorkerServiceClient(address, credentials, {
+      ...CHANNEL_OPTIONS,
+      ...options,
+      ...(isAlone && { "grpc.use_local_subchannel_pool": 1 }),
+    });
   }
 
   ping(request: PingRequest, deadlineMs: number): Promise<PingResponse> {

@@ -26,7 +26,8 @@ export interface AdminParts {
   readonly token: string | undefined;
   readonly listen: HostPort;
   readonly logger: Logger;
-  connect(address: string): WorkerClient;
+  /** See LogSources. */
+  connectAlone(address: string): WorkerClient;
   /** Resolves when the broker has the job; rejects with the signal's reason. */
   submit(body: Buffer, signal: AbortSignal): Promise<Acceptance>;
   cancel(jobId: string, reason: string): Promise<Cancellation>;

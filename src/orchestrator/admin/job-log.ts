@@ -16,7 +16,8 @@ export interface LogEntry {
 export interface LogSources {
   readonly leases: Leases;
   readonly records: JobRecords;
-  connect(address: string): WorkerClient;
+  /** With a connection of its own: who follows a log reads as slowly as they like. */
+  connectAlone(address: string): WorkerClient;
 }
 
 interface Position {
@@ -60,7 +61,7 @@ async function* followRun(
   after: Position,
   signal: AbortSignal,
 ): AsyncGenerator<LogEntry> {
-  const client = sources.connect(claim.address);
+  const client = sources.connectAlone(claim.address);
   const afterSeq = after.attempt === claim.attempt ? after.seq : 0;
   const positionOf = (seq: number) => formatPosition({ attempt: claim.attempt, seq });
   let lastSeq = afterSeq;
