@@ -1,0 +1,118 @@
+/** Checkouts that a worker keeps for the next job: no job gets files of another one, whatever dies or runs beside it. */
+import { expect, test } from "bun:test";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { JobResult } from "../../../src/shared/job.ts";
+import { untilState } from "../../support/deployment.ts";
+import { expectSuccess, faultSite, holdPush, type SampleJob, sampleJob } from "../../support/fault-site.ts";
+import { run } from "../../support/processes.ts";
+import { runFolders } from "../../support/run-folders.ts";
+
+const site = faultSite();
+
+/** The checkouts that lie ready for a next job. */
+async function keptIn(workDir: string): Promise<string[]> {
+  const names = await readdir(join(workDir, "mirrors"), { recursive: true });
+  // <boot>/<tenant and repository>/<checkout>
+  return names.filter((name) => name.split("/").length === 3);
+}
+
+/** The next job of the same repository. */
+function another(job: SampleJob, name: string, changes: object = {}): SampleJob {
+  return { ...job, job_id: `${job.job_id}-${name}`, deployment_version: name, ...changes };
+}
+
+/** As BuildKit pushes them, by their digests. */
+const manifestsOf = ({ ecr_repo }: SampleJob) => ({
+  method: "PUT",
+  path: new RegExp(`^/v2/${ecr_repo}/manifests/sha256:`),
+});
+
+/** What the version's image has in this file. */
+async function fileOf({ ecr_repo, deployment_version }: SampleJob, path: string): Promise<string> {
+  const { registry } = site.backends;
+  const manifest = await registry.getManifest(ecr_repo, deployment_version);
+  for (const { digest } of (manifest?.json.layers ?? []).toReversed()) {
+    const layer = await (await registry.fetch(`/v2/${ecr_repo}/blobs/${digest}`)).bytes();
+    const { stdout: names } = await run(["tar", "-tzf", "-"], { stdin: layer });
+    if (names.split("\n").includes(path)) {
+      return (await run(["tar", "-xzOf", "-", path], { stdin: layer })).stdout.trim();
+    }
+  }
+  throw new Error(`no layer of ${ecr_repo}:${deployment_version} has ${path}`);
+}
+
+test("kept checkouts: a worker is killed in a build that goes on with one: the next attempt and the next job are right", async () => {
+  const deployment = await site.deploy();
+  const orchestrator = await deployment.startOrchestrator();
+  const crashed = await deployment.startWorker(orchestrator);
+  const { workDir } = crashed;
+  const first = await sampleJob(site.backends, { variant: "working", greeting: "one" });
+  await deployment.publish(first);
+  await expectSuccess(site, first, { worker: crashed });
+  const [kept] = await keptIn(workDir);
+  expect(kept).toBeDefined();
+
+  await site.backends.git.commit(first.repo_url, { greeting: "two\n" });
+  const second = another(first, "v2");
+  const held = site.keep(holdPush(site.backends, second));
+  await deployment.publish(second);
+  await held.arrived;
+  // It is the run's own meanwhile, and goes with it.
+  expect(await keptIn(workDir)).toEqual([]);
+  expect(await runFolders(workDir)).toHaveLength(1);
+  await crashed.process.kill();
+  const worker = await deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: workDir });
+  held.release();
+  await expectSuccess(site, second, { worker, attempt: 2 });
+  expect(await fileOf(second, "printed")).toBe("two");
+  expect(await runFolders(workDir)).toEqual([]);
+  const [anew, ...others] = await keptIn(workDir);
+  expect(others).toEqual([]);
+  expect(anew).not.toBe(`${kept}`);
+
+  await site.backends.git.commit(first.repo_url, { greeting: "six\n" });
+  const third = another(first, "v3");
+  await deployment.publish(third);
+  await expectSuccess(site, third, { worker });
+  expect(await fileOf(third, "printed")).toBe("six");
+});
+
+test("kept checkouts: jobs of one repository at once, in slots and workers of one host: each image is of its own commit", async () => {
+  const deployment = await site.deploy();
+  const orchestrator = await deployment.startOrchestrator();
+  const [twoSlots, oneSlot] = await Promise.all([
+    deployment.startWorker(orchestrator, { BLACKTREE_WORKER_SLOTS: "2" }),
+    deployment.startWorker(orchestrator),
+  ]);
+  const { git } = site.backends;
+  const job = await sampleJob(site.backends, { variant: "working", greeting: "m0" });
+  let before: string | undefined;
+  for (let round = 1; round <= 5; round++) {
+    // All of one length: only their content tells the files from each other.
+    const ofMain = await git.commit(job.repo_url, { greeting: `m${round}\n` });
+    await git.commit(job.repo_url, { greeting: `o${round}\n` }, { branch: "other" });
+    const pinned = { commit: before ?? ofMain, isOf: before ? round - 1 : round };
+    const expected = new Map([
+      [another(job, `main-${round}`), `m${round}`],
+      [another(job, `other-${round}`, { branch: "other" }), `o${round}`],
+      [another(job, `pinned-${round}`, { commit: pinned.commit }), `m${pinned.isOf}`],
+    ]);
+    // None ends before all have begun.
+    const held = site.keep(site.backends.ecr.hold(manifestsOf(job)));
+    for (const each of expected.keys()) await deployment.publish(each);
+    for (const { job_id } of expected.keys()) await untilState(orchestrator, job_id, "BUILDING");
+    held.release();
+    const results: JobResult[] = [];
+    while (results.length < expected.size) results.push(await deployment.nextResult(60_000));
+    for (const [each, content] of expected) {
+      const result = results.find(({ job_id }) => job_id === each.job_id);
+      expect(result).toMatchObject({ status: "SUCCESS", attempt: 1 });
+      expect(await fileOf(each, "printed")).toBe(content);
+      expect(await fileOf(each, "greeting")).toBe(content);
+    }
+    const builtBy = results.map(({ worker_id }) => worker_id).toSorted();
+    expect(builtBy).toEqual([twoSlots.id, twoSlots.id, oneSlot.id].toSorted());
+    before = ofMain;
+  }
+});
