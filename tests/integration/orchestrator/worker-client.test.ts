@@ -1,41 +1,24 @@
 /** The orchestrator's calls to a worker, over real gRPC, to a worker whose runs do what the test says. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
-import pino from "pino";
 import { WorkerClient } from "../../../src/orchestrator/worker-client.ts";
 import { RunState } from "../../../src/shared/rpc/generated/blacktree/v1/run.ts";
 import { JobRequest } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
-import { type RpcServer, serveRpc } from "../../../src/shared/rpc/server.ts";
-import type { RunEnd } from "../../../src/worker/pipeline/run-end.ts";
-import { Runs } from "../../../src/worker/runs.ts";
-import { workerService } from "../../../src/worker/service.ts";
+import type { RpcServer } from "../../../src/shared/rpc/server.ts";
+import type { RunReporter } from "../../../src/worker/pipeline/pipeline-parts.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "./worker-service.ts";
 
-const INCARNATION = "this-start";
 const STOP_GRACE_MS = 500;
-const logger = pino({ level: "silent" });
 
 let server: RpcServer;
 let client: WorkerClient;
 
 beforeEach(async () => {
-  const runs = new Runs({
-    slots: 1,
-    keepFinishedMs: 3_600_000,
-    keepFinishedCount: 100,
-    reportUncalledMs: 3_600_000,
-    logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
-    logger,
-    execute: async (_, reporter) => {
-      reporter.state("CLONING");
-      return successfulEnd();
-    },
-  });
-  const identity = { workerId: "worker", incarnation: INCARNATION };
-  server = await serveRpc(
-    [workerService(identity, runs, logger, () => undefined)],
-    { host: "127.0.0.1", port: 0 },
-    undefined,
-  );
+  const execute = async (_: unknown, reporter: RunReporter) => {
+    reporter.state("CLONING");
+    return successfulEnd();
+  };
+  server = await serveWorker(execute, { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } });
   client = new WorkerClient(`127.0.0.1:${server.port}`, undefined);
 });
 
@@ -43,12 +26,6 @@ afterEach(async () => {
   client?.close();
   await server?.stop(STOP_GRACE_MS);
 });
-
-function successfulEnd(): RunEnd {
-  const now = new Date();
-  const timingsMs = { clone: 0, build: 0, auth: 0, push: 0, total: 0 };
-  return { status: "SUCCESS", timingsMs, startedAt: now, finishedAt: now };
-}
 
 function requestOf(jobId: string): JobRequest {
   return JobRequest.fromPartial({

@@ -1,20 +1,17 @@
 /** Readers of a running job's log, over real gRPC, from a worker whose run prints what the test says. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import pino from "pino";
 import { followLog, type LogEntry, type LogSources } from "../../../../src/orchestrator/admin/job-log.ts";
 import { WorkerClient } from "../../../../src/orchestrator/worker-client.ts";
 import { JobRequest } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
-import { type RpcServer, serveRpc } from "../../../../src/shared/rpc/server.ts";
-import { Runs } from "../../../../src/worker/runs.ts";
-import { workerService } from "../../../../src/worker/service.ts";
+import type { RpcServer } from "../../../../src/shared/rpc/server.ts";
+import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "../worker-service.ts";
 
-const INCARNATION = "this-start";
 const RUN = { jobId: "job", attempt: 1 };
 const STOP_GRACE_MS = 500;
 /** More than any connection takes without being read, and less than the worker keeps for readers. */
 const LINES = 8000;
 const LINE = "x".repeat(500);
-const logger = pino({ level: "silent" });
 
 let server: RpcServer;
 let orchestrator: WorkerClient;
@@ -25,25 +22,13 @@ let readers: AbortController;
 beforeEach(async () => {
   endOfRun = Promise.withResolvers();
   readers = new AbortController();
-  const runs = new Runs({
-    slots: 1,
-    keepFinishedMs: 3_600_000,
-    keepFinishedCount: 100,
-    reportUncalledMs: 3_600_000,
-    logLimits: { keptBytes: 64_000_000, tail: { lines: 500, bytes: 262_144 } },
-    logger,
-    execute: async (_, reporter) => {
-      reporter.state("BUILDING");
-      for (let number = 0; number < LINES; number++) reporter.log(`${number} ${LINE}`);
-      await endOfRun.promise;
-      const now = new Date();
-      const timingsMs = { clone: 0, build: 0, auth: 0, push: 0, total: 0 };
-      return { status: "SUCCESS", timingsMs, startedAt: now, finishedAt: now };
-    },
-  });
-  const identity = { workerId: "worker", incarnation: INCARNATION };
-  const service = workerService(identity, runs, logger, () => undefined);
-  server = await serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
+  const execute = async (_: unknown, reporter: RunReporter) => {
+    reporter.state("BUILDING");
+    for (let number = 0; number < LINES; number++) reporter.log(`${number} ${LINE}`);
+    await endOfRun.promise;
+    return successfulEnd();
+  };
+  server = await serveWorker(execute, { keptBytes: 64_000_000, tail: { lines: 500, bytes: 262_144 } });
   const address = `127.0.0.1:${server.port}`;
   orchestrator = new WorkerClient(address, undefined);
   sources = {
