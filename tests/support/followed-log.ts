@@ -1,4 +1,5 @@
 /** A job's log, followed as the admin API sends it: server-sent events. */
+import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { OrchestratorProcess } from "./deployment.ts";
 
 export interface LogEvent {
@@ -13,16 +14,8 @@ export async function* followedLog(
 ): AsyncGenerator<LogEvent> {
   const response = await fetch(`${apiUrl}/api/v1/jobs/${jobId}/logs?follow=true`);
   if (!response.ok || !response.body) throw new Error(`the log was refused with status ${response.status}`);
-  let rest = "";
-  for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
-    const events = (rest + text).split("\n\n");
-    rest = events.pop() ?? "";
-    for (const event of events) yield parsed(event);
+  const texts = response.body.pipeThrough(new TextDecoderStream());
+  for await (const { event = "", data } of texts.pipeThrough(new EventSourceParserStream())) {
+    yield { kind: event, text: data };
   }
-}
-
-function parsed(event: string): LogEvent {
-  const [, kind = ""] = /^event: (.*)$/m.exec(event) ?? [];
-  const [, text = ""] = /^data: (.*)$/m.exec(event) ?? [];
-  return { kind, text };
 }
