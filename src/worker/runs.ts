@@ -150,7 +150,7 @@ export class Runs {
       );
     }
     // A higher attempt can only exist because the lower one's claim was given up.
-    known?.abort.abort(new LeaseLost(job.jobId));
+    known?.abort.abort(new LeaseLost());
     if (this.status() !== "FREE")
       throw new NoFreeSlot(this.refusal() ?? `all ${this.#options.slots} slots are taken`);
     return this.#start(job, timeoutMs).outcome;

@@ -134,7 +134,9 @@ describe("a run", () => {
     const { runs, begun } = setUp({ slots: 2 });
     const lower = runs.run(job("a", 1), TIMEOUT_MS);
     void runs.run(job("a", 2), TIMEOUT_MS);
-    expect(begun(0).signal.reason).toBeInstanceOf(LeaseLost);
+    const { reason } = begun(0).signal;
+    expect(reason).toBeInstanceOf(LeaseLost);
+    expect(reason.message).toBe("the job was given to another attempt");
     expect(() => runs.run(job("a", 1), TIMEOUT_MS)).toThrow(StaleRun);
     begun(0).finish(end("CANCELLED"));
     expect((await lower).status).toBe("CANCELLED");
