@@ -21,6 +21,11 @@ const PUSHED_MANIFEST = /^pushing manifest for \S+@(sha256:[0-9a-f]{64})$/;
 const STORING_CACHE = /^exporting cache\b/;
 const READING_CACHE = /^importing cache manifest\b/;
 const INSTRUCTION = /^\[(?!internal\]|auth\])/;
+/** Files that buildx sends: the Dockerfile, .dockerignore, the context. */
+const SENT_FILES = /^\[internal\] load (?!metadata)/;
+/** The image that `# syntax=` names. It is not an input of any step. */
+const FRONTEND_IMAGE = /^docker-image:/;
+const EXPORTING = /^exporting to\b/;
 
 interface Vertex {
   readonly number: number;
@@ -28,6 +33,8 @@ interface Vertex {
   readonly isInstruction: boolean;
   startedAt: Date;
   end?: BuildStepEnd;
+  /** An end that is reported once it is known to be the last one: see `isLastEnd`. */
+  pendingEnd?: BuildStepEnd;
   /** What a step prints, one for each of its streams. */
   readonly output: Map<number, StepOutput>;
   /** What BuildKit says it does for it, with whether that was told to be done. */
@@ -56,7 +63,10 @@ export class RawProgress implements BuildProgress {
   }
 
   end(): void {
-    for (const vertex of this.#vertices.values()) this.#endOutput(vertex);
+    for (const vertex of this.#vertices.values()) {
+      this.#endOutput(vertex);
+      this.#reportPendingEnd(vertex);
+    }
     const steps = [...this.#vertices.values()].filter(({ isInstruction }) => isInstruction);
     const cached = steps.filter(({ end }) => end?.isCached).length;
     if (steps.length > 0) this.#listener.log(`${steps.length} steps, ${cached} cached`);
@@ -92,10 +102,11 @@ export class RawProgress implements BuildProgress {
     for (const warning of warnings) this.#warn(warning);
   }
 
-  #start({ digest, name, started }: RawVertex): void {
+  #start({ digest, name, started, inputs = [] }: RawVertex): void {
     if (started === undefined) return;
     const known = this.#vertices.get(digest);
     const startedAt = new Date(started);
+    if (known?.startedAt.getTime() !== startedAt.getTime()) this.#reportEndsBefore(digest, name, inputs);
     if (known) {
       known.startedAt = startedAt;
       return;
@@ -110,21 +121,38 @@ export class RawProgress implements BuildProgress {
     this.#listener.onStep({ number, name, startedAt });
   }
 
-  #end({ digest, completed, cached = false, error = "" }: RawVertex): void {
+  /** When this vertex starts, what it needs has ended. */
+  #reportEndsBefore(digest: string, name: string, inputs: readonly string[]): void {
+    for (const [other, vertex] of this.#vertices) {
+      if (other === digest) vertex.pendingEnd = undefined;
+      const isOver = EXPORTING.test(name) || FRONTEND_IMAGE.test(vertex.name) || inputs.includes(other);
+      if (isOver) this.#reportPendingEnd(vertex);
+    }
+  }
+
+  #end(raw: RawVertex): void {
+    const { digest, completed, cached = false, error = "" } = raw;
     const vertex = this.#vertices.get(digest);
     if (!vertex || completed === undefined) return;
     this.#endOutput(vertex);
-    const { number, name, startedAt } = vertex;
-    if (STORING_CACHE.test(name)) this.#cacheError = error;
     const at = new Date(completed);
-    const durationMs = Math.max(0, at.getTime() - startedAt.getTime());
-    vertex.end = { at, durationMs, isCached: cached, error };
+    const durationMs = Math.max(0, at.getTime() - vertex.startedAt.getTime());
+    vertex.pendingEnd = { at, durationMs, isCached: cached, error };
+    if (isLastEnd(raw, vertex)) this.#reportPendingEnd(vertex);
+  }
+
+  #reportPendingEnd(vertex: Vertex): void {
+    if (!vertex.pendingEnd) return;
+    const { number, name, startedAt, pendingEnd: end } = vertex;
+    vertex.end = end;
+    vertex.pendingEnd = undefined;
+    if (STORING_CACHE.test(name)) this.#cacheError = end.error;
     // The build goes on without it.
-    const isOnlyCache = error !== "" && READING_CACHE.test(name);
-    this.#listener.log(`#${number} ${isOnlyCache ? `no cache there: ${error}` : endWords(vertex.end)}`);
-    if (vertex.isInstruction) this.#listener.onStep({ number, name, startedAt, end: vertex.end });
+    const isOnlyCache = end.error !== "" && READING_CACHE.test(name);
+    this.#listener.log(`#${number} ${isOnlyCache ? `no cache there: ${end.error}` : endWords(end)}`);
+    if (vertex.isInstruction) this.#listener.onStep({ number, name, startedAt, end });
     // A push that fails is told to be done as well, and then the vertex has the error.
-    if (vertex.manifest && error === "") this.#listener.onPushed?.(vertex.manifest);
+    if (vertex.manifest && end.error === "") this.#listener.onPushed?.(vertex.manifest);
   }
 
   #endOutput({ output }: Vertex): void {
@@ -180,6 +208,20 @@ class StepOutput {
   end(): void {
     this.#lines.end();
   }
+}
+
+/**
+ * BuildKit starts and ends a vertex without inputs several times: first to learn which version it is, then to fetch it.
+ * It does not always report the first end, and does not fetch what is not needed. So of files that are sent, the end
+ * counts after which something was sent; of a base image, the last one before a step starts that uses it.
+ */
+function isLastEnd(
+  { inputs = [], cached, error }: RawVertex,
+  { name, isInstruction, doings }: Vertex,
+): boolean {
+  if (cached || error || inputs.length > 0) return true;
+  if (SENT_FILES.test(name)) return doings.size > 0;
+  return !isInstruction && !FRONTEND_IMAGE.test(name);
 }
 
 function endWords({ isCached, error, durationMs }: BuildStepEnd): string {

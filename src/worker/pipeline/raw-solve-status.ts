@@ -3,6 +3,8 @@
 export interface RawVertex {
   readonly digest: string;
   readonly name: string;
+  /** Digests of the vertexes whose results it needs. */
+  readonly inputs?: readonly string[];
   readonly started?: string;
   readonly completed?: string;
   readonly cached?: boolean;

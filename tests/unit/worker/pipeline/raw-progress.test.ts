@@ -123,6 +123,148 @@ test("a vertex that ended and began again in one object goes on", () => {
   expect(lines).toEqual(["#1 [internal] load .dockerignore", "#1 DONE 0.1s"]);
 });
 
+describe("a vertex without inputs, which BuildKit starts and ends several times, has one end in the log", () => {
+  const vertex = (digest: string, name: string, ...inputs: string[]) => ({ digest, name, inputs });
+  const dockerfile = vertex("sha256:d", "[internal] load build definition from Dockerfile");
+  const context = vertex("sha256:c", "[internal] load build context");
+  const from = vertex("sha256:f", "[1/3] FROM registry.test/base:1");
+  const copy = vertex("sha256:2", "[2/3] COPY greeting /greeting", from.digest, context.digest);
+  const run = vertex("sha256:3", "[3/3] RUN make", copy.digest);
+  const exporting = vertex("sha256:e", "exporting to image");
+
+  const started = (of: object, afterMs: number) => ({ vertexes: [{ ...of, started: at(afterMs) }] });
+  const ended = (of: object, fromMs: number, afterMs: number, end: object = {}) => ({
+    vertexes: [{ ...of, started: at(fromMs), completed: at(afterMs), ...end }],
+  });
+  const done = (of: { digest: string }, id: string, afterMs: number) => ({
+    statuses: [{ id, vertex: of.digest, started: at(afterMs), completed: at(afterMs) }],
+  });
+  const cached = (of: object, afterMs: number) => ended(of, afterMs, afterMs, { cached: true });
+
+  /** As BuildKit 0.12 reports them. */
+  const prepared = [
+    { vertexes: [dockerfile] },
+    ended(dockerfile, 0, 0),
+    started(dockerfile, 1),
+    done(dockerfile, "transferring dockerfile:", 2),
+    ended(dockerfile, 1, 101),
+    { vertexes: [run, copy, context, from] },
+    ended(context, 200, 200),
+    started(from, 200),
+    done(from, "resolve registry.test/base:1", 300),
+    ended(from, 200, 300),
+  ];
+  const preparedLines = [
+    "#1 [internal] load build definition from Dockerfile",
+    "#1 transferring dockerfile: 0.0s done",
+    "#1 DONE 0.1s",
+    "#2 [internal] load build context",
+    "#3 [1/3] FROM registry.test/base:1",
+    "#3 resolve registry.test/base:1 0.0s done",
+  ];
+
+  test("when its result is fetched: after the fetch", () => {
+    const { lines, steps } = read([
+      ...prepared,
+      { vertexes: [...ended(from, 301, 302).vertexes, ...started(context, 302).vertexes] },
+      started(from, 303),
+      done(context, "transferring context:", 304),
+      ended(context, 302, 402),
+      done(from, "extracting sha256:1", 500),
+      ended(from, 303, 503),
+      started(copy, 510),
+      ended(copy, 510, 610),
+      started(run, 620),
+      ended(run, 620, 720),
+    ]);
+    expect(lines).toEqual([
+      ...preparedLines,
+      "#2 transferring context: 0.0s done",
+      "#2 DONE 0.1s",
+      "#3 extracting sha256:1 0.0s done",
+      "#3 DONE 0.2s",
+      "#4 [2/3] COPY greeting /greeting",
+      "#4 DONE 0.1s",
+      "#5 [3/3] RUN make",
+      "#5 DONE 0.1s",
+      "3 steps, 0 cached",
+    ]);
+    expect(steps.filter(({ end }) => end).map(({ number, end }) => [number, end?.durationMs])).toEqual([
+      [3, 200],
+      [4, 100],
+      [5, 100],
+    ]);
+  });
+
+  test("when its result is not needed, since the steps that use it are cached: before those", () => {
+    const { lines } = read([
+      ...prepared,
+      started(context, 310),
+      done(context, "transferring context:", 320),
+      ended(context, 310, 410),
+      { vertexes: [...cached(copy, 420).vertexes, ...cached(run, 420).vertexes] },
+    ]);
+    expect(lines.slice(preparedLines.length)).toEqual([
+      "#2 transferring context: 0.0s done",
+      "#2 DONE 0.1s",
+      "#3 DONE 0.1s",
+      "#4 [2/3] COPY greeting /greeting",
+      "#5 [3/3] RUN make",
+      "#4 CACHED",
+      "#5 CACHED",
+      "3 steps, 2 cached",
+    ]);
+  });
+
+  test("when its result is cached: that it is cached", () => {
+    const { lines, steps } = read([...prepared, cached(from, 310)]);
+    expect(lines.slice(preparedLines.length, -2)).toEqual(["#3 CACHED"]);
+    expect(steps).toHaveLength(2);
+  });
+
+  test("when no step uses it: before the export", () => {
+    const { lines } = read([...prepared, started(exporting, 310), ended(exporting, 310, 310)]);
+    expect(lines.slice(preparedLines.length)).toEqual([
+      "#2 DONE 0.0s",
+      "#3 DONE 0.1s",
+      "#4 exporting to image",
+      "#4 DONE 0.0s",
+      "1 steps, 0 cached",
+    ]);
+  });
+
+  test("when BuildKit reports only the last end: at that end", () => {
+    const { lines } = read([
+      started(dockerfile, 1),
+      done(dockerfile, "transferring dockerfile:", 2),
+      ended(dockerfile, 1, 101),
+    ]);
+    expect(lines).toEqual(preparedLines.slice(0, 3));
+  });
+
+  test("when it is the image that reads the Dockerfile: before whatever starts next", () => {
+    const frontend = vertex("sha256:s", "docker-image://registry.test/dockerfile:1");
+    const { lines } = read([
+      started(frontend, 0),
+      ended(frontend, 0, 10),
+      started(frontend, 11),
+      ended(frontend, 11, 111),
+      started(dockerfile, 120),
+    ]);
+    expect(lines).toEqual([
+      "#1 docker-image://registry.test/dockerfile:1",
+      "#1 DONE 0.1s",
+      "#2 [internal] load build definition from Dockerfile",
+    ]);
+  });
+
+  test("when it fails at once: that it failed", () => {
+    const { lines, steps } = read([started(from, 0), ended(from, 0, 10, { error: "not found" })]);
+    expect(lines.slice(0, 2)).toEqual(["#1 [1/3] FROM registry.test/base:1", "#1 ERROR: not found"]);
+    expect(steps).toHaveLength(2);
+  });
+});
+
 test("the push begins when its first layer or its manifest goes", () => {
   const exporting = { digest: "sha256:3", name: "exporting to image", started: at(0) };
   const doing = (id: string, completed?: string) => ({
