@@ -129,10 +129,12 @@ export class WorkingCopy {
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
     await this.#point(commit, tip);
     await this.#forgetOtherForm(commit);
-    const [, repacked] = await Promise.all([
-      this.ask(["read-tree", "--reset", "-u", commit]),
-      this.#holdsMore ? this.#packAlone() : undefined,
-    ]);
+    const written = this.ask(["read-tree", "--reset", "-u", commit]);
+    const packed = this.#holdsMore ? this.#packAlone() : undefined;
+    // When one fails, the caller removes the folder, and the other must not write into it any more.
+    await Promise.allSettled([written, packed]);
+    await written;
+    const repacked = await packed;
     if (repacked !== undefined) await this.#removePacksBut(repacked);
     this.#holdsMore = false;
   }
