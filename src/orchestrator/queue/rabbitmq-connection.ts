@@ -184,16 +184,14 @@ export async function onOwnChannel<T>(
   use: (channel: Channel) => Promise<T>,
 ): Promise<T> {
   const channel = await model.createChannel();
-  let closed = false;
+  const closed = new AbortController();
   channel.on("error", () => undefined);
-  channel.on("close", () => {
-    closed = true;
-  });
+  channel.on("close", () => closed.abort());
   try {
     return await use(channel);
   } finally {
-    // The only way for it to fail is the loss of the connection, which the session's owner sees.
-    if (!closed) await channel.close().catch(() => undefined);
+    // amqplib never answers a close whose connection is lost meanwhile; the session's owner sees the loss.
+    if (!closed.signal.aborted) await orAbort(channel.close(), closed.signal).catch(() => undefined);
   }
 }
 

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { connect } from "amqplib";
 import pino from "pino";
 import type {
   Delivery,
@@ -7,13 +8,18 @@ import type {
   ReadyDelivery,
   ReadyMessage,
 } from "../../../../src/orchestrator/queue/queue.ts";
+import { onOwnChannel } from "../../../../src/orchestrator/queue/rabbitmq-connection.ts";
 import { freePort } from "../../../support/free-port.ts";
 import { type RabbitMq, startRabbitMq } from "../../../support/rabbitmq.ts";
+import { startTcpProxy } from "../../../support/tcp-proxy.ts";
 import { waitFor } from "../../../support/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
+import { settlesBefore } from "../settles-before.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./rabbitmq-broker.ts";
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 60_000;
+/** More than closing waits for a broker, less than connecting does. */
+const CLOSE_LIMIT_MS = 8_000;
 const lane: Lane = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMq;
 
@@ -27,11 +33,11 @@ describe("RabbitMQ in trouble", () => {
   let broker: RabbitMqBroker;
   const opened: JobQueue[] = [];
   const logLines: string[] = [];
+  const logger = pino({ level: "debug" }, { write: (line: string) => void logLines.push(line) });
 
   beforeEach(() => {
     logLines.length = 0;
-    const logger = pino({ level: "debug" }, { write: (line: string) => void logLines.push(line) });
-    broker = rabbitMqBroker(server.url, { heartbeatSeconds: 1, logger });
+    broker = rabbitMqBroker(server.url, { logger });
   });
 
   afterEach(async () => {
@@ -123,7 +129,7 @@ describe("RabbitMQ in trouble", () => {
     expect(jobIds.toSorted()).toEqual(["meanwhile", "taken", "waiting"]);
     expect(await broker.results()).toHaveLength(1);
     expect(hinted.some(({ region, priority }) => region === lane.region && priority === "low")).toBe(true);
-  }, 90_000);
+  }, 240_000);
 
   test("a broker that is killed without warning loses nothing confirmed", async () => {
     const queue = await startedQueue();
@@ -147,10 +153,10 @@ describe("RabbitMQ in trouble", () => {
       },
       { timeoutMs: TIMEOUT_MS, intervalMs: 0, what: "every job" },
     );
-  }, 120_000);
+  }, 240_000);
 
   test("a frozen broker is noticed by its silence, and comes back", async () => {
-    const queue = await startedQueue();
+    const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 1, logger }));
     await queue.offer(lane, message("job-1"));
     const held = await takeOne(queue);
     server.pause();
@@ -166,18 +172,37 @@ describe("RabbitMQ in trouble", () => {
     await readiness(queue, true);
     const again = [await takeOne(queue), await takeOne(queue)];
     expect(again.map(({ stamp }) => stamp.jobId).toSorted()).toEqual(["job-1", "job-2"]);
-  }, 90_000);
+  }, 240_000);
 
   test("a frozen broker does not keep the queue from closing", async () => {
-    const queue = await startedQueue();
+    // With a heartbeat so rare that its loss does not end the connection meanwhile.
+    const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
     server.pause();
     try {
       const unconnected = newQueue();
-      const startedAt = performance.now();
-      await Promise.all([queue.close(), unconnected.close()]);
-      expect(performance.now() - startedAt).toBeLessThan(10_000);
+      const closing = Promise.all([queue.close(), unconnected.close()]);
+      expect(await settlesBefore(CLOSE_LIMIT_MS, closing)).toBeTrue();
     } finally {
       server.resume();
+    }
+  }, 240_000);
+
+  test("a channel whose connection is lost while it closes is not waited for", async () => {
+    const proxy = await startTcpProxy(server);
+    try {
+      const url = new URL(server.url);
+      url.port = String(proxy.port);
+      const model = await connect(url.href);
+      model.on("error", () => undefined);
+      const used = onOwnChannel(model, async () => {
+        // The request to close the channel gets no answer.
+        proxy.cut();
+        setTimeout(() => proxy.reset(), 100);
+        return "used";
+      });
+      expect(await used).toBe("used");
+    } finally {
+      await proxy.stop();
     }
   }, 60_000);
 
@@ -196,22 +221,28 @@ describe("RabbitMQ in trouble", () => {
         what: `round ${round}`,
       });
     }
-  }, 90_000);
+  }, 240_000);
 
   test("a delivery that outlasts the consumer timeout is taken back alone", async () => {
+    const timeoutMs = 3_000;
     // Read when a channel opens; the check itself runs with the channel's tick.
-    await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 3000)."]);
+    await server.rabbitmqctl(["eval", `application:set_env(rabbit, consumer_timeout, ${timeoutMs}).`]);
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
     try {
       const queue = await startedQueue();
       await queue.offer(lane, message("long"));
       const long = await takeOne(queue);
       const others: ReadyDelivery[] = [];
-      const offering = setInterval(() => void queue.offer(lane, message("short")), 200);
+      const takenBackAfterMs: number[] = [];
+      const offering = setInterval(() => queue.offer(lane, message("short")).catch(() => undefined), 200);
       try {
         await waitFor(
           async () => {
+            const askedAtMs = performance.now();
             const other = await queue.take(lane);
+            other?.takenBack.addEventListener("abort", () =>
+              takenBackAfterMs.push(performance.now() - askedAtMs),
+            );
             // Held for a moment over the long one's end.
             if (other) others.push(other);
             if (others.length > 4) others.shift()?.ack();
@@ -222,7 +253,8 @@ describe("RabbitMQ in trouble", () => {
       } finally {
         clearInterval(offering);
       }
-      expect(others.every(({ takenBack }) => !takenBack.aborted)).toBe(true);
+      // On a busy machine another delivery may itself outlast the timeout.
+      expect(takenBackAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
       expect(queue.isReady).toBe(true);
       // The loop above may have been quick enough to take it again.
       const again =
@@ -244,7 +276,7 @@ describe("RabbitMQ in trouble", () => {
       await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
       await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
     }
-  }, 90_000);
+  }, 240_000);
 
   test("a submission that outlasts the consumer timeout is delivered again", async () => {
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1500)."]);
@@ -254,7 +286,7 @@ describe("RabbitMQ in trouble", () => {
       const deliveries: Delivery[] = [];
       queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
       await queue.submit(Buffer.from("slow"), {});
-      await waitFor(() => deliveries.length === 2, { timeoutMs: TIMEOUT_MS, what: "the second delivery" });
+      await waitFor(() => deliveries.length >= 2, { timeoutMs: TIMEOUT_MS, what: "the second delivery" });
       expect(deliveries[0]?.takenBack.aborted).toBe(true);
       expect(deliveries[1]?.redelivered).toBe(true);
       deliveries[1]?.ack();
@@ -262,12 +294,11 @@ describe("RabbitMQ in trouble", () => {
       await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
       await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
     }
-  }, 90_000);
+  }, 240_000);
 
   test("an address that does not answer is named without its password, and the next one is tried", async () => {
     const port = await freePort();
     const other = `amqp://somebody:very-secret@127.0.0.1:${port}`;
-    const logger = pino({ level: "debug" }, { write: (line: string) => void logLines.push(line) });
     const twoAddresses = rabbitMqBroker(server.url, { otherUrls: [other], logger });
     await startedQueue(twoAddresses);
     await twoAddresses.remove();
@@ -280,7 +311,7 @@ describe("RabbitMQ in trouble", () => {
       ),
     );
     expect(logLines.join("")).not.toContain("very-secret");
-  }, 60_000);
+  }, 240_000);
 
   test("an absent broker ends no publish but by its signal or the queue's end", async () => {
     const absent = rabbitMqBroker(`amqp://127.0.0.1:${await freePort()}`);
@@ -297,5 +328,5 @@ describe("RabbitMQ in trouble", () => {
     await expect(abortedPublish).rejects.toBe(reason);
     await queue.close();
     await expect(closedPublish).rejects.toMatchObject({ name: "QueueClosed" });
-  }, 60_000);
+  }, 240_000);
 });
