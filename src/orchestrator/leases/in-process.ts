@@ -68,6 +68,8 @@ export interface InProcessLeasesOptions {
   readonly jobMemoryMs: number;
   /** See `ClaimRequest.mayBeRunning`. 0 when the workers start and end with this process. */
   readonly settleMs: number;
+  /** A monotonic clock; default `performance.now`. */
+  readonly nowMs?: () => number;
 }
 
 export class InProcessLeases implements Leases {
@@ -82,12 +84,17 @@ export class InProcessLeases implements Leases {
   /** By `ClaimRequest.source`. */
   readonly #warm = new Map<string, Warm>();
   readonly #listeners: (() => void)[] = [];
-  readonly #sinceMs = now();
-  #usedAtMs = now();
+  readonly #nowMs: () => number;
+  readonly #sinceMs: number;
+  #usedAtMs: number;
   #uses = 0;
   #started = false;
 
-  constructor(private readonly options: InProcessLeasesOptions) {}
+  constructor(private readonly options: InProcessLeasesOptions) {
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+    this.#sinceMs = this.#nowMs();
+    this.#usedAtMs = this.#sinceMs;
+  }
 
   start(): void {
     this.#started = true;
@@ -102,14 +109,14 @@ export class InProcessLeases implements Leases {
     const { runs, ...rest } = registration;
     const known = this.#workers.get(rest.workerId);
     const isSame = known?.incarnation === rest.incarnation;
-    if (known && !isSame && isAlive(known)) return "id-in-use";
+    if (known && !isSame && this.#isAlive(known)) return "id-in-use";
     const worker: Worker = {
       ...rest,
       status: isSame ? known.status : "FREE",
       refusal: isSame ? known.refusal : undefined,
       isSuspect: false,
       lastSeen: new Date(),
-      leaseUntilMs: now() + this.options.leaseTtlMs,
+      leaseUntilMs: this.#nowMs() + this.options.leaseTtlMs,
       used: isSame ? known.used : ++this.#uses,
     };
     this.#workers.set(worker.workerId, worker);
@@ -134,14 +141,14 @@ export class InProcessLeases implements Leases {
   ): Promise<readonly RunRef[] | undefined> {
     const worker = this.#find(workerId, incarnation);
     if (!worker) return undefined;
-    const wasSchedulable = isSchedulable(worker);
+    const wasSchedulable = this.#isSchedulable(worker);
     worker.status = status;
     worker.refusal = refusal;
     worker.isSuspect = false;
     worker.lastSeen = new Date();
-    worker.leaseUntilMs = now() + this.options.leaseTtlMs;
+    worker.leaseUntilMs = this.#nowMs() + this.options.leaseTtlMs;
     const stale = runs.filter((run) => !this.#holdRun(worker, run));
-    if (!wasSchedulable && isSchedulable(worker)) this.#announceChange();
+    if (!wasSchedulable && this.#isSchedulable(worker)) this.#announceChange();
     return stale;
   }
 
@@ -157,7 +164,7 @@ export class InProcessLeases implements Leases {
       const { workerId, incarnation, region, address, slots, version, capabilities, refusal, lastSeen } =
         worker;
       const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
-      const status = statusOf(worker, jobs.length);
+      const status = this.#statusOf(worker, jobs.length);
       const described = { workerId, incarnation, region, address, slots, version, capabilities };
       return { ...described, status, jobs, refusal, lastSeen };
     });
@@ -167,7 +174,7 @@ export class InProcessLeases implements Leases {
     this.#assertReady();
     const groups = new Map<string, SlotGroup>();
     for (const worker of this.#workers.values()) {
-      const free = isSchedulable(worker) ? this.#freeSlotsOf(worker) : 0;
+      const free = this.#isSchedulable(worker) ? this.#freeSlotsOf(worker) : 0;
       if (free === 0) continue;
       const { region, capabilities } = worker;
       const name = `${region} ${capabilities.join(",")}`;
@@ -203,7 +210,7 @@ export class InProcessLeases implements Leases {
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
     this.#assertReady();
     const known = this.#cancellationOf(jobId);
-    const forgetAtMs = now() + this.options.jobMemoryMs;
+    const forgetAtMs = this.#nowMs() + this.options.jobMemoryMs;
     if (known === undefined) this.#cancellations.set(jobId, { reason, hasEnded: false, forgetAtMs });
     this.#announceChange();
     const claim = this.#claimOf(jobId);
@@ -304,8 +311,8 @@ export class InProcessLeases implements Leases {
    * not be heard.
    */
   #bridgeStandstill(): void {
-    const silentMs = now() - this.#usedAtMs;
-    this.#usedAtMs = now();
+    const silentMs = this.#nowMs() - this.#usedAtMs;
+    this.#usedAtMs = this.#nowMs();
     if (silentMs < this.options.leaseTtlMs) return;
     for (const worker of this.#workers.values()) worker.leaseUntilMs += silentMs;
     for (const claim of this.#claims.values()) claim.untilMs += silentMs;
@@ -319,14 +326,30 @@ export class InProcessLeases implements Leases {
 
   #claimOf(jobId: string): Claim | undefined {
     const timed = this.#claims.get(jobId);
-    return timed && timed.untilMs > now() ? timed.claim : undefined;
+    return timed && timed.untilMs > this.#nowMs() ? timed.claim : undefined;
   }
 
   #claimsOf(worker: Worker): TimedClaim[] {
     return [...this.#claims.values()].filter(
       ({ claim, untilMs }) =>
-        untilMs > now() && claim.workerId === worker.workerId && claim.incarnation === worker.incarnation,
+        untilMs > this.#nowMs() &&
+        claim.workerId === worker.workerId &&
+        claim.incarnation === worker.incarnation,
     );
+  }
+
+  #isAlive(worker: Worker): boolean {
+    return worker.leaseUntilMs > this.#nowMs();
+  }
+
+  #isSchedulable(worker: Worker): boolean {
+    return this.#isAlive(worker) && !worker.isSuspect && worker.status === "FREE";
+  }
+
+  #statusOf(worker: Worker, claims: number): WorkerStatus {
+    if (worker.isSuspect || !this.#isAlive(worker)) return "LOST";
+    if (worker.status === "DRAINING") return "DRAINING";
+    return worker.status === "BUSY" || claims >= worker.slots ? "BUSY" : "FREE";
   }
 
   #freeSlotsOf(worker: Worker): number {
@@ -349,7 +372,9 @@ export class InProcessLeases implements Leases {
   ): Worker | undefined {
     const warm = source === undefined ? undefined : this.#warm.get(source)?.byWorker;
     const candidates = [...this.#workers.values()]
-      .filter((worker) => worker.region === region && worker.workerId !== excludedId && isSchedulable(worker))
+      .filter(
+        (worker) => worker.region === region && worker.workerId !== excludedId && this.#isSchedulable(worker),
+      )
       .filter((worker) => covers(worker.capabilities, needs))
       .map((worker) => ({
         worker,
@@ -367,13 +392,13 @@ export class InProcessLeases implements Leases {
   /** There are workers, and none that could build it if it were free. */
   #isIncapable({ regions, needs = [] }: ClaimRequest): boolean {
     const there = [...this.#workers.values()].filter(
-      (worker) => isAlive(worker) && regions.includes(worker.region),
+      (worker) => this.#isAlive(worker) && regions.includes(worker.region),
     );
     return there.length > 0 && !there.some(({ capabilities }) => covers(capabilities, needs));
   }
 
   #incapableForMs(jobId: string): number {
-    const nowMs = now();
+    const nowMs = this.#nowMs();
     const { sinceMs } = this.#incapable.get(jobId) ?? { sinceMs: nowMs };
     this.#incapable.set(jobId, { sinceMs, forgetAtMs: nowMs + FORGET_INCAPABLE_MS });
     return nowMs - sinceMs;
@@ -381,13 +406,13 @@ export class InProcessLeases implements Leases {
 
   #noteWarm(source: string, { workerId, used }: Worker): void {
     const byWorker = new Map([...(this.#warm.get(source)?.byWorker ?? []), [workerId, used] as const]);
-    this.#warm.set(source, { byWorker, forgetAtMs: now() + FORGET_WARM_MS });
+    this.#warm.set(source, { byWorker, forgetAtMs: this.#nowMs() + FORGET_WARM_MS });
   }
 
   #putClaim(worker: Worker, { jobId, attempt }: RunRef): Claim {
     const { workerId, incarnation, address } = worker;
     const claim = { jobId, attempt, workerId, incarnation, address };
-    this.#claims.set(jobId, { claim, untilMs: now() + this.options.leaseTtlMs });
+    this.#claims.set(jobId, { claim, untilMs: this.#nowMs() + this.options.leaseTtlMs });
     const { last, done } = this.#attemptsOf(jobId);
     this.#rememberAttempts(jobId, Math.max(last, attempt), done);
     return claim;
@@ -414,12 +439,12 @@ export class InProcessLeases implements Leases {
   }
 
   #isSettling(): boolean {
-    return now() < this.#sinceMs + this.options.settleMs;
+    return this.#nowMs() < this.#sinceMs + this.options.settleMs;
   }
 
   #cancellationOf(jobId: string): string | undefined {
     const known = this.#cancellations.get(jobId);
-    return known && known.forgetAtMs > now() ? known.reason : undefined;
+    return known && known.forgetAtMs > this.#nowMs() ? known.reason : undefined;
   }
 
   #attemptsOf(jobId: string): { last: number; done: number } {
@@ -428,40 +453,22 @@ export class InProcessLeases implements Leases {
 
   #rememberAttempts(jobId: string, last: number, done: number): void {
     const { jobMemoryMs, leaseTtlMs } = this.options;
-    this.#attempts.set(jobId, { last, done, forgetAtMs: now() + Math.max(jobMemoryMs, leaseTtlMs) });
+    this.#attempts.set(jobId, { last, done, forgetAtMs: this.#nowMs() + Math.max(jobMemoryMs, leaseTtlMs) });
   }
 
   #forgetWhatIsOver(): void {
     for (const [workerId, { lastSeen }] of this.#workers) {
       if (Date.now() - lastSeen.getTime() > FORGET_WORKER_MS) this.#workers.delete(workerId);
     }
-    for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= now()) this.#claims.delete(jobId);
+    for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= this.#nowMs()) this.#claims.delete(jobId);
     for (const memory of [this.#attempts, this.#cancellations, this.#incapable, this.#warm])
-      for (const [key, { forgetAtMs }] of memory) if (forgetAtMs <= now()) memory.delete(key);
+      for (const [key, { forgetAtMs }] of memory) if (forgetAtMs <= this.#nowMs()) memory.delete(key);
     for (const jobId of this.#unproven.keys()) if (!this.#attempts.has(jobId)) this.#unproven.delete(jobId);
   }
 
   #announceChange(): void {
     for (const listener of this.#listeners) listener();
   }
-}
-
-function now(): number {
-  return performance.now();
-}
-
-function isAlive(worker: Worker): boolean {
-  return worker.leaseUntilMs > now();
-}
-
-function isSchedulable(worker: Worker): boolean {
-  return isAlive(worker) && !worker.isSuspect && worker.status === "FREE";
-}
-
-function statusOf(worker: Worker, claims: number): WorkerStatus {
-  if (worker.isSuspect || !isAlive(worker)) return "LOST";
-  if (worker.status === "DRAINING") return "DRAINING";
-  return worker.status === "BUSY" || claims >= worker.slots ? "BUSY" : "FREE";
 }
 
 function isSameClaim(one: Claim, other: Omit<Claim, "address">): boolean {

@@ -10,7 +10,7 @@ import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { sampleResult } from "./sample-result.ts";
 
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 30_000;
 const logger = pino({ level: "silent" });
 const servers: TestProcess[] = [];
 const folders: TempDir[] = [];
@@ -127,7 +127,7 @@ test("a Cluster is used by a list of its nodes", async () => {
     what: "the cluster",
   });
   await expectToWork(ports.map((port) => `redis://127.0.0.1:${port}`).join(","));
-}, 60_000);
+}, 120_000);
 
 test("Sentinels name the master, and the next one after a failover", async () => {
   const [first, second] = [await freePort(), await freePort()];
@@ -147,13 +147,14 @@ test("Sentinels name the master, and the next one after a failover", async () =>
   });
   const sentinelPort = await freePort();
   const config = join(await makeFolder(), "sentinel.conf");
+  // Until the master is killed, a busy machine must not make it look dead.
   await Bun.write(
     config,
     [
       `port ${sentinelPort}`,
       "bind 127.0.0.1",
       `sentinel monitor blacktree 127.0.0.1 ${first} 1`,
-      "sentinel down-after-milliseconds blacktree 500",
+      "sentinel down-after-milliseconds blacktree 60000",
       "sentinel failover-timeout blacktree 2000",
       "",
     ].join("\n"),
@@ -169,12 +170,13 @@ test("Sentinels name the master, and the next one after a failover", async () =>
   try {
     await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
     await master.kill();
+    await cli(sentinelPort, "sentinel", "set", "blacktree", "down-after-milliseconds", "500");
     await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "the new master" });
     expect(await cli(second, "info", "replication")).toContain("role:master");
   } finally {
     await leases.close();
   }
-}, 60_000);
+}, 120_000);
 
 test("TLS is used for rediss://, and a certificate that nobody vouches for is refused", async () => {
   const folder = await makeFolder();
@@ -192,5 +194,5 @@ test("TLS is used for rediss://, and a certificate that nobody vouches for is re
       stdout.trim(),
     );
   expect(await answers(certificates.caPath)).toBe("reachable");
-  expect(await answers(certificates.foreign.caPath)).toBe("not reachable");
-}, 60_000);
+  expect(await answers(certificates.foreign.caPath)).toBe("SELF_SIGNED_CERT_IN_CHAIN");
+}, 120_000);

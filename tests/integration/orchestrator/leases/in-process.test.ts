@@ -1,8 +1,59 @@
+import { expect, test } from "bun:test";
 import { InProcessLeases } from "../../../../src/orchestrator/leases/in-process.ts";
-import { describeLeasesContract } from "./leases-contract.ts";
+import { waitFor } from "../../../support/wait-for.ts";
+import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
+
+const LEASE_TTL_MS = 60_000;
+const worker = {
+  workerId: "w1",
+  incarnation: "first",
+  region: "us-east-1",
+  address: "w1.example:6000",
+  slots: 1,
+  version: "0.1.0",
+  capabilities: [],
+  runs: [],
+};
+
+/** With a clock that only the test moves. */
+function startLeases(times: LeaseTimes) {
+  let nowMs = 0;
+  const leases = new InProcessLeases({ ...times, nowMs: () => nowMs });
+  leases.start();
+  const advance = (ms: number) => {
+    nowMs += ms;
+  };
+  return { leases, advance };
+}
 
 describeLeasesContract("in process", async (times) => {
-  const leases = new InProcessLeases(times);
+  const { leases, advance } = startLeases(times);
+  return {
+    open: async () => leases,
+    advance: async (ms) => advance(ms),
+    remove: () => leases.close(),
+  };
+});
+
+test("in process: leases and claims outlast a standstill of the process", async () => {
+  const { leases, advance } = startLeases({ leaseTtlMs: LEASE_TTL_MS, jobMemoryMs: 600_000, settleMs: 0 });
+  await leases.register(worker);
+  await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
+  advance(10 * LEASE_TTL_MS);
+  expect(await leases.workers()).toMatchObject([{ status: "BUSY", jobs: ["j1"] }]);
+  advance(LEASE_TTL_MS / 2);
+  expect(await leases.find("j1")).toBeDefined();
+  advance(LEASE_TTL_MS / 2);
+  expect(await leases.workers()).toMatchObject([{ status: "LOST", jobs: [] }]);
+});
+
+test("in process: time is real by default", async () => {
+  const leases = new InProcessLeases({ leaseTtlMs: 200, jobMemoryMs: 200, settleMs: 0 });
   leases.start();
-  return { open: async () => leases, remove: () => leases.close() };
+  await leases.register(worker);
+  await waitFor(async () => (await leases.workers())[0]?.status === "LOST", {
+    timeoutMs: 30_000,
+    what: "the end of the lease",
+  });
+  await leases.close();
 });

@@ -13,11 +13,14 @@ import { sampleResult } from "../sample-result.ts";
 export interface RecordStore {
   /** Started and ready; a second one stands for a second orchestrator, or for the same after a restart. */
   open(): Promise<JobRecords>;
+  /** Makes every record older at once, without waiting. */
+  advance(ms: number): Promise<void>;
   remove(): Promise<void>;
 }
 
 const LONG_MEMORY_MS = 600_000;
 const SHORT_MEMORY_MS = 300;
+const TIMEOUT_MS = 30_000;
 const acceptedAt = new Date("2026-01-02T03:04:05.678Z");
 const job = { repo_url: "owner/name", branch: "main", build_args: { TOKEN: "***" } };
 
@@ -75,7 +78,7 @@ export function describeJobRecordsContract(
         await records.append(event("j1", "QUEUED"));
         await records.finish(sampleResult("j1"), "p-1");
         await waitFor(async () => (await admit("j1")).kind === "new", {
-          timeoutMs: 5_000,
+          timeoutMs: TIMEOUT_MS,
           what: "the end of the memory",
         });
         expect((await records.find("j1"))?.events).toEqual([]);
@@ -88,7 +91,7 @@ export function describeJobRecordsContract(
         await records.queued("active");
         await records.finish(sampleResult("finished"), "p-1");
         await waitFor(async () => (await records.find("finished")) === undefined, {
-          timeoutMs: 5_000,
+          timeoutMs: TIMEOUT_MS,
           what: "the end of the memory",
         });
         expect(await admit("active")).toEqual({ kind: "active" });
@@ -152,10 +155,8 @@ export function describeJobRecordsContract(
 
       test("passes to another one when its publisher is silent", async () => {
         expect(await kindFor("p-1")).toBe("publish");
-        await waitFor(async () => (await kindFor("p-2")) === "publish", {
-          timeoutMs: 2 * PUBLISHER_TTL_MS,
-          what: "the end of its publisher's time",
-        });
+        await store.advance(PUBLISHER_TTL_MS);
+        expect(await kindFor("p-2")).toBe("publish");
         expect(await kindFor("p-1")).toBe("publishing");
       });
     });
@@ -257,7 +258,7 @@ export function describeJobRecordsContract(
             if (found?.result) await records.append(event("j1", "SUCCEEDED"));
             return found?.result === undefined;
           },
-          { timeoutMs: 5_000, what: "the end of the memory" },
+          { timeoutMs: TIMEOUT_MS, what: "the end of the memory" },
         );
       });
     });

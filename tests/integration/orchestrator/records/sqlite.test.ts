@@ -15,6 +15,12 @@ describeJobRecordsContract("SQLite", async (jobMemoryMs) => {
       records.start();
       return records;
     },
+    async advance(ms) {
+      database.run(
+        "UPDATE job_records SET publisher_until = publisher_until - ?1, expires_at = expires_at - ?1",
+        [ms],
+      );
+    },
     async remove() {
       database.close();
       await folder.remove();
