@@ -1,4 +1,4 @@
-import { mkdir, rm, symlink } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "./free-port.ts";
 import { type HeldRequests, Holds } from "./held-requests.ts";
@@ -6,7 +6,7 @@ import { createLfsStore, type LfsStore } from "./lfs-endpoint.ts";
 import { run } from "./processes.ts";
 import type { RepositoryFiles } from "./sample-repository.ts";
 import { makeTempDir } from "./temp-dir.ts";
-import { writeFiles } from "./write-files.ts";
+import { isExecutable } from "./write-files.ts";
 
 export interface GitServerOptions {
   tls?: { certPath: string; keyPath: string };
@@ -51,7 +51,7 @@ export interface GitServer {
   readonly lfs: LfsStore;
   /** Creates "owner/name" with one commit, and gives that commit's SHA. */
   createRepository(name: string, files: RepositoryFiles, options?: RepositoryOptions): Promise<string>;
-  /** Adds a commit with these files on top of the others. A branch that does not exist starts at the first one's tip. */
+  /** Adds a commit with these files on top of the others. A new branch starts at the default branch's tip. */
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
   /** Moves a branch back, or elsewhere: what is cut off that way is in no branch's history any more. */
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
@@ -70,66 +70,106 @@ export interface GitServer {
 
 interface Repository {
   gitDir: string;
-  workDir: string;
   defaultBranch: string;
   token: string | undefined;
 }
 
-// Nothing of the machine's own settings may change what the tests' repositories are like.
+// The machine's own settings must not change what the tests' repositories are like.
 const gitEnv = {
   GIT_CONFIG_GLOBAL: "/dev/null",
   GIT_CONFIG_SYSTEM: "/dev/null",
-  GIT_AUTHOR_NAME: "Tests",
-  GIT_AUTHOR_EMAIL: "tests@example.com",
-  GIT_COMMITTER_NAME: "Tests",
-  GIT_COMMITTER_EMAIL: "tests@example.com",
   GIT_DIR: undefined,
   GIT_WORK_TREE: undefined,
 };
+
+// Shallow fetches of a commit by its SHA are allowed, as on hosting services. Every import makes a pack, because clones
+// of unpacked repositories take several times as long. Git's default compression level doubles an import's time.
+const repositoryConfig = `[core]
+\trepositoryFormatVersion = 0
+\tbare = true
+[uploadpack]
+\tallowAnySHA1InWant = true
+\tallowFilter = true
+[fastimport]
+\tunpackLimit = 0
+[pack]
+\tcompression = 1
+`;
 
 async function git(cwd: string, ...args: string[]): Promise<string> {
   const { stdout } = await run(["git", ...args], { cwd, env: gitEnv });
   return stdout.trim();
 }
 
-async function commitFiles(
+/** What `git init --bare` does, without the files that git does not need. */
+async function initBare(gitDir: string, branch: string): Promise<void> {
+  await mkdir(join(gitDir, "objects"), { recursive: true });
+  await mkdir(join(gitDir, "refs"));
+  await Bun.write(join(gitDir, "HEAD"), `ref: refs/heads/${branch}\n`);
+  await Bun.write(join(gitDir, "config"), repositoryConfig);
+}
+
+/** A part of the input of `git fast-import`, whose manual describes the format. */
+type ImportPart = string | Uint8Array;
+
+const identity = "Tests <tests@example.com> now";
+
+// Git reads JSON's escapes, except those of control characters.
+const quoted = (path: string) => JSON.stringify(path);
+
+const data = (content: string | Uint8Array): ImportPart[] => [
+  `data ${Buffer.byteLength(content)}\n`,
+  content,
+  "\n",
+];
+
+const addFile = (mode: string, path: string, content: string | Uint8Array): ImportPart[] => [
+  `M ${mode} inline ${quoted(path)}\n`,
+  ...data(content),
+];
+
+const modeOf = (path: string) => (isExecutable(path) ? "100755" : "100644");
+
+/** The parent of the next commit on a branch, and the parent's files that the commit does not have. */
+async function parentOf(repository: Repository, options: CommitOptions): Promise<ImportPart[]> {
+  const { gitDir, defaultBranch } = repository;
+  const { branch = defaultBranch, remove = [] } = options;
+  const tip =
+    (await git(gitDir, "for-each-ref", "--format=%(objectname)", `refs/heads/${branch}`)) ||
+    (await git(gitDir, "rev-parse", `refs/heads/${defaultBranch}`));
+  const entries = (await git(gitDir, "ls-tree", "-r", "-z", tip)).split("\0");
+  for (const path of remove)
+    if (!entries.some((entry) => entry.endsWith(`\t${path}`)))
+      throw new Error(`${branch} has no file ${path}`);
+  const gitlinks = entries.flatMap((entry) => /^160000 \w+ \w+\t(.*)$/s.exec(entry)?.[1] ?? []);
+  return [`from ${tip}\n`, ...[...remove, ...gitlinks].map((path) => `D ${quoted(path)}\n`)];
+}
+
+/** Adds a commit to a branch, and returns the commit's SHA. */
+async function importCommit(
   repository: Repository,
+  parent: readonly ImportPart[],
   files: RepositoryFiles,
   options: CommitOptions,
 ): Promise<string> {
-  const { workDir } = repository;
-  const { branch = repository.defaultBranch, message = "A commit", tags = [], remove = [] } = options;
+  const { branch = repository.defaultBranch, message = "A commit", tags = [] } = options;
   const { annotatedTags = [], gitlinks = {}, symlinks = {} } = options;
-  await writeFiles(workDir, files);
-  for (const [path, target] of Object.entries(symlinks)) {
-    await rm(join(workDir, path), { force: true });
-    await symlink(target, join(workDir, path));
-  }
-  for (const path of remove) await git(workDir, "rm", "--quiet", path);
-  await git(workDir, "add", "--all", "--force");
-  for (const [path, sha] of Object.entries(gitlinks))
-    await git(workDir, "update-index", "--add", "--cacheinfo", `160000,${sha},${path}`);
-  await git(workDir, "commit", "--quiet", "--allow-empty", "-m", message);
-  for (const tag of tags) await git(workDir, "tag", tag);
-  for (const tag of annotatedTags) await git(workDir, "tag", "--annotate", "--message=A tag", tag);
-  await git(workDir, "push", "--quiet", "--force", "origin", `HEAD:refs/heads/${branch}`, "--tags");
-  // Unpacked repositories take several times as long to clone.
-  await git(repository.gitDir, "gc", "--quiet");
-  return git(workDir, "rev-parse", "HEAD");
-}
-
-async function switchTo(repository: Repository, branch: string): Promise<void> {
-  const { workDir } = repository;
-  await git(workDir, "fetch", "--quiet", "--prune", "origin");
-  const known = await git(workDir, "branch", "--remotes", "--list", `origin/${branch}`);
-  const start = known === "" ? repository.defaultBranch : branch;
-  await git(workDir, "checkout", "--quiet", "--force", "-B", branch, `origin/${start}`);
-  const entries = await git(workDir, "ls-files", "--stage", "-z");
-  const gitlinks = entries.split("\0").flatMap((entry) => /^160000 \w+ 0\t(.*)$/s.exec(entry)?.[1] ?? []);
-  for (const path of gitlinks) {
-    await git(workDir, "update-index", "--force-remove", "--", path);
-    await rm(join(workDir, path), { recursive: true });
-  }
+  const parts = [
+    `commit refs/heads/${branch}\nmark :1\ncommitter ${identity}\n`,
+    ...data(`${message}\n`),
+    ...parent,
+    ...Object.entries(files).flatMap(([path, content]) => addFile(modeOf(path), path, content)),
+    ...Object.entries(symlinks).flatMap(([path, target]) => addFile("120000", path, target)),
+    ...Object.entries(gitlinks).map(([path, sha]) => `M 160000 ${sha} ${quoted(path)}\n`),
+    "\nget-mark :1\n",
+    ...tags.map((tag) => `reset refs/tags/${tag}\nfrom :1\n`),
+    ...annotatedTags.flatMap((tag) => [`tag ${tag}\nfrom :1\ntagger ${identity}\n`, ...data("A tag\n")]),
+  ];
+  // Deltas are not worth the time that they take.
+  const command = ["git", "fast-import", "--quiet", "--date-format=now", "--depth=0"];
+  const stdin = await new Blob(parts).bytes();
+  const { stdout } = await run(command, { cwd: repository.gitDir, env: gitEnv, stdin });
+  return stdout.trim();
 }
 
 interface CgiAnswer {
@@ -280,27 +320,18 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     lfs,
     async createRepository(name, files, options = {}) {
       const { branch: defaultBranch = "main", tags } = options;
-      const repository: Repository = {
-        gitDir: join(root, `${name}.git`),
-        workDir: join(dir.path, "work", name),
-        defaultBranch,
-        token: options.private?.token,
-      };
-      await mkdir(repository.workDir, { recursive: true });
-      await git(dir.path, "init", "--quiet", "--bare", "--initial-branch", defaultBranch, repository.gitDir);
-      // What hosting services allow, too: shallow fetches of a commit by its SHA.
-      await git(repository.gitDir, "config", "uploadpack.allowAnySHA1InWant", "true");
-      await git(repository.gitDir, "config", "uploadpack.allowFilter", "true");
-      await git(repository.workDir, "init", "--quiet", "--initial-branch", defaultBranch);
-      await git(repository.workDir, "remote", "add", "origin", repository.gitDir);
-      const sha = await commitFiles(repository, files, { message: "The first commit", tags });
+      const gitDir = join(root, `${name}.git`);
+      const repository: Repository = { gitDir, defaultBranch, token: options.private?.token };
+      await initBare(gitDir, defaultBranch);
+      // The name makes the SHA differ from that of another repository with the same files.
+      const message = `The first commit of ${name}`;
+      const sha = await importCommit(repository, [], files, { message, tags });
       repositories.set(name, repository);
       return sha;
     },
     async commit(name, files, options = {}) {
       const repository = find(name);
-      await switchTo(repository, options.branch ?? repository.defaultBranch);
-      return commitFiles(repository, files, options);
+      return importCommit(repository, await parentOf(repository, options), files, options);
     },
     async resetBranch(name, branch, sha) {
       await git(find(name).gitDir, "update-ref", `refs/heads/${branch}`, sha);

@@ -64,6 +64,53 @@ describe("an open repository", () => {
     await server.resetBranch("acme/open", "main", publicSha);
   });
 
+  test("gets symlinks, gitlinks, tags and removals with a commit, gitlinks for that commit alone", async () => {
+    const name = "acme/changed";
+    const gitlink = "1".repeat(40);
+    await server.createRepository(name, { 'odd "name"': "o", "bin/tool": "one", "gone/file": "g" });
+    await server.commit(
+      name,
+      { "bin/tool": "two" },
+      {
+        remove: ["gone/file"],
+        symlinks: { "bin/link": "tool" },
+        gitlinks: { "lib/sub": gitlink },
+        tags: ["v1"],
+        annotatedTags: ["v2"],
+      },
+    );
+    await server.commit(name, { lib: "a file" }, { branch: "topic" });
+    const { target } = await clone(`${server.baseUrl}/${name}`, ["--bare"]);
+    const output = async (...args: string[]) => (await run(["git", ...args], { cwd: target })).stdout;
+    const modesOf = async (branch: string) =>
+      (await output("ls-tree", "-r", "-z", branch))
+        .replaceAll(/ \w+ \w+\t/g, " ")
+        .split("\0")
+        .slice(0, -1);
+    const shared = ["100755 bin/tool", '100644 odd "name"', "120000 bin/link"];
+    expect((await modesOf("main")).toSorted()).toEqual([...shared, "160000 lib/sub"].toSorted());
+    expect((await modesOf("topic")).toSorted()).toEqual([...shared, "100644 lib"].toSorted());
+    expect(await output("show", "main:bin/tool")).toBe("two");
+    expect(await output("show", "main:bin/link")).toBe("tool");
+    expect(await output("ls-tree", "main", "lib/sub")).toContain(gitlink);
+    expect(await output("cat-file", "-t", "v1")).toBe("commit\n");
+    expect(await output("cat-file", "-t", "v2")).toBe("tag\n");
+    await expect(server.commit(name, {}, { remove: ["gone/file"] })).rejects.toThrow("gone/file");
+  });
+
+  test("sends a commit that is on no branch by its SHA, and leaves out what a filter excludes", async () => {
+    const name = "acme/reset";
+    const first = await server.createRepository(name, { file: "one" });
+    const cutOff = await server.commit(name, { file: "two" });
+    await server.resetBranch(name, "main", first);
+    const { target } = await clone(`${server.baseUrl}/${name}`, ["--bare"]);
+    const output = async (...args: string[]) => (await run(["git", ...args], { cwd: target })).stdout.trim();
+    await output("fetch", "--quiet", "--depth=1", "--filter=tree:0", "origin", cutOff);
+    expect(await output("log", "--format=%H", "FETCH_HEAD")).toBe(cutOff);
+    const listed = await output("rev-list", "--objects", "--missing=print", "FETCH_HEAD");
+    expect(listed.split("\n")).toEqual([cutOff, expect.stringMatching(/^\?/)]);
+  });
+
   test("that is not there is not found", async () => {
     const { exitCode, stderr } = await clone(`${server.baseUrl}/acme/none`);
     expect(exitCode).toBe(128);
