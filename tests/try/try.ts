@@ -2,7 +2,7 @@
  * `bun run try`: a first look. Builds one image with `blacktree up` and runs it, on this machine alone: git server,
  * registry and, if none runs here, Docker are started for it and gone afterwards.
  */
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { type Binaries, compiledBinaries } from "../support/binaries.ts";
 import { freePort } from "../support/free-port.ts";
 import { startGitServer } from "../support/git-server.ts";
@@ -13,6 +13,7 @@ import { sampleGreeting, sampleRepository } from "../support/sample-repository.t
 import { makeTempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { type Engine, privateEngine, runningEngine } from "./engine.ts";
+import { nextSteps } from "./next-steps.ts";
 import { Interrupted, Steps, say } from "./steps.ts";
 
 const REPOSITORY = "acme/sample";
@@ -32,7 +33,8 @@ interface Result {
 
 const steps = new Steps(6);
 
-async function trial(): Promise<void> {
+/** @returns the path of `blacktree`. */
+async function trial(): Promise<string> {
   await steps.run("Install what is missing", async (log) => {
     const { installed } = await ensurePrerequisites("try", log);
     log(installed.length > 0 ? `installed ${installed.join(", ")}` : "nothing is missing");
@@ -50,6 +52,7 @@ async function trial(): Promise<void> {
   const result = await steps.run("Submit a job, and follow it", () => submit(binaries.cli, api));
   const printed = await steps.run("Pull the image and run it", () => pullAndRun(result, surroundings));
   console.log(`\nimage    ${result.image_url}\ndigest   ${result.image_digest}\nprinted  ${printed}`);
+  return binaries.cli;
 }
 
 interface Surroundings {
@@ -210,18 +213,20 @@ async function main(): Promise<number> {
       steps.interrupt(new Interrupted("interrupted"));
     });
   }
+  let cli = "";
   let failure: string | undefined;
   try {
     const status = await asRoot();
     if (status !== undefined) return status;
-    await trial();
+    cli = await trial();
   } catch (error) {
     failure = reasonOf(steps.interrupted.aborted ? steps.interrupted.reason : error);
   }
   const left = await steps.cleanUp();
   if (left.length > 0) console.log(`\nThis could not be removed:\n${left.join("\n")}`);
   if (failure === undefined) {
-    console.log(`\nBlacktree works here (${steps.elapsed}). Everything that was started is gone again.`);
+    console.log(`\nBlacktree works here (${steps.elapsed}). Everything that was started has been removed.`);
+    console.log(`\n${nextSteps(`./${relative(process.cwd(), cli)}`)}`);
     return 0;
   }
   console.error(`\nThe trial failed after ${steps.elapsed}: ${failure}`);
