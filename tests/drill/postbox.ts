@@ -1,7 +1,7 @@
 /** The drill's own end of RabbitMQ: puts jobs in and takes results out, however often the broker goes away. */
 import { type ConfirmChannel, type ConsumeMessage, connect } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
-import type { RabbitMq } from "../support/rabbitmq.ts";
+import type { QueueTotals, RabbitMqServer } from "../support/rabbitmq.ts";
 import { waitFor } from "../support/wait-for.ts";
 import type { DrillJob } from "./workload.ts";
 
@@ -19,13 +19,13 @@ export class Postbox {
   readonly results = new Map<string, ReceivedResult[]>();
   /** When each job was sent, all times: a confirm that was lost makes it be sent again. */
   readonly sent = new Map<string, number[]>();
-  readonly #rabbitmq: RabbitMq;
+  readonly #rabbitmq: RabbitMqServer;
   #channel: ConfirmChannel | undefined;
   #close: (() => void) | undefined;
   #isStopped = false;
   #loop: Promise<void> | undefined;
 
-  constructor(rabbitmq: RabbitMq) {
+  constructor(rabbitmq: RabbitMqServer) {
     this.#rabbitmq = rabbitmq;
   }
 
@@ -115,26 +115,12 @@ function isConfirmed(channel: ConfirmChannel, body: string): Promise<boolean> {
   });
 }
 
-export interface QueueDepth {
-  readonly name: string;
-  readonly ready: number;
-  readonly unacked: number;
-}
-
 /** Every queue of the drill with a message in it, or in somebody's hands. */
-export async function messagesLeft(rabbitmq: RabbitMq): Promise<QueueDepth[]> {
-  const columns = ["name", "messages_ready", "messages_unacknowledged"];
-  const { stdout } = await rabbitmq.rabbitmqctl(
-    ["list_queues", "--silent", "--no-table-headers", "-p", rabbitmq.vhost, ...columns],
-    { mayFail: true },
-  );
-  const rows = stdout.split("\n").filter((row) => row.includes("\t"));
-  if (rows.length === 0) throw new Error("rabbitmqctl lists no queues");
-  return (
-    rows
-      .map((row) => row.split("\t"))
-      .map(([name = "", ready, unacked]) => ({ name, ready: Number(ready), unacked: Number(unacked) }))
-      // That one has a message for each region, and keeps it.
-      .filter(({ name, ready, unacked }) => name !== "jobs.ready.regions" && (ready > 0 || unacked > 0))
+export async function messagesLeft(rabbitmq: RabbitMqServer): Promise<QueueTotals[]> {
+  const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
+  if (totals.length === 0) throw new Error("RabbitMQ lists no queues");
+  // That one has a message for each region, and keeps it.
+  return totals.filter(
+    ({ name, ready, unacked }) => name !== "jobs.ready.regions" && (ready > 0 || unacked > 0),
   );
 }

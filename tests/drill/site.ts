@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { type Aws, startAws } from "../support/aws.ts";
 import { type Backends, startBackends } from "../support/backends.ts";
 import { type Binaries, compiledBinaries } from "../support/binaries.ts";
+import type { OwnDockerEngine } from "../support/docker-engines.ts";
 import { freePort } from "../support/free-port.ts";
+import type { RabbitMq } from "../support/rabbitmq.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
 import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -42,10 +44,13 @@ export interface WorkerPart {
   readonly toGit: TcpProxy;
 }
 
+/** All its own, since all of it is hurt. */
+export type DrillBackends = Backends<RabbitMq, OwnDockerEngine>;
+
 export interface Site {
   /** Stands in everything that is built, so that it can be found again. */
   readonly mark: string;
-  readonly backends: Backends;
+  readonly backends: DrillBackends;
   readonly orchestrators: readonly OrchestratorPart[];
   readonly workers: readonly WorkerPart[];
   readonly programs: readonly Program[];
@@ -58,7 +63,7 @@ const SLOTS = [1, 2, 1, 2];
 const NAMED_WORKERS = 2;
 
 interface Building {
-  readonly backends: Backends;
+  readonly backends: DrillBackends;
   readonly binaries: Binaries;
   readonly folder: TempDir;
   readonly proxies: TcpProxy[];
@@ -66,7 +71,7 @@ interface Building {
 
 export async function startSite(): Promise<Site> {
   const [backends, binaries, folder] = await Promise.all([
-    startBackends({ engine: "26.1" }),
+    startBackends({ engine: "26.1", ownRabbitMq: {}, ownDocker: {} }),
     compiledBinaries(),
     makeTempDir("drill"),
   ]);

@@ -11,16 +11,17 @@ import {
   untilReady,
 } from "../support/deployment.ts";
 import { freePort } from "../support/free-port.ts";
+import type { RabbitMq } from "../support/rabbitmq.ts";
 import { type Redis, startRedis } from "../support/redis.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 setDefaultTimeout(90_000);
 
-let backends: Backends;
+let backends: Backends<RabbitMq>;
 let deployment: Deployment;
 
 beforeAll(async () => {
-  backends = await startBackends({ engine: "26.1" });
+  backends = await startBackends({ engine: "26.1", ownRabbitMq: {} });
   backends.aws.addRepository("1234567890", "app-images");
 }, 240_000);
 
@@ -61,7 +62,7 @@ test("without RabbitMQ the orchestrator waits for it, and says so", async () => 
       const checks = (await checksOf(response)) as { redis: string };
       return checks.redis === "ok" ? { status: response.status, checks } : undefined;
     },
-    { timeoutMs: 15_000, what: "Redis to be connected" },
+    { timeoutMs: 30_000, what: "Redis to be connected" },
   );
   expect(notReady).toEqual({ status: 503, checks: { rabbitmq: "unavailable", redis: "ok" } } as never);
   expect((await fetch(`${orchestrator.apiUrl}/healthz`)).status).toBe(200);
@@ -90,7 +91,7 @@ test("without Redis the orchestrator waits for it, and says so", async () => {
         const checks = (await checksOf(response)) as { rabbitmq: string };
         return checks.rabbitmq === "ok" ? { status: response.status, checks } : undefined;
       },
-      { timeoutMs: 15_000, what: "RabbitMQ to be connected" },
+      { timeoutMs: 30_000, what: "RabbitMQ to be connected" },
     );
     expect(notReady).toEqual({ status: 503, checks: { rabbitmq: "ok", redis: "unavailable" } } as never);
     expect((await fetch(`${orchestrator.apiUrl}/healthz`)).status).toBe(200);
@@ -128,7 +129,7 @@ test("a worker that Redis has forgotten registers again, and works", async () =>
   await deployment.flushRedis();
   expect(await shownWorkers(orchestrator)).toEqual([]);
   const registrations = () => worker.process.lines.filter((line) => line.includes('"msg":"registered"'));
-  await waitFor(() => registrations().length === 2, { timeoutMs: 20_000, what: "a second registration" });
+  await waitFor(() => registrations().length === 2, { timeoutMs: 30_000, what: "a second registration" });
   await untilFree(orchestrator, worker);
   expect(await quickResult("after-the-loss")).toMatchObject({ worker_id: worker.id, attempt: 1 });
 });

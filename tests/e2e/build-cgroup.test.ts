@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { type Backends, startBackends } from "../support/backends.ts";
 import { makeControlGroup, missingControlGroups, type TestControlGroup } from "../support/control-groups.ts";
 import { type Deployment, type OrchestratorProcess, startDeployment } from "../support/deployment.ts";
-import { startDockerEngine } from "../support/docker-engines.ts";
+
 import { sampleRepository } from "../support/sample-repository.ts";
+import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 setDefaultTimeout(120_000);
 
@@ -59,7 +60,7 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
   });
 
   test("a worker whose engine ignores control groups does not register, and says so", async () => {
-    const old = await startDockerEngine({ engine: "20.10" });
+    const old = await borrowDockerEngine("20.10");
     try {
       const settings = { ...old.env(), BLACKTREE_BUILD_CGROUP: group.path };
       const worker = await deployment.launchWorker(orchestrator, settings);

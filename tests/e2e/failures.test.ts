@@ -10,6 +10,7 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/deployment.ts";
+import { timedOutInStep } from "../support/growing-timeout.ts";
 import { FAILURE_FORM } from "../support/result-form.ts";
 import { commandLines } from "../support/running-programs.ts";
 import { sampleRepository } from "../support/sample-repository.ts";
@@ -229,16 +230,17 @@ describe("each fault has its code", () => {
   });
 
   test("TIMEOUT: the build is ended with all that it runs", async () => {
-    const sleeping = async () =>
+    const isAsleep = async () =>
       (await commandLines()).some((line) => line.includes(`sleep ${SLEEP_SECONDS}`));
-    await deployment.publish(jobOf({ repo_url: "owner/slow", timeout_seconds: 6 }));
-    await waitFor(sleeping, { timeoutMs: 20_000, what: "the RUN step to sleep" });
-    const { error, logs } = await deployment.nextResult();
+    const { error, logs } = await timedOutInStep(isAsleep, async (timeout_seconds) => {
+      await deployment.publish(jobOf({ repo_url: "owner/slow", timeout_seconds }));
+      return deployment.nextResult((timeout_seconds + 60) * 1000);
+    });
     expect(error).toMatchObject({ code: "TIMEOUT", step: "build", retryable: false });
     expect(logs.join("\n")).toContain("this step sleeps");
-    await waitFor(async () => !(await sleeping()), { timeoutMs: 10_000, what: "the RUN step to be gone" });
+    await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to be gone" });
     await untilFree(orchestrator, worker);
-  });
+  }, 300_000);
 
   test("INVALID_JOB: nothing of it is run", async () => {
     const job = { ...jobOf({ job_id: "invalid-job" }), branch: "--upload-pack=/bin/true", aws_account: 12 };

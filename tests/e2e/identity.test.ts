@@ -74,7 +74,7 @@ async function queue(job: { job_id: string }, options: { replyTo?: string } = {}
 async function untilJoined(jobId: string, messages: number): Promise<void> {
   const isJoin = (line: string) => line.includes("message joins the job") && line.includes(`"${jobId}"`);
   await waitFor(() => orchestrator.process.lines.filter(isJoin).length >= messages, {
-    timeoutMs: 15_000,
+    timeoutMs: 30_000,
     what: `${messages} messages to join ${jobId}`,
   });
 }

@@ -12,11 +12,12 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/deployment.ts";
-import { type DockerEngine, startDockerEngine } from "../support/docker-engines.ts";
+import type { DockerEngine } from "../support/docker-engines.ts";
 import { SUCCESS_FORM } from "../support/result-form.ts";
 import { runFolders } from "../support/run-folders.ts";
 import { childrenOf, commandLines } from "../support/running-programs.ts";
 import { sampleGreeting, sampleRepository } from "../support/sample-repository.ts";
+import { borrowDockerEngine } from "../support/servers/pool.ts";
 import { makeTempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -40,7 +41,7 @@ let firstCommit: string;
 beforeAll(async () => {
   [backends, olderEngine] = await Promise.all([
     startBackends({ engine: "26.1" }),
-    startDockerEngine({ engine: "20.10" }),
+    borrowDockerEngine("20.10"),
   ]);
   backends.aws.configure({ registryLogin: ECR_LOGIN });
   backends.aws.addRepository("1234567890", "app-images");
@@ -155,7 +156,7 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
   });
 
   test("every change of state is told, numbered and in order", async () => {
-    await waitFor(() => events.at(-1)?.state === "SUCCEEDED", { timeoutMs: 5000, what: "the last event" });
+    await waitFor(() => events.at(-1)?.state === "SUCCEEDED", { timeoutMs: 30_000, what: "the last event" });
     expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1));
     expect(events.map(({ job_id }) => job_id)).toEqual(events.map(() => result.job_id));
     // Signing in goes on beside cloning.
@@ -334,7 +335,7 @@ describe("variants of the job", () => {
     held.release();
     const message = await deployment.next("jobs.results");
     expect(bodyOf<JobResult>(message)).toMatchObject({ status: "SUCCESS", job_id: "private-job" });
-    await waitFor(() => events.at(-1)?.state === "SUCCEEDED", { timeoutMs: 5000, what: "the last event" });
+    await waitFor(() => events.at(-1)?.state === "SUCCEEDED", { timeoutMs: 30_000, what: "the last event" });
 
     const { registry } = backends;
     const places: Record<string, string> = {

@@ -29,7 +29,7 @@ import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
 
 setDefaultTimeout(60_000);
 
-const CALL_DEADLINE_MS = 3000;
+const CALL_DEADLINE_MS = 30_000;
 
 let backends: Backends;
 let folder: TempDir;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
 import { type Aws, startAws } from "../support/aws.ts";
 import { compiledBinaries } from "../support/binaries.ts";
-import { type DockerEngine, startDockerEngine } from "../support/docker-engines.ts";
+import type { DockerEngine } from "../support/docker-engines.ts";
 import { type GitServer, startGitServer } from "../support/git-server.ts";
 import { type FinishedProcess, run, startProcess, type TestProcess } from "../support/processes.ts";
 import { type Registry, startRegistry } from "../support/registry.ts";
@@ -15,6 +15,7 @@ import { SUCCESS_FORM } from "../support/result-form.ts";
 import { runFolders } from "../support/run-folders.ts";
 import { commandLines } from "../support/running-programs.ts";
 import { sampleRepository } from "../support/sample-repository.ts";
+import { borrowDockerEngine } from "../support/servers/pool.ts";
 import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -22,6 +23,8 @@ setDefaultTimeout(60_000);
 
 /** Like no other's on this machine, whose processes are all looked at. */
 const SLOW_BUILD_SECONDS = 8 + (process.pid % 100_000) / 1_000_000;
+/** Longer than any test waits. */
+const ENDLESS_BUILD_SECONDS = 10_000 + SLOW_BUILD_SECONDS;
 
 let blacktree: string;
 let registry: Registry;
@@ -36,13 +39,14 @@ beforeAll(async () => {
     compiledBinaries(),
     startRegistry({ credentials }),
     startGitServer(),
-    startDockerEngine({ engine: "26.1" }),
+    borrowDockerEngine("26.1"),
     makeTempDir("up"),
   ]);
   await git.createRepository("owner/working", await sampleRepository());
   await git.createRepository("owner/failing", await sampleRepository({ variant: "failing" }));
   const slow = await sampleRepository({ variant: "slow", sleepSeconds: SLOW_BUILD_SECONDS });
-  await git.createRepository("owner/slow", slow);
+  const endless = await sampleRepository({ variant: "slow", sleepSeconds: ENDLESS_BUILD_SECONDS });
+  await git.createRepository("owner/endless", endless);
   // Each its own, since what was built once is in the cache. That can be said of a cancelled build, too: BuildKit lets a
   // step end by itself when it is told to stop in the moment in which the step's container starts (moby/buildkit#2855).
   await git.createRepository("owner/frozen", { ...slow, greeting: "frozen\n" });
@@ -63,12 +67,12 @@ interface Up {
   result(jobId: string): Promise<JobResult | null>;
 }
 
-async function untilRunStep(): Promise<void> {
-  await waitFor(isSleeping, { timeoutMs: 30_000, what: "the RUN step" });
+async function untilRunStep(seconds = SLOW_BUILD_SECONDS): Promise<void> {
+  await waitFor(() => isSleeping(seconds), { timeoutMs: 30_000, what: "the RUN step" });
 }
 
-async function isSleeping(): Promise<boolean> {
-  return (await commandLines()).some((line) => line.endsWith(`sleep ${SLOW_BUILD_SECONDS}`));
+async function isSleeping(seconds = SLOW_BUILD_SECONDS): Promise<boolean> {
+  return (await commandLines()).some((line) => line.endsWith(`sleep ${seconds}`));
 }
 
 const newWorkDir = () => join(folder.path, randomUUID().slice(0, 8));
@@ -227,15 +231,16 @@ describe("with a registry of one's own", () => {
   test("cancel ends the job that runs, and the one that waits for its slot", async () => {
     const { cli, result } = started;
     for (const id of ["runs", "waits"]) {
-      expect((await cli("submit", "--job-id", id, ...jobFlags("owner/slow", `v-${id}`))).exitCode).toBe(0);
+      expect((await cli("submit", "--job-id", id, ...jobFlags("owner/endless", `v-${id}`))).exitCode).toBe(0);
     }
-    await untilRunStep();
+    await untilRunStep(ENDLESS_BUILD_SECONDS);
     expect((await cli("job", "runs")).stdout).toContain("BUILDING");
     expect((await cli("cancel", "waits")).stdout).toBe("waits is cancelled\n");
     expect(await cli("cancel", "runs", "--wait", "--reason", "enough")).toMatchObject({ exitCode: 0 });
     expect((await result("runs"))?.error).toMatchObject({ code: "CANCELLED" });
     expect((await result("runs"))?.error?.message).toContain("enough");
-    await waitFor(async () => !(await isSleeping()), { timeoutMs: 5000, what: "the RUN step's end" });
+    const hasEnded = async () => !(await isSleeping(ENDLESS_BUILD_SECONDS));
+    await waitFor(hasEnded, { timeoutMs: 30_000, what: "the RUN step's end" });
     expect(await result("waits")).toMatchObject({ status: "CANCELLED", attempt: 0 });
 
     const after = await cli("submit", "--wait", ...jobFlags("owner/working", "v-after-cancel"));

@@ -1,40 +1,63 @@
-/** The real servers that a whole Blacktree needs, started together and shared by the tests of one file. */
+/** The real servers that a whole Blacktree needs, for the tests of one file. */
 import { type Aws, startAws } from "./aws.ts";
-import { type DockerEngine, type DockerEngineOptions, startDockerEngine } from "./docker-engines.ts";
+import {
+  type DockerEngine,
+  type DockerEngineName,
+  type DockerEngineOptions,
+  type OwnDockerEngine,
+  startDockerEngine,
+} from "./docker-engines.ts";
 import { type GitServer, startGitServer } from "./git-server.ts";
-import { type RabbitMq, type RabbitMqOptions, startRabbitMq } from "./rabbitmq.ts";
+import { type RabbitMq, type RabbitMqOptions, type RabbitMqServer, startRabbitMq } from "./rabbitmq.ts";
 import { type Redis, startRedis } from "./redis.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "./registry-proxy.ts";
+import { borrowDockerEngine, borrowRabbitMq } from "./servers/pool.ts";
 
-export interface Backends {
-  readonly rabbitmq: RabbitMq;
+export interface Backends<
+  Broker extends RabbitMqServer = RabbitMqServer,
+  Engine extends DockerEngine = DockerEngine,
+> {
+  readonly rabbitmq: Broker;
   readonly redis: Redis;
   readonly aws: Aws;
   readonly registry: Registry;
   /** Stands before the registry and answers as ECR does; it is where ECR sends everybody. */
   readonly ecr: RegistryProxy;
   readonly git: GitServer;
-  readonly docker: DockerEngine;
+  readonly docker: Engine;
   stop(): Promise<void>;
 }
 
-export interface BackendsOptions extends Pick<DockerEngineOptions, "engine" | "daemonEnv"> {
-  readonly rabbitmq?: RabbitMqOptions;
+export interface BackendsOptions {
+  readonly engine: DockerEngineName;
+  /** A broker of the caller's own, for tests that hurt it or set it up otherwise; by default that of the run. */
+  readonly ownRabbitMq?: RabbitMqOptions;
+  /** The same for the engine; by default one is borrowed. */
+  readonly ownDocker?: Omit<DockerEngineOptions, "engine">;
 }
 
-export async function startBackends(options: BackendsOptions): Promise<Backends> {
+/** What the options come to. */
+export type BackendsOf<Options extends BackendsOptions> = Backends<
+  Options extends { ownRabbitMq: RabbitMqOptions } ? RabbitMq : RabbitMqServer,
+  Options extends { ownDocker: object } ? OwnDockerEngine : DockerEngine
+>;
+
+export async function startBackends<Options extends BackendsOptions>(
+  options: Options,
+): Promise<BackendsOf<Options>> {
+  const { engine, ownRabbitMq, ownDocker } = options;
   const [rabbitmq, redis, registry, git, docker] = await Promise.all([
-    startRabbitMq(options.rabbitmq),
+    ownRabbitMq ? startRabbitMq(ownRabbitMq) : borrowRabbitMq(),
     startRedis(),
     startRegistry(),
     startGitServer(),
-    startDockerEngine({ engine: options.engine, daemonEnv: options.daemonEnv }),
+    ownDocker ? startDockerEngine({ engine, ...ownDocker }) : borrowDockerEngine(engine),
   ]);
   const aws = await startAws();
   const ecr = await startRegistryProxy(registry, { login: aws.login });
   aws.configure({ proxyEndpoint: ecr.url });
-  return {
+  const backends: Backends = {
     rabbitmq,
     redis,
     aws,
@@ -47,4 +70,5 @@ export async function startBackends(options: BackendsOptions): Promise<Backends>
       await registry.stop();
     },
   };
+  return backends as BackendsOf<Options>;
 }

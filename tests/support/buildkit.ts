@@ -4,7 +4,7 @@ import { type BuildKitPrograms, buildKitVersion, findBuildKitPrograms } from "./
 import type { DockerEngine } from "./docker-engines.ts";
 import { killProcessesOf, removeEngineFolder } from "./docker-leftovers.ts";
 import { run, startProcess, type TestProcess } from "./processes.ts";
-import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
+import { makeTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
 /** A buildkitd that needs no engine. */
@@ -24,7 +24,7 @@ export async function missingBuildKit(): Promise<string | undefined> {
   return found.available ? undefined : found.reason;
 }
 
-const folderLabel = "bk";
+export const buildKitLabel = "bk";
 
 async function availablePrograms(): Promise<BuildKitPrograms> {
   const found = await findBuildKitPrograms();
@@ -46,8 +46,7 @@ function daemonCommand({ buildkitd, runc }: BuildKitPrograms, dir: string): stri
 
 export async function startBuildKit(): Promise<BuildKit> {
   const programs = await availablePrograms();
-  for (const abandoned of await abandonedTempDirs(folderLabel)) await removeEngineFolder(abandoned);
-  const { path: dir } = await makeTempDir(folderLabel);
+  const { path: dir } = await makeTempDir(buildKitLabel);
   const address = `unix://${join(dir, "buildkitd.sock")}`;
   let daemon: TestProcess;
 

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
+import { makeTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
 export interface GroupLimits {
@@ -23,7 +23,7 @@ export interface TestControlGroup {
 }
 
 const root = "/sys/fs/cgroup";
-const folderLabel = "limits";
+export const controlGroupLabel = "limits";
 const periodMicros = 100_000;
 const isVersion2 = existsSync(join(root, "cgroup.controllers"));
 
@@ -39,9 +39,8 @@ export async function missingControlGroups(): Promise<string | undefined> {
 }
 
 export async function makeControlGroup(limits: GroupLimits): Promise<TestControlGroup> {
-  for (const dir of await abandonedTempDirs(folderLabel)) await removeGroup(dir);
   // Empty, but its name says whose the group is, like those of all that tests leave when they are killed.
-  const { path: dir } = await makeTempDir(folderLabel);
+  const { path: dir } = await makeTempDir(controlGroupLabel);
   const name = basename(dir);
   const cpuFolder = join(root, isVersion2 ? "" : "cpu", name);
   try {
@@ -53,7 +52,7 @@ export async function makeControlGroup(limits: GroupLimits): Promise<TestControl
       await writeFile(join(folder, file), value);
     }
   } catch (error) {
-    await removeGroup(dir);
+    await removeControlGroup(dir);
     throw error;
   }
   return {
@@ -67,7 +66,7 @@ export async function makeControlGroup(limits: GroupLimits): Promise<TestControl
       const stat = await readFile(join(cpuFolder, "cpu.stat"), "utf8");
       return Number(/^nr_throttled (\d+)$/m.exec(stat)?.[1]);
     },
-    remove: () => removeGroup(dir),
+    remove: () => removeControlGroup(dir),
   };
 }
 
@@ -90,7 +89,8 @@ function version1Files({ memoryBytes, cpus, processes }: GroupLimits): [file: st
   ];
 }
 
-async function removeGroup(dir: string): Promise<void> {
+/** The group that belongs to this folder, and the folder. */
+export async function removeControlGroup(dir: string): Promise<void> {
   const trees = isVersion2 ? [""] : await readdir(root);
   for (const tree of trees) await removeTree(join(root, tree, basename(dir)));
   await rm(dir, { recursive: true, force: true });

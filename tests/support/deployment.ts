@@ -6,7 +6,7 @@ import type { JobEvent, JobResult } from "../../src/shared/job.ts";
 import type { Backends } from "./backends.ts";
 import { type Binaries, compiledBinaries } from "./binaries.ts";
 import { startProcess, type TestProcess } from "./processes.ts";
-import type { RabbitMq } from "./rabbitmq.ts";
+import type { QueueTotals } from "./rabbitmq.ts";
 import { redisContents } from "./redis-contents.ts";
 import { makeTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
@@ -57,6 +57,7 @@ export interface Deployment {
   watchEvents(): Promise<readonly JobEvent[]>;
   /** Messages that lie in the queue, without those in somebody's hands. */
   depth(queue: string): Promise<number>;
+  queueTotals(): Promise<QueueTotals[]>;
   /** All that the programs of this deployment have printed. */
   printed(): readonly string[];
   /** Every key of this deployment's Redis database with its value, as text. */
@@ -154,8 +155,10 @@ export async function startDeployment(
 ): Promise<Deployment> {
   const { rabbitmq, redis, aws, git, docker } = backends;
   const number = deployments++;
-  const vhost = options.vhost ?? (await makeVhost(rabbitmq, `test-${number}`));
-  const rabbitmqUrl = rabbitmq.url.replace(/\/[^/]*$/, `/${vhost}`);
+  const vhost = options.vhost ?? `test-${crypto.randomUUID()}`;
+  const isOwnVhost = options.vhost === undefined;
+  if (isOwnVhost) await rabbitmq.addVhost(vhost);
+  const rabbitmqUrl = rabbitmq.urlOf(vhost);
   let connection: ChannelModel | undefined;
   let channel: ConfirmChannel;
   if (!options.isBrokerAbsent) await reconnect();
@@ -271,6 +274,7 @@ export async function startDeployment(
       });
       return events;
     },
+    queueTotals: () => rabbitmq.queueTotals(vhost),
     depth: async (queue) => (await channel.checkQueue(queue)).messageCount,
     printed: () => processes.flatMap((process) => process.lines),
     redisContents: () => redisContents(orchestratorEnv.REDIS_URL),
@@ -281,6 +285,8 @@ export async function startDeployment(
     async stop() {
       await Promise.all(processes.map((process) => process.stop()));
       await connection?.close().catch(() => undefined);
+      // With a broker of its own a test may end while that is away.
+      if (isOwnVhost) await rabbitmq.deleteVhost(vhost).catch(() => undefined);
       await folder.remove();
     },
   };
@@ -296,12 +302,6 @@ export async function startDeployment(
       throw new Error(`${error}\n${printed}`, { cause: error });
     }
   }
-}
-
-async function makeVhost(rabbitmq: RabbitMq, name: string): Promise<string> {
-  await rabbitmq.rabbitmqctl(["add_vhost", name]);
-  await rabbitmq.rabbitmqctl(["set_permissions", "-p", name, "blacktree", ".*", ".*", ".*"]);
-  return name;
 }
 
 async function loggedFields<Fields>(process: TestProcess, message: string): Promise<Fields> {

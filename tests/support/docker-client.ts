@@ -23,9 +23,8 @@ exec '${docker}' "$@"
 `;
 }
 
-/** A folder that, first in PATH, makes `docker` the engine's own client. */
-export async function makeBinDir(dir: string, programs: DockerPrograms, configDir: string): Promise<string> {
-  const binDir = join(dir, "bin");
+/** Makes a folder that, first in PATH, makes `docker` the engine's own client. */
+export async function makeBinDir(binDir: string, programs: DockerPrograms, configDir: string): Promise<void> {
   const client = join(binDir, "docker");
   await mkdir(binDir);
   await mkdir(configDir);
@@ -35,5 +34,4 @@ export async function makeBinDir(dir: string, programs: DockerPrograms, configDi
     await Bun.write(client, clientWithPlugin(programs.docker, programs.buildxPlugin, configDir));
     await chmod(client, 0o755);
   }
-  return binDir;
 }

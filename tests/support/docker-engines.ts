@@ -6,10 +6,19 @@ import { killProcessesOf, removeEngineFolder } from "./docker-leftovers.ts";
 import { type DockerEngineName, type DockerPrograms, findDockerPrograms } from "./docker-programs.ts";
 import { type FinishedProcess, type RunOptions, run, startProcess, type TestProcess } from "./processes.ts";
 import { type DiskSize, mountSmallDisk } from "./small-disk.ts";
-import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
+import { makeTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
 export type { DockerEngineName } from "./docker-programs.ts";
+
+/** All that a program needs to use an engine that another one has started. */
+export interface DockerEngineAccess {
+  readonly engine: DockerEngineName;
+  readonly version: string;
+  readonly storage: DockerStorage;
+  /** The engine's folder: everything of it is below. */
+  readonly dir: string;
+}
 
 export interface DockerEngine {
   readonly engine: DockerEngineName;
@@ -27,14 +36,21 @@ export interface DockerEngine {
   env(): { PATH: string; DOCKER_HOST: string };
   /** Runs the client, with an empty configuration unless `env` names another. */
   docker(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
+  /** Asks the daemon itself, by its HTTP API; an answer that is no success throws. */
+  request(method: string, path: string): Promise<Response>;
+  /** The caller's own engine ends, and nothing of it is left on the machine; a borrowed one is returned. */
+  stop(): Promise<void>;
+}
+
+/** An engine of one's own, which may be hurt. */
+export interface OwnDockerEngine extends DockerEngine {
+  readonly access: DockerEngineAccess;
   /** The daemon alone, without a chance to tidy up; what it ran ends too. */
   kill(): Promise<void>;
   /** A new daemon on the same images, socket and folders. */
   start(): Promise<void>;
   pause(): void;
   resume(): void;
-  /** Ends everything, and removes all that the engine has left on the machine. */
-  stop(): Promise<void>;
 }
 
 export type DockerStorage = "containerd" | "overlay2";
@@ -55,13 +71,13 @@ export async function missingDockerEngine(engine: DockerEngineName): Promise<str
   return found.available ? undefined : found.reason;
 }
 
-const folderLabel = "docker";
+export const dockerEngineLabel = "docker";
 
 async function writeDaemonConfig(dir: string, storage: DockerStorage, bridge: string): Promise<string> {
   const path = join(dir, "daemon.json");
   const config = {
-    hosts: [`unix://${join(dir, "docker.sock")}`],
-    "data-root": join(dir, "data"),
+    hosts: [`unix://${socketOf(dir)}`],
+    "data-root": dataRootOf(dir),
     "exec-root": join(dir, "exec"),
     pidfile: join(dir, "dockerd.pid"),
     bridge,
@@ -76,10 +92,6 @@ async function writeDaemonConfig(dir: string, storage: DockerStorage, bridge: st
   };
   await Bun.write(path, JSON.stringify(config));
   return path;
-}
-
-async function removeAbandonedEngines(): Promise<void> {
-  for (const dir of await abandonedTempDirs(folderLabel)) await removeEngineFolder(dir);
 }
 
 function startDaemon(
@@ -114,24 +126,55 @@ async function daemonVersion(daemon: TestProcess, socket: string): Promise<strin
   throw new Error(`dockerd ended at its start:\n${daemon.lines.slice(-10).join("\n")}`);
 }
 
-export async function startDockerEngine(options: DockerEngineOptions): Promise<DockerEngine> {
-  const { engine, storage = engine === "20.10" ? "overlay2" : "containerd", dataDisk, daemonEnv } = options;
+const socketOf = (dir: string) => join(dir, "docker.sock");
+const binDirOf = (dir: string) => join(dir, "bin");
+const configDirOf = (dir: string) => join(dir, "client");
+const dataRootOf = (dir: string) => join(dir, "data");
+
+export function connectDockerEngine({
+  engine,
+  version,
+  storage,
+  dir,
+}: DockerEngineAccess): Omit<DockerEngine, "stop"> {
+  const socket = socketOf(dir);
+  const binDir = binDirOf(dir);
+  const host = `unix://${socket}`;
+  const env = () => ({ PATH: `${binDir}:${process.env.PATH}`, DOCKER_HOST: host });
+  return {
+    engine,
+    version,
+    host,
+    cli: join(binDir, "docker"),
+    binDir,
+    storage,
+    dataRoot: dataRootOf(dir),
+    env,
+    docker: (args, runOptions = {}) =>
+      run([join(binDir, "docker"), ...args], {
+        ...runOptions,
+        env: { DOCKER_CONFIG: configDirOf(dir), ...env(), ...runOptions.env },
+      }),
+    async request(method, path) {
+      const response = await fetch(`http://localhost${path}`, { method, unix: socket });
+      if (response.ok) return response;
+      throw new Error(`dockerd answered ${response.status} to ${method} ${path}: ${await response.text()}`);
+    },
+  };
+}
+
+export async function startDockerEngine(options: DockerEngineOptions): Promise<OwnDockerEngine> {
+  const { engine, storage = defaultStorage(engine), dataDisk, daemonEnv } = options;
   const found = await findDockerPrograms(engine);
   if (!found.available) throw new Error(found.reason);
   const { programs } = found;
-  await removeAbandonedEngines();
 
-  const { path: dir } = await makeTempDir(folderLabel);
-  const socket = join(dir, "docker.sock");
-  const dataRoot = join(dir, "data");
-  const configDir = join(dir, "client");
+  const { path: dir } = await makeTempDir(dockerEngineLabel);
   let daemon: TestProcess;
-  let version: string;
-  const binDir = await makeBinDir(dir, programs, configDir);
 
-  async function start(): Promise<void> {
+  async function start(): Promise<string> {
     daemon = startDaemon(programs, join(dir, "daemon.json"), daemonEnv);
-    version = await daemonVersion(daemon, socket);
+    return daemonVersion(daemon, socketOf(dir));
   }
 
   async function stop(): Promise<void> {
@@ -140,45 +183,35 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<D
   }
 
   try {
-    await mkdir(dataRoot);
-    if (dataDisk) await mountSmallDisk(join(dir, "data.image"), dataRoot, dataDisk);
+    await makeBinDir(binDirOf(dir), programs, configDirOf(dir));
+    await mkdir(dataRootOf(dir));
+    if (dataDisk) await mountSmallDisk(join(dir, "data.image"), dataRootOf(dir), dataDisk);
     await writeDaemonConfig(dir, storage, await makeBridge(dir));
-    await start();
+    const access: DockerEngineAccess = { engine, storage, dir, version: await start() };
+    return {
+      ...connectDockerEngine(access),
+      access,
+      async kill() {
+        await daemon.kill();
+        await killProcessesOf(dir);
+        // A dockerd that finds these waits for the containerd of before, if only its process is not yet collected.
+        await rm(join(dir, "exec/containerd/containerd.pid"), { force: true });
+        await rm(join(dir, "exec/containerd/containerd.sock"), { force: true });
+      },
+      start: async () => void (await start()),
+      pause: () => daemon.pause(),
+      resume: () => daemon.resume(),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
   }
+}
 
-  const host = `unix://${socket}`;
-  const env = () => ({ PATH: `${binDir}:${process.env.PATH}`, DOCKER_HOST: host });
-  return {
-    engine,
-    get version() {
-      return version;
-    },
-    host,
-    cli: join(binDir, "docker"),
-    binDir,
-    storage,
-    dataRoot,
-    env,
-    docker: (args, runOptions = {}) =>
-      run([join(binDir, "docker"), ...args], {
-        ...runOptions,
-        env: { DOCKER_CONFIG: configDir, ...env(), ...runOptions.env },
-      }),
-    async kill() {
-      await daemon.kill();
-      await killProcessesOf(dir);
-      // A dockerd that finds these waits for the containerd of before, if only its process is not yet collected.
-      await rm(join(dir, "exec/containerd/containerd.pid"), { force: true });
-      await rm(join(dir, "exec/containerd/containerd.sock"), { force: true });
-    },
-    start,
-    pause: () => daemon.pause(),
-    resume: () => daemon.resume(),
-    stop,
-  };
+/** The newer one where the engine has it. */
+export function defaultStorage(engine: DockerEngineName): DockerStorage {
+  return engine === "20.10" ? "overlay2" : "containerd";
 }
 
 /** An image to build `FROM`, made of the machine's own static busybox, since none can be pulled. */

@@ -1,7 +1,6 @@
 import { readdir, readFile, readlink, rm } from "node:fs/promises";
 import { removeBridge } from "./docker-bridge.ts";
-import { mountsBelow } from "./mounts.ts";
-import { run } from "./processes.ts";
+import { unmountBelow } from "./mounts.ts";
 import { waitFor } from "./wait-for.ts";
 
 async function belongsTo(pid: string, dir: string): Promise<boolean> {
@@ -48,7 +47,7 @@ export async function killProcessesOf(dir: string): Promise<void> {
 /** Takes away everything of an engine: processes, mounts, the bridge, the folder. Fit for live and for abandoned ones. */
 export async function removeEngineFolder(dir: string): Promise<void> {
   await killProcessesOf(dir);
-  for (const point of await mountsBelow(dir)) await run(["umount", "--lazy", point], { mayFail: true });
+  await unmountBelow(dir);
   await removeBridge(dir);
   await rm(dir, { recursive: true, force: true });
 }

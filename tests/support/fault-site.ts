@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type Backends, type BackendsOptions, startBackends } from "./backends.ts";
+import { type Backends, type BackendsOf, type BackendsOptions, startBackends } from "./backends.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -10,13 +10,14 @@ import {
   type WorkerProcess,
 } from "./deployment.ts";
 import type { HeldRequests } from "./held-requests.ts";
+import { QUEUE_TOTALS_MS } from "./rabbitmq.ts";
 import type { RecordedRequest } from "./registry-proxy.ts";
 import { type SampleRepositoryOptions, sampleRepository } from "./sample-repository.ts";
 import { waitFor } from "./wait-for.ts";
 
 /** The servers of a test file, and the deployment of the test that runs. */
-export interface FaultSite {
-  readonly backends: Backends;
+export interface FaultSite<Servers extends Backends = Backends> {
+  readonly backends: Servers;
   readonly deployment: Deployment;
   /** Starts the test's deployment, on other servers of its own where these are named. */
   deploy(own?: Partial<Backends>): Promise<Deployment>;
@@ -25,14 +26,16 @@ export interface FaultSite {
 }
 
 /** For the top of a file: its servers start before its tests and end after them, deployments with each test. */
-export function faultSite(options: BackendsOptions = { engine: "26.1" }): FaultSite {
+export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
+  options?: Options,
+): FaultSite<BackendsOf<Options & { engine: "26.1" }>> {
   setDefaultTimeout(120_000);
-  let backends: Backends;
+  let backends: BackendsOf<Options & { engine: "26.1" }>;
   let deployment: Deployment | undefined;
   const kept: Pick<HeldRequests, "release">[] = [];
 
   beforeAll(async () => {
-    backends = await startBackends(options);
+    backends = await startBackends({ engine: "26.1", ...options } as Options & { engine: "26.1" });
   }, 240_000);
 
   afterEach(async () => {
@@ -180,37 +183,40 @@ async function waitingIn(deployment: Deployment): Promise<(readonly [queue: stri
 }
 
 /**
- * Comes back when no queue has a message, nor has anybody one in hand. There can be two for a job, and the second one is
- * only looked at after a delay.
+ * Comes back when no queue has a message, nor has anybody one in hand: a result goes out before its job's message is
+ * acknowledged, a job can have two messages, and one that waits for its next attempt is only looked at after a delay.
  */
-export async function untilNothingWaits({ backends, deployment }: FaultSite): Promise<void> {
-  const list = [
-    "list_queues",
-    "--vhost",
-    deployment.vhost,
-    "--quiet",
-    "--no-table-headers",
-    "name",
-    "messages",
-  ];
-  const counts = async () => {
-    const { stdout } = await backends.rabbitmq.rabbitmqctl(list);
-    return stdout.split("\n").map((line) => line.split("\t"));
+async function untilNothingWaits(deployment: Deployment): Promise<void> {
+  let left: string[] = [];
+  const isEmpty = async () => {
+    const totals = await deployment.queueTotals();
+    left = totals
+      .filter(({ name, ready, unacked }) => QUEUES.includes(name) && ready + unacked > 0)
+      .map(({ name, ready, unacked }) => `${name}: ${ready} waiting, ${unacked} unacked`);
+    return left.length === 0;
   };
   await waitFor(
-    async () => (await counts()).every(([name = "", messages]) => !QUEUES.includes(name) || messages === "0"),
-    { timeoutMs: 30_000, what: "all queues to be empty" },
-  );
+    async () => {
+      if (!(await isEmpty())) return false;
+      // What came since the broker last counted is in the next count.
+      await Bun.sleep(2 * QUEUE_TOTALS_MS);
+      return isEmpty();
+    },
+    { timeoutMs: 60_000, what: "all queues to be empty" },
+  ).catch((error: Error) => {
+    throw new Error(`${error.message}: ${left.join("; ")}`, { cause: error });
+  });
 }
 
 /**
- * Proves that the results taken so far were all: once its orchestrators have stopped, whatever they held unacked lies
- * in its queue again, and no queue has anything.
+ * Proves that the results taken so far were all: nothing waits or is in anybody's hands, and once its orchestrators have
+ * stopped, and have given back what they held, no queue has anything either.
  */
 export async function expectNothingLeft(
   deployment: Deployment,
   ...orchestrators: readonly OrchestratorProcess[]
 ): Promise<void> {
+  await untilNothingWaits(deployment);
   for (const { process } of orchestrators) process.signal("SIGTERM");
   const statuses = await Promise.all(orchestrators.map(({ process }) => process.exited));
   expect(statuses).toEqual(orchestrators.map(() => 0));

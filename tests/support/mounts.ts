@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { run } from "./processes.ts";
 
 /** Mount points at or below the folder, the innermost first. */
 export async function mountsBelow(dir: string): Promise<string[]> {
@@ -8,4 +9,8 @@ export async function mountsBelow(dir: string): Promise<string[]> {
     .map((line) => line.split(" ")[4] ?? "")
     .filter((point) => point === dir || point.startsWith(`${dir}/`))
     .sort((a, b) => b.length - a.length);
+}
+
+export async function unmountBelow(dir: string): Promise<void> {
+  for (const point of await mountsBelow(dir)) await run(["umount", "--lazy", point], { mayFail: true });
 }

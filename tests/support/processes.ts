@@ -1,3 +1,6 @@
+import { signalGroup } from "./machine/process-group.ts";
+import { ownerMark, recordProcessGroup } from "./machine/process-records.ts";
+import { openProgramLog, type ProgramLog } from "./machine/program-logs.ts";
 import { type WaitForOptions, waitFor } from "./wait-for.ts";
 
 export interface ProcessOptions {
@@ -17,7 +20,7 @@ export interface TestProcess {
   /** The exit status; that of a process ended by a signal is 128 and the signal's number. */
   readonly exited: Promise<number>;
   waitForLine(pattern: RegExp | string, options?: Partial<WaitForOptions>): Promise<string>;
-  /** To the whole group, like all that follows. */
+  /** To the program alone, as systemd (KillMode=mixed) tells one to stop. All that follows is for its whole group. */
   signal(signal: NodeJS.Signals): void;
   /** SIGTERM, `graceMs` to comply, SIGKILL. */
   stop(graceMs?: number): Promise<void>;
@@ -49,24 +52,21 @@ const setpriv = Bun.which("setpriv");
 const dieWithParent = setpriv ? [setpriv, "--pdeathsig", "TERM", "--"] : [];
 
 function environment(overrides: ProcessOptions["env"] = {}): Record<string, string> {
-  const merged = { ...process.env, ...overrides };
+  const merged = { ...process.env, ...ownerMark(), ...overrides };
   return Object.fromEntries(
     Object.entries(merged).filter((entry): entry is [string, string] => entry[1] !== undefined),
   );
 }
 
-export function signalGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
-  }
-}
-
-async function collectLines(stream: ReadableStream<Uint8Array>, ...sinks: string[][]): Promise<void> {
+async function collectLines(
+  stream: ReadableStream<Uint8Array>,
+  log: ProgramLog,
+  ...sinks: string[][]
+): Promise<void> {
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of stream) {
+    log.write(chunk);
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     for (const sink of sinks) sink.push(...lines);
@@ -87,16 +87,21 @@ export function startProcess(command: readonly string[], options: ProcessOptions
   const lines: string[] = [];
   const stdoutLines: string[] = [];
   const stderrLines: string[] = [];
+  const log = openProgramLog(command);
+  const collected = [
+    collectLines(child.stdout, log, lines, stdoutLines),
+    collectLines(child.stderr, log, lines, stderrLines),
+  ];
   // Ends by itself when the last holder of the pipes is gone; nothing waits for it.
-  void collectLines(child.stdout, lines, stdoutLines).catch(() => undefined);
-  void collectLines(child.stderr, lines, stderrLines).catch(() => undefined);
+  void Promise.allSettled(collected).then(log.close);
+  void child.exited.then(recordProcessGroup(child.pid));
 
-  const signal = (name: NodeJS.Signals) => signalGroup(child.pid, name);
+  const signalAll = (name: NodeJS.Signals) => signalGroup(child.pid, name);
 
   async function kill(name: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    signal(name);
+    signalAll(name);
     // A stopped process does not see a signal before it goes on.
-    signal("SIGCONT");
+    signalAll("SIGCONT");
     await child.exited;
   }
 
@@ -109,10 +114,10 @@ export function startProcess(command: readonly string[], options: ProcessOptions
       return child.exitCode;
     },
     exited: child.exited,
-    signal,
+    signal: (name) => void child.kill(name),
     kill,
-    pause: () => signal("SIGSTOP"),
-    resume: () => signal("SIGCONT"),
+    pause: () => signalAll("SIGSTOP"),
+    resume: () => signalAll("SIGCONT"),
 
     async waitForLine(pattern, { timeoutMs = 15_000, what, intervalMs } = {}) {
       const matches = (line: string) =>
@@ -140,13 +145,13 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     },
 
     async stop(graceMs = 10_000) {
-      signal("SIGTERM");
-      signal("SIGCONT");
-      const timer = setTimeout(() => signal("SIGKILL"), graceMs);
+      signalAll("SIGTERM");
+      signalAll("SIGCONT");
+      const timer = setTimeout(() => signalAll("SIGKILL"), graceMs);
       await child.exited;
       clearTimeout(timer);
       // What the leader left behind in its group.
-      signal("SIGKILL");
+      signalAll("SIGKILL");
     },
   };
 }

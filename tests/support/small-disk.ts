@@ -1,9 +1,9 @@
 /** A disk that a test can fill: an ext4 file system in a file, loop-mounted. Its folder says whose it is, like all others. */
 import { mkdir, rm, statfs, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { mountsBelow } from "./mounts.ts";
+import { unmountBelow } from "./mounts.ts";
 import { run } from "./processes.ts";
-import { abandonedTempDirs, makeTempDir } from "./temp-dir.ts";
+import { makeTempDir } from "./temp-dir.ts";
 
 export interface DiskSize {
   readonly sizeMiB: number;
@@ -53,7 +53,6 @@ export async function mountSmallDisk(
 const systemPath = `${process.env.PATH}:/usr/sbin:/sbin`;
 
 export async function makeSmallDisk(size: DiskSize): Promise<SmallDisk> {
-  await removeAbandonedDisks();
   const dir = await makeTempDir(folderLabel);
   const path = join(dir.path, "mounted");
   try {
@@ -91,11 +90,7 @@ export function smallDiskAt(path: string): Omit<SmallDisk, "remove"> {
   };
 }
 
-async function removeAbandonedDisks(): Promise<void> {
-  for (const path of await abandonedTempDirs(folderLabel)) await removeDisk(path);
-}
-
 async function removeDisk(dir: string): Promise<void> {
-  for (const point of await mountsBelow(dir)) await run(["umount", "--lazy", point], { mayFail: true });
+  await unmountBelow(dir);
   await rm(dir, { recursive: true, force: true });
 }

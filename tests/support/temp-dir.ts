@@ -1,38 +1,38 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { identityOf, isRunning } from "./machine/process-identity.ts";
 
 export interface TempDir {
   path: string;
   remove(): Promise<void>;
 }
 
-const prefix = "blacktree-test";
+/** A folder of a test run that was killed before it could remove it. */
+export interface AbandonedDir {
+  readonly path: string;
+  readonly label: string;
+}
 
-/** A fresh folder whose name says which process made it, so that a later run can tell an abandoned one. */
+const prefix = "blacktree-test";
+const pattern = new RegExp(`^${prefix}-(\\d+-\\d+)-([a-z0-9]+)-[^-]+$`);
+
+/** What mkdtemp(3) completes. The name says whose the folder is, so that a later run finds an abandoned one. */
+export function tempDirPrefix(label: string, owner = process.pid): string {
+  // Unix sockets are made in these folders, and their paths must stay below 108 characters: labels are short.
+  return join(tmpdir(), `${prefix}-${identityOf(owner)}-${label}-`);
+}
+
 export async function makeTempDir(label: string): Promise<TempDir> {
-  // Unix sockets live in these folders, and their paths must stay below 108 characters: labels are short.
-  const path = await mkdtemp(join(tmpdir(), `${prefix}-${process.pid}-${label}-`));
+  const path = await mkdtemp(tempDirPrefix(label));
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
-}
-
-/** Folders with this label whose maker was killed before it could remove them. */
-export async function abandonedTempDirs(label: string): Promise<string[]> {
-  const pattern = new RegExp(`^${prefix}-(\\d+)-${label}-[^-]+$`);
+export async function abandonedTempDirs(): Promise<AbandonedDir[]> {
   const names = await readdir(tmpdir());
-  return names
-    .filter((name) => {
-      const pid = pattern.exec(name)?.[1];
-      return pid !== undefined && !isAlive(Number(pid));
-    })
-    .map((name) => join(tmpdir(), name));
+  return names.flatMap((name) => {
+    const [, owner, label] = pattern.exec(name) ?? [];
+    if (owner === undefined || label === undefined || isRunning(owner)) return [];
+    return [{ path: join(tmpdir(), name), label }];
+  });
 }

@@ -21,7 +21,7 @@ import {
 } from "../../support/fault-site.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
-const site = faultSite();
+const site = faultSite({ ownRabbitMq: {} });
 
 interface Scene {
   readonly job: SampleJob;
@@ -105,7 +105,7 @@ test("broker faults: RabbitMQ freezes while a build ends, and dies: the result i
   rabbitmq.pause();
   await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
   const isRecorded = async () => (await shownJob(scene.orchestrator, scene.job.job_id))?.result;
-  await waitFor(isRecorded, { timeoutMs: 10_000, what: "the result to be recorded" });
+  await waitFor(isRecorded, { timeoutMs: 30_000, what: "the result to be recorded" });
   await rabbitmq.kill();
   await rabbitmq.start();
   await untilReady(scene.orchestrator);

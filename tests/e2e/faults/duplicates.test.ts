@@ -11,7 +11,6 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
-  untilNothingWaits,
 } from "../../support/fault-site.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -63,7 +62,6 @@ async function expectEachOnce(
   expect(jobs.map(runs)).toEqual(jobs.map(() => 1));
   const [orchestrator] = orchestrators;
   if (orchestrator) for (const worker of workers) await untilFree(orchestrator, worker);
-  await untilNothingWaits(site);
   await expectNothingLeft(site.deployment, ...orchestrators);
 }
 

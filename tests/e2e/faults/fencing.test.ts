@@ -35,7 +35,7 @@ beforeEach(async () => {
 
 afterEach(() => redis.stop(), 30_000);
 
-const DEADLINE = { deadlineMs: 5000 };
+const DEADLINE = { deadlineMs: 60_000 };
 
 /** RunJob as an orchestrator calls it; rejects with the refusal. */
 async function runJob(worker: WorkerProcess, request: Partial<JobRequest>): Promise<unknown> {

@@ -55,7 +55,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
   }
 
   async function untilRefusing(worker: WorkerProcess): Promise<string> {
-    return waitFor(() => refusalOf(worker), { timeoutMs: 15_000, what: "the worker to refuse" });
+    return waitFor(() => refusalOf(worker), { timeoutMs: 30_000, what: "the worker to refuse" });
   }
 
   test("full disk: a job that needs more than one worker has is done by another, and leaves nothing behind", async () => {
@@ -94,7 +94,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     });
     await site.deployment.publish(job);
     await waitFor(() => events.some(({ state }) => state === "QUEUED"), {
-      timeoutMs: 15_000,
+      timeoutMs: 30_000,
       what: "QUEUED",
     });
     expect(runsStarted(worker, job)).toBe(0);
@@ -146,7 +146,7 @@ async function runJob(worker: WorkerProcess, job: SampleJob): Promise<unknown> {
     timeoutMs: 60_000,
   });
   try {
-    return await callUnary(client.runJob.bind(client), request, { deadlineMs: 5000 });
+    return await callUnary(client.runJob.bind(client), request, { deadlineMs: 30_000 });
   } finally {
     client.close();
   }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { type OrchestratorProcess, untilFree, type WorkerProcess } from "../../support/deployment.ts";
-import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
+import type { DockerEngine } from "../../support/docker-engines.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -12,8 +12,10 @@ import {
   type SampleJob,
   sampleJob,
 } from "../../support/fault-site.ts";
+import { timedOutInStep } from "../../support/growing-timeout.ts";
 import { runFolders } from "../../support/run-folders.ts";
 import { commandLines, programsOfRuns } from "../../support/running-programs.ts";
+import { borrowDockerEngine } from "../../support/servers/pool.ts";
 import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
@@ -22,10 +24,7 @@ let olderEngine: DockerEngine;
 let folder: TempDir;
 
 beforeAll(async () => {
-  [olderEngine, folder] = await Promise.all([
-    startDockerEngine({ engine: "20.10" }),
-    makeTempDir("programs"),
-  ]);
+  [olderEngine, folder] = await Promise.all([borrowDockerEngine("20.10"), makeTempDir("programs")]);
 }, 240_000);
 
 afterAll(async () => {
@@ -80,21 +79,23 @@ for (const engine of ["26.1", "20.10"] as const) {
     const deployment = await site.deploy({ docker });
     const orchestrator = await deployment.startOrchestrator();
     const worker = await deployment.startWorker(orchestrator);
+    const isAsleep = async () => (await sleeping()).length > 0;
     const job = await sampleJob(site.backends, { variant: "stubborn", sleepSeconds });
-    await deployment.publish({ ...job, timeout_seconds: 6 });
-    await waitFor(async () => (await sleeping()).length > 0, { timeoutMs: 30_000, what: "the RUN step" });
-    expect(await deployment.nextResult()).toMatchObject({
-      job_id: job.job_id,
+    let job_id = "";
+    const result = await timedOutInStep(isAsleep, async (timeout_seconds) => {
+      job_id = `${job.job_id}-${timeout_seconds}`;
+      await deployment.publish({ ...job, job_id, timeout_seconds });
+      return deployment.nextResult((timeout_seconds + 60) * 1000);
+    });
+    expect(result).toMatchObject({
+      job_id,
       status: "FAILED",
       attempt: 1,
       error: { code: "TIMEOUT", step: "build", retryable: false },
     });
     expect(await programsOfRuns(worker.workDir)).toEqual([]);
-    await waitFor(async () => (await sleeping()).length === 0, {
-      timeoutMs: 10_000,
-      what: "the RUN step to be gone",
-    });
+    await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to be gone" });
     expect((await docker.docker(["ps", "--all", "--quiet"])).stdout).toBe("");
-    await expectNothingRuns(orchestrator, worker, job);
-  });
+    await expectNothingRuns(orchestrator, worker, { ...job, job_id });
+  }, 300_000);
 }

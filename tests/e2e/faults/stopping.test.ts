@@ -49,7 +49,7 @@ async function untilShown(
 ): Promise<void> {
   const status = async () => (await shownWorkers(orchestrator)).find(({ id }) => id === worker.id)?.status;
   await waitFor(async () => expected.includes(await status()), {
-    timeoutMs: 10_000,
+    timeoutMs: 30_000,
     what: `${worker.id} to be ${expected.join(" or ")}`,
   });
 }
@@ -101,7 +101,7 @@ test("stopping: told a second time, it ends its build, and another worker gets t
   const { job, worker, orchestrator } = scene;
   const held = site.keep(holdPush(site.backends, job));
   await waitFor(async () => (await childrenOf(worker.process.pid)).length > 0, {
-    timeoutMs: 10_000,
+    timeoutMs: 30_000,
     what: "the build's programs",
   });
   worker.process.signal("SIGTERM");

@@ -16,7 +16,6 @@ import {
   type SampleJob,
   sampleJob,
   tagPuts,
-  untilNothingWaits,
   whoHas,
 } from "../../support/fault-site.ts";
 import { freePort } from "../../support/free-port.ts";
@@ -124,7 +123,6 @@ for (const { when, hold, reached, attempts = 1, mayNeverRun } of MOMENTS) {
     await untilFree(other, worker);
     expect(runsStarted(worker, job)).toBe(attempts);
     expect(tagPuts(site, job)).toHaveLength(1);
-    await untilNothingWaits(site);
     await expectNothingLeft(deployment, other);
   });
 }

@@ -9,7 +9,7 @@ import {
   untilState,
   type WorkerProcess,
 } from "../../support/deployment.ts";
-import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
+import type { DockerEngine } from "../../support/docker-engines.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -24,13 +24,14 @@ import {
 } from "../../support/fault-site.ts";
 import type { HeldRequests } from "../../support/held-requests.ts";
 import { programsOfRuns } from "../../support/running-programs.ts";
+import { borrowDockerEngine } from "../../support/servers/pool.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const site = faultSite();
 let olderEngine: DockerEngine;
 
 beforeAll(async () => {
-  olderEngine = await startDockerEngine({ engine: "20.10" });
+  olderEngine = await borrowDockerEngine("20.10");
 }, 240_000);
 
 afterAll(() => olderEngine?.stop(), 60_000);
@@ -130,7 +131,7 @@ test("worker loss: a worker is killed while it is building: it gets no more jobs
   await lost.process.kill();
   await waitFor(
     async () => (await shownWorkers(orchestrator)).find(({ id }) => id === lost.id)?.status === "LOST",
-    { timeoutMs: 10_000, what: `${lost.id} to be lost` },
+    { timeoutMs: 30_000, what: `${lost.id} to be lost` },
   );
 
   await expectSuccess(site, job, { worker: other, attempt: 2 });
@@ -161,7 +162,7 @@ test("worker loss: a worker freezes until another one has done its job: it gives
   await frozen.process.waitForLine("forgotten; registering again");
   await untilFree(orchestrator, frozen);
   const ended = await waitFor(() => linesAbout(frozen, job, "run ended")[0], {
-    timeoutMs: 15_000,
+    timeoutMs: 30_000,
     what: "the end of the stale run",
   });
   expect(ended).not.toContain('"status":"SUCCESS"');
@@ -195,7 +196,7 @@ test("worker loss: a job that takes its worker down each time fails after its la
     attempt: 2,
     error: { code: "WORKER_LOST", retryable: true },
   });
-  await waitFor(() => events.at(-1)?.state === "FAILED", { timeoutMs: 5000, what: "the last event" });
+  await waitFor(() => events.at(-1)?.state === "FAILED", { timeoutMs: 30_000, what: "the last event" });
   expect(events.filter(({ state }) => state === "RETRYING")).toHaveLength(1);
   await untilFree(orchestrator, worker);
   expect(runsStarted(worker, job)).toBe(0);

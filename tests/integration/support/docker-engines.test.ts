@@ -7,15 +7,16 @@ import {
   type DockerEngineName,
   importBaseImage,
   missingDockerEngine,
+  type OwnDockerEngine,
   startDockerEngine,
 } from "../../support/docker-engines.ts";
 import { hasInstalledBuildx } from "../../support/docker-programs.ts";
+import { removeAbandoned } from "../../support/machine/abandoned.ts";
 import { type FinishedProcess, run, startProcess } from "../../support/processes.ts";
 import { type Registry, startRegistry } from "../../support/registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "../../support/registry-proxy.ts";
 import { sampleGreeting, sampleRepository } from "../../support/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
-import { waitFor } from "../../support/wait-for.ts";
 import { writeFiles } from "../../support/write-files.ts";
 
 setDefaultTimeout(120_000);
@@ -64,7 +65,7 @@ for (const name of engineNames) {
   // The reason for a skip stands in the name, which every reporter shows.
   const reason = missing.get(name);
   describe.skipIf(reason !== undefined)(`Docker ${name}${reason ? ` (${reason})` : ""}`, () => {
-    let engine: DockerEngine;
+    let engine: OwnDockerEngine;
 
     beforeAll(async () => {
       engine = await startDockerEngine({ engine: name });
@@ -97,6 +98,7 @@ for (const name of engineNames) {
     test("builds, pushes with a login only, pulls and runs", async () => {
       const tag = `${proxy.host}/app:${name}`;
       expect((await build(engine, tag, await source())).exitCode).toBe(0);
+      await engine.docker(["logout", proxy.host]);
       expect((await engine.docker(["push", tag], { mayFail: true })).exitCode).not.toBe(0);
       await login(engine, proxy.host);
       const { stdout } = await engine.docker(["push", tag]);
@@ -222,7 +224,7 @@ describe.skipIf(missing.get("20.10") !== undefined)("what an engine leaves on th
     expect(await links()).not.toContain(bridge);
   });
 
-  test("is removed by the next start when its test run was killed", async () => {
+  test("is removed by the next run when its own was killed", async () => {
     const module = require.resolve("../../support/docker-engines.ts");
     const starter = startProcess([
       process.execPath,
@@ -234,11 +236,7 @@ describe.skipIf(missing.get("20.10") !== undefined)("what an engine leaves on th
     ]);
     const host = (await starter.waitForLine(/^host /, { timeoutMs: 60_000 })).slice("host unix://".length);
     await starter.kill();
-    const next = await startDockerEngine({ engine: "20.10" });
-    await next.stop();
-    await waitFor(() => !existsSync(dirname(host)), {
-      timeoutMs: 10_000,
-      what: "the abandoned folder to go",
-    });
+    await removeAbandoned();
+    expect(existsSync(dirname(host))).toBe(false);
   });
 });

@@ -9,14 +9,14 @@ async function isRunning(pid: number): Promise<boolean> {
 }
 
 const gone = (pid: number) =>
-  waitFor(async () => !(await isRunning(pid)), { timeoutMs: 5_000, what: `process ${pid} to end` });
+  waitFor(async () => !(await isRunning(pid)), { timeoutMs: 30_000, what: `process ${pid} to end` });
 
 const shell = (script: string) => startProcess(["sh", "-c", script]);
 
 test("lines of both streams are kept, and waited for", async () => {
   const child = shell("echo one; echo two >&2; sleep 60");
   expect(await child.waitForLine(/^two$/)).toBe("two");
-  await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 1_000, what: "the other stream" });
+  await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 30_000, what: "the other stream" });
   expect(child.stdoutLines).toEqual(["one"]);
   expect(child.stderrLines).toEqual(["two"]);
   await child.stop();

@@ -55,7 +55,7 @@ test("of a process that nobody has reaped yet nothing stays", async () => {
     const { value } = await parent.stdout.getReader().read();
     const pid = Number(new TextDecoder().decode(value));
     const isZombie = async () => (await statOf(pid))[0] === "Z";
-    await waitFor(isZombie, { timeoutMs: 10_000, what: "the child to have ended" });
+    await waitFor(isZombie, { timeoutMs: 30_000, what: "the child to have ended" });
     const startTicks = (await statOf(pid))[19];
     await writeOwner("unreaped", JSON.stringify({ pid, startTicks, bootId: await bootId() }));
     expect(await look()).toEqual([]);

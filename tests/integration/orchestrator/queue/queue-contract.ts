@@ -35,7 +35,7 @@ export interface Broker {
   remove(): Promise<void>;
 }
 
-const TIMEOUT_MS = 15_000;
+const TIMEOUT_MS = 30_000;
 const lane: Lane = { region: "eu-central-1", priority: "normal" };
 
 function readyMessage(jobId: string, body = Buffer.from(jobId)): ReadyMessage {
@@ -130,11 +130,12 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       test("of any number are handled several at once and each once", async () => {
         const bodies = Array.from({ length: 200 }, (_, index) => `job-${index}`);
         const seen: string[] = [];
+        const several = Promise.withResolvers<void>();
         let inHand = 0;
-        let mostInHand = 0;
         queue.onSubmitted(async (delivery) => {
-          mostInHand = Math.max(mostInHand, ++inHand);
-          await Bun.sleep(1);
+          // The first one ends only when there is a second one.
+          if (++inHand > 1) several.resolve();
+          await several.promise;
           inHand--;
           seen.push(delivery.body.toString());
           delivery.ack();
@@ -142,7 +143,6 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await Promise.all(bodies.map((body) => queue.submit(Buffer.from(body), {})));
         await countOf(seen, bodies.length);
         expect(seen.toSorted()).toEqual(bodies.toSorted());
-        expect(mostInHand).toBeGreaterThan(1);
       });
 
       test("acked right before the end stay acked", async () => {

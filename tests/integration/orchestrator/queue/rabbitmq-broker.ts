@@ -71,7 +71,7 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
             messages.push(message);
           }
         },
-        { timeoutMs: 15_000, what: `${count} messages in ${queue}` },
+        { timeoutMs: 30_000, what: `${count} messages in ${queue}` },
       );
       return messages;
     });

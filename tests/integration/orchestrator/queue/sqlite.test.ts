@@ -91,7 +91,7 @@ test("a second opening of the file is refused while the first lasts", async () =
 test("a killed process leaves no lock, and its messages are delivered again", async () => {
   const holder = startProcess([process.execPath, join(import.meta.dir, "sqlite-holder.ts"), path]);
   try {
-    await holder.waitForLine("in hand");
+    await holder.waitForLine("in hand", { timeoutMs: 30_000 });
     expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
     await holder.kill("SIGKILL");
 
@@ -100,7 +100,7 @@ test("a killed process leaves no lock, and its messages are delivered again", as
     const bodies: [string, boolean][] = [];
     queue.onSubmitted(async ({ body, redelivered }) => void bodies.push([body.toString(), redelivered]));
     queue.start();
-    await waitFor(() => bodies.length === 2, { timeoutMs: 5_000, what: "both submissions" });
+    await waitFor(() => bodies.length === 2, { timeoutMs: 30_000, what: "both submissions" });
     expect(bodies.toSorted()).toEqual([
       ["submitted-1", true],
       ["submitted-2", true],
@@ -129,7 +129,7 @@ test("results are read back until their time is over", async () => {
       await queue.publishResult(sampleResult("job-2"), undefined, []);
       return queue.findResult("job-1") === undefined;
     },
-    { timeoutMs: 5_000, what: "the first result to be forgotten" },
+    { timeoutMs: 30_000, what: "the first result to be forgotten" },
   );
   expect(queue.findResult("job-2")).toBeDefined();
   await queue.close();

@@ -14,7 +14,7 @@ import {
 import { makeTempDir } from "../../../support/temp-dir.ts";
 import { waitFor } from "../../../support/wait-for.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const MB = 1e6;
 const RESERVE = { bytes: 16 * MB, inodes: 20 };
@@ -96,9 +96,9 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const stop = new AbortController();
     const kept = watch.keep(stop.signal);
     await disk.makeRoom();
-    await waitFor(() => watch.refusal === undefined, { timeoutMs: 10_000, what: "the refusal to end" });
+    await waitFor(() => watch.refusal === undefined, { timeoutMs: 30_000, what: "the refusal to end" });
     await disk.fill(5 * MB);
-    await waitFor(() => watch.refusal !== undefined, { timeoutMs: 10_000, what: "another refusal" });
+    await waitFor(() => watch.refusal !== undefined, { timeoutMs: 30_000, what: "another refusal" });
     stop.abort();
     await kept;
   });
@@ -141,7 +141,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const watch = watchOf(disk);
     const during = watch.beginRun();
     await disk.fill(1.1 * MB);
-    await waitFor(async () => (await during.full()) !== undefined, { timeoutMs: 5000, what: "the look" });
+    await waitFor(async () => (await during.full()) !== undefined, { timeoutMs: 30_000, what: "the look" });
     await disk.makeRoom();
     expect(await during.full()).toContain("the work folder");
     const after = watch.beginRun();

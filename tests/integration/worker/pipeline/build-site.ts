@@ -7,8 +7,11 @@ import {
   missingDockerEngine,
   startDockerEngine,
 } from "../../../support/docker-engines.ts";
+import { borrowDockerEngine } from "../../../support/servers/pool.ts";
 
 export interface BuildSiteOptions extends DockerEngineOptions {
+  /** The engine is the caller's own and may be killed; else it is one that is borrowed, unless it has a disk of its own. */
+  readonly own?: boolean;
   /** Builds instead of the engine's. A remote one is all that the worker is given: no engine answers it. */
   buildKit?: "container" | "remote";
 }
@@ -20,7 +23,7 @@ export interface BuildSite {
   readonly driverOptions: readonly string[];
   /** PATH and DOCKER_HOST of the worker. */
   readonly environment: { readonly PATH: string; readonly DOCKER_HOST: string };
-  /** What builds, without a chance to tidy up. */
+  /** What builds, without a chance to tidy up. Only where that is the caller's own. */
   kill(): Promise<void>;
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -31,8 +34,11 @@ export async function missingForSite({ engine, buildKit }: BuildSiteOptions): Pr
   return (await missingDockerEngine(engine)) ?? (buildKit && (await missingBuildKit()));
 }
 
-export async function startBuildSite({ buildKit, ...options }: BuildSiteOptions): Promise<BuildSite> {
-  const engine = await startDockerEngine(options);
+export async function startBuildSite({ buildKit, own, ...options }: BuildSiteOptions): Promise<BuildSite> {
+  const engine =
+    own || options.dataDisk || options.daemonEnv
+      ? await startDockerEngine(options)
+      : unkillable(await borrowDockerEngine(options.engine, options.storage));
   const ofEngine = {
     engine,
     environment: engine.env(),
@@ -61,4 +67,9 @@ export async function startBuildSite({ buildKit, ...options }: BuildSiteOptions)
     await engine.stop();
     throw error;
   }
+}
+
+function unkillable(borrowed: DockerEngine): Pick<BuildSite, "kill" | "start"> & DockerEngine {
+  const refuse = () => Promise.reject(new Error("this engine is borrowed: ask for one with `own`"));
+  return { ...borrowed, kill: refuse, start: refuse };
 }

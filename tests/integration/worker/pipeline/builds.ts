@@ -12,16 +12,25 @@ import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.t
 import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
 import { attemptTag } from "../../../../src/worker/pipeline/workspace.ts";
+import { inFullCheck } from "../../../support/full-check.ts";
 import { sampleRepository } from "../../../support/sample-repository.ts";
 import { waitFor } from "../../../support/wait-for.ts";
 import { type BuildSiteOptions, missingForSite } from "./build-site.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
 
-interface Expected extends BuildSiteOptions {
+interface Expected extends Omit<BuildSiteOptions, "own"> {
   readonly kind: "direct" | "local";
+  /**
+   * Whether every check runs the whole contract with this builder, or only what the builder itself decides. What the
+   * pipeline decides for all of them is then left to the full check.
+   */
+  readonly isWhole?: boolean;
 }
 
-export async function describeBuilds({ kind, ...siteOptions }: Expected): Promise<void> {
+export async function describeBuilds({ kind, isWhole = false, ...options }: Expected): Promise<void> {
+  // One of the tests kills the engine.
+  const siteOptions: BuildSiteOptions = { ...options, own: true };
+  const ofPipeline = inFullCheck(!isWhole);
   // Holds for the calling file only, so it cannot stand at the top of this one.
   setDefaultTimeout(60_000);
   const { engine: engineName, storage, buildKit } = siteOptions;
@@ -104,19 +113,22 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(run.lines.some((line) => line.includes("does not delete by tag"))).toBe(kind === "local");
       });
 
-      test.each([
+      const tooLong = [
         ["a build argument", { buildArgs: { LONG: "x".repeat(200_000) } }],
         ["a label", { labels: { long: "x".repeat(200_000) } }],
-      ])("%s that no program can be given is refused", async (_, job) => {
-        const { name } = await bench.createSample();
-        const run = bench.start({ repoUrl: name, ...job });
-        const end = await run.end;
-        expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
-        expect(end.failure?.message).toContain("too long");
-        await expectNothingLeft(run);
-      });
+      ] as const;
+      for (const [what, job] of tooLong) {
+        ofPipeline.test(`${what} that no program can be given is refused`, async () => {
+          const { name } = await bench.createSample();
+          const run = bench.start({ repoUrl: name, ...job });
+          const end = await run.end;
+          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+          expect(end.failure?.message).toContain("too long");
+          await expectNothingLeft(run);
+        });
+      }
 
-      test("a build argument that would steer docker itself is refused", async () => {
+      ofPipeline.test("a build argument that would steer docker itself is refused", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name, buildArgs: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
         const end = await run.end;
@@ -125,55 +137,61 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         await expectNothingLeft(run);
       });
 
-      test("what the image was made of is in its labels, build arguments only as a hash", async () => {
-        const { name, commit } = await bench.createSample();
-        const secretArgument = crypto.randomUUID();
-        const run = bench.start({
-          repoUrl: name,
-          labels: { team: "payments and more" },
-          buildArgs: { API_LEVEL: secretArgument },
-        });
-        expect(await run.end).toMatchObject({ status: "SUCCESS" });
-        const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
-        expect(image.config?.Labels).toMatchObject({
-          team: "payments and more",
-          "io.blacktree.commit": commit,
-          "io.blacktree.repository": `${bench.git.baseUrl}/${name}`,
-          "io.blacktree.provenance": "false",
-        });
-        expect(JSON.stringify(image.config?.Labels)).not.toContain(secretArgument);
-      });
+      ofPipeline.test(
+        "what the image was made of is in its labels, build arguments only as a hash",
+        async () => {
+          const { name, commit } = await bench.createSample();
+          const secretArgument = crypto.randomUUID();
+          const run = bench.start({
+            repoUrl: name,
+            labels: { team: "payments and more" },
+            buildArgs: { API_LEVEL: secretArgument },
+          });
+          expect(await run.end).toMatchObject({ status: "SUCCESS" });
+          const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+          expect(image.config?.Labels).toMatchObject({
+            team: "payments and more",
+            "io.blacktree.commit": commit,
+            "io.blacktree.repository": `${bench.git.baseUrl}/${name}`,
+            "io.blacktree.provenance": "false",
+          });
+          expect(JSON.stringify(image.config?.Labels)).not.toContain(secretArgument);
+        },
+      );
 
-      test("OCI's standard labels say where the image is from, unless the job says otherwise", async () => {
-        const { name, commit } = await bench.createSample();
-        const run = bench.start({ repoUrl: name });
-        const end = await run.end;
-        expect(end).toMatchObject({ status: "SUCCESS" });
-        const prefix = "org.opencontainers.image";
-        const { config } = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
-        const labels = config?.Labels ?? {};
-        expect(labels).toMatchObject({
-          [`${prefix}.source`]: `${bench.git.baseUrl}/${name}`,
-          [`${prefix}.revision`]: commit,
-          [`${prefix}.version`]: run.job.deploymentVersion,
-        });
-        const created = labels[`${prefix}.created`] ?? "";
-        expect(created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
-        expect(Math.abs(Date.now() - Date.parse(created))).toBeLessThan(3_600_000);
+      ofPipeline.test(
+        "OCI's standard labels say where the image is from, unless the job says otherwise",
+        async () => {
+          const { name, commit } = await bench.createSample();
+          const run = bench.start({ repoUrl: name });
+          const end = await run.end;
+          expect(end).toMatchObject({ status: "SUCCESS" });
+          const prefix = "org.opencontainers.image";
+          const { config } = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+          const labels = config?.Labels ?? {};
+          expect(labels).toMatchObject({
+            [`${prefix}.source`]: `${bench.git.baseUrl}/${name}`,
+            [`${prefix}.revision`]: commit,
+            [`${prefix}.version`]: run.job.deploymentVersion,
+          });
+          const created = labels[`${prefix}.created`] ?? "";
+          expect(created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+          expect(Math.abs(Date.now() - Date.parse(created))).toBeLessThan(3_600_000);
 
-        // Into a repository of its own, so that it is built: all of it is known, and the image is the same.
-        const again = bench.start({ ...run.job, attempt: 2, ecrRepo: bench.unique("again") });
-        expect((await again.end).imageDigest).toBe(end.imageDigest);
-        expect(again.states).toContain("BUILDING");
+          // Into a repository of its own, so that it is built: all of it is known, and the image is the same.
+          const again = bench.start({ ...run.job, attempt: 2, ecrRepo: bench.unique("again") });
+          expect((await again.end).imageDigest).toBe(end.imageDigest);
+          expect(again.states).toContain("BUILDING");
 
-        const said = bench.start({ repoUrl: name, labels: { [`${prefix}.version`]: "of my own" } });
-        expect(await said.end).toMatchObject({ status: "SUCCESS" });
-        const image = await bench.registry.getImageConfig(said.job.ecrRepo, said.job.deploymentVersion);
-        expect(image.config?.Labels?.[`${prefix}.version`]).toBe("of my own");
-        // The RUN step was not run again.
-        expect(said.lines.join("\n")).not.toMatch(/^#\d+ \d+\.\d+ the RUN step works$/m);
-        expect(said.lines.join("\n")).toMatch(/^#\d+ CACHED$/m);
-      });
+          const said = bench.start({ repoUrl: name, labels: { [`${prefix}.version`]: "of my own" } });
+          expect(await said.end).toMatchObject({ status: "SUCCESS" });
+          const image = await bench.registry.getImageConfig(said.job.ecrRepo, said.job.deploymentVersion);
+          expect(image.config?.Labels?.[`${prefix}.version`]).toBe("of my own");
+          // The RUN step was not run again.
+          expect(said.lines.join("\n")).not.toMatch(/^#\d+ \d+\.\d+ the RUN step works$/m);
+          expect(said.lines.join("\n")).toMatch(/^#\d+ CACHED$/m);
+        },
+      );
 
       test("build arguments, target, dockerfile and context are those of the job", async () => {
         const files = await sampleRepository({ variant: "none" });
@@ -317,7 +335,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         await expectNothingLeft(run);
       });
 
-      test("no other tenant is given what a secret has made", async () => {
+      ofPipeline.test("no other tenant is given what a secret has made", async () => {
         const repoUrl = await createStep(
           '--mount=type=secret,id=key ["/bin/busybox", "sh", "-c", "/bin/busybox cat /run/secrets/key > /printed || /bin/busybox touch /printed"]',
         );
@@ -331,7 +349,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "renewed" } })).toBe("of one");
       });
 
-      test("steps are shared by all, or by those of one tenant", async () => {
+      ofPipeline.test("steps are shared by all, or by those of one tenant", async () => {
         const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
         const [one, other] = TENANTS;
         const printed = await printedBy({ repoUrl, awsAccount: one });
@@ -343,19 +361,24 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(await printedBy({ repoUrl, awsAccount: one }, parts)).toBe(own);
       });
 
-      test("what one tenant's step keeps in a cache folder no other tenant's step finds", async () => {
-        const step = (number: number) =>
-          createStep(
-            `--mount=type=cache,id=kept,target=/kept ["/bin/busybox", "sh", "-c", "echo ${number}; ls() { /bin/busybox ls /kept; }; ls > /printed; echo x > /kept/file"]`,
+      ofPipeline.test(
+        "what one tenant's step keeps in a cache folder no other tenant's step finds",
+        async () => {
+          const step = (number: number) =>
+            createStep(
+              `--mount=type=cache,id=kept,target=/kept ["/bin/busybox", "sh", "-c", "echo ${number}; ls() { /bin/busybox ls /kept; }; ls > /printed; echo x > /kept/file"]`,
+            );
+          const [one, other] = TENANTS;
+          const reaching = {
+            BUILDKIT_CACHE_MOUNT_NS: cacheScope({ awsAccount: one, secrets: {} }, "", "all").mounts,
+          };
+          expect(await printedBy({ repoUrl: await step(1), awsAccount: one })).toBe("");
+          expect(await printedBy({ repoUrl: await step(2), awsAccount: one })).toBe("file\n");
+          expect(await printedBy({ repoUrl: await step(3), awsAccount: other, buildArgs: reaching })).toBe(
+            "",
           );
-        const [one, other] = TENANTS;
-        const reaching = {
-          BUILDKIT_CACHE_MOUNT_NS: cacheScope({ awsAccount: one, secrets: {} }, "", "all").mounts,
-        };
-        expect(await printedBy({ repoUrl: await step(1), awsAccount: one })).toBe("");
-        expect(await printedBy({ repoUrl: await step(2), awsAccount: one })).toBe("file\n");
-        expect(await printedBy({ repoUrl: await step(3), awsAccount: other, buildArgs: reaching })).toBe("");
-      });
+        },
+      );
 
       /** Clients from before buildx print for people only. */
       const tellsSteps = () => !bench.builder.description.includes("its own BuildKit client");
@@ -388,7 +411,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(run.steps.findLast(({ end }) => end)?.end?.error).toMatch(/exit code: 3$/);
       });
 
-      test("slots that build at once do not get into each other's way", async () => {
+      ofPipeline.test("slots that build at once do not get into each other's way", async () => {
         const samples = await Promise.all([1, 2, 3].map(() => bench.createSample()));
         const runs = samples.map(({ name }) => bench.start({ repoUrl: name }));
         for (const { end } of runs) expect(await end).toMatchObject({ status: "SUCCESS" });
@@ -531,7 +554,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         await expectNothingLeft(run);
       });
 
-      test("a failure's message is short, however long the step's script is", async () => {
+      ofPipeline.test("a failure's message is short, however long the step's script is", async () => {
         const name = bench.unique("acme/long");
         const script = `: ${"x".repeat(60_000)}; exit 3`;
         await bench.git.createRepository(name, {
@@ -544,7 +567,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(failure?.message).toMatch(/more characters\).*exit code: 3$/);
       });
 
-      test("what a step prints does not decide what its failure is", async () => {
+      ofPipeline.test("what a step prints does not decide what its failure is", async () => {
         const name = bench.unique("acme/liar");
         const lie = "ERROR: failed to solve: failed to push x: no space left on device 401 Unauthorized";
         const files = await sampleRepository();
@@ -568,7 +591,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         await expectNothingLeft(run);
       });
 
-      test("a base image that nobody has is the build's failure", async () => {
+      ofPipeline.test("a base image that nobody has is the build's failure", async () => {
         const name = bench.unique("acme/base");
         const base = `${bench.proxy.host}/nobody/has-this:1`;
         await bench.git.createRepository(name, { Dockerfile: `FROM ${base}\n` });
@@ -577,7 +600,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         expect(failure?.message).toContain(base);
       });
 
-      test("a wrong password ends the run before it builds", async () => {
+      ofPipeline.test("a wrong password ends the run before it builds", async () => {
         const { name } = await bench.createSample();
         const credentials = { username: "AWS", password: "not the password" };
         const authenticator = new PlainRegistryAuthenticator({ registry: bench.proxy.url, credentials });
@@ -594,7 +617,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name });
         await waitFor(() => run.states.includes("BUILDING"), {
-          timeoutMs: 20_000,
+          timeoutMs: 30_000,
           what: "the build to begin",
         });
         bench.proxy.faults.login = () => "expired";
@@ -636,7 +659,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         // buildx gives a BuildKit at an address 20 s to answer, at each of the tries.
       }, 120_000);
 
-      test("a registry that is faulty for a while costs tries, not the run", async () => {
+      ofPipeline.test("a registry that is faulty for a while costs tries, not the run", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name });
         const path = new RegExp(`^/v2/${run.job.ecrRepo}/`);
@@ -668,8 +691,9 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
         [new RunTimeout(5000), { status: "FAILED", failure: { code: "TIMEOUT", retryable: false } }],
         [new RunDrained(), { status: "FAILED", failure: { code: "WORKER_LOST", retryable: true } }],
       ] as const;
-      for (const [reason, expected] of aborts) {
-        test(`${reason.name} during a step ends the run, its processes and its containers`, async () => {
+      for (const [index, [reason, expected]] of aborts.entries()) {
+        const declare = index === 0 ? test : ofPipeline.test;
+        declare(`${reason.name} during a step ends the run, its processes and its containers`, async () => {
           const marker = String(100_000 + Math.floor(Math.random() * 899_999));
           const { name } = await bench.createSample({ variant: "slow", sleepSeconds: Number(marker) });
           const run = bench.start({ repoUrl: name });
@@ -683,7 +707,7 @@ export async function describeBuilds({ kind, ...siteOptions }: Expected): Promis
           await expectNothingLeft(run);
           // BuildKit ends the step's container once its client is gone.
           await waitFor(async () => (await processesOf(`sleep ${marker}`)).length === 0, {
-            timeoutMs: 15_000,
+            timeoutMs: 30_000,
             what: "the step's own process to end",
           });
           expect(await engineImages()).toBe(imagesBefore);

@@ -3,12 +3,9 @@ import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
 import { NoUsableBuilder } from "../../../../src/worker/pipeline/no-usable-builder.ts";
-import {
-  type DockerEngine,
-  missingDockerEngine,
-  startDockerEngine,
-} from "../../../support/docker-engines.ts";
+import { type DockerEngine, missingDockerEngine } from "../../../support/docker-engines.ts";
 import { buildxProgram } from "../../../support/docker-programs.ts";
+import { borrowDockerEngine } from "../../../support/servers/pool.ts";
 import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
 
 setDefaultTimeout(60_000);
@@ -66,7 +63,7 @@ for (const name of ["20.10", "26.1"] as const) {
     let engine: DockerEngine;
 
     beforeAll(async () => {
-      engine = await startDockerEngine({ engine: name });
+      engine = await borrowDockerEngine(name);
     }, 120_000);
     afterAll(() => engine?.stop(), 60_000);
 
@@ -93,7 +90,7 @@ for (const name of ["20.10", "26.1"] as const) {
 test("buildx on an engine without the containerd image store builds locally", async () => {
   const reason = await missingDockerEngine("26.1");
   if (reason !== undefined) return;
-  const engine = await startDockerEngine({ engine: "26.1", storage: "overlay2" });
+  const engine = await borrowDockerEngine("26.1", "overlay2");
   try {
     const builder = await detect({ ...engine.env() });
     expect(builder.kind).toBe("local");
@@ -129,7 +126,7 @@ describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${
   });
 
   test("is not mistaken for the engine's when its options are wrong", async () => {
-    const engine = await startDockerEngine({ engine: "26.1" });
+    const engine = await borrowDockerEngine("26.1");
     try {
       const found = detectBuilder({
         hostEnvironment: engine.env(),

@@ -1,3 +1,3 @@
 import { describeBuilds } from "./builds.ts";
 
-await describeBuilds({ engine: "26.1", kind: "direct" });
+await describeBuilds({ engine: "26.1", kind: "direct", isWhole: true });

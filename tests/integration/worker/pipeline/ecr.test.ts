@@ -287,7 +287,7 @@ describe("the repository", () => {
   test("is made once by runs that all miss it at once", async () => {
     const held = aws.hold("CreateRepository");
     const runs = [1, 2, 3].map(() => authenticator({ newRepository }).authenticate(request("missing")));
-    await waitFor(() => callsOf("CreateRepository") === 3, { timeoutMs: 10_000, what: "three who make it" });
+    await waitFor(() => callsOf("CreateRepository") === 3, { timeoutMs: 30_000, what: "three who make it" });
     held.release();
     for (const { tagMutability } of await Promise.all(runs)) expect(tagMutability).toBe("mutable");
     expect(aws.calls.filter(({ error }) => error === "RepositoryAlreadyExistsException")).toHaveLength(2);

@@ -18,6 +18,7 @@ import {
   smallDiskAt,
 } from "../../../support/small-disk.ts";
 import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
+import { waitFor } from "../../../support/wait-for.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(120_000);
@@ -49,11 +50,22 @@ for (const engine of engines) {
         disks = await watchOf(bench.workDir);
       }, 120_000);
 
-      afterEach(() => engineDisk.makeRoom());
+      afterEach(async () => {
+        await engineDisk.makeRoom();
+        await untilRoom();
+      }, 60_000);
       afterAll(async () => {
         await bench?.stop();
         await scratch?.remove();
       }, 60_000);
+
+      /** What a step has written goes some time after the step has ended. */
+      async function untilRoom(): Promise<void> {
+        await waitFor(async () => (await engineDisk.freeBytes()) >= 2 * RESERVE.bytes, {
+          timeoutMs: 50_000,
+          what: "the engine to free its disk",
+        });
+      }
 
       async function watchOf(workDir: string): Promise<DiskWatch> {
         const hostEnvironment = bench.engine.env();
@@ -88,6 +100,7 @@ for (const engine of engines) {
         const end = await runOf({ Dockerfile: busyboxStep(script) });
         await expectDiskFull(end, "build");
         expect(end.failure?.message).toMatch(/exit code: 5 \(the disk of docker's data, .* left\)/);
+        await untilRoom();
         expect(await runOf({})).toMatchObject({ status: "SUCCESS" });
       });
 

@@ -1,5 +1,5 @@
 /** BuildKit's cache in the registry: what it saves a second worker, and that it costs no build anything. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
@@ -7,12 +7,9 @@ import { Afterwork } from "../../../../src/worker/pipeline/afterwork.ts";
 import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
 import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
-import {
-  type DockerEngine,
-  missingDockerEngine,
-  startDockerEngine,
-} from "../../../support/docker-engines.ts";
+import { type DockerEngine, missingDockerEngine } from "../../../support/docker-engines.ts";
 import { sampleRepository } from "../../../support/sample-repository.ts";
+import { borrowDockerEngine } from "../../../support/servers/pool.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(60_000);
@@ -26,7 +23,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
-    otherEngine = await startDockerEngine({ engine: "26.1" });
+    otherEngine = await borrowDockerEngine("26.1");
     const hostEnvironment = { ...process.env, ...otherEngine.env() };
     const { signal } = new AbortController();
     const builder = await detectBuilder({
@@ -38,6 +35,10 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     });
     otherWorker = { builder, hostEnvironment };
   }, 120_000);
+  // The samples' first steps are the same.
+  beforeEach(async () => {
+    for (const engine of [bench.engine, otherEngine]) await engine.request("POST", "/build/prune?all=1");
+  }, 60_000);
   afterAll(() => Promise.all([bench?.stop(), otherEngine?.stop()]), 60_000);
 
   interface CachingRun extends StartedRun {

@@ -88,7 +88,7 @@ describe("RegistryClient", () => {
       Response.json({ errors: [{ code, message: "why" }] }, { status }),
     );
     const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array() };
-    expect(await failureOf(clientOf(registry.origin).putManifest("r", "t", manifest, 1000))).toMatchObject({
+    expect(await failureOf(clientOf(registry.origin).putManifest("r", "t", manifest, 30_000))).toMatchObject({
       code: failure,
       step: "push",
       retryable,
@@ -125,8 +125,8 @@ describe("RegistryClient", () => {
     });
     const client = new RegistryClient(login, "tag");
     const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array([1]) };
-    await client.putManifest("r", "t", manifest, 5000);
-    await client.during("push").putManifest("r", "t", manifest, 5000);
+    await client.putManifest("r", "t", manifest, 30_000);
+    await client.during("push").putManifest("r", "t", manifest, 30_000);
     expect(seen).toEqual(["first", "second", "second"].map((password) => `Basic ${btoa(`AWS:${password}`)}`));
     expect(renewedTo).toEqual(["second"]);
   });
@@ -187,7 +187,7 @@ describe("RegistryClient", () => {
 
     test("is given one that its own server gives for the password", async () => {
       await using registry = await serveWithTokens("password");
-      await clientOf(registry.origin).putManifest("r", "t", manifest, 5000);
+      await clientOf(registry.origin).putManifest("r", "t", manifest, 30_000);
       expect(registry.asked).toEqual([
         "Basic /v2/r/manifests/t",
         "Basic /token?service=registry.example&scope=repository%3Ar%3Apull%2Cpush",
@@ -199,7 +199,7 @@ describe("RegistryClient", () => {
       await using refusing = await serveWithTokens("another");
       await using failing = await serveWithTokens("password", 503);
       const put = ({ origin }: { origin: string }) =>
-        failureOf(clientOf(origin).putManifest("r", "t", manifest, 5000));
+        failureOf(clientOf(origin).putManifest("r", "t", manifest, 30_000));
       expect(await put(refusing)).toMatchObject({ code: "ECR_AUTH", retryable: false });
       expect(await put(failing)).toMatchObject({ code: "PUSH_FAILED", retryable: true });
     });

@@ -2,7 +2,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { LeaseLost, RunCancelled } from "../../../../src/worker/pipeline/cancellation.ts";
 import { missingDockerEngine } from "../../../support/docker-engines.ts";
-import { waitFor } from "../../../support/wait-for.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(60_000);
@@ -129,7 +128,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
       { confirmLease, parts: { tagTimeoutMs: 60_000 } },
     );
     await hold.arrived;
-    await run.waitForLine(/trying again/, { timeoutMs: 10_000 });
+    await run.waitForLine(/trying again/, { timeoutMs: 30_000 });
     hold.release();
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
     expect(asked).toBe(2);
@@ -164,26 +163,13 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
   test("a tag that was put though its answer was lost is the run's success", async () => {
     const { name } = await bench.createSample();
     const version = bench.unique("v");
-    const hold = bench.proxy.hold({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
-    const run = bench.start({ repoUrl: name, deploymentVersion: version }, { parts: { tagTimeoutMs: 1500 } });
-    await hold.arrived;
-    // As if the held request had got through: the run itself never hears of it.
-    const pushed = await waitFor(() => pushedManifest(run), {
-      timeoutMs: 5000,
-      what: "the image by its digest",
-    });
-    await bench.registry.putManifest(run.job.ecrRepo, version, pushed);
-    expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: pushed.digest });
-    hold.release();
+    const answer = bench.proxy.holdAnswers({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
+    // Enough for the request on a busy machine; the run waits as long for the answer, which never arrives.
+    const run = bench.start({ repoUrl: name, deploymentVersion: version }, { parts: { tagTimeoutMs: 4000 } });
+    expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: await taggedDigest(run) });
+    answer.release();
     expect(puts(run)).toHaveLength(1);
   });
-
-  async function pushedManifest({ job }: StartedRun) {
-    const byDigest = bench.proxy.requests.find(
-      ({ method, path }) => method === "PUT" && path.startsWith(`/v2/${job.ecrRepo}/manifests/sha256:`),
-    );
-    return byDigest && bench.registry.getManifest(job.ecrRepo, byDigest.path.split("/").at(-1) ?? "");
-  }
 
   test("a tag whose request is refused for a while is tried again, each time with a confirmed lease", async () => {
     const { name } = await bench.createSample();

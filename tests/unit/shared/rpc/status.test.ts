@@ -24,7 +24,7 @@ afterEach(() => {
 });
 
 const pinged = () =>
-  callUnary(client.ping.bind(client), { reachesBroker: true }, { deadlineMs: 5000 }).catch(
+  callUnary(client.ping.bind(client), { reachesBroker: true }, { deadlineMs: 30_000 }).catch(
     (error: unknown) => error,
   );
 

@@ -1,0 +1,24 @@
+/** What test runs that were killed have left on the machine: programs, mounts, bridges, control groups and folders. */
+import { rm } from "node:fs/promises";
+import { buildKitLabel } from "../buildkit.ts";
+import { controlGroupLabel, removeControlGroup } from "../control-groups.ts";
+import { dockerEngineLabel } from "../docker-engines.ts";
+import { removeEngineFolder } from "../docker-leftovers.ts";
+import { unmountBelow } from "../mounts.ts";
+import { type AbandonedDir, abandonedTempDirs } from "../temp-dir.ts";
+import { endRecordedProcesses, processRecordsLabel } from "./process-records.ts";
+
+/** Ends and removes all of it. Safe beside runs that are alive, and beside another call of this. */
+export async function removeAbandoned(): Promise<void> {
+  const dirs = await abandonedTempDirs();
+  // Programs first: they use the folders.
+  for (const { label, path } of dirs) if (label === processRecordsLabel) await endRecordedProcesses(path);
+  for (const dir of dirs) await removeDir(dir);
+}
+
+async function removeDir({ label, path }: AbandonedDir): Promise<void> {
+  if (label === controlGroupLabel) return removeControlGroup(path);
+  if (label === dockerEngineLabel || label === buildKitLabel) return removeEngineFolder(path);
+  await unmountBelow(path);
+  await rm(path, { recursive: true, force: true });
+}

@@ -1,0 +1,59 @@
+/** Id files of the programs that this process starts. When it is killed, the next run ends those programs by them. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { tempDirPrefix } from "../temp-dir.ts";
+import { signalGroup } from "./process-group.ts";
+import { groupOf, identityOf, isRunning } from "./process-identity.ts";
+
+export const processRecordsLabel = "pids";
+
+/** In the environment of every program that tests start, with the identity of the process that started it. */
+const ownerVariable = "BLACKTREE_TEST_OWNER";
+
+let folder: string | undefined;
+
+export function ownerMark(): Record<string, string> {
+  return { [ownerVariable]: `${identityOf(process.pid)}` };
+}
+
+/** Records the leader of a process group. Call the returned function once the leader has ended. */
+export function recordProcessGroup(pid: number): () => void {
+  folder ??= mkdtempSync(tempDirPrefix(processRecordsLabel));
+  // On a busy machine a short program has ended by now, and what it has started lives on in its group.
+  const record = join(folder, identityOf(pid) ?? `${pid}-ended`);
+  writeFileSync(record, "");
+  return () => {
+    if (!signalGroup(pid, 0)) rmSync(record, { force: true });
+  };
+}
+
+/** Removes the records when nothing is left that they are about. */
+export async function closeProcessRecords(): Promise<void> {
+  if (folder === undefined) return;
+  const groups = (await readdir(folder)).map((identity) => Number.parseInt(identity, 10));
+  if (groups.some((group) => signalGroup(group, 0))) return;
+  rmSync(folder, { recursive: true, force: true });
+  folder = undefined;
+}
+
+/** Ends the recorded groups, whose starter has ended. */
+export async function endRecordedProcesses(records: string): Promise<void> {
+  for (const identity of await readdir(records).catch(() => [])) {
+    const leader = Number.parseInt(identity, 10);
+    if (isRunning(identity)) signalGroup(leader, "SIGKILL");
+    // The leader has ended. The number still names the rest of its group, unless another group has it by now.
+    else if (await isOurs(leader)) signalGroup(leader, "SIGKILL");
+  }
+}
+
+async function isOurs(group: number): Promise<boolean> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const members = pids.filter((pid) => groupOf(Number(pid)) === group);
+  const marks = members.map(async (pid) => {
+    const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+    const owner = environment.split("\0").find((entry) => entry.startsWith(`${ownerVariable}=`));
+    return owner !== undefined && !isRunning(owner.slice(ownerVariable.length + 1));
+  });
+  return members.length > 0 && !(await Promise.all(marks)).includes(false);
+}

@@ -1,0 +1,100 @@
+/** The process that keeps the servers of pool.ts: `pool-host.ts <identity of the run's process> <socket to listen on>`. */
+import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type OwnDockerEngine, startDockerEngine } from "../docker-engines.ts";
+import { isRunning } from "../machine/process-identity.ts";
+import { closeProcessRecords } from "../machine/process-records.ts";
+import { type RabbitMq, startRabbitMq } from "../rabbitmq.ts";
+import { resetDockerEngine } from "./docker-reset.ts";
+import { type EngineRequest, type LentEngine, requestIdHeader } from "./pool.ts";
+
+const [owner = "", socket = ""] = process.argv.slice(2);
+const WATCH_INTERVAL_MS = 500;
+const ASK_AGAIN_MS = 2000;
+
+interface Engine {
+  readonly kind: string;
+  readonly running: OwnDockerEngine;
+  /** Undefined while it is not lent. */
+  borrower: string | undefined;
+}
+
+/** By the id of a loan's engine. */
+const engines = new Map<string, Engine>();
+let broker: Promise<RabbitMq> | undefined;
+
+async function lendEngine({ engine, storage, borrower }: EngineRequest): Promise<LentEngine> {
+  const kind = `${engine} ${storage}`;
+  const idle = [...engines].find(([, each]) => each.kind === kind && each.borrower === undefined);
+  if (idle !== undefined) {
+    const [loan, lent] = idle;
+    lent.borrower = borrower;
+    return { loan, access: lent.running.access };
+  }
+  const running = await startDockerEngine({ engine, storage });
+  const loan = crypto.randomUUID();
+  engines.set(loan, { kind, running, borrower });
+  return { loan, access: running.access };
+}
+
+async function takeBack(loan: string): Promise<void> {
+  const engine = engines.get(loan);
+  if (engine === undefined) return;
+  try {
+    await resetDockerEngine(engine.running);
+    engine.borrower = undefined;
+  } catch (error) {
+    // It is not lent again.
+    process.stdout.write(`an engine cannot be cleaned, and is stopped: ${error}\n`);
+    engines.delete(loan);
+    await engine.running.stop();
+  }
+}
+
+async function answer(request: Request): Promise<Response> {
+  const { pathname } = new URL(request.url);
+  const [, kind, id = ""] = pathname.split("/");
+  if (request.method === "POST" && kind === "rabbitmq") {
+    broker ??= startRabbitMq();
+    return Response.json((await broker).access);
+  }
+  if (request.method === "POST" && kind === "engines")
+    return Response.json(await lendEngine((await request.json()) as EngineRequest));
+  if (request.method === "DELETE" && kind === "engines") await takeBack(id);
+  return Response.json({});
+}
+
+/** By the caller's id of the request. */
+const answers = new Map<string, Promise<Response>>();
+
+/** Bun closes a connection that is silent for 10 s, and a start can take longer: the caller repeats the request. */
+async function answerSoon(request: Request): Promise<Response> {
+  const id = request.headers.get(requestIdHeader) ?? "";
+  const pending =
+    answers.get(id) ?? answer(request).catch((error) => new Response(String(error), { status: 500 }));
+  answers.set(id, pending);
+  const isReady = await Promise.race([pending.then(() => true), Bun.sleep(ASK_AGAIN_MS).then(() => false)]);
+  if (!isReady) return new Response(null, { status: 202 });
+  answers.delete(id);
+  return pending;
+}
+
+Bun.serve({ unix: socket, fetch: answerSoon });
+
+async function stop(): Promise<never> {
+  await Promise.allSettled([
+    broker?.then((running) => running.stop()),
+    ...[...engines.values()].map(({ running }) => running.stop()),
+  ]);
+  await closeProcessRecords();
+  await rm(dirname(socket), { recursive: true, force: true });
+  process.exit(0);
+}
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
+while (isRunning(owner)) {
+  await Bun.sleep(WATCH_INTERVAL_MS);
+  for (const [loan, { borrower }] of engines)
+    if (borrower !== undefined && !isRunning(borrower)) await takeBack(loan);
+}
+await stop();
