@@ -18,7 +18,19 @@ beforeAll(async () => {
     repositories: { "111111111111": ["app", { name: "fixed", imageTagMutability: "IMMUTABLE" }] },
   });
 });
-beforeEach(() => aws.configure({ throttleNext: 0, failNext: 0, denied: [], wrongPassword: false }));
+const HOUR_MS = 3_600_000;
+
+beforeEach(() =>
+  aws.configure({
+    throttleNext: 0,
+    failNext: 0,
+    denied: [],
+    deniedRoles: [],
+    wrongPassword: false,
+    tokenLifetimeMs: 12 * HOUR_MS,
+    sessionLifetimeMs: HOUR_MS,
+  }),
+);
 afterAll(() => aws.stop());
 
 interface Credentials {
