@@ -28,7 +28,7 @@ const MOST_MESSAGE_LINES = 12;
 
 const USAGE = `bun run check [--full] [--at-once ${FILES_AT_ONCE}]
 
-  --full        also what the default check leaves out: every builder through its whole contract, the large outputs,
+  --full        also what the default check leaves out: every builder through its whole contract, a consumer timeout of a minute,
                 a BuildKit compiled from its sources (with Go), and a drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
   --at-once N   how many test files run at the same time
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { type Registry, startRegistry } from "../../support/registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "../../support/registry-proxy.ts";
 
@@ -61,13 +61,19 @@ test("the registry lets nobody in without its password", async () => {
 });
 
 describe("through the proxy", () => {
+  afterEach(() => {
+    const none = { login: undefined, repositories: undefined, immutableRepositories: undefined };
+    Object.assign(proxy.faults, { ...none, refusesSameManifest: undefined });
+    proxy.clearFailures();
+  });
+
   test("an image is pushed, and looked at", async () => {
-    expect((await pushImage("team/app", "v1", "one")).status).toBe(201);
-    expect(await registry.listTags("team/app")).toEqual(["v1"]);
-    const manifest = await registry.getManifest("team/app", "v1");
+    expect((await pushImage("looked/at", "v1", "one")).status).toBe(201);
+    expect(await registry.listTags("looked/at")).toEqual(["v1"]);
+    const manifest = await registry.getManifest("looked/at", "v1");
     expect(manifest?.digest).toBe(digestOf(manifest?.body ?? ""));
-    expect(await registry.getImageConfig("team/app", "v1")).toMatchObject({ architecture: "amd64" });
-    expect(await registry.getManifest("team/app", "v2")).toBeUndefined();
+    expect(await registry.getImageConfig("looked/at", "v1")).toMatchObject({ architecture: "amd64" });
+    expect(await registry.getManifest("looked/at", "v2")).toBeUndefined();
     expect(await registry.listTags("nothing")).toEqual([]);
   });
 
@@ -94,7 +100,6 @@ describe("through the proxy", () => {
     expect(old.status).toBe(403);
     expect(await old.text()).toContain("Your authorization token has expired");
     expect((await send("GET", "/v2/", {}, { ...registry, password: "new" })).status).toBe(200);
-    proxy.faults.login = undefined;
   });
 
   test("a repository that is not there is unknown, and a push creates none", async () => {
@@ -102,7 +107,6 @@ describe("through the proxy", () => {
     const upload = await send("POST", "/v2/team/none/blobs/uploads/");
     expect(upload.status).toBe(404);
     expect(await upload.json()).toMatchObject({ errors: [{ code: "NAME_UNKNOWN" }] });
-    proxy.faults.repositories = undefined;
   });
 
   test("an immutable tag stays, and a new one can be put", async () => {
@@ -118,6 +122,7 @@ describe("through the proxy", () => {
   });
 
   test("it fails as often as asked, where asked", async () => {
+    await pushImage("team/app", "failing", "one");
     proxy.failNext({ count: 2, status: 503, method: "GET", path: /tags/ });
     expect((await send("GET", "/v2/")).status).toBe(200);
     expect((await send("GET", "/v2/team/app/tags/list")).status).toBe(503);
@@ -136,10 +141,11 @@ describe("through the proxy", () => {
   });
 
   test("with the registry away it says so", async () => {
+    await pushImage("team/app", "stays", "one");
     await registry.kill();
     expect((await send("GET", "/v2/")).status).toBe(502);
     await registry.start();
     expect((await send("GET", "/v2/")).status).toBe(200);
-    expect(await registry.listTags("fixed")).toContain("v1");
+    expect(await registry.listTags("team/app")).toContain("stays");
   });
 });
