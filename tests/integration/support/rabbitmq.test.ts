@@ -23,9 +23,13 @@ async function withChannel<T>(use: (channel: amqp.ConfirmChannel) => Promise<T>)
   }
 }
 
+async function declare(channel: amqp.Channel): Promise<void> {
+  await channel.assertQueue("durable", { durable: true, arguments: { "x-queue-type": "quorum" } });
+}
+
 async function publish(text: string): Promise<void> {
   await withChannel(async (channel) => {
-    await channel.assertQueue("durable", { durable: true, arguments: { "x-queue-type": "quorum" } });
+    await declare(channel);
     channel.sendToQueue("durable", Buffer.from(text), { persistent: true });
     await channel.waitForConfirms();
   });
@@ -46,6 +50,8 @@ test("a persistent message outlives an orderly restart", async () => {
 
 test("a persistent message outlives a killed broker", async () => {
   await publish("two");
+  // RabbitMQ writes its register of queues lazily: a queue declared just before the kill comes back only after a minute.
+  await rabbit.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
   await rabbit.kill();
   await expect(amqp.connect(rabbit.url)).rejects.toThrow();
   await rabbit.start();
@@ -54,6 +60,7 @@ test("a persistent message outlives a killed broker", async () => {
 
 test("a paused broker keeps its clients waiting, and goes on with them", async () => {
   await withChannel(async (channel) => {
+    await declare(channel);
     rabbit.pause();
     let answered = false;
     const checking = channel.checkQueue("durable").then((queue) => {

@@ -1,7 +1,7 @@
 /** The bench's look at what was pushed: it must find out when that is not the image it should be. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { createHash, randomUUID } from "node:crypto";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ExpectedImage, ImageCheck } from "../../../bench/build/image-check.ts";
 import { run } from "../../../support/processes.ts";
@@ -109,6 +109,12 @@ test("a layer that is damaged", async () => {
   const manifest = await registry.getManifest(expected.repository, "v1");
   const layer = manifest?.json.layers?.[0];
   if (!layer) throw new Error("the image has no layers");
-  await writeFile(pathOfBlob(layer.digest), "x".repeat(layer.size));
-  await expect(check()).rejects.toThrow("the content of a layer");
+  const path = pathOfBlob(layer.digest);
+  const content = await readFile(path);
+  await writeFile(path, "x".repeat(layer.size));
+  try {
+    await expect(check()).rejects.toThrow("the content of a layer");
+  } finally {
+    await writeFile(path, content);
+  }
 });
