@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { missingDockerEngine } from "../support/docker-engines.ts";
+import { removeAbandoned } from "../support/machine/abandoned.ts";
 import { ensurePrerequisites } from "../support/prerequisites.ts";
 import { waitFor } from "../support/wait-for.ts";
 import type { Breach } from "./breach.ts";
@@ -221,6 +222,7 @@ async function keepLogs(site: Site, folder: string): Promise<void> {
 }
 
 async function drill(options: Options, interrupted: AbortSignal): Promise<number> {
+  await removeAbandoned();
   await ensurePrerequisites("drill", say);
   const missing = await missingDockerEngine("26.1");
   if (missing !== undefined) throw new Error(missing);

@@ -128,7 +128,8 @@ async function daemonVersion(daemon: TestProcess, socket: string): Promise<strin
 
 const socketOf = (dir: string) => join(dir, "docker.sock");
 const binDirOf = (dir: string) => join(dir, "bin");
-const configDirOf = (dir: string) => join(dir, "client");
+/** Of the engine's client: its logins and builders. */
+export const configDirOf = (dir: string) => join(dir, "client");
 const dataRootOf = (dir: string) => join(dir, "data");
 
 export function connectDockerEngine({

@@ -5,7 +5,7 @@
 import { describe, test } from "bun:test";
 
 export const fullCheckVariable = "BLACKTREE_FULL_CHECK";
-export const isFullCheck = process.env[fullCheckVariable] === "1";
+const isFullCheck = process.env[fullCheckVariable] === "1";
 
 /** The end of the names of what is skipped. */
 export const onlyInFullCheck = " (only in the full check)";

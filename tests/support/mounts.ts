@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { run } from "./processes.ts";
 
 /** Mount points at or below the folder, the innermost first. */
-export async function mountsBelow(dir: string): Promise<string[]> {
+async function mountsBelow(dir: string): Promise<string[]> {
   const table = await readFile("/proc/self/mountinfo", "utf8");
   return table
     .split("\n")

@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,11 +29,15 @@ export async function makeTempDir(label: string): Promise<TempDir> {
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
 }
 
+/** Those that this user may remove. */
 export async function abandonedTempDirs(): Promise<AbandonedDir[]> {
   const names = await readdir(tmpdir());
+  const uid = process.getuid?.() ?? 0;
   return names.flatMap((name) => {
     const [, owner, label] = pattern.exec(name) ?? [];
     if (owner === undefined || label === undefined || isRunning(owner)) return [];
-    return [{ path: join(tmpdir(), name), label }];
+    const path = join(tmpdir(), name);
+    const isOurs = uid === 0 || statSync(path, { throwIfNoEntry: false })?.uid === uid;
+    return isOurs ? [{ path, label }] : [];
   });
 }

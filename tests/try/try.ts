@@ -6,6 +6,7 @@ import { join, relative } from "node:path";
 import { type Binaries, compiledBinaries } from "../support/binaries.ts";
 import { freePort } from "../support/free-port.ts";
 import { startGitServer } from "../support/git-server.ts";
+import { removeAbandoned } from "../support/machine/abandoned.ts";
 import { ensurePrerequisites } from "../support/prerequisites.ts";
 import { startProcess } from "../support/processes.ts";
 import { type Registry, startRegistry } from "../support/registry.ts";
@@ -36,6 +37,7 @@ const steps = new Steps(6);
 /** @returns the path of `blacktree`. */
 async function trial(): Promise<string> {
   await steps.run("Install what is missing", async (log) => {
+    await removeAbandoned();
     const { installed } = await ensurePrerequisites("try", log);
     log(installed.length > 0 ? `installed ${installed.join(", ")}` : "nothing is missing");
   });

@@ -1,6 +1,7 @@
 /** `bun run bench build`: the plain script and Blacktree, alternating, on the same repositories and kinds of servers. */
 import { cpus } from "node:os";
 import { missingDockerEngine } from "../../support/docker-engines.ts";
+import { removeAbandoned } from "../../support/machine/abandoned.ts";
 import { ensurePrerequisites } from "../../support/prerequisites.ts";
 import type { Bench, Say } from "../bench-form.ts";
 import { CASES } from "./cases.ts";
@@ -18,6 +19,7 @@ export const buildBench: Bench = { flags: FLAGS, run };
 
 async function run(args: readonly string[], say: Say, interrupted: AbortSignal): Promise<readonly string[]> {
   const options = readOptions(args);
+  await removeAbandoned();
   await ensurePrerequisites("bench", say);
   const missing = await missingDockerEngine("26.1");
   if (missing !== undefined) throw new Error(missing);

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { OwnDockerEngine } from "../docker-engines.ts";
+import { configDirOf, type OwnDockerEngine } from "../docker-engines.ts";
 
 /** An engine as after its start: no containers, images, volumes and build cache, and a client without logins. */
 export async function resetDockerEngine(engine: OwnDockerEngine): Promise<void> {
@@ -14,8 +14,9 @@ export async function resetDockerEngine(engine: OwnDockerEngine): Promise<void> 
   await engine.request("POST", "/build/prune?all=1");
   // Engines before 23 prune all volumes, and know no such filter.
   await engine.request("POST", `/volumes/prune${engine.engine === "20.10" ? "" : `?${filter("all", "1")}`}`);
-  await rm(join(engine.access.dir, "client/config.json"), { force: true });
-  await rm(join(engine.access.dir, "client/buildx"), { recursive: true, force: true });
+  const configDir = configDirOf(engine.access.dir);
+  await rm(join(configDir, "config.json"), { force: true });
+  await rm(join(configDir, "buildx"), { recursive: true, force: true });
   const left = (await (await engine.request("GET", "/images/json?all=1")).json()) as { RepoTags: string[] }[];
   if (left.length > 0) throw new Error(`images are left: ${JSON.stringify(left)}`);
 }
