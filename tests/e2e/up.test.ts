@@ -231,7 +231,9 @@ describe("with a registry of one's own", () => {
   test("cancel ends the job that runs, and the one that waits for its slot", async () => {
     const { cli, result } = started;
     for (const id of ["runs", "waits"]) {
-      expect((await cli("submit", "--job-id", id, ...jobFlags("owner/endless", `v-${id}`))).exitCode).toBe(0);
+      expect(
+        (await cli("submit", "--job-id", id, ...jobFlags("owner/endless", `v-cancel-${id}`))).exitCode,
+      ).toBe(0);
     }
     await untilRunStep(ENDLESS_BUILD_SECONDS);
     expect((await cli("job", "runs")).stdout).toContain("BUILDING");
@@ -245,7 +247,7 @@ describe("with a registry of one's own", () => {
 
     const after = await cli("submit", "--wait", ...jobFlags("owner/working", "v-after-cancel"));
     expect(after.exitCode).toBe(0);
-    expect(await registry.listTags("app-images")).not.toContain("v-waits");
+    expect(await registry.listTags("app-images")).not.toContain("v-cancel-waits");
     const unknown = await cli("cancel", "nobody-knows");
     expect(unknown).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("No such job") });
     const late = await cli("cancel", "runs", "--json");

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { dirname, join } from "node:path";
 import { Mirrors } from "../../../../src/worker/pipeline/mirrors.ts";
 import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
@@ -13,13 +13,17 @@ const missing = await missingDockerEngine("26.1");
 
 describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () => {
   let bench: PipelineBench;
+  let mirrorsDir: string;
   let mirrors: Mirrors;
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
-    mirrors = new Mirrors({ workDir: bench.workDir, limitBytes: 1e9, bootId: "boot" });
   });
   afterAll(() => bench.stop());
+  beforeEach(() => {
+    mirrorsDir = join(bench.workDir, bench.unique("mirrors-of"));
+    mirrors = new Mirrors({ workDir: mirrorsDir, limitBytes: 1e9, bootId: "boot" });
+  });
 
   async function built(job: Partial<PipelineJob>) {
     const ecrRepo = bench.unique("images");
@@ -38,25 +42,11 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     return new TextDecoder().decode(tar.subarray(512, 1024)).replace(/\0+$/, "");
   }
 
-  /** As if all files of all mirrors had been written at the same moment. */
+  /** As if all files of this test's mirrors had been written at the same moment. */
   async function giveOneTime(): Promise<void> {
-    const folder = join(bench.workDir, "mirrors");
-    await run([
-      "find",
-      folder,
-      "-type",
-      "f",
-      "-not",
-      "-path",
-      "*/.git/*",
-      "-exec",
-      "touch",
-      "-d",
-      "@1000000000",
-      "{}",
-      "+",
-    ]);
-    const { stdout } = await run(["find", folder, "-type", "d", "-name", ".git"]);
+    const touch = ["-exec", "touch", "-d", "@1000000000", "{}", "+"];
+    await run(["find", mirrorsDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
+    const { stdout } = await run(["find", mirrorsDir, "-type", "d", "-name", ".git"]);
     // Else git takes the files for changed ones, and writes them again.
     for (const gitDir of stdout.trim().split("\n"))
       await run(["git", "update-index", "--refresh"], { cwd: dirname(gitDir) });
