@@ -1,7 +1,7 @@
 /** `blacktree cancel ID`: ends a job that waits or runs. */
 import { sleep } from "../shared/backoff.ts";
 import type { JobResult, JobState } from "../shared/job.ts";
-import { EXIT, type ExitStatus } from "../shared/program.ts";
+import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import type { ApiClient } from "./api-client.ts";
 import { describeResult, type ShownJob } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";

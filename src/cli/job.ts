@@ -1,5 +1,5 @@
 /** `blacktree job ID`: one job, its events so far, and its result when it has one. */
-import { EXIT } from "../shared/program.ts";
+import { EXIT } from "../shared/settings/command-line.ts";
 import { describeJob, type ShownJob } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
 

@@ -1,5 +1,5 @@
 /** `blacktree logs ID`: the log of a job; with -f as it grows. */
-import { EXIT } from "../shared/program.ts";
+import { EXIT } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import type { ShownJob } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";

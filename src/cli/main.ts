@@ -1,8 +1,8 @@
 /** blacktree: the operator's commands, and `up`, the whole system in one process. */
 import { Command, CommanderError } from "commander";
 import { environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus } from "../shared/program.ts";
-import { SettingsError } from "../shared/settings.ts";
+import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import { SettingsError } from "../shared/settings/settings.ts";
 import { describeVersion } from "../shared/version.ts";
 import { ApiError } from "./api-client.ts";
 import { cancelCommand } from "./cancel.ts";

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus } from "../shared/program.ts";
+import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";

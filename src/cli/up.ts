@@ -6,20 +6,20 @@ import { checkScheduling, SCHEDULING_SETTINGS } from "../orchestrator/config.ts"
 import { openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
 import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
 import { startOrchestrator } from "../orchestrator/orchestrator.ts";
-import { SqliteQueue } from "../orchestrator/queue/sqlite.ts";
+import { SqliteQueue } from "../orchestrator/queue/sqlite/queue.ts";
 import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
 import { sleep } from "../shared/backoff.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
-import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/program.ts";
-import { loadSettings, type SettingValues } from "../shared/settings.ts";
+import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
+import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
 import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
-import { checkBuildCgroup } from "../worker/build-cgroup/check-build-cgroup.ts";
-import { buildSettings } from "../worker/build-settings.ts";
-import { WORKER_SETTINGS } from "../worker/config.ts";
-import { checkBuilderOptions } from "../worker/pipeline/builder-place.ts";
-import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/registry-settings.ts";
+import { checkBuilderOptions } from "../worker/buildkit/builders/location.ts";
+import { buildSettings } from "../worker/settings/build.ts";
+import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
+import { WORKER_SETTINGS } from "../worker/settings/config.ts";
+import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
 import type { MakeCommand } from "./usage.ts";
 

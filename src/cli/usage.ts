@@ -1,7 +1,7 @@
 /** What the commands share: where the API is, what a command is made of, how it fails. */
 import { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
-import type { ExitStatus } from "../shared/program.ts";
+import type { ExitStatus } from "../shared/settings/command-line.ts";
 import { ApiClient } from "./api-client.ts";
 
 /** Flags or files that cannot be meant; ends with status 2. */

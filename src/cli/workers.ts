@@ -1,5 +1,5 @@
 /** `blacktree workers`: the workers that are known, one a line. */
-import { EXIT } from "../shared/program.ts";
+import { EXIT } from "../shared/settings/command-line.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
 
 interface ShownWorker {

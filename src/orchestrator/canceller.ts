@@ -9,12 +9,12 @@
  */
 import type { JobState } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
-import { readableTarget } from "./job-message.ts";
-import { cancelledResult } from "./job-result.ts";
+import { readableTarget } from "./job/message.ts";
+import { cancelledResult } from "./job/result.ts";
 import { type CancelledJob, type Claim, type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import { type JobRecord, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
-import type { WorkerClient } from "./worker-client.ts";
+import type { WorkerClient } from "./workers/worker-client.ts";
 
 export type Cancellation =
   | { readonly kind: "unknown" }

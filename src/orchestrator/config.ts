@@ -1,12 +1,13 @@
 /** The orchestrator's settings: the only place where its environment is read. */
+
+import { checkTransport, tlsFilesOf } from "../shared/rpc/tls.ts";
 import {
   gitSettings,
   loggingSettings,
   resultLogSettings,
   transportSettings,
-} from "../shared/common-settings.ts";
-import { checkTransport, tlsFilesOf } from "../shared/rpc/tls.ts";
-import * as parse from "../shared/setting-parsers.ts";
+} from "../shared/settings/common.ts";
+import * as parse from "../shared/settings/parsers.ts";
 import {
   type LoadedSettings,
   loadSettings,
@@ -18,7 +19,7 @@ import {
   type SettingTable,
   type SettingValues,
   withDefault,
-} from "../shared/settings.ts";
+} from "../shared/settings/settings.ts";
 
 const DAY_MS = 86_400_000;
 

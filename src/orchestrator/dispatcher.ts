@@ -7,14 +7,14 @@
  */
 import { type Job, type JobResult, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
-import { FreeSlots } from "./free-slots.ts";
-import { type MessageRules, readJobMessage } from "./job-message.ts";
-import { type Lease, WorkerRefused } from "./lease.ts";
+import { type MessageRules, readJobMessage } from "./job/message.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
+import { type Lease, WorkerRefused } from "./workers/assignment.ts";
+import { FreeSlots } from "./workers/free-slots.ts";
 
 const LOOK_INTERVAL_MS = 1000;
 /** Jobs of one lane that may be in hand without a worker; see `#mayTake`. */

@@ -4,7 +4,7 @@ import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
 import { type Leases, LeasesUnavailable, type WorkerView } from "./leases/leases.ts";
 import type { JobQueue } from "./queue/queue.ts";
-import type { WorkerClient } from "./worker-client.ts";
+import type { WorkerClient } from "./workers/worker-client.ts";
 
 export interface HealthCheckerParts {
   readonly leases: Leases;

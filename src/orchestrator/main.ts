@@ -1,8 +1,8 @@
 /** blacktree-orchestrator: one orchestrator on RabbitMQ and Redis. */
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
-import { EXIT, type ExitStatus, runDaemon } from "../shared/program.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
+import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
 import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import {
@@ -13,7 +13,7 @@ import {
 } from "./config.ts";
 import { RedisLeases } from "./leases/redis.ts";
 import { type Orchestrator, startOrchestrator } from "./orchestrator.ts";
-import { RabbitMqQueue } from "./queue/rabbitmq.ts";
+import { RabbitMqQueue } from "./queue/rabbitmq/queue.ts";
 import { RedisJobRecords } from "./records/redis.ts";
 
 const NAME = "blacktree-orchestrator";

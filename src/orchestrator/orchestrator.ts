@@ -2,7 +2,7 @@
 import type { Logger } from "../shared/logging.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
-import type { HostPort } from "../shared/setting-parsers.ts";
+import type { HostPort } from "../shared/settings/parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
@@ -12,14 +12,14 @@ import { Dispatcher } from "./dispatcher.ts";
 import { EndedRuns } from "./ended-runs.ts";
 import { HealthChecker } from "./health-checker.ts";
 import { Intake } from "./intake.ts";
-import { JobEvents } from "./job-events.ts";
+import { JobEvents } from "./job/events.ts";
 import type { Leases } from "./leases/leases.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { ResultHandler } from "./result-handler.ts";
 import { orchestratorService } from "./service.ts";
-import { WorkerClient } from "./worker-client.ts";
 import { WorkerManager } from "./worker-manager.ts";
+import { WorkerClient } from "./workers/worker-client.ts";
 
 export interface OrchestratorParts {
   readonly queue: JobQueue;

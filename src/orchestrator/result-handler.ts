@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { GrowingDelay, sleep } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
-import type { JobEvents } from "./job-events.ts";
+import type { JobEvents } from "./job/events.ts";
 import {
   cancelledFailure,
   cancelledResult,
@@ -16,12 +16,12 @@ import {
   resultOf,
   targetOf,
   unsupportedResult,
-} from "./job-result.ts";
-import type { Lease } from "./lease.ts";
+} from "./job/result.ts";
+import { judge, type RetryDelayMs } from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, MessageProperties, ReadyDelivery } from "./queue/queue.ts";
 import { type Finish, type JobRecords, PUBLISHER_TTL_MS, RecordsUnavailable } from "./records/job-records.ts";
-import { judge, type RetryDelayMs } from "./retry-policy.ts";
+import type { Lease } from "./workers/assignment.ts";
 
 const END_STATES: Readonly<Record<OutcomeStatus, JobState>> = {
   SUCCESS: "SUCCEEDED",

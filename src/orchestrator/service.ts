@@ -8,9 +8,9 @@ import {
 } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
 import { type ServedService, unaryHandler } from "../shared/rpc/server.ts";
 import { RpcError } from "../shared/rpc/status.ts";
-import { hostPort, REGION_PATTERN } from "../shared/setting-parsers.ts";
-import { BadValue } from "../shared/settings.ts";
-import { capabilitiesOf } from "./capabilities.ts";
+import { hostPort, REGION_PATTERN } from "../shared/settings/parsers.ts";
+import { BadValue } from "../shared/settings/settings.ts";
+import { capabilitiesOf } from "./leases/capabilities.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { WorkerManager } from "./worker-manager.ts";
 

@@ -1,13 +1,13 @@
 /** Worker Manager: knows the workers through the leases, and gives a job the right one. */
 import type { Job, JobState, KnownImage, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
-import { neededBy } from "./capabilities.ts";
-import type { SlotWish } from "./free-slots.ts";
-import { repositoryOf } from "./job-result.ts";
-import { Lease, type LeaseParts } from "./lease.ts";
+import { repositoryOf } from "./job/result.ts";
+import { neededBy } from "./leases/capabilities.ts";
 import { type Claim, type Leases, LeasesUnavailable, type WorkerRegistration } from "./leases/leases.ts";
 import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
+import { Lease, type LeaseParts } from "./workers/assignment.ts";
+import type { SlotWish } from "./workers/free-slots.ts";
 
 export interface WorkerManagerParts extends LeaseParts {
   readonly records: JobRecords;

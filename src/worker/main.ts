@@ -1,12 +1,17 @@
 /** blacktree-worker: one worker that pushes to ECR, or to a registry of the operator's own. */
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
-import { EXIT, type ExitStatus, runDaemon } from "../shared/program.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
+import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
 import { aborted, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
-import { listenAddress, loadWorkerSettings, WORKER_SETTINGS, type WorkerSettings } from "./config.ts";
-import { registryAuthenticator } from "./registry-settings.ts";
+import {
+  listenAddress,
+  loadWorkerSettings,
+  WORKER_SETTINGS,
+  type WorkerSettings,
+} from "./settings/config.ts";
+import { registryAuthenticator } from "./settings/registry.ts";
 import { startWorker, type Worker } from "./worker.ts";
 
 const NAME = "blacktree-worker";

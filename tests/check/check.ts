@@ -6,11 +6,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
-import { missingDockerEngine } from "../support/docker-engines.ts";
-import { fullCheckVariable } from "../support/full-check.ts";
 import { removeAbandoned } from "../support/machine/abandoned.ts";
+import { fullCheckVariable } from "../support/machine/full-check.ts";
+import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
 import { programLogsOf, programLogsRoot } from "../support/machine/program-logs.ts";
-import { ensurePrerequisites } from "../support/prerequisites.ts";
+import { missingDockerEngine } from "../support/servers/docker-engines.ts";
 import { idleShare, processorTimes } from "./processors.ts";
 import { type Count, type FailedTest, readTestReport, type TestReport } from "./test-report.ts";
 

@@ -1,5 +1,5 @@
 /** What a run of `bun test` came to, read from the JUnit report that it writes. */
-import { onlyInFullCheck } from "../support/full-check.ts";
+import { onlyInFullCheck } from "../support/machine/full-check.ts";
 
 export interface Count {
   readonly passed: number;

@@ -1,5 +1,5 @@
 /** What a breach about a job is told with: the faults of its time, and all that the programs said about it. */
-import type { RecordedRequest } from "../support/registry-proxy.ts";
+import type { RecordedRequest } from "../support/servers/registry-proxy.ts";
 import type { FaultRecord } from "./fault-runner.ts";
 import type { Journal } from "./journal.ts";
 

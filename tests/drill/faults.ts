@@ -2,7 +2,7 @@
  * Everything that is done to the parts. A fault begins, lasts, is healed, and has settled when its part does its work
  * again; which, on whom, how long and when is planned beforehand from the seed.
  */
-import { waitFor } from "../support/wait-for.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 import { type Range, SeededRandom } from "./seeded-random.ts";
 import { LEASE_TTL_MS, type OrchestratorPart, type Site, untilReady, type WorkerPart } from "./site.ts";
 

@@ -1,6 +1,6 @@
 /** What must hold of every job, as seen from outside: its result, its attempts, its tag. */
 import type { JobResult } from "../../src/shared/job.ts";
-import type { RecordedRequest } from "../support/registry-proxy.ts";
+import type { RecordedRequest } from "../support/servers/registry-proxy.ts";
 import type { Breach } from "./breach.ts";
 import { evidenceAbout } from "./evidence.ts";
 import type { FaultRecord } from "./fault-runner.ts";

@@ -1,8 +1,8 @@
 /** What may not be there any more: while the programs are idle, and after they have ended. */
 import { readdir, readFile } from "node:fs/promises";
-import { runFolders } from "../support/run-folders.ts";
-import { commandLines } from "../support/running-programs.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { runFolders } from "../support/blacktree/run-folders.ts";
+import { commandLines } from "../support/blacktree/running-programs.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 import type { Breach } from "./breach.ts";
 import { messagesLeft } from "./postbox.ts";
 import type { Site, WorkerPart } from "./site.ts";

@@ -1,8 +1,8 @@
 /** The drill's own end of RabbitMQ: puts jobs in and takes results out, however often the broker goes away. */
 import { type ConfirmChannel, type ConsumeMessage, connect } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
-import type { QueueTotals, RabbitMqServer } from "../support/rabbitmq.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import type { QueueTotals, RabbitMqServer } from "../support/servers/rabbitmq.ts";
 import type { DrillJob } from "./workload.ts";
 
 export interface ReceivedResult {

@@ -4,15 +4,15 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Aws, startAws } from "../support/aws.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
-import { type Binaries, compiledBinaries } from "../support/binaries.ts";
-import type { OwnDockerEngine } from "../support/docker-engines.ts";
-import { freePort } from "../support/free-port.ts";
-import type { RabbitMq } from "../support/rabbitmq.ts";
-import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
-import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
+import { freePort } from "../support/machine/free-port.ts";
+import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import { type Aws, startAws } from "../support/servers/aws.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
+import type { OwnDockerEngine } from "../support/servers/docker-engines.ts";
+import type { RabbitMq } from "../support/servers/rabbitmq.ts";
+import { startTcpProxy, type TcpProxy } from "../support/servers/tcp-proxy.ts";
 import { Program } from "./program.ts";
 
 export const REGION = "us-east-1";

@@ -1,5 +1,5 @@
 /** The drill's jobs: real builds of one small repository, most of them quick, some long, some that have to fail. */
-import { sampleRepository } from "../support/sample-repository.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
 import type { Range, SeededRandom } from "./seeded-random.ts";
 import { AWS_ACCOUNT, type Site } from "./site.ts";
 

@@ -1,7 +1,6 @@
 /** Servers that are not there yet, or have lost what they knew: everybody waits, says so, and goes on by itself. */
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
 import {
   type Deployment,
   readiness,
@@ -9,11 +8,12 @@ import {
   startDeployment,
   untilFree,
   untilReady,
-} from "../support/deployment.ts";
-import { freePort } from "../support/free-port.ts";
-import type { RabbitMq } from "../support/rabbitmq.ts";
-import { type Redis, startRedis } from "../support/redis.ts";
-import { waitFor } from "../support/wait-for.ts";
+} from "../support/blacktree/deployment.ts";
+import { freePort } from "../support/machine/free-port.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
+import type { RabbitMq } from "../support/servers/rabbitmq.ts";
+import { type Redis, startRedis } from "../support/servers/redis.ts";
 
 setDefaultTimeout(90_000);
 

@@ -2,9 +2,14 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { GetMessage } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
-import { bodyOf, type Deployment, type OrchestratorProcess, startDeployment } from "../support/deployment.ts";
-import { sampleRepository } from "../support/sample-repository.ts";
+import {
+  bodyOf,
+  type Deployment,
+  type OrchestratorProcess,
+  startDeployment,
+} from "../support/blacktree/deployment.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
 
 setDefaultTimeout(60_000);
 

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import { type Binaries, compiledBinaries } from "../support/binaries.ts";
-import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
-import { writeFiles } from "../support/write-files.ts";
+import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
+import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
+import { writeFiles } from "../support/machine/write-files.ts";
 
 // The first file to come here compiles.
 setDefaultTimeout(120_000);

@@ -1,10 +1,17 @@
 /** A worker whose builds have limits, which the machine's administrator has set on a control group. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type Backends, startBackends } from "../support/backends.ts";
-import { makeControlGroup, missingControlGroups, type TestControlGroup } from "../support/control-groups.ts";
-import { type Deployment, type OrchestratorProcess, startDeployment } from "../support/deployment.ts";
-
-import { sampleRepository } from "../support/sample-repository.ts";
+import {
+  type Deployment,
+  type OrchestratorProcess,
+  startDeployment,
+} from "../support/blacktree/deployment.ts";
+import {
+  makeControlGroup,
+  missingControlGroups,
+  type TestControlGroup,
+} from "../support/machine/control-groups.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 setDefaultTimeout(120_000);

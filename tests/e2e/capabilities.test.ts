@@ -1,10 +1,15 @@
 /** Jobs that need more than every worker can: they wait for one that can build them, and hold up nobody. */
 import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { type OrchestratorProcess, shownJob, shownWorkers, untilFree } from "../support/deployment.ts";
-import type { DockerEngine } from "../support/docker-engines.ts";
-import { faultSite } from "../support/fault-site.ts";
+import {
+  type OrchestratorProcess,
+  shownJob,
+  shownWorkers,
+  untilFree,
+} from "../support/blacktree/deployment.ts";
+import { faultSite } from "../support/blacktree/fault-site.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
-import { waitFor } from "../support/wait-for.ts";
 
 const site = faultSite();
 setDefaultTimeout(120_000);

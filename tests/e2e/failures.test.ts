@@ -2,19 +2,19 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
   startDeployment,
   untilFree,
   type WorkerProcess,
-} from "../support/deployment.ts";
-import { timedOutInStep } from "../support/growing-timeout.ts";
-import { FAILURE_FORM } from "../support/result-form.ts";
-import { commandLines } from "../support/running-programs.ts";
-import { sampleRepository } from "../support/sample-repository.ts";
-import { waitFor } from "../support/wait-for.ts";
+} from "../support/blacktree/deployment.ts";
+import { FAILURE_FORM } from "../support/blacktree/result-form.ts";
+import { commandLines } from "../support/blacktree/running-programs.ts";
+import { timedOutInStep } from "../support/machine/growing-timeout.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
 
 setDefaultTimeout(60_000);
 

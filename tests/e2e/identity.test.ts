@@ -2,7 +2,6 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
 import {
   bodyOf,
   type Deployment,
@@ -10,9 +9,10 @@ import {
   shownJob,
   startDeployment,
   type WorkerProcess,
-} from "../support/deployment.ts";
-import { sampleRepository } from "../support/sample-repository.ts";
-import { waitFor } from "../support/wait-for.ts";
+} from "../support/blacktree/deployment.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
 
 setDefaultTimeout(60_000);
 

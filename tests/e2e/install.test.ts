@@ -10,10 +10,10 @@ import {
 } from "bun:test";
 import { appendFile, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { compiledBinaries } from "../support/binaries.ts";
-import { type FinishedProcess, run } from "../support/processes.ts";
-import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
-import { writeFiles } from "../support/write-files.ts";
+import { compiledBinaries } from "../support/blacktree/binaries.ts";
+import { type FinishedProcess, run } from "../support/machine/processes.ts";
+import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
+import { writeFiles } from "../support/machine/write-files.ts";
 
 // The first file to come here compiles.
 setDefaultTimeout(120_000);

@@ -2,11 +2,11 @@
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type OrchestratorProcess, untilState, type WorkerProcess } from "../support/deployment.ts";
-import { expectSuccess, faultSite, type SampleJob, sampleJob } from "../support/fault-site.ts";
-import { followedLog } from "../support/followed-log.ts";
-import { peakResidentBytes } from "../support/process-memory.ts";
-import { staticBusybox } from "../support/sample-repository.ts";
+import { type OrchestratorProcess, untilState, type WorkerProcess } from "../support/blacktree/deployment.ts";
+import { expectSuccess, faultSite, type SampleJob, sampleJob } from "../support/blacktree/fault-site.ts";
+import { followedLog } from "../support/blacktree/followed-log.ts";
+import { peakResidentBytes } from "../support/machine/process-memory.ts";
+import { staticBusybox } from "../support/machine/sample-repository.ts";
 
 const site = faultSite({
   ownDocker: { daemonEnv: { BUILDKIT_STEP_LOG_MAX_SIZE: "-1", BUILDKIT_STEP_LOG_MAX_SPEED: "-1" } },

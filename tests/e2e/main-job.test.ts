@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { JobEvent, JobResult } from "../../src/shared/job.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
 import {
   bodyOf,
   type Deployment,
@@ -11,15 +10,16 @@ import {
   startDeployment,
   untilFree,
   type WorkerProcess,
-} from "../support/deployment.ts";
-import type { DockerEngine } from "../support/docker-engines.ts";
-import { SUCCESS_FORM } from "../support/result-form.ts";
-import { runFolders } from "../support/run-folders.ts";
-import { childrenOf, commandLines } from "../support/running-programs.ts";
-import { sampleGreeting, sampleRepository } from "../support/sample-repository.ts";
+} from "../support/blacktree/deployment.ts";
+import { SUCCESS_FORM } from "../support/blacktree/result-form.ts";
+import { runFolders } from "../support/blacktree/run-folders.ts";
+import { childrenOf, commandLines } from "../support/blacktree/running-programs.ts";
+import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
+import { makeTempDir } from "../support/machine/temp-dir.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
+import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
-import { makeTempDir } from "../support/temp-dir.ts";
-import { waitFor } from "../support/wait-for.ts";
 
 setDefaultTimeout(60_000);
 

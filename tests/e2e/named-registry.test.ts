@@ -1,14 +1,14 @@
 /** A worker whose jobs go to a registry of the operator's own, with a login, instead of ECR. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { type Backends, startBackends } from "../support/backends.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
   startDeployment,
   type WorkerProcess,
-} from "../support/deployment.ts";
-import { type Registry, startRegistry } from "../support/registry.ts";
-import { sampleRepository } from "../support/sample-repository.ts";
+} from "../support/blacktree/deployment.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
+import { type Registry, startRegistry } from "../support/servers/registry.ts";
 
 setDefaultTimeout(60_000);
 

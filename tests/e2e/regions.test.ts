@@ -1,7 +1,6 @@
 /** Which job goes where, and when: regions, priorities, and several orchestrators that share the work. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -11,7 +10,8 @@ import {
   untilFree,
   untilState,
   type WorkerProcess,
-} from "../support/deployment.ts";
+} from "../support/blacktree/deployment.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
 
 setDefaultTimeout(90_000);
 

@@ -3,9 +3,9 @@ import { expect, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type OrchestratorProcess, shownJob } from "../support/deployment.ts";
-import { faultSite, type SampleJob, sampleJob } from "../support/fault-site.ts";
-import { sampleRepository } from "../support/sample-repository.ts";
+import { type OrchestratorProcess, shownJob } from "../support/blacktree/deployment.ts";
+import { faultSite, type SampleJob, sampleJob } from "../support/blacktree/fault-site.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
 
 const site = faultSite();
 let versions = 0;

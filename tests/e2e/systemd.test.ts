@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { run } from "../support/processes.ts";
-import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
-import { writeFiles } from "../support/write-files.ts";
+import { run } from "../support/machine/processes.ts";
+import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
+import { writeFiles } from "../support/machine/write-files.ts";
 
 // Loading all of the machine's units takes a moment on a busy one.
 setDefaultTimeout(60_000);

@@ -13,19 +13,23 @@ import {
   HealthCheckResponse_ServingStatus,
   HealthClient,
 } from "../../src/shared/rpc/generated/health/v1/health.ts";
-import { type Backends, startBackends } from "../support/backends.ts";
-import { type Binaries, compiledBinaries } from "../support/binaries.ts";
-import { type CertificateFiles, type Certificates, makeCertificates } from "../support/certificates.ts";
+import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
   shownWorkers,
   startDeployment,
   type WorkerProcess,
-} from "../support/deployment.ts";
-import { run } from "../support/processes.ts";
-import { sampleRepository } from "../support/sample-repository.ts";
-import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
+} from "../support/blacktree/deployment.ts";
+import {
+  type CertificateFiles,
+  type Certificates,
+  makeCertificates,
+} from "../support/machine/certificates.ts";
+import { run } from "../support/machine/processes.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
+import { type Backends, startBackends } from "../support/servers/backends.ts";
 
 setDefaultTimeout(60_000);
 

@@ -1,6 +1,7 @@
 /** The Docker that the trial builds and runs with. */
-import { type DockerEngineName, startDockerEngine } from "../support/docker-engines.ts";
-import { type FinishedProcess, type RunOptions, run } from "../support/processes.ts";
+
+import { type FinishedProcess, type RunOptions, run } from "../support/machine/processes.ts";
+import { type DockerEngineName, startDockerEngine } from "../support/servers/docker-engines.ts";
 
 export interface Engine {
   readonly description: string;

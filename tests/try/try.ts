@@ -3,16 +3,16 @@
  * registry and, if none runs here, Docker are started for it and gone afterwards.
  */
 import { join, relative } from "node:path";
-import { type Binaries, compiledBinaries } from "../support/binaries.ts";
-import { freePort } from "../support/free-port.ts";
-import { startGitServer } from "../support/git-server.ts";
+import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import { removeAbandoned } from "../support/machine/abandoned.ts";
-import { ensurePrerequisites } from "../support/prerequisites.ts";
-import { startProcess } from "../support/processes.ts";
-import { type Registry, startRegistry } from "../support/registry.ts";
-import { sampleGreeting, sampleRepository } from "../support/sample-repository.ts";
-import { makeTempDir } from "../support/temp-dir.ts";
-import { waitFor } from "../support/wait-for.ts";
+import { freePort } from "../support/machine/free-port.ts";
+import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
+import { startProcess } from "../support/machine/processes.ts";
+import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
+import { makeTempDir } from "../support/machine/temp-dir.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
+import { startGitServer } from "../support/servers/git-server.ts";
+import { type Registry, startRegistry } from "../support/servers/registry.ts";
 import { type Engine, privateEngine, runningEngine } from "./engine.ts";
 import { nextSteps } from "./next-steps.ts";
 import { Interrupted, Steps, say } from "./steps.ts";

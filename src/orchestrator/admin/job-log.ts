@@ -4,7 +4,7 @@ import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import { RpcError } from "../../shared/rpc/status.ts";
 import type { Claim, Leases } from "../leases/leases.ts";
 import type { JobRecords } from "../records/job-records.ts";
-import type { WorkerClient } from "../worker-client.ts";
+import type { WorkerClient } from "../workers/worker-client.ts";
 
 export interface LogEntry {
   readonly kind: "line" | "state" | "end";

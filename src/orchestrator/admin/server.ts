@@ -1,6 +1,6 @@
 /** Gives the admin app a socket. */
 import type { Hono } from "hono";
-import { formatHostPort, type HostPort } from "../../shared/setting-parsers.ts";
+import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
 
 export interface AdminServer {
   readonly port: number;

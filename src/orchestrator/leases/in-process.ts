@@ -1,6 +1,6 @@
 /** Leases in this process's memory, by the rules of scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
-import { covers } from "../capabilities.ts";
+import { covers } from "./capabilities.ts";
 import {
   type CancelledJob,
   type Claim,

@@ -1,8 +1,8 @@
 /** Leases in Redis, shared by all orchestrators. What is kept there and how is scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
-import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis-client.ts";
-import { RedisScript } from "../redis-script.ts";
+import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
+import { RedisScript } from "../redis/script.ts";
 import {
   type CancelledJob,
   type Claim,

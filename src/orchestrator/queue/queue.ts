@@ -4,7 +4,7 @@
  * tests/integration/orchestrator/queue/queue-contract.ts.
  */
 import type { JobEvent, JobResult, Priority } from "../../shared/job.ts";
-import type { RetryDelayMs } from "../retry-policy.ts";
+import type { RetryDelayMs } from "../job/retry-policy.ts";
 
 /** A waiting line: the jobs of one worker region and priority, queue `jobs.ready.<region>.<priority>`. */
 export interface Lane {

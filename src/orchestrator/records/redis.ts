@@ -1,8 +1,8 @@
 /** Job records in Redis, shared by all orchestrators. What is kept there is scripts/common.lua. */
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
-import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis-client.ts";
-import { RedisScript } from "../redis-script.ts";
+import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
+import { RedisScript } from "../redis/script.ts";
 import {
   type Admission,
   type AdmissionRequest,

@@ -7,7 +7,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { Logger } from "../logging.ts";
-import { formatHostPort, type HostPort } from "../setting-parsers.ts";
+import { formatHostPort, type HostPort } from "../settings/parsers.ts";
 import { CHANNEL_OPTIONS } from "./call.ts";
 import { addHealthService } from "./health.ts";
 import { addReflectionService } from "./reflection.ts";

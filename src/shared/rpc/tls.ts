@@ -2,8 +2,8 @@
 import { isIP } from "node:net";
 import tls, { type PeerCertificate } from "node:tls";
 import { ChannelCredentials, type ChannelOptions, ServerCredentials } from "@grpc/grpc-js";
-import { hostPort, isLoopback } from "../setting-parsers.ts";
-import type { SettingProblem } from "../settings.ts";
+import { hostPort, isLoopback } from "../settings/parsers.ts";
+import type { SettingProblem } from "../settings/settings.ts";
 
 /** PEM contents. */
 export interface TlsFiles {

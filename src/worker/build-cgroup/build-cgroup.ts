@@ -1,6 +1,6 @@
 /** The control group that RUN steps run in. Whoever administers the machine has made it; the worker only looks at it. */
 import { describeSize } from "../disk/room.ts";
-import { StepFailure } from "../pipeline/step-failure.ts";
+import { StepFailure } from "../job/failure.ts";
 import { CGROUP_ROOT, type ControlGroup, controlGroup, describeLimits } from "./control-group.ts";
 
 export class BuildCgroup {

@@ -1,4 +1,4 @@
-import type { EngineAccess, ImageBuilder } from "../pipeline/image-builder.ts";
+import type { EngineAccess, ImageBuilder } from "../buildkit/builder.ts";
 
 /** Something that makes jobs faster, but can be given up for room. */
 export interface Pruner {

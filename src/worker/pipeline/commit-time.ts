@@ -1,6 +1,6 @@
 import { simpleGit } from "simple-git";
-import type { ChildEnvironment } from "./child-environment.ts";
-import { NO_HOST_CONFIG } from "./git-command.ts";
+import { NO_HOST_CONFIG } from "../git/command.ts";
+import type { ChildEnvironment } from "../process/child-environment.ts";
 
 const GIT_ENVIRONMENT = { ...NO_HOST_CONFIG, GIT_ALLOW_PROTOCOL: "none" };
 

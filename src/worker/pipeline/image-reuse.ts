@@ -2,10 +2,11 @@
  * `reuse: same-commit`: an image that was made from the same commit and inputs gets the job's version as well. What
  * the orchestrator remembers only says where to look; the image's own labels decide, and without them it is built.
  */
-import { hasInputs, type InputLabels, inputsHash } from "./image-inputs.ts";
-import type { PipelineJob } from "./pipeline-job.ts";
-import type { Manifest, RegistryClient } from "./registry-client.ts";
-import { StepFailure } from "./step-failure.ts";
+
+import { StepFailure } from "../job/failure.ts";
+import type { PipelineJob } from "../job/job.ts";
+import type { Manifest, RegistryClient } from "../registry/client.ts";
+import { hasInputs, type InputLabels, inputsHash } from "./image-labels.ts";
 
 export interface ReuseContext {
   readonly job: Pick<PipelineJob, "ecrRepo" | "knownImages">;

@@ -1,17 +1,17 @@
 /** What a worker gives each run, and what a run tells the worker. */
 import type { GitSettings } from "../../shared/repository-url.ts";
 import type { BuildCgroup } from "../build-cgroup/build-cgroup.ts";
+import type { BuildNetwork } from "../buildkit/arguments.ts";
+import type { ImageBuilder } from "../buildkit/builder.ts";
+import type { CacheSharing } from "../buildkit/cache-scope.ts";
+import type { BuildStep } from "../buildkit/progress/progress.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
-import type { Afterwork } from "./afterwork.ts";
-import type { BuildNetwork } from "./build-arguments.ts";
-import type { BuildStep } from "./build-progress.ts";
-import type { CacheSharing } from "./cache-scope.ts";
-import type { HostEnvironment } from "./child-environment.ts";
-import type { CloneLimits } from "./clone-budget.ts";
-import type { ImageBuilder } from "./image-builder.ts";
-import type { RetryPolicy } from "./in-place-retry.ts";
-import type { Mirrors } from "./mirrors.ts";
-import type { RegistryAuthenticator } from "./registry-access.ts";
+import type { CloneLimits } from "../git/budget.ts";
+import type { Mirrors } from "../git/checkout-cache.ts";
+import type { RetryPolicy } from "../job/retry.ts";
+import type { HostEnvironment } from "../process/child-environment.ts";
+import type { RegistryAuthenticator } from "../registry/access.ts";
+import type { Afterwork } from "./background-work.ts";
 
 export type RunStateName = "CLONING" | "AUTHENTICATING" | "BUILDING" | "PUSHING";
 

@@ -1,8 +1,8 @@
 /** What a builder says it has pushed, as the registry has it. */
-import type { PushedImage } from "./image-builder.ts";
-import { inPlace } from "./in-place-retry.ts";
-import type { Manifest } from "./registry-client.ts";
-import { StepFailure } from "./step-failure.ts";
+import type { PushedImage } from "../buildkit/builder.ts";
+import { StepFailure } from "../job/failure.ts";
+import { inPlace } from "../job/retry.ts";
+import type { Manifest } from "../registry/client.ts";
 import type { TagContext } from "./version-tag.ts";
 
 /** Proves that the registry has it; its bytes are what the version's tag is put on. */

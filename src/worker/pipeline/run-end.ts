@@ -1,8 +1,8 @@
 import type { ErrorCode, JobFailure, Outcome, OutcomeStatus, Step } from "../../shared/job.ts";
 import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
-import { endOfRunStep } from "./build-failure.ts";
-import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "./cancellation.ts";
-import { StepFailure, saysDiskFull } from "./step-failure.ts";
+import { endOfRunStep } from "../buildkit/failure.ts";
+import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "../job/cancellation.ts";
+import { StepFailure, saysDiskFull } from "../job/failure.ts";
 
 /** How a run ended: the outcome but for its log, which whoever runs the pipeline keeps. */
 export type RunEnd = Omit<Outcome, "logs" | "log">;

@@ -2,42 +2,44 @@
  * One run, from a job to its end: clone and sign in at once, build and push, tag, clean up. The end is a value,
  * whatever went wrong; clean-up runs on time of its own, so a cancelled run leaves as little behind as any other.
  */
+
+import { orAbort } from "../../shared/abort.ts";
 import type { Step } from "../../shared/job.ts";
-import { orAbort } from "../../shared/or-abort.ts";
-import { Redactor } from "../../shared/redaction.ts";
 import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
-import { shortened } from "../../shared/shortened.ts";
 import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
+import { buildArguments } from "../buildkit/arguments.ts";
+import type { BuildRequest, PushedImage } from "../buildkit/builder.ts";
+import { cacheScope } from "../buildkit/cache-scope.ts";
+import { refuseUnsupported } from "../buildkit/capabilities.ts";
+import { nameBuildContext, writeDockerConfig } from "../buildkit/docker-config.ts";
+import { buildPaths } from "../buildkit/paths.ts";
+import type { BuildStep } from "../buildkit/progress/progress.ts";
+import { cacheReferences, cacheRepositoryOf, type RegistryCache } from "../buildkit/registry-cache.ts";
+import { writeSecrets } from "../buildkit/secret-files.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
-import { bothOrNeither } from "./both-or-neither.ts";
-import { buildArguments } from "./build-arguments.ts";
-import { buildPaths } from "./build-paths.ts";
-import type { BuildStep } from "./build-progress.ts";
-import { refuseUnsupported } from "./builder-capabilities.ts";
-import { cacheScope } from "./cache-scope.ts";
-import { type ChildEnvironment, childEnvironment } from "./child-environment.ts";
-import { resolve, type Source } from "./clone.ts";
-import { DEFAULT_CLONE_LIMITS } from "./clone-budget.ts";
+import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
+import { resolve, type Source } from "../git/checkout.ts";
+import { Mirrors } from "../git/checkout-cache.ts";
+import { bothOrNeither } from "../job/abort-group.ts";
+import { StepFailure } from "../job/failure.ts";
+import type { PipelineJob } from "../job/job.ts";
+import { DEFAULT_RETRY, type RetryPolicy } from "../job/retry.ts";
+import { attemptTag, createWorkspace, type Workspace } from "../job/workspace.ts";
+import { type ChildEnvironment, childEnvironment } from "../process/child-environment.ts";
+import { endProcessesOf } from "../process/end-processes.ts";
+import { RedactedLog } from "../redaction/redacted-log.ts";
+import { Redactor } from "../redaction/redactor.ts";
+import type { RegistryAccess } from "../registry/access.ts";
+import { type Manifest, RegistryClient } from "../registry/client.ts";
+import { RegistryLogin } from "../registry/login.ts";
 import { commitTime } from "./commit-time.ts";
-import { nameBuildContext, writeDockerConfig } from "./docker-config.ts";
-import type { BuildRequest, PushedImage } from "./image-builder.ts";
-import { type InputLabels, inputLabels, inputsHash } from "./image-inputs.ts";
+import { type InputLabels, inputLabels, inputsHash } from "./image-labels.ts";
 import { isRemembered, reuse } from "./image-reuse.ts";
-import { DEFAULT_RETRY, type RetryPolicy } from "./in-place-retry.ts";
-import { Mirrors } from "./mirrors.ts";
-import type { PipelineJob } from "./pipeline-job.ts";
 import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
 import { pushedManifest, removeAttemptTag } from "./pushed-image.ts";
-import { RedactedLog } from "./redacted-log.ts";
-import type { RegistryAccess } from "./registry-access.ts";
-import { cacheReferences, cacheRepositoryOf, type RegistryCache } from "./registry-cache.ts";
-import { type Manifest, RegistryClient } from "./registry-client.ts";
-import { RegistryLogin } from "./registry-login.ts";
 import { blamingDisk, blamingMemory, type RunEnd, unsuccessful } from "./run-end.ts";
-import { endProcessesOf } from "./run-processes.ts";
-import { writeSecrets } from "./secret-files.ts";
+import { shortened } from "./shortened.ts";
 import { type ImageOrigin, standardLabels } from "./standard-labels.ts";
-import { StepFailure } from "./step-failure.ts";
 import { StepTimes } from "./step-times.ts";
 import {
   type ExistingVersion,
@@ -47,7 +49,6 @@ import {
   putVersionTag,
   type TagContext,
 } from "./version-tag.ts";
-import { attemptTag, createWorkspace, type Workspace } from "./workspace.ts";
 
 const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;

@@ -2,14 +2,15 @@
  * The tag of the job's version is the commit point: nothing but putVersionTag puts it, only with a confirmed lease,
  * and only while that lease outlives the request. What a run did before leaves no trace that anybody would use.
  */
+
+import { orAbort } from "../../shared/abort.ts";
 import { sleep } from "../../shared/backoff.ts";
-import { orAbort } from "../../shared/or-abort.ts";
-import { hasInputs, type InputLabels } from "./image-inputs.ts";
-import { inPlace, type RetryPolicy } from "./in-place-retry.ts";
-import type { PipelineJob } from "./pipeline-job.ts";
-import type { RegistryAccess } from "./registry-access.ts";
-import type { Manifest, RegistryClient } from "./registry-client.ts";
-import { StepFailure } from "./step-failure.ts";
+import { StepFailure } from "../job/failure.ts";
+import type { PipelineJob } from "../job/job.ts";
+import { inPlace, type RetryPolicy } from "../job/retry.ts";
+import type { RegistryAccess } from "../registry/access.ts";
+import type { Manifest, RegistryClient } from "../registry/client.ts";
+import { hasInputs, type InputLabels } from "./image-labels.ts";
 
 /**
  * Resolves with the milliseconds that the lease still holds; rejects with LeaseLost when it was given away, and

@@ -1,8 +1,8 @@
 /** `bun run bench build`: the plain script and Blacktree, alternating, on the same repositories and kinds of servers. */
 import { cpus } from "node:os";
-import { missingDockerEngine } from "../../support/docker-engines.ts";
 import { removeAbandoned } from "../../support/machine/abandoned.ts";
-import { ensurePrerequisites } from "../../support/prerequisites.ts";
+import { ensurePrerequisites } from "../../support/machine/prerequisites.ts";
+import { missingDockerEngine } from "../../support/servers/docker-engines.ts";
 import type { Bench, Say } from "../bench-form.ts";
 import { CASES } from "./cases.ts";
 import type { Sample } from "./measurement.ts";

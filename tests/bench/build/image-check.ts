@@ -1,7 +1,7 @@
 /** Looks whether what was pushed is the image that it should be, by reading all of it back. */
 import { createHash } from "node:crypto";
-import { run } from "../../support/processes.ts";
-import type { Registry, StoredManifest } from "../../support/registry.ts";
+import { run } from "../../support/machine/processes.ts";
+import type { Registry, StoredManifest } from "../../support/servers/registry.ts";
 import { BUILT_FILE } from "./repositories.ts";
 
 export interface ExpectedImage {

@@ -1,8 +1,8 @@
 /** Blacktree's side: a message into `jobs.build`, until its result is taken from `jobs.results`. */
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { bodyOf, type Deployment } from "../../support/deployment.ts";
-import { waitFor } from "../../support/wait-for.ts";
+import { bodyOf, type Deployment } from "../../support/blacktree/deployment.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 import type { Measurement } from "./measurement.ts";
 
 export interface BlacktreeRun extends Measurement {

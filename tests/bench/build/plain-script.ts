@@ -2,12 +2,12 @@
 import { mkdir, readFile, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { ECRClient, GetAuthorizationTokenCommand } from "@aws-sdk/client-ecr";
-import type { Aws } from "../../support/aws.ts";
-import type { DockerEngine } from "../../support/docker-engines.ts";
-import { findDockerPrograms } from "../../support/docker-programs.ts";
-import { run } from "../../support/processes.ts";
-import type { Registry } from "../../support/registry.ts";
-import { makeTempDir } from "../../support/temp-dir.ts";
+import { run } from "../../support/machine/processes.ts";
+import { makeTempDir } from "../../support/machine/temp-dir.ts";
+import type { Aws } from "../../support/servers/aws.ts";
+import type { DockerEngine } from "../../support/servers/docker-engines.ts";
+import { findDockerPrograms } from "../../support/servers/docker-programs.ts";
+import type { Registry } from "../../support/servers/registry.ts";
 import type { Measurement } from "./measurement.ts";
 
 export interface ScriptJob {

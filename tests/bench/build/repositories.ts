@@ -4,7 +4,7 @@
  * told afterwards that the right sources are in there.
  */
 import { createCipheriv, createHash } from "node:crypto";
-import { type RepositoryFiles, staticBusybox } from "../../support/sample-repository.ts";
+import { type RepositoryFiles, staticBusybox } from "../../support/machine/sample-repository.ts";
 
 export const SIZES = ["small", "large"] as const;
 export type Size = (typeof SIZES)[number];

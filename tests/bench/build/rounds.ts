@@ -2,7 +2,7 @@
  * One round: two repositories that nobody has seen before, of the same content but for a mark, one for each side. Both
  * sides build theirs in every case, one right after the other, and take turns in going first.
  */
-import type { RepositoryFiles } from "../../support/sample-repository.ts";
+import type { RepositoryFiles } from "../../support/machine/sample-repository.ts";
 import type { Say } from "../bench-form.ts";
 import type { CaseName, ScriptCase } from "./cases.ts";
 import { ImageCheck } from "./image-check.ts";

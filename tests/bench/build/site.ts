@@ -4,8 +4,7 @@
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Backends, startBackends } from "../../support/backends.ts";
-import { compiledBinaries } from "../../support/binaries.ts";
+import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -13,13 +12,14 @@ import {
   shownWorkers,
   startDeployment,
   type WorkerProcess,
-} from "../../support/deployment.ts";
-import { type DockerEngine, startDockerEngine } from "../../support/docker-engines.ts";
-import { run } from "../../support/processes.ts";
-import { runFolders } from "../../support/run-folders.ts";
-import { programsOfRuns } from "../../support/running-programs.ts";
-import { sampleRepository } from "../../support/sample-repository.ts";
-import { waitFor } from "../../support/wait-for.ts";
+} from "../../support/blacktree/deployment.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { programsOfRuns } from "../../support/blacktree/running-programs.ts";
+import { run } from "../../support/machine/processes.ts";
+import { sampleRepository } from "../../support/machine/sample-repository.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import { type Backends, startBackends } from "../../support/servers/backends.ts";
+import { type DockerEngine, startDockerEngine } from "../../support/servers/docker-engines.ts";
 import { type Jobs, openJobs } from "./jobs.ts";
 import { type PlainScript, plainScriptHost } from "./plain-script.ts";
 

@@ -7,7 +7,7 @@ import {
   untilReady,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -18,8 +18,8 @@ import {
   type SampleJob,
   sampleJob,
   tagPuts,
-} from "../../support/fault-site.ts";
-import { waitFor } from "../../support/wait-for.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite({ ownRabbitMq: {} });
 

@@ -1,6 +1,6 @@
 /** Jobs that are cancelled, in whatever state they are: nothing of them goes on, and each has its one result. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { compiledBinaries } from "../../support/binaries.ts";
+import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import {
   bodyOf,
   type OrchestratorProcess,
@@ -8,8 +8,7 @@ import {
   untilFree,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
-import type { DockerEngine } from "../../support/docker-engines.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   anyOf,
   expectNothingLeft,
@@ -21,13 +20,14 @@ import {
   sampleJob,
   tagPuts,
   whoHas,
-} from "../../support/fault-site.ts";
-import type { HeldRequests } from "../../support/held-requests.ts";
-import { run } from "../../support/processes.ts";
-import { runFolders } from "../../support/run-folders.ts";
-import { commandLines } from "../../support/running-programs.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { commandLines } from "../../support/blacktree/running-programs.ts";
+import type { HeldRequests } from "../../support/machine/held-requests.ts";
+import { run } from "../../support/machine/processes.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import type { DockerEngine } from "../../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../../support/servers/pool.ts";
-import { waitFor } from "../../support/wait-for.ts";
 
 const site = faultSite();
 let olderEngine: DockerEngine;

@@ -1,6 +1,6 @@
 /** RabbitMQ's patience with unacked messages, shorter than a build: at a value that operators set, and at a shorter one. */
 import { expect } from "bun:test";
-import { untilFree, untilState } from "../../support/deployment.ts";
+import { untilFree, untilState } from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -10,8 +10,8 @@ import {
   type SampleJob,
   sampleJob,
   tagPuts,
-} from "../../support/fault-site.ts";
-import { inFullCheck } from "../../support/full-check.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 
 const site = faultSite({ ownRabbitMq: {} });
 

@@ -2,7 +2,11 @@
 import { expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { type OrchestratorProcess, untilFree, type WorkerProcess } from "../../support/deployment.ts";
+import {
+  type OrchestratorProcess,
+  untilFree,
+  type WorkerProcess,
+} from "../../support/blacktree/deployment.ts";
 import {
   anyOf,
   expectNothingLeft,
@@ -11,8 +15,8 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
-} from "../../support/fault-site.ts";
-import { waitFor } from "../../support/wait-for.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite();
 const JOBS = 20;

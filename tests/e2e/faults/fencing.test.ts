@@ -10,7 +10,7 @@ import {
   untilReady,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   anyOf,
   expectNothingLeft,
@@ -22,8 +22,8 @@ import {
   sampleJob,
   tagPuts,
   whoHas,
-} from "../../support/fault-site.ts";
-import { type Redis, startRedis } from "../../support/redis.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { type Redis, startRedis } from "../../support/servers/redis.ts";
 
 const site = faultSite();
 let redis: Redis;

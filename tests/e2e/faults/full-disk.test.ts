@@ -9,7 +9,7 @@ import {
   shownWorkers,
   untilFree,
   type WorkerProcess,
-} from "../../support/deployment.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -17,11 +17,11 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
-} from "../../support/fault-site.ts";
-import { noise } from "../../support/noise.ts";
-import { runFolders } from "../../support/run-folders.ts";
-import { makeSmallDisk, missingSmallDisks, type SmallDisk } from "../../support/small-disk.ts";
-import { waitFor } from "../../support/wait-for.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { noise } from "../../support/machine/noise.ts";
+import { makeSmallDisk, missingSmallDisks, type SmallDisk } from "../../support/machine/small-disk.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 const MB = 1e6;
 const RESERVE = { BLACKTREE_DISK_RESERVE: "5MB", BLACKTREE_INODE_RESERVE: "100" };

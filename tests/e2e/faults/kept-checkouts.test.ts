@@ -3,10 +3,16 @@ import { expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { untilState } from "../../support/deployment.ts";
-import { expectSuccess, faultSite, holdPush, type SampleJob, sampleJob } from "../../support/fault-site.ts";
-import { run } from "../../support/processes.ts";
-import { runFolders } from "../../support/run-folders.ts";
+import { untilState } from "../../support/blacktree/deployment.ts";
+import {
+  expectSuccess,
+  faultSite,
+  holdPush,
+  type SampleJob,
+  sampleJob,
+} from "../../support/blacktree/fault-site.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { run } from "../../support/machine/processes.ts";
 
 const site = faultSite();
 

@@ -6,7 +6,7 @@ import {
   untilReady,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   anyOf,
   expectNothingLeft,
@@ -18,9 +18,9 @@ import {
   sampleJob,
   tagPuts,
   whoHas,
-} from "../../support/fault-site.ts";
-import { type Redis, startRedis } from "../../support/redis.ts";
-import { startRedisWithSentinel } from "../../support/redis-sentinel.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { type Redis, startRedis } from "../../support/servers/redis.ts";
+import { startRedisWithSentinel } from "../../support/servers/redis-sentinel.ts";
 
 const site = faultSite();
 let redis: Redis;

@@ -1,7 +1,7 @@
 /** Faults that pass are tried again, first in place, then as another attempt; faults of the job itself are not. */
 import { afterEach, expect, test } from "bun:test";
 import type { JobEvent } from "../../../src/shared/job.ts";
-import { type OrchestratorProcess, untilFree } from "../../support/deployment.ts";
+import { type OrchestratorProcess, untilFree } from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -9,8 +9,8 @@ import {
   linesAbout,
   sampleJob,
   tagPuts,
-} from "../../support/fault-site.ts";
-import { waitFor } from "../../support/wait-for.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 /** By so much the system's clock may be set back during the test. */
 const CLOCK_STEP_MS = 50;

@@ -2,8 +2,11 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
-import { type OrchestratorProcess, untilFree, type WorkerProcess } from "../../support/deployment.ts";
-import type { DockerEngine } from "../../support/docker-engines.ts";
+import {
+  type OrchestratorProcess,
+  untilFree,
+  type WorkerProcess,
+} from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -11,13 +14,14 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
-} from "../../support/fault-site.ts";
-import { timedOutInStep } from "../../support/growing-timeout.ts";
-import { runFolders } from "../../support/run-folders.ts";
-import { commandLines, programsOfRuns } from "../../support/running-programs.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { commandLines, programsOfRuns } from "../../support/blacktree/running-programs.ts";
+import { timedOutInStep } from "../../support/machine/growing-timeout.ts";
+import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import type { DockerEngine } from "../../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../../support/servers/pool.ts";
-import { makeTempDir, type TempDir } from "../../support/temp-dir.ts";
-import { waitFor } from "../../support/wait-for.ts";
 
 const site = faultSite();
 let olderEngine: DockerEngine;

@@ -9,7 +9,7 @@ import {
   untilFree,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -19,9 +19,9 @@ import {
   type SampleJob,
   sampleJob,
   tagPuts,
-} from "../../support/fault-site.ts";
-import { childrenOf, commandLines } from "../../support/running-programs.ts";
-import { waitFor } from "../../support/wait-for.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { childrenOf, commandLines } from "../../support/blacktree/running-programs.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite();
 

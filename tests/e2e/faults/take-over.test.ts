@@ -5,7 +5,7 @@ import {
   untilFree,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   anyOf,
   expectNothingLeft,
@@ -17,9 +17,9 @@ import {
   sampleJob,
   tagPuts,
   whoHas,
-} from "../../support/fault-site.ts";
-import { freePort } from "../../support/free-port.ts";
-import type { HeldRequests } from "../../support/held-requests.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { freePort } from "../../support/machine/free-port.ts";
+import type { HeldRequests } from "../../support/machine/held-requests.ts";
 
 const site = faultSite();
 

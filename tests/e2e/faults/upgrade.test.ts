@@ -2,8 +2,17 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { type Binaries, compiledBinaries, formerBinaries, missingCommit } from "../../support/binaries.ts";
-import { type OrchestratorProcess, untilFree, type WorkerProcess } from "../../support/deployment.ts";
+import {
+  type Binaries,
+  compiledBinaries,
+  formerBinaries,
+  missingCommit,
+} from "../../support/blacktree/binaries.ts";
+import {
+  type OrchestratorProcess,
+  untilFree,
+  type WorkerProcess,
+} from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -12,10 +21,10 @@ import {
   type SampleJob,
   sampleJob,
   tagPuts,
-} from "../../support/fault-site.ts";
-import { freePort } from "../../support/free-port.ts";
-import { runFolders } from "../../support/run-folders.ts";
-import { makeTempDir } from "../../support/temp-dir.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { freePort } from "../../support/machine/free-port.ts";
+import { makeTempDir } from "../../support/machine/temp-dir.ts";
 
 /** The first version with this wire contract. */
 const FORMER_COMMIT = "5759445";

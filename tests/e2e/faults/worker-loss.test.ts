@@ -8,8 +8,7 @@ import {
   untilFree,
   untilState,
   type WorkerProcess,
-} from "../../support/deployment.ts";
-import type { DockerEngine } from "../../support/docker-engines.ts";
+} from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   expectSuccess,
@@ -21,11 +20,12 @@ import {
   sampleJob,
   tagPuts,
   whoHas,
-} from "../../support/fault-site.ts";
-import type { HeldRequests } from "../../support/held-requests.ts";
-import { programsOfRuns } from "../../support/running-programs.ts";
+} from "../../support/blacktree/fault-site.ts";
+import { programsOfRuns } from "../../support/blacktree/running-programs.ts";
+import type { HeldRequests } from "../../support/machine/held-requests.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import type { DockerEngine } from "../../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../../support/servers/pool.ts";
-import { waitFor } from "../../support/wait-for.ts";
 
 const site = faultSite();
 let olderEngine: DockerEngine;

@@ -3,13 +3,13 @@ import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import pino from "pino";
 import type { Outcome } from "../../../src/shared/job.ts";
-import { Redactor } from "../../../src/shared/redaction.ts";
 import type { JobEvent } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import type { RunReporter } from "../../../src/worker/pipeline/pipeline-parts.ts";
-import { runInGroup } from "../../../src/worker/pipeline/process-group.ts";
-import { RedactedLog } from "../../../src/worker/pipeline/redacted-log.ts";
 import type { RunEnd } from "../../../src/worker/pipeline/run-end.ts";
-import { Runs } from "../../../src/worker/runs.ts";
+import { runInGroup } from "../../../src/worker/process/process-group.ts";
+import { RedactedLog } from "../../../src/worker/redaction/redacted-log.ts";
+import { Redactor } from "../../../src/worker/redaction/redactor.ts";
+import { Runs } from "../../../src/worker/runs/runs.ts";
 import { minimalJob } from "./pipeline/pipeline-bench.ts";
 
 // A minute on a busy machine; nothing here hangs when it takes longer.

@@ -1,12 +1,12 @@
 /** What test runs that were killed have left on the machine: programs, mounts, bridges, control groups and folders. */
 import { rm } from "node:fs/promises";
-import { buildKitLabel } from "../buildkit.ts";
-import { controlGroupLabel, removeControlGroup } from "../control-groups.ts";
-import { dockerEngineLabel } from "../docker-engines.ts";
-import { removeEngineFolder } from "../docker-leftovers.ts";
-import { unmountBelow } from "../mounts.ts";
-import { type AbandonedDir, abandonedTempDirs } from "../temp-dir.ts";
+import { buildKitLabel } from "../servers/buildkit.ts";
+import { dockerEngineLabel } from "../servers/docker-engines.ts";
+import { removeEngineFolder } from "../servers/docker-leftovers.ts";
+import { controlGroupLabel, removeControlGroup } from "./control-groups.ts";
+import { unmountBelow } from "./mounts.ts";
 import { endRecordedProcesses, processRecordsLabel } from "./process-records.ts";
+import { type AbandonedDir, abandonedTempDirs } from "./temp-dir.ts";
 
 /** Ends and removes all of it. Safe beside runs that are alive, and beside another call of this. */
 export async function removeAbandoned(): Promise<void> {

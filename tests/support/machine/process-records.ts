@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { tempDirPrefix } from "../temp-dir.ts";
 import { signalGroup } from "./process-group.ts";
 import { groupOf, identityOf, isRunning } from "./process-identity.ts";
+import { tempDirPrefix } from "./temp-dir.ts";
 
 export const processRecordsLabel = "pids";
 

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { configDirOf, type OwnDockerEngine } from "../docker-engines.ts";
+import { configDirOf, type OwnDockerEngine } from "./docker-engines.ts";
 
 /** An engine as after its start: no containers, images, volumes and build cache, and a client without logins. */
 export async function resetDockerEngine(engine: OwnDockerEngine): Promise<void> {

@@ -1,12 +1,12 @@
 /** The process that keeps the servers of pool.ts: `pool-host.ts <identity of the run's process> <socket to listen on>`. */
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type OwnDockerEngine, startDockerEngine } from "../docker-engines.ts";
 import { isRunning } from "../machine/process-identity.ts";
 import { closeProcessRecords } from "../machine/process-records.ts";
-import { type RabbitMq, startRabbitMq } from "../rabbitmq.ts";
+import { type OwnDockerEngine, startDockerEngine } from "./docker-engines.ts";
 import { resetDockerEngine } from "./docker-reset.ts";
 import { type EngineRequest, type LentEngine, requestIdHeader } from "./pool.ts";
+import { type RabbitMq, startRabbitMq } from "./rabbitmq.ts";
 
 const [owner = "", socket = ""] = process.argv.slice(2);
 const WATCH_INTERVAL_MS = 500;

@@ -8,6 +8,9 @@
  */
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { identityOf } from "../machine/process-identity.ts";
+import { tempDirPrefix } from "../machine/temp-dir.ts";
+import { waitFor } from "../machine/wait-for.ts";
 import {
   connectDockerEngine,
   type DockerEngine,
@@ -15,11 +18,8 @@ import {
   type DockerEngineName,
   type DockerStorage,
   defaultStorage,
-} from "../docker-engines.ts";
-import { identityOf } from "../machine/process-identity.ts";
-import { connectRabbitMq, type RabbitMqAccess, type RabbitMqServer } from "../rabbitmq.ts";
-import { tempDirPrefix } from "../temp-dir.ts";
-import { waitFor } from "../wait-for.ts";
+} from "./docker-engines.ts";
+import { connectRabbitMq, type RabbitMqAccess, type RabbitMqServer } from "./rabbitmq.ts";
 
 /** The same for all tries of one request. */
 export const requestIdHeader = "x-request-id";

@@ -1,7 +1,7 @@
 /** How `bun run bench` is called. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { run } from "../../support/processes.ts";
+import { run } from "../../support/machine/processes.ts";
 
 const bench = (...args: string[]) =>
   run([process.execPath, join(import.meta.dir, "../../bench/bench.ts"), ...args], { mayFail: true });

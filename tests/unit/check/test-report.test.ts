@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readTestReport } from "../../check/test-report.ts";
-import { onlyInFullCheck } from "../../support/full-check.ts";
+import { onlyInFullCheck } from "../../support/machine/full-check.ts";
 
 const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="bun test" tests="4" assertions="2" failures="1" skipped="2" time="0.02">

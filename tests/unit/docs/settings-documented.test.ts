@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { upCommand } from "../../../src/cli/up.ts";
 import { ORCHESTRATOR_SETTINGS } from "../../../src/orchestrator/config.ts";
-import { flagOf, type SettingTable } from "../../../src/shared/settings.ts";
-import { WORKER_SETTINGS } from "../../../src/worker/config.ts";
+import { flagOf, type SettingTable } from "../../../src/shared/settings/settings.ts";
+import { WORKER_SETTINGS } from "../../../src/worker/settings/config.ts";
 
 const page = await Bun.file(join(import.meta.dir, "../../../docs/settings.md")).text();
 

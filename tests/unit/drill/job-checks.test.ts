@@ -14,7 +14,7 @@ import type { Attempt } from "../../drill/journal.ts";
 import type { Launch } from "../../drill/program.ts";
 import { SeededRandom } from "../../drill/seeded-random.ts";
 import { planJob } from "../../drill/workload.ts";
-import type { RecordedRequest } from "../../support/registry-proxy.ts";
+import type { RecordedRequest } from "../../support/servers/registry-proxy.ts";
 
 const random = new SeededRandom("checks");
 const quick = planJob("quick", 1, random, "drill-test");

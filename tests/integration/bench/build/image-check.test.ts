@@ -4,9 +4,9 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ExpectedImage, ImageCheck } from "../../../bench/build/image-check.ts";
-import { run } from "../../../support/processes.ts";
-import { type Registry, startRegistry } from "../../../support/registry.ts";
-import { makeTempDir } from "../../../support/temp-dir.ts";
+import { run } from "../../../support/machine/processes.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
+import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
 
 const IMAGE = "application/vnd.oci.image.manifest.v1+json";
 const INDEX = "application/vnd.oci.image.index.v1+json";

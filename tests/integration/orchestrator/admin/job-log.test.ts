@@ -1,11 +1,11 @@
 /** Readers of a running job's log, over real gRPC, from a worker whose run prints what the test says. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { followLog, type LogEntry, type LogSources } from "../../../../src/orchestrator/admin/job-log.ts";
-import { WorkerClient } from "../../../../src/orchestrator/worker-client.ts";
+import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
 import { JobRequest } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import type { RpcServer } from "../../../../src/shared/rpc/server.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
-import { INCARNATION, serveWorker, successfulEnd } from "../worker-service.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "../workers/worker-service.ts";
 
 const RUN = { jobId: "job", attempt: 1 };
 const STOP_GRACE_MS = 500;

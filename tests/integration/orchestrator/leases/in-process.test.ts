@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { InProcessLeases } from "../../../../src/orchestrator/leases/in-process.ts";
-import { waitFor } from "../../../support/wait-for.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
 
 const LEASE_TTL_MS = 60_000;

@@ -8,7 +8,7 @@ import {
   type WorkerRegistration,
   type WorkerView,
 } from "../../../../src/orchestrator/leases/leases.ts";
-import { waitFor } from "../../../support/wait-for.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 
 export interface LeaseTimes {
   readonly leaseTtlMs: number;

@@ -4,16 +4,16 @@ import { createServer } from "node:net";
 import pino, { type Logger } from "pino";
 import { type Leases, LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
-import { freePort } from "../../../support/free-port.ts";
-import { type Redis, startRedis } from "../../../support/redis.ts";
-import { waitFor } from "../../../support/wait-for.ts";
-import { ageRedis } from "../age-redis.ts";
+import { freePort } from "../../../support/machine/free-port.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { ageRedis } from "../redis/age-redis.ts";
 import { settlesBefore } from "../settles-before.ts";
 import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
 
 const TIMES: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
 const TIMEOUT_MS = 30_000;
-/** More than the command timeout of src/orchestrator/redis-client.ts. */
+/** More than the command timeout of src/orchestrator/redis/client.ts. */
 const CALL_LIMIT_MS = 2_500;
 const silent = pino({ level: "silent" });
 let server: Redis;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
+import { RETRY_DELAYS_MS } from "../../../../src/orchestrator/job/retry-policy.ts";
 import {
   type Delivery,
   type JobQueue,
@@ -8,8 +9,7 @@ import {
   type ReadyDelivery,
   type ReadyMessage,
 } from "../../../../src/orchestrator/queue/queue.ts";
-import { RETRY_DELAYS_MS } from "../../../../src/orchestrator/retry-policy.ts";
-import { waitFor } from "../../../support/wait-for.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
 
 export interface DeadLetter {

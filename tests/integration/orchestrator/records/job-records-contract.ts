@@ -6,7 +6,7 @@ import {
   type UnnumberedEvent,
 } from "../../../../src/orchestrator/records/job-records.ts";
 import type { JobState } from "../../../../src/shared/job.ts";
-import { waitFor } from "../../../support/wait-for.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
 
 /** The data of one test. */

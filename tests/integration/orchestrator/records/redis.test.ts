@@ -3,15 +3,15 @@ import { randomUUID } from "node:crypto";
 import pino from "pino";
 import { type JobRecords, RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
-import { type Redis, startRedis } from "../../../support/redis.ts";
-import { waitFor } from "../../../support/wait-for.ts";
-import { ageRedis } from "../age-redis.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { ageRedis } from "../redis/age-redis.ts";
 import { sampleResult } from "../sample-result.ts";
 import { settlesBefore } from "../settles-before.ts";
 import { describeJobRecordsContract } from "./job-records-contract.ts";
 
 const TIMEOUT_MS = 30_000;
-/** More than the command timeout of src/orchestrator/redis-client.ts. */
+/** More than the command timeout of src/orchestrator/redis/client.ts. */
 const CALL_LIMIT_MS = 2_500;
 const logger = pino({ level: "silent" });
 let server: Redis;

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { openEmbeddedDatabase } from "../../../../src/orchestrator/embedded-database.ts";
 import { SqliteJobRecords } from "../../../../src/orchestrator/records/sqlite.ts";
-import { makeTempDir } from "../../../support/temp-dir.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
 import { sampleResult } from "../sample-result.ts";
 import { describeJobRecordsContract } from "./job-records-contract.ts";
 

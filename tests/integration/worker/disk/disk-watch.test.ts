@@ -10,9 +10,9 @@ import {
   makeSmallDisk,
   missingSmallDisks,
   type SmallDisk,
-} from "../../../support/small-disk.ts";
-import { makeTempDir } from "../../../support/temp-dir.ts";
-import { waitFor } from "../../../support/wait-for.ts";
+} from "../../../support/machine/small-disk.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 
 setDefaultTimeout(120_000);
 

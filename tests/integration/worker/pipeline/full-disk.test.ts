@@ -3,22 +3,22 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
+import { engineFolders } from "../../../../src/worker/buildkit/builders/engine-folders.ts";
 import { DiskWatch } from "../../../../src/worker/disk/disk-watch.ts";
-import { engineFolders } from "../../../../src/worker/disk/engine-folders.ts";
 import { buildCachePruner } from "../../../../src/worker/disk/pruner.ts";
-import { childEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
-import { type DockerEngineName, missingDockerEngine } from "../../../support/docker-engines.ts";
-import { noise } from "../../../support/noise.ts";
-import { type RepositoryFiles, sampleRepository } from "../../../support/sample-repository.ts";
+import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
+import { noise } from "../../../support/machine/noise.ts";
+import { type RepositoryFiles, sampleRepository } from "../../../support/machine/sample-repository.ts";
 import {
   makeSmallDisk,
   missingSmallDisks,
   type SmallDisk,
   smallDiskAt,
-} from "../../../support/small-disk.ts";
-import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
-import { waitFor } from "../../../support/wait-for.ts";
+} from "../../../support/machine/small-disk.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import { type DockerEngineName, missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(120_000);

@@ -1,7 +1,7 @@
 /** Jobs that may reuse an image: what is remembered only says where to look. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { LeaseLost } from "../../../../src/worker/pipeline/cancellation.ts";
-import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
+import { LeaseLost } from "../../../../src/worker/job/cancellation.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(60_000);

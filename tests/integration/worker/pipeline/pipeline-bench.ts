@@ -1,26 +1,26 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
-import { Afterwork } from "../../../../src/worker/pipeline/afterwork.ts";
-import type { BuildStep } from "../../../../src/worker/pipeline/build-progress.ts";
-import type { RunAborted } from "../../../../src/worker/pipeline/cancellation.ts";
-import type { HostEnvironment } from "../../../../src/worker/pipeline/child-environment.ts";
-import { detectBuilder } from "../../../../src/worker/pipeline/detect-builder.ts";
-import type { ImageBuilder } from "../../../../src/worker/pipeline/image-builder.ts";
-import type { PipelineJob } from "../../../../src/worker/pipeline/pipeline-job.ts";
+import type { ImageBuilder } from "../../../../src/worker/buildkit/builder.ts";
+import { detectBuilder } from "../../../../src/worker/buildkit/builders/detect.ts";
+import type { BuildStep } from "../../../../src/worker/buildkit/progress/progress.ts";
+import type { RunAborted } from "../../../../src/worker/job/cancellation.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import { Afterwork } from "../../../../src/worker/pipeline/background-work.ts";
 import type { PipelineParts, RunStateName } from "../../../../src/worker/pipeline/pipeline-parts.ts";
-import { PlainRegistryAuthenticator } from "../../../../src/worker/pipeline/plain-registry.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
 import { runPipeline } from "../../../../src/worker/pipeline/run-pipeline.ts";
 import type { LeaseConfirmation } from "../../../../src/worker/pipeline/version-tag.ts";
-import type { DockerEngine } from "../../../support/docker-engines.ts";
-import { type GitServer, startGitServer } from "../../../support/git-server.ts";
-import { type Registry, startRegistry } from "../../../support/registry.ts";
-import { type RegistryProxy, startRegistryProxy } from "../../../support/registry-proxy.ts";
-import { sampleRepository } from "../../../support/sample-repository.ts";
-import { makeTempDir } from "../../../support/temp-dir.ts";
-import { type WaitForOptions, waitFor } from "../../../support/wait-for.ts";
-import { type BuildSite, type BuildSiteOptions, startBuildSite } from "./build-site.ts";
+import type { HostEnvironment } from "../../../../src/worker/process/child-environment.ts";
+import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { sampleRepository } from "../../../support/machine/sample-repository.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
+import { type WaitForOptions, waitFor } from "../../../support/machine/wait-for.ts";
+import type { DockerEngine } from "../../../support/servers/docker-engines.ts";
+import { type GitServer, startGitServer } from "../../../support/servers/git-server.ts";
+import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
+import { type RegistryProxy, startRegistryProxy } from "../../../support/servers/registry-proxy.ts";
+import { type BuildSite, type BuildSiteOptions, startBuildSite } from "../buildkit/build-site.ts";
 
 /** A run under way, and all that it has said so far. */
 export interface StartedRun {

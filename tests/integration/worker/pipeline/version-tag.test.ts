@@ -1,7 +1,7 @@
 /** The tag of the version is the commit point: when it is put, when not, and when nothing has to be built for it. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { LeaseLost, RunCancelled } from "../../../../src/worker/pipeline/cancellation.ts";
-import { missingDockerEngine } from "../../../support/docker-engines.ts";
+import { LeaseLost, RunCancelled } from "../../../../src/worker/job/cancellation.ts";
+import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
 
 setDefaultTimeout(60_000);

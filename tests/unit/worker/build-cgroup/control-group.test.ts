@@ -3,9 +3,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
 import { controlGroup, describeLimits } from "../../../../src/worker/build-cgroup/control-group.ts";
-import { StepFailure } from "../../../../src/worker/pipeline/step-failure.ts";
-import { makeTempDir, type TempDir } from "../../../support/temp-dir.ts";
-import { writeFiles } from "../../../support/write-files.ts";
+import { StepFailure } from "../../../../src/worker/job/failure.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { writeFiles } from "../../../support/machine/write-files.ts";
 
 const KILLED = "exit code: 137";
 

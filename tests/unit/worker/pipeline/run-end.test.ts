@@ -3,8 +3,8 @@ import { join } from "node:path";
 import type { ErrorCode } from "../../../../src/shared/job.ts";
 import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
 import { blamingDisk, blamingMemory, type Unsuccessful } from "../../../../src/worker/pipeline/run-end.ts";
-import { makeTempDir } from "../../../support/temp-dir.ts";
-import { writeFiles } from "../../../support/write-files.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
+import { writeFiles } from "../../../support/machine/write-files.ts";
 
 function failed(code: ErrorCode): Unsuccessful {
   return { status: "FAILED", failure: { code, message: "it failed", step: "build", retryable: false } };

@@ -1,0 +1,159 @@
+/** Reads a job message: bytes in, a checked job out, or everything that is wrong with it. */
+import type { Job } from "../../shared/job.ts";
+import { canonicalPlatforms } from "../../shared/platforms.ts";
+import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import type { MessageProperties } from "../queue/queue.ts";
+import type { PublicJob } from "../records/job-records.ts";
+import { JOB_FIELDS, JOB_ID_PATTERN, type JobFields, KNOWN_FIELDS } from "./fields.ts";
+import type { Target } from "./result.ts";
+
+/** Far more than a job needs, far less than would hurt: it travels on in one gRPC message. */
+const LARGEST_BODY_BYTES = 1024 * 1024;
+
+export interface MessageRules {
+  readonly git: GitSettings;
+  /** The registry's region where the message names none. */
+  readonly defaultRegion: string;
+}
+
+export type ReadMessage =
+  | {
+      readonly kind: "job";
+      readonly job: Omit<Job, "jobId">;
+      readonly explicitId: string | undefined;
+      readonly publicJob: PublicJob;
+      readonly unknownFields: readonly string[];
+    }
+  | {
+      readonly kind: "bad";
+      readonly problems: readonly string[];
+      readonly explicitId: string | undefined;
+      readonly given: Readonly<Record<string, unknown>>;
+    };
+
+export function readJobMessage(
+  body: Buffer,
+  properties: MessageProperties,
+  rules: MessageRules,
+): ReadMessage {
+  const given = parseObject(body);
+  if (typeof given === "string")
+    return { kind: "bad", problems: [given], explicitId: validId(properties.messageId), given: {} };
+
+  const explicitId =
+    given.job_id === undefined || given.job_id === null
+      ? validId(properties.messageId)
+      : validId(given.job_id);
+  const repoProblem = repositoryProblem(given.repo_url, rules.git);
+  const fields = JOB_FIELDS.safeParse(given);
+  const fieldProblems = fields.success
+    ? []
+    : fields.error.issues.map((issue) => problemOf(issue.path, issue.message, given));
+  const problems = [...(repoProblem === undefined ? [] : [repoProblem]), ...new Set(fieldProblems)];
+  if (!fields.success || problems.length > 0) return { kind: "bad", problems, explicitId, given };
+
+  const job = jobOf(given.repo_url as string, fields.data, rules);
+  const publicJob = { ...publicJobOf(given), region: job.region };
+  return {
+    kind: "job",
+    job,
+    explicitId,
+    publicJob,
+    unknownFields: Object.keys(given).filter((name) => !KNOWN_FIELDS.has(name)),
+  };
+}
+
+/** The object, or what is wrong with it. */
+function parseObject(body: Buffer): Record<string, unknown> | string {
+  if (body.length > LARGEST_BODY_BYTES)
+    return `the message has ${body.length} bytes; expected at most ${LARGEST_BODY_BYTES}`;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch (error) {
+    return error instanceof SyntaxError
+      ? "not JSON; expected a JSON object"
+      : "not UTF-8; expected a JSON object in UTF-8";
+  }
+  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed))
+    return parsed as Record<string, unknown>;
+  return "not a JSON object; expected an object with repo_url, branch, deployment_version, aws_account and ecr_repo";
+}
+
+function repositoryProblem(repoUrl: unknown, git: GitSettings): string | undefined {
+  if (repoUrl === undefined) return "repo_url: missing; expected 'owner/name' or an https:// URL";
+  if (typeof repoUrl !== "string") return "repo_url: expected 'owner/name' or an https:// URL, as a string";
+  try {
+    resolveRepositoryUrl(repoUrl, git);
+    return undefined;
+  } catch (error) {
+    if (error instanceof InvalidRepositoryUrl) return error.message.replace(/^repo_url /, "repo_url: ");
+    throw error;
+  }
+}
+
+function validId(value: unknown): string | undefined {
+  return typeof value === "string" && JOB_ID_PATTERN.test(value) ? value : undefined;
+}
+
+/** Never repeats a value: it may be a secret in the wrong field. */
+function problemOf(
+  path: readonly PropertyKey[],
+  message: string,
+  given: Readonly<Record<string, unknown>>,
+): string {
+  const field = String(path[0] ?? "message");
+  return given[field] === undefined ? `${field}: missing; ${message}` : `${field}: ${message}`;
+}
+
+function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Job, "jobId"> {
+  const region = fields.region ?? rules.defaultRegion;
+  return {
+    repoUrl,
+    branch: fields.branch,
+    commit: fields.commit,
+    deploymentVersion: fields.deployment_version,
+    awsAccount: fields.aws_account,
+    ecrRepo: fields.ecr_repo,
+    region,
+    workerRegion: fields.worker_region ?? region,
+    regionPolicy: fields.region_policy ?? "prefer",
+    dockerfile: fields.dockerfile,
+    context: fields.context,
+    target: fields.target,
+    buildArgs: fields.build_args ?? {},
+    labels: fields.labels ?? {},
+    gitToken: fields.git_token,
+    priority: fields.priority ?? "normal",
+    timeoutSeconds: fields.timeout_seconds,
+    provenance: fields.provenance ?? false,
+    platforms: canonicalPlatforms(fields.platforms ?? []),
+    secrets: fields.secrets ?? {},
+    reuse: fields.reuse ?? "never",
+    supersede: fields.supersede,
+  };
+}
+
+const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);
+
+/** What can be told of a job's target without repeating something that is no such thing. */
+export function readableTarget(given: Readonly<Record<string, unknown>>): Target {
+  const names = ["deployment_version", "aws_account", "ecr_repo", "region"] as const;
+  return Object.fromEntries(
+    names
+      .map((name) => [name, JOB_FIELDS.shape[name].safeParse(given[name])] as const)
+      .flatMap(([name, field]) => (field.success && field.data ? [[name, field.data]] : [])),
+  );
+}
+
+/** The known fields as given, without secrets, build arguments masked. */
+function publicJobOf(given: Readonly<Record<string, unknown>>): PublicJob {
+  const shown = Object.entries(given).filter(([name]) => KNOWN_FIELDS.has(name) && !SECRET_FIELDS.has(name));
+  return Object.fromEntries(
+    shown.map(([name, value]) => [name, name === "build_args" ? maskValues(value) : value]),
+  );
+}
+
+function maskValues(map: unknown): Record<string, string> {
+  return Object.fromEntries(Object.keys(map ?? {}).map((name) => [name, "***"]));
+}

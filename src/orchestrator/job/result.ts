@@ -1,0 +1,136 @@
+/** Builds results: the job's one answer to the outside (docs/messages.md). */
+import { createHash } from "node:crypto";
+import type { Job, JobFailure, JobResult, LogSummary, Outcome, OutcomeStatus } from "../../shared/job.ts";
+import { RESULT_LOG_BYTES } from "../../shared/settings/common.ts";
+import type { Claim } from "../leases/leases.ts";
+
+/** One attempt that has come to its end. */
+export interface EndedRun {
+  readonly claim: Claim;
+  readonly assignedAt: Date;
+  readonly outcome: Outcome;
+}
+
+export function emptyLog(): LogSummary {
+  return { bytes: 0, lines: 0, sha256: createHash("sha256").digest("hex"), truncated: false };
+}
+
+export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: number): JobResult {
+  const { claim, outcome } = ended;
+  const queuedMs = Math.max(0, ended.assignedAt.getTime() - acceptedAt.getTime());
+  return {
+    job_id: job.jobId,
+    status: outcome.status,
+    image_url: outcome.imageUrl ?? null,
+    image_digest: outcome.imageDigest ?? null,
+    commit: outcome.commit ?? null,
+    ...targetOf(job),
+    worker_id: claim.workerId,
+    attempt: claim.attempt,
+    logs: tail(outcome.logs, logLines),
+    log: outcome.log,
+    error: outcome.failure ?? null,
+    timings_ms: { ...outcome.timingsMs, queued: queuedMs, total: queuedMs + outcome.timingsMs.total },
+    accepted_at: acceptedAt.toISOString(),
+    started_at: outcome.startedAt.toISOString(),
+    finished_at: outcome.finishedAt.toISOString(),
+  };
+}
+
+/** Where a job's image goes; as much as is known of it. */
+export type Target = Partial<ReturnType<typeof targetOf>>;
+
+/** The answer to a job that no worker ever saw. */
+export function refusal(
+  jobId: string,
+  failure: JobFailure,
+  target: Target,
+  acceptedAt: Date | undefined,
+): JobResult {
+  return withoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
+}
+
+export interface WaitingJob {
+  readonly jobId: string;
+  readonly reason: string;
+  readonly target: Target;
+  readonly acceptedAt: Date;
+  /** How many were made before. */
+  readonly attempts: number;
+}
+
+/** The answer to a job that was cancelled while it did not run. */
+export function cancelledResult({ reason, attempts: attempt, ...job }: WaitingJob): JobResult {
+  return withoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
+}
+
+/** The answer to a job that no worker can build. */
+export function unsupportedResult({ reason: message, attempts: attempt, ...job }: WaitingJob): JobResult {
+  const failure: JobFailure = { code: "UNSUPPORTED", step: "dispatch", retryable: false, message };
+  return withoutRun({ ...job, status: "FAILED", failure, attempt });
+}
+
+export function cancelledFailure(reason: string): JobFailure {
+  const message = reason === "" ? "the job was cancelled" : `the job was cancelled: ${reason}`;
+  return { code: "CANCELLED", step: "dispatch", retryable: false, message };
+}
+
+interface EndWithoutRun {
+  readonly jobId: string;
+  readonly status: Exclude<OutcomeStatus, "SUCCESS">;
+  readonly failure: JobFailure;
+  readonly target: Target;
+  readonly acceptedAt: Date | undefined;
+  readonly attempt: number;
+}
+
+function withoutRun({ jobId, status, failure, target, acceptedAt, attempt }: EndWithoutRun): JobResult {
+  const finishedAt = new Date();
+  const queued = acceptedAt ? Math.max(0, finishedAt.getTime() - acceptedAt.getTime()) : 0;
+  return {
+    job_id: jobId,
+    status,
+    image_url: null,
+    image_digest: null,
+    commit: null,
+    deployment_version: target.deployment_version ?? null,
+    aws_account: target.aws_account ?? null,
+    ecr_repo: target.ecr_repo ?? null,
+    region: target.region ?? null,
+    worker_id: null,
+    attempt,
+    logs: [],
+    log: emptyLog(),
+    error: failure,
+    timings_ms: { queued, clone: 0, build: 0, auth: 0, push: 0, total: queued },
+    accepted_at: acceptedAt?.toISOString() ?? null,
+    started_at: null,
+    finished_at: finishedAt.toISOString(),
+  };
+}
+
+/** A name for the repository that a job's image goes to, unlike those of all others. */
+export function repositoryOf({ awsAccount, region, ecrRepo }: Omit<Job, "jobId">): string {
+  return `${awsAccount}:${region}:${ecrRepo}`;
+}
+
+export function targetOf(job: Omit<Job, "jobId">) {
+  return {
+    deployment_version: job.deploymentVersion,
+    aws_account: job.awsAccount,
+    ecr_repo: job.ecrRepo,
+    region: job.region,
+  };
+}
+
+/** The worker has its own bound; this one holds whatever worker answers. */
+function tail(lines: readonly string[], mostLines: number): readonly string[] {
+  const kept: string[] = [];
+  let bytes = 0;
+  for (const line of lines.slice(mostLines === 0 ? lines.length : -mostLines).toReversed()) {
+    bytes += Buffer.byteLength(line) + 1;
+    if (bytes > RESULT_LOG_BYTES) break;
+    kept.push(line);
+  }
+  return kept.toReversed();
+}

@@ -1,0 +1,153 @@
+/** A message from RabbitMQ in our hands. */
+import type { GetMessage, Message, Options } from "amqplib";
+import type { Delivery, Lane, MessageProperties, ReadyDelivery, Stamp } from "../queue.ts";
+import type { OpenChannel } from "./connection.ts";
+
+const JOB_ID_HEADER = "x-blacktree-job-id";
+const ACCEPTED_AT_HEADER = "x-blacktree-accepted-at";
+const DEFAULT_REGION_HEADER = "x-blacktree-region";
+const ATTEMPTS_HEADER = "x-blacktree-attempts";
+const LAST_WORKER_HEADER = "x-blacktree-last-worker";
+
+/** Far below the 20 of RabbitMQ 4, since a crash of ours counts as a delivery too. */
+const MOST_DELIVERIES = 5;
+
+export class RabbitMqDelivery implements Delivery {
+  readonly #takenBack = new AbortController();
+  #state: "in hand" | "settled" | "taken back" = "in hand";
+
+  constructor(
+    readonly message: Message,
+    private readonly open: OpenChannel,
+    private readonly onSettled: (how: "acked" | "requeued") => void = () => undefined,
+  ) {
+    if (open.lost.aborted) this.#takeBack();
+    else open.lost.addEventListener("abort", this.#takeBack, { once: true });
+  }
+
+  get body(): Buffer {
+    return this.message.content;
+  }
+
+  get properties(): MessageProperties {
+    const { messageId, correlationId, replyTo } = this.message.properties;
+    return { messageId, correlationId, replyTo };
+  }
+
+  get redelivered(): boolean {
+    return this.message.fields.redelivered;
+  }
+
+  get takenBack(): AbortSignal {
+    return this.#takenBack.signal;
+  }
+
+  ack(): void {
+    this.#settle("acked", () => this.open.channel.ack(this.message));
+  }
+
+  requeue(): void {
+    this.#settle("requeued", () => this.open.channel.nack(this.message, false, true));
+  }
+
+  #settle(how: "acked" | "requeued", write: () => void): void {
+    if (this.#state !== "in hand") return;
+    this.#state = "settled";
+    this.open.lost.removeEventListener("abort", this.#takeBack);
+    try {
+      write();
+    } catch (error) {
+      // amqplib throws on a channel that is closing; the message is the broker's again, as it would be a moment later.
+      this.#state = "taken back";
+      this.#takenBack.abort(error);
+      return;
+    }
+    this.onSettled(how);
+  }
+
+  readonly #takeBack = () => {
+    this.#state = "taken back";
+    this.#takenBack.abort(this.open.lost.reason);
+  };
+}
+
+export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDelivery {
+  constructor(
+    message: GetMessage,
+    readonly lane: Lane,
+    readonly stamp: Stamp,
+    open: OpenChannel,
+    onSettled: (how: "acked" | "requeued") => void,
+  ) {
+    super(message, open, onSettled);
+  }
+}
+
+/**
+ * A queue with a delivery limit, declared by somebody else or before an upgrade to RabbitMQ 4, drops a message that
+ * was delivered too often. One that gets near that is published anew, which starts its count again.
+ */
+export function wearsOut(message: Message): boolean {
+  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MOST_DELIVERIES;
+}
+
+/** A message's properties and headers for publishing it again, less what would make the copy go astray. */
+export function copiedOptions(message: Message): Options.Publish {
+  const {
+    contentType,
+    contentEncoding,
+    correlationId,
+    replyTo,
+    messageId,
+    timestamp,
+    type,
+    appId,
+    priority,
+    headers,
+  } = message.properties;
+  // Not copied: `userId`, which only its own user may set; `expiration`, which would end the copy early; CC and BCC,
+  // which would route it to more queues; the counts, which are the broker's.
+  const {
+    CC: _cc,
+    BCC: _bcc,
+    "x-delivery-count": _deliveryCount,
+    "x-acquired-count": _acquiredCount,
+    ...kept
+  } = headers ?? {};
+  return {
+    contentType,
+    contentEncoding,
+    correlationId,
+    replyTo,
+    messageId,
+    timestamp,
+    type,
+    appId,
+    priority,
+    headers: kept,
+  };
+}
+
+export function stampHeaders(stamp: Stamp): Record<string, string | number> {
+  const { retry } = stamp;
+  return {
+    [JOB_ID_HEADER]: stamp.jobId,
+    [ACCEPTED_AT_HEADER]: stamp.acceptedAt.toISOString(),
+    [DEFAULT_REGION_HEADER]: stamp.defaultRegion,
+    ...(retry && { [ATTEMPTS_HEADER]: retry.attempts, [LAST_WORKER_HEADER]: retry.lastWorkerId }),
+  };
+}
+
+/** Undefined for a message that did not come through intake. */
+export function readStamp(message: Message): Stamp | undefined {
+  const headers = message.properties.headers ?? {};
+  const jobId = headers[JOB_ID_HEADER];
+  const defaultRegion = headers[DEFAULT_REGION_HEADER];
+  const acceptedAt = new Date(String(headers[ACCEPTED_AT_HEADER]));
+  if (typeof jobId !== "string" || typeof defaultRegion !== "string" || Number.isNaN(acceptedAt.getTime()))
+    return undefined;
+  const attempts = headers[ATTEMPTS_HEADER];
+  const lastWorkerId = String(headers[LAST_WORKER_HEADER] ?? "");
+  const retry = typeof attempts === "number" && attempts > 0 ? { attempts, lastWorkerId } : undefined;
+  return { jobId, acceptedAt, defaultRegion, retry };
+}

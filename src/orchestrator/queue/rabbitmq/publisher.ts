@@ -1,0 +1,113 @@
+/** Publishing that ends only when the broker has answered for the message. */
+import { type ConfirmChannel, IllegalOperationError, type Options } from "amqplib";
+import { orAbort } from "../../../shared/abort.ts";
+import { GrowingDelay, sleep } from "../../../shared/backoff.ts";
+import type { Logger } from "../../../shared/logging.ts";
+import { LastingChannel, type OpenChannel, type Session } from "./connection.ts";
+
+/**
+ * Tells one publish from another when the broker returns it. A message id cannot do that: the same id may be on its
+ * way to the same queue twice.
+ */
+const PUBLISH_ID_HEADER = "x-blacktree-publish";
+const RETRY_DELAY = { firstMs: 50, mostMs: 5_000 };
+const CLOSING_PAUSE_MS = 20;
+const NACKED = "message nacked";
+
+export interface Outgoing {
+  /** The default exchange unless it is named; `queue` is then the routing key. */
+  readonly exchange?: string;
+  readonly queue: string;
+  readonly body: Buffer;
+  readonly options: Options.Publish;
+}
+
+/** "unroutable": there is no such queue. "refused": the queue does not take it, for being full for example. */
+type Answer = "confirmed" | "unroutable" | "refused";
+
+export interface PublisherOptions {
+  readonly closing: AbortSignal;
+  readonly logger: Logger;
+}
+
+export class Publisher {
+  readonly #channel: LastingChannel<ConfirmChannel>;
+  readonly #returned = new WeakMap<ConfirmChannel, Set<string>>();
+  #lastId = 0;
+
+  constructor(private readonly options: PublisherOptions) {
+    this.#channel = new LastingChannel({
+      open: (model) => model.createConfirmChannel(),
+      prepare: (open) => this.#watchReturns(open),
+      ...options,
+    });
+  }
+
+  attach(session: Session): Promise<void> {
+    return this.#channel.attach(session);
+  }
+
+  /** Goes on until the message is confirmed; calls `declare` when its queue turns out to be missing. */
+  async publish(message: Outgoing, declare: () => Promise<void>, signal?: AbortSignal): Promise<void> {
+    const delay = new GrowingDelay(RETRY_DELAY);
+    for (;;) {
+      const answer = await this.publishOnce(message, signal);
+      if (answer === "confirmed") return;
+      this.options.logger.warn(
+        { queue: message.queue, answer },
+        "RabbitMQ did not take a message; it is published again",
+      );
+      await orAbort(sleep(delay.nextMs()), signal, this.options.closing);
+      if (answer === "unroutable") {
+        await declare().catch((error) =>
+          this.options.logger.warn({ err: error, queue: message.queue }, "a queue could not be declared"),
+        );
+      }
+    }
+  }
+
+  /** Goes on until the broker has answered, across lost channels and connections. */
+  async publishOnce(message: Outgoing, signal?: AbortSignal): Promise<Answer> {
+    for (;;) {
+      const open = await this.#channel.whenOpen(signal);
+      const answer = await orAbort(this.#attempt(open, message), signal, this.options.closing);
+      if (answer !== "lost") return answer;
+      // A connection that is about to close still has its channels for a moment.
+      await orAbort(sleep(CLOSING_PAUSE_MS), signal, this.options.closing);
+    }
+  }
+
+  #attempt({ channel }: OpenChannel<ConfirmChannel>, message: Outgoing): Promise<Answer | "lost"> {
+    const id = String(++this.#lastId);
+    const returned = this.#returned.get(channel);
+    const options: Options.Publish = {
+      ...message.options,
+      headers: { ...message.options.headers, [PUBLISH_ID_HEADER]: id },
+      persistent: true,
+      mandatory: true,
+    };
+    return new Promise((resolve, reject) => {
+      // The broker returns a message before it confirms it.
+      const onAnswer = (error: Error | null) => {
+        if (returned?.delete(id)) resolve("unroutable");
+        else if (error === null) resolve("confirmed");
+        else resolve(error.message === NACKED ? "refused" : "lost");
+      };
+      try {
+        channel.publish(message.exchange ?? "", message.queue, message.body, options, onAnswer);
+      } catch (error) {
+        // Anything but a closed channel is a message that cannot be written at all.
+        if (error instanceof IllegalOperationError) resolve("lost");
+        else reject(error);
+      }
+    });
+  }
+
+  async #watchReturns({ channel }: OpenChannel<ConfirmChannel>): Promise<void> {
+    const returned = new Set<string>();
+    this.#returned.set(channel, returned);
+    channel.on("return", (message) => {
+      returned.add(String(message.properties.headers?.[PUBLISH_ID_HEADER]));
+    });
+  }
+}

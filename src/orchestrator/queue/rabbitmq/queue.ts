@@ -1,0 +1,301 @@
+/** The job queue in RabbitMQ. Which queues there are and what travels in them is docs/messages.md. */
+import type { Options } from "amqplib";
+import type { JobEvent, JobResult } from "../../../shared/job.ts";
+import { PRIORITIES } from "../../../shared/job.ts";
+import type { Logger } from "../../../shared/logging.ts";
+import type { RetryDelayMs } from "../../job/retry-policy.ts";
+import type {
+  Delivery,
+  JobQueue,
+  Lane,
+  MessageProperties,
+  ReadyDelivery,
+  ReadyMessage,
+  Retry,
+} from "../queue.ts";
+import { RabbitMqConnection, type Session } from "./connection.ts";
+import { copiedOptions, RabbitMqDelivery, stampHeaders } from "./delivery.ts";
+import { Events } from "./events.ts";
+import { Publisher } from "./publisher.ts";
+import { Lanes } from "./ready-queues.ts";
+import { Regions } from "./regions.ts";
+import { type SubmissionHandler, Submissions } from "./submissions.ts";
+import {
+  deadLetterQueue,
+  ensureDeadLetterQueue,
+  ensureQueue,
+  ensureRetryQueues,
+  isOwnQueue,
+  laneQueue,
+  type Names,
+  retryQueue,
+} from "./topology.ts";
+
+const REASON_HEADER = "x-blacktree-reason";
+const DEAD_AT_HEADER = "x-blacktree-at";
+/** Headers travel in one frame. */
+const LONGEST_REASON = 8 * 1024;
+/** Only a queue that exists but cannot confirm takes this long, and a reply may not hold up the job for it. */
+const REPLY_TIMEOUT_MS = 10_000;
+const DEFAULT_HEARTBEAT_SECONDS = 10;
+
+export interface RabbitMqQueueOptions {
+  /** Tried in turn. */
+  readonly urls: readonly string[];
+  readonly jobQueue: string;
+  readonly resultQueue: string;
+  readonly logger: Logger;
+  /** Beginning of the names of Blacktree's own ready queues; default `jobs.ready`. */
+  readonly readyPrefix?: string;
+  /** Default `jobs.events`. */
+  readonly eventExchange?: string;
+  /** A frozen broker is noticed after two to three of these. */
+  readonly heartbeatSeconds?: number;
+}
+
+export class RabbitMqQueue implements JobQueue {
+  readonly #names: Names;
+  readonly #logger: Logger;
+  readonly #connection: RabbitMqConnection;
+  readonly #publisher: Publisher;
+  readonly #submissions: Submissions;
+  readonly #regions: Regions;
+  readonly #lanes: Lanes;
+  readonly #events: Events;
+  readonly #listeners: ((lane: Lane) => void)[] = [];
+
+  constructor(options: RabbitMqQueueOptions) {
+    const {
+      jobQueue,
+      resultQueue,
+      readyPrefix = "jobs.ready",
+      eventExchange = "jobs.events",
+      logger,
+    } = options;
+    const names = { jobQueue, resultQueue, readyPrefix, eventExchange };
+    this.#names = names;
+    this.#logger = logger;
+    this.#connection = new RabbitMqConnection({
+      urls: options.urls,
+      heartbeatSeconds: options.heartbeatSeconds ?? DEFAULT_HEARTBEAT_SECONDS,
+      logger,
+      prepare: (session) => this.#prepare(session),
+      onReady: () => {
+        for (const region of this.#regions.known) this.#announceRegion(region);
+      },
+      beforeClose: () => this.#settle(),
+    });
+    const closing = this.#connection.closing;
+    const publisher = new Publisher({ closing, logger });
+    this.#publisher = publisher;
+    this.#submissions = new Submissions({ jobQueue, publisher, closing, logger });
+    this.#regions = new Regions({
+      names,
+      publisher,
+      closing,
+      logger,
+      onRegion: (region) => this.#announceRegion(region),
+    });
+    this.#lanes = new Lanes({
+      names,
+      publisher,
+      regions: this.#regions,
+      logger,
+      onRequeued: (lane) => this.#announce(lane),
+    });
+    this.#events = new Events({ names, closing, logger, onQueued: (lane) => void this.#heardOf(lane) });
+  }
+
+  start(): void {
+    this.#connection.start();
+  }
+
+  get isReady(): boolean {
+    return this.#connection.session !== undefined;
+  }
+
+  submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
+    return this.#publish(
+      this.#names.jobQueue,
+      body,
+      { ...properties, contentType: "application/json" },
+      signal,
+    );
+  }
+
+  onSubmitted(handler: SubmissionHandler): () => Promise<void> {
+    return this.#submissions.handle(handler);
+  }
+
+  async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
+    if (!(delivery instanceof RabbitMqDelivery)) throw new TypeError("not a delivery of this queue");
+    // Whoever has it now finds it just as bad.
+    if (delivery.takenBack.aborted) return;
+    const reasonHeaders = {
+      [REASON_HEADER]: reason.slice(0, LONGEST_REASON),
+      [DEAD_AT_HEADER]: new Date().toISOString(),
+    };
+    const options = copiedOptions(delivery.message);
+    const queue = deadLetterQueue(this.#names);
+    const withHeaders = (headers: unknown) =>
+      this.#publish(
+        queue,
+        delivery.body,
+        { ...options, headers: { ...(headers as object), ...reasonHeaders } },
+        signal,
+      );
+    await withHeaders(options.headers).catch((error) => {
+      // The sender's headers left no room for ours in amqplib's 64 KiB.
+      if (!(error instanceof RangeError)) throw error;
+      return withHeaders({});
+    });
+    delivery.ack();
+  }
+
+  async offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+    await this.#regions.keep(lane.region, signal);
+    await this.#publisher.publish(
+      {
+        queue: laneQueue(this.#names, lane),
+        body: message.body,
+        options: {
+          ...message.properties,
+          contentType: "application/json",
+          headers: stampHeaders(message.stamp),
+        },
+      },
+      () => this.#regions.declareAgain(lane.region),
+      signal,
+    );
+    this.#announce(lane);
+  }
+
+  async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
+    const { lane, body, properties, stamp, takenBack } = delivery;
+    await this.#publisher.publish(
+      {
+        exchange: retryQueue(this.#names, delayMs),
+        queue: laneQueue(this.#names, lane),
+        body,
+        options: {
+          ...properties,
+          contentType: "application/json",
+          headers: stampHeaders({ ...stamp, retry }),
+        },
+      },
+      () => this.#declareRetryQueuesAgain(),
+      takenBack,
+    );
+  }
+
+  take(lane: Lane): Promise<ReadyDelivery | undefined> {
+    return this.#lanes.take(lane);
+  }
+
+  regions(): readonly string[] {
+    return this.#regions.known;
+  }
+
+  onReady(listener: (lane: Lane) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async publishResult(
+    result: JobResult,
+    correlationId: string | undefined,
+    replyTo: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const body = Buffer.from(JSON.stringify(result));
+    const options = { messageId: result.job_id, correlationId, contentType: "application/json" };
+    await this.#publish(this.#names.resultQueue, body, options, signal);
+    await Promise.all([...new Set(replyTo)].map((queue) => this.#reply(queue, body, options, signal)));
+  }
+
+  publishEvent(event: JobEvent): void {
+    this.#events.publish(event);
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  async #prepare(session: Session): Promise<void> {
+    await Promise.all([
+      ensureQueue(session, this.#names.jobQueue),
+      ensureQueue(session, this.#names.resultQueue),
+      ensureDeadLetterQueue(session, this.#names),
+      ensureRetryQueues(session, this.#names),
+    ]);
+    await this.#publisher.attach(session);
+    await this.#events.attach(session);
+    await this.#regions.attach(session);
+    this.#lanes.attach(session);
+    await this.#submissions.attach(session);
+  }
+
+  async #settle(): Promise<void> {
+    await Promise.all([this.#submissions.close(), this.#lanes.close()]);
+  }
+
+  /** For queues with fixed names; lanes are declared by region. */
+  #publish(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
+    return this.#publisher.publish({ queue, body, options }, () => this.#declareAgain(queue), signal);
+  }
+
+  async #declareRetryQueuesAgain(): Promise<void> {
+    const session = this.#connection.session;
+    if (session) await ensureRetryQueues(session, this.#names);
+  }
+
+  async #declareAgain(queue: string): Promise<void> {
+    const session = this.#connection.session;
+    if (!session) return;
+    if (queue === deadLetterQueue(this.#names)) await ensureDeadLetterQueue(session, this.#names);
+    else await ensureQueue(session, queue);
+  }
+
+  async #reply(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
+    const fields = { reply_to: queue, job_id: options.messageId };
+    if (isOwnQueue(this.#names, queue)) {
+      this.#logger.warn(fields, "a result was not sent to reply_to: that queue is Blacktree's own");
+      return;
+    }
+    const patience = AbortSignal.timeout(REPLY_TIMEOUT_MS);
+    try {
+      const answer = await this.#publisher.publishOnce(
+        { queue, body, options },
+        AbortSignal.any([patience, ...(signal ? [signal] : [])]),
+      );
+      if (answer !== "confirmed")
+        this.#logger.warn({ ...fields, answer }, "a result was not sent to reply_to");
+    } catch (error) {
+      if (!patience.aborted) throw error;
+      this.#logger.warn({ ...fields, answer: "none" }, "a result was not sent to reply_to");
+    }
+  }
+
+  async #heardOf(lane: Lane): Promise<void> {
+    await this.#regions.learn(lane.region).catch((error) => {
+      this.#logger.warn({ err: error, region: lane.region }, "the lanes of a region could not be declared");
+    });
+    this.#announce(lane);
+  }
+
+  #announceRegion(region: string): void {
+    for (const priority of PRIORITIES) this.#announce({ region, priority });
+  }
+
+  #announce(lane: Lane): void {
+    // Whoever is told would ask in vain; every lane is announced as soon as the connection is ready.
+    if (!this.isReady) return;
+    for (const listener of this.#listeners) {
+      try {
+        listener(lane);
+      } catch (error) {
+        // A hint that somebody chokes on must not undo the publish or the consumer that it came from.
+        this.#logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
+      }
+    }
+  }
+}

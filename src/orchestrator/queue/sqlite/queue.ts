@@ -1,0 +1,414 @@
+/** The job queue in an SQLite file, for one process: what is unacked when it dies is redelivered when it comes back. */
+import type { Database } from "bun:sqlite";
+import { orAbort } from "../../../shared/abort.ts";
+import { GrowingDelay, sleep } from "../../../shared/backoff.ts";
+import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
+import type { Logger } from "../../../shared/logging.ts";
+import type { RetryDelayMs } from "../../job/retry-policy.ts";
+import {
+  type Delivery,
+  type JobQueue,
+  type Lane,
+  type MessageProperties,
+  QueueClosed,
+  type ReadyDelivery,
+  type ReadyMessage,
+  type Retry,
+  type Stamp,
+} from "../queue.ts";
+
+const SUBMITTED = "submitted";
+const MOST_IN_HAND = 64;
+const FAILURE_PAUSE_MS = 1_000;
+const WRITE_RETRY_DELAY = { firstMs: 250, mostMs: 5_000 };
+const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    place TEXT NOT NULL,
+    body BLOB NOT NULL,
+    message_id TEXT,
+    correlation_id TEXT,
+    reply_to TEXT,
+    job_id TEXT,
+    accepted_at INTEGER,
+    default_region TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    last_worker_id TEXT NOT NULL DEFAULT '',
+    due_at INTEGER NOT NULL DEFAULT 0,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    in_hand INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE INDEX IF NOT EXISTS messages_by_place ON messages (place, in_hand, id);
+  CREATE TABLE IF NOT EXISTS regions (region TEXT PRIMARY KEY);
+  CREATE TABLE IF NOT EXISTS dead_letters (
+    id INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    message_id TEXT,
+    correlation_id TEXT,
+    reply_to TEXT,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL
+  );
+  CREATE TABLE IF NOT EXISTS results (
+    job_id TEXT PRIMARY KEY,
+    correlation_id TEXT,
+    body TEXT NOT NULL,
+    at INTEGER NOT NULL
+  );
+`;
+
+interface MessageRow {
+  readonly id: number;
+  readonly body: Uint8Array;
+  readonly message_id: string | null;
+  readonly correlation_id: string | null;
+  readonly reply_to: string | null;
+  readonly job_id: string | null;
+  readonly accepted_at: number | null;
+  readonly default_region: string | null;
+  readonly attempts: number;
+  readonly last_worker_id: string;
+  readonly deliveries: number;
+}
+
+export interface SqliteQueueOptions {
+  /** See embedded-database.ts; stays its owner's. */
+  readonly database: Database;
+  /** How long results can be read back. */
+  readonly resultMemoryMs: number;
+  readonly logger: Logger;
+}
+
+export class SqliteQueue implements JobQueue {
+  readonly #database: Database;
+  readonly #closing = new AbortController();
+  readonly #listeners: ((lane: Lane) => void)[] = [];
+  readonly #inHand = new Set<SqliteDelivery>();
+  #submissionsInHand = 0;
+  #handler: ((delivery: Delivery) => Promise<void>) | undefined;
+  #started = false;
+
+  constructor(private readonly options: SqliteQueueOptions) {
+    this.#database = options.database;
+    this.#database.run(SCHEMA);
+    // The file is held by one process at a time, so what was in hand is in nobody's now.
+    this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
+  }
+
+  start(): void {
+    this.#started = true;
+    this.#deliver();
+    for (const region of this.regions()) {
+      for (const priority of PRIORITIES) this.#announce({ region, priority });
+    }
+  }
+
+  get isReady(): boolean {
+    return this.#started && !this.#closing.signal.aborted;
+  }
+
+  async submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
+    await this.#write(() => this.#insert(SUBMITTED, body, properties), signal);
+    this.#deliver();
+  }
+
+  onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void> {
+    this.#handler = handler;
+    this.#deliver();
+    return async () => {
+      this.#handler = undefined;
+    };
+  }
+
+  async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
+    const { messageId, correlationId, replyTo } = delivery.properties;
+    const row = [
+      delivery.body,
+      messageId ?? null,
+      correlationId ?? null,
+      replyTo ?? null,
+      reason,
+      Date.now(),
+    ];
+    await this.#write(() => {
+      this.#database.run("DELETE FROM dead_letters WHERE at < ?", [Date.now() - DEAD_LETTER_TTL_MS]);
+      this.#database.run(
+        "INSERT INTO dead_letters (body, message_id, correlation_id, reply_to, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
+        row,
+      );
+    }, signal);
+    delivery.ack();
+  }
+
+  async offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+    await this.#write(() => {
+      this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [lane.region]);
+      this.#insert(placeOf(lane), message.body, message.properties, message.stamp);
+    }, signal);
+    this.#announce(lane);
+  }
+
+  async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
+    const { lane, body, properties, stamp, takenBack } = delivery;
+    const dueAt = Date.now() + delayMs;
+    await this.#write(
+      () => this.#insert(placeOf(lane), body, properties, { ...stamp, retry }, dueAt),
+      takenBack,
+    );
+    // A restart in between is no loss: whoever looks at the lane later finds it due.
+    setTimeout(() => this.#announce(lane), delayMs).unref();
+  }
+
+  async take(lane: Lane): Promise<ReadyDelivery | undefined> {
+    if (!this.isReady) return undefined;
+    const row = this.#takeRow(placeOf(lane));
+    if (row?.job_id == null || row.default_region === null) return undefined;
+    const stamp = {
+      jobId: row.job_id,
+      acceptedAt: new Date(row.accepted_at ?? 0),
+      defaultRegion: row.default_region,
+      retry: row.attempts > 0 ? { attempts: row.attempts, lastWorkerId: row.last_worker_id } : undefined,
+    };
+    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(lane) });
+    const delivery = new SqliteReadyDelivery(row, settlement, lane, stamp);
+    this.#inHand.add(delivery);
+    return delivery;
+  }
+
+  regions(): readonly string[] {
+    if (this.#closing.signal.aborted) return [];
+    const rows = this.#database
+      .query<{ region: string }, []>("SELECT region FROM regions ORDER BY rowid")
+      .all();
+    return rows.map(({ region }) => region);
+  }
+
+  onReady(listener: (lane: Lane) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async publishResult(
+    result: JobResult,
+    correlationId: string | undefined,
+    replyTo: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    if (replyTo.length > 0) {
+      this.options.logger.warn(
+        { job_id: result.job_id, reply_to: replyTo },
+        "reply_to means nothing to the embedded queue",
+      );
+    }
+    await this.#write(() => {
+      this.#database.run("DELETE FROM results WHERE at < ?", [Date.now() - this.options.resultMemoryMs]);
+      this.#database.run(
+        "INSERT OR REPLACE INTO results (job_id, correlation_id, body, at) VALUES (?, ?, ?, ?)",
+        [result.job_id, correlationId ?? null, JSON.stringify(result), Date.now()],
+      );
+    }, signal);
+  }
+
+  /** A published result, as long as it is remembered. */
+  findResult(jobId: string): JobResult | undefined {
+    const row = this.#database
+      .query<{ body: string }, [string]>("SELECT body FROM results WHERE job_id = ?")
+      .get(jobId);
+    return row ? (JSON.parse(row.body) as JobResult) : undefined;
+  }
+
+  publishEvent(event: JobEvent): void {
+    this.options.logger.debug({ job_id: event.job_id, seq: event.seq, state: event.state }, "event");
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    const reason = new QueueClosed("the queue was closed");
+    this.#closing.abort(reason);
+    for (const delivery of this.#inHand) delivery.takeBack(reason);
+    this.#inHand.clear();
+    this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
+  }
+
+  #insert(place: string, body: Buffer, properties: MessageProperties, stamp?: Stamp, dueAt = 0): void {
+    this.#database.run(
+      `INSERT INTO messages (place, body, message_id, correlation_id, reply_to, job_id, accepted_at, default_region,
+         attempts, last_worker_id, due_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      [
+        place,
+        body,
+        properties.messageId ?? null,
+        properties.correlationId ?? null,
+        properties.replyTo ?? null,
+        stamp?.jobId ?? null,
+        stamp?.acceptedAt.getTime() ?? null,
+        stamp?.defaultRegion ?? null,
+        stamp?.retry?.attempts ?? 0,
+        stamp?.retry?.lastWorkerId ?? "",
+        dueAt,
+      ],
+    );
+  }
+
+  /** Marks the oldest message of a place as in hand. A full disk leaves it where it is. */
+  #takeRow(place: string): MessageRow | undefined {
+    try {
+      const row = this.#database
+        .query<MessageRow, [string, number]>(
+          `UPDATE messages SET in_hand = 1, deliveries = deliveries + 1
+           WHERE id = (SELECT id FROM messages WHERE place = ? AND in_hand = 0 AND due_at <= ? ORDER BY id LIMIT 1)
+           RETURNING *`,
+        )
+        .get(place, Date.now());
+      return row ?? undefined;
+    } catch (error) {
+      this.options.logger.error(
+        { err: error, place },
+        "a message could not be taken from the embedded queue",
+      );
+      return undefined;
+    }
+  }
+
+  /** Hands out submitted messages as long as there are any and not too many are in hand. */
+  #deliver(): void {
+    while (this.isReady && this.#handler && this.#submissionsInHand < MOST_IN_HAND) {
+      const row = this.#takeRow(SUBMITTED);
+      if (!row) return;
+      this.#submissionsInHand++;
+      const afterSettling = () => {
+        this.#submissionsInHand--;
+        this.#deliver();
+      };
+      const settlement = this.#settlement(row.id, { afterAck: afterSettling, afterRequeue: afterSettling });
+      const delivery = new SqliteDelivery(row, settlement);
+      this.#inHand.add(delivery);
+      void this.#receive(this.#handler, delivery);
+    }
+  }
+
+  async #receive(handler: (delivery: Delivery) => Promise<void>, delivery: SqliteDelivery): Promise<void> {
+    try {
+      await handler(delivery);
+    } catch (error) {
+      if (delivery.takenBack.aborted) return;
+      this.options.logger.warn(
+        { err: error },
+        "a submitted message could not be handled; it goes back to the queue",
+      );
+      await sleep(FAILURE_PAUSE_MS, delivery.takenBack).catch(() => undefined);
+      delivery.requeue();
+    }
+  }
+
+  #settlement(
+    id: number,
+    then: { readonly afterAck?: () => void; readonly afterRequeue: () => void },
+  ): Settlement {
+    const settle = async (delivery: SqliteDelivery, statement: string) => {
+      this.#inHand.delete(delivery);
+      try {
+        // An ack that a full disk refuses is tried until the queue closes.
+        await this.#write(() => this.#database.run(statement, [id]), undefined);
+      } catch (error) {
+        // Then it is redelivered at the next start, like everything unacked.
+        if (!(error instanceof QueueClosed)) throw error;
+      }
+    };
+    return {
+      ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(then.afterAck),
+      requeue: (delivery) =>
+        void settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(then.afterRequeue),
+    };
+  }
+
+  /** One transaction, tried until the disk takes it. */
+  async #write(change: () => void, signal: AbortSignal | undefined): Promise<void> {
+    const delay = new GrowingDelay(WRITE_RETRY_DELAY);
+    for (;;) {
+      this.#closing.signal.throwIfAborted();
+      signal?.throwIfAborted();
+      try {
+        return this.#database.transaction(change)();
+      } catch (error) {
+        this.options.logger.error({ err: error }, "the embedded queue could not be written; trying again");
+      }
+      await orAbort(sleep(delay.nextMs()), signal, this.#closing.signal);
+    }
+  }
+
+  #announce(lane: Lane): void {
+    if (!this.isReady) return;
+    for (const listener of this.#listeners) {
+      try {
+        listener(lane);
+      } catch (error) {
+        this.options.logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
+      }
+    }
+  }
+}
+
+interface Settlement {
+  ack(delivery: SqliteDelivery): void;
+  requeue(delivery: SqliteDelivery): void;
+}
+
+class SqliteDelivery implements Delivery {
+  readonly body: Buffer;
+  readonly properties: MessageProperties;
+  readonly redelivered: boolean;
+  readonly #takenBack = new AbortController();
+  #settled = false;
+
+  constructor(
+    row: MessageRow,
+    private readonly settlement: Settlement,
+  ) {
+    this.body = Buffer.from(row.body);
+    this.properties = {
+      messageId: row.message_id ?? undefined,
+      correlationId: row.correlation_id ?? undefined,
+      replyTo: row.reply_to ?? undefined,
+    };
+    this.redelivered = row.deliveries > 1;
+  }
+
+  get takenBack(): AbortSignal {
+    return this.#takenBack.signal;
+  }
+
+  ack(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.settlement.ack(this);
+  }
+
+  requeue(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.settlement.requeue(this);
+  }
+
+  takeBack(reason: QueueClosed): void {
+    this.#settled = true;
+    this.#takenBack.abort(reason);
+  }
+}
+
+class SqliteReadyDelivery extends SqliteDelivery implements ReadyDelivery {
+  constructor(
+    row: MessageRow,
+    settlement: Settlement,
+    readonly lane: Lane,
+    readonly stamp: Stamp,
+  ) {
+    super(row, settlement);
+  }
+}
+
+function placeOf(lane: Lane): string {
+  return `ready/${lane.region}/${lane.priority}`;
+}

@@ -1,0 +1,150 @@
+/** Connections to Redis: a single server, Sentinel or Cluster, that come back by themselves and never wait for long. */
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis";
+import type { Logger } from "../../shared/logging.ts";
+import { maskUrlPasswords } from "../../shared/settings/settings.ts";
+
+export type RedisClient = Redis | Cluster;
+
+export interface RedisClientOptions {
+  /**
+   * `redis://` or `rediss://`. Comma separated: the nodes of a Cluster, or, with `?sentinel=<master name>` on the
+   * first one, Sentinels whose master is used; login and database are then those of the first URL.
+   */
+  readonly url: string;
+  readonly logger: Logger;
+}
+
+const DEFAULT_PORT = 6379;
+const DEFAULT_SENTINEL_PORT = 26_379;
+const RECONNECT_DELAY = { firstMs: 100, mostMs: 5_000 };
+/** While it stays away, this often. */
+const REMINDER_INTERVAL_MS = 30_000;
+
+/**
+ * By default a frozen server fails nothing: commands wait for ever. Here every command fails within moments, and
+ * whatever it asked for may or may not have happened.
+ */
+const PATIENCE: RedisOptions = {
+  connectTimeout: 1_000,
+  commandTimeout: 1_500,
+  socketTimeout: 2_000,
+  maxRetriesPerRequest: 1,
+  autoResendUnfulfilledCommands: false,
+  enableOfflineQueue: false,
+  // A master that was demoted says so; the next connection asks again who is master.
+  reconnectOnError: (error) => error.message.startsWith("READONLY"),
+};
+
+/** Not connected yet: call `connectInBackground`. */
+export function createRedisClient(options: RedisClientOptions): RedisClient {
+  const client = makeClient(options.url);
+  reportAvailability(client, options);
+  return client;
+}
+
+/** Goes on trying until the client is disconnected. */
+export function connectInBackground(client: RedisClient): void {
+  // The first failure alone rejects; it has been reported, and the client tries again by itself.
+  client.connect().catch(() => undefined);
+}
+
+export function isReady(client: RedisClient): boolean {
+  return client.status === "ready";
+}
+
+function makeClient(urlList: string): RedisClient {
+  const urls = urlList.split(",").map((each) => new URL(each.trim()));
+  const [first] = urls;
+  if (!first) throw new TypeError("no Redis URL");
+  const sentinelMaster = first.searchParams.get("sentinel");
+  if (sentinelMaster !== null) return new Redis(sentinelOptions(urls, first, sentinelMaster));
+  if (urls.length > 1) return new Cluster(urls.map(addressOf), clusterOptions(first));
+  return new Redis({
+    ...PATIENCE,
+    ...loginOf(first),
+    ...addressOf(first),
+    db: databaseOf(first),
+    lazyConnect: true,
+    retryStrategy: delayBeforeAttempt,
+  });
+}
+
+function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisOptions {
+  return {
+    ...PATIENCE,
+    ...loginOf(first),
+    sentinels: urls.map((url) => ({ ...addressOf(url), port: Number(url.port) || DEFAULT_SENTINEL_PORT })),
+    name,
+    db: databaseOf(first),
+    enableTLSForSentinelMode: first.protocol === "rediss:",
+    sentinelTLS: loginOf(first).tls,
+    lazyConnect: true,
+    retryStrategy: delayBeforeAttempt,
+    sentinelRetryStrategy: delayBeforeAttempt,
+  };
+}
+
+function clusterOptions(first: URL): ClusterOptions {
+  const { enableOfflineQueue, ...redisOptions } = PATIENCE;
+  return {
+    enableOfflineQueue,
+    redisOptions: { ...redisOptions, ...loginOf(first) },
+    lazyConnect: true,
+    clusterRetryStrategy: delayBeforeAttempt,
+    // Names stay names, since it is those that certificates are made out to.
+    dnsLookup: (host, callback) => callback(null, host),
+    // A command that meets a failover fails soon, too.
+    maxRedirections: 3,
+  };
+}
+
+function addressOf(url: URL): { host: string; port: number } {
+  return { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) || DEFAULT_PORT };
+}
+
+function loginOf(url: URL): Pick<RedisOptions, "username" | "password" | "tls"> {
+  return {
+    username: decodeURIComponent(url.username) || undefined,
+    password: decodeURIComponent(url.password) || undefined,
+    tls: url.protocol === "rediss:" ? {} : undefined,
+  };
+}
+
+function databaseOf(url: URL): number {
+  return Number(url.pathname.slice(1)) || 0;
+}
+
+/** Grows up to a bound, with jitter, so that many orchestrators do not come back at once. */
+function delayBeforeAttempt(attempt: number): number {
+  const stepMs = Math.min(RECONNECT_DELAY.firstMs * 2 ** (attempt - 1), RECONNECT_DELAY.mostMs);
+  return Math.round(stepMs * (0.5 + Math.random() / 2));
+}
+
+function reportAvailability(client: RedisClient, { url, logger }: RedisClientOptions): void {
+  const address = maskUrlPasswords(url);
+  let reportedAtMs: number | undefined;
+  let lastError: Error | undefined;
+  const reportLoss = () => {
+    if (reportedAtMs !== undefined && performance.now() - reportedAtMs < REMINDER_INTERVAL_MS) return;
+    reportedAtMs = performance.now();
+    logger.warn(`Redis is not reachable at ${address} (${reasonOf(lastError)}); trying again`);
+  };
+  client.on("error", (error: Error) => {
+    lastError = error;
+  });
+  client.on("reconnecting", reportLoss);
+  client.on("ready", () => {
+    logger.info(
+      reportedAtMs === undefined
+        ? `connected to Redis at ${address}`
+        : `Redis is reachable again at ${address}`,
+    );
+    reportedAtMs = undefined;
+    lastError = undefined;
+  });
+}
+
+function reasonOf(error: (Error & { code?: unknown }) | undefined): string {
+  if (!error) return "the connection was lost";
+  return typeof error.code === "string" ? error.code : error.message;
+}

@@ -1,0 +1,123 @@
+/** Calls to one worker. */
+
+import { type ServiceError, status } from "@grpc/grpc-js";
+import type { RunRef } from "../../shared/job.ts";
+import { CHANNEL_OPTIONS, callUnary } from "../../shared/rpc/call.ts";
+import {
+  type JobEvent,
+  type JobRequest,
+  type JobResponse,
+  type PingRequest,
+  type PingResponse,
+  WorkerServiceClient,
+} from "../../shared/rpc/generated/blacktree/v1/worker.ts";
+import { fromServiceError, RpcError } from "../../shared/rpc/status.ts";
+import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
+
+const CONNECT_DEADLINE_MS = 3000;
+const SHORT_CALL_DEADLINE_MS = 3000;
+
+/** Each call may end with RpcError, or with the reason of the signal it was given. */
+export class WorkerClient {
+  readonly #client: WorkerServiceClient;
+  #connecting: Promise<void> | undefined;
+
+  /**
+   * Channels to one address share their connection, so a client is cheap; whoever makes one closes it. A stream that is
+   * not read fills what its connection takes at once, and would hold up all else that is on it: one whose reader may
+   * stall has a connection alone.
+   */
+  constructor(
+    readonly address: string,
+    tls: TlsFiles | undefined,
+    { isAlone = false }: { readonly isAlone?: boolean } = {},
+  ) {
+    const { credentials, options } = channelSecurity(address, tls);
+    this.#client = new WorkerServiceClient(address, credentials, {
+      ...CHANNEL_OPTIONS,
+      ...options,
+      ...(isAlone && { "grpc.use_local_subchannel_pool": 1 }),
+    });
+  }
+
+  ping(request: PingRequest, deadlineMs: number): Promise<PingResponse> {
+    return callUnary(this.#client.ping.bind(this.#client), request, { deadlineMs });
+  }
+
+  /**
+   * Has no deadline of its own, so the connection is made sure of first: a peer that accepts and says nothing would
+   * keep the call waiting for ever.
+   */
+  async runJob(request: JobRequest, signal: AbortSignal): Promise<JobResponse> {
+    await this.#connected();
+    return callUnary(this.#client.runJob.bind(this.#client), request, { signal });
+  }
+
+  /**
+   * Ends with the run or when `signal` aborts. Waits for the connection as runJob does: else it would overtake a runJob
+   * called just before, and come for a run that the worker does not have yet.
+   */
+  async *watchJob(
+    run: RunRef,
+    incarnation: string,
+    options: { readonly afterSeq: number; readonly statesOnly: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<JobEvent> {
+    await this.#connected();
+    if (signal.aborted) return;
+    const stream = this.#client.watchJob({ run: { ...run }, incarnation, ...options });
+    const cancel = () => stream.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      for await (const event of stream) yield event as JobEvent;
+    } catch (error) {
+      if (!signal.aborted) throw fromServiceError(error as ServiceError);
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      stream.cancel();
+    }
+  }
+
+  async acknowledge(run: RunRef, incarnation: string): Promise<void> {
+    const request = { run: { jobId: run.jobId, attempt: run.attempt }, incarnation };
+    await callUnary(this.#client.ackResult.bind(this.#client), request, {
+      deadlineMs: SHORT_CALL_DEADLINE_MS,
+    });
+  }
+
+  /** Ends a run that is not the job's any more, or has its worker forget it. True: it was under way. */
+  async giveUp(run: RunRef, incarnation: string): Promise<boolean> {
+    const isEnded = await this.cancel(run, incarnation, "another attempt has the job");
+    if (!isEnded) await this.acknowledge(run, incarnation);
+    return isEnded;
+  }
+
+  /** True: the run was under way, and is being ended. */
+  async cancel({ jobId, attempt }: RunRef, incarnation: string, reason: string): Promise<boolean> {
+    const request = { run: { jobId, attempt }, incarnation, reason };
+    const limits = { deadlineMs: SHORT_CALL_DEADLINE_MS };
+    return (await callUnary(this.#client.cancelJob.bind(this.#client), request, limits)).cancelled;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  /** Shared by all who wait, so that their calls go out in the order in which they were made. */
+  #connected(): Promise<void> {
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  #connect(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#client.waitForReady(Date.now() + CONNECT_DEADLINE_MS, (error) => {
+        if (error)
+          reject(new RpcError(status.UNAVAILABLE, `no connection to ${this.address}`, { cause: error }));
+        else resolve();
+      });
+    });
+  }
+}

@@ -1,0 +1,83 @@
+/** What the two daemons share on the command line: settings as flags, `--check-config`, `--version`, exit statuses. */
+import { Command, CommanderError } from "commander";
+import { describeVersion } from "../version.ts";
+import {
+  flagOf,
+  type LoadedSettings,
+  type SettingSources,
+  SettingsError,
+  type SettingTable,
+} from "./settings.ts";
+
+export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
+export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
+
+export interface Daemon<Table extends SettingTable> {
+  readonly name: string;
+  readonly description: string;
+  readonly table: Table;
+  load(sources: SettingSources): LoadedSettings<Table>;
+  /** Runs until the process is told to stop. */
+  run(settings: LoadedSettings<Table>["values"]): Promise<ExitStatus>;
+}
+
+/** Parses `argv` (without the program's own name), then runs the daemon or does what was asked instead. */
+export async function runDaemon<Table extends SettingTable>(
+  daemon: Daemon<Table>,
+  argv: readonly string[],
+  environment: SettingSources["environment"],
+): Promise<ExitStatus> {
+  const command = new Command(daemon.name)
+    .description(daemon.description)
+    .version(describeVersion(daemon.name), "-V, --version", "print version, commit and Bun version")
+    .option("--check-config", "print the effective settings, secrets masked, and exit")
+    .allowExcessArguments(false);
+  addSettingFlags(command, daemon.table);
+  const parsed = parse(command, argv);
+  if (parsed !== "parsed") return parsed;
+
+  let loaded: LoadedSettings<Table>;
+  try {
+    loaded = daemon.load({ flags: settingFlags(command, daemon.table), environment });
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    process.stderr.write(`${daemon.name}: wrong settings\n${error.message}\n`);
+    return EXIT.usage;
+  }
+  if (command.opts<{ checkConfig?: boolean }>().checkConfig) {
+    process.stdout.write(`${loaded.lines.join("\n")}\n`);
+    return EXIT.done;
+  }
+  return daemon.run(loaded.values);
+}
+
+export function addSettingFlags(command: Command, table: SettingTable): void {
+  for (const setting of Object.values(table)) {
+    const fallback = setting.fallback === undefined ? "" : `; default ${setting.fallback}`;
+    command.option(`${flagOf(setting.name)} <value>`, `${setting.description} (${setting.name}${fallback})`);
+  }
+}
+
+/** The values of the flags that addSettingFlags made, by setting name. */
+export function settingFlags(command: Command, table: SettingTable): Record<string, string | undefined> {
+  const given = command.opts<Record<string, string | undefined>>();
+  return Object.fromEntries(
+    Object.values(table).map(({ name }) => [name, given[camelCase(flagOf(name).slice(2))]]),
+  );
+}
+
+function camelCase(dashed: string): string {
+  return dashed.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** commander ends the process by itself with status 1 for wrong usage; ours is 2. */
+function parse(command: Command, argv: readonly string[]): "parsed" | ExitStatus {
+  command.exitOverride();
+  try {
+    command.parse(argv, { from: "user" });
+    return "parsed";
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  }
+}

@@ -1,0 +1,52 @@
+/** Settings that both daemons have. */
+import { LOG_LEVELS } from "../logging.ts";
+import * as parse from "./parsers.ts";
+import { optional, withDefault } from "./settings.ts";
+
+const tlsFile = (part: string, description: string) =>
+  optional({ name: `BLACKTREE_TLS_${part}`, description }, parse.pemFile);
+
+export const transportSettings = {
+  tlsCa: tlsFile("CA", "PEM file of the authority that signed both sides' certificates"),
+  tlsCert: tlsFile("CERT", "PEM file of this program's certificate chain"),
+  tlsKey: tlsFile("KEY", "PEM file of this program's private key"),
+  isInsecure: withDefault(
+    { name: "BLACKTREE_INSECURE", description: "allow gRPC beyond this machine without TLS" },
+    parse.flag,
+    "false",
+  ),
+};
+
+export const gitSettings = {
+  gitBaseUrl: withDefault(
+    { name: "BLACKTREE_GIT_BASE_URL", description: "what owner/name is joined to" },
+    parse.url("https", "http"),
+    "https://github.com",
+  ),
+  gitAllowedHosts: withDefault(
+    {
+      name: "BLACKTREE_GIT_ALLOWED_HOSTS",
+      description: "hosts that a full repository URL may name, comma separated",
+    },
+    parse.commaSeparated(parse.matching(/^[A-Za-z0-9.-]+(:\d+)?$/, "host names, each with or without :port")),
+    "github.com,gitlab.com,bitbucket.org",
+  ),
+};
+
+export const loggingSettings = {
+  logLevel: withDefault(
+    { name: "BLACKTREE_LOG_LEVEL", description: `least level that is logged: ${LOG_LEVELS.join(", ")}` },
+    parse.oneOf(...LOG_LEVELS),
+    "info",
+  ),
+};
+
+export const RESULT_LOG_BYTES = 256 * 1024;
+
+export const resultLogSettings = {
+  resultLogLines: withDefault(
+    { name: "BLACKTREE_RESULT_LOG_LINES", description: "lines of log that a result carries at most" },
+    parse.integer(0, 10_000),
+    "500",
+  ),
+};

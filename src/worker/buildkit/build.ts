@@ -1,0 +1,41 @@
+/** One `build` of docker's or buildx's, from its start to its end. */
+
+import { StepFailure } from "../job/failure.ts";
+import { runInGroup } from "../process/process-group.ts";
+import { buildEnvironment } from "./arguments.ts";
+import type { BuildRequest } from "./builder.ts";
+import { settledAbort } from "./delayed-abort.ts";
+import { buildFailure } from "./failure.ts";
+import type { BuildProgress } from "./progress/progress.ts";
+import { LONGEST_STATUS_CHARS } from "./progress/solve-status.ts";
+
+export interface DockerBuild {
+  readonly request: BuildRequest;
+  /** The program and what is its builder's own; what all have in common comes behind it. */
+  readonly argv: readonly [string, ...string[]];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly progress: BuildProgress;
+}
+
+/** @throws StepFailure */
+export async function dockerBuild({ request, argv, environment, progress }: DockerBuild): Promise<void> {
+  const [program, ...args] = argv;
+  const { exitCode } = await runInGroup({
+    argv: [program, ...args, progress.argument, request.paths.context],
+    cwd: request.workspace.path,
+    environment: { ...buildEnvironment(request), ...environment },
+    signal: settledAbort(request.signal, () => progress.lastStepAtMs),
+    onLine: (line) => progress.line(line),
+    longestLineChars: LONGEST_STATUS_CHARS,
+  })
+    .catch(tooLong)
+    .finally(() => progress.end());
+  if (exitCode !== 0) throw buildFailure(progress.words(), exitCode);
+}
+
+/** Linux gives a program no argument and no variable of more than 128 KiB, and no more than some MiB of all. */
+function tooLong(error: unknown): never {
+  if (!(error instanceof Error) || !("code" in error) || error.code !== "E2BIG") throw error;
+  const message = "the build arguments or labels are too long: one may have 128 KiB with its name";
+  throw new StepFailure({ code: "UNSUPPORTED", step: "build", message, cause: error });
+}

@@ -1,0 +1,64 @@
+/** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
+
+import type { PipelineJob } from "../job/job.ts";
+import type { RetryPolicy } from "../job/retry.ts";
+import type { Workspace } from "../job/workspace.ts";
+import type { ChildEnvironment } from "../process/child-environment.ts";
+import type { BuildNetwork } from "./arguments.ts";
+import type { CacheScope } from "./cache-scope.ts";
+import type { BuilderCapabilities } from "./capabilities.ts";
+import type { BuildPaths } from "./paths.ts";
+import type { ProgressListener } from "./progress/progress.ts";
+import type { RegistryCache } from "./registry-cache.ts";
+
+export interface BuildRequest extends ProgressListener {
+  readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance" | "platforms" | "secrets">;
+  readonly paths: BuildPaths;
+  /** The user's and our own. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** `<registry>/<repository>`. */
+  readonly imageName: string;
+  /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
+  readonly attemptTag: string;
+  readonly network: BuildNetwork;
+  /** Each RUN step runs in a group of its own below this one. A part of its key, like its network. */
+  readonly cgroupParent?: string;
+  readonly cacheScope: CacheScope;
+  /** Only for builders that can. */
+  readonly registryCache?: RegistryCache;
+  readonly workspace: Workspace;
+  readonly environment: ChildEnvironment;
+  readonly retry: RetryPolicy;
+  readonly signal: AbortSignal;
+}
+
+export interface PushedImage {
+  /** Of the manifest as the registry has it. */
+  readonly digest: string;
+  /** The image was pushed under the attempt's tag. */
+  readonly tagged: boolean;
+  /** What goes on in the run's folder and needs it: storing the cache. Rejects when that fails. */
+  readonly afterwards?: Promise<void>;
+}
+
+export interface ImageBuilder {
+  /** `direct`: BuildKit itself pushes, by digest. `local`: the engine stores the image, tags and pushes it. */
+  readonly kind: "direct" | "local";
+  /** For the log, such as "docker 26.1.5, buildx 0.13.1, containerd image store". */
+  readonly description: string;
+  /** A job that needs more does not get here. */
+  readonly capabilities: BuilderCapabilities;
+  buildAndPush(request: BuildRequest): Promise<PushedImage>;
+  /** Takes away what buildAndPush left in the engine, also after it failed or was aborted. */
+  removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void>;
+  /** Takes away images of attempts, named by their tags, that a worker that crashed could not. */
+  removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void>;
+  /** Takes away build cache, what was not used for longest first, until no more than this is left. */
+  prune(keepBytes: number, at: EngineAccess): Promise<void>;
+}
+
+export interface EngineAccess {
+  readonly cwd: string;
+  readonly environment: ChildEnvironment;
+  readonly signal: AbortSignal;
+}

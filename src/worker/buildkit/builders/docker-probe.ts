@@ -1,0 +1,125 @@
+/** What the docker programs of this host say of themselves and of the engine. */
+import { realpath } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { isNewEnough } from "../../pipeline/buildx-version.ts";
+import {
+  type ChildEnvironment,
+  childEnvironment,
+  type HostEnvironment,
+} from "../../process/child-environment.ts";
+import { runInGroup } from "../../process/process-group.ts";
+import { type InspectedBuildKit, readInspection } from "./buildx-inspect.ts";
+
+/** What is read of `docker info`. */
+export interface DockerInfo {
+  readonly ServerVersion?: string;
+  readonly OSType?: string;
+  readonly Architecture?: string;
+  readonly ServerErrors?: readonly string[];
+  readonly DriverStatus?: readonly (readonly [string, string])[] | null;
+  readonly ClientInfo?: {
+    readonly Plugins?:
+      | readonly { readonly Name: string; readonly Path?: string; readonly Err?: string }[]
+      | null;
+  };
+}
+
+export interface Buildx {
+  readonly path: string;
+  /** Such as "buildx 0.13.1". */
+  readonly version: string;
+}
+
+export interface DockerLookOptions {
+  readonly hostEnvironment: HostEnvironment;
+  /** A folder that is gone once the look is over. */
+  readonly scratch: string;
+  readonly signal: AbortSignal;
+}
+
+const LOOK_TIMEOUT_MS = 20_000;
+/** What buildx is called where it is not, or not only, a plugin. */
+const STANDALONE_NAMES = ["docker-buildx", "buildx"];
+
+export class DockerLook {
+  readonly #hostEnvironment: HostEnvironment;
+  readonly #environment: ChildEnvironment;
+  readonly #scratch: string;
+  readonly #signal: AbortSignal;
+
+  constructor({ hostEnvironment, scratch, signal }: DockerLookOptions) {
+    this.#hostEnvironment = hostEnvironment;
+    this.#scratch = scratch;
+    this.#signal = signal;
+    // Plugins may be installed for the user alone; all else of the user's configuration is left aside, as in a run.
+    const { HOME = scratch, DOCKER_CONFIG = join(HOME, ".docker") } = hostEnvironment;
+    this.#environment = { ...childEnvironment(hostEnvironment, HOME), DOCKER_CONFIG };
+  }
+
+  /** Every docker in PATH, in its order. */
+  clients(): Promise<string[]> {
+    return this.#programs("docker");
+  }
+
+  clientVersion(docker: string): Promise<string> {
+    return this.#output([docker, "version", "--format={{.Client.Version}}"]);
+  }
+
+  async info(docker: string): Promise<DockerInfo> {
+    return JSON.parse(await this.#output([docker, "info", "--format={{json .}}"])) as DockerInfo;
+  }
+
+  /** The plugin of the client that has given this. */
+  async plugin({ ClientInfo }: DockerInfo): Promise<Buildx | undefined> {
+    const plugin = ClientInfo?.Plugins?.find(({ Name, Err }) => Name === "buildx" && !Err);
+    // The program itself: called through docker it would be looked for in each run's own configuration.
+    return plugin?.Path === undefined ? undefined : this.#buildx(await realpath(plugin.Path));
+  }
+
+  /** For a BuildKit that takes no engine: the plugin of any client, or a buildx without one. */
+  async anyBuildx(): Promise<Buildx | undefined> {
+    const looks = [
+      ...(await this.clients()).map((docker) => async () => this.plugin(await this.info(docker))),
+      ...(await Promise.all(STANDALONE_NAMES.map((name) => this.#programs(name))))
+        .flat()
+        .map((path) => () => this.#buildx(path)),
+    ];
+    for (const look of looks) {
+      const buildx = await look().catch(() => this.#signal.throwIfAborted());
+      if (buildx) return buildx;
+    }
+    return undefined;
+  }
+
+  /** The BuildKit of the engine, as buildx sees it. */
+  async engineBuildKit({ path }: Buildx): Promise<InspectedBuildKit> {
+    return readInspection((await this.#output([path, "inspect", "default"])).split("\n"));
+  }
+
+  async #buildx(path: string): Promise<Buildx | undefined> {
+    const words = await this.#output([path, "version"]);
+    const version = words.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
+    return isNewEnough(version) ? { path, version } : undefined;
+  }
+
+  async #programs(name: string): Promise<string[]> {
+    const found = new Map<string, string>();
+    const folders = (this.#hostEnvironment.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
+    for (const folder of folders) {
+      const path = join(folder, name);
+      const real = await realpath(path).catch(() => undefined);
+      // /bin is often a link to /usr/bin: the same program twice.
+      if (real !== undefined && !found.has(real)) found.set(real, path);
+    }
+    return [...found.values()];
+  }
+
+  async #output(argv: [string, ...string[]]): Promise<string> {
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(LOOK_TIMEOUT_MS)]);
+    const end = await runInGroup({ argv, cwd: this.#scratch, environment: this.#environment, signal });
+    const output = end.stdoutTail.join("\n").trim();
+    // `docker version` and `docker info` print what they know of the client also when no engine answers.
+    if (output !== "") return output;
+    throw new Error(end.stderrTail.join(" ") || `${argv.join(" ")} ended with status ${end.exitCode}`);
+  }
+}

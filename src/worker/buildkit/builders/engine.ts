@@ -1,0 +1,100 @@
+/** The best way to build that the docker engine and its clients on this host offer. */
+import { canonicalPlatforms } from "../../../shared/platforms.ts";
+import { NoUsableBuilder } from "../../pipeline/no-usable-builder.ts";
+import type { ImageBuilder } from "../builder.ts";
+import { enginesBuildKit } from "../buildx-instance.ts";
+import { DIRECT_CAN, DirectBuilder } from "./direct.ts";
+import type { DockerInfo, DockerLook } from "./docker-probe.ts";
+import { LOCAL_CAN, LocalBuilder } from "./local.ts";
+
+/** The client looked at, and either a builder or what it lacks. */
+interface Candidate {
+  readonly path: string;
+  readonly builder?: ImageBuilder;
+  readonly lacks?: string;
+}
+
+interface Wanted {
+  readonly inCgroup?: boolean;
+  readonly signal: AbortSignal;
+}
+
+const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
+const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
+/** Those before ignore `--cgroup-parent`, without a word. */
+const FIRST_ENGINE_WITH_CGROUPS = 23;
+const REMEDY =
+  "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
+
+/**
+ * Looks at every docker in PATH, since a newer client without buildx may stand before an older one that can build.
+ * @throws NoUsableBuilder naming each that was looked at.
+ */
+export async function engineBuilder(look: DockerLook, wanted: Wanted): Promise<ImageBuilder> {
+  const candidates: Candidate[] = [];
+  for (const path of await look.clients()) candidates.push(await candidate(look, path, wanted));
+  const builders = candidates.flatMap(({ builder }) => builder ?? []);
+  const best = builders.find(({ kind }) => kind === "direct") ?? builders[0];
+  if (best) return best;
+  const found = candidates.map(({ path, lacks }) => `${path}: ${lacks}`).join("; ");
+  throw new NoUsableBuilder(`no docker here can build images (${found || "none in PATH"}). ${REMEDY}.`);
+}
+
+async function candidate(look: DockerLook, path: string, { inCgroup, signal }: Wanted): Promise<Candidate> {
+  try {
+    const clientVersion = await look.clientVersion(path);
+    const info = await look.info(path);
+    if (!info.ServerVersion) return { path, lacks: info.ServerErrors?.join(" ") ?? "no engine answers it" };
+    if (inCgroup && Number.parseInt(info.ServerVersion, 10) < FIRST_ENGINE_WITH_CGROUPS) {
+      return {
+        path,
+        lacks: `engine ${info.ServerVersion} ignores control groups; Docker 23 and newer do not`,
+      };
+    }
+    return await builderOf(look, path, clientVersion, info);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { path, lacks: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function builderOf(
+  look: DockerLook,
+  path: string,
+  clientVersion: string,
+  info: DockerInfo,
+): Promise<Candidate> {
+  const buildx = await look.plugin(info);
+  const capabilities = {
+    ...LOCAL_CAN,
+    platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),
+  };
+  const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
+  if (buildx && usesContainerdStore(info)) {
+    const description = `${client}, ${buildx.version}, containerd image store`;
+    const { platforms } = await look.engineBuildKit(buildx);
+    return {
+      path,
+      builder: new DirectBuilder({
+        buildxPath: buildx.path,
+        buildKit: enginesBuildKit,
+        description,
+        capabilities: { ...DIRECT_CAN, platforms },
+      }),
+    };
+  }
+  if (buildx) {
+    const programs = { dockerPath: path, buildxPath: buildx.path };
+    const description = `${client}, ${buildx.version}, without the containerd image store`;
+    return { path, builder: new LocalBuilder(programs, description, capabilities) };
+  }
+  if (Number.parseInt(clientVersion, 10) < FIRST_CLIENT_WITHOUT_BUILDKIT) {
+    const description = `${client}, its own BuildKit client`;
+    return { path, builder: new LocalBuilder({ dockerPath: path }, description, capabilities) };
+  }
+  return { path, lacks: `docker ${clientVersion} has no working buildx plugin of 0.13 or newer` };
+}
+
+function usesContainerdStore({ DriverStatus }: DockerInfo): boolean {
+  return DriverStatus?.some(([, value]) => value === CONTAINERD_STORE) ?? false;
+}

@@ -1,0 +1,130 @@
+import { inPlace } from "../../job/retry.ts";
+import { type GroupEnd, runInGroup } from "../../process/process-group.ts";
+import { commonArguments } from "../arguments.ts";
+import { dockerBuild } from "../build.ts";
+import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "../builder.ts";
+import { enginesBuildKit } from "../buildx-instance.ts";
+import type { BuilderCapabilities } from "../capabilities.ts";
+import { finalError, pushFailure } from "../failure.ts";
+import { PlainProgress } from "../progress/plain.ts";
+import { RawProgress } from "../progress/rawjson.ts";
+import { pruneCache } from "../prune-cache.ts";
+
+export interface LocalPrograms {
+  readonly dockerPath: string;
+  /** Clients from 23 on build with it; those before have BuildKit built in. */
+  readonly buildxPath?: string;
+}
+
+/** The engine itself tries layers five times, 50 s long. */
+const LONGEST_PUSH_TRY_MS = 20_000;
+
+const PUSHED = /^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$/;
+
+/** What building into the engine's own store leaves of BuildKit. */
+export const LOCAL_CAN = {
+  multiPlatform: false,
+  provenance: false,
+  secrets: true,
+  registryCache: false,
+} satisfies Partial<BuilderCapabilities>;
+
+/** The engine builds with BuildKit into its own store, and then pushes the image under the attempt's tag. */
+export class LocalBuilder implements ImageBuilder {
+  readonly kind = "local";
+  readonly #programs: LocalPrograms;
+
+  constructor(
+    programs: LocalPrograms,
+    readonly description: string,
+    readonly capabilities: BuilderCapabilities,
+  ) {
+    this.#programs = programs;
+  }
+
+  async buildAndPush(request: BuildRequest): Promise<PushedImage> {
+    await this.#build(request);
+    request.onPushing();
+    const { retry: policy, signal, log } = request;
+    const attempt = () => this.#push(request);
+    const digest = await inPlace({ policy, signal, log, longestTryMs: LONGEST_PUSH_TRY_MS, attempt });
+    return { digest, tagged: true };
+  }
+
+  async removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void> {
+    const { exitCode, stderrTail } = await this.#docker(
+      request,
+      ["image", "rm", "--force", reference(request)],
+      {
+        signal,
+      },
+    );
+    const words = stderrTail.join("\n");
+    if (exitCode !== 0 && !words.includes("No such image")) {
+      request.log(`the local image ${reference(request)} stays behind: ${words}`);
+    }
+  }
+
+  async removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void> {
+    const left: string[] = [];
+    const onLine = (name: string) => {
+      if (attemptTags.some((tag) => name.endsWith(`:${tag}`))) left.push(name);
+    };
+    const { dockerPath } = this.#programs;
+    await runInGroup({
+      argv: [dockerPath, "image", "ls", "--format={{.Repository}}:{{.Tag}}"],
+      ...at,
+      onLine,
+    });
+    if (left.length > 0) await runInGroup({ argv: [dockerPath, "image", "rm", "--force", ...left], ...at });
+  }
+
+  prune(keepBytes: number, at: EngineAccess): Promise<void> {
+    const { buildxPath, dockerPath } = this.#programs;
+    const program = buildxPath
+      ? ([buildxPath, "prune"] as const)
+      : ([dockerPath, "builder", "prune"] as const);
+    return pruneCache(program, enginesBuildKit, keepBytes, at);
+  }
+
+  async #build(request: BuildRequest): Promise<void> {
+    const { buildxPath, dockerPath } = this.#programs;
+    const program = buildxPath
+      ? ([buildxPath, "build", "--load", "--provenance=false"] as const)
+      : ([dockerPath, "build"] as const);
+    await dockerBuild({
+      request,
+      argv: [...program, ...commonArguments(request), `--tag=${reference(request)}`],
+      environment: { DOCKER_BUILDKIT: "1" },
+      progress: buildxPath ? new RawProgress(request) : new PlainProgress(request),
+    });
+  }
+
+  async #push(request: BuildRequest): Promise<string> {
+    const { exitCode, stderrTail, stdoutTail } = await this.#docker(request, ["push", reference(request)], {
+      signal: request.signal,
+      onLine: request.log,
+    });
+    if (exitCode !== 0) throw pushFailure(finalError(stderrTail));
+    const digest = stdoutTail.map((line) => PUSHED.exec(line)?.[1]).findLast((found) => found !== undefined);
+    if (digest === undefined) throw new Error("docker push did not say which digest it has pushed");
+    return digest;
+  }
+
+  #docker(
+    { workspace, environment }: BuildRequest,
+    args: readonly string[],
+    options: { signal: AbortSignal; onLine?: (line: string) => void },
+  ): Promise<GroupEnd> {
+    return runInGroup({
+      argv: [this.#programs.dockerPath, ...args],
+      cwd: workspace.path,
+      environment: { ...environment, DOCKER_CONFIG: workspace.dockerConfig },
+      ...options,
+    });
+  }
+}
+
+function reference({ imageName, attemptTag }: BuildRequest): string {
+  return `${imageName}:${attemptTag}`;
+}

@@ -1,0 +1,126 @@
+/** A BuildKit that is not the engine's: in a container that buildx starts, or run by somebody else. */
+import { createHash } from "node:crypto";
+import { mkdir, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { NoUsableBuilder } from "../../pipeline/no-usable-builder.ts";
+import {
+  type ChildEnvironment,
+  childEnvironment,
+  type HostEnvironment,
+} from "../../process/child-environment.ts";
+import { runInGroup } from "../../process/process-group.ts";
+import type { ImageBuilder } from "../builder.ts";
+import {
+  type BuildxRecord,
+  type DockerVariables,
+  NO_ENGINE,
+  readBuildxRecord,
+  recordedBuildKit,
+} from "../buildx-instance.ts";
+import { readInspection } from "./buildx-inspect.ts";
+import { DIRECT_CAN, DirectBuilder } from "./direct.ts";
+import { type Buildx, DockerLook } from "./docker-probe.ts";
+import type { BuilderPlace } from "./location.ts";
+
+export interface OwnBuildKitOptions {
+  readonly place: Exclude<BuilderPlace, { kind: "engine" }>;
+  readonly driverOptions: readonly string[];
+  readonly hostEnvironment: HostEnvironment;
+  readonly workDir: string;
+  /** A folder that is gone once the builder is known. */
+  readonly scratch: string;
+  readonly signal: AbortSignal;
+}
+
+/** The container's image may have to be pulled first. */
+const START_TIMEOUT_MS = 300_000;
+const REMEDY_WITHOUT_BUILDX =
+  "no buildx of 0.13 or newer here. Install the package docker-buildx-plugin (Debian: docker-buildx), or put buildx into PATH";
+
+/** @throws NoUsableBuilder when there is no buildx, or BuildKit does not answer it. */
+export async function ownBuildKitBuilder(options: OwnBuildKitOptions): Promise<ImageBuilder> {
+  const engine = options.place.kind === "remote" ? NO_ENGINE : {};
+  const hostEnvironment = { ...options.hostEnvironment, ...engine };
+  const buildx = await new DockerLook({ ...options, hostEnvironment }).anyBuildx();
+  if (!buildx) throw new NoUsableBuilder(REMEDY_WITHOUT_BUILDX);
+  try {
+    return await new OwnBuildKit(options, buildx, engine).builder();
+  } catch (error) {
+    options.signal.throwIfAborted();
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new NoUsableBuilder(`${nameOf(options)} does not answer ${buildx.version}: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+function nameOf({ place }: OwnBuildKitOptions): string {
+  return place.kind === "remote" ? `BuildKit at ${place.address}` : "BuildKit in a container";
+}
+
+class OwnBuildKit {
+  readonly #options: OwnBuildKitOptions;
+  readonly #buildx: Buildx;
+  readonly #engine: DockerVariables;
+  readonly #dockerConfig: string;
+  readonly #environment: ChildEnvironment;
+
+  constructor(options: OwnBuildKitOptions, buildx: Buildx, engine: DockerVariables) {
+    this.#options = options;
+    this.#buildx = buildx;
+    this.#engine = engine;
+    this.#dockerConfig = join(options.scratch, "docker-config");
+    this.#environment = {
+      ...childEnvironment(options.hostEnvironment, options.scratch),
+      ...engine,
+      DOCKER_CONFIG: this.#dockerConfig,
+    };
+  }
+
+  async builder(): Promise<ImageBuilder> {
+    await mkdir(this.#dockerConfig);
+    const record = await this.#record();
+    const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
+    return new DirectBuilder({
+      buildxPath: this.#buildx.path,
+      buildKit: recordedBuildKit(record, this.#engine),
+      description: `${this.#buildx.version}, ${nameOf(this.#options)}, ${version}`,
+      capabilities: { ...DIRECT_CAN, platforms },
+    });
+  }
+
+  /** Starts nothing yet. */
+  async #record(): Promise<BuildxRecord> {
+    const { place, driverOptions } = this.#options;
+    const name = await this.#name();
+    const options = driverOptions.map((option) => `--driver-opt=${option}`);
+    const driver =
+      place.kind === "remote"
+        ? ["--driver=remote", ...options, place.address]
+        : ["--driver=docker-container", ...options];
+    await this.#run("create", `--name=${name}`, ...driver);
+    return readBuildxRecord(this.#dockerConfig, name);
+  }
+
+  /**
+   * The container's and its volume's as well: the same after a restart, so that the cache is there again, and another
+   * with other options, which an existing container would not take.
+   */
+  async #name(): Promise<string> {
+    const { place, driverOptions, workDir } = this.#options;
+    const identity = JSON.stringify([await realpath(workDir), place, driverOptions]);
+    return `blacktree-${createHash("sha256").update(identity).digest("hex").slice(0, 16)}`;
+  }
+
+  async #run(...args: string[]): Promise<readonly string[]> {
+    const signal = AbortSignal.any([this.#options.signal, AbortSignal.timeout(START_TIMEOUT_MS)]);
+    const { exitCode, stdoutTail, stderrTail } = await runInGroup({
+      argv: [this.#buildx.path, ...args],
+      cwd: this.#options.scratch,
+      environment: this.#environment,
+      signal,
+    });
+    if (exitCode === 0) return stdoutTail;
+    throw new Error(stderrTail.findLast((line) => line.startsWith("ERROR: ")) ?? stderrTail.join(" "));
+  }
+}

@@ -1,0 +1,40 @@
+/** What a builder can do, and what a job needs that it cannot. */
+
+import { StepFailure } from "../job/failure.ts";
+import type { PipelineJob } from "../job/job.ts";
+
+export interface BuilderCapabilities {
+  /** It runs programs of these, in the form of shared/platforms.ts; its own one, for jobs that name none, is the first. */
+  readonly platforms: readonly string[];
+  /** One image for several platforms: an index. */
+  readonly multiPlatform: boolean;
+  readonly provenance: boolean;
+  readonly secrets: boolean;
+  readonly registryCache: boolean;
+}
+
+interface Builder {
+  readonly description: string;
+  readonly capabilities: BuilderCapabilities;
+}
+
+type Needs = Pick<PipelineJob, "platforms" | "provenance" | "secrets">;
+
+/** Building without what was asked for would give an image that looks right and is not. @throws StepFailure */
+export function refuseUnsupported(builder: Builder, job: Needs): void {
+  const missing = unsupportedBy(builder.capabilities, job);
+  if (missing.length === 0) return;
+  const message = `this worker cannot build ${missing.join(" and ")}: it has ${builder.description}`;
+  throw new StepFailure({ code: "UNSUPPORTED", step: "build", message });
+}
+
+/** In words that complete "cannot build". */
+export function unsupportedBy(can: BuilderCapabilities, job: Needs): string[] {
+  const foreign = job.platforms.filter((platform) => !can.platforms.includes(platform));
+  return [
+    ...(foreign.length > 0 ? [`for ${foreign.join(", ")} (only for ${can.platforms.join(", ")})`] : []),
+    ...(job.platforms.length > 1 && !can.multiPlatform ? ["for several platforms at once"] : []),
+    ...(job.provenance && !can.provenance ? ["with provenance"] : []),
+    ...(Object.keys(job.secrets).length > 0 && !can.secrets ? ["with secrets"] : []),
+  ];
+}

@@ -1,0 +1,63 @@
+import { realpath, stat } from "node:fs/promises";
+import { join, relative, sep } from "node:path";
+import { StepFailure } from "../job/failure.ts";
+import type { PipelineJob } from "../job/job.ts";
+
+export interface BuildPaths {
+  readonly dockerfile: string;
+  readonly context: string;
+  /** Where context and Dockerfile are in the checkout, wherever that is; a symlink may have led there. */
+  readonly inCheckout: readonly [context: string, dockerfile: string];
+}
+
+function leaves(path: string): StepFailure {
+  const message = `${path} leads out of the repository`;
+  return new StepFailure({ code: "INVALID_JOB", step: "build", message });
+}
+
+function isInside(folder: string, path: string): boolean {
+  const way = relative(folder, path);
+  return way !== ".." && !way.startsWith(`..${sep}`);
+}
+
+/** Undefined when there is nothing. A symlink counts as what it leads to. */
+async function resolveInside(checkout: string, path: string): Promise<string | undefined> {
+  const asked = join(checkout, path);
+  if (!isInside(checkout, asked)) throw leaves(path);
+  try {
+    const real = await realpath(asked);
+    if (!isInside(checkout, real)) throw leaves(path);
+    return real;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && NOTHING_THERE.has(String(error.code))) return undefined;
+    throw error;
+  }
+}
+
+const NOTHING_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
+/**
+ * Where the Dockerfile and the context of a job are. A repository is made by others: neither may lead, by name or
+ * by symlink, to the worker's own files.
+ */
+export async function buildPaths(
+  checkoutPath: string,
+  job: Pick<PipelineJob, "dockerfile" | "context">,
+): Promise<BuildPaths> {
+  const checkout = await realpath(checkoutPath);
+  const contextName = job.context || ".";
+  const context = await resolveInside(checkout, contextName);
+  if (context === undefined || !(await stat(context)).isDirectory()) {
+    const message = `the repository has no folder ${contextName} to build in`;
+    throw new StepFailure({ code: "INVALID_JOB", step: "build", message });
+  }
+  // Like docker, which looks for the file in the context unless another one is named.
+  const dockerfileName = job.dockerfile || join(job.context || "", "Dockerfile");
+  const dockerfile = await resolveInside(checkout, dockerfileName);
+  if (dockerfile === undefined || !(await stat(dockerfile)).isFile()) {
+    const message = `the repository has no file ${dockerfileName}`;
+    throw new StepFailure({ code: "DOCKERFILE_NOT_FOUND", step: "build", message });
+  }
+  const inCheckout = [relative(checkout, context), relative(checkout, dockerfile)] as const;
+  return { dockerfile, context, inCheckout };
+}

@@ -1,0 +1,28 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { runInGroup } from "../process/process-group.ts";
+import type { EngineAccess } from "./builder.ts";
+import type { BuildKitAccess } from "./buildx-instance.ts";
+
+/** @throws Error with docker's words. */
+export async function pruneCache(
+  program: readonly [string, ...string[]],
+  buildKit: BuildKitAccess,
+  keepBytes: number,
+  { cwd, environment, signal }: EngineAccess,
+): Promise<void> {
+  const dockerConfig = await mkdtemp(join(cwd, "prune-"));
+  try {
+    const access = await buildKit.configure(dockerConfig);
+    const { exitCode, stderrTail } = await runInGroup({
+      // Newer versions call it --reserved-space, and still know this name, which is the only one of the older.
+      argv: [...program, "--force", "--all", `--keep-storage=${keepBytes}`],
+      cwd,
+      environment: { ...environment, ...access },
+      signal,
+    });
+    if (exitCode !== 0) throw new Error(`the build cache cannot be pruned: ${stderrTail.join(" ")}`);
+  } finally {
+    await rm(dockerConfig, { recursive: true, force: true });
+  }
+}

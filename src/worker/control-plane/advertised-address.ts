@@ -1,0 +1,18 @@
+/** Where others reach a listener. */
+import { networkInterfaces } from "node:os";
+import type { HostPort } from "../../shared/settings/parsers.ts";
+
+const EVERY_INTERFACE: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+
+/**
+ * The listener's own address when it listens on one; else the machine's first address beyond loopback, IPv4 before
+ * IPv6, loopback when there is no other.
+ */
+export function firstReachableAddress(listen: HostPort, interfaces = networkInterfaces()): HostPort {
+  if (!EVERY_INTERFACE.has(listen.host)) return listen;
+  const outward = Object.values(interfaces)
+    .flatMap((addresses) => addresses ?? [])
+    .filter((address) => !address.internal && !address.address.startsWith("fe80:"));
+  const chosen = outward.find((address) => address.family === "IPv4") ?? outward[0];
+  return { host: chosen?.address ?? "127.0.0.1", port: listen.port };
+}

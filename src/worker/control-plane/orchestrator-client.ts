@@ -1,0 +1,99 @@
+/** The orchestrators a worker may ask. Any one will do; the one that answered last is asked first. */
+import { status } from "@grpc/grpc-js";
+import { GrowingDelay, sleep } from "../../shared/backoff.ts";
+import type { Logger } from "../../shared/logging.ts";
+import { CHANNEL_OPTIONS } from "../../shared/rpc/call.ts";
+import { OrchestratorServiceClient } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
+import { isTransportFault, RpcError } from "../../shared/rpc/status.ts";
+import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
+import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
+
+/** Every question to an orchestrator is a short one. */
+export const ORCHESTRATOR_DEADLINE_MS = 3000;
+
+/** Short against a lease time: a worker has no longer than that to report its runs before they count as lost. */
+const ASK_AGAIN_DELAY = { firstMs: 200, mostMs: 2000 };
+
+export class Orchestrators {
+  readonly #addresses: string[];
+  readonly #tls: TlsFiles | undefined;
+  readonly #logger: Logger;
+  /** One client an address, made when first used and again after a fault: a channel can hang in CONNECTING for ever. */
+  readonly #clients = new Map<string, OrchestratorServiceClient>();
+
+  constructor(addresses: readonly HostPort[], tls: TlsFiles | undefined, logger: Logger) {
+    this.#addresses = addresses.map(formatHostPort);
+    this.#tls = tls;
+    this.#logger = logger;
+  }
+
+  /**
+   * Asks one after the other until one answers, be it with a refusal.
+   * @throws RpcError: the refusal, or UNAVAILABLE when none is in reach.
+   */
+  async ask<Answer>(question: (client: OrchestratorServiceClient) => Promise<Answer>): Promise<Answer> {
+    const unreached: string[] = [];
+    for (const address of [...this.#addresses]) {
+      try {
+        const answer = await question(this.#client(address));
+        this.#prefer(address);
+        return answer;
+      } catch (error) {
+        if (!isTransportFault(error)) throw error;
+        unreached.push(`${address} (${error.message})`);
+        this.#forget(address);
+      }
+    }
+    throw new RpcError(status.UNAVAILABLE, `no orchestrator in reach: ${unreached.join(", ")}`);
+  }
+
+  /**
+   * As `ask`, but waits with growing delay while none is in reach, or can tell. @throws the refusal, the signal's
+   * reason, and what `noMore` gives after such a round.
+   */
+  async askUntilAnswered<Answer>(
+    question: (client: OrchestratorServiceClient) => Promise<Answer>,
+    signal: AbortSignal,
+    noMore: () => Error | undefined = () => undefined,
+  ): Promise<Answer> {
+    const delay = new GrowingDelay(ASK_AGAIN_DELAY);
+    for (;;) {
+      try {
+        return await this.ask(question);
+      } catch (error) {
+        if (!isTransportFault(error)) throw error;
+        const given = noMore();
+        if (given) throw given;
+        const delayMs = delay.nextMs();
+        this.#logger.warn(
+          { reason: error.message, retry_in_ms: delayMs },
+          "no orchestrator answers; trying again",
+        );
+        await sleep(delayMs, signal);
+      }
+    }
+  }
+
+  close(): void {
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+  }
+
+  #client(address: string): OrchestratorServiceClient {
+    const known = this.#clients.get(address);
+    if (known) return known;
+    const { credentials, options } = channelSecurity(address, this.#tls);
+    const client = new OrchestratorServiceClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
+    this.#clients.set(address, client);
+    return client;
+  }
+
+  #forget(address: string): void {
+    this.#clients.get(address)?.close();
+    this.#clients.delete(address);
+  }
+
+  #prefer(address: string): void {
+    this.#addresses.sort((one, other) => Number(other === address) - Number(one === address));
+  }
+}

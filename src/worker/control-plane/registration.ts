@@ -1,0 +1,92 @@
+/** Keeps the worker known: registers at start, again whenever it was forgotten, and says good-bye. */
+import { status } from "@grpc/grpc-js";
+import { GrowingDelay, sleep } from "../../shared/backoff.ts";
+import type { Logger } from "../../shared/logging.ts";
+import { callUnary } from "../../shared/rpc/call.ts";
+import type { RegisterAck, WorkerInfo } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
+import { hasStatus } from "../../shared/rpc/status.ts";
+import { ORCHESTRATOR_DEADLINE_MS, type Orchestrators } from "./orchestrator-client.ts";
+
+export class Registration {
+  #lastPingAt = 0;
+  #wasRegistered = false;
+
+  constructor(
+    private readonly orchestrators: Orchestrators,
+    /** Asked anew for each registration, since the runs it names change. */
+    private readonly describe: () => WorkerInfo,
+    private readonly logger: Logger,
+  ) {}
+
+  /** A ping has come: somebody knows this worker. */
+  readonly pinged = (): void => {
+    this.#lastPingAt = Date.now();
+  };
+
+  /** Goes on until `signal` aborts; then returns. */
+  async keep(signal: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        const ack = await this.#register(signal);
+        this.#wasRegistered = true;
+        this.#lastPingAt = Date.now();
+        await this.#untilForgotten(ack.leaseTtlMs, signal);
+        this.logger.warn(
+          { lease_ttl_ms: ack.leaseTtlMs },
+          "no ping for a lease time: forgotten; registering again",
+        );
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  /** @throws RpcError when no orchestrator answers: then the lease ends by itself. */
+  async deregister(): Promise<void> {
+    if (!this.#wasRegistered) return;
+    const { workerId, incarnation } = this.describe();
+    await this.orchestrators.ask((client) =>
+      callUnary(
+        client.deregister.bind(client),
+        { workerId, incarnation },
+        { deadlineMs: ORCHESTRATOR_DEADLINE_MS },
+      ),
+    );
+    this.logger.info("deregistered");
+  }
+
+  /** While another live worker has this id, keeps asking: its lease ends when it does. */
+  async #register(signal: AbortSignal): Promise<RegisterAck> {
+    const delay = new GrowingDelay({ firstMs: 500, mostMs: 5000 });
+    for (;;) {
+      const info = this.describe();
+      try {
+        const ack = await this.orchestrators.askUntilAnswered(
+          (client) => callUnary(client.register.bind(client), info, { deadlineMs: ORCHESTRATOR_DEADLINE_MS }),
+          signal,
+        );
+        this.logger.info(
+          { address: info.address, region: info.region, lease_ttl_ms: ack.leaseTtlMs },
+          "registered",
+        );
+        return ack;
+      } catch (error) {
+        if (signal.aborted) throw error;
+        const delayMs = delay.nextMs();
+        const message = hasStatus(error, status.ALREADY_EXISTS)
+          ? "another live worker has this id; asking again until its lease ends"
+          : "registration was refused; asking again";
+        this.logger.error({ err: error, retry_in_ms: delayMs }, message);
+        await sleep(delayMs, signal);
+      }
+    }
+  }
+
+  async #untilForgotten(leaseTtlMs: number, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const silentMs = Date.now() - this.#lastPingAt;
+      if (silentMs >= leaseTtlMs) return;
+      await sleep(leaseTtlMs - silentMs, signal);
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/** WorkerService over gRPC: translation between the wire and `Runs`, and nothing else. */
+import { status } from "@grpc/grpc-js";
+import type { RunRef } from "../../shared/job.ts";
+import type { Logger } from "../../shared/logging.ts";
+import type { RunRef as WireRunRef } from "../../shared/rpc/generated/blacktree/v1/run.ts";
+import {
+  type JobRequest,
+  type WorkerServiceServer,
+  WorkerServiceService,
+  WorkerStatus,
+} from "../../shared/rpc/generated/blacktree/v1/worker.ts";
+import { toJobResponse } from "../../shared/rpc/outcome.ts";
+import { type ServedService, streamHandler, unaryHandler } from "../../shared/rpc/server.ts";
+import { RpcError } from "../../shared/rpc/status.ts";
+import type { PipelineJob } from "../job/job.ts";
+import { NoFreeSlot, type Runs, StaleRun } from "../runs/runs.ts";
+
+export interface WorkerIdentity {
+  readonly workerId: string;
+  /** Made anew at each start, so that nobody takes this process for its predecessor. */
+  readonly incarnation: string;
+}
+
+/** `onPing` is told of every ping: their absence is how a worker learns that it was forgotten. */
+export function workerService(
+  identity: WorkerIdentity,
+  runs: Runs,
+  logger: Logger,
+  onPing: () => void,
+): ServedService {
+  const implementation: WorkerServiceServer = {
+    runJob: unaryHandler(logger, async (request, ended) => {
+      checkIncarnation(identity, request.incarnation);
+      const job = pipelineJobOf(request);
+      const outcome = refusing(() => runs.run(job, request.timeoutMs));
+      runs.awaited(job, ended);
+      return toJobResponse(await outcome);
+    }),
+    ping: unaryHandler(logger, async (request) => {
+      onPing();
+      runs.pinged(request);
+      return {
+        ...identity,
+        status: WorkerStatus[`WORKER_STATUS_${runs.status()}`],
+        runs: [...runs.held()],
+        unawaitedJobIds: [...runs.unawaited()],
+        refusal: runs.refusal() ?? "",
+      };
+    }),
+    watchJob: streamHandler(logger, (request, signal) => {
+      checkIncarnation(identity, request.incarnation);
+      const { run, afterSeq, statesOnly } = request;
+      return refusing(() => runs.watch(refOf(run), { afterSeq, statesOnly }, signal));
+    }),
+    cancelJob: unaryHandler(logger, async (request) => {
+      checkIncarnation(identity, request.incarnation);
+      return { cancelled: runs.cancel(refOf(request.run), request.reason) };
+    }),
+    ackResult: unaryHandler(logger, async (request) => {
+      checkIncarnation(identity, request.incarnation);
+      runs.acknowledge(refOf(request.run));
+      return {};
+    }),
+  };
+  return { name: "blacktree.v1.WorkerService", definition: WorkerServiceService, implementation };
+}
+
+function checkIncarnation(identity: WorkerIdentity, asked: string): void {
+  if (asked === identity.incarnation) return;
+  throw new RpcError(status.FAILED_PRECONDITION, `this is incarnation ${identity.incarnation}, not ${asked}`);
+}
+
+function refusing<Result>(action: () => Result): Result {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof StaleRun)
+      throw new RpcError(status.FAILED_PRECONDITION, error.message, { cause: error });
+    if (error instanceof NoFreeSlot)
+      throw new RpcError(status.RESOURCE_EXHAUSTED, error.message, { cause: error });
+    throw error;
+  }
+}
+
+function refOf(ref: WireRunRef | undefined): RunRef {
+  if (ref) return ref;
+  throw new RpcError(status.INVALID_ARGUMENT, "run is missing; expected job_id and attempt");
+}
+
+const REQUIRED = [
+  "jobId",
+  "repoUrl",
+  "branch",
+  "deploymentVersion",
+  "awsAccount",
+  "ecrRepo",
+  "region",
+] as const;
+
+/** An orchestrator has checked the job's fields; whoever else calls learns at least which ones are missing. */
+function pipelineJobOf(request: JobRequest): PipelineJob {
+  const missing: string[] = REQUIRED.filter((field) => request[field] === "");
+  if (request.attempt < 1) missing.push("attempt (from 1 on)");
+  if (request.timeoutMs < 1) missing.push("timeoutMs (from 1 on)");
+  if (missing.length > 0) throw new RpcError(status.INVALID_ARGUMENT, `missing: ${missing.join(", ")}`);
+  const { commit, gitToken, dockerfile, context, target, incarnation: _, timeoutMs: __, ...rest } = request;
+  return {
+    ...rest,
+    commit: commit || undefined,
+    gitToken: gitToken || undefined,
+    dockerfile: dockerfile || undefined,
+    context: context || undefined,
+    target: target || undefined,
+  };
+}

@@ -1,0 +1,146 @@
+/**
+ * What a worker that crashed has left on this machine: processes, folders with credentials in them, half-made images,
+ * tags of attempts. Whoever starts next on the same work folder takes it away.
+ *
+ * Every incarnation has a folder `<work dir>/runs/<incarnation>/` and says in it which process it is, so that two live
+ * workers on one work folder leave each other alone.
+ */
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { Environment } from "../shared/env.ts";
+import type { Logger } from "../shared/logging.ts";
+import { bootId } from "./boot-id.ts";
+import type { ImageBuilder } from "./buildkit/builder.ts";
+import type { Mirrors } from "./git/checkout-cache.ts";
+import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./job/workspace.ts";
+import { childEnvironment } from "./process/child-environment.ts";
+import { endProcessesOf } from "./process/end-processes.ts";
+import type { RegistryAuthenticator } from "./registry/access.ts";
+import { RegistryClient } from "./registry/client.ts";
+import { RegistryLogin } from "./registry/login.ts";
+
+const OWNER_FILE = "owner.json";
+const CLEAN_UP_TIMEOUT_MS = 30_000;
+
+/** A process id comes again, so it counts only together with its start and the machine's. */
+interface Owner {
+  readonly pid: number;
+  /** In clock ticks since boot, /proc/<pid>/stat field 22 (proc(5)). */
+  readonly startTicks: string;
+  readonly bootId: string;
+}
+
+export interface RunsFolder {
+  readonly path: string;
+  remove(): Promise<void>;
+}
+
+/** Makes this incarnation's folder, and says whose it is. */
+export async function ownRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
+  const path = join(workDir, "runs", incarnation);
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  const owner: Owner = {
+    pid: process.pid,
+    startTicks: (await startTicksOf(process.pid)) ?? "",
+    bootId: await bootId(),
+  };
+  await Bun.write(join(path, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+  return { path, remove: () => removeTree(path) };
+}
+
+export interface LeftoverParts {
+  readonly workDir: string;
+  readonly builder: ImageBuilder;
+  readonly authenticator: RegistryAuthenticator;
+  readonly mirrors: Mirrors;
+  readonly environment: Environment;
+  readonly logger: Logger;
+}
+
+/** Removes what belongs to no live process. What cannot be removed is logged, and holds nothing up. */
+export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
+  const runs = join(parts.workDir, "runs");
+  for (const name of await readdir(runs)) {
+    const folder = join(runs, name);
+    if (await isOwnerAlive(folder)) continue;
+    try {
+      await removeIncarnation(folder, parts);
+      parts.logger.info({ incarnation: name }, "removed what a worker that crashed had left");
+    } catch (error) {
+      parts.logger.warn(
+        { err: error, incarnation: name },
+        "what a worker that crashed had left could not be removed",
+      );
+    }
+  }
+  await parts.mirrors.removeLeftovers().catch((error: unknown) => {
+    parts.logger.warn({ err: error }, "old mirrors could not be removed");
+  });
+}
+
+async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<void> {
+  const runFolders = (await readdir(folder))
+    .filter((name) => name !== OWNER_FILE)
+    .map((name) => join(folder, name));
+  await endProcessesOf(runFolders, AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS));
+  if (runFolders.length > 0) await removeImages(runFolders, parts);
+  for (const path of runFolders) await removeAttemptTag(path, parts);
+  await removeTree(folder);
+}
+
+async function removeImages(runFolders: readonly string[], parts: LeftoverParts): Promise<void> {
+  const [scratch = parts.workDir] = runFolders;
+  const environment = childEnvironment(parts.environment, scratch);
+  const tags = runFolders.map((path) => attemptTagOf(basename(path)));
+  await parts.builder.removeImages(tags, {
+    cwd: scratch,
+    environment,
+    signal: AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS),
+  });
+}
+
+async function removeAttemptTag(
+  path: string,
+  { builder, authenticator, logger }: LeftoverParts,
+): Promise<void> {
+  // A direct builder pushes by digest alone.
+  if (builder.kind === "direct") return;
+  const note = await readRunNote(path);
+  if (!note) return;
+  try {
+    await deleteTag(note, attemptTagOf(basename(path)), authenticator, logger);
+  } catch (error) {
+    logger.warn({ err: error, ecr_repo: note.ecrRepo }, "the tag of a crashed attempt could not be removed");
+  }
+}
+
+async function deleteTag(
+  note: RunNote,
+  tag: string,
+  authenticator: RegistryAuthenticator,
+  logger: Logger,
+): Promise<void> {
+  const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
+  const log = (line: string) => logger.debug({ line }, "signing in to remove a tag");
+  const access = await authenticator.authenticate({ job: note, log, signal });
+  await new RegistryClient(new RegistryLogin(access), "tag").deleteTag(note.ecrRepo, tag, signal);
+}
+
+async function isOwnerAlive(folder: string): Promise<boolean> {
+  let owner: Owner;
+  try {
+    owner = JSON.parse(await readFile(join(folder, OWNER_FILE), "utf8")) as Owner;
+  } catch {
+    // Cut off while it was written: its writer is gone.
+    return false;
+  }
+  return owner.bootId === (await bootId()) && owner.startTicks === (await startTicksOf(owner.pid));
+}
+
+/** Undefined when there is no such process, or only what is left of it until its parent looks. */
+async function startTicksOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  // The program's name, in parentheses, may hold spaces and parentheses itself.
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return state === "Z" || state === "X" ? undefined : fields[18];
+}

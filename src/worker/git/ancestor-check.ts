@@ -1,0 +1,48 @@
+import { dirname } from "node:path";
+import { StepFailure } from "../job/failure.ts";
+import type { GitRemote } from "./remote.ts";
+import { cloneArguments } from "./working-copy.ts";
+
+export interface HistoryQuestion {
+  readonly commit: string;
+  readonly branch: string;
+  readonly repositoryUrl: string;
+  /** Where the commits may be put. */
+  readonly folder: string;
+}
+
+/**
+ * Git's words for a commit that it does not have: its own, or, when it dies of its helper's end first, those of the helper
+ * that may not go and ask the server for it.
+ */
+const NOT_HERE = /Not a valid (commit|object) name|transport '\w+' not allowed/;
+
+/**
+ * Fetches commits without their files where the server can; one that cannot sends all, which is as good.
+ * @throws StepFailure REF_NOT_FOUND
+ */
+export async function checkInHistory(remote: GitRemote, question: HistoryQuestion): Promise<void> {
+  const { commit, branch, repositoryUrl, folder } = question;
+  const args = (url: string) => [
+    "clone",
+    "--bare",
+    "--filter=tree:0",
+    ...cloneArguments(branch, url, folder),
+  ];
+  await remote.run({ args, cwd: dirname(folder), gitFolder: folder, into: folder });
+  const { exitCode, stderrTail } = await remote.git.local(
+    ["merge-base", "--is-ancestor", commit, "HEAD"],
+    folder,
+  );
+  if (exitCode === 0 && (await isCommit(remote, commit, folder))) return;
+  const words = stderrTail.join("; ");
+  if (exitCode > 1 && !NOT_HERE.test(words)) throw new Error(`git merge-base failed: ${words}`);
+  const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
+  throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
+}
+
+/** Git takes the id of an annotated tag for that of its commit. */
+async function isCommit(remote: GitRemote, id: string, folder: string): Promise<boolean> {
+  const { stdoutTail } = await remote.git.local(["cat-file", "-t", id], folder);
+  return stdoutTail[0] === "commit";
+}

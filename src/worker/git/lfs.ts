@@ -1,0 +1,250 @@
+/**
+ * Git LFS: puts the files in place of the pointers that git has checked out, by LFS's own protocol (the batch API with
+ * its `basic` transfer). git-lfs itself would follow the server's word to any host; here each is checked.
+ */
+import { chmod, lstat, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
+import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
+import { inPlace } from "../job/retry.ts";
+import { fileBytes } from "./budget.ts";
+import type { GitAccess } from "./remote.ts";
+import { requestAt } from "./request.ts";
+import type { Superproject } from "./submodules.ts";
+
+export interface LfsContext {
+  readonly access: GitAccess;
+  /** Sent to what lies below this repository's URL, and nowhere else. */
+  readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
+}
+
+interface Pointer {
+  readonly path: string;
+  readonly oid: string;
+  readonly size: number;
+}
+
+interface Download {
+  readonly href: string;
+  readonly header?: Readonly<Record<string, string>>;
+}
+
+interface BatchAnswer {
+  readonly objects?: readonly {
+    readonly oid: string;
+    readonly error?: { readonly code: number; readonly message: string };
+    readonly actions?: { readonly download?: Download };
+  }[];
+}
+
+const POINTER =
+  /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize (\d+)\n$/;
+const LARGEST_POINTER_BYTES = 1024;
+const BATCH_SIZE = 100;
+const MOST_REDIRECTS = 5;
+const MEDIA_TYPE = "application/vnd.git-lfs+json";
+
+/** Gives the room that they take: 0 when no file is in LFS. */
+export async function fetchLfsFiles(filled: Superproject, context: LfsContext): Promise<number> {
+  if (!(await mentionsLfs(filled))) return 0;
+  const pointers = await pointersIn(filled);
+  if (pointers.length === 0) return 0;
+  const files = new LfsFiles(filled, context);
+  const endpoint = await files.endpoint();
+  context.access.log(`fetching ${pointers.length} files of Git LFS from ${endpoint}`);
+  for (let from = 0; from < pointers.length; from += BATCH_SIZE)
+    await files.fetch(endpoint, pointers.slice(from, from + BATCH_SIZE));
+  if (files.putBack > 0) context.access.log(`${files.putBack} of them an earlier run had fetched`);
+  return pointers.reduce((sum, { size }) => sum + fileBytes(size), 0);
+}
+
+async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
+  for (const path of listing.attributeFiles) {
+    const file = join(copy.path, path);
+    const isFile = (await lstat(file).catch(() => undefined))?.isFile();
+    if (isFile && /\bfilter=lfs\b/.test(await Bun.file(file).text())) return true;
+  }
+  return false;
+}
+
+async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
+  const paths = await copy.lfsFiles();
+  const pointers = await Promise.all(paths.map((path) => pointerAt(copy.path, path)));
+  return pointers.filter((pointer) => pointer !== undefined);
+}
+
+async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {
+  const entry = await lstat(join(checkout, path));
+  if (!entry.isFile() || entry.size > LARGEST_POINTER_BYTES) return undefined;
+  const [, oid, size] = POINTER.exec(await Bun.file(join(checkout, path)).text()) ?? [];
+  return oid === undefined ? undefined : { path, oid, size: Number(size) };
+}
+
+class LfsFiles {
+  /** How many an earlier run had fetched. */
+  putBack = 0;
+  readonly #filled: Superproject;
+  readonly #context: LfsContext;
+
+  constructor(filled: Superproject, context: LfsContext) {
+    this.#filled = filled;
+    this.#context = context;
+  }
+
+  /** The repository may name another one. */
+  async endpoint(): Promise<string> {
+    const { copy, commit, url } = this.#filled;
+    const args = ["config", `--blob=${commit}:.lfsconfig`, "lfs.url"];
+    const { stdoutTail } = await copy.remote.git.local(args, copy.path);
+    const [endpoint = `${url.replace(/\.git$/, "")}.git/info/lfs`] = stdoutTail;
+    this.#checkHost(endpoint.replace(/\/+$/, ""), this.#context.access.allowed);
+    return endpoint.replace(/\/+$/, "");
+  }
+
+  async fetch(endpoint: string, pointers: readonly Pointer[]): Promise<void> {
+    const { budget, retry: policy, log } = this.#context.access;
+    for (const { size } of pointers) budget.spend(size);
+    const missing = new Set(pointers);
+    const attempt = async () => {
+      const downloads = await this.#batch(endpoint, [...missing]);
+      for (const pointer of missing) {
+        await this.#get(pointer, downloads.get(pointer.oid));
+        missing.delete(pointer);
+      }
+    };
+    await inPlace({ policy, signal: budget.signal, log, attempt });
+  }
+
+  async #batch(endpoint: string, pointers: readonly Pointer[]): Promise<Map<string, Download>> {
+    const objects = pointers.map(({ oid, size }) => ({ oid, size }));
+    const response = await this.#request(`${endpoint}/objects/batch`, {
+      method: "POST",
+      headers: { Accept: MEDIA_TYPE, "Content-Type": MEDIA_TYPE },
+      body: JSON.stringify({ operation: "download", transfers: ["basic"], objects }),
+    });
+    const answer = (await response.json()) as BatchAnswer;
+    const downloads = new Map<string, Download>();
+    for (const { oid, error, actions } of answer.objects ?? []) {
+      const path = pointers.find((pointer) => pointer.oid === oid)?.path;
+      if (error) throw failed(`Git LFS has no ${path}: ${error.message} (${error.code})`, error.code >= 500);
+      if (actions?.download) downloads.set(oid, actions.download);
+    }
+    return downloads;
+  }
+
+  async #get(pointer: Pointer, download: Download | undefined): Promise<void> {
+    if (!download) throw failed(`Git LFS says nothing of where ${pointer.path} is`);
+    this.#checkHost(download.href, this.#context.access.allowed);
+    if (await this.#putKeptBack(pointer)) this.putBack += 1;
+    else await this.#download(pointer, download);
+  }
+
+  /** Only now that the server offers it to this job. False when what an earlier run has left is another file. */
+  async #putKeptBack({ path, oid, size }: Pointer): Promise<boolean> {
+    const kept = this.#filled.kept.lfsFiles.get(path);
+    if (kept === undefined || Bun.file(kept).size !== size) return false;
+    const hash = new Bun.CryptoHasher("sha256");
+    for await (const chunk of Bun.file(kept).stream()) {
+      this.#context.access.budget.signal.throwIfAborted();
+      hash.update(chunk);
+    }
+    if (hash.digest("hex") !== oid) return false;
+    await this.#putInPlace(kept, path);
+    return true;
+  }
+
+  async #download(pointer: Pointer, download: Download): Promise<void> {
+    const response = await this.#request(download.href, { headers: download.header ?? {} });
+    const { copy } = this.#filled;
+    const arriving = join(copy.gitFolder, "lfs-arriving");
+    const hash = new Bun.CryptoHasher("sha256");
+    let arrivedBytes = 0;
+    const sink = Bun.file(arriving).writer();
+    try {
+      for await (const chunk of response.body ?? []) {
+        arrivedBytes += chunk.byteLength;
+        if (arrivedBytes > pointer.size) break;
+        hash.update(chunk);
+        sink.write(chunk);
+        await sink.flush();
+      }
+      await sink.end();
+    } catch (error) {
+      throw this.#transferFailed(pointer, error);
+    }
+    if (hash.digest("hex") !== pointer.oid)
+      throw failed(`what Git LFS gives for ${pointer.path} is not what its pointer says`, true);
+    await this.#putInPlace(arriving, pointer.path);
+  }
+
+  async #putInPlace(arriving: string, path: string): Promise<void> {
+    const place = join(this.#filled.copy.path, path);
+    await chmod(arriving, (await lstat(place)).mode);
+    await rename(arriving, place);
+  }
+
+  /** Follows redirects, without what was meant for the first place alone. */
+  async #request(url: string, options: { method?: string; headers: Record<string, string>; body?: string }) {
+    const { environment, allowed, budget } = this.#context.access;
+    let current = url;
+    let headers = { ...options.headers, ...this.#authorization(url, options.headers) };
+    for (let followed = 0; followed <= MOST_REDIRECTS; followed++) {
+      this.#checkHost(current, allowed);
+      const request = { ...options, headers, environment, signal: budget.signal };
+      const response = await requestAt(current, request).catch((error: unknown) => {
+        budget.signal.throwIfAborted();
+        throw failed(`${new URL(current).host} cannot be reached for Git LFS: ${error}`, true, error);
+      });
+      const location =
+        response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
+      if (location === null) return answered(response, current);
+      await response.body?.cancel();
+      current = URL.parse(location, current)?.href ?? "";
+      headers = { ...(headers.Accept !== undefined && { Accept: headers.Accept }) };
+    }
+    throw failed(`${new URL(url).host} redirects for Git LFS without an end`);
+  }
+
+  #authorization(url: string, headers: Readonly<Record<string, string>>): Record<string, string> {
+    const { repositoryUrl, token } = this.#context.own;
+    const own = repositoryUrl.replace(/\.git$/, "");
+    // As it will be asked for: a `..` in it would lead to another repository.
+    const asked = URL.parse(url)?.href ?? "";
+    const isOwn = [`${own}/`, `${own}.git/`].some((start) => asked.startsWith(start));
+    const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+    if (token === undefined || !isOwn || isGiven) return {};
+    return { Authorization: `Basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}` };
+  }
+
+  #checkHost(url: string, allowed: GitSettings): void {
+    if (isAllowedUrl(url, allowed)) return;
+    const origin = URL.parse(url)?.origin ?? url;
+    throw failed(`Git LFS has files at ${origin}, which is not one of BLACKTREE_GIT_ALLOWED_HOSTS`);
+  }
+
+  #transferFailed(pointer: Pointer, error: unknown): unknown {
+    const { signal } = this.#context.access.budget;
+    if (signal.aborted) return signal.reason;
+    const message = `Git LFS did not get ${pointer.path} here: ${error}`;
+    return saysDiskFull(message) ? diskFull("clone", message, error) : failed(message, true, error);
+  }
+}
+
+async function answered(response: Response, url: string): Promise<Response> {
+  if (response.ok) return response;
+  await response.body?.cancel();
+  const { status } = response;
+  const { host } = new URL(url);
+  if (status === 401 || status === 403) {
+    const message = `${host} refuses access to the repository's Git LFS files (${status})`;
+    throw new StepFailure({ code: "GIT_AUTH", step: "clone", message });
+  }
+  throw failed(
+    `${host} answers ${status} for the repository's Git LFS files`,
+    status >= 500 || status === 429,
+  );
+}
+
+function failed(message: string, retryable = false, cause?: unknown): StepFailure {
+  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, cause });
+}

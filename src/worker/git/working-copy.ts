@@ -1,0 +1,256 @@
+/**
+ * The folder that a job's image is built from: one commit's files, and a .git that knows this commit and nothing else.
+ * A `COPY . .` may put all of it into an image, so it has no remote, no other branch, no older tip, no secret.
+ */
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { diskFull, StepFailure } from "../job/failure.ts";
+import { removeTree } from "../job/workspace.ts";
+import type { GroupEnd } from "../process/process-group.ts";
+import { type CloneBudget, packedBytes } from "./budget.ts";
+import type { Offer } from "./command.ts";
+import { gitSaysDiskFull, saysServersFault } from "./failure.ts";
+import type { GitRemote } from "./remote.ts";
+import { TreeListing, unquoted } from "./tree-listing.ts";
+
+/** What a branch or a tag names. */
+export interface Tip {
+  /** With `refs/heads/` or `refs/tags/`. */
+  readonly ref: string;
+  /** An annotated tag has one of its own. */
+  readonly id: string;
+  readonly commit: string;
+}
+
+const CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n";
+const LFS_FILES = ":(attr:filter=lfs)";
+const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
+
+export class WorkingCopy {
+  readonly gitFolder: string;
+  /** The packs may hold more than the commit that is checked out. */
+  #holdsMore = false;
+
+  constructor(
+    readonly path: string,
+    readonly remote: GitRemote,
+    readonly budget: CloneBudget,
+  ) {
+    this.gitFolder = join(path, ".git");
+  }
+
+  /** In a folder that is there, and empty. */
+  static async create(path: string, remote: GitRemote, budget: CloneBudget): Promise<WorkingCopy> {
+    const copy = new WorkingCopy(path, remote, budget);
+    await copy.ask(["init", "--quiet", "--template="]);
+    return copy;
+  }
+
+  get holdsMore(): boolean {
+    return this.#holdsMore;
+  }
+
+  /** One connection. Git prefers a branch to a tag of the same name. */
+  async cloneTip(branch: string): Promise<Tip> {
+    const { path, gitFolder } = this;
+    const args = (url: string) => [
+      "clone",
+      "--depth=1",
+      "--no-checkout",
+      ...cloneArguments(branch, url, path),
+    ];
+    await this.remote.run({ args, cwd: dirname(path), gitFolder, into: path });
+    const format = "--format=%(objectname) %(*objectname) %(refname)";
+    const [line = ""] = await this.ask(["for-each-ref", format, "refs/heads", "refs/tags"]);
+    const [, id = "", peeled = "", ref = ""] = /^(\w+) (\w*) (.+)$/.exec(line) ?? [];
+    return { ref, id, commit: peeled || id };
+  }
+
+  /** The same for one that is not empty: what it has already is not sent again. */
+  async fetchTip(branch: string): Promise<Tip> {
+    const found = await this.#fetchRef(`refs/heads/${branch}`);
+    return found ?? (await this.#fetchRefOrFail(`refs/tags/${branch}`));
+  }
+
+  async fetchCommit(commit: string): Promise<void> {
+    this.#holdsMore = true;
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
+    if (alone.exitCode === 0) return;
+    // A server need not serve a commit that no branch or tag names; it always serves whole histories.
+    const isShallow = await Bun.file(join(this.gitFolder, "shallow")).exists();
+    const all = ["fetch", "--quiet", "--no-tags", ...(isShallow ? ["--unshallow"] : [])];
+    const everything = "+refs/*:refs/everything/*";
+    await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
+  }
+
+  /** The same with what is checked out already, which is not sent again. False when the server does not give it. */
+  async fetchNew(commit: string): Promise<boolean> {
+    const { path: cwd, gitFolder } = this;
+    const head = await this.head();
+    const beforeBytes = await packedBytes(gitFolder);
+    const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
+    const args = (url: string) => [...FETCH, ...options, url, commit];
+    const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
+    this.#holdsMore = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
+    return exitCode === 0;
+  }
+
+  /** The commit that is checked out. */
+  async head(): Promise<string> {
+    const head = (await readFile(join(this.gitFolder, "HEAD"), "utf8")).trim();
+    const ref = /^ref: (.+)$/.exec(head)?.[1];
+    return ref === undefined ? head : ((await this.#idOf(ref)) ?? "");
+  }
+
+  /** What is in a commit; its files need not be here yet. @throws the budget's reason when that is too much. */
+  async list(commit: string): Promise<TreeListing> {
+    const listing = new TreeListing(this.budget);
+    await this.ask(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
+    return listing;
+  }
+
+  /** Where submodules are checked out. */
+  async gitlinkPaths(): Promise<string[]> {
+    return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/);
+  }
+
+  /** What Git LFS means to have, whether or not it does. */
+  async lfsFiles(): Promise<string[]> {
+    return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/);
+  }
+
+  /** Those that are no more what git has written. */
+  async replacedLfsFiles(): Promise<string[]> {
+    return this.#listed(["-t", "--modified", "--", LFS_FILES], /^C (.*)$/);
+  }
+
+  /** Without a tip the commit is one that no branch or tag is known to name. */
+  async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
+    await this.#point(commit, tip);
+    await this.#forgetOtherForm(commit);
+    const written = this.ask(["read-tree", "--reset", "-u", commit]);
+    const packed = this.#holdsMore ? this.#packAlone() : undefined;
+    // When one fails, the caller removes the folder, and the other must not write into it any more.
+    await Promise.allSettled([written, packed]);
+    await written;
+    const repacked = await packed;
+    if (repacked !== undefined) await this.#removePacksBut(repacked);
+    this.#holdsMore = false;
+  }
+
+  /** Of the index. The pattern tells names from warnings. */
+  async #listed(options: readonly string[], pattern: RegExp): Promise<string[]> {
+    const paths: string[] = [];
+    await this.ask(["-c", "core.quotePath=false", "ls-files", ...options], (line) => {
+      const name = pattern.exec(line)?.[1];
+      if (name !== undefined) paths.push(unquoted(name));
+    });
+    return paths;
+  }
+
+  async #fetchRefOrFail(ref: string): Promise<Tip> {
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    await this.remote.run({ ...command, args: (url) => [...FETCH, url, `+${ref}:${ref}`] });
+    return this.#fetched(ref);
+  }
+
+  /** Undefined when the server has no such branch or tag. */
+  async #fetchRef(ref: string): Promise<Tip | undefined> {
+    const held = await this.#idOf(ref);
+    const known = new AbortController();
+    const onOffer = (offer: Offer) => {
+      // That is all there was to learn.
+      if (offer.ref === ref && offer.id === held) known.abort(new TipIsKnown());
+    };
+    let end: GroupEnd;
+    try {
+      const args = (url: string) => [...FETCH, url, ref];
+      const command = { args, cwd: this.path, gitFolder: this.gitFolder, onOffer, signal: known.signal };
+      end = await this.remote.tryOnce(command);
+    } catch (error) {
+      if (held === undefined || !(error instanceof TipIsKnown)) throw error;
+      // Git has made it, and a `COPY . .` must not see that anybody has asked.
+      await rm(join(this.gitFolder, "FETCH_HEAD"), { force: true });
+      return { ref, id: held, commit: await this.head() };
+    }
+    if (end.exitCode === 0) return this.#fetched(ref);
+    if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
+    if (saysServersFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
+    throw this.remote.failure(end);
+  }
+
+  async #fetched(ref: string): Promise<Tip> {
+    this.#holdsMore = true;
+    const [id = "", commit = ""] = await this.ask(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
+    return { ref, id, commit };
+  }
+
+  /** By hand: git's own commands would leave the old branch, and notes of what was fetched from where. */
+  async #point(commit: string, tip: Tip | undefined): Promise<void> {
+    for (const name of ["refs", "logs", "packed-refs", "FETCH_HEAD", "ORIG_HEAD", "description"])
+      await rm(join(this.gitFolder, name), { recursive: true, force: true });
+    const isBranch = tip?.ref.startsWith("refs/heads/");
+    await mkdir(join(this.gitFolder, "refs", "heads"), { recursive: true });
+    await Bun.write(join(this.gitFolder, "config"), CONFIG);
+    await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${tip?.ref}\n` : `${commit}\n`);
+    if (tip) await Bun.write(join(this.gitFolder, tip.ref), `${tip.id}\n`);
+    // Its parents are not here.
+    if (this.#holdsMore) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
+  }
+
+  /** Attributes say in which form files are written, and git writes no file again only because those have changed. */
+  async #forgetOtherForm(commit: string): Promise<void> {
+    const index = join(this.gitFolder, "index");
+    if (!(await Bun.file(index).exists())) return;
+    const names = ["--name-only", commit, "--", ":(glob)**/.gitattributes"];
+    const changed = await this.ask(["diff-index", "--cached", ...names]);
+    if (changed.length === 0) return;
+    for (const name of await readdir(this.path)) if (name !== ".git") await removeTree(join(this.path, name));
+    await rm(index);
+  }
+
+  /** Gives the name of the pack that has all of what is checked out, and nothing else. */
+  async #packAlone(): Promise<string> {
+    const base = join(this.gitFolder, "objects", "pack", "pack");
+    const [hash = ""] = await this.ask(["pack-objects", "--all", "--quiet", base]);
+    return `pack-${hash}`;
+  }
+
+  async #removePacksBut(name: string): Promise<void> {
+    const folder = join(this.gitFolder, "objects", "pack");
+    for (const file of await readdir(folder)) if (!file.startsWith(`${name}.`)) await rm(join(folder, file));
+  }
+
+  async #idOf(ref: string): Promise<string | undefined> {
+    const id = await readFile(join(this.gitFolder, ref), "utf8").catch(() => undefined);
+    return id?.trim();
+  }
+
+  /** A command of git that stays here; gives the last lines of its answer. `onLine` hears all that it prints. */
+  async ask(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
+    const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path, onLine);
+    if (exitCode === 0) return stdoutTail;
+    const words = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
+    if (gitSaysDiskFull(stderrTail)) throw diskFull("clone", words);
+    throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message: words, retryable: true });
+  }
+}
+
+export function cloneArguments(branch: string, url: string, into: string): string[] {
+  return [
+    "--quiet",
+    "--single-branch",
+    "--no-tags",
+    // No template: hooks and settings of the host have no place in a checkout.
+    "--template=",
+    `--branch=${branch}`,
+    "--",
+    url,
+    into,
+  ];
+}
+
+class TipIsKnown extends Error {
+  override readonly name = "TipIsKnown";
+}

@@ -1,0 +1,143 @@
+/**
+ * Child processes of a run. Each is started from an argument vector in a process group of its own, and a run that
+ * is aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
+ */
+import type { ChildEnvironment } from "./child-environment.ts";
+import { LineAssembler } from "./line-splitter.ts";
+
+export interface GroupCommand {
+  readonly argv: readonly [string, ...string[]];
+  readonly cwd: string;
+  readonly environment: ChildEnvironment;
+  /** Ends the group; what runInGroup then throws is the signal's reason. */
+  readonly signal: AbortSignal;
+  /** Every line of both streams, without its end; a carriage return ends a line too. */
+  readonly onLine?: (line: string) => void;
+  /** A longer line comes in parts. */
+  readonly longestLineChars?: number;
+  /** Time between TERM and KILL. */
+  readonly stopGraceMs?: number;
+}
+
+export interface GroupEnd {
+  readonly exitCode: number;
+  /** The last lines of each stream. */
+  readonly stdoutTail: readonly string[];
+  readonly stderrTail: readonly string[];
+}
+
+const DEFAULT_STOP_GRACE_MS = 5000;
+/** How long a stream may stay open once its process has ended: a grandchild can hold it for ever. */
+const STREAM_GRACE_MS = 2000;
+const TAIL_LINES = 200;
+const TAIL_CHARS = 1024 * 1024;
+
+/** What is there to read is given at once: a program that never stops printing would leave no time to pings and timers. */
+function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Runs the command to its end, whatever its exit status. */
+export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
+  command.signal.throwIfAborted();
+  const child = Bun.spawn([...command.argv], {
+    cwd: command.cwd,
+    env: command.environment,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: true,
+  });
+  const stop = new GroupStop(child.pid, command.stopGraceMs ?? DEFAULT_STOP_GRACE_MS);
+  const onAbort = () => stop.begin();
+  command.signal.addEventListener("abort", onAbort);
+  try {
+    const stdout = new LineReader(child.stdout, command);
+    const stderr = new LineReader(child.stderr, command);
+    const exitCode = await child.exited;
+    await Promise.all([stdout.finish(STREAM_GRACE_MS), stderr.finish(STREAM_GRACE_MS)]);
+    command.signal.throwIfAborted();
+    return { exitCode, stdoutTail: stdout.tail, stderrTail: stderr.tail };
+  } finally {
+    command.signal.removeEventListener("abort", onAbort);
+    stop.finish();
+  }
+}
+
+export function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    // The group is gone, which is all that a signal to it could bring about.
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+  }
+}
+
+class GroupStop {
+  #timer: Timer | undefined;
+
+  constructor(
+    readonly pid: number,
+    readonly graceMs: number,
+  ) {}
+
+  begin(): void {
+    signalGroup(this.pid, "SIGTERM");
+    // A stopped process would see the signal only once it goes on.
+    signalGroup(this.pid, "SIGCONT");
+    this.#timer = setTimeout(() => signalGroup(this.pid, "SIGKILL"), this.graceMs);
+  }
+
+  /** The leader has ended: what it left behind in its group ends now. */
+  finish(): void {
+    clearTimeout(this.#timer);
+    signalGroup(this.pid, "SIGKILL");
+  }
+}
+
+class LineReader {
+  readonly tail: string[] = [];
+  #tailChars = 0;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #done: Promise<void>;
+
+  constructor(
+    stream: ReadableStream<Uint8Array>,
+    { onLine, longestLineChars }: Pick<GroupCommand, "onLine" | "longestLineChars">,
+  ) {
+    this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    const lines = new LineAssembler((line) => {
+      this.#keep(line);
+      onLine?.(line);
+    }, longestLineChars);
+    this.#done = this.#read(lines);
+  }
+
+  async finish(graceMs: number): Promise<void> {
+    const timer = setTimeout(() => void this.#reader.cancel(), graceMs);
+    try {
+      await this.#done;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #read(lines: LineAssembler): Promise<void> {
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) break;
+      lines.push(value);
+      await eventLoopTurn();
+    }
+    lines.end();
+  }
+
+  /** The last line stays, however long it is. */
+  #keep(line: string): void {
+    this.tail.push(line);
+    this.#tailChars += line.length;
+    while (this.tail.length > TAIL_LINES || (this.#tailChars > TAIL_CHARS && this.tail.length > 1)) {
+      this.#tailChars -= this.tail.shift()?.length ?? 0;
+    }
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The lines of one stream without its secrets. A line's end hides none: what stands on both sides of it is looked at
+ * as one text, because programs wrap base64, and a long line comes in parts. So a line that ends like the beginning of
+ * a secret is kept back until it is clear what follows.
+ */
+import { SHORTEST_DISTINCT_CHARS, visibleText } from "./encodings.ts";
+import { ANCHOR_CHARS, type FoundSecret, type SecretIndex } from "./secret-index.ts";
+import { userinfoSpans } from "./url-userinfo.ts";
+
+const MASK = "***";
+
+interface Line {
+  readonly prefix: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+export class RedactedLines {
+  readonly #secrets: SecretIndex;
+  readonly #onLine: (line: string) => void;
+  /** What is kept back, and before it the few characters that a secret may have begun with. */
+  #text = "";
+  #lines: Line[] = [];
+  #masks: Span[] = [];
+  /** From here on the text may be a secret's beginning. */
+  #open = 0;
+
+  constructor(secrets: SecretIndex, onLine: (line: string) => void) {
+    this.#secrets = secrets;
+    this.#onLine = onLine;
+  }
+
+  /** Nothing that came before matters to what comes. */
+  get isClear(): boolean {
+    return this.#text === "";
+  }
+
+  /** `prefix` was put before the line by whoever prints the stream: it is said, and holds no part of a secret. */
+  add(raw: string, prefix = ""): void {
+    const line = visibleText(raw);
+    if (this.isClear && this.#secrets.isFreeOf(line) && !line.includes("://")) this.#onLine(prefix + line);
+    else this.#addDoubtful(line, prefix);
+  }
+
+  #addDoubtful(line: string, prefix: string): void {
+    const from = this.#text.length;
+    this.#text += line;
+    this.#lines.push({ prefix, from, to: this.#text.length });
+    for (const span of userinfoSpans(line)) this.#masks.push({ from: from + span.from, to: from + span.to });
+    this.#open = this.#secrets.find(this.#text, this.#open, (secret) => this.#mask(secret));
+    this.#tell();
+  }
+
+  /** The stream has ended: what is kept back was no secret's beginning, or only a part of one. */
+  end(): void {
+    if (this.#text.length - this.#open >= SHORTEST_DISTINCT_CHARS) {
+      this.#masks.push({ from: this.#open, to: this.#text.length });
+    }
+    this.#open = this.#text.length;
+    this.#tell();
+  }
+
+  #mask(secret: FoundSecret): void {
+    const last = this.#masks.at(-1);
+    if (last && last.from <= secret.from && secret.to <= last.to) return;
+    const isInOneLine = !this.#lines.some(({ from }) => secret.from < from && from < secret.to);
+    if (!isInOneLine && secret.to - secret.from < SHORTEST_DISTINCT_CHARS) return;
+    this.#masks.push(secret.isBase64 ? this.#wholeBase64(secret, last?.to ?? 0) : secret);
+  }
+
+  /** The characters around hold the rest of the secret's bits; those before `floor` are masked already. */
+  #wholeBase64(secret: Span, floor: number): Span {
+    const first = this.#lines.findLast(({ from }) => from <= secret.from)?.from ?? 0;
+    const end = this.#lines.find(({ to }) => to >= secret.to)?.to ?? this.#text.length;
+    let { from, to } = secret;
+    const least = Math.max(first, Math.min(floor, from));
+    while (from > least && isBase64(this.#text.charCodeAt(from - 1))) from -= 1;
+    while (to < end && isBase64(this.#text.charCodeAt(to))) to += 1;
+    while (to < end && this.#text[to] === "=") to += 1;
+    return { from, to };
+  }
+
+  /** All lines but those that may hold a secret's beginning; of less than an anchor only the rest will be masked. */
+  #tell(): void {
+    const isKept = this.#text.length - this.#open >= ANCHOR_CHARS;
+    const firstKept = isKept ? this.#lines.findIndex(({ to }) => to > this.#open) : this.#lines.length;
+    const told = this.#lines.slice(0, firstKept);
+    const masks = this.#masks.length > 1 ? merged(this.#masks) : this.#masks;
+    for (const line of told) this.#onLine(line.prefix + this.#masked(line, masks));
+    this.#forget(Math.min(this.#open, this.#lines[firstKept]?.from ?? this.#open), firstKept);
+  }
+
+  #masked(line: Line, masks: readonly Span[]): string {
+    let text = "";
+    let at = line.from;
+    for (const { from, to } of masks) {
+      if (to <= line.from || from >= line.to) continue;
+      text += this.#text.slice(at, Math.max(at, from)) + MASK;
+      at = Math.min(to, line.to);
+    }
+    return text + this.#text.slice(at, line.to);
+  }
+
+  #forget(before: number, lineCount: number): void {
+    const moved = ({ from, to }: Span) => ({ from: from - before, to: to - before });
+    this.#text = this.#text.slice(before);
+    this.#open -= before;
+    this.#lines = this.#lines.slice(lineCount).map((line) => ({ ...line, ...moved(line) }));
+    this.#masks = this.#masks.filter(({ to }) => to > before).map(moved);
+  }
+}
+
+function merged(masks: readonly Span[]): Span[] {
+  const inOrder = masks.toSorted((one, other) => one.from - other.from);
+  const result: { from: number; to: number }[] = [];
+  for (const { from, to } of inOrder) {
+    const last = result.at(-1);
+    if (last && from <= last.to) last.to = Math.max(last.to, to);
+    else result.push({ from, to });
+  }
+  return result;
+}
+
+/** Standard and URL-safe, without the padding. */
+const BASE64_CODES = new Set(
+  Array.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_", (each) =>
+    each.charCodeAt(0),
+  ),
+);
+
+function isBase64(code: number): boolean {
+  return BASE64_CODES.has(code);
+}

@@ -1,0 +1,27 @@
+/** Takes secrets out of text that leaves the process: log lines, failure messages. */
+
+import { secretForms } from "./encodings.ts";
+import { RedactedLines } from "./redacted-lines.ts";
+import { SecretIndex } from "./secret-index.ts";
+
+export class Redactor {
+  readonly #secrets = new SecretIndex();
+
+  add(secret: string | undefined): void {
+    for (const form of secretForms(secret ?? "")) this.#secrets.add(form);
+  }
+
+  /** For a text that stands alone. What comes as a stream goes through `lines`. */
+  clean(text: string): string {
+    const cleaned: string[] = [];
+    const lines = this.lines((line) => cleaned.push(line));
+    for (const line of text.split("\n")) lines.add(line);
+    lines.end();
+    return cleaned.join("\n");
+  }
+
+  /** Secrets that are added later count for lines that come later. */
+  lines(onLine: (line: string) => void): RedactedLines {
+    return new RedactedLines(this.#secrets, onLine);
+  }
+}

@@ -1,0 +1,88 @@
+import { type ECRClient, GetAuthorizationTokenCommand } from "@aws-sdk/client-ecr";
+import { StepFailure } from "../../job/failure.ts";
+import { ecrRegistryHost } from "../../pipeline/ecr-registry-host.ts";
+import type {
+  AuthenticationRequest,
+  RegistryAccess,
+  RegistryAuthenticator,
+  TimedCredentials,
+} from "../access.ts";
+import { EcrClients, type EcrRole } from "./clients.ts";
+import { ecrAuthFailure } from "./failure.ts";
+import { ecrRepository, type NewEcrRepository } from "./repository.ts";
+import { tagMutability } from "./tag-mutability.ts";
+import { type EcrToken, EcrTokenCache, type UsableEcrToken } from "./token-cache.ts";
+
+export interface EcrSettings {
+  /** Without it the worker's own credentials are used. */
+  readonly role?: EcrRole;
+  /** Without it a repository that does not exist is not made. */
+  readonly newRepository?: NewEcrRepository;
+  /** How long a cached token must still live to be given to a run. */
+  readonly tokenUsableForMs?: number;
+  /** Bound on one request to AWS; each is tried several times. */
+  readonly requestTimeoutMs?: number;
+}
+
+/** As long as a run may take by default, and some more. */
+const TOKEN_USABLE_FOR_MS = 45 * 60_000;
+const REQUEST_TIMEOUT_MS = 15_000;
+
+/** Signs in to ECR with the AWS SDK, which finds credentials and endpoints as everywhere else on the host. */
+export class EcrAuthenticator implements RegistryAuthenticator {
+  readonly #settings: EcrSettings;
+  readonly #clients: EcrClients;
+  readonly #tokens: EcrTokenCache;
+
+  constructor(settings: EcrSettings) {
+    this.#settings = settings;
+    this.#clients = new EcrClients(settings.role, settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS);
+    this.#tokens = new EcrTokenCache(settings.tokenUsableForMs ?? TOKEN_USABLE_FOR_MS);
+  }
+
+  async authenticate(request: AuthenticationRequest): Promise<RegistryAccess> {
+    const { awsAccount, region, deploymentVersion } = request.job;
+    const key = `${awsAccount} ${region}`;
+    const ecr = this.#clients.of(awsAccount, region);
+    const [token, repository] = await Promise.all([
+      this.#tokens.get(key, () => askToken(ecr)),
+      ecrRepository(ecr, request, this.#settings.newRepository),
+    ]);
+    request.signal.throwIfAborted();
+    return {
+      ...ecrRegistryHost(token.proxyEndpoint, awsAccount),
+      ...this.#credentials(key, ecr, token),
+      tagMutability: tagMutability(repository, deploymentVersion),
+    };
+  }
+
+  #credentials(key: string, ecr: ECRClient, token: UsableEcrToken): TimedCredentials {
+    const { username, password, usableUntilMs } = token;
+    const renew = async () => {
+      this.#tokens.forget(key, token);
+      return this.#credentials(key, ecr, await this.#tokens.get(key, () => askToken(ecr)));
+    };
+    return { credentials: { username, password }, usableUntilMs, renew };
+  }
+}
+
+async function askToken(ecr: ECRClient): Promise<EcrToken> {
+  try {
+    const { authorizationData } = await ecr.send(new GetAuthorizationTokenCommand({}));
+    const [answer] = authorizationData ?? [];
+    const [username, password] = splitOnce(
+      Buffer.from(answer?.authorizationToken ?? "", "base64").toString(),
+    );
+    if (!answer?.proxyEndpoint || password === "") throw new Error("the answer holds no token");
+    const { proxyEndpoint, expiresAt = new Date(0) } = answer;
+    return { username, password, proxyEndpoint, expiresAt };
+  } catch (error) {
+    if (error instanceof StepFailure) throw error;
+    throw ecrAuthFailure("ECR gives no authorization token", error);
+  }
+}
+
+function splitOnce(pair: string): [before: string, after: string] {
+  const at = pair.indexOf(":");
+  return [pair.slice(0, at), pair.slice(at + 1)];
+}

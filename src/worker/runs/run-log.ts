@@ -1,0 +1,152 @@
+/**
+ * The kept log of one run: its lines, redacted before they get here, up to a limit, and beyond it the last ones. What
+ * is kept is told line by line, and described as a whole; its tail is kept for the result.
+ */
+import type { LogSummary } from "../../shared/job.ts";
+
+/** Bounds of what a result carries. */
+export interface LogTailLimits {
+  readonly lines: number;
+  readonly bytes: number;
+}
+
+export interface LogLimits {
+  /** Of the whole kept log but its last lines. */
+  readonly keptBytes: number;
+  readonly tail: LogTailLimits;
+}
+
+/** A program's long lines come in parts; this bounds what else may come, such as the message of an error. */
+const LONGEST_LINE_BYTES = 64 * 1024;
+
+/** BuildKit's words where it leaves out what a step prints. */
+const CLIPPED_BY_BUILDKIT = /\[output clipped, log (limit|speed) \S+ reached\]$/;
+
+interface Beyond {
+  readonly last: LogTail;
+  bytes: number;
+  lines: number;
+}
+
+export class RunLog {
+  readonly #limits: LogLimits;
+  readonly #onKept: (line: string) => void;
+  readonly #hash = new Bun.CryptoHasher("sha256");
+  readonly #tail: LogTail;
+  /** What has come beyond the limit; undefined up to there. */
+  #beyond: Beyond | undefined;
+  #bytes = 0;
+  #lines = 0;
+  #isTruncated = false;
+
+  constructor(limits: LogLimits, onKept: (line: string) => void) {
+    this.#limits = limits;
+    this.#onKept = onKept;
+    this.#tail = new LogTail(limits.tail);
+  }
+
+  add(raw: string): void {
+    const line = this.#bounded(raw);
+    if (line.endsWith(" reached]") && CLIPPED_BY_BUILDKIT.test(line)) this.#isTruncated = true;
+    const sizeBytes = sizeOf(line);
+    if (!this.#beyond && this.#bytes + sizeBytes > this.#limits.keptBytes) this.#beginCut();
+    if (this.#beyond) this.#count(line, sizeBytes, this.#beyond);
+    else this.#keep(line, sizeBytes);
+  }
+
+  /** Nothing more comes: keeps the last lines of what was beyond the limit, and says how much was left out. */
+  end(): void {
+    const beyond = this.#beyond;
+    if (!beyond) return;
+    this.#beyond = undefined;
+    const { lines: last, bytes: lastBytes } = beyond.last;
+    const leftOut = { bytes: beyond.bytes - lastBytes, lines: beyond.lines - last.length };
+    if (leftOut.lines > 0) {
+      this.#isTruncated = true;
+      this.#say(`[${leftOut.bytes} bytes in ${leftOut.lines} lines are left out here]`);
+    }
+    for (const line of last) this.#keep(line, sizeOf(line));
+  }
+
+  tail(): readonly string[] {
+    return this.#tail.lines;
+  }
+
+  summary(): LogSummary {
+    return {
+      bytes: this.#bytes,
+      lines: this.#lines,
+      sha256: this.#hash.copy().digest("hex"),
+      truncated: this.#isTruncated,
+    };
+  }
+
+  #beginCut(): void {
+    this.#say(
+      `[the log is longer than ${this.#limits.keptBytes} bytes: of the rest, only the last lines are kept]`,
+    );
+    this.#beyond = { last: new LogTail(this.#limits.tail), bytes: 0, lines: 0 };
+  }
+
+  #count(line: string, sizeBytes: number, beyond: Beyond): void {
+    beyond.last.add(line, sizeBytes);
+    beyond.bytes += sizeBytes;
+    beyond.lines += 1;
+  }
+
+  #say(line: string): void {
+    this.#keep(line, sizeOf(line));
+  }
+
+  #keep(line: string, sizeBytes: number): void {
+    this.#hash.update(`${line}\n`);
+    this.#lines += 1;
+    this.#bytes += sizeBytes;
+    this.#tail.add(line, sizeBytes);
+    this.#onKept(line);
+  }
+
+  #bounded(line: string): string {
+    // A character takes three bytes at most.
+    if (line.length * 3 <= LONGEST_LINE_BYTES || Buffer.byteLength(line) <= LONGEST_LINE_BYTES) return line;
+    this.#isTruncated = true;
+    return `${Buffer.from(line).subarray(0, LONGEST_LINE_BYTES).toString()} [line cut]`;
+  }
+}
+
+/** The last lines of a log, within bounds. */
+class LogTail {
+  #lines: string[] = [];
+  /** Those before it are gone. They are removed together: for each line alone it would move all others. */
+  #first = 0;
+  #bytes = 0;
+
+  constructor(readonly limits: LogTailLimits) {}
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get lines(): readonly string[] {
+    return this.#lines.slice(this.#first);
+  }
+
+  add(line: string, sizeBytes: number): void {
+    this.#lines.push(line);
+    this.#bytes += sizeBytes;
+    while (this.#lines.length - this.#first > this.limits.lines || this.#bytes > this.limits.bytes) {
+      this.#bytes -= sizeOf(this.#lines[this.#first] ?? "");
+      this.#lines[this.#first] = "";
+      this.#first += 1;
+    }
+    if (this.#first > this.#lines.length / 2 + 100) {
+      this.#lines = this.#lines.slice(this.#first);
+      this.#first = 0;
+    }
+  }
+}
+
+/** With the newline that ends it. */
+function sizeOf(line: string): number {
+  return Buffer.byteLength(line) + 1;
+}

@@ -1,0 +1,47 @@
+/** BLACKTREE_BUILD_CGROUP, checked at the start: a limit that does not hold would be a false promise. */
+import { matching } from "../../shared/settings/parsers.ts";
+import type { SettingProblem } from "../../shared/settings/settings.ts";
+import { CGROUP_ROOT, controlGroup, describeLimits } from "../build-cgroup/control-group.ts";
+import type { BuilderPlace } from "../buildkit/builders/location.ts";
+
+/** No colon: BuildKit reads `some.slice:name:` in another way. No `..`, which would lead to another group. */
+export const cgroupPath = matching(
+  /^(\/[A-Za-z0-9_][A-Za-z0-9_.@-]*)+$/,
+  "the path of a control group, such as /blacktreebuilds.slice: letters, digits, . _ @ - and /",
+);
+
+interface Given {
+  readonly builder?: BuilderPlace;
+  readonly buildCgroup?: string;
+}
+
+export function checkBuildCgroup(
+  { builder, buildCgroup }: Given,
+  dockerHost: string | undefined,
+  root = CGROUP_ROOT,
+): SettingProblem[] {
+  if (buildCgroup === undefined) return [];
+  const problem = (wrong: string, expected: string) => [
+    { name: "BLACKTREE_BUILD_CGROUP", value: buildCgroup, wrong, expected },
+  ];
+  if (builder?.kind === "container") {
+    const options = "BLACKTREE_BUILDER_OPTIONS=memory=8g,cpu-quota=150000";
+    return problem("does not limit a BuildKit in a container", `none, and such as ${options} instead`);
+  }
+  if (builder?.kind === "remote") {
+    return problem(
+      "does not limit a BuildKit at an address",
+      "none, and limits of that BuildKit's own service",
+    );
+  }
+  if (dockerHost && !dockerHost.startsWith("unix://")) {
+    return problem(
+      `cannot be looked at where the engine is: ${dockerHost}`,
+      "an engine on this host, or none",
+    );
+  }
+  const group = controlGroup(buildCgroup, root);
+  if (!group.exists) return problem("does not exist on this host", `a control group below ${root}`);
+  if (describeLimits(group.limits()) !== "") return [];
+  return problem("limits nothing", `${group.limitFiles} set in it`);
+}

@@ -1,0 +1,199 @@
+/** Settings of where images go: of the worker, and of `blacktree up` with the one it has. */
+import { readFileSync } from "node:fs";
+import * as parse from "../../shared/settings/parsers.ts";
+import {
+  BadValue,
+  optional,
+  type Parser,
+  type SettingProblem,
+  type SettingValues,
+  withDefault,
+} from "../../shared/settings/settings.ts";
+import type { RegistryAuthenticator } from "../registry/access.ts";
+import { EcrAuthenticator } from "../registry/ecr/authenticator.ts";
+import { PlainRegistryAuthenticator } from "../registry/static-registry.ts";
+
+const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
+/** As STS wants it: what has another form would come back in the error's message. */
+const EXTERNAL_ID_PATTERN = /^[\w+=,.@:/-]{2,1224}$/;
+const TAG_FILTER_PATTERN = /^(?=.{1,128}$)[\w.-]*(\*[\w.-]*){0,2}$/;
+const MOST_TAG_FILTERS = 5;
+const REPOSITORY_TAG_PATTERN = /^([\p{L}\p{N} _.:/+@-]{1,128})=([\p{L}\p{N} _.:/=+@-]{0,256})$/u;
+const MOST_REPOSITORY_TAGS = 50;
+const REGISTRY_PATTERN = /^(https?:\/\/)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d+)?\/?$/;
+
+const tagFilters: Parser<readonly string[]> = (raw) => {
+  const expected = `at most ${MOST_TAG_FILTERS} of letters, digits, . _ - and one or two *, comma separated`;
+  const form = parse.matching(TAG_FILTER_PATTERN, expected);
+  const filters = parse.commaSeparated(form)(raw);
+  if (filters.length <= MOST_TAG_FILTERS) return filters;
+  throw new BadValue("has too many", expected);
+};
+
+const repositoryTags: Parser<Readonly<Record<string, string>>> = (raw) => {
+  const expected = `key=value, comma separated, at most ${MOST_REPOSITORY_TAGS}`;
+  const pairs = parse.commaSeparated((part) => {
+    const [, key = "", value = ""] = REPOSITORY_TAG_PATTERN.exec(part) ?? [];
+    if (key === "") throw new BadValue("has another form", expected);
+    return [key, value] as const;
+  })(raw);
+  if (pairs.length <= MOST_REPOSITORY_TAGS) return Object.fromEntries(pairs);
+  throw new BadValue("has too many", expected);
+};
+
+/** Its text, read at start so that a wrong file is a wrong setting; whether its rules are right is for ECR to say. */
+const lifecyclePolicyFile: Parser<string> = (raw) => {
+  const expected = 'the path of a JSON file with a lifecycle policy, {"rules": […]}';
+  let text: string;
+  try {
+    text = readFileSync(raw, "utf8");
+  } catch (error) {
+    throw new BadValue(`cannot be read (${(error as NodeJS.ErrnoException).code})`, expected);
+  }
+  if (hasRules(text)) return text;
+  throw new BadValue("holds no lifecycle policy", expected);
+};
+
+function hasRules(text: string): boolean {
+  try {
+    return Array.isArray((JSON.parse(text) as { rules?: unknown } | null)?.rules);
+  } catch {
+    return false;
+  }
+}
+
+export const registrySettings = {
+  ecrRoleArn: optional(
+    {
+      name: "BLACKTREE_ECR_ROLE_ARN",
+      description: "role to assume for ECR, {account} standing for the job's account",
+    },
+    parse.matching(
+      ROLE_PATTERN,
+      "arn:aws:iam::{account}:role/<name>; also an account's number for {account}, and another partition or {partition} for aws",
+    ),
+  ),
+  ecrExternalId: optional(
+    {
+      name: "BLACKTREE_ECR_EXTERNAL_ID",
+      description: "external id that the role's trust policy asks for",
+      secrecy: "secret",
+    },
+    parse.matching(EXTERNAL_ID_PATTERN, "2 to 1224 letters, digits and _ + = , . @ : / -"),
+  ),
+  ecrCreateRepository: withDefault(
+    { name: "BLACKTREE_ECR_CREATE_REPOSITORY", description: "create an ECR repository that does not exist" },
+    parse.flag,
+    "false",
+  ),
+  ecrScanOnPush: withDefault(
+    { name: "BLACKTREE_ECR_SCAN_ON_PUSH", description: "created repositories scan images that are pushed" },
+    parse.flag,
+    "false",
+  ),
+  ecrTagMutability: withDefault(
+    {
+      name: "BLACKTREE_ECR_TAG_MUTABILITY",
+      description: "whether tags of created repositories can be moved: MUTABLE or IMMUTABLE",
+    },
+    parse.oneOf("MUTABLE", "IMMUTABLE"),
+    "MUTABLE",
+  ),
+  ecrTagExclusions: optional(
+    {
+      name: "BLACKTREE_ECR_TAG_EXCLUSIONS",
+      description:
+        "tags of created repositories for which the opposite holds, with * as wildcard, comma separated",
+    },
+    tagFilters,
+  ),
+  ecrLifecyclePolicy: optional(
+    {
+      name: "BLACKTREE_ECR_LIFECYCLE_POLICY_FILE",
+      description: "JSON file with the lifecycle policy of created repositories",
+    },
+    lifecyclePolicyFile,
+  ),
+  ecrRepositoryTags: optional(
+    {
+      name: "BLACKTREE_ECR_REPOSITORY_TAGS",
+      description: "AWS tags of created repositories, key=value, comma separated",
+    },
+    repositoryTags,
+  ),
+  registry: optional(
+    {
+      name: "BLACKTREE_REGISTRY",
+      description: "push all jobs to this registry instead of ECR: host, host:port or URL",
+    },
+    parse.matching(REGISTRY_PATTERN, "host, host:port, or such a URL"),
+  ),
+  registryUsername: optional(
+    { name: "BLACKTREE_REGISTRY_USERNAME", description: "its user name" },
+    parse.text,
+  ),
+  registryPassword: optional(
+    { name: "BLACKTREE_REGISTRY_PASSWORD", description: "its password", secrecy: "secret" },
+    parse.text,
+  ),
+};
+
+export type RegistrySettings = SettingValues<typeof registrySettings>;
+
+/** Names what is set and would have no effect. */
+export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem[] {
+  const problem = (key: keyof RegistrySettings, value: string | undefined, expected: string) => ({
+    name: registrySettings[key].name,
+    value,
+    wrong: value === undefined ? "is not set" : "has no effect",
+    expected,
+  });
+  const problems: SettingProblem[] = [];
+  if (!values.ecrCreateRepository) {
+    const expected = "BLACKTREE_ECR_CREATE_REPOSITORY=true with it";
+    for (const [key, value] of ofNewRepositories(values)) problems.push(problem(key, value, expected));
+  }
+  if (values.ecrExternalId !== undefined && values.ecrRoleArn === undefined)
+    problems.push(problem("ecrExternalId", "***", "BLACKTREE_ECR_ROLE_ARN with it"));
+  const { registry, registryUsername, registryPassword } = values;
+  if (registry !== undefined && (registryUsername === undefined) !== (registryPassword === undefined)) {
+    const missing = registryUsername === undefined ? "registryUsername" : "registryPassword";
+    problems.push(problem(missing, undefined, "user name and password together, or neither"));
+  }
+  return problems;
+}
+
+/** Those that are not as they are by default. */
+function ofNewRepositories(values: Partial<RegistrySettings>): [keyof RegistrySettings, string][] {
+  const given: [keyof RegistrySettings, string][] = [];
+  if (values.ecrScanOnPush) given.push(["ecrScanOnPush", "true"]);
+  if (values.ecrTagMutability === "IMMUTABLE") given.push(["ecrTagMutability", "IMMUTABLE"]);
+  if (values.ecrTagExclusions) given.push(["ecrTagExclusions", values.ecrTagExclusions.join(",")]);
+  if (values.ecrLifecyclePolicy !== undefined) given.push(["ecrLifecyclePolicy", "a lifecycle policy"]);
+  if (values.ecrRepositoryTags) {
+    const pairs = Object.entries(values.ecrRepositoryTags).map(([key, value]) => `${key}=${value}`);
+    given.push(["ecrRepositoryTags", pairs.join(",")]);
+  }
+  return given;
+}
+
+export function registryAuthenticator(settings: RegistrySettings): RegistryAuthenticator {
+  const { registry, registryUsername: username, registryPassword: password } = settings;
+  if (registry !== undefined) {
+    const credentials = username !== undefined && password !== undefined ? { username, password } : undefined;
+    return new PlainRegistryAuthenticator({ registry, credentials });
+  }
+  const { ecrRoleArn: arnTemplate, ecrExternalId: externalId } = settings;
+  return new EcrAuthenticator({
+    role: arnTemplate === undefined ? undefined : { arnTemplate, externalId },
+    newRepository: settings.ecrCreateRepository
+      ? {
+          scanOnPush: settings.ecrScanOnPush,
+          tagMutability: settings.ecrTagMutability,
+          tagExclusions: settings.ecrTagExclusions ?? [],
+          lifecyclePolicy: settings.ecrLifecyclePolicy,
+          tags: settings.ecrRepositoryTags ?? {},
+        }
+      : undefined,
+  });
+}

@@ -1,0 +1,332 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { connect } from "amqplib";
+import pino from "pino";
+import type {
+  Delivery,
+  JobQueue,
+  Lane,
+  ReadyDelivery,
+  ReadyMessage,
+} from "../../../../../src/orchestrator/queue/queue.ts";
+import { onOwnChannel } from "../../../../../src/orchestrator/queue/rabbitmq/connection.ts";
+import { freePort } from "../../../../support/machine/free-port.ts";
+import { waitFor } from "../../../../support/machine/wait-for.ts";
+import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
+import { startTcpProxy } from "../../../../support/servers/tcp-proxy.ts";
+import { sampleResult } from "../../sample-result.ts";
+import { settlesBefore } from "../../settles-before.ts";
+import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
+
+const TIMEOUT_MS = 60_000;
+/** More than closing waits for a broker, less than connecting does. */
+const CLOSE_LIMIT_MS = 8_000;
+const lane: Lane = { region: "eu-central-1", priority: "normal" };
+let server: RabbitMq;
+
+beforeAll(async () => {
+  server = await startRabbitMq();
+}, 90_000);
+
+afterAll(() => server.stop(), 30_000);
+
+describe("RabbitMQ in trouble", () => {
+  let broker: RabbitMqBroker;
+  const opened: JobQueue[] = [];
+  const logLines: string[] = [];
+  const logger = pino({ level: "debug" }, { write: (line: string) => void logLines.push(line) });
+
+  beforeEach(() => {
+    logLines.length = 0;
+    broker = rabbitMqBroker(server.url, { logger });
+  });
+
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((queue) => queue.close()));
+    await broker.remove();
+  });
+
+  function newQueue(of: RabbitMqBroker = broker): JobQueue {
+    const queue = of.open();
+    opened.push(queue);
+    queue.start();
+    return queue;
+  }
+
+  async function startedQueue(of: RabbitMqBroker = broker): Promise<JobQueue> {
+    const queue = newQueue(of);
+    await readiness(queue, true);
+    return queue;
+  }
+
+  function readiness(queue: JobQueue, expected: boolean): Promise<unknown> {
+    return waitFor(() => queue.isReady === expected, {
+      timeoutMs: TIMEOUT_MS,
+      what: expected ? "the queue to be ready" : "the loss to be noticed",
+    });
+  }
+
+  function aborted(delivery: Delivery | undefined): Promise<unknown> {
+    return waitFor(() => delivery?.takenBack.aborted, {
+      timeoutMs: TIMEOUT_MS,
+      what: "the delivery to be taken back",
+    });
+  }
+
+  function takeOne(queue: JobQueue): Promise<ReadyDelivery> {
+    return waitFor(() => queue.take(lane), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
+  }
+
+  function message(jobId: string): ReadyMessage {
+    return {
+      body: Buffer.from(jobId),
+      properties: {},
+      stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+    };
+  }
+
+  test("over a restart of the broker what is unacked comes back, and publishing waits until it is confirmed", async () => {
+    const queue = await startedQueue();
+    const deliveries: Delivery[] = [];
+    const hinted: Lane[] = [];
+    queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
+    await queue.submit(Buffer.from("submitted"), {});
+    await queue.offer(lane, message("taken"));
+    await queue.offer(lane, message("waiting"));
+    const taken = await takeOne(queue);
+    await waitFor(() => deliveries.length === 1, { timeoutMs: TIMEOUT_MS, what: "the submission" });
+    queue.onReady((each) => void hinted.push(each));
+
+    const restart = server.restart();
+    await readiness(queue, false);
+    expect(taken.takenBack.aborted).toBe(true);
+    expect(deliveries[0]?.takenBack.aborted).toBe(true);
+    expect(await queue.take(lane)).toBeUndefined();
+    taken.ack();
+    deliveries[0]?.requeue();
+    queue.publishEvent({
+      job_id: "lost",
+      attempt: 1,
+      seq: 1,
+      state: "BUILDING",
+      at: new Date().toISOString(),
+    });
+    const publishing = Promise.all([
+      queue.submit(Buffer.from("meanwhile"), {}),
+      queue.offer(lane, message("meanwhile")),
+      queue.offer({ region: "new-1", priority: "low" }, message("new")),
+      queue.publishResult(sampleResult("meanwhile"), undefined, []),
+    ]);
+    await restart;
+    await publishing;
+    await readiness(queue, true);
+
+    const bodies = () => new Set(deliveries.slice(1).map(({ body }) => body.toString()));
+    await waitFor(() => bodies().size === 2, { timeoutMs: TIMEOUT_MS, what: "both submissions" });
+    expect([...bodies()].toSorted()).toEqual(["meanwhile", "submitted"]);
+    expect(deliveries.slice(1).find(({ body }) => body.toString() === "submitted")?.redelivered).toBe(true);
+    const jobIds: string[] = [];
+    for (let index = 0; index < 3; index++) jobIds.push((await takeOne(queue)).stamp.jobId);
+    expect(jobIds.toSorted()).toEqual(["meanwhile", "taken", "waiting"]);
+    expect(await broker.results()).toHaveLength(1);
+    expect(hinted.some(({ region, priority }) => region === lane.region && priority === "low")).toBe(true);
+  }, 240_000);
+
+  test("a broker that is killed without warning loses nothing confirmed", async () => {
+    const queue = await startedQueue();
+    // RabbitMQ writes the register of its quorum queues lazily: one that is killed right after a declaration may not
+    // find that queue again. An orderly restart writes it.
+    await queue.offer(lane, message("job-0"));
+    await server.restart();
+    const jobIds = Array.from({ length: 300 }, (_, index) => `job-${index}`);
+    const offers = jobIds.slice(1).map((jobId) => queue.offer(lane, message(jobId)));
+    await offers[20];
+    await server.kill();
+    await server.start();
+    await Promise.all(offers);
+    const seen = new Set<string>();
+    await waitFor(
+      async () => {
+        const delivery = await queue.take(lane);
+        if (delivery) seen.add(delivery.stamp.jobId);
+        delivery?.ack();
+        return seen.size === jobIds.length;
+      },
+      { timeoutMs: TIMEOUT_MS, intervalMs: 0, what: "every job" },
+    );
+  }, 240_000);
+
+  test("a frozen broker is noticed by its silence, and comes back", async () => {
+    const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 1, logger }));
+    await queue.offer(lane, message("job-1"));
+    const held = await takeOne(queue);
+    server.pause();
+    try {
+      const offering = queue.offer(lane, message("job-2"));
+      await aborted(held);
+      await readiness(queue, false);
+      server.resume();
+      await offering;
+    } finally {
+      server.resume();
+    }
+    await readiness(queue, true);
+    const again = [await takeOne(queue), await takeOne(queue)];
+    expect(again.map(({ stamp }) => stamp.jobId).toSorted()).toEqual(["job-1", "job-2"]);
+  }, 240_000);
+
+  test("a frozen broker does not keep the queue from closing", async () => {
+    // With a heartbeat so rare that its loss does not end the connection meanwhile.
+    const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
+    server.pause();
+    try {
+      const unconnected = newQueue();
+      const closing = Promise.all([queue.close(), unconnected.close()]);
+      expect(await settlesBefore(CLOSE_LIMIT_MS, closing)).toBeTrue();
+    } finally {
+      server.resume();
+    }
+  }, 240_000);
+
+  test("a channel whose connection is lost while it closes is not waited for", async () => {
+    const proxy = await startTcpProxy(server);
+    try {
+      const url = new URL(server.url);
+      url.port = String(proxy.port);
+      const model = await connect(url.href);
+      model.on("error", () => undefined);
+      const used = onOwnChannel(model, async () => {
+        // The request to close the channel gets no answer.
+        proxy.cut();
+        setTimeout(() => proxy.reset(), 100);
+        return "used";
+      });
+      expect(await used).toBe("used");
+    } finally {
+      await proxy.stop();
+    }
+  }, 60_000);
+
+  test("a connection that the broker closes is made again, and the handler goes on", async () => {
+    const queue = await startedQueue();
+    const bodies: string[] = [];
+    queue.onSubmitted(async (delivery) => {
+      bodies.push(delivery.body.toString());
+      delivery.ack();
+    });
+    for (let round = 0; round < 3; round++) {
+      await server.rabbitmqctl(["close_all_connections", "test"]);
+      await queue.submit(Buffer.from(`round-${round}`), {});
+      await waitFor(() => bodies.includes(`round-${round}`), {
+        timeoutMs: TIMEOUT_MS,
+        what: `round ${round}`,
+      });
+    }
+  }, 240_000);
+
+  test("a delivery that outlasts the consumer timeout is taken back alone", async () => {
+    const timeoutMs = 3_000;
+    // Read when a channel opens; the check itself runs with the channel's tick.
+    await server.rabbitmqctl(["eval", `application:set_env(rabbit, consumer_timeout, ${timeoutMs}).`]);
+    await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
+    try {
+      const queue = await startedQueue();
+      await queue.offer(lane, message("long"));
+      const long = await takeOne(queue);
+      const others: ReadyDelivery[] = [];
+      const takenBackAfterMs: number[] = [];
+      const offering = setInterval(() => queue.offer(lane, message("short")).catch(() => undefined), 200);
+      try {
+        await waitFor(
+          async () => {
+            const askedAtMs = performance.now();
+            const other = await queue.take(lane);
+            other?.takenBack.addEventListener("abort", () =>
+              takenBackAfterMs.push(performance.now() - askedAtMs),
+            );
+            // Held for a moment over the long one's end.
+            if (other) others.push(other);
+            if (others.length > 4) others.shift()?.ack();
+            return long.takenBack.aborted;
+          },
+          { timeoutMs: TIMEOUT_MS, what: "the long delivery to be taken back" },
+        );
+      } finally {
+        clearInterval(offering);
+      }
+      // On a busy machine another delivery may itself outlast the timeout.
+      expect(takenBackAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
+      expect(queue.isReady).toBe(true);
+      // The loop above may have been quick enough to take it again.
+      const again =
+        others.find(({ stamp }) => stamp.jobId === "long") ??
+        (await waitFor(
+          async () => {
+            const delivery = await queue.take(lane);
+            if (delivery?.stamp.jobId === "long") return delivery;
+            delivery?.ack();
+            return undefined;
+          },
+          { timeoutMs: TIMEOUT_MS, what: "the long job again" },
+        ));
+      expect(again.redelivered).toBe(true);
+      long.ack();
+      expect(again.takenBack.aborted).toBe(false);
+      again.ack();
+    } finally {
+      await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
+      await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
+    }
+  }, 240_000);
+
+  test("a submission that outlasts the consumer timeout is delivered again", async () => {
+    await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1500)."]);
+    await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
+    try {
+      const queue = await startedQueue();
+      const deliveries: Delivery[] = [];
+      queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
+      await queue.submit(Buffer.from("slow"), {});
+      await waitFor(() => deliveries.length >= 2, { timeoutMs: TIMEOUT_MS, what: "the second delivery" });
+      expect(deliveries[0]?.takenBack.aborted).toBe(true);
+      expect(deliveries[1]?.redelivered).toBe(true);
+      deliveries[1]?.ack();
+    } finally {
+      await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
+      await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
+    }
+  }, 240_000);
+
+  test("an address that does not answer is named without its password, and the next one is tried", async () => {
+    const port = await freePort();
+    const other = `amqp://somebody:very-secret@127.0.0.1:${port}`;
+    const twoAddresses = rabbitMqBroker(server.url, { otherUrls: [other], logger });
+    await startedQueue(twoAddresses);
+    await twoAddresses.remove();
+    const warning = logLines
+      .map((line) => JSON.parse(line).msg)
+      .find((line) => line.includes("not reachable"));
+    expect(warning).toMatch(
+      new RegExp(
+        `^RabbitMQ is not reachable at amqp://somebody:\\*\\*\\*@127\\.0\\.0\\.1:${port} \\(ECONNREFUSED\\); trying again in [0-9.]+ s$`,
+      ),
+    );
+    expect(logLines.join("")).not.toContain("very-secret");
+  }, 240_000);
+
+  test("an absent broker ends no publish but by its signal or the queue's end", async () => {
+    const absent = rabbitMqBroker(`amqp://127.0.0.1:${await freePort()}`);
+    const queue = newQueue(absent);
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    const abortedPublish = queue.submit(Buffer.from("x"), {}, controller.signal);
+    const closedPublish = queue.offer(lane, message("x"));
+    abortedPublish.catch(() => undefined);
+    closedPublish.catch(() => undefined);
+    expect(queue.isReady).toBe(false);
+    expect(await queue.take(lane)).toBeUndefined();
+    controller.abort(reason);
+    await expect(abortedPublish).rejects.toBe(reason);
+    await queue.close();
+    await expect(closedPublish).rejects.toMatchObject({ name: "QueueClosed" });
+  }, 240_000);
+});

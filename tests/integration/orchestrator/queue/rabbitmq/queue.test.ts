@@ -1,0 +1,429 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { connect, type GetMessage } from "amqplib";
+import pino from "pino";
+import type {
+  Delivery,
+  JobQueue,
+  Lane,
+  ReadyDelivery,
+  ReadyMessage,
+} from "../../../../../src/orchestrator/queue/queue.ts";
+import { waitFor } from "../../../../support/machine/wait-for.ts";
+import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
+import type { RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
+import { sampleResult } from "../../sample-result.ts";
+import { describeQueueContract } from "../queue-contract.ts";
+import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
+
+const TIMEOUT_MS = 30_000;
+const lane: Lane = { region: "eu-central-1", priority: "normal" };
+let server: RabbitMqServer;
+
+async function got(getting: Promise<GetMessage | false>): Promise<GetMessage | undefined> {
+  return (await getting) || undefined;
+}
+
+beforeAll(async () => {
+  server = await borrowRabbitMq();
+}, 90_000);
+
+afterAll(() => server.stop(), 30_000);
+
+describeQueueContract("RabbitMQ", async () => rabbitMqBroker(server.url));
+
+describe("RabbitMQ", () => {
+  let broker: RabbitMqBroker;
+  const opened: JobQueue[] = [];
+  const logLines: string[] = [];
+
+  beforeEach(() => {
+    logLines.length = 0;
+    const logger = pino({ level: "warn" }, { write: (line: string) => void logLines.push(line) });
+    broker = rabbitMqBroker(server.url, { logger });
+  });
+
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((queue) => queue.close()));
+    await broker.remove();
+  });
+
+  async function startedQueue(of: RabbitMqBroker = broker) {
+    const queue = of.open();
+    opened.push(queue);
+    queue.start();
+    await waitFor(() => queue.isReady, { timeoutMs: TIMEOUT_MS, what: "the queue to be ready" });
+    return queue;
+  }
+
+  function takeOne(queue: JobQueue, from: Lane = lane): Promise<ReadyDelivery> {
+    return waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
+  }
+
+  function message(jobId: string): ReadyMessage {
+    return {
+      body: Buffer.from(jobId),
+      properties: {},
+      stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+    };
+  }
+
+  /** A line for each queue: name, type, durable, arguments. */
+  async function listQueues(): Promise<readonly string[]> {
+    const { stdout } = await server.rabbitmqctl([
+      "list_queues",
+      "-q",
+      "-p",
+      server.vhost,
+      "--no-table-headers",
+      "name",
+      "type",
+      "durable",
+      "arguments",
+    ]);
+    return stdout.split("\n");
+  }
+
+  test("declares durable quorum queues, and dead letters live seven days", async () => {
+    const queue = await startedQueue();
+    await queue.offer(lane, message("job-1"));
+    const queues = await listQueues();
+    const queueNamed = (name: string) => queues.find((line) => line.startsWith(`${name}\t`));
+    for (const name of [
+      broker.jobQueue,
+      broker.resultQueue,
+      `${broker.jobQueue}.dead`,
+      `${broker.readyPrefix}.regions`,
+      `${broker.readyPrefix}.eu-central-1.high`,
+      `${broker.readyPrefix}.eu-central-1.normal`,
+      `${broker.readyPrefix}.eu-central-1.low`,
+    ]) {
+      expect(queueNamed(name)).toStartWith(`${name}\tquorum\ttrue`);
+    }
+    expect(queueNamed(`${broker.jobQueue}.dead`)).toContain(`"x-message-ttl",604800000`);
+  });
+
+  test("uses queues as they are that somebody else declared otherwise", async () => {
+    await broker.withChannel(async (channel) => {
+      await channel.assertQueue(broker.jobQueue, { durable: true, maxPriority: 5 });
+      await channel.assertQueue(broker.resultQueue, { durable: false, autoDelete: false });
+      await channel.assertQueue(`${broker.jobQueue}.dead`, { durable: true, messageTtl: 60_000 });
+      await channel.assertQueue(`${broker.readyPrefix}.eu-central-1.normal`, { durable: true });
+      await channel.assertExchange(broker.eventExchange, "fanout", { durable: false });
+    });
+    const queue = await startedQueue();
+    const deliveries: Delivery[] = [];
+    queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
+    await queue.submit(Buffer.from("bad"), {});
+    await waitFor(() => deliveries[0], { timeoutMs: TIMEOUT_MS, what: "the submission" });
+    await queue.deadLetter(deliveries[0] as Delivery, "reason");
+    expect(await broker.deadLetters()).toHaveLength(1);
+    await queue.publishResult(sampleResult("job-1"), undefined, []);
+    expect(await broker.results()).toHaveLength(1);
+    await queue.offer(lane, message("job-1"));
+    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+  });
+
+  test("a dead letter keeps the sender's properties and headers, but goes only there and stays", async () => {
+    await startedQueue().then((queue) =>
+      queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong")),
+    );
+    const body = Buffer.from([0x7b, 0xff, 0x00]);
+    await broker.withChannel(async (channel) => {
+      await channel.assertQueue(`${broker.jobQueue}.copies`, { durable: true });
+      channel.publish("", broker.jobQueue, body, {
+        messageId: "m-1",
+        type: "build",
+        appId: "the-api",
+        contentType: "text/plain",
+        contentEncoding: "identity",
+        timestamp: 1_700_000_000,
+        userId: "blacktree",
+        expiration: 60_000,
+        CC: [`${broker.jobQueue}.copies`],
+        headers: { tenant: "t-1", nested: { list: [1, "two", true] }, "x-death": [{ count: 1 }] },
+      });
+    });
+    const [letter] = await broker.drain(`${broker.jobQueue}.dead`, 1);
+    expect(letter?.content.equals(body)).toBe(true);
+    expect(letter?.properties).toMatchObject({
+      messageId: "m-1",
+      type: "build",
+      appId: "the-api",
+      contentType: "text/plain",
+      contentEncoding: "identity",
+      timestamp: 1_700_000_000,
+      expiration: undefined,
+      deliveryMode: 2,
+    });
+    expect(letter?.properties.headers).toMatchObject({
+      tenant: "t-1",
+      nested: { list: [1, "two", true] },
+      "x-blacktree-reason": "wrong",
+    });
+    // The sender's own copy, and no second one.
+    expect(await broker.drain(`${broker.jobQueue}.copies`, 1)).toHaveLength(1);
+  });
+
+  test("a message whose user id is another's can still be dead-lettered", async () => {
+    await server.rabbitmqctl(["add_user", broker.jobQueue, "pw"]);
+    await server.rabbitmqctl(["set_permissions", "-p", server.vhost, broker.jobQueue, ".*", ".*", ".*"]);
+    const queue = await startedQueue();
+    queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong"));
+    const sender = await connect(server.url.replace(/\/\/.*@/, `//${broker.jobQueue}:pw@`));
+    const channel = await sender.createConfirmChannel();
+    channel.sendToQueue(broker.jobQueue, Buffer.from("theirs"), { userId: broker.jobQueue });
+    await channel.waitForConfirms();
+    await sender.close();
+    expect((await broker.deadLetters())[0]?.body.toString()).toBe("theirs");
+  });
+
+  test("headers that leave no room do not keep a message from the dead letters", async () => {
+    const queue = await startedQueue();
+    queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong"));
+    await broker.withChannel(async (channel) => {
+      channel.sendToQueue(broker.jobQueue, Buffer.from("stuffed"), { headers: { big: "x".repeat(65_000) } });
+    });
+    const [letter] = await broker.deadLetters();
+    expect(letter?.body.toString()).toBe("stuffed");
+    expect(letter?.reason).toBe("wrong");
+  });
+
+  test("sends the result to reply_to as well", async () => {
+    const queue = await startedQueue();
+    const answers = `${broker.jobQueue}.answers`;
+    await broker.withChannel((channel) => channel.assertQueue(answers, { durable: true }));
+    await queue.publishResult(sampleResult("job-1"), "c-1", [answers, answers]);
+    for (const name of [answers, broker.resultQueue]) {
+      const messages = await broker.drain(name, 1);
+      expect(messages).toHaveLength(1);
+      expect(messages[0]?.properties).toMatchObject({
+        messageId: "job-1",
+        correlationId: "c-1",
+        contentType: "application/json",
+        deliveryMode: 2,
+      });
+      expect(JSON.parse(messages[0]?.content.toString() ?? "")).toEqual(sampleResult("job-1"));
+    }
+  });
+
+  test("a reply_to that is missing, full or Blacktree's own delays nothing", async () => {
+    const queue = await startedQueue();
+    await queue.offer(lane, message("job-1"));
+    const full = `${broker.jobQueue}.full`;
+    await broker.withChannel((channel) =>
+      channel.assertQueue(full, { durable: true, maxLength: 0, overflow: "reject-publish" }),
+    );
+    const own = [
+      broker.jobQueue,
+      broker.resultQueue,
+      `${broker.jobQueue}.dead`,
+      `${broker.readyPrefix}.eu-central-1.normal`,
+    ];
+    await queue.publishResult(sampleResult("job-2"), undefined, ["no-such-queue", "", full, ...own]);
+    const answers = logLines.map((line) => JSON.parse(line)).map((entry) => [entry.reply_to, entry.answer]);
+    // The answer of a queue that was waited for up to the time limit would be "none".
+    expect(answers.toSorted()).toEqual(
+      [
+        ["no-such-queue", "unroutable"],
+        ["", "unroutable"],
+        [full, "refused"],
+        ...own.map((name) => [name, undefined]),
+      ].toSorted(),
+    );
+    expect(await broker.results()).toHaveLength(1);
+    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+    expect(await queue.take(lane)).toBeUndefined();
+    const counts = await broker.withChannel((channel) => channel.checkQueue(broker.jobQueue));
+    expect(counts.messageCount).toBe(0);
+  });
+
+  test("queues that are deleted under it are declared again, and nothing that follows is lost", async () => {
+    const queue = await startedQueue();
+    const bodies: string[] = [];
+    queue.onSubmitted(async (delivery) => {
+      bodies.push(delivery.body.toString());
+      delivery.ack();
+    });
+    await queue.offer(lane, message("job-0"));
+    await broker.withChannel(async (channel) => {
+      for (const name of [
+        broker.jobQueue,
+        broker.resultQueue,
+        `${broker.readyPrefix}.eu-central-1.normal`,
+        `${broker.readyPrefix}.regions`,
+      ]) {
+        await channel.deleteQueue(name);
+      }
+    });
+    expect(await queue.take(lane)).toBeUndefined();
+    await queue.submit(Buffer.from("submitted"), {});
+    await waitFor(() => bodies.length === 1, { timeoutMs: TIMEOUT_MS, what: "the submission" });
+    await queue.offer(lane, message("job-1"));
+    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+    await queue.publishResult(sampleResult("job-1"), undefined, []);
+    expect(await broker.results()).toHaveLength(1);
+  });
+
+  test("an event exchange that is deleted comes back", async () => {
+    const queue = await startedQueue();
+    await broker.withChannel((channel) => channel.deleteExchange(broker.eventExchange));
+    const listening = broker.withChannel(async (channel) => {
+      await waitFor(
+        () => {
+          queue.publishEvent({
+            job_id: "j",
+            attempt: 1,
+            seq: 1,
+            state: "BUILDING",
+            at: new Date().toISOString(),
+          });
+          return broker.withChannel((other) => other.checkExchange(broker.eventExchange));
+        },
+        { timeoutMs: TIMEOUT_MS, what: "the exchange to be back" },
+      );
+      const { queue: name } = await channel.assertQueue("", { exclusive: true });
+      await channel.bindQueue(name, broker.eventExchange, "job.building");
+      return await waitFor(
+        () => {
+          queue.publishEvent({
+            job_id: "j",
+            attempt: 1,
+            seq: 2,
+            state: "BUILDING",
+            at: new Date().toISOString(),
+          });
+          return got(channel.get(name, { noAck: true }));
+        },
+        { timeoutMs: TIMEOUT_MS, what: "an event" },
+      );
+    });
+    expect(JSON.parse((await listening).content.toString()).job_id).toBe("j");
+  });
+
+  test("publishes events under their states", async () => {
+    const queue = await startedQueue();
+    const event = {
+      job_id: "j",
+      attempt: 2,
+      seq: 3,
+      state: "RETRYING",
+      at: "2026-01-02T03:04:05Z",
+      code: "DISK_FULL",
+    } as const;
+    const received = await broker.withChannel(async (channel) => {
+      const { queue: name } = await channel.assertQueue("", { exclusive: true });
+      await channel.bindQueue(name, broker.eventExchange, "job.retrying");
+      queue.publishEvent(event);
+      return await waitFor(() => got(channel.get(name, { noAck: true })), {
+        timeoutMs: TIMEOUT_MS,
+        what: "the event",
+      });
+    });
+    expect(JSON.parse(received.content.toString())).toEqual(event);
+    expect(received.properties.deliveryMode).toBe(2);
+  });
+
+  describe("with two orchestrators", () => {
+    test("each hears of the other's offers, also of those for new regions", async () => {
+      const [first, second] = await Promise.all([startedQueue(), startedQueue()]);
+      const hinted: Lane[] = [];
+      second.onReady((each) => void hinted.push(each));
+      const fresh: Lane = { region: "sa-east-1", priority: "high" };
+      await first.offer(fresh, message("job-1"));
+      first.publishEvent({
+        job_id: "job-1",
+        attempt: 1,
+        seq: 1,
+        state: "QUEUED",
+        at: new Date().toISOString(),
+        worker_region: "sa-east-1",
+        priority: "high",
+      });
+      await waitFor(
+        () => hinted.some(({ region, priority }) => region === "sa-east-1" && priority === "high"),
+        {
+          timeoutMs: TIMEOUT_MS,
+          what: "the hint",
+        },
+      );
+      expect(second.regions()).toEqual(["sa-east-1"]);
+      expect((await takeOne(second, fresh)).stamp.jobId).toBe("job-1");
+    });
+
+    test("started at the same time both learn every region", async () => {
+      const regions = Array.from({ length: 12 }, (_, index) => `region-${index + 10}`);
+      const before = await startedQueue();
+      await Promise.all(regions.map((region) => before.offer({ region, priority: "low" }, message(region))));
+      await before.close();
+      const both = await Promise.all([startedQueue(), startedQueue()]);
+      for (const queue of both) {
+        await waitFor(() => queue.regions().length === regions.length, {
+          timeoutMs: TIMEOUT_MS,
+          what: "every region",
+        });
+        expect(queue.regions().toSorted()).toEqual(regions);
+      }
+    });
+
+    test("a strange event harms nobody", async () => {
+      const queue = await startedQueue();
+      await broker.withChannel(async (channel) => {
+        for (const body of [
+          "{",
+          "null",
+          "[]",
+          `{"worker_region":7,"priority":"low"}`,
+          `{"worker_region":"x","priority":"?"}`,
+        ]) {
+          channel.publish(broker.eventExchange, "job.queued", Buffer.from(body));
+        }
+      });
+      await queue.offer(lane, message("job-1"));
+      expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+      expect(queue.regions()).toEqual(["eu-central-1"]);
+    });
+  });
+
+  test("a message in a lane that did not come through intake is sent there", async () => {
+    const queue = await startedQueue();
+    const submitted: string[] = [];
+    queue.onSubmitted(async (delivery) => {
+      submitted.push(delivery.body.toString());
+      delivery.ack();
+    });
+    await queue.offer(lane, message("job-1"));
+    (await takeOne(queue)).ack();
+    await broker.withChannel(async (channel) => {
+      channel.sendToQueue(`${broker.readyPrefix}.eu-central-1.normal`, Buffer.from("stray"));
+    });
+    await waitFor(
+      async () => {
+        expect(await queue.take(lane)).toBeUndefined();
+        return submitted.length === 1;
+      },
+      { timeoutMs: TIMEOUT_MS, what: "the stray message" },
+    );
+    expect(submitted).toEqual(["stray"]);
+  });
+
+  test("a delivery limit drops neither a submission nor a waiting job", async () => {
+    const limited = { durable: true, arguments: { "x-queue-type": "quorum", "x-delivery-limit": 10 } };
+    await broker.withChannel(async (channel) => {
+      await channel.assertQueue(broker.jobQueue, limited);
+      await channel.assertQueue(`${broker.readyPrefix}.eu-central-1.normal`, limited);
+    });
+    const queue = await startedQueue();
+    let deliveries = 0;
+    queue.onSubmitted(async (delivery) => {
+      if (++deliveries < 30) delivery.requeue();
+      else delivery.ack();
+    });
+    await queue.submit(Buffer.from("stubborn"), {});
+    await waitFor(() => deliveries === 30, { timeoutMs: TIMEOUT_MS, what: "the thirtieth delivery" });
+    await queue.offer(lane, message("job-1"));
+    for (let index = 0; index < 30; index++) (await takeOne(queue)).requeue();
+    const last = await takeOne(queue);
+    expect(last.stamp.jobId).toBe("job-1");
+    last.ack();
+  });
+});

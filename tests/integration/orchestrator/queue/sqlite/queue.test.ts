@@ -1,0 +1,137 @@
+import type { Database } from "bun:sqlite";
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import pino from "pino";
+import { DatabaseInUse, openEmbeddedDatabase } from "../../../../../src/orchestrator/embedded-database.ts";
+import { SqliteQueue } from "../../../../../src/orchestrator/queue/sqlite/queue.ts";
+import { startProcess } from "../../../../support/machine/processes.ts";
+import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
+import { waitFor } from "../../../../support/machine/wait-for.ts";
+import { sampleResult } from "../../sample-result.ts";
+import { type Broker, describeQueueContract } from "../queue-contract.ts";
+
+const logger = pino({ level: "silent" });
+
+function openQueue(database: Database, resultMemoryMs = 60_000): SqliteQueue {
+  return new SqliteQueue({ database, resultMemoryMs, logger });
+}
+
+async function sqliteBroker(): Promise<Broker> {
+  const folder = await makeTempDir("queue");
+  const database = openEmbeddedDatabase(join(folder.path, "blacktree.db"));
+  return {
+    open: () => openQueue(database),
+    async deadLetters() {
+      const rows = database
+        .query<
+          {
+            body: Uint8Array;
+            reason: string;
+            at: number;
+            message_id: string | null;
+            correlation_id: string | null;
+          },
+          []
+        >("SELECT * FROM dead_letters ORDER BY id")
+        .all();
+      return rows.map((row) => ({
+        body: Buffer.from(row.body),
+        reason: row.reason,
+        at: new Date(row.at),
+        messageId: row.message_id ?? undefined,
+        correlationId: row.correlation_id ?? undefined,
+      }));
+    },
+    async results() {
+      const rows = database
+        .query<{ job_id: string; correlation_id: string | null; body: string }, []>("SELECT * FROM results")
+        .all();
+      return rows.map((row) => ({
+        body: JSON.parse(row.body),
+        jobId: row.job_id,
+        correlationId: row.correlation_id ?? undefined,
+      }));
+    },
+    async remove() {
+      database.close();
+      await folder.remove();
+    },
+  };
+}
+
+describeQueueContract("SQLite", sqliteBroker);
+
+let folder: TempDir;
+let path: string;
+
+beforeEach(async () => {
+  folder = await makeTempDir("queue");
+  path = join(folder.path, "blacktree.db");
+});
+
+afterEach(() => folder.remove());
+
+test("the file and its journal are readable by their owner alone", async () => {
+  const database = openEmbeddedDatabase(path);
+  const queue = openQueue(database);
+  await queue.submit(Buffer.from("secret"), {});
+  for (const name of [path, `${path}-wal`]) expect((await stat(name)).mode & 0o777).toBe(0o600);
+  await queue.close();
+  database.close();
+});
+
+test("a second opening of the file is refused while the first lasts", async () => {
+  const database = openEmbeddedDatabase(path);
+  expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
+  database.close();
+  openEmbeddedDatabase(path).close();
+});
+
+test("a killed process leaves no lock, and its messages are delivered again", async () => {
+  const holder = startProcess([process.execPath, join(import.meta.dir, "sqlite-holder.ts"), path]);
+  try {
+    await holder.waitForLine("in hand", { timeoutMs: 30_000 });
+    expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
+    await holder.kill("SIGKILL");
+
+    const database = openEmbeddedDatabase(path);
+    const queue = openQueue(database);
+    const bodies: [string, boolean][] = [];
+    queue.onSubmitted(async ({ body, redelivered }) => void bodies.push([body.toString(), redelivered]));
+    queue.start();
+    await waitFor(() => bodies.length === 2, { timeoutMs: 30_000, what: "both submissions" });
+    expect(bodies.toSorted()).toEqual([
+      ["submitted-1", true],
+      ["submitted-2", true],
+    ]);
+    expect(queue.regions()).toEqual(["us-east-1"]);
+    const taken = await queue.take({ region: "us-east-1", priority: "high" });
+    expect(taken?.stamp.jobId).toBe("taken");
+    expect(taken?.redelivered).toBe(true);
+    const untouched = await queue.take({ region: "us-east-1", priority: "high" });
+    expect(untouched?.stamp.jobId).toBe("untouched");
+    expect(untouched?.redelivered).toBe(false);
+    await queue.close();
+    database.close();
+  } finally {
+    await holder.kill();
+  }
+});
+
+test("results are read back until their time is over", async () => {
+  const database = openEmbeddedDatabase(path);
+  const queue = openQueue(database, 50);
+  await queue.publishResult(sampleResult("job-1"), undefined, ["nowhere"]);
+  expect(queue.findResult("job-1")).toEqual(sampleResult("job-1"));
+  await waitFor(
+    async () => {
+      await queue.publishResult(sampleResult("job-2"), undefined, []);
+      return queue.findResult("job-1") === undefined;
+    },
+    { timeoutMs: 30_000, what: "the first result to be forgotten" },
+  );
+  expect(queue.findResult("job-2")).toBeDefined();
+  await queue.close();
+  database.close();
+});

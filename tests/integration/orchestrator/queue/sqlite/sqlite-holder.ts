@@ -1,0 +1,23 @@
+/** Runs until it is killed, with messages in its hands. Its one argument is the database's path. */
+import pino from "pino";
+import { openEmbeddedDatabase } from "../../../../../src/orchestrator/embedded-database.ts";
+import { SqliteQueue } from "../../../../../src/orchestrator/queue/sqlite/queue.ts";
+
+const queue = new SqliteQueue({
+  database: openEmbeddedDatabase(process.argv[2] ?? ""),
+  resultMemoryMs: 60_000,
+  logger: pino({ level: "silent" }),
+});
+queue.onSubmitted(async () => undefined);
+queue.start();
+
+const lane = { region: "us-east-1", priority: "high" } as const;
+const stamp = { acceptedAt: new Date(), defaultRegion: "us-east-1" };
+await queue.submit(Buffer.from("submitted-1"), {});
+await queue.submit(Buffer.from("submitted-2"), {});
+await queue.offer(lane, { body: Buffer.from("1"), properties: {}, stamp: { ...stamp, jobId: "taken" } });
+await queue.offer(lane, { body: Buffer.from("2"), properties: {}, stamp: { ...stamp, jobId: "untouched" } });
+await queue.take(lane);
+
+process.stdout.write("in hand\n");
+setInterval(() => undefined, 1_000);

@@ -1,0 +1,198 @@
+import { afterEach, expect, test } from "bun:test";
+import { join } from "node:path";
+import pino from "pino";
+import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
+import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
+import { makeCertificates } from "../../../support/machine/certificates.ts";
+import { freePort } from "../../../support/machine/free-port.ts";
+import { run, startProcess, type TestProcess } from "../../../support/machine/processes.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import { sampleResult } from "../sample-result.ts";
+
+const TIMEOUT_MS = 30_000;
+const logger = pino({ level: "silent" });
+const servers: TestProcess[] = [];
+const folders: TempDir[] = [];
+
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.kill()));
+  await Promise.all(folders.splice(0).map((folder) => folder.remove()));
+});
+
+async function makeFolder(): Promise<string> {
+  const folder = await makeTempDir("redis");
+  folders.push(folder);
+  return folder.path;
+}
+
+async function startServer(...options: readonly string[]): Promise<{ server: TestProcess; folder: string }> {
+  const folder = await makeFolder();
+  const server = startProcess([
+    "redis-server",
+    "--bind",
+    "127.0.0.1",
+    "--dir",
+    folder,
+    "--save",
+    "",
+    ...options,
+  ]);
+  servers.push(server);
+  await server.waitForLine("Ready to accept connections");
+  return { server, folder };
+}
+
+async function cli(port: number, ...args: readonly string[]): Promise<string> {
+  return (await run(["redis-cli", "-p", String(port), ...args])).stdout.trim();
+}
+
+const worker = {
+  workerId: "w1",
+  incarnation: "first",
+  region: "us-east-1",
+  address: "w1.example:6000",
+  slots: 100,
+  version: "0.1.0",
+  capabilities: [],
+  runs: [],
+};
+
+/** Every script, and the subscription. */
+async function expectToWork(url: string): Promise<void> {
+  const leases = new RedisLeases({ url, leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger });
+  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, logger });
+  leases.start();
+  records.start();
+  try {
+    await waitFor(() => leases.isReady && records.isReady, {
+      timeoutMs: TIMEOUT_MS,
+      what: "Redis to be connected",
+    });
+    let changes = 0;
+    leases.onChange(() => changes++);
+    expect(await leases.register(worker)).toBe("registered");
+    const outcome = await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
+    if (outcome.kind !== "claimed") throw new Error("nothing was claimed");
+    expect(await leases.find("j1")).toEqual(outcome.claim);
+    expect(await leases.observe("w1", "first", { status: "FREE", runs: [outcome.claim] })).toEqual([]);
+    expect(await leases.confirm(outcome.claim, "w1", "first")).toBe(60_000);
+    expect(await leases.freeSlots()).toEqual([{ region: "us-east-1", capabilities: [], free: 99 }]);
+    await leases.suspect("w1", "first");
+    expect(await leases.workers()).toHaveLength(1);
+    await waitFor(
+      async () => {
+        await leases.release(outcome.claim);
+        return changes > 0;
+      },
+      { timeoutMs: TIMEOUT_MS, what: "a hint" },
+    );
+    await leases.deregister("w1", "first");
+    expect((await records.admit({ jobId: "j1", job: {}, acceptedAt: new Date() })).kind).toBe("new");
+    await records.queued("j1");
+    expect(
+      (await records.append({ job_id: "j1", attempt: 1, state: "QUEUED", at: new Date().toISOString() })).seq,
+    ).toBe(1);
+    expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
+    await records.published("j1");
+    expect((await records.find("j1"))?.state).toBe("SUCCEEDED");
+  } finally {
+    await leases.close();
+    await records.close();
+  }
+}
+
+test("a Cluster is used by a list of its nodes", async () => {
+  const ports = [await freePort(), await freePort(), await freePort()];
+  for (const port of ports) {
+    // The bus of a node listens 10,000 above its port by default, where a neighbour may be.
+    await startServer(
+      "--port",
+      String(port),
+      "--cluster-enabled",
+      "yes",
+      "--cluster-port",
+      String(await freePort()),
+    );
+  }
+  await run([
+    "redis-cli",
+    "--cluster",
+    "create",
+    ...ports.map((port) => `127.0.0.1:${port}`),
+    "--cluster-yes",
+  ]);
+  await waitFor(async () => (await cli(ports[0] ?? 0, "cluster", "info")).includes("cluster_state:ok"), {
+    timeoutMs: TIMEOUT_MS,
+    what: "the cluster",
+  });
+  await expectToWork(ports.map((port) => `redis://127.0.0.1:${port}`).join(","));
+}, 120_000);
+
+test("Sentinels name the master, and the next one after a failover", async () => {
+  const [first, second] = [await freePort(), await freePort()];
+  const { server: master } = await startServer("--port", String(first));
+  await startServer(
+    "--port",
+    String(second),
+    "--replicaof",
+    "127.0.0.1",
+    String(first),
+    "--repl-diskless-sync-delay",
+    "0",
+  );
+  await waitFor(async () => (await cli(second, "info", "replication")).includes("master_link_status:up"), {
+    timeoutMs: TIMEOUT_MS,
+    what: "the replica",
+  });
+  const sentinelPort = await freePort();
+  const config = join(await makeFolder(), "sentinel.conf");
+  // Until the master is killed, a busy machine must not make it look dead.
+  await Bun.write(
+    config,
+    [
+      `port ${sentinelPort}`,
+      "bind 127.0.0.1",
+      `sentinel monitor blacktree 127.0.0.1 ${first} 1`,
+      "sentinel down-after-milliseconds blacktree 60000",
+      "sentinel failover-timeout blacktree 2000",
+      "",
+    ].join("\n"),
+  );
+  const sentinel = startProcess(["redis-server", config, "--sentinel"]);
+  servers.push(sentinel);
+  await sentinel.waitForLine("+slave");
+  const url = `redis://127.0.0.1:${sentinelPort}?sentinel=blacktree,redis://127.0.0.1:${await freePort()}`;
+  await expectToWork(url);
+
+  const leases = new RedisLeases({ url, leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger });
+  leases.start();
+  try {
+    await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
+    await master.kill();
+    await cli(sentinelPort, "sentinel", "set", "blacktree", "down-after-milliseconds", "500");
+    await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "the new master" });
+    expect(await cli(second, "info", "replication")).toContain("role:master");
+  } finally {
+    await leases.close();
+  }
+}, 120_000);
+
+test("TLS is used for rediss://, and a certificate that nobody vouches for is refused", async () => {
+  const folder = await makeFolder();
+  const certificates = await makeCertificates(folder);
+  const port = await freePort();
+  await startServer(
+    ...["--port", "0", "--tls-port", String(port), "--tls-auth-clients", "no"],
+    ...["--tls-cert-file", certificates.server.certPath, "--tls-key-file", certificates.server.keyPath],
+    ...["--tls-ca-cert-file", certificates.caPath],
+  );
+  const url = `rediss://localhost:${port}`;
+  const script = join(import.meta.dir, "redis-reachable.ts");
+  const answers = (ca: string) =>
+    run([process.execPath, script, url], { env: { NODE_EXTRA_CA_CERTS: ca } }).then(({ stdout }) =>
+      stdout.trim(),
+    );
+  expect(await answers(certificates.caPath)).toBe("reachable");
+  expect(await answers(certificates.foreign.caPath)).toBe("SELF_SIGNED_CERT_IN_CHAIN");
+}, 120_000);

@@ -1,0 +1,88 @@
+/** The orchestrator's calls to a worker, over real gRPC, to a worker whose runs do what the test says. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { status } from "@grpc/grpc-js";
+import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
+import { RunState } from "../../../../src/shared/rpc/generated/blacktree/v1/run.ts";
+import { JobRequest } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
+import type { RpcServer } from "../../../../src/shared/rpc/server.ts";
+import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "./worker-service.ts";
+
+const STOP_GRACE_MS = 500;
+
+let server: RpcServer;
+let client: WorkerClient;
+
+beforeEach(async () => {
+  const execute = async (_: unknown, reporter: RunReporter) => {
+    reporter.state("CLONING");
+    return successfulEnd();
+  };
+  server = await serveWorker(execute, { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } });
+  client = new WorkerClient(`127.0.0.1:${server.port}`, undefined);
+});
+
+afterEach(async () => {
+  client?.close();
+  await server?.stop(STOP_GRACE_MS);
+});
+
+function requestOf(jobId: string): JobRequest {
+  return JobRequest.fromPartial({
+    jobId,
+    attempt: 1,
+    incarnation: INCARNATION,
+    repoUrl: "owner/name",
+    branch: "main",
+    deploymentVersion: "v1",
+    awsAccount: "123456789012",
+    ecrRepo: "app",
+    region: "us-east-1",
+    timeoutMs: 60_000,
+  });
+}
+
+async function statesOf(jobId: string, signal: AbortSignal, by = client): Promise<(RunState | undefined)[]> {
+  const states: (RunState | undefined)[] = [];
+  const options = { afterSeq: 0, statesOnly: true };
+  for await (const event of by.watchJob({ jobId, attempt: 1 }, INCARNATION, options, signal)) {
+    states.push(event.state);
+  }
+  return states;
+}
+
+/** Starts the run and watches it at once, as a lease does. */
+async function runAndWatch(jobId: string, by = client): Promise<(RunState | undefined)[]> {
+  const ended = new AbortController();
+  const running = by.runJob(requestOf(jobId), ended.signal);
+  const watching = statesOf(jobId, ended.signal, by);
+  await running;
+  return watching;
+}
+
+const ALL_STATES = [RunState.RUN_STATE_CLONING, RunState.RUN_STATE_SUCCEEDED];
+
+test("a run is watched from its first state on, though nobody has connected before", async () => {
+  expect(await runAndWatch("first")).toEqual(ALL_STATES);
+});
+
+test("a run is watched from its first state on over a connection that others have made", async () => {
+  await client.ping({ reachesBroker: true }, 30_000);
+  for (let number = 1; number <= 20; number++) {
+    const ofLease = new WorkerClient(client.address, undefined);
+    expect(await runAndWatch(`job-${number}`, ofLease)).toEqual(ALL_STATES);
+    ofLease.close();
+  }
+});
+
+test("a run that the worker does not have is refused to who wants to watch it", async () => {
+  const watching = statesOf("unknown", new AbortController().signal);
+  await expect(watching).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
+});
+
+test("watching ends when nobody wants to know any more, before there is a connection too", async () => {
+  const gone = new AbortController();
+  const states = statesOf("any", gone.signal);
+  gone.abort(new Error("nobody wants to know"));
+  expect(await states).toEqual([]);
+});

@@ -1,0 +1,37 @@
+/** A worker's service over real gRPC, whose runs do what the test says. */
+import pino from "pino";
+import { type RpcServer, serveRpc } from "../../../../src/shared/rpc/server.ts";
+import { workerService } from "../../../../src/worker/control-plane/service.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
+import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import type { LogLimits } from "../../../../src/worker/runs/run-log.ts";
+import { Runs } from "../../../../src/worker/runs/runs.ts";
+
+export const INCARNATION = "this-start";
+
+const logger = pino({ level: "silent" });
+
+export function serveWorker(
+  execute: (job: PipelineJob, reporter: RunReporter) => Promise<RunEnd>,
+  logLimits: LogLimits,
+): Promise<RpcServer> {
+  const runs = new Runs({
+    slots: 1,
+    keepFinishedMs: 3_600_000,
+    keepFinishedCount: 100,
+    reportUncalledMs: 3_600_000,
+    logLimits,
+    logger,
+    execute,
+  });
+  const identity = { workerId: "worker", incarnation: INCARNATION };
+  const service = workerService(identity, runs, logger, () => undefined);
+  return serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
+}
+
+export function successfulEnd(): RunEnd {
+  const now = new Date();
+  const timingsMs = { clone: 0, build: 0, auth: 0, push: 0, total: 0 };
+  return { status: "SUCCESS", timingsMs, startedAt: now, finishedAt: now };
+}

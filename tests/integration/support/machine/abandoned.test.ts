@@ -1,0 +1,73 @@
+/** What a killed test run leaves on the machine, and that the next one removes it. */
+import { expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { removeAbandoned } from "../../../support/machine/abandoned.ts";
+import { identityOf, isRunning } from "../../../support/machine/process-identity.ts";
+import { startProcess } from "../../../support/machine/processes.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+
+const support = (file: string) => JSON.stringify(join(import.meta.dir, "../../../support", file));
+
+/** Runs a script as a test process of its own, kills that, and returns what it has printed after "made ". */
+async function killedAfter(script: string): Promise<string[]> {
+  const maker = startProcess([
+    process.execPath,
+    "-e",
+    `const made = await (async () => { ${script} })();
+     process.stdout.write("made " + made + "\\n");
+     setInterval(() => undefined, 1_000);`,
+  ]);
+  const line = await maker.waitForLine(/^made /, { timeoutMs: 60_000 });
+  process.kill(maker.pid, "SIGKILL");
+  await maker.exited;
+  return line.slice("made ".length).split(" ");
+}
+
+const ended = (identity: string) =>
+  waitFor(() => !isRunning(identity), { timeoutMs: 10_000, what: `${identity} to end` });
+
+/** A shell script that ignores the SIGTERM which the kernel sends to what a killed process has started. */
+const started = (shellScript: string) => `
+  const { startProcess } = await import(${support("machine/processes.ts")});
+  const { identityOf } = await import(${support("machine/process-identity.ts")});
+  const child = startProcess(["sh", "-c", ${JSON.stringify(`trap '' TERM; ${shellScript}`)}]);
+  const inner = Number(await child.waitForLine(/^\\d+$/));
+  return [identityOf(child.pid), identityOf(inner)].join(" ");`;
+
+test("abandoned: a program that ignores SIGTERM is ended with what it has started", async () => {
+  const [leader = "", inner = ""] = await killedAfter(started("sleep 1000 & echo $!; wait; sleep 1000"));
+  expect([leader, inner].map(isRunning)).toEqual([true, true]);
+  await removeAbandoned();
+  await Promise.all([leader, inner].map(ended));
+});
+
+test("abandoned: what a program has started is ended also when the program itself has ended", async () => {
+  const [leader = "", inner = ""] = await killedAfter(started("sleep 1000 & echo $!"));
+  await ended(leader);
+  expect(isRunning(inner)).toBe(true);
+  await removeAbandoned();
+  await ended(inner);
+});
+
+test("abandoned: folders go, and those of live processes stay", async () => {
+  const script = `
+    const { makeTempDir } = await import(${support("machine/temp-dir.ts")});
+    return (await makeTempDir("e2e")).path;`;
+  const [left = ""] = await killedAfter(script);
+  const { makeTempDir } = await import("../../../support/machine/temp-dir.ts");
+  const ours = await makeTempDir("ours");
+  expect(existsSync(left)).toBe(true);
+  await removeAbandoned();
+  expect([existsSync(left), existsSync(ours.path)]).toEqual([false, true]);
+  await ours.remove();
+});
+
+test("abandoned: programs of live processes stay", async () => {
+  const child = startProcess(["sleep", "1000"]);
+  const identity = `${identityOf(child.pid)}`;
+  await removeAbandoned();
+  expect(isRunning(identity)).toBe(true);
+  await child.stop();
+  expect(isRunning(identity)).toBe(false);
+});

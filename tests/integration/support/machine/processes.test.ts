@@ -1,0 +1,71 @@
+import { expect, test } from "bun:test";
+import { readFile } from "node:fs/promises";
+import { CommandFailed, run, startProcess } from "../../../support/machine/processes.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+
+async function isRunning(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "State:\tX");
+  return !/^State:\t[XZ]/m.test(status);
+}
+
+const gone = (pid: number) =>
+  waitFor(async () => !(await isRunning(pid)), { timeoutMs: 30_000, what: `process ${pid} to end` });
+
+const shell = (script: string) => startProcess(["sh", "-c", script]);
+
+test("lines of both streams are kept, and waited for", async () => {
+  const child = shell("echo one; echo two >&2; sleep 60");
+  expect(await child.waitForLine(/^two$/)).toBe("two");
+  await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 30_000, what: "the other stream" });
+  expect(child.stdoutLines).toEqual(["one"]);
+  expect(child.stderrLines).toEqual(["two"]);
+  await child.stop();
+  expect(await child.exited).toBe(143);
+});
+
+test("a line that never comes is given up with what was printed instead", async () => {
+  const child = shell("echo something else; exit 3");
+  await expect(child.waitForLine("never")).rejects.toThrow("something else");
+  expect(await child.exited).toBe(3);
+});
+
+test("stop ends grandchildren too, and whoever ignores SIGTERM", async () => {
+  const child = shell("trap '' TERM; sleep 61 & echo $!; wait; sleep 62");
+  const grandchild = Number(await child.waitForLine(/^\d+$/));
+  await child.stop(100);
+  await gone(grandchild);
+  expect(await child.exited).toBe(137);
+});
+
+test("a paused process can be stopped", async () => {
+  const child = shell("echo up; sleep 60");
+  await child.waitForLine("up");
+  child.pause();
+  await child.stop();
+  expect(await child.exited).toBe(143);
+});
+
+test("what a killed test run has started ends with it", async () => {
+  const starter = startProcess([
+    process.execPath,
+    "-e",
+    `const { startProcess } = await import(${JSON.stringify(require.resolve("../../support/processes.ts"))});
+     process.stdout.write("pid " + startProcess(["sleep", "63"]).pid + "\\n");
+     setInterval(() => undefined, 1_000);`,
+  ]);
+  const pid = Number((await starter.waitForLine(/^pid \d+$/)).slice(4));
+  expect(await isRunning(pid)).toBe(true);
+  process.kill(starter.pid, "SIGKILL");
+  await gone(pid);
+});
+
+test("run gives output and status, or throws with both", async () => {
+  expect(await run(["sh", "-c", "cat; echo warning >&2"], { stdin: "in" })).toEqual({
+    exitCode: 0,
+    stdout: "in",
+    stderr: "warning\n",
+  });
+  await expect(run(["sh", "-c", "echo broken; exit 4"])).rejects.toThrow(CommandFailed);
+  expect((await run(["sh", "-c", "exit 4"], { mayFail: true })).exitCode).toBe(4);
+  await expect(run(["sleep", "60"], { timeoutMs: 50 })).rejects.toThrow("was ended after 50 ms");
+});

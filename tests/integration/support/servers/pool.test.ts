@@ -1,0 +1,85 @@
+/** The servers that the files of a run share, and that each file has for itself what it borrows. */
+import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { connect } from "amqplib";
+import { startProcess } from "../../../support/machine/processes.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import {
+  importBaseImage,
+  missingDockerEngine,
+  startDockerEngine,
+} from "../../../support/servers/docker-engines.ts";
+import { resetDockerEngine } from "../../../support/servers/docker-reset.ts";
+import { borrowDockerEngine, borrowRabbitMq } from "../../../support/servers/pool.ts";
+
+test("pool: each borrower of RabbitMQ has a virtual host of its own, which goes when it is returned", async () => {
+  const [one, other] = await Promise.all([borrowRabbitMq(), borrowRabbitMq()]);
+  expect(one.port).toBe(other.port);
+  const connection = await connect(one.url);
+  const channel = await connection.createChannel();
+  await channel.assertQueue("mine", { durable: true, arguments: { "x-queue-type": "quorum" } });
+  await connection.close();
+  expect((await one.queueTotals(one.vhost)).map(({ name }) => name)).toEqual(["mine"]);
+  expect(await other.queueTotals(other.vhost)).toEqual([]);
+  await Promise.all([one.stop(), other.stop()]);
+  await expect(connect(one.url)).rejects.toThrow();
+});
+
+const reason = await missingDockerEngine("20.10");
+
+describe.skipIf(reason !== undefined)(`pool: Docker engines${reason ? ` (${reason})` : ""}`, () => {
+  test("have one borrower at a time", async () => {
+    const engines = await Promise.all([borrowDockerEngine("20.10"), borrowDockerEngine("20.10")]);
+    const [one, other] = engines.map(({ host }) => host);
+    expect(one).not.toBe(other);
+    await Promise.all(engines.map((engine) => engine.stop()));
+  });
+
+  test("are empty for their next borrower", async () => {
+    const engine = await startDockerEngine({ engine: "20.10" });
+    try {
+      const image = await importBaseImage(engine);
+      const { stdout: id } = await engine.docker([
+        "run",
+        "--detach",
+        "--volume=kept:/kept",
+        image,
+        "/bin/sh",
+      ]);
+      expect(id).not.toBe("");
+      await resetDockerEngine(engine);
+      const lists = [
+        ["images", "--all"],
+        ["ps", "--all"],
+        ["volume", "ls"],
+      ];
+      for (const list of lists) expect((await engine.docker([...list, "--quiet"])).stdout).toBe("");
+    } finally {
+      await engine.stop();
+    }
+  });
+
+  test("end with the run, also when it is killed", async () => {
+    const pool = JSON.stringify(join(import.meta.dir, "../../../support/servers/pool.ts"));
+    const borrower = startProcess(
+      [
+        process.execPath,
+        "-e",
+        `const { borrowDockerEngine } = await import(${pool});
+         const { host } = await borrowDockerEngine("20.10");
+         process.stdout.write("host " + host + "\\n");
+         setInterval(() => undefined, 1_000);`,
+      ],
+      // Not a part of this run.
+      { env: { JEST_WORKER_ID: undefined } },
+    );
+    const host = (await borrower.waitForLine(/^host /, { timeoutMs: 60_000 })).slice("host unix://".length);
+    expect(existsSync(host)).toBe(true);
+    await borrower.kill();
+    await waitFor(() => !existsSync(dirname(host)), {
+      timeoutMs: 30_000,
+      what: "the engine's folder to go",
+    });
+  });
+});

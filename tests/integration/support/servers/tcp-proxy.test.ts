@@ -1,0 +1,123 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { freePort } from "../../../support/machine/free-port.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import { startTcpProxy, type TcpProxy } from "../../../support/servers/tcp-proxy.ts";
+
+/** Through a proxy that is open: whatever was sent before them and can pass has passed when they are over. */
+const ROUND_TRIPS = 5;
+
+let server: Server;
+let serverPort: number;
+let accepted: Socket[];
+let proxy: TcpProxy;
+let client: Client;
+
+/** A connection through the proxy to a server that sends everything back. */
+interface Client {
+  readonly socket: Socket;
+  received: string;
+  isClosed: boolean;
+}
+
+function connectClient(through: Pick<TcpProxy, "port"> = proxy): Client {
+  const socket = connect({ host: "127.0.0.1", port: through.port });
+  const opened: Client = { socket, received: "", isClosed: false };
+  socket.on("data", (chunk) => (opened.received += chunk.toString()));
+  socket.on("error", () => undefined);
+  socket.on("close", () => (opened.isClosed = true));
+  return opened;
+}
+
+const received = (from: Client, text: string) =>
+  waitFor(() => from.received === text, { timeoutMs: 30_000, what: `"${text}" to come back` });
+const closed = (what: Client) =>
+  waitFor(() => what.isClosed, { timeoutMs: 30_000, what: "the connection to close" });
+
+/** Waits for round trips through another proxy, which is open: a busy machine slows both down. */
+async function untilItCouldHavePassed(): Promise<void> {
+  const open = await startTcpProxy({ port: serverPort });
+  const other = connectClient(open);
+  for (let trips = 1; trips <= ROUND_TRIPS; trips += 1) {
+    other.socket.write("x");
+    await received(other, "x".repeat(trips));
+  }
+  other.socket.destroy();
+  await open.stop();
+}
+
+beforeEach(async () => {
+  accepted = [];
+  server = createServer((socket) => {
+    accepted.push(socket);
+    socket.on("error", () => undefined);
+    socket.pipe(socket);
+  });
+  serverPort = await freePort();
+  await new Promise<void>((resolve) => server.listen({ host: "127.0.0.1", port: serverPort }, resolve));
+  proxy = await startTcpProxy({ port: serverPort });
+  client = connectClient();
+  client.socket.write("before ");
+  await received(client, "before ");
+});
+
+afterEach(async () => {
+  client.socket.destroy();
+  await proxy.stop();
+  server.close();
+});
+
+test("an open way passes everything on, also the end", async () => {
+  const long = "x".repeat(3_000_000);
+  client.socket.end(long);
+  await received(client, `before ${long}`);
+  await closed(client);
+});
+
+test("a cut keeps everything back, and closes nothing; healed, it goes on where it was", async () => {
+  proxy.cut();
+  client.socket.write("during ");
+  const late = connectClient();
+  late.socket.write("late");
+  await untilItCouldHavePassed();
+  expect([client.received, client.isClosed]).toEqual(["before ", false]);
+  expect([late.received, late.isClosed]).toEqual(["", false]);
+  // The first connection, and the one through the open proxy.
+  expect(accepted).toHaveLength(2);
+  proxy.heal();
+  await received(client, "before during ");
+  await received(late, "late");
+  late.socket.destroy();
+});
+
+test("who gives up during a cut is not noticed at the other end before it heals, and what it had sent is lost", async () => {
+  let arrived = "";
+  accepted[0]?.on("data", (chunk) => (arrived += chunk.toString()));
+  const serverSide = accepted[0];
+  proxy.cut();
+  client.socket.write("too late");
+  client.socket.destroy();
+  await untilItCouldHavePassed();
+  expect(serverSide?.destroyed).toBe(false);
+  proxy.heal();
+  await waitFor(() => serverSide?.destroyed, { timeoutMs: 30_000, what: "the server's side to close" });
+  expect(arrived).toBe("");
+});
+
+test("a reset breaks every connection, and new ones until it heals", async () => {
+  proxy.reset();
+  await closed(client);
+  const refused = connectClient();
+  await closed(refused);
+  proxy.heal();
+  client = connectClient();
+  client.socket.write("again");
+  await received(client, "again");
+});
+
+test("with the server away, connections close", async () => {
+  for (const socket of accepted) socket.destroy();
+  server.close();
+  await closed(client);
+  await closed(connectClient());
+});

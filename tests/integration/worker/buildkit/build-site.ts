@@ -1,0 +1,75 @@
+/** Where the tests' builds take place: an engine, and beside it a BuildKit of its own where that is what builds. */
+import type { BuilderPlace } from "../../../../src/worker/buildkit/builders/location.ts";
+import { importBuildKitImage, missingBuildKit, startBuildKit } from "../../../support/servers/buildkit.ts";
+import {
+  type DockerEngine,
+  type DockerEngineOptions,
+  missingDockerEngine,
+  startDockerEngine,
+} from "../../../support/servers/docker-engines.ts";
+import { borrowDockerEngine } from "../../../support/servers/pool.ts";
+
+export interface BuildSiteOptions extends DockerEngineOptions {
+  /** The engine is the caller's own and may be killed; else it is one that is borrowed, unless it has a disk of its own. */
+  readonly own?: boolean;
+  /** Builds instead of the engine's. A remote one is all that the worker is given: no engine answers it. */
+  buildKit?: "container" | "remote";
+}
+
+export interface BuildSite {
+  /** Runs what was built, also where it builds nothing. */
+  readonly engine: DockerEngine;
+  readonly place: BuilderPlace;
+  readonly driverOptions: readonly string[];
+  /** PATH and DOCKER_HOST of the worker. */
+  readonly environment: { readonly PATH: string; readonly DOCKER_HOST: string };
+  /** What builds, without a chance to tidy up. Only where that is the caller's own. */
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Why tests there cannot run here; undefined when they can. */
+export async function missingForSite({ engine, buildKit }: BuildSiteOptions): Promise<string | undefined> {
+  return (await missingDockerEngine(engine)) ?? (buildKit && (await missingBuildKit()));
+}
+
+export async function startBuildSite({ buildKit, own, ...options }: BuildSiteOptions): Promise<BuildSite> {
+  const engine =
+    own || options.dataDisk || options.daemonEnv
+      ? await startDockerEngine(options)
+      : unkillable(await borrowDockerEngine(options.engine, options.storage));
+  const ofEngine = {
+    engine,
+    environment: engine.env(),
+    kill: engine.kill,
+    start: engine.start,
+    stop: engine.stop,
+  };
+  try {
+    if (buildKit === undefined) return { ...ofEngine, place: { kind: "engine" }, driverOptions: [] };
+    if (buildKit === "container") {
+      // On a network of its own it would not reach the tests' registry, which is on this machine.
+      const driverOptions = [`image=${await importBuildKitImage(engine)}`, "network=host"];
+      return { ...ofEngine, place: { kind: "container" }, driverOptions };
+    }
+    const remote = await startBuildKit();
+    return {
+      engine,
+      place: { kind: "remote", address: remote.address },
+      driverOptions: [],
+      environment: { PATH: engine.env().PATH, DOCKER_HOST: "unix:///nowhere/docker.sock" },
+      kill: remote.kill,
+      start: remote.start,
+      stop: async () => void (await Promise.all([remote.stop(), engine.stop()])),
+    };
+  } catch (error) {
+    await engine.stop();
+    throw error;
+  }
+}
+
+function unkillable(borrowed: DockerEngine): Pick<BuildSite, "kill" | "start"> & DockerEngine {
+  const refuse = () => Promise.reject(new Error("this engine is borrowed: ask for one with `own`"));
+  return { ...borrowed, kill: refuse, start: refuse };
+}

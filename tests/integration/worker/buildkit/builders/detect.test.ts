@@ -1,0 +1,143 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { detectBuilder } from "../../../../../src/worker/buildkit/builders/detect.ts";
+import { NoUsableBuilder } from "../../../../../src/worker/pipeline/no-usable-builder.ts";
+import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
+import { type DockerEngine, missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
+import { buildxProgram } from "../../../../support/servers/docker-programs.ts";
+import { borrowDockerEngine } from "../../../../support/servers/pool.ts";
+
+setDefaultTimeout(60_000);
+
+const signal = new AbortController().signal;
+let dir: TempDir;
+
+beforeAll(async () => {
+  dir = await makeTempDir("detect");
+});
+afterAll(() => dir.remove());
+
+const detect = (hostEnvironment: Record<string, string | undefined>, inCgroup = false) =>
+  detectBuilder({
+    hostEnvironment,
+    inCgroup,
+    workDir: join(dir.path, "work"),
+    place: { kind: "engine" },
+    driverOptions: [],
+    signal,
+  });
+
+/** A client that says of itself and its engine what it is told to. */
+async function fakeDocker(name: string, version: string, info: unknown): Promise<string> {
+  const path = join(dir.path, name, "docker");
+  const script = `#!/bin/sh\nif [ "$1" = version ]; then echo ${version}; else /bin/cat <<'END'\n${JSON.stringify(info)}\nEND\nfi\n`;
+  await Bun.write(path, script);
+  await chmod(path, 0o755);
+  return join(dir.path, name);
+}
+
+test("nothing in PATH is said to be nothing", async () => {
+  await expect(detect({ PATH: "/nowhere" })).rejects.toThrow(NoUsableBuilder);
+  await expect(detect({ PATH: "/nowhere" })).rejects.toThrow("none in PATH");
+});
+
+test("each docker that was looked at is named, with what it lacks and the remedy", async () => {
+  const old = await fakeDocker("silent", "20.10.24", {
+    ServerErrors: ["Cannot connect to the Docker daemon"],
+  });
+  const bare = await fakeDocker("bare", "28.2.2", { ServerVersion: "28.2.2", ClientInfo: { Plugins: [] } });
+  const message = await detect({ PATH: `${old}:${bare}:/usr/bin-not` }).then(
+    () => "",
+    (error: Error) => error.message,
+  );
+  expect(message).toContain(`${old}/docker: Cannot connect to the Docker daemon`);
+  expect(message).toContain(`${bare}/docker: docker 28.2.2 has no working buildx plugin`);
+  expect(message).toContain("docker-buildx");
+  expect(await readdir(join(dir.path, "work"))).toEqual([]);
+});
+
+for (const name of ["20.10", "26.1"] as const) {
+  const reason = await missingDockerEngine(name);
+  describe.skipIf(reason !== undefined)(`with Docker ${name}${reason ? ` (${reason})` : ""}`, () => {
+    let engine: DockerEngine;
+
+    beforeAll(async () => {
+      engine = await borrowDockerEngine(name);
+    }, 120_000);
+    afterAll(() => engine?.stop(), 60_000);
+
+    test("a client without buildx that stands first in PATH does not hide one that can build", async () => {
+      const bare = await fakeDocker("first", "28.2.2", { ServerVersion: "1", ClientInfo: { Plugins: [] } });
+      const { PATH, DOCKER_HOST } = engine.env();
+      const builder = await detect({ PATH: `${bare}:${PATH}`, DOCKER_HOST });
+      expect(builder.kind).toBe(name === "20.10" ? "local" : "direct");
+      expect(builder.description).toContain(engine.version);
+    });
+
+    test("builds have to run in a control group: an engine that ignores that is named, and not used", async () => {
+      const found = detect(engine.env(), true);
+      if (name === "20.10") {
+        await expect(found).rejects.toThrow(NoUsableBuilder);
+        await expect(found).rejects.toThrow(`engine ${engine.version} ignores control groups`);
+      } else {
+        expect((await found).kind).toBe("direct");
+      }
+    });
+  });
+}
+
+test("buildx on an engine without the containerd image store builds locally", async () => {
+  const reason = await missingDockerEngine("26.1");
+  if (reason !== undefined) return;
+  const engine = await borrowDockerEngine("26.1", "overlay2");
+  try {
+    const builder = await detect({ ...engine.env() });
+    expect(builder.kind).toBe("local");
+    expect(builder.description).toContain("buildx");
+  } finally {
+    await engine.stop();
+  }
+});
+
+const noBuildx = await missingDockerEngine("26.1");
+describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${noBuildx})` : ""}`, () => {
+  const absent = { place: { kind: "remote", address: "unix:///nowhere/buildkitd.sock" } } as const;
+  const without = { workDir: "", driverOptions: [], signal };
+
+  test("takes buildx, and says so where there is none", async () => {
+    const options = { ...without, ...absent, workDir: join(dir.path, "work") };
+    const found = detectBuilder({ ...options, hostEnvironment: { PATH: "/nowhere" } });
+    await expect(found).rejects.toThrow(NoUsableBuilder);
+    await expect(found).rejects.toThrow("docker-buildx");
+  });
+
+  test("that does not answer is named", async () => {
+    const PATH = join(dir.path, "standalone");
+    await mkdir(PATH);
+    await symlink(await buildxProgram(), join(PATH, "buildx"));
+    const options = { ...without, ...absent, workDir: join(dir.path, "work") };
+    const found = detectBuilder({ ...options, hostEnvironment: { PATH } });
+    await expect(found).rejects.toThrow(NoUsableBuilder);
+    await expect(found).rejects.toThrow(
+      /BuildKit at unix:\/\/\/nowhere\/buildkitd\.sock does not answer buildx /,
+    );
+    expect(await readdir(join(dir.path, "work"))).toEqual([]);
+  });
+
+  test("is not mistaken for the engine's when its options are wrong", async () => {
+    const engine = await borrowDockerEngine("26.1");
+    try {
+      const found = detectBuilder({
+        hostEnvironment: engine.env(),
+        workDir: join(dir.path, "work"),
+        place: { kind: "container" },
+        driverOptions: ["colour=blue"],
+        signal,
+      });
+      await expect(found).rejects.toThrow("invalid driver option colour");
+    } finally {
+      await engine.stop();
+    }
+  });
+});

@@ -1,0 +1,750 @@
+/** What every way of building has to hold to, whatever the engine; run by one test file per engine. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import pino from "pino";
+import { canonicalPlatforms } from "../../../../src/shared/platforms.ts";
+import { cacheScope } from "../../../../src/worker/buildkit/cache-scope.ts";
+import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/job/cancellation.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import { attemptTag } from "../../../../src/worker/job/workspace.ts";
+import { Afterwork } from "../../../../src/worker/pipeline/background-work.ts";
+import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
+import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
+import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
+import { sampleRepository } from "../../../support/machine/sample-repository.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
+import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
+import { type BuildSiteOptions, missingForSite } from "./build-site.ts";
+
+interface Expected extends Omit<BuildSiteOptions, "own"> {
+  readonly kind: "direct" | "local";
+  /**
+   * Whether every check runs the whole contract with this builder, or only what the builder itself decides. What the
+   * pipeline decides for all of them is then left to the full check.
+   */
+  readonly isWhole?: boolean;
+}
+
+export async function describeBuilds({ kind, isWhole = false, ...options }: Expected): Promise<void> {
+  // One of the tests kills the engine.
+  const siteOptions: BuildSiteOptions = { ...options, own: true };
+  const ofPipeline = inFullCheck(!isWhole);
+  // Holds for the calling file only, so it cannot stand at the top of this one.
+  setDefaultTimeout(60_000);
+  const { engine: engineName, storage, buildKit } = siteOptions;
+  const reason = await missingForSite(siteOptions);
+  const place = buildKit
+    ? `a ${buildKit === "remote" ? "remote BuildKit" : "BuildKit in a container"} beside `
+    : "";
+  describe.skipIf(reason !== undefined)(
+    `builds with ${place}Docker ${engineName}${storage ? ` on ${storage}` : ""}${reason ? ` (${reason})` : ""}`,
+    () => {
+      let bench: PipelineBench;
+      let imagesBefore: string;
+
+      beforeAll(async () => {
+        bench = await startPipelineBench(siteOptions);
+        imagesBefore = await engineImages();
+      }, 120_000);
+      afterAll(() => bench?.stop(), 60_000);
+
+      async function engineImages(): Promise<string> {
+        return (await bench.engine.docker(["images", "--all", "--quiet", "--no-trunc"])).stdout;
+      }
+
+      async function expectNothingLeft({ job }: StartedRun): Promise<void> {
+        expect(await bench.leftFolders()).toEqual([]);
+        expect(await processesOf(bench.workDir)).toEqual([]);
+        const { stdout } = await bench.engine.docker(["images", "--all"]);
+        expect(stdout).not.toContain(attemptTag(job));
+      }
+
+      /** What the image of the version prints, asked of the registry by the engine. */
+      async function runImage({ job }: StartedRun): Promise<string> {
+        const image = `${bench.proxy.host}/${job.ecrRepo}:${job.deploymentVersion}`;
+        const { username, password } = bench.registry;
+        await bench.engine.docker(["login", "--username", username, "--password-stdin", bench.proxy.host], {
+          stdin: password,
+        });
+        try {
+          return (await bench.engine.docker(["run", "--rm", "--network=none", image])).stdout;
+        } finally {
+          await bench.engine.docker(["image", "rm", "--force", image]);
+        }
+      }
+
+      test("the builder that fits the engine is chosen", () => {
+        expect(bench.builder.kind).toBe(kind);
+      });
+
+      test("an image that runs is under the version, and nothing stays behind", async () => {
+        const { name, commit } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        const image = `${bench.proxy.host}/${run.job.ecrRepo}:${run.job.deploymentVersion}`;
+        expect(end).toMatchObject({ status: "SUCCESS", commit, imageUrl: image });
+        const stored = await bench.registry.getManifest(run.job.ecrRepo, run.job.deploymentVersion);
+        expect(stored?.digest).toBe(end.imageDigest ?? "");
+        expect(run.states.toSorted()).toEqual(["AUTHENTICATING", "BUILDING", "CLONING", "PUSHING"]);
+        expect(run.states.indexOf("BUILDING")).toBeLessThan(run.states.indexOf("PUSHING"));
+        expect(run.lines.join("\n")).toContain("the RUN step works");
+        expect(end.timingsMs.clone).toBeGreaterThan(0);
+        expect(end.timingsMs.build).toBeGreaterThan(0);
+        expect(end.timingsMs.push).toBeGreaterThan(0);
+        expect(end.timingsMs.total).toBeGreaterThanOrEqual(end.timingsMs.build);
+        expect(await runImage(run)).toBe(`${name}\n`);
+        await expectNothingLeft(run);
+        expect(await engineImages()).toBe(imagesBefore);
+      });
+
+      test("no builder puts the version's tag, and the attempt's tag is not one of a direct push", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        const puts = bench.proxy.tagPuts(run.job.ecrRepo, run.job.deploymentVersion);
+        expect(puts).toHaveLength(1);
+        expect(puts[0]?.userAgent).toContain("Bun");
+        const tags = await bench.registry.listTags(run.job.ecrRepo);
+        // This registry does not delete by tag, so a tag that was needed stays, and the log says so.
+        const ofAttempt = kind === "direct" ? [] : [attemptTag(run.job)];
+        expect(tags.toSorted()).toEqual([run.job.deploymentVersion, ...ofAttempt].toSorted());
+        expect(run.lines.some((line) => line.includes("does not delete by tag"))).toBe(kind === "local");
+      });
+
+      const tooLong = [
+        ["a build argument", { buildArgs: { LONG: "x".repeat(200_000) } }],
+        ["a label", { labels: { long: "x".repeat(200_000) } }],
+      ] as const;
+      for (const [what, job] of tooLong) {
+        ofPipeline.test(`${what} that no program can be given is refused`, async () => {
+          const { name } = await bench.createSample();
+          const run = bench.start({ repoUrl: name, ...job });
+          const end = await run.end;
+          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+          expect(end.failure?.message).toContain("too long");
+          await expectNothingLeft(run);
+        });
+      }
+
+      ofPipeline.test("a build argument that would steer docker itself is refused", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name, buildArgs: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
+        const end = await run.end;
+        expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+        expect(end.failure?.message).toContain("DOCKER_HOST");
+        await expectNothingLeft(run);
+      });
+
+      ofPipeline.test(
+        "what the image was made of is in its labels, build arguments only as a hash",
+        async () => {
+          const { name, commit } = await bench.createSample();
+          const secretArgument = crypto.randomUUID();
+          const run = bench.start({
+            repoUrl: name,
+            labels: { team: "payments and more" },
+            buildArgs: { API_LEVEL: secretArgument },
+          });
+          expect(await run.end).toMatchObject({ status: "SUCCESS" });
+          const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+          expect(image.config?.Labels).toMatchObject({
+            team: "payments and more",
+            "io.blacktree.commit": commit,
+            "io.blacktree.repository": `${bench.git.baseUrl}/${name}`,
+            "io.blacktree.provenance": "false",
+          });
+          expect(JSON.stringify(image.config?.Labels)).not.toContain(secretArgument);
+        },
+      );
+
+      ofPipeline.test(
+        "OCI's standard labels say where the image is from, unless the job says otherwise",
+        async () => {
+          const { name, commit } = await bench.createSample();
+          const run = bench.start({ repoUrl: name });
+          const end = await run.end;
+          expect(end).toMatchObject({ status: "SUCCESS" });
+          const prefix = "org.opencontainers.image";
+          const { config } = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+          const labels = config?.Labels ?? {};
+          expect(labels).toMatchObject({
+            [`${prefix}.source`]: `${bench.git.baseUrl}/${name}`,
+            [`${prefix}.revision`]: commit,
+            [`${prefix}.version`]: run.job.deploymentVersion,
+          });
+          const created = labels[`${prefix}.created`] ?? "";
+          expect(created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+          expect(Math.abs(Date.now() - Date.parse(created))).toBeLessThan(3_600_000);
+
+          // Into a repository of its own, so that it is built: all of it is known, and the image is the same.
+          const again = bench.start({ ...run.job, attempt: 2, ecrRepo: bench.unique("again") });
+          expect((await again.end).imageDigest).toBe(end.imageDigest);
+          expect(again.states).toContain("BUILDING");
+
+          const said = bench.start({ repoUrl: name, labels: { [`${prefix}.version`]: "of my own" } });
+          expect(await said.end).toMatchObject({ status: "SUCCESS" });
+          const image = await bench.registry.getImageConfig(said.job.ecrRepo, said.job.deploymentVersion);
+          expect(image.config?.Labels?.[`${prefix}.version`]).toBe("of my own");
+          // The RUN step was not run again.
+          expect(said.lines.join("\n")).not.toMatch(/^#\d+ \d+\.\d+ the RUN step works$/m);
+          expect(said.lines.join("\n")).toMatch(/^#\d+ CACHED$/m);
+        },
+      );
+
+      test("build arguments, target, dockerfile and context are those of the job", async () => {
+        const files = await sampleRepository({ variant: "none" });
+        const name = bench.unique("acme/parts");
+        const busybox = (await sampleRepository())["bin/busybox"] ?? "";
+        await bench.git.createRepository(name, {
+          ...files,
+          "service/bin/busybox": busybox,
+          "service/word": name,
+          "docker/Build.dockerfile": [
+            "FROM scratch AS wanted",
+            "ARG GREETING",
+            "ARG AWS_SECRET_ACCESS_KEY",
+            "COPY bin/busybox /bin/busybox",
+            "COPY word /word",
+            'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo $GREETING $AWS_SECRET_ACCESS_KEY $HTTPS_PROXY > /printed; /bin/busybox cat /word >> /printed"]',
+            'CMD ["/bin/busybox", "cat", "/printed"]',
+            "FROM wanted AS other",
+            'RUN ["/bin/busybox", "false"]',
+            "",
+          ].join("\n"),
+        });
+        const run = bench.start({
+          repoUrl: name,
+          dockerfile: "docker/Build.dockerfile",
+          context: "service",
+          target: "wanted",
+          buildArgs: {
+            GREETING: "hello you",
+            AWS_SECRET_ACCESS_KEY: "a key",
+            HTTPS_PROXY: "http://127.0.0.1:1",
+          },
+        });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        expect(await runImage(run)).toBe(`hello you a key http://127.0.0.1:1\n${name}`);
+      });
+
+      test("a token, a password and build arguments are in no argument list, no log and no .git/config", async () => {
+        const token = `token-${crypto.randomUUID()}`;
+        const argument = `argument-${crypto.randomUUID()}`;
+        const name = bench.unique("acme/private");
+        const files = await sampleRepository({ variant: "slow", sleepSeconds: 1, greeting: name });
+        const commit = await bench.git.createRepository(name, files, { private: { token } });
+        const run = bench.start({
+          repoUrl: name,
+          gitToken: token,
+          buildArgs: { SOME: argument, AWS_SESSION_TOKEN: argument, no_proxy: argument },
+        });
+        let gitConfig = "";
+        const commandLines = new Set<string>();
+        let ended = false;
+        const watch = waitFor(
+          async () => {
+            for (const line of await allCommandLines()) commandLines.add(line);
+            gitConfig ||= await checkoutGitConfig(bench.workDir);
+            return ended;
+          },
+          { timeoutMs: 50_000, what: "the run to end", intervalMs: 5 },
+        );
+        const end = await run.end;
+        ended = true;
+        await watch;
+        expect(end).toMatchObject({ status: "SUCCESS", commit });
+        expect(gitConfig).toContain(name);
+        const seen = [...commandLines].join("\n");
+        expect(seen).toContain("git clone");
+        expect(seen).toContain("build --");
+        const basic = Buffer.from(`x-access-token:${token}`).toString("base64");
+        const told = [seen, gitConfig, run.lines.join("\n"), JSON.stringify(end)].join("\n");
+        for (const secret of [token, basic, bench.registry.password]) expect(told).not.toContain(secret);
+        expect(seen).not.toContain(argument);
+        await expectNothingLeft(run);
+      });
+
+      /** A repository with one RUN step, whose image shows what that has written to /printed. */
+      async function createStep(run: string): Promise<string> {
+        const name = bench.unique("acme/step");
+        const { "bin/busybox": busybox = "" } = await sampleRepository();
+        await bench.git.createRepository(name, {
+          "bin/busybox": busybox,
+          name,
+          Dockerfile: [
+            "FROM scratch",
+            "COPY bin/busybox name /bin/",
+            `RUN ${run}`,
+            'CMD ["/bin/busybox", "cat", "/printed"]',
+            "",
+          ].join("\n"),
+        });
+        return name;
+      }
+
+      async function printedBy(
+        job: Partial<PipelineJob>,
+        parts: Partial<PipelineParts> = {},
+      ): Promise<string> {
+        const run = bench.start(job, { parts });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+        return runImage(run);
+      }
+
+      const NEW_UUID = "/bin/busybox cat /proc/sys/kernel/random/uuid > /printed";
+      const TENANTS = ["111111111111", "222222222222"] as const;
+
+      test("a secret reaches the step that asks for it, and nothing else", async () => {
+        const value = `hidden "value", with=all \n kinds – of ${crypto.randomUUID()}\n`;
+        const shown = `shown-${crypto.randomUUID()}`;
+        const repoUrl = await createStep(
+          '--mount=type=secret,id=npm.token --mount=type=secret,id=other ["/bin/busybox", "sh", "-c", "/bin/busybox sha256sum /run/secrets/npm.token > /printed; /bin/busybox cat /run/secrets/*; /bin/busybox ls /run/secrets; /bin/busybox sleep 1"]',
+        );
+        const run = bench.start({
+          repoUrl,
+          secrets: { "npm.token": value, other: shown },
+          provenance: kind === "direct",
+        });
+        const commandLines = new Set<string>();
+        let ended = false;
+        const watch = waitFor(
+          async () => {
+            for (const line of await allCommandLines()) commandLines.add(line);
+            return ended;
+          },
+          { timeoutMs: 50_000, what: "the run to end", intervalMs: 5 },
+        );
+        const end = await run.end;
+        ended = true;
+        await watch;
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const sha256 = new Bun.CryptoHasher("sha256").update(value).digest("hex");
+        expect(await runImage(run)).toBe(`${sha256}  /run/secrets/npm.token\n`);
+        const log = run.lines.join("\n");
+        expect(log).toMatch(/npm\.token$/m);
+        const seen = [...commandLines].join("\n");
+        expect(seen).toContain("id=npm.token");
+        const pushed = await contentsOf(bench.registry.storageDir);
+        expect(pushed).toContain("busybox");
+        const forms = [value.slice(30, 70), shown, btoa(shown).replace(/=*$/, "")];
+        for (const form of forms) {
+          for (const told of [log, seen, JSON.stringify(end), pushed]) expect(told).not.toContain(form);
+        }
+        await expectNothingLeft(run);
+      });
+
+      ofPipeline.test("no other tenant is given what a secret has made", async () => {
+        const repoUrl = await createStep(
+          '--mount=type=secret,id=key ["/bin/busybox", "sh", "-c", "/bin/busybox cat /run/secrets/key > /printed || /bin/busybox touch /printed"]',
+        );
+        const [one, other] = TENANTS;
+        expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "of one" } })).toBe("of one");
+        expect(await printedBy({ repoUrl, awsAccount: other, secrets: { key: "of another" } })).toBe(
+          "of another",
+        );
+        expect(await printedBy({ repoUrl, awsAccount: one })).toBe("");
+        // Its value is no part of the cache's key: this is the first one's layer.
+        expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "renewed" } })).toBe("of one");
+      });
+
+      ofPipeline.test("steps are shared by all, or by those of one tenant", async () => {
+        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+        const [one, other] = TENANTS;
+        const printed = await printedBy({ repoUrl, awsAccount: one });
+        expect(await printedBy({ repoUrl, awsAccount: other })).toBe(printed);
+        const parts = { cacheSharing: "tenant" } as const;
+        const own = await printedBy({ repoUrl, awsAccount: one }, parts);
+        expect(own).not.toBe(printed);
+        expect(await printedBy({ repoUrl, awsAccount: other }, parts)).not.toBe(own);
+        expect(await printedBy({ repoUrl, awsAccount: one }, parts)).toBe(own);
+      });
+
+      ofPipeline.test(
+        "what one tenant's step keeps in a cache folder no other tenant's step finds",
+        async () => {
+          const step = (number: number) =>
+            createStep(
+              `--mount=type=cache,id=kept,target=/kept ["/bin/busybox", "sh", "-c", "echo ${number}; ls() { /bin/busybox ls /kept; }; ls > /printed; echo x > /kept/file"]`,
+            );
+          const [one, other] = TENANTS;
+          const reaching = {
+            BUILDKIT_CACHE_MOUNT_NS: cacheScope({ awsAccount: one, secrets: {} }, "", "all").mounts,
+          };
+          expect(await printedBy({ repoUrl: await step(1), awsAccount: one })).toBe("");
+          expect(await printedBy({ repoUrl: await step(2), awsAccount: one })).toBe("file\n");
+          expect(await printedBy({ repoUrl: await step(3), awsAccount: other, buildArgs: reaching })).toBe(
+            "",
+          );
+        },
+      );
+
+      /** Clients from before buildx print for people only. */
+      const tellsSteps = () => !bench.builder.description.includes("its own BuildKit client");
+
+      test("the steps of a build are told with their names, whether they were cached, and for how long", async () => {
+        const { name } = await bench.createSample();
+        const first = bench.start({ repoUrl: name });
+        expect(await first.end).toMatchObject({ status: "SUCCESS" });
+        if (!tellsSteps()) return void expect(first.steps).toEqual([]);
+        const ended = first.steps.flatMap(({ name: step, end }) => (end ? [{ step, ...end }] : []));
+        expect(ended.map(({ step }) => step.replace(/^\[.*\] (\w+) .*$/, "$1")).toSorted()).toEqual([
+          "COPY",
+          "COPY",
+          "RUN",
+        ]);
+        const run = ended.find(({ step }) => step.includes("RUN"));
+        expect(run).toMatchObject({ isCached: false, error: "" });
+        expect(run?.durationMs).toBeGreaterThan(0);
+        const again = bench.start({ repoUrl: name });
+        expect(await again.end).toMatchObject({ status: "SUCCESS" });
+        expect(again.steps.flatMap(({ end }) => end?.isCached ?? [])).toEqual([true, true, true]);
+        expect(again.lines).toContain("3 steps, 3 cached");
+      });
+
+      test("a step that fails says so", async () => {
+        const { name } = await bench.createSample({ variant: "failing" });
+        const run = bench.start({ repoUrl: name });
+        expect(await run.end).toMatchObject({ status: "FAILED" });
+        if (!tellsSteps()) return void expect(run.steps).toEqual([]);
+        expect(run.steps.findLast(({ end }) => end)?.end?.error).toMatch(/exit code: 3$/);
+      });
+
+      ofPipeline.test("slots that build at once do not get into each other's way", async () => {
+        const samples = await Promise.all([1, 2, 3].map(() => bench.createSample()));
+        const runs = samples.map(({ name }) => bench.start({ repoUrl: name }));
+        for (const { end } of runs) expect(await end).toMatchObject({ status: "SUCCESS" });
+        const printed: string[] = [];
+        for (const run of runs) printed.push(await runImage(run));
+        expect(printed).toEqual(samples.map(({ name }) => `${name}\n`));
+        for (const run of runs) await expectNothingLeft(run);
+      });
+
+      const prune = (keepBytes: number) =>
+        bench.builder.prune(keepBytes, {
+          cwd: bench.workDir,
+          environment: childEnvironment(bench.hostEnvironment, bench.workDir),
+          signal: new AbortController().signal,
+        });
+
+      test("the cache is pruned down to what may stay", async () => {
+        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+        const printed = await printedBy({ repoUrl });
+        await prune(1e12);
+        expect(await printedBy({ repoUrl })).toBe(printed);
+        await prune(0);
+        expect(await printedBy({ repoUrl })).not.toBe(printed);
+        expect((await readdir(bench.workDir)).filter((name) => name.startsWith("prune-"))).toEqual([]);
+      });
+
+      test("the registry's cache stands in for the builder's own, where that is declared", async () => {
+        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+        const afterwork = new Afterwork(pino({ level: "silent" }));
+        const parts = { afterwork, cacheRepository: bench.unique("cache") };
+        const printed = await printedBy({ repoUrl }, parts);
+        await afterwork.ended();
+        await prune(0);
+        const again = await printedBy({ repoUrl }, parts);
+        await afterwork.ended();
+        const isDeclared = bench.builder.capabilities.registryCache;
+        expect(again === printed).toBe(isDeclared);
+        expect(await bench.registry.listTags(parts.cacheRepository)).toHaveLength(isDeclared ? 1 : 0);
+      });
+
+      /** Needs no program of the platform, so it is built wherever BuildKit takes the platform. */
+      async function createGreeting(): Promise<string> {
+        const name = bench.unique("acme/greeting");
+        await bench.git.createRepository(name, { name, Dockerfile: "FROM scratch\nCOPY name /greeting\n" });
+        return name;
+      }
+
+      test("an image is built for each platform that is declared, and for no other", async () => {
+        const { platforms } = bench.builder.capabilities;
+        expect(platforms).not.toContain("linux/s390x");
+        const repoUrl = await createGreeting();
+        for (const platform of platforms) {
+          const run = bench.start({ repoUrl, platforms: [platform] });
+          expect(await run.end).toMatchObject({ status: "SUCCESS" });
+          const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+          expect(platform).toStartWith(`${image.os}/${image.architecture}`);
+        }
+        expect(await bench.start({ repoUrl, platforms: ["linux/s390x"] }).end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "UNSUPPORTED", step: "build", retryable: false },
+        });
+      });
+
+      test("several platforms become one image, or are refused", async () => {
+        const { platforms: all, multiPlatform } = bench.builder.capabilities;
+        const platforms = canonicalPlatforms(multiPlatform ? all.slice(0, 2) : ["linux/amd64", "linux/386"]);
+        const run = bench.start({ repoUrl: await createGreeting(), platforms });
+        const end = await run.end;
+        if (!multiPlatform) {
+          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+          return;
+        }
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const stored = await bench.registry.getManifest(run.job.ecrRepo, run.job.deploymentVersion);
+        const made = stored?.json.manifests?.map(({ platform }) => platform);
+        const named = made?.map((one) =>
+          [one?.os, one?.architecture, one?.variant].filter(Boolean).join("/"),
+        );
+        expect(named?.toSorted()).toEqual(platforms);
+        // Its labels are read through the index.
+        const again = bench.start({ ...run.job, attempt: 2 });
+        expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: end.imageDigest });
+        expect(again.states).not.toContain("BUILDING");
+      });
+
+      test("steps have the engine's network, or none, as the worker is set", async () => {
+        const step = '["/bin/busybox", "sh", "-c", "/bin/busybox ls /sys/class/net > /printed"]';
+        const repoUrl = await createStep(step);
+        const connected = await printedBy({ repoUrl });
+        // What network a BuildKit of its own gives is that one's affair.
+        if (bench.builder.description.startsWith("docker")) expect(connected).toContain("eth0");
+        expect(await printedBy({ repoUrl }, { buildNetwork: "none" })).not.toContain("eth0");
+        // A Dockerfile cannot take what it is not given.
+        const insisting = await createStep(`--network=default ${step}`);
+        const run = bench.start({ repoUrl: insisting }, { parts: { buildNetwork: "none" } });
+        const { status, failure } = await run.end;
+        if (status === "SUCCESS") expect(await runImage(run)).not.toContain("eth0");
+        // Older BuildKits let no Dockerfile ask.
+        else expect(failure?.message).toContain("Unknown flag: network");
+        const asking = await createStep(`--network=host ${step}`);
+        const refused = bench.start({ repoUrl: asking });
+        expect(await refused.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
+      });
+
+      test("provenance is added where the engine can, and refused where not", async () => {
+        const { name } = await bench.createSample();
+        const argument = crypto.randomUUID();
+        const run = bench.start({ repoUrl: name, provenance: true, buildArgs: { ANY: argument } });
+        const end = await run.end;
+        if (!bench.builder.capabilities.provenance) {
+          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
+          return;
+        }
+        expect(end).toMatchObject({ status: "SUCCESS" });
+        const stored = await bench.registry.getManifest(run.job.ecrRepo, run.job.deploymentVersion);
+        const [, attestation] = stored?.json.manifests ?? [];
+        const statement = await bench.registry.getManifest(run.job.ecrRepo, attestation?.digest ?? "");
+        const [layer] = (statement?.json.layers ?? []) as { digest: string }[];
+        const provenance = await bench.registry.fetch(`/v2/${run.job.ecrRepo}/blobs/${layer?.digest}`);
+        const text = await provenance.text();
+        expect(text).toContain("slsa.dev/provenance");
+        expect(text).not.toContain(argument);
+        // Its labels are read through the index.
+        const again = bench.start({ ...run.job, attempt: 2 });
+        expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: end.imageDigest });
+        expect(again.states).not.toContain("BUILDING");
+      });
+
+      test("a step that exits with 3 fails the build with docker's own words", async () => {
+        const { name } = await bench.createSample({ variant: "failing" });
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "BUILD_FAILED", step: "build", retryable: false },
+        });
+        expect(end.failure?.message).toMatch(/exit code: 3$/);
+        expect(run.lines.join("\n")).toContain("this step fails");
+        expect(run.lines.at(-1)).toStartWith("ERROR: ");
+        await expectNothingLeft(run);
+      });
+
+      ofPipeline.test("a failure's message is short, however long the step's script is", async () => {
+        const name = bench.unique("acme/long");
+        const script = `: ${"x".repeat(60_000)}; exit 3`;
+        await bench.git.createRepository(name, {
+          ...(await sampleRepository()),
+          Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\nRUN ["/bin/busybox", "sh", "-c", "${script}"]\n`,
+        });
+        const { failure } = await bench.start({ repoUrl: name }).end;
+        expect(failure).toMatchObject({ code: "BUILD_FAILED", retryable: false });
+        expect(failure?.message.length).toBeLessThan(20_000);
+        expect(failure?.message).toMatch(/more characters\).*exit code: 3$/);
+      });
+
+      ofPipeline.test("what a step prints does not decide what its failure is", async () => {
+        const name = bench.unique("acme/liar");
+        const lie = "ERROR: failed to solve: failed to push x: no space left on device 401 Unauthorized";
+        const files = await sampleRepository();
+        await bench.git.createRepository(name, {
+          ...files,
+          Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\nRUN ["/bin/busybox", "sh", "-c", "echo '${lie}'; echo '${lie}' >&2; exit 7"]\n`,
+        });
+        const run = bench.start({ repoUrl: name });
+        expect(await run.end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "BUILD_FAILED", retryable: false },
+        });
+      });
+
+      test("a repository without a Dockerfile is told which file is missing", async () => {
+        const { name } = await bench.createSample({ variant: "none" });
+        const run = bench.start({ repoUrl: name });
+        const { failure } = await run.end;
+        expect(failure).toMatchObject({ code: "DOCKERFILE_NOT_FOUND", step: "build", retryable: false });
+        expect(failure?.message).toContain("Dockerfile");
+        await expectNothingLeft(run);
+      });
+
+      ofPipeline.test("a base image that nobody has is the build's failure", async () => {
+        const name = bench.unique("acme/base");
+        const base = `${bench.proxy.host}/nobody/has-this:1`;
+        await bench.git.createRepository(name, { Dockerfile: `FROM ${base}\n` });
+        const { failure } = await bench.start({ repoUrl: name }).end;
+        expect(failure).toMatchObject({ code: "BUILD_FAILED", step: "build", retryable: false });
+        expect(failure?.message).toContain(base);
+      });
+
+      ofPipeline.test("a wrong password ends the run before it builds", async () => {
+        const { name } = await bench.createSample();
+        const credentials = { username: "AWS", password: "not the password" };
+        const authenticator = new PlainRegistryAuthenticator({ registry: bench.proxy.url, credentials });
+        const run = bench.start({ repoUrl: name }, { parts: { authenticator } });
+        expect(await run.end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "ECR_AUTH", retryable: false },
+        });
+        expect(run.states).not.toContain("BUILDING");
+        await expectNothingLeft(run);
+      });
+
+      test("a login that ends during the build is an ECR_AUTH of the push", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        await waitFor(() => run.states.includes("BUILDING"), {
+          timeoutMs: 30_000,
+          what: "the build to begin",
+        });
+        bench.proxy.faults.login = () => "expired";
+        const end = await run.end;
+        bench.proxy.faults.login = undefined;
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "ECR_AUTH", step: "push", retryable: false },
+        });
+        await expectNothingLeft(run);
+      });
+
+      test("a repository that the registry does not have is an ECR_REPO_NOT_FOUND of the push", async () => {
+        const { name } = await bench.createSample();
+        bench.proxy.faults.repositories = new Set();
+        const run = bench.start({ repoUrl: name });
+        const end = await run.end;
+        bench.proxy.faults.repositories = undefined;
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "ECR_REPO_NOT_FOUND", step: "push", retryable: false },
+        });
+        await expectNothingLeft(run);
+      });
+
+      test("an engine that dies during the build is no fault of the job", async () => {
+        const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
+        const run = bench.start({ repoUrl: name });
+        await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
+        await bench.site.kill();
+        const end = await run.end;
+        await bench.site.start();
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "INTERNAL", step: "build", retryable: true },
+        });
+        expect(end.failure?.message).toContain("docker engine");
+        expect(await bench.leftFolders()).toEqual([]);
+        // buildx gives a BuildKit at an address 20 s to answer, at each of the tries.
+      }, 120_000);
+
+      ofPipeline.test("a registry that is faulty for a while costs tries, not the run", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const path = new RegExp(`^/v2/${run.job.ecrRepo}/`);
+        bench.proxy.failNext({ method: "GET", path, count: 1, status: 503 });
+        bench.proxy.failNext({ method: "POST", path, count: 1, status: 503 });
+        bench.proxy.failNext({ method: "PUT", path, count: 1, status: 503 });
+        expect(await run.end).toMatchObject({ status: "SUCCESS" });
+      });
+
+      test("a registry that stays faulty is a PUSH_FAILED that may pass", async () => {
+        const { name } = await bench.createSample();
+        const run = bench.start({ repoUrl: name });
+        const path = new RegExp(`^/v2/${run.job.ecrRepo}/manifests/`);
+        bench.proxy.failNext({ method: "PUT", path, count: 100_000, status: 503 });
+        const end = await run.end;
+        bench.proxy.clearFailures();
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "PUSH_FAILED", step: "push", retryable: true },
+        });
+        await expectNothingLeft(run);
+      });
+
+      const aborts = [
+        [
+          new RunCancelled("the user asked"),
+          { status: "CANCELLED", failure: { code: "CANCELLED", retryable: false } },
+        ],
+        [new RunTimeout(5000), { status: "FAILED", failure: { code: "TIMEOUT", retryable: false } }],
+        [new RunDrained(), { status: "FAILED", failure: { code: "WORKER_LOST", retryable: true } }],
+      ] as const;
+      for (const [index, [reason, expected]] of aborts.entries()) {
+        const declare = index === 0 ? test : ofPipeline.test;
+        declare(`${reason.name} during a step ends the run, its processes and its containers`, async () => {
+          const marker = String(100_000 + Math.floor(Math.random() * 899_999));
+          const { name } = await bench.createSample({ variant: "slow", sleepSeconds: Number(marker) });
+          const run = bench.start({ repoUrl: name });
+          await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
+          expect(await processesOf(`sleep ${marker}`)).not.toEqual([]);
+          run.abort(reason);
+          expect(await run.end).toMatchObject({
+            ...expected,
+            failure: { ...expected.failure, step: "build" },
+          });
+          await expectNothingLeft(run);
+          // BuildKit ends the step's container once its client is gone.
+          await waitFor(async () => (await processesOf(`sleep ${marker}`)).length === 0, {
+            timeoutMs: 30_000,
+            what: "the step's own process to end",
+          });
+          expect(await engineImages()).toBe(imagesBefore);
+        });
+      }
+    },
+  );
+}
+
+async function allCommandLines(): Promise<string[]> {
+  const processes = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    processes.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
+  );
+  return lines.map((line) => line.replaceAll("\0", " ").trim()).filter((line) => line !== "");
+}
+
+/** Of all files below, unpacked. */
+async function contentsOf(folder: string): Promise<string> {
+  const paths = await Array.fromAsync(new Bun.Glob("**/data").scan({ cwd: folder, absolute: true }));
+  const texts = paths.map(async (path) => {
+    const bytes = await Bun.file(path).bytes();
+    const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b;
+    return Buffer.from(isPacked ? Bun.gunzipSync(bytes) : bytes).toString("utf8");
+  });
+  return (await Promise.all(texts)).join("\n");
+}
+
+async function processesOf(part: string): Promise<string[]> {
+  return (await allCommandLines()).filter((line) => line.includes(part));
+}
+
+async function checkoutGitConfig(workDir: string): Promise<string> {
+  const runs = join(workDir, "runs", "bench");
+  for (const name of await readdir(runs).catch(() => [])) {
+    const config = await readFile(join(runs, name, "checkout/.git/config"), "utf8").catch(() => "");
+    if (config.includes("url =")) return config;
+  }
+  return "";
+}

@@ -1,0 +1,129 @@
+/** Which files of a repository a build sees: what it ignores, and where its symbolic links lead. */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import { run } from "../../../support/machine/processes.ts";
+import type { RepositoryFiles } from "../../../support/machine/sample-repository.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { type PipelineBench, startPipelineBench } from "../pipeline/pipeline-bench.ts";
+
+setDefaultTimeout(120_000);
+
+const SECRET = `of the host ${crypto.randomUUID()}`;
+
+let bench: PipelineBench;
+let outside: TempDir;
+
+beforeAll(async () => {
+  outside = await makeTempDir("outside");
+  await Bun.write(`${outside.path}/secret`, SECRET);
+  await Bun.write(`${outside.path}/Dockerfile`, "FROM scratch\nCOPY . /\n");
+  bench = await startPipelineBench({ engine: "26.1" });
+}, 120_000);
+afterAll(async () => {
+  await bench?.stop();
+  await outside.remove();
+}, 60_000);
+
+interface Tree {
+  readonly files: RepositoryFiles;
+  readonly symlinks?: Readonly<Record<string, string>>;
+}
+
+async function runOf({ files, symlinks = {} }: Tree, job: Partial<PipelineJob> = {}) {
+  const name = bench.unique("acme/paths");
+  await bench.git.createRepository(name, files);
+  await bench.git.commit(name, {}, { symlinks });
+  const started = bench.start({ repoUrl: name, ...job });
+  return { end: await started.end, log: started.lines.join("\n"), ...started.job };
+}
+
+/** The image's only layer, as `tar` lists it: each entry with what it is and where it leads. */
+async function layerOf(tree: Tree, job: Partial<PipelineJob> = {}) {
+  const { end, ecrRepo, deploymentVersion } = await runOf(tree, job);
+  expect(end).toMatchObject({ status: "SUCCESS" });
+  const manifest = await bench.registry.getManifest(ecrRepo, deploymentVersion);
+  const layers = (manifest?.json.layers ?? []) as { digest: string }[];
+  expect(layers).toHaveLength(1);
+  const blob = await bench.registry.fetch(`/v2/${ecrRepo}/blobs/${layers[0]?.digest}`);
+  const tar = Bun.gunzipSync(await blob.arrayBuffer());
+  const { stdout } = await run(["tar", "--list", "--verbose"], { stdin: tar });
+  const entries = stdout.trim().split("\n");
+  const paths = entries.map((entry) => entry.split(/ \d\d:\d\d /)[1] ?? "");
+  return { paths: paths.filter((path) => !path.startsWith(".git/")), text: new TextDecoder().decode(tar) };
+}
+
+const COPY_ALL = "FROM scratch\nCOPY . /\n";
+
+test("a Dockerfile that is a symbolic link into the repository, or below a folder that is one, is built", async () => {
+  const tree = {
+    files: { "docker/Real": "FROM scratch\nCOPY one /\n", one: "1" },
+    symlinks: { Dockerfile: "docker/Real", linked: "docker" },
+  };
+  expect((await layerOf(tree)).paths).toEqual(["one"]);
+  expect((await layerOf(tree, { dockerfile: "linked/Real" })).paths).toEqual(["one"]);
+});
+
+test("what leads out of the repository is refused, and nothing of it is told", async () => {
+  const tree = {
+    files: { Dockerfile: COPY_ALL },
+    symlinks: {
+      outside: outside.path,
+      Linked: `${outside.path}/Dockerfile`,
+      Secret: `${outside.path}/secret`,
+    },
+  };
+  for (const job of [
+    { dockerfile: "Linked" },
+    { dockerfile: "Secret" },
+    { dockerfile: "outside/Dockerfile" },
+    { context: "outside" },
+    { context: "outside", dockerfile: "Dockerfile" },
+  ]) {
+    const { end, log, ecrRepo } = await runOf(tree, job);
+    expect(end).toMatchObject({
+      status: "FAILED",
+      failure: { code: "INVALID_JOB", step: "build", retryable: false },
+    });
+    expect(log).not.toContain(SECRET);
+    expect(await bench.registry.listTags(ecrRepo)).toEqual([]);
+  }
+});
+
+test("a symbolic link in the context stays one, and what it leads to is not in the image", async () => {
+  const links = { file: `${outside.path}/secret`, folder: outside.path, relative: "../../../../../../etc" };
+  const { paths, text } = await layerOf({ files: { Dockerfile: COPY_ALL }, symlinks: links });
+  for (const [name, target] of Object.entries(links)) expect(paths).toContain(`${name} -> ${target}`);
+  expect(paths.filter((path) => path.startsWith("folder/"))).toEqual([]);
+  expect(text).not.toContain(SECRET);
+});
+
+test("a link that is copied by its name leads nowhere outside of the context", async () => {
+  const files = { Dockerfile: "FROM scratch\nCOPY file /\n" };
+  const { end, log } = await runOf({ files, symlinks: { file: `${outside.path}/secret` } });
+  expect(end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED", step: "build" } });
+  expect(log).not.toContain(SECRET);
+});
+
+test("files that are ignored are not in the image, and the Dockerfile's own list stands in for the other", async () => {
+  const files = {
+    Dockerfile: COPY_ALL,
+    "other.Dockerfile": COPY_ALL,
+    ".dockerignore": "*\n!one\n",
+    "other.Dockerfile.dockerignore": "*\n!two\n",
+    one: "1",
+    two: "2",
+    "service/Dockerfile": COPY_ALL,
+    "service/.dockerignore": "three\n.dockerignore\nDockerfile\n",
+    "service/three": "3",
+    "service/four": "4",
+  };
+  expect((await layerOf({ files })).paths).toEqual(["one"]);
+  expect((await layerOf({ files }, { dockerfile: "other.Dockerfile" })).paths).toEqual(["two"]);
+  expect((await layerOf({ files }, { context: "service" })).paths).toEqual(["four"]);
+});
+
+test("a list of ignored files that is a symbolic link leads nowhere outside", async () => {
+  const files = { Dockerfile: COPY_ALL, one: "1" };
+  const { log } = await runOf({ files, symlinks: { ".dockerignore": `${outside.path}/secret` } });
+  expect(log).not.toContain(SECRET);
+});

@@ -1,0 +1,158 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { dirname, join } from "node:path";
+import { Mirrors } from "../../../../src/worker/git/checkout-cache.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import { noise } from "../../../support/machine/noise.ts";
+import { run } from "../../../support/machine/processes.ts";
+import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
+import { type PipelineBench, startPipelineBench } from "../pipeline/pipeline-bench.ts";
+
+setDefaultTimeout(120_000);
+
+const missing = await missingDockerEngine("26.1");
+
+describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () => {
+  let bench: PipelineBench;
+  let mirrorsDir: string;
+  let mirrors: Mirrors;
+
+  beforeAll(async () => {
+    bench = await startPipelineBench({ engine: "26.1" });
+  });
+  afterAll(() => bench.stop());
+  beforeEach(() => {
+    mirrorsDir = join(bench.workDir, bench.unique("mirrors-of"));
+    mirrors = new Mirrors({ workDir: mirrorsDir, limitBytes: 1e9, bootId: "boot" });
+  });
+
+  async function built(job: Partial<PipelineJob>) {
+    const ecrRepo = bench.unique("images");
+    const started = bench.start({ ...job, ecrRepo }, { parts: { mirrors } });
+    const end = await started.end;
+    if (end.status !== "SUCCESS") throw new Error(`the run ended ${JSON.stringify(end)}`);
+    return { ecrRepo, digest: end.imageDigest ?? "", log: started.lines.join("\n") };
+  }
+
+  /** The file that is the image's only layer. */
+  async function onlyFile({ ecrRepo, digest }: { ecrRepo: string; digest: string }): Promise<string> {
+    const manifest = await bench.registry.getManifest(ecrRepo, digest);
+    const [layer] = (manifest?.json.layers ?? []) as { digest: string }[];
+    const blob = await bench.registry.fetch(`/v2/${ecrRepo}/blobs/${layer?.digest}`);
+    const tar = Bun.gunzipSync(await blob.arrayBuffer());
+    return new TextDecoder().decode(tar.subarray(512, 1024)).replace(/\0+$/, "");
+  }
+
+  /** As if all files of this test's mirrors had been written at the same moment. */
+  async function giveOneTime(): Promise<void> {
+    const touch = ["-exec", "touch", "-d", "@1000000000", "{}", "+"];
+    await run(["find", mirrorsDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
+    const { stdout } = await run(["find", mirrorsDir, "-type", "d", "-name", ".git"]);
+    // Else git takes the files for changed ones, and writes them again.
+    for (const gitDir of stdout.trim().split("\n"))
+      await run(["git", "update-index", "--refresh"], { cwd: dirname(gitDir) });
+  }
+
+  const WITH_BUSYBOX = /transferring context: [\d.]+MB/;
+
+  test("is used by the next run of the repository, which sends only what has changed", async () => {
+    const { name } = await bench.createSample();
+    const job = { repoUrl: name };
+    expect((await built(job)).log).toMatch(WITH_BUSYBOX);
+    await bench.git.commit(name, { greeting: "another\n" });
+    const second = await built(job);
+    expect(second.log).toContain("transferring context");
+    expect(second.log).not.toMatch(WITH_BUSYBOX);
+  });
+
+  test("is no other account's", async () => {
+    const { name } = await bench.createSample();
+    expect((await built({ repoUrl: name, awsAccount: "111111111111" })).log).toMatch(WITH_BUSYBOX);
+    expect((await built({ repoUrl: name, awsAccount: "222222222222" })).log).toMatch(WITH_BUSYBOX);
+  });
+
+  test("is not taken for another folder's of the same name, nor one Dockerfile for another", async () => {
+    const name = bench.unique("acme/app");
+    await bench.git.createRepository(name, {
+      "one/app/f": "of one",
+      "one/app/Dockerfile": "FROM scratch\nCOPY f /one\n",
+      "one/app/Other": "FROM scratch\nCOPY g /one\n",
+      "one/app/g": "gg one",
+      "two/app/f": "of two",
+      "two/app/Dockerfile": "FROM scratch\nCOPY f /two\n",
+      "two/Other": "FROM scratch\nCOPY f /els\n",
+    });
+    await built({ repoUrl: name, context: "one/app" });
+    await giveOneTime();
+    const one = await built({ repoUrl: name, context: "one/app" });
+    const two = await built({ repoUrl: name, context: "two/app" });
+    expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
+    const other = await built({ repoUrl: name, context: "one/app", dockerfile: "one/app/Other" });
+    expect(await onlyFile(other)).toBe("gg one");
+    const elsewhere = await built({ repoUrl: name, context: "one/app", dockerfile: "two/Other" });
+    expect(elsewhere.log).toContain("COPY f /els");
+  });
+
+  test("is not taken for another folder's, nor one Dockerfile for another, where a symlink leads elsewhere now", async () => {
+    const name = bench.unique("acme/app");
+    await bench.git.createRepository(name, {
+      "one/app/f": "of one",
+      "two/app/f": "of two",
+      "one/Dockerfile": "FROM scratch\nCOPY f /one\n",
+      "two/Dockerfile": "FROM scratch\nCOPY f /two\n",
+    });
+    const job = { repoUrl: name, context: "current/app", dockerfile: "Dockerfile" };
+    const linkedTo = async (folder: string) => {
+      await bench.git.commit(name, {}, { symlinks: { current: folder, Dockerfile: `${folder}/Dockerfile` } });
+      return built(job);
+    };
+    await linkedTo("one");
+    await giveOneTime();
+    const one = await built({ ...job, buildArgs: { A: "b" } });
+    const two = await linkedTo("two");
+    expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
+    expect(one.log).toContain("COPY f /one");
+    expect(two.log).toContain("COPY f /two");
+  });
+
+  test("has nothing of a file whose content changed within its size", async () => {
+    const name = bench.unique("acme/app");
+    await bench.git.createRepository(name, { Dockerfile: "FROM scratch\nCOPY f /f\n", f: "AAAA" });
+    for (const content of ["AAAA", "BBBB", "AAAA", "CCCC"]) {
+      await bench.git.commit(name, { f: content });
+      expect(await onlyFile(await built({ repoUrl: name }))).toBe(content);
+    }
+  });
+
+  describe("with files of Git LFS", () => {
+    const attributes = { ".gitattributes": "*.bin filter=lfs -text\n" };
+    const pointerTo = (content: string | Uint8Array) => bench.git.lfs.add(Buffer.from(content));
+
+    test("is sent again what has changed, and not what has stayed", async () => {
+      const { name } = await bench.createSample();
+      await bench.git.commit(name, { ...attributes, "large.bin": pointerTo(noise(3e6)) });
+      const job = { repoUrl: name };
+      expect((await built(job)).log).toMatch(WITH_BUSYBOX);
+      await bench.git.commit(name, { greeting: "another\n" });
+      const second = await built(job);
+      expect(second.log).toContain("1 of them an earlier run had fetched");
+      expect(second.log).not.toMatch(WITH_BUSYBOX);
+    });
+
+    test("has nothing of one whose content changed within its size, or that took another's place", async () => {
+      const name = bench.unique("acme/app");
+      const dockerfile = "FROM scratch\nCOPY f.bin /f\n";
+      await bench.git.createRepository(name, { Dockerfile: dockerfile, ...attributes });
+      const contents = [
+        ["AAAA", "BBBB"],
+        ["BBBB", "AAAA"],
+        ["CCCC", "AAAA"],
+        ["CCCC", "BBBB"],
+        ["AAAA", "CCCC"],
+      ] as const;
+      for (const [f, g] of contents) {
+        await bench.git.commit(name, { "f.bin": pointerTo(f), "g.bin": pointerTo(g) });
+        expect(await onlyFile(await built({ repoUrl: name }))).toBe(f);
+      }
+    });
+  });
+});

@@ -1,0 +1,432 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmod, mkdir, readdir, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { run } from "../../../support/machine/processes.ts";
+import type { GitRequest, GitServer } from "../../../support/servers/git-server.ts";
+import { contentsOf } from "./checkout-contents.ts";
+import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
+import { mirrorsIn, theMirror } from "./kept-checkouts.ts";
+
+setDefaultTimeout(60_000);
+
+let bench: CloneBench;
+let git: GitServer;
+
+beforeAll(async () => {
+  bench = await startCloneBench();
+  ({ git } = bench);
+});
+afterAll(() => bench.stop());
+
+const BIG = crypto.getRandomValues(new Uint8Array(400_000));
+
+async function createRepository(files: Record<string, string | Uint8Array> = { file: "one" }) {
+  const name = repositoryName();
+  const first = await git.createRepository(name, files, { tags: ["v1"] });
+  const url = `${git.baseUrl}/${name}`;
+  return { name, first, url, requests: () => git.requests.filter(({ path }) => path.includes(name)) };
+}
+
+/** Those that run now, and no later ones. */
+async function killGitOf(workDir: string): Promise<void> {
+  const running = await readdir("/proc").then((names) => names.filter((name) => /^\d+$/.test(name)));
+  const environments = running.map((pid) =>
+    Bun.file(`/proc/${pid}/environ`)
+      .text()
+      .catch(() => ""),
+  );
+  const isOurs = (await Promise.all(environments)).map((text) => text.includes(`HOME=${workDir}/`));
+  const pids = running.filter((_, index) => isOurs[index]).map(Number);
+  expect(pids.length).toBeGreaterThan(0);
+  for (const pid of pids) process.kill(pid, "SIGKILL");
+}
+
+const output = async (cwd: string, ...args: string[]) =>
+  (await run(["git", ...args], { cwd, env: { GIT_CONFIG_GLOBAL: "/dev/null" } })).stdout.trim();
+
+/** The checkout is what a fresh clone of this commit alone would be. */
+async function expectCommitAlone({ workspace }: Cloned, commit: string): Promise<void> {
+  const { checkout } = workspace;
+  expect(await output(checkout, "rev-parse", "HEAD")).toBe(commit);
+  // The index's notes of times and sizes are not believed: all files are read.
+  await run(["git", "read-tree", "HEAD"], { cwd: checkout });
+  expect(await output(checkout, "status", "--porcelain", "--ignored")).toBe("");
+  expect(await output(checkout, "rev-list", "--all", "HEAD")).toBe(commit);
+  expect(await output(checkout, "remote")).toBe("");
+  const held = await output(checkout, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)");
+  const needed = await output(checkout, "rev-list", "--objects", "--no-object-names", "--all", "HEAD");
+  expect(new Set(held.split("\n"))).toEqual(new Set(needed.split("\n")));
+  await run(["git", "fsck", "--strict"], { cwd: checkout });
+}
+
+const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(workspace.checkout, file)).text();
+
+describe("with a mirror", () => {
+  test("files are in the form that their commit's attributes want, whatever the mirror's said", async () => {
+    const { name, url } = await createRepository({ "sub/file.txt": "one\ntwo\n", untouched: "x" });
+    const at = bench.mirrors();
+    const textOf = async () => {
+      const run = await bench.cloned({ url, branch: "main", ...at });
+      await expectCommitAlone(run, run.commit);
+      const text = await checkedOut(run, "sub/file.txt");
+      await run.end();
+      return text;
+    };
+    expect(await textOf()).toBe("one\ntwo\n");
+    await git.commit(name, { ".gitattributes": "*.txt text eol=crlf\n" });
+    expect(await textOf()).toBe("one\r\ntwo\r\n");
+    await git.commit(name, { "sub/.gitattributes": "*.txt text eol=lf\n" });
+    expect(await textOf()).toBe("one\ntwo\n");
+    await git.commit(name, {}, { remove: ["sub/.gitattributes"] });
+    expect(await textOf()).toBe("one\r\ntwo\r\n");
+  });
+
+  test("only what is new is fetched, and only changed files are written", async () => {
+    const { name, url, requests } = await createRepository({ big: BIG, file: "one", gone: "x" });
+    const at = bench.mirrors();
+    const first = await bench.cloned({ url, branch: "main", ...at });
+    const before = await stat(join(first.workspace.checkout, "big"), { bigint: true });
+    await first.end();
+    const tip = await git.commit(name, { file: "two", later: "new" }, { remove: ["gone"] });
+    const asked = requests().length;
+    const second = await bench.cloned({ url, branch: "main", ...at });
+    expect(second.commit).toBe(tip);
+    const sent = requests().slice(asked);
+    expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeLessThan(20_000);
+    const after = await stat(join(second.workspace.checkout, "big"), { bigint: true });
+    expect([after.ino, after.mtimeNs]).toEqual([before.ino, before.mtimeNs]);
+    expect(await checkedOut(second, "file")).toBe("two");
+    await expectCommitAlone(second, tip);
+  });
+
+  test("of an unchanged tip nothing is fetched", async () => {
+    const { url, first, requests } = await createRepository({ file: "one", big: BIG });
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    const asked = requests().length;
+    const again = await bench.cloned({ url, branch: "main", ...at });
+    // The third one may have begun before git was told that it is not needed.
+    const sent = requests().slice(asked);
+    expect(sent.length).toBeLessThanOrEqual(3);
+    expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeLessThan(3000);
+    await expectCommitAlone(again, first);
+  });
+
+  test("other branches, tags and pinned commits are built from it, each alone", async () => {
+    const { name, url, first } = await createRepository({ file: "one", kept: "k" });
+    const onMain = await git.commit(name, { file: "two" });
+    const onTopic = await git.commit(name, { file: "three", more: "m" }, { branch: "topic" });
+    const at = bench.mirrors();
+    const wanted = [
+      { branch: "main", expected: onMain },
+      { branch: "topic", expected: onTopic },
+      { branch: "v1", expected: first },
+      { branch: "v1", expected: first },
+      { branch: "main", commit: first, expected: first },
+      { branch: "main", commit: first, expected: first },
+      { branch: "topic", commit: onMain, expected: onMain },
+      { branch: "main", expected: onMain },
+    ];
+    for (const { expected, ...job } of wanted) {
+      const done = await bench.cloned({ url, ...job, ...at });
+      expect(done.commit).toBe(expected);
+      await expectCommitAlone(done, expected);
+      await done.end();
+      await theMirror(at.workDir);
+    }
+  });
+
+  test("what the server has no more is gone from the checkout, too", async () => {
+    const { name, url, first } = await createRepository();
+    await git.commit(name, { file: "pushed by mistake", secret: "s" });
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    await git.resetBranch(name, "main", first);
+    const done = await bench.cloned({ url, branch: "main", ...at });
+    await expectCommitAlone(done, first);
+  });
+
+  test("files, folders, symlinks and modes may take each other's place", async () => {
+    const { name, url } = await createRepository({ one: "file", "two/inner": "x", "bin/tool": "t" });
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    await git.commit(name, {}, { remove: ["one", "two/inner"] });
+    await git.commit(name, { "one/inner": "now a folder", two: "now a file" });
+    const second = await bench.cloned({ url, branch: "main", ...at });
+    await expectCommitAlone(second, second.commit);
+    await second.end();
+    const third = await bench.cloned({ url, branch: "v1", ...at });
+    await expectCommitAlone(third, third.commit);
+  });
+
+  test("a run that ends before its files are written leaves the mirror for the next one", async () => {
+    const { url } = await createRepository();
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    const mirror = await theMirror(at.workDir);
+    await (await bench.resolved({ url, branch: "main", ...at })).end();
+    const idOf = (path: string) => basename(path).split("-").slice(2);
+    expect(idOf(await theMirror(at.workDir))).toEqual(idOf(mirror));
+  });
+});
+
+describe("whose a mirror is", () => {
+  test("every job needs a token of its own", async () => {
+    const name = repositoryName();
+    const token = `token-${crypto.randomUUID()}`;
+    await git.createRepository(name, { file: "one" }, { private: { token } });
+    const url = `${git.baseUrl}/${name}`;
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", gitToken: token, ...at })).end();
+    for (const gitToken of [undefined, "another"]) {
+      const failure = await bench.failureOf({ url, branch: "main", gitToken, ...at });
+      expect(failure).toMatchObject({ code: "GIT_AUTH", retryable: false });
+    }
+    expect(await bench.failureOf({ url, branch: "none", gitToken: token, ...at })).toMatchObject({
+      code: "REF_NOT_FOUND",
+    });
+    // It is still there for who may have it.
+    await theMirror(at.workDir);
+    const done = await bench.cloned({ url, branch: "main", gitToken: token, ...at });
+    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    await done.end();
+  });
+
+  test("another account starts from nothing", async () => {
+    const { url } = await createRepository({ file: "one", big: BIG });
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", awsAccount: "111111111111", ...at })).end();
+    const other = await bench.cloned({ url, branch: "main", awsAccount: "222222222222", ...at });
+    await theMirror(at.workDir);
+    await other.end();
+    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+  });
+
+  test("nothing of the token is in the work folder, neither in a checkout nor in a mirror", async () => {
+    const name = repositoryName();
+    const token = `token-${crypto.randomUUID()}`;
+    const first = await git.createRepository(name, { file: "one" }, { private: { token } });
+    const url = `${git.baseUrl}/${name}`;
+    const at = bench.mirrors();
+    const job = { url, branch: "main", gitToken: token, ...at };
+    await (await bench.cloned(job)).end();
+    await git.commit(name, { file: "two" });
+    await (await bench.cloned({ ...job, commit: first })).end();
+    await bench.cloned(job);
+    for (const secret of [token, btoa(`x-access-token:${token}`)]) {
+      const found = await run(["grep", "-rF", "--", secret, at.workDir], { mayFail: true });
+      expect(found.stdout).toBe("");
+    }
+  });
+});
+
+describe("a mirror that is of no use is replaced", () => {
+  const packsOf = async (mirror: string) => {
+    const folder = join(mirror, ".git", "objects", "pack");
+    return (await readdir(folder)).map((name) => join(folder, name));
+  };
+  const damages: [what: string, damage: (mirror: string) => Promise<unknown>][] = [
+    [
+      "packs cut off",
+      async (mirror) => {
+        for (const path of await packsOf(mirror)) {
+          await chmod(path, 0o600);
+          await truncate(path, 100);
+        }
+      },
+    ],
+    [
+      "packs overwritten",
+      async (mirror) => {
+        for (const path of await packsOf(mirror)) {
+          await chmod(path, 0o600);
+          await writeFile(path, new Uint8Array(5000));
+        }
+      },
+    ],
+    ["no objects", (mirror) => rm(join(mirror, ".git", "objects"), { recursive: true })],
+    ["no HEAD", (mirror) => rm(join(mirror, ".git", "HEAD"))],
+    ["a broken configuration", (mirror) => writeFile(join(mirror, ".git", "config"), "[core")],
+    ["a broken index", (mirror) => writeFile(join(mirror, ".git", "index"), "DIRC nonsense")],
+    [
+      "locks of a git that was killed",
+      async (mirror) => {
+        for (const name of ["index.lock", "shallow.lock", "HEAD.lock"])
+          await writeFile(join(mirror, ".git", name), "");
+      },
+    ],
+    [
+      "nothing in it",
+      async (mirror) => {
+        await rm(mirror, { recursive: true });
+        await mkdir(mirror);
+      },
+    ],
+  ];
+
+  test.each(damages)("%s", async (_what, damage) => {
+    const { name, url } = await createRepository({ file: "one", other: "o" });
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    await damage(await theMirror(at.workDir));
+    const tip = await git.commit(name, { file: "two" });
+    const done = await bench.cloned({ url, branch: "main", ...at });
+    await expectCommitAlone(done, tip);
+    await done.end();
+    const again = await bench.cloned({ url, branch: "main", ...at });
+    await expectCommitAlone(again, tip);
+  });
+
+  test("and nothing happens to a repository that the work folder is in", async () => {
+    const { name, url } = await createRepository();
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    await rm(join(await theMirror(at.workDir), ".git"), { recursive: true });
+    await run(["git", "init", "--quiet", "--template=", at.workDir]);
+    const before = await contentsOf(join(at.workDir, ".git"));
+    const tip = await git.commit(name, { file: "two" });
+    await expectCommitAlone(await bench.cloned({ url, branch: "main", ...at }), tip);
+    expect(await contentsOf(join(at.workDir, ".git"))).toEqual(before);
+  });
+
+  const requestKinds: [what: string, matches: (request: GitRequest, nth: number) => boolean][] = [
+    ["asks for the server's abilities", ({ method }) => method === "GET"],
+    ["asks for the branch", ({ method }, nth) => method === "POST" && nth === 1],
+    ["fetches", ({ method }, nth) => method === "POST" && nth === 2],
+  ];
+
+  test.each(requestKinds)("git is killed while it %s", async (_what, matches) => {
+    const { name, url } = await createRepository();
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    const tip = await git.commit(name, { file: "two" });
+    let posts = 0;
+    const held = git.hold((request) => {
+      if (!request.path.includes(name)) return false;
+      if (request.method === "POST") posts += 1;
+      return matches(request, posts);
+    });
+    const cloning = bench.cloned({ url, branch: "main", ...at });
+    await held.arrived;
+    await killGitOf(at.workDir);
+    held.release();
+    const done = await cloning;
+    await expectCommitAlone(done, tip);
+    await done.end();
+    const again = await bench.cloned({ url, branch: "main", ...at });
+    await expectCommitAlone(again, tip);
+  });
+});
+
+describe("many at once", () => {
+  test("each has a checkout of its own, of its own commit", async () => {
+    const { name, url } = await createRepository({ file: "one", big: BIG });
+    const at = bench.mirrors();
+    for (let round = 0; round < 3; round++) {
+      const tip = await git.commit(name, { file: `of round ${round}` });
+      const runs = await Promise.all(
+        ["main", "main", "v1"].map((branch) => bench.cloned({ url, branch, ...at })),
+      );
+      expect(new Set(runs.map(({ workspace }) => workspace.checkout)).size).toBe(3);
+      expect(runs.map(({ commit }) => commit).slice(0, 2)).toEqual([tip, tip]);
+      for (const done of runs) await expectCommitAlone(done, done.commit);
+      await Promise.all(runs.map((done) => done.end()));
+      expect(await mirrorsIn(at.workDir)).toHaveLength(3);
+    }
+  });
+});
+
+describe("how much there is of it", () => {
+  test("the least recently used go first, and none that is in use", async () => {
+    const [one, two, three] = [
+      await createRepository({ big: BIG }),
+      await createRepository({ big: BIG }),
+      await createRepository({ big: BIG }),
+    ] as const;
+    // Each takes some 800 kB: the file, and the pack with it.
+    const at = bench.mirrors(2_000_000);
+    const job = (url: string) => ({ url, branch: "main", ...at });
+    await (await bench.cloned(job(one.url))).end();
+    await (await bench.cloned(job(two.url))).end();
+    const inUse = await bench.cloned(job(one.url));
+    await (await bench.cloned(job(three.url))).end();
+    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    await inUse.end();
+    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    const asked = two.requests().length;
+    await bench.cloned(job(two.url));
+    const sent = two.requests().slice(asked);
+    expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeGreaterThan(BIG.length);
+  });
+
+  test("none with a limit of 0, and none that is larger than the limit", async () => {
+    const { url } = await createRepository({ big: BIG });
+    for (const limitBytes of [0, 100_000]) {
+      const at = bench.mirrors(limitBytes);
+      await (await bench.cloned({ url, branch: "main", ...at })).end();
+      expect(await mirrorsIn(at.workDir)).toEqual([]);
+    }
+  });
+
+  test("what was being removed, and what is from before the machine's last start, goes at a worker's start", async () => {
+    const { url } = await createRepository();
+    const at = bench.mirrors();
+    await (await bench.cloned({ url, branch: "main", ...at })).end();
+    const root = join(at.workDir, "mirrors");
+    await mkdir(join(root, "removing-1", ".git"), { recursive: true });
+    await mkdir(join(root, "earlier-boot", "owner", "1-1-x"), { recursive: true });
+    await symlink("/nowhere", join(root, "removing-1", "link"));
+    await at.mirrors.removeLeftovers();
+    expect(await readdir(root)).toEqual(["boot"]);
+    await theMirror(at.workDir);
+  });
+});
+
+describe("limits", () => {
+  test("a repository whose packs are too large", async () => {
+    const { url } = await createRepository({ big: crypto.getRandomValues(new Uint8Array(3_000_000)) });
+    const failure = await bench.failureOf({ url, branch: "main", limits: { repositoryBytes: 1_000_000 } });
+    expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+    expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT is 1.0 MB");
+  });
+
+  test("a repository whose files are too large is not written", async () => {
+    const { url } = await createRepository({ zeros: new Uint8Array(30_000_000) });
+    const at = bench.mirrors();
+    const run = await bench.resolved({ url, branch: "main", ...at, limits: { repositoryBytes: 1_000_000 } });
+    await expect(run.source.checkOut()).rejects.toThrow(/needs more than \d+\.\d MB.*REPOSITORY_LIMIT/);
+    expect(await Bun.file(join(run.workspace.checkout, "zeros")).exists()).toBe(false);
+    await run.end();
+    expect(await mirrorsIn(at.workDir)).toEqual([]);
+  });
+
+  test("what grows beyond the limit later", async () => {
+    const { name, url } = await createRepository();
+    const at = bench.mirrors();
+    const job = { url, branch: "main", ...at, limits: { repositoryBytes: 500_000 } };
+    await (await bench.cloned(job)).end();
+    await git.commit(name, { big: crypto.getRandomValues(new Uint8Array(3_000_000)) });
+    expect(await bench.failureOf(job)).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+  });
+
+  test("a server that takes too long", async () => {
+    const { name, url } = await createRepository();
+    const held = git.hold(({ path }) => path.includes(name));
+    const failure = await bench.failureOf({ url, branch: "main", limits: { timeoutMs: 500 } });
+    held.release();
+    expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: true });
+    expect(failure.message).toContain("BLACKTREE_GIT_TIMEOUT");
+  });
+
+  test("a run that is aborted", async () => {
+    const { name, url } = await createRepository();
+    const abort = new AbortController();
+    const held = git.hold(({ path }) => path.includes(name));
+    const cloning = bench.cloned({ url, branch: "main", signal: abort.signal });
+    await held.arrived;
+    const reason = new Error("asked to end");
+    abort.abort(reason);
+    await expect(cloning).rejects.toBe(reason);
+    held.release();
+  });
+});

@@ -1,0 +1,51 @@
+import { createHash } from "node:crypto";
+import { lstat, readdir, readlink } from "node:fs/promises";
+import { join } from "node:path";
+import { run } from "../../../support/machine/processes.ts";
+
+// The machine's own settings may know git-lfs, which would write to what is looked at.
+const env = { GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" };
+const output = async (cwd: string, ...args: string[]) =>
+  (await run(["git", ...args], { cwd, env })).stdout.trim();
+
+/**
+ * All that a `COPY . .` would take of a checkout, by path: modes and contents, of git's folders as well. What two clones of
+ * one commit may differ in is left out: times, and into which packs git has put the objects.
+ */
+export async function contentsOf(folder: string, path = ""): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const name of await readdir(join(folder, path))) {
+    const inner = join(path, name);
+    const entry = await lstat(join(folder, inner));
+    const mode = (entry.mode & 0o777).toString(8);
+    if (entry.isDirectory()) {
+      Object.assign(found, { [`${inner}/`]: mode });
+      Object.assign(found, await (name === ".git" ? gitContentsOf : contentsOf)(folder, inner));
+    } else if (entry.isSymbolicLink()) found[inner] = `to ${await readlink(join(folder, inner))}`;
+    else found[inner] = `${mode} ${await hashOf(join(folder, inner))}`;
+  }
+  return found;
+}
+
+async function gitContentsOf(folder: string, path: string): Promise<Record<string, string>> {
+  const found = await contentsOf(folder, path);
+  for (const name of Object.keys(found))
+    if (name.startsWith(`${path}/objects/`) || name === `${path}/index`) delete found[name];
+  const checkout = join(folder, path, "..");
+  // Nothing that git asks here may touch the index.
+  const ask = (...args: string[]) => output(checkout, "--no-optional-locks", ...args);
+  found[`${path}: objects`] = await ask(
+    "cat-file",
+    "--batch-all-objects",
+    "--batch-check=%(objectname) %(objecttype)",
+  );
+  found[`${path}: index`] = await ask("ls-files", "--stage", "-v");
+  found[`${path}: changes`] = await ask("status", "--porcelain", "--ignored");
+  return found;
+}
+
+async function hashOf(path: string): Promise<string> {
+  return createHash("sha256")
+    .update(await Bun.file(path).bytes())
+    .digest("hex");
+}

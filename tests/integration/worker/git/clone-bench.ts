@@ -1,0 +1,107 @@
+import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "../../../../src/worker/git/budget.ts";
+import { resolve, type Source } from "../../../../src/worker/git/checkout.ts";
+import { Mirrors } from "../../../../src/worker/git/checkout-cache.ts";
+import { StepFailure } from "../../../../src/worker/job/failure.ts";
+import { createWorkspace, type Workspace } from "../../../../src/worker/job/workspace.ts";
+import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { type GitServer, startGitServer } from "../../../support/servers/git-server.ts";
+
+export interface Wanted {
+  readonly url: string;
+  readonly branch: string;
+  readonly commit?: string;
+  readonly gitToken?: string;
+  readonly awsAccount?: string;
+  readonly workDir?: string;
+  readonly mirrors?: Mirrors;
+  readonly limits?: Partial<CloneLimits>;
+  readonly allowedHosts?: readonly string[];
+  /** The git server's unless given. */
+  readonly baseUrl?: string;
+  readonly needsDefaultBranch?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface Cloned {
+  readonly commit: string;
+  readonly source: Source;
+  readonly workspace: Workspace;
+  readonly lines: readonly string[];
+  /** Ends the run as the pipeline does: the checkout becomes a mirror, where there are mirrors. */
+  end(): Promise<void>;
+}
+
+export interface CloneBench {
+  readonly git: GitServer;
+  readonly dir: TempDir;
+  resolved(wanted: Wanted): Promise<Cloned>;
+  cloned(wanted: Wanted): Promise<Cloned>;
+  failureOf(wanted: Wanted): Promise<StepFailure["failure"]>;
+  /** A work folder of its own, with mirrors in it. */
+  mirrors(limitBytes?: number): { readonly workDir: string; readonly mirrors: Mirrors };
+  stop(): Promise<void>;
+}
+
+export const repositoryName = () => `acme/${crypto.randomUUID()}`;
+
+export async function startCloneBench(): Promise<CloneBench> {
+  const git = await startGitServer();
+  const dir = await makeTempDir("clone");
+
+  async function resolved(wanted: Wanted): Promise<Cloned> {
+    const { url, workDir = dir.path, limits, allowedHosts = [], baseUrl = git.baseUrl, ...rest } = wanted;
+    const job = { awsAccount: "123456789012", ...rest };
+    const run = { jobId: crypto.randomUUID(), attempt: 1, region: "us-east-1", ecrRepo: "app" };
+    const workspace = await createWorkspace(workDir, "clones", { ...run, awsAccount: job.awsAccount });
+    const lines: string[] = [];
+    const source = await resolve({
+      job,
+      repositoryUrl: url,
+      allowed: { baseUrl, allowedHosts },
+      workspace,
+      environment: childEnvironment(process.env, workspace.home),
+      mirrors: wanted.mirrors ?? new Mirrors({ workDir, limitBytes: 0, bootId: "boot" }),
+      limits: { ...DEFAULT_CLONE_LIMITS, ...limits },
+      needsDefaultBranch: wanted.needsDefaultBranch ?? false,
+      retry: { tries: 2, firstDelayMs: 10 },
+      log: (line) => lines.push(line),
+      signal: wanted.signal ?? new AbortController().signal,
+    });
+    const end = async () => {
+      await source.keep();
+      await workspace.remove();
+    };
+    return { commit: source.commit, source, workspace, lines, end };
+  }
+
+  async function cloned(wanted: Wanted): Promise<Cloned> {
+    const run = await resolved(wanted);
+    await run.source.checkOut();
+    return run;
+  }
+
+  return {
+    git,
+    dir,
+    resolved,
+    cloned,
+    async failureOf(wanted) {
+      const error = await cloned(wanted).then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      if (!(error instanceof StepFailure))
+        throw new Error("the clone did not fail as it should", { cause: error });
+      return error.failure;
+    },
+    mirrors(limitBytes = 1e9) {
+      const workDir = `${dir.path}/${crypto.randomUUID()}`;
+      return { workDir, mirrors: new Mirrors({ workDir, limitBytes, bootId: "boot" }) };
+    },
+    async stop() {
+      await git.stop();
+      await dir.remove();
+    },
+  };
+}

@@ -1,0 +1,265 @@
+/** Checkouts with files of Git LFS that the next run of their repository goes on with. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { GitServer } from "../../../support/servers/git-server.ts";
+import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
+import { expectAsFresh, mirrorsIn, theMirror, timesOf } from "./kept-checkouts.ts";
+
+setDefaultTimeout(60_000);
+
+let bench: CloneBench;
+let git: GitServer;
+
+beforeAll(async () => {
+  bench = await startCloneBench();
+  ({ git } = bench);
+});
+afterAll(() => bench.stop());
+
+const ATTRIBUTES = { ".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n" };
+const randomBytes = (size: number) => crypto.getRandomValues(new Uint8Array(size));
+const large = randomBytes(300_000);
+const small = randomBytes(10);
+
+type Files = Record<string, string | Uint8Array>;
+
+/** A repository with these files, and a worker that has built it. */
+async function built(files: Files, job: Partial<Wanted> = {}) {
+  const name = repositoryName();
+  const url = `${git.baseUrl}/${name}`;
+  const { gitToken: token } = job;
+  const options = token === undefined ? {} : { private: { token } };
+  await git.createRepository(name, { file: "one" }, options);
+  await git.commit(name, { ...ATTRIBUTES, ...files });
+  const at = bench.mirrors();
+  const wanted = { url, branch: "main", ...job };
+  const next = (changes: Partial<Wanted> = {}) => bench.cloned({ ...wanted, ...at, ...changes });
+  await (await next()).end();
+  await theMirror(at.workDir);
+  const commit = (changed: Files, remove: readonly string[] = []) => git.commit(name, changed, { remove });
+  return { name, url, at, wanted, next, commit };
+}
+
+/** What LFS was asked for meanwhile. */
+async function lfsRequests(work: () => Promise<void>) {
+  const before = git.requests.length;
+  await work();
+  const requests = git.requests.slice(before).filter(({ path }) => path.includes("/info/lfs/"));
+  const batches = requests.filter(({ path }) => path.endsWith("/batch"));
+  return { batches, downloads: requests.length - batches.length };
+}
+
+const pointersOf = (contents: Record<string, Uint8Array>): Files =>
+  Object.fromEntries(Object.entries(contents).map(([path, content]) => [path, git.lfs.add(content)]));
+
+describe("a file whose pointer has not changed", () => {
+  test("is asked for with the job's token, but not fetched again, and stays as it is", async () => {
+    const files = pointersOf({ "data/large.bin": large, 'odd "name".bin': small, "bin/tool.bin": small });
+    const { wanted, next, commit } = await built({ ...files, "plain.bin": "p" }, { gitToken: "the token" });
+    const before = await next();
+    const times = await timesOf(before, "data/large.bin");
+    await before.end();
+    for (const change of [{ file: "two" }, undefined]) {
+      if (change) await commit(change);
+      let done = before;
+      const { batches, downloads } = await lfsRequests(async () => {
+        done = await next();
+      });
+      expect(batches.map(({ hadAuthorization, status }) => [hadAuthorization, status])).toEqual([
+        [true, 200],
+      ]);
+      expect(downloads).toBe(0);
+      expect(await timesOf(done, "data/large.bin")).toEqual(times);
+      await expectAsFresh(bench, done, wanted);
+    }
+  });
+
+  test("in a submodule, too", async () => {
+    const inner = repositoryName();
+    const innerUrl = `${git.baseUrl}/${inner}`;
+    await git.createRepository(inner, ATTRIBUTES);
+    const sub = await git.commit(inner, pointersOf({ "one.bin": large, "two.bin": small }));
+    const name = repositoryName();
+    await git.createRepository(name, { file: "one" });
+    const commit = (gitlink: string, file: string) =>
+      git.commit(
+        name,
+        { file, ".gitmodules": `[submodule "sub"]\n\tpath = sub\n\turl = ${innerUrl}\n` },
+        { gitlinks: { sub: gitlink } },
+      );
+    await commit(sub, "one");
+    const wanted = { url: `${git.baseUrl}/${name}`, branch: "main" };
+    const at = bench.mirrors();
+    await (await bench.cloned({ ...wanted, ...at })).end();
+    const again = async () => expectAsFresh(bench, await bench.cloned({ ...wanted, ...at }), wanted);
+    await commit(sub, "two");
+    // All of them are of the fresh clone.
+    expect((await lfsRequests(again)).downloads).toBe(2);
+    const moved = await git.commit(inner, pointersOf({ "two.bin": randomBytes(10) }));
+    await commit(moved, "three");
+    expect((await lfsRequests(again)).downloads).toBe(2 + 1);
+  });
+});
+
+describe("a file that has changed", () => {
+  test("is the only one that is fetched, and has another time although its size is the same", async () => {
+    const { wanted, next, commit } = await built(pointersOf({ "one.bin": large, "two.bin": small }));
+    const before = await next();
+    const times = await timesOf(before, "two.bin");
+    await before.end();
+    await commit(pointersOf({ "two.bin": randomBytes(small.length) }));
+    let done = before;
+    const { downloads } = await lfsRequests(async () => {
+      done = await next();
+    });
+    expect(downloads).toBe(1);
+    expect((await timesOf(done, "two.bin"))[1]).not.toBe(times[1]);
+    await expectAsFresh(bench, done, wanted);
+  });
+
+  test("that is gone, with its folder, leaves nothing behind", async () => {
+    const { wanted, next, commit } = await built(
+      pointersOf({ "data/inner/one.bin": large, "two.bin": small }),
+    );
+    await commit({}, ["data/inner/one.bin"]);
+    await expectAsFresh(bench, await next(), wanted);
+    await commit({}, ["two.bin"]);
+    await expectAsFresh(bench, await next(), wanted);
+    await expectAsFresh(bench, await next(), wanted);
+  });
+
+  test("may become a normal file, and a normal file one of LFS", async () => {
+    const { wanted, next, commit } = await built({
+      ...pointersOf({ "one.bin": large }),
+      "two.bin": "normal",
+    });
+    await commit({ "one.bin": "normal now", ...pointersOf({ "two.bin": small }) });
+    await expectAsFresh(bench, await next(), wanted);
+    // The very content, and no pointer to it.
+    await commit({ "two.bin": small, ...pointersOf({ "one.bin": large }) });
+    await expectAsFresh(bench, await next(), wanted);
+  });
+
+  test("may become a folder, and a folder a file", async () => {
+    const { wanted, next, commit } = await built(
+      pointersOf({ "one.bin": large, "two.bin/inner.bin": small }),
+    );
+    await commit({}, ["one.bin", "two.bin/inner.bin"]);
+    await commit(pointersOf({ "one.bin/inner.bin": large, "two.bin": small }));
+    await expectAsFresh(bench, await next(), wanted);
+  });
+
+  test("stays a pointer once LFS has nothing to do with it", async () => {
+    const { wanted, next, commit } = await built(pointersOf({ "one.bin": large }));
+    await commit({ ".gitattributes": "*.other filter=lfs\n" });
+    await expectAsFresh(bench, await next(), wanted);
+    await commit(ATTRIBUTES);
+    await expectAsFresh(bench, await next(), wanted);
+  });
+
+  test("does not take the time of one that it takes the place of", async () => {
+    const other = randomBytes(large.length);
+    const { at, wanted, next, commit } = await built(pointersOf({ "one.bin": large, "two.bin": other }));
+    const mirror = await theMirror(at.workDir);
+    for (const path of ["one.bin", "two.bin"]) await utimes(join(mirror, path), 1e9, 1e9);
+    await commit(pointersOf({ "one.bin": other, "two.bin": large }));
+    const done = await next();
+    for (const path of ["one.bin", "two.bin"])
+      expect((await stat(join(done.workspace.checkout, path))).mtimeMs).toBeGreaterThan(1e12);
+    await expectAsFresh(bench, done, wanted);
+  });
+
+  test("may be the first one of its repository", async () => {
+    const { wanted, next, commit } = await built({});
+    await commit(pointersOf({ "one.bin": large }));
+    await expectAsFresh(bench, await next(), wanted);
+    await expectAsFresh(bench, await next(), wanted);
+  });
+});
+
+describe("a kept file is used by none", () => {
+  test("that LFS does not let in any more", async () => {
+    const elsewhere = repositoryName();
+    await git.createRepository(elsewhere, { file: "f" });
+    const lfsconfig = `[lfs]\n\turl = ${git.baseUrl}/${elsewhere}.git/info/lfs\n`;
+    const { at, wanted } = await built({ ...pointersOf({ "one.bin": large }), ".lfsconfig": lfsconfig });
+    git.makePrivate(elsewhere, "its own");
+    const failure = await bench.failureOf({ ...wanted, ...at });
+    expect(failure).toMatchObject({ code: "GIT_AUTH", retryable: false });
+    expect(await mirrorsIn(at.workDir)).toEqual([]);
+  });
+
+  test("whose LFS does not have it any more", async () => {
+    const content = randomBytes(1000);
+    const { at, wanted } = await built(pointersOf({ "one.bin": content, "two.bin": large }));
+    git.lfs.forget(git.lfs.add(content));
+    const failure = await bench.failureOf({ ...wanted, ...at });
+    expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+    expect(failure.message).toContain("one.bin");
+  });
+
+  test("whose LFS has it on a host that is not allowed", async () => {
+    const { at, wanted } = await built(pointersOf({ "one.bin": large }));
+    git.lfs.objectsAt = "https://elsewhere.example/objects";
+    try {
+      const failure = await bench.failureOf({ ...wanted, ...at });
+      expect(failure.message).toContain("BLACKTREE_GIT_ALLOWED_HOSTS");
+    } finally {
+      git.lfs.objectsAt = undefined;
+    }
+  });
+
+  test("that is allowed less than it takes", async () => {
+    const { at, wanted } = await built(pointersOf({ "one.bin": large }));
+    const failure = await bench.failureOf({ ...wanted, ...at, limits: { repositoryBytes: 200_000 } });
+    expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT");
+  });
+
+  const damages: [what: string, damage: (path: string) => Promise<unknown>][] = [
+    ["another content", (path) => writeFile(path, randomBytes(large.length))],
+    ["a part of it", (path) => writeFile(path, large.subarray(0, 1000))],
+    ["none", (path) => rm(path)],
+  ];
+  test.each(damages)("when there is %s in it: it is fetched again", async (_what, damage) => {
+    const { at, wanted, next, commit } = await built(pointersOf({ "data/one.bin": large, "two.bin": small }));
+    for (const change of [undefined, { file: "two" }]) {
+      if (change) await commit(change);
+      await damage(join(await theMirror(at.workDir), "data/one.bin"));
+      await expectAsFresh(bench, await next(), wanted);
+    }
+  });
+});
+
+test("files count for the room that mirrors may take", async () => {
+  const { at } = await built(pointersOf({ "one.bin": large }));
+  await at.mirrors.evict(250_000);
+  expect(await mirrorsIn(at.workDir)).toEqual([]);
+});
+
+test("a checkout in which LFS has failed is not for a next run", async () => {
+  const { at, wanted, next, commit } = await built({});
+  const missing = randomBytes(1000);
+  const pointers = pointersOf({ "one.bin": large, "two.bin": missing });
+  git.lfs.forget(git.lfs.add(missing));
+  await commit(pointers);
+  const failing = await bench.resolved({ ...wanted, ...at });
+  await expect(failing.source.checkOut()).rejects.toThrow("two.bin");
+  await failing.end();
+  expect(await mirrorsIn(at.workDir)).toEqual([]);
+  git.lfs.add(missing);
+  await expectAsFresh(bench, await next(), wanted);
+});
+
+test("a server that fails in the middle sends what is still missing, and no more", async () => {
+  const { next, wanted, commit } = await built(pointersOf({ "a.bin": large, "b.bin": small }));
+  await commit(pointersOf({ "b.bin": randomBytes(20), "c.bin": randomBytes(30) }));
+  const held = git.hold(({ path }) => path.includes("/info/lfs/") && !path.endsWith("/batch"));
+  const cloning = next();
+  await held.arrived;
+  git.failNext(1, 503);
+  held.release();
+  const done = await cloning;
+  expect(await readdir(join(done.workspace.checkout, ".git"))).not.toContain("lfs-arriving");
+  await expectAsFresh(bench, done, wanted);
+});

@@ -1,0 +1,282 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { run } from "../../../support/machine/processes.ts";
+import type { GitServer } from "../../../support/servers/git-server.ts";
+import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
+
+setDefaultTimeout(60_000);
+
+let bench: CloneBench;
+let git: GitServer;
+
+beforeAll(async () => {
+  bench = await startCloneBench();
+  ({ git } = bench);
+});
+afterAll(() => bench.stop());
+
+const urlOf = (name: string) => `${git.baseUrl}/${name}`;
+const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(workspace.checkout, file)).text();
+const declaration = (path: string, url: string, name = path) =>
+  `[submodule "${name}"]\n\tpath = ${path}\n\turl = ${url}\n`;
+
+/** A repository with a submodule that says this of itself. */
+async function withSubmodule(gitmodules: string, path = "sub", commit?: string): Promise<string> {
+  const inner = repositoryName();
+  const innerCommit = await git.createRepository(inner, { inner: "i" });
+  const name = repositoryName();
+  await git.createRepository(name, { file: "f" });
+  const files = { ".gitmodules": gitmodules.replaceAll("INNER", inner) };
+  await git.commit(name, files, { gitlinks: { [path]: commit ?? innerCommit } });
+  return name;
+}
+
+describe("submodules", () => {
+  test("are checked out in their places, also those of submodules, by full and by relative URL", async () => {
+    const deep = repositoryName();
+    const deepCommit = await git.createRepository(deep, { deep: "d" });
+    const middle = repositoryName();
+    await git.createRepository(middle, { middle: "m" });
+    const middleCommit = await git.commit(
+      middle,
+      { ".gitmodules": declaration("lib/deep", urlOf(deep)) },
+      { gitlinks: { "lib/deep": deepCommit } },
+    );
+    // It has moved on since.
+    await git.commit(middle, { middle: "later" });
+    const name = repositoryName();
+    await git.createRepository(name, { file: "f" });
+    const gitmodules = declaration("sub module", `../${middle.replace(/^acme\//, "")}`, "a name");
+    const commit = await git.commit(
+      name,
+      { ".gitmodules": gitmodules },
+      {
+        gitlinks: { "sub module": middleCommit },
+      },
+    );
+    const done = await bench.cloned({ url: urlOf(name), branch: "main" });
+    expect(done.commit).toBe(commit);
+    expect(await checkedOut(done, "sub module/middle")).toBe("m");
+    expect(await checkedOut(done, "sub module/lib/deep/deep")).toBe("d");
+    const status = await run(["git", "status", "--porcelain"], { cwd: done.workspace.checkout });
+    expect(status.stdout).toBe("");
+  });
+
+  test("without a URL, or with update = none, they stay empty", async () => {
+    const none = `${declaration("sub", `${git.baseUrl}/INNER`)}\tupdate = none\n`;
+    for (const gitmodules of ["", none]) {
+      const name = await withSubmodule(gitmodules);
+      const done = await bench.cloned({ url: urlOf(name), branch: "main" });
+      expect(await readdir(join(done.workspace.checkout, "sub"))).toEqual([]);
+    }
+  });
+
+  test("the token goes to the repository alone", async () => {
+    const token = "the token";
+    const name = repositoryName();
+    const first = await git.createRepository(name, { file: "f" }, { private: { token } });
+    const other = repositoryName();
+    const otherCommit = await git.createRepository(other, { other: "o" });
+    const gitmodules = declaration("self", urlOf(name)) + declaration("other", urlOf(other));
+    await git.commit(name, { ".gitmodules": gitmodules }, { gitlinks: { self: first, other: otherCommit } });
+    const done = await bench.cloned({ url: urlOf(name), branch: "main", gitToken: token });
+    expect(await checkedOut(done, "self/file")).toBe("f");
+    const requests = git.requests.filter(({ path }) => path.includes(other));
+    expect(requests.length).toBeGreaterThan(0);
+    expect(requests.some(({ hadAuthorization }) => hadAuthorization)).toBe(false);
+    const found = await run(["grep", "-rF", token, done.workspace.path], { mayFail: true });
+    expect(found.stdout).toBe("");
+  });
+
+  test("a private one of another repository fails, and says which", async () => {
+    const other = repositoryName();
+    const commit = await git.createRepository(other, { x: "x" }, { private: { token: "its own" } });
+    const name = await withSubmodule(declaration("sub", urlOf(other)), "sub", commit);
+    const failure = await bench.failureOf({ url: urlOf(name), branch: "main", gitToken: "t" });
+    expect(failure).toMatchObject({ code: "GIT_AUTH", retryable: false });
+    expect(failure.message).toStartWith("submodule sub: ");
+  });
+
+  test("they count for the limit", async () => {
+    const inner = repositoryName();
+    const commit = await git.createRepository(inner, { zeros: new Uint8Array(20_000_000) });
+    const name = await withSubmodule(declaration("sub", urlOf(inner)), "sub", commit);
+    const failure = await bench.failureOf({
+      url: urlOf(name),
+      branch: "main",
+      limits: { repositoryBytes: 1e6 },
+    });
+    expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+    expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT");
+  });
+});
+
+describe("submodules that want more than they may", () => {
+  const URLS = [
+    "file:///etc",
+    "/etc",
+    "ssh://git@127.0.0.1/x",
+    "git@github.com:owner/name.git",
+    "ext::sh -c touch% /tmp/x",
+    "-u./payload",
+    "--upload-pack=touch /tmp/x",
+    "https://elsewhere.example/owner/name",
+    "http://127.0.0.1:1/owner/name",
+    "https://user:password@github.com/owner/name",
+  ];
+  test.each(URLS)("by the URL %s", async (url) => {
+    const before = git.requests.length;
+    const name = await withSubmodule(declaration("sub", url));
+    const failure = await bench.failureOf({ url: urlOf(name), branch: "main" });
+    expect(failure).toMatchObject({ code: "UNSUPPORTED", retryable: false });
+    expect(failure.message).toStartWith("submodule sub: ");
+    expect(git.requests.slice(before).every(({ path }) => path.includes(name))).toBe(true);
+  });
+
+  test("by a name that leaves git's folder, or a hook of their own", async () => {
+    const inner = repositoryName();
+    const commit = await git.createRepository(inner, {
+      "hooks/post-checkout": "#!/bin/sh\ntouch /tmp/ran\n",
+    });
+    const gitmodules = declaration("sub", urlOf(inner), "../../../hooks");
+    const name = await withSubmodule(gitmodules, "sub", commit);
+    const done = await bench.cloned({ url: urlOf(name), branch: "main" });
+    expect(await checkedOut(done, "sub/hooks/post-checkout")).toContain("touch");
+    expect(await readdir(done.workspace.path)).not.toContain("hooks");
+    expect(await readdir(join(done.workspace.checkout, ".git"))).not.toContain("hooks");
+  });
+
+  test("by nesting without an end", async () => {
+    const name = repositoryName();
+    const first = await git.createRepository(name, { file: "f" });
+    let commit = first;
+    for (let depth = 0; depth < 12; depth++) {
+      const files = { ".gitmodules": declaration("sub", urlOf(name)), file: String(depth) };
+      commit = await git.commit(name, files, { gitlinks: { sub: commit } });
+    }
+    const failure = await bench.failureOf({ url: urlOf(name), branch: "main" });
+    expect(failure).toMatchObject({ code: "UNSUPPORTED", retryable: false });
+    expect(failure.message).toContain("nested");
+  });
+});
+
+describe("Git LFS", () => {
+  const content = crypto.getRandomValues(new Uint8Array(200_000));
+  const attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
+
+  async function withLfs(options: { token?: string; files?: Record<string, string | Uint8Array> } = {}) {
+    const name = repositoryName();
+    const files = {
+      ".gitattributes": attributes,
+      "data/large.bin": git.lfs.add(content),
+      "bin/tool.bin": git.lfs.add(new Uint8Array([1, 2, 3])),
+      'odd "name".bin': git.lfs.add(content),
+      "plain.bin": "no pointer",
+      ...options.files,
+    };
+    const { token } = options;
+    await git.createRepository(name, files, token === undefined ? {} : { private: { token } });
+    return { name, url: urlOf(name) };
+  }
+
+  test("files take their pointers' places, with the job's token for the repository's own", async () => {
+    const { url } = await withLfs({ token: "the token" });
+    const done = await bench.cloned({ url, branch: "main", gitToken: "the token" });
+    const bytes = (path: string) => Bun.file(join(done.workspace.checkout, path)).bytes();
+    expect(await bytes("data/large.bin")).toEqual(content);
+    expect(await bytes('odd "name".bin')).toEqual(content);
+    expect(await bytes("bin/tool.bin")).toEqual(new Uint8Array([1, 2, 3]));
+    expect((await stat(join(done.workspace.checkout, "bin/tool.bin"))).mode & 0o111).toBe(0o111);
+    expect(await checkedOut(done, "plain.bin")).toBe("no pointer");
+    const found = await run(["grep", "-rF", "the token", done.workspace.path], { mayFail: true });
+    expect(found.stdout).toBe("");
+  });
+
+  test("objects on a host that is not allowed are not fetched", async () => {
+    const { url } = await withLfs();
+    let asked = 0;
+    const elsewhere = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () => {
+        asked += 1;
+        return new Response(content);
+      },
+    });
+    git.lfs.objectsAt = `http://127.0.0.1:${elsewhere.port}`;
+    try {
+      const failure = await bench.failureOf({ url, branch: "main" });
+      expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+      expect(failure.message).toContain("BLACKTREE_GIT_ALLOWED_HOSTS");
+      expect(asked).toBe(0);
+    } finally {
+      git.lfs.objectsAt = undefined;
+      await elsewhere.stop(true);
+    }
+  });
+
+  test("an endpoint of .lfsconfig gets no token, and must be allowed", async () => {
+    const { name } = await withLfs();
+    const files = { ".lfsconfig": `[lfs]\n\turl = ${urlOf(name)}.git/info/lfs\n` };
+    const { url } = await withLfs({ files, token: "the token" });
+    const before = git.requests.length;
+    await bench.cloned({ url, branch: "main", gitToken: "the token" });
+    const there = git.requests.slice(before).filter(({ path }) => path.includes(name));
+    expect(there.length).toBeGreaterThan(0);
+    expect(there.some(({ hadAuthorization }) => hadAuthorization)).toBe(false);
+    const abroad = await withLfs({
+      files: { ".lfsconfig": "[lfs]\n\turl = https://elsewhere.example/lfs\n" },
+    });
+    expect(await bench.failureOf({ url: abroad.url, branch: "main" })).toMatchObject({
+      code: "CLONE_FAILED",
+    });
+  });
+
+  test("a file that LFS does not have fails the clone, and no pointer is built in its place", async () => {
+    const missing = `version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}\nsize 5\n`;
+    const { url } = await withLfs({ files: { "missing.bin": missing } });
+    const failure = await bench.failureOf({ url, branch: "main" });
+    expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+    expect(failure.message).toContain("missing.bin");
+  });
+
+  test("they count for the limit before they are fetched", async () => {
+    const { url } = await withLfs();
+    const failure = await bench.failureOf({ url, branch: "main", limits: { repositoryBytes: 300_000 } });
+    expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT");
+  });
+});
+
+describe("redirects without a token", () => {
+  test("lead to no host that is not allowed", async () => {
+    const name = repositoryName();
+    await git.createRepository(name, { file: "f" });
+    let reached = 0;
+    const elsewhere = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () => {
+        reached += 1;
+        return new Response(null, { status: 404 });
+      },
+    });
+    const redirecting = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: (request) => {
+        const { pathname, search } = new URL(request.url);
+        return Response.redirect(`http://127.0.0.1:${elsewhere.port}${pathname}${search}`, 302);
+      },
+    });
+    try {
+      const url = `http://127.0.0.1:${redirecting.port}/${name}`;
+      const failure = await bench.failureOf({ url, branch: "main" });
+      expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+      expect(failure.message).toContain("redirects");
+      expect(reached).toBe(0);
+    } finally {
+      await Promise.all([elsewhere.stop(true), redirecting.stop(true)]);
+    }
+  });
+});

@@ -1,0 +1,66 @@
+/** A registry that takes no password itself, but tokens that a server of its own gives for it. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { makeCertificates } from "../../../support/machine/certificates.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
+import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
+import { startTokenServer, type TokenServer } from "../../../support/servers/token-server.ts";
+import { type PipelineBench, startPipelineBench } from "../pipeline/pipeline-bench.ts";
+
+setDefaultTimeout(60_000);
+
+const reason = await missingDockerEngine("26.1");
+
+describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${reason})` : ""}`, () => {
+  const credentials = { username: "somebody", password: crypto.randomUUID() };
+  let bench: PipelineBench;
+  let dir: TempDir;
+  let tokens: TokenServer;
+  let registry: Registry;
+
+  beforeAll(async () => {
+    dir = await makeTempDir("tokens");
+    const { server: signer, caPath } = await makeCertificates(dir.path);
+    tokens = await startTokenServer({ ...credentials, signer });
+    [bench, registry] = await Promise.all([
+      startPipelineBench({ engine: "26.1" }),
+      startRegistry({ tokens: { server: tokens, caPath } }),
+    ]);
+  }, 120_000);
+  afterAll(async () => {
+    await Promise.all([bench?.stop(), registry?.stop(), tokens?.stop()]);
+    await dir?.remove();
+  }, 60_000);
+
+  const start = (repoUrl: string, password: string, job: object = {}) => {
+    const authenticator = new PlainRegistryAuthenticator({
+      registry: registry.url,
+      credentials: { ...credentials, password },
+    });
+    return bench.start({ repoUrl, ...job }, { parts: { authenticator } });
+  };
+
+  test("takes a job's image, and shows the version that is there", async () => {
+    const { name } = await bench.createSample();
+    const first = start(name, credentials.password);
+    const made = await first.end;
+    expect(made).toMatchObject({
+      status: "SUCCESS",
+      imageUrl: `${registry.host}/${first.job.ecrRepo}:${first.job.deploymentVersion}`,
+    });
+    const again = start(name, credentials.password, { ...first.job, attempt: 2 });
+    expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: made.imageDigest });
+    expect(again.states).not.toContain("BUILDING");
+  });
+
+  test("refuses a wrong password before anything is built", async () => {
+    const { name } = await bench.createSample();
+    const run = start(name, "wrong");
+    expect(await run.end).toMatchObject({
+      status: "FAILED",
+      failure: { code: "ECR_AUTH", retryable: false },
+    });
+    expect(run.states).not.toContain("BUILDING");
+  });
+});

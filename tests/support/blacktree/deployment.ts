@@ -1,0 +1,309 @@
+/** Compiled orchestrators and workers on shared backends, each deployment with a virtual host and a database of its own. */
+
+import type { Channel, ChannelModel, ConfirmChannel, GetMessage, Options } from "amqplib";
+import { connect } from "amqplib";
+import type { JobEvent, JobResult } from "../../../src/shared/job.ts";
+import { startProcess, type TestProcess } from "../machine/processes.ts";
+import { makeTempDir } from "../machine/temp-dir.ts";
+import { waitFor } from "../machine/wait-for.ts";
+import type { Backends } from "../servers/backends.ts";
+import type { QueueTotals } from "../servers/rabbitmq.ts";
+import { redisContents } from "../servers/redis-contents.ts";
+import { type Binaries, compiledBinaries } from "./binaries.ts";
+
+export interface OrchestratorProcess {
+  readonly process: TestProcess;
+  readonly apiUrl: string;
+  readonly grpcAddress: string;
+}
+
+export interface WorkerProcess {
+  readonly process: TestProcess;
+  readonly workDir: string;
+  readonly id: string;
+  readonly incarnation: string;
+  readonly address: string;
+}
+
+/** Orchestrators and workers are of `binaries` where these are given, else of the sources as they are now. */
+export interface Deployment {
+  /** The test's own channel; it has one while the broker is there. */
+  readonly amqp: Channel;
+  readonly vhost: string;
+  /** Settings that name this deployment's servers, for a program of the test's own. */
+  readonly orchestratorEnv: Readonly<Record<string, string>>;
+  /** Comes back when the orchestrator is ready. */
+  startOrchestrator(env?: Record<string, string>, binaries?: Binaries): Promise<OrchestratorProcess>;
+  /** Comes back when it listens: the servers behind it may be absent. */
+  launchOrchestrator(env?: Record<string, string>, binaries?: Binaries): Promise<OrchestratorProcess>;
+  /** Comes back when the worker is registered. */
+  startWorker(
+    orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
+    env?: Record<string, string>,
+    binaries?: Binaries,
+  ): Promise<WorkerProcess>;
+  /** Comes back when the worker listens: there need be no orchestrator yet. */
+  launchWorker(
+    orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
+    env?: Record<string, string>,
+    binaries?: Binaries,
+  ): Promise<WorkerProcess>;
+  /** Puts a message into the job queue, confirmed. */
+  publish(body: string | Buffer | object, options?: Options.Publish): Promise<void>;
+  /** The next message of a queue, taken off it. */
+  next(queue: string, timeoutMs?: number): Promise<GetMessage>;
+  nextResult(timeoutMs?: number): Promise<JobResult>;
+  /** Collects what goes to `jobs.events` from now on, in the order of its arrival. Needs a running orchestrator. */
+  watchEvents(): Promise<readonly JobEvent[]>;
+  /** Messages that lie in the queue, without those in somebody's hands. */
+  depth(queue: string): Promise<number>;
+  queueTotals(): Promise<QueueTotals[]>;
+  /** All that the programs of this deployment have printed. */
+  printed(): readonly string[];
+  /** Every key of this deployment's Redis database with its value, as text. */
+  redisContents(): Promise<string>;
+  /** As a Redis that has lost everything. */
+  flushRedis(): Promise<void>;
+  /** For the test's own messages, when the broker was away. */
+  reconnect(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface ShownWorker {
+  readonly id: string;
+  readonly region: string;
+  readonly status: string;
+  readonly refusal: string | null;
+  readonly jobs: readonly string[];
+  readonly capabilities: readonly string[];
+}
+
+/** What the admin API says of its workers. */
+export async function shownWorkers({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">): Promise<ShownWorker[]> {
+  const response = await fetch(`${apiUrl}/api/v1/workers`);
+  return ((await response.json()) as { items: ShownWorker[] }).items;
+}
+
+/** Comes back when the worker is free and holds no job. */
+export async function untilFree(
+  orchestrator: Pick<OrchestratorProcess, "apiUrl">,
+  worker: Pick<WorkerProcess, "id">,
+): Promise<void> {
+  const isFree = ({ id, status, jobs }: ShownWorker) =>
+    id === worker.id && status === "FREE" && jobs.length === 0;
+  await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
+    timeoutMs: 15_000,
+    what: `${worker.id} to be free`,
+  });
+}
+
+/** What `/readyz` answers. */
+export async function readiness({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">): Promise<Response> {
+  return fetch(`${apiUrl}/readyz`);
+}
+
+export async function untilReady(orchestrator: Pick<OrchestratorProcess, "apiUrl">): Promise<void> {
+  await waitFor(async () => (await readiness(orchestrator)).ok, {
+    timeoutMs: 30_000,
+    what: "/readyz to answer 200",
+  });
+}
+
+export interface ShownJob {
+  readonly state: string;
+  readonly events: readonly JobEvent[];
+  readonly result: JobResult | null;
+}
+
+/** What the admin API says of a job; undefined while it knows none of this id. */
+export async function shownJob(
+  { apiUrl }: Pick<OrchestratorProcess, "apiUrl">,
+  jobId: string,
+): Promise<ShownJob | undefined> {
+  const response = await fetch(`${apiUrl}/api/v1/jobs/${jobId}`);
+  return response.ok ? ((await response.json()) as ShownJob) : undefined;
+}
+
+/** Comes back when the job has come to this state, or past it. */
+export async function untilState(
+  orchestrator: Pick<OrchestratorProcess, "apiUrl">,
+  jobId: string,
+  state: JobEvent["state"],
+): Promise<void> {
+  const hasReached = async () =>
+    (await shownJob(orchestrator, jobId))?.events.some((event) => event.state === state);
+  await waitFor(hasReached, { timeoutMs: 30_000, what: `job ${jobId} to be ${state}` });
+}
+
+let deployments = 0;
+
+/** A message as JSON. */
+export function bodyOf<Body>(message: Pick<GetMessage, "content">): Body {
+  return JSON.parse(message.content.toString()) as Body;
+}
+
+export interface DeploymentOptions {
+  /** One that exists already; by default each deployment has its own. */
+  vhost?: string;
+  /** The broker cannot be asked for a virtual host or a connection now; `reconnect` is called later. */
+  isBrokerAbsent?: boolean;
+}
+
+export async function startDeployment(
+  backends: Backends,
+  options: DeploymentOptions = {},
+): Promise<Deployment> {
+  const { rabbitmq, redis, aws, git, docker } = backends;
+  const number = deployments++;
+  const vhost = options.vhost ?? `test-${crypto.randomUUID()}`;
+  const isOwnVhost = options.vhost === undefined;
+  if (isOwnVhost) await rabbitmq.addVhost(vhost);
+  const rabbitmqUrl = rabbitmq.urlOf(vhost);
+  let connection: ChannelModel | undefined;
+  let channel: ConfirmChannel;
+  if (!options.isBrokerAbsent) await reconnect();
+  const binaries = await compiledBinaries();
+  const processes: TestProcess[] = [];
+  const folder = await makeTempDir("e2e");
+
+  const orchestratorEnv = {
+    RABBITMQ_URL: rabbitmqUrl,
+    REDIS_URL: `${redis.url}/${number}`,
+    BLACKTREE_GRPC_LISTEN: "127.0.0.1:0",
+    BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
+    BLACKTREE_GIT_BASE_URL: git.baseUrl,
+    BLACKTREE_PING_INTERVAL: "300ms",
+    BLACKTREE_LEASE_TTL: "2s",
+  };
+
+  async function reconnect(): Promise<void> {
+    connection = await connect(rabbitmqUrl);
+    // What a test does with a broker that goes away is the test's to see.
+    connection.on("error", () => undefined);
+    channel = await connection.createConfirmChannel();
+    channel.on("error", () => undefined);
+  }
+
+  async function launchOrchestrator(
+    env: Record<string, string> = {},
+    of = binaries,
+  ): Promise<OrchestratorProcess> {
+    const process = startProcess([of.orchestrator], {
+      cwd: folder.path,
+      env: { ...orchestratorEnv, ...env },
+    });
+    processes.push(process);
+    const fields = await loggedFields<{ admin_port: number; grpc_port: number }>(
+      process,
+      "orchestrator listens",
+    );
+    return {
+      process,
+      apiUrl: `http://127.0.0.1:${fields.admin_port}`,
+      grpcAddress: `127.0.0.1:${fields.grpc_port}`,
+    };
+  }
+
+  async function launchWorker(
+    orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
+    env: Record<string, string> = {},
+    of = binaries,
+  ): Promise<WorkerProcess> {
+    const workDir = env.BLACKTREE_WORK_DIR ?? `${folder.path}/worker-${processes.length}`;
+    const process = startProcess([of.worker], {
+      cwd: folder.path,
+      env: {
+        ...aws.env(),
+        ...docker.env(),
+        BLACKTREE_ORCHESTRATOR_ADDR: orchestrator.grpcAddress,
+        BLACKTREE_WORKER_LISTEN: "127.0.0.1:0",
+        BLACKTREE_WORK_DIR: workDir,
+        BLACKTREE_GIT_BASE_URL: git.baseUrl,
+        ...env,
+      },
+    });
+    processes.push(process);
+    const listens = await loggedFields<{ worker_id: string; incarnation: string; advertised: string }>(
+      process,
+      "worker listens",
+    );
+    return {
+      process,
+      workDir,
+      id: listens.worker_id,
+      incarnation: listens.incarnation,
+      address: listens.advertised,
+    };
+  }
+
+  return {
+    get amqp() {
+      return channel;
+    },
+    vhost,
+    orchestratorEnv,
+    launchOrchestrator,
+    launchWorker,
+    async startOrchestrator(env, of) {
+      const orchestrator = await launchOrchestrator(env, of);
+      await untilReady(orchestrator);
+      return orchestrator;
+    },
+    async startWorker(orchestrator, env, of) {
+      const worker = await launchWorker(orchestrator, env, of);
+      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+      return worker;
+    },
+    async publish(body, options = {}) {
+      const content = Buffer.isBuffer(body)
+        ? body
+        : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
+      channel.sendToQueue("jobs.build", content, { persistent: true, ...options });
+      await channel.waitForConfirms();
+    },
+    next,
+    async nextResult(timeoutMs) {
+      return bodyOf<JobResult>(await next("jobs.results", timeoutMs));
+    },
+    async watchEvents() {
+      const events: JobEvent[] = [];
+      const { queue } = await channel.assertQueue("", { exclusive: true });
+      await channel.bindQueue(queue, "jobs.events", "#");
+      await channel.consume(queue, (message) => message && events.push(bodyOf<JobEvent>(message)), {
+        noAck: true,
+      });
+      return events;
+    },
+    queueTotals: () => rabbitmq.queueTotals(vhost),
+    depth: async (queue) => (await channel.checkQueue(queue)).messageCount,
+    printed: () => processes.flatMap((process) => process.lines),
+    redisContents: () => redisContents(orchestratorEnv.REDIS_URL),
+    async flushRedis() {
+      await redis.cli("-n", String(number), "FLUSHDB");
+    },
+    reconnect,
+    async stop() {
+      await Promise.all(processes.map((process) => process.stop()));
+      await connection?.close().catch(() => undefined);
+      // With a broker of its own a test may end while that is away.
+      if (isOwnVhost) await rabbitmq.deleteVhost(vhost).catch(() => undefined);
+      await folder.remove();
+    },
+  };
+
+  async function next(queue: string, timeoutMs = 45_000): Promise<GetMessage> {
+    try {
+      return await waitFor(async () => (await channel.get(queue, { noAck: true })) || undefined, {
+        timeoutMs,
+        what: `a message in ${queue}`,
+      });
+    } catch (error) {
+      const printed = processes.map((process) => process.lines.slice(-25).join("\n")).join("\n----\n");
+      throw new Error(`${error}\n${printed}`, { cause: error });
+    }
+  }
+}
+
+async function loggedFields<Fields>(process: TestProcess, message: string): Promise<Fields> {
+  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 30_000 })) as Fields;
+}

@@ -1,0 +1,216 @@
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
+import { type DockerEngineName, findDockerPrograms, hasInstalledBuildx } from "../servers/docker-programs.ts";
+import { distribution } from "./apt.ts";
+import { CommandFailed, run } from "./processes.ts";
+
+/** "try" is a first look with a real build; "drill" and "bench" have all servers, and the newer engine; "check" is all tests. */
+export type Purpose = "try" | "drill" | "bench" | "check";
+
+export type EngineState = "available" | { reason: string };
+
+export interface Prerequisites {
+  /** The packages that this call installed; none when the machine had them all. */
+  installed: readonly string[];
+  /** Which Docker engines the tests can start here, and if not, why. A "try" does not ask. */
+  engines: Readonly<Partial<Record<DockerEngineName, EngineState>>>;
+}
+
+/** Says what is missing and what to do about it; fit to be shown to a user as it is. */
+export class MissingPrerequisite extends Error {
+  override readonly name = "MissingPrerequisite";
+}
+
+interface Package {
+  name: string;
+  /** Programs that, when they are all there, make the package unnecessary, wherever they come from. */
+  programs: readonly string[];
+  /** For programs that some other package has in a form that is of no use here. */
+  isUsable?: () => Promise<boolean>;
+}
+
+const forTry: readonly Package[] = [
+  { name: "docker.io", programs: ["/usr/bin/docker", "dockerd", "containerd", "runc"] },
+  { name: "docker-registry", programs: ["docker-registry"] },
+  { name: "apache2-utils", programs: ["htpasswd"] },
+  { name: "git", programs: ["git", "/usr/lib/git-core/git-http-backend"] },
+  { name: "busybox-static", programs: ["busybox"], isUsable: hasStaticBusybox },
+  { name: "iptables", programs: ["iptables"] },
+  { name: "iproute2", programs: ["ip"] },
+  { name: "util-linux", programs: ["setpriv"] },
+];
+
+const forCheck: readonly Package[] = [
+  ...forTry,
+  { name: "rabbitmq-server", programs: ["/usr/lib/rabbitmq/bin/rabbitmq-server", "erl"] },
+  { name: "redis-server", programs: ["redis-server"] },
+  { name: "openssl", programs: ["openssl"] },
+  { name: "systemd", programs: ["systemd-analyze"] },
+  { name: "ca-certificates", programs: ["update-ca-certificates"] },
+];
+
+// From Debian 13 on the client is a package of its own, which docker.io only recommends.
+const separateDockerClient: Package = { name: "docker-cli", programs: ["/usr/bin/docker"] };
+
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+async function hasProgram(program: string): Promise<boolean> {
+  if (!program.startsWith("/"))
+    return Bun.which(program, { PATH: `${process.env.PATH}:${systemPath}` }) !== null;
+  return access(program, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** It becomes the only file of an image, so it must not want a shared library. */
+async function hasStaticBusybox(): Promise<boolean> {
+  const path = Bun.which("busybox");
+  if (path === null) return false;
+  const head = await Bun.file(path).slice(0, 4096).text();
+  return !/\/ld-(linux|musl)/.test(head);
+}
+
+async function isMissing(wanted: Package): Promise<boolean> {
+  const present = await Promise.all(wanted.programs.map(hasProgram));
+  return present.includes(false) || (await wanted.isUsable?.()) === false;
+}
+
+async function missingOf(packages: readonly Package[]): Promise<Package[]> {
+  const missing = await Promise.all(packages.map(isMissing));
+  return packages.filter((_, index) => missing[index]);
+}
+
+async function asRoot(missing: readonly string[]): Promise<readonly string[]> {
+  if (process.getuid?.() === 0) return [];
+  const remedy = `sudo apt-get install -y --no-install-recommends ${missing.join(" ")}`;
+  if (Bun.which("sudo") === null) {
+    throw new MissingPrerequisite(`these packages are missing, and only root can install them:\n  ${remedy}`);
+  }
+  const { exitCode } = await run(["sudo", "-n", "true"], { mayFail: true });
+  if (exitCode === 0) return ["sudo", "-n"];
+  throw new MissingPrerequisite(
+    `these packages are missing, and sudo wants a password; run this first:\n  ${remedy}`,
+  );
+}
+
+const servicePolicy = "/usr/sbin/policy-rc.d";
+
+/** Debian starts a service when its package is installed, unless this file says no. The tests start their own. */
+async function withoutStartingServices(sudo: readonly string[], install: () => Promise<void>): Promise<void> {
+  if (await Bun.file(servicePolicy).exists()) return install();
+  await run([...sudo, "tee", servicePolicy], { stdin: "#!/bin/sh\nexit 101\n" });
+  await run([...sudo, "chmod", "755", servicePolicy]);
+  try {
+    await install();
+  } finally {
+    await run([...sudo, "rm", "-f", servicePolicy]);
+  }
+}
+
+async function aptGet(sudo: readonly string[], args: readonly string[]): Promise<void> {
+  const command = [
+    ...sudo,
+    "env",
+    "DEBIAN_FRONTEND=noninteractive",
+    "apt-get",
+    "-o",
+    "DPkg::Lock::Timeout=120",
+    "-o",
+    "Acquire::Retries=3",
+    ...args,
+  ];
+  const result = await run(command, { timeoutMs: 900_000, mayFail: true });
+  if (result.exitCode !== 0) await run(command, { timeoutMs: 900_000 });
+}
+
+/** Names of packages that no source of this machine offers. */
+async function unknownToApt(names: readonly string[]): Promise<string[]> {
+  const { stdout } = await run(["apt-cache", "policy", ...names], { env: { LC_ALL: "C" } });
+  const offered = new Set<string>();
+  for (const [, name, candidate] of stdout.matchAll(/^(\S+):\n(?: {2}.*\n)*? {2}Candidate: (.*)$/gm)) {
+    if (name && candidate !== "(none)") offered.add(name);
+  }
+  return names.filter((name) => !offered.has(name));
+}
+
+async function install(names: readonly string[], log: (line: string) => void): Promise<void> {
+  if (Bun.which("apt-get") === null) {
+    throw new MissingPrerequisite(
+      `missing: ${names.join(", ")}. They can be installed by themselves only on Debian and Ubuntu; install them and try again`,
+    );
+  }
+  const sudo = await asRoot(names);
+  log(`installing with apt: ${names.join(" ")}`);
+  // A fresh machine has no package lists, and old lists name versions that the mirror no longer has.
+  await aptGet(sudo, ["update"]).catch((error: unknown) => {
+    log(`apt-get update failed, going on with the lists that are there: ${firstLine(error)}`);
+  });
+  const unknown = await unknownToApt(names);
+  if (unknown.length > 0) {
+    throw new MissingPrerequisite(
+      `apt knows no package ${unknown.join(", ")}; enable the component that has it ("universe" on Ubuntu), run apt-get update, and try again`,
+    );
+  }
+  try {
+    await withoutStartingServices(sudo, () =>
+      aptGet(sudo, ["install", "-y", "--no-install-recommends", ...names]),
+    );
+  } catch (error) {
+    const output = error instanceof CommandFailed ? error.message : String(error);
+    throw new MissingPrerequisite(`apt-get could not install ${names.join(", ")}:\n${output}`, {
+      cause: error,
+    });
+  }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
+}
+
+async function installMissing(packages: readonly Package[], log: (line: string) => void): Promise<string[]> {
+  const missing = (await missingOf(packages)).map(({ name }) => name);
+  if (missing.length > 0) await install(missing, log);
+  // Which packages hold the client is only known once the distribution's docker.io is there.
+  if (await isMissing(separateDockerClient)) {
+    await install([separateDockerClient.name], log);
+    missing.push(separateDockerClient.name);
+  }
+  const stillMissing = await missingOf(packages);
+  if (stillMissing.length === 0) return missing;
+  const list = stillMissing.map(({ name, programs }) => `${name} (for ${programs.join(", ")})`).join("; ");
+  throw new MissingPrerequisite(`apt has installed these, but their programs are not there: ${list}`);
+}
+
+async function look(engine: DockerEngineName, log: (line: string) => void): Promise<EngineState> {
+  const found = await findDockerPrograms(engine);
+  if (found.available) return "available";
+  log(found.reason);
+  return { reason: found.reason };
+}
+
+/** Debian's buildx is only unpacked where it is needed; Ubuntu's own engine comes with a package that can be had or not. */
+async function installUbuntuBuildx(log: (line: string) => void): Promise<string[]> {
+  if ((await distribution()).id !== "ubuntu" || (await hasInstalledBuildx())) return [];
+  return install(["docker-buildx"], log).then(
+    () => ["docker-buildx"],
+    (error: unknown) => {
+      log(`going on without buildx: ${firstLine(error)}`);
+      return [];
+    },
+  );
+}
+
+/** What the purpose needs is there afterwards, or this throws a MissingPrerequisite. Quick when nothing is missing. */
+export async function ensurePrerequisites(
+  what: Purpose,
+  log: (line: string) => void,
+): Promise<Prerequisites> {
+  const installed = await installMissing(what === "try" ? forTry : forCheck, log);
+  installed.push(...(await installUbuntuBuildx(log)));
+  if (what === "try") return { installed, engines: {} };
+  if (what === "check") {
+    return { installed, engines: { "20.10": await look("20.10", log), "26.1": await look("26.1", log) } };
+  }
+  return { installed, engines: { "26.1": await look("26.1", log) } };
+}

@@ -1,0 +1,191 @@
+import { signalGroup } from "./process-group.ts";
+import { ownerMark, recordProcessGroup } from "./process-records.ts";
+import { openProgramLog, type ProgramLog } from "./program-logs.ts";
+import { type WaitForOptions, waitFor } from "./wait-for.ts";
+
+export interface ProcessOptions {
+  cwd?: string;
+  /** Added to this process's own environment; `undefined` takes a variable away. */
+  env?: Record<string, string | undefined>;
+  stdin?: string | Uint8Array;
+}
+
+export interface TestProcess {
+  readonly pid: number;
+  /** Both streams, line by line, in the order in which they arrived. */
+  readonly lines: readonly string[];
+  readonly stdoutLines: readonly string[];
+  readonly stderrLines: readonly string[];
+  readonly exitCode: number | null;
+  /** The exit status; that of a process ended by a signal is 128 and the signal's number. */
+  readonly exited: Promise<number>;
+  waitForLine(pattern: RegExp | string, options?: Partial<WaitForOptions>): Promise<string>;
+  /** To the program alone, as systemd (KillMode=mixed) tells one to stop. All that follows is for its whole group. */
+  signal(signal: NodeJS.Signals): void;
+  /** SIGTERM, `graceMs` to comply, SIGKILL. */
+  stop(graceMs?: number): Promise<void>;
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  pause(): void;
+  resume(): void;
+}
+
+export interface FinishedProcess {
+  exitCode: number;
+  stdout: string;
+  stderr: string;
+}
+
+export class CommandFailed extends Error {
+  override readonly name = "CommandFailed";
+
+  constructor(
+    command: readonly string[],
+    readonly result: FinishedProcess,
+  ) {
+    const output = `${result.stdout}${result.stderr}`.trimEnd().split("\n").slice(-30).join("\n");
+    super(`${command.join(" ")} exited with status ${result.exitCode}\n${output}`);
+  }
+}
+
+// A test run that is killed cannot stop its servers. The kernel then does, for all that were started through setpriv.
+const setpriv = Bun.which("setpriv");
+const dieWithParent = setpriv ? [setpriv, "--pdeathsig", "TERM", "--"] : [];
+
+function environment(overrides: ProcessOptions["env"] = {}): Record<string, string> {
+  const merged = { ...process.env, ...ownerMark(), ...overrides };
+  return Object.fromEntries(
+    Object.entries(merged).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
+
+async function collectLines(
+  stream: ReadableStream<Uint8Array>,
+  log: ProgramLog,
+  ...sinks: string[][]
+): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    log.write(chunk);
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const sink of sinks) sink.push(...lines);
+  }
+  if (rest !== "") for (const sink of sinks) sink.push(rest);
+}
+
+/** Starts a program in a process group of its own. Whoever starts one stops it. */
+export function startProcess(command: readonly string[], options: ProcessOptions = {}): TestProcess {
+  const child = Bun.spawn([...dieWithParent, ...command], {
+    cwd: options.cwd,
+    env: environment(options.env),
+    stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: true,
+  });
+  const lines: string[] = [];
+  const stdoutLines: string[] = [];
+  const stderrLines: string[] = [];
+  const log = openProgramLog(command);
+  const collected = [
+    collectLines(child.stdout, log, lines, stdoutLines),
+    collectLines(child.stderr, log, lines, stderrLines),
+  ];
+  // Ends by itself when the last holder of the pipes is gone; nothing waits for it.
+  void Promise.allSettled(collected).then(log.close);
+  void child.exited.then(recordProcessGroup(child.pid));
+
+  const signalAll = (name: NodeJS.Signals) => signalGroup(child.pid, name);
+
+  async function kill(name: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    signalAll(name);
+    // A stopped process does not see a signal before it goes on.
+    signalAll("SIGCONT");
+    await child.exited;
+  }
+
+  return {
+    pid: child.pid,
+    lines,
+    stdoutLines,
+    stderrLines,
+    get exitCode() {
+      return child.exitCode;
+    },
+    exited: child.exited,
+    signal: (name) => void child.kill(name),
+    kill,
+    pause: () => signalAll("SIGSTOP"),
+    resume: () => signalAll("SIGCONT"),
+
+    async waitForLine(pattern, { timeoutMs = 15_000, what, intervalMs } = {}) {
+      const matches = (line: string) =>
+        typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
+      // Read before the lines: what was printed before the end is then still looked at.
+      let ended = false;
+      const found = await waitFor(
+        () => {
+          const line = lines.find(matches);
+          if (line !== undefined) return { line };
+          if (ended) return { line: undefined };
+          ended = child.exitCode !== null || child.signalCode !== null;
+          return undefined;
+        },
+        { timeoutMs, what: what ?? `a line matching ${pattern} of ${command[0]}`, intervalMs },
+      ).catch((error: Error) => {
+        throw new Error(`${error.message}; it printed:\n${lines.slice(-20).join("\n")}`, { cause: error });
+      });
+      if (found.line === undefined) {
+        throw new Error(
+          `${command[0]} ended without a line matching ${pattern}:\n${lines.slice(-20).join("\n")}`,
+        );
+      }
+      return found.line;
+    },
+
+    async stop(graceMs = 10_000) {
+      signalAll("SIGTERM");
+      signalAll("SIGCONT");
+      const timer = setTimeout(() => signalAll("SIGKILL"), graceMs);
+      await child.exited;
+      clearTimeout(timer);
+      // What the leader left behind in its group.
+      signalAll("SIGKILL");
+    },
+  };
+}
+
+export interface RunOptions extends ProcessOptions {
+  timeoutMs?: number;
+  /** Gives the result of a failing command back instead of throwing. */
+  mayFail?: boolean;
+}
+
+/** Runs a program to its end. */
+export async function run(command: readonly string[], options: RunOptions = {}): Promise<FinishedProcess> {
+  const { timeoutMs = 60_000 } = options;
+  const child = Bun.spawn([...dieWithParent, ...command], {
+    cwd: options.cwd,
+    env: environment(options.env),
+    stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: true,
+  });
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    signalGroup(child.pid, "SIGKILL");
+  }, timeoutMs);
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  clearTimeout(timer);
+  const result = { exitCode, stdout, stderr };
+  if (timedOut) throw new Error(`${command.join(" ")} was ended after ${timeoutMs} ms\n${stdout}${stderr}`);
+  if (exitCode !== 0 && !options.mayFail) throw new CommandFailed(command, result);
+  return result;
+}

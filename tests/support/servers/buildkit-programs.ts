@@ -1,0 +1,93 @@
+import { mkdir, rename, rm } from "node:fs/promises";
+import { arch } from "node:os";
+import { join } from "node:path";
+import { run } from "../machine/processes.ts";
+import { testCacheFolder } from "./docker-programs.ts";
+
+/** No package has it, so it is compiled from its Go module. */
+export const buildKitVersion = "v0.29.0";
+
+export interface BuildKitPrograms {
+  buildkitd: string;
+  buildctl: string;
+  runc: string;
+}
+
+export type BuildKitAvailability =
+  | { available: true; programs: BuildKitPrograms }
+  | { available: false; reason: string };
+
+/** Set to anything, it has BuildKit compiled where it is not there yet, which takes a few minutes. */
+const wish = "BLACKTREE_TEST_BUILDKIT";
+const COMPILE_TIMEOUT_MS = 30 * 60_000;
+
+function findGo(): string | null {
+  return Bun.which("go", { PATH: `${process.env.PATH}:/usr/local/go/bin:/usr/lib/go/bin` });
+}
+
+async function compile(go: string, into: string): Promise<void> {
+  const { stdout } = await run(
+    [go, "mod", "download", "-json", `github.com/moby/buildkit@${buildKitVersion}`],
+    {
+      cwd: "/",
+      timeoutMs: COMPILE_TIMEOUT_MS,
+    },
+  );
+  const { Dir: sources } = JSON.parse(stdout) as { Dir: string };
+  await run(
+    [
+      go,
+      ...["build", "-C", sources, "-o", into, "-trimpath", "-buildvcs=false"],
+      `-ldflags=-s -w -X github.com/moby/buildkit/version.Version=${buildKitVersion}`,
+      // The engines' containerd is not what these tests are about.
+      "-tags=no_containerd_worker",
+      ...["./cmd/buildkitd", "./cmd/buildctl"],
+    ],
+    // Static, so that they run in an image that holds nothing else.
+    { env: { CGO_ENABLED: "0" }, timeoutMs: COMPILE_TIMEOUT_MS },
+  );
+}
+
+async function compiledFolder(): Promise<string | undefined> {
+  const folder = join(testCacheFolder(), `buildkit-${buildKitVersion}-${arch()}`);
+  if (await Bun.file(join(folder, "buildkitd")).exists()) return folder;
+  if (!process.env[wish]) return undefined;
+  const go = findGo();
+  if (go === null) throw new Error("there is no Go to compile it with");
+  const unfinished = `${folder}.${process.pid}.unfinished`;
+  await mkdir(unfinished, { recursive: true });
+  try {
+    await compile(go, unfinished);
+    // Several test runs may come here at once; the first rename wins.
+    await rename(unfinished, folder).catch(async (error) => {
+      if (!(await Bun.file(join(folder, "buildkitd")).exists())) throw error;
+    });
+  } finally {
+    await rm(unfinished, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+async function find(): Promise<BuildKitAvailability> {
+  if (process.getuid?.() !== 0) return { available: false, reason: "buildkitd can only be started by root" };
+  const runc = Bun.which("runc", { PATH: `${process.env.PATH}:/usr/sbin` });
+  if (runc === null) return { available: false, reason: "runc is not installed" };
+  try {
+    const folder = await compiledFolder();
+    if (folder === undefined) {
+      return { available: false, reason: `BuildKit is not compiled here; ${wish}=1 does it, with Go, once` };
+    }
+    const programs = { buildkitd: join(folder, "buildkitd"), buildctl: join(folder, "buildctl"), runc };
+    return { available: true, programs };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { available: false, reason: `BuildKit cannot be compiled on this machine: ${reason}` };
+  }
+}
+
+let found: Promise<BuildKitAvailability> | undefined;
+
+export function findBuildKitPrograms(): Promise<BuildKitAvailability> {
+  found ??= find();
+  return found;
+}

@@ -1,0 +1,356 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { freePort } from "../machine/free-port.ts";
+import { type HeldRequests, Holds } from "../machine/held-requests.ts";
+import { run } from "../machine/processes.ts";
+import type { RepositoryFiles } from "../machine/sample-repository.ts";
+import { makeTempDir } from "../machine/temp-dir.ts";
+import { isExecutable } from "../machine/write-files.ts";
+import { createLfsStore, type LfsStore } from "./lfs-endpoint.ts";
+
+export interface GitServerOptions {
+  tls?: { certPath: string; keyPath: string };
+}
+
+export interface RepositoryOptions {
+  branch?: string;
+  /** All at the first commit. */
+  tags?: readonly string[];
+  /** Only who gives this token, as the password of whatever user, gets in. */
+  private?: { token: string };
+}
+
+export interface CommitOptions {
+  branch?: string;
+  message?: string;
+  tags?: readonly string[];
+  /** Each has an object of its own. */
+  annotatedTags?: readonly string[];
+  /** Files to take away. */
+  remove?: readonly string[];
+  /** What they lead to, by their paths. */
+  symlinks?: Readonly<Record<string, string>>;
+  /** Commits of submodules, by their paths; for this commit alone. */
+  gitlinks?: Readonly<Record<string, string>>;
+}
+
+export interface GitRequest {
+  method: string;
+  /** With the query. */
+  path: string;
+  hadAuthorization: boolean;
+  status: number | undefined;
+  /** Of the answer's body, so far. */
+  sentBytes: number;
+}
+
+export interface GitServer {
+  readonly baseUrl: string;
+  readonly host: string;
+  readonly requests: readonly GitRequest[];
+  readonly lfs: LfsStore;
+  /** Creates "owner/name" with one commit, and gives that commit's SHA. */
+  createRepository(name: string, files: RepositoryFiles, options?: RepositoryOptions): Promise<string>;
+  /** Adds a commit with these files on top of the others. A new branch starts at the default branch's tip. */
+  commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
+  /** Moves a branch back, or elsewhere: what is cut off that way is in no branch's history any more. */
+  resetBranch(name: string, branch: string, sha: string): Promise<void>;
+  /** From now on only who gives this token gets in, or everybody. */
+  makePrivate(name: string, token: string | undefined): void;
+  /** As if it had never been there. */
+  removeRepository(name: string): void;
+  /** The repository's HEAD names a commit from now on, and no branch. */
+  detachHead(name: string): Promise<void>;
+  /** The next so many requests are answered with this status, such as 503. */
+  failNext(count: number, status: number): void;
+  /** Keeps all these requests waiting, as a server that hangs does. */
+  hold(matches?: (request: GitRequest) => boolean): HeldRequests<GitRequest>;
+  stop(): Promise<void>;
+}
+
+interface Repository {
+  gitDir: string;
+  defaultBranch: string;
+  token: string | undefined;
+}
+
+// The machine's own settings must not change what the tests' repositories are like.
+const gitEnv = {
+  GIT_CONFIG_GLOBAL: "/dev/null",
+  GIT_CONFIG_SYSTEM: "/dev/null",
+  GIT_DIR: undefined,
+  GIT_WORK_TREE: undefined,
+};
+
+// Shallow fetches of a commit by its SHA are allowed, as on hosting services. Every import makes a pack, because clones
+// of unpacked repositories take several times as long. Git's default compression level doubles an import's time.
+const repositoryConfig = `[core]
+\trepositoryFormatVersion = 0
+\tbare = true
+[uploadpack]
+\tallowAnySHA1InWant = true
+\tallowFilter = true
+[fastimport]
+\tunpackLimit = 0
+[pack]
+\tcompression = 1
+`;
+
+async function git(cwd: string, ...args: string[]): Promise<string> {
+  const { stdout } = await run(["git", ...args], { cwd, env: gitEnv });
+  return stdout.trim();
+}
+
+/** What `git init --bare` does, without the files that git does not need. */
+async function initBare(gitDir: string, branch: string): Promise<void> {
+  await mkdir(join(gitDir, "objects"), { recursive: true });
+  await mkdir(join(gitDir, "refs"));
+  await Bun.write(join(gitDir, "HEAD"), `ref: refs/heads/${branch}\n`);
+  await Bun.write(join(gitDir, "config"), repositoryConfig);
+}
+
+/** A part of the input of `git fast-import`, whose manual describes the format. */
+type ImportPart = string | Uint8Array;
+
+const identity = "Tests <tests@example.com> now";
+
+// Git reads JSON's escapes, except those of control characters.
+const quoted = (path: string) => JSON.stringify(path);
+
+const data = (content: string | Uint8Array): ImportPart[] => [
+  `data ${Buffer.byteLength(content)}\n`,
+  content,
+  "\n",
+];
+
+const addFile = (mode: string, path: string, content: string | Uint8Array): ImportPart[] => [
+  `M ${mode} inline ${quoted(path)}\n`,
+  ...data(content),
+];
+
+const modeOf = (path: string) => (isExecutable(path) ? "100755" : "100644");
+
+/** The parent of the next commit on a branch, and the parent's files that the commit does not have. */
+async function parentOf(repository: Repository, options: CommitOptions): Promise<ImportPart[]> {
+  const { gitDir, defaultBranch } = repository;
+  const { branch = defaultBranch, remove = [] } = options;
+  const tip =
+    (await git(gitDir, "for-each-ref", "--format=%(objectname)", `refs/heads/${branch}`)) ||
+    (await git(gitDir, "rev-parse", `refs/heads/${defaultBranch}`));
+  const entries = (await git(gitDir, "ls-tree", "-r", "-z", tip)).split("\0");
+  for (const path of remove)
+    if (!entries.some((entry) => entry.endsWith(`\t${path}`)))
+      throw new Error(`${branch} has no file ${path}`);
+  const gitlinks = entries.flatMap((entry) => /^160000 \w+ \w+\t(.*)$/s.exec(entry)?.[1] ?? []);
+  return [`from ${tip}\n`, ...[...remove, ...gitlinks].map((path) => `D ${quoted(path)}\n`)];
+}
+
+/** Adds a commit to a branch, and returns the commit's SHA. */
+async function importCommit(
+  repository: Repository,
+  parent: readonly ImportPart[],
+  files: RepositoryFiles,
+  options: CommitOptions,
+): Promise<string> {
+  const { branch = repository.defaultBranch, message = "A commit", tags = [] } = options;
+  const { annotatedTags = [], gitlinks = {}, symlinks = {} } = options;
+  const parts = [
+    `commit refs/heads/${branch}\nmark :1\ncommitter ${identity}\n`,
+    ...data(`${message}\n`),
+    ...parent,
+    ...Object.entries(files).flatMap(([path, content]) => addFile(modeOf(path), path, content)),
+    ...Object.entries(symlinks).flatMap(([path, target]) => addFile("120000", path, target)),
+    ...Object.entries(gitlinks).map(([path, sha]) => `M 160000 ${sha} ${quoted(path)}\n`),
+    "\nget-mark :1\n",
+    ...tags.map((tag) => `reset refs/tags/${tag}\nfrom :1\n`),
+    ...annotatedTags.flatMap((tag) => [`tag ${tag}\nfrom :1\ntagger ${identity}\n`, ...data("A tag\n")]),
+  ];
+  // Deltas are not worth the time that they take.
+  const command = ["git", "fast-import", "--quiet", "--date-format=now", "--depth=0"];
+  const stdin = await new Blob(parts).bytes();
+  const { stdout } = await run(command, { cwd: repository.gitDir, env: gitEnv, stdin });
+  return stdout.trim();
+}
+
+interface CgiAnswer {
+  status: number;
+  headers: Headers;
+  body: ReadableStream<Uint8Array>;
+}
+
+/** Reads the header block that a CGI program prints first; what follows is passed on as it comes. */
+async function readCgi(output: ReadableStream<Uint8Array>): Promise<CgiAnswer> {
+  const reader = output.getReader();
+  let head = Buffer.alloc(0);
+  let end = -1;
+  while (end < 0) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error("git http-backend ended without an answer");
+    head = Buffer.concat([head, value]);
+    end = head.indexOf("\r\n\r\n");
+  }
+  const headers = new Headers();
+  for (const line of head.subarray(0, end).toString().split("\r\n")) {
+    const colon = line.indexOf(":");
+    headers.append(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  const status = Number.parseInt(headers.get("status") ?? "200", 10);
+  headers.delete("status");
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(head.subarray(end + 4)),
+    async pull(controller) {
+      const { value, done } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return { status, headers, body };
+}
+
+async function httpBackend(request: Request, root: string, path: string): Promise<Response> {
+  const child = Bun.spawn(["git", "http-backend"], {
+    env: {
+      PATH: process.env.PATH,
+      GIT_CONFIG_GLOBAL: "/dev/null",
+      GIT_CONFIG_SYSTEM: "/dev/null",
+      GIT_PROJECT_ROOT: root,
+      GIT_HTTP_EXPORT_ALL: "1",
+      REQUEST_METHOD: request.method,
+      PATH_INFO: path,
+      QUERY_STRING: new URL(request.url).search.slice(1),
+      CONTENT_TYPE: request.headers.get("content-type") ?? "",
+      HTTP_CONTENT_ENCODING: request.headers.get("content-encoding") ?? "",
+      GIT_PROTOCOL: request.headers.get("git-protocol") ?? "",
+      REMOTE_ADDR: "127.0.0.1",
+    },
+    // A clone's requests are small; a push is none of this server's business.
+    stdin: await request.bytes(),
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  request.signal.addEventListener("abort", () => child.kill());
+  const { status, headers, body } = await readCgi(child.stdout);
+  return new Response(body, { status, headers });
+}
+
+function counted(response: Response, recorded: GitRequest): Response {
+  const count = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      recorded.sentBytes += chunk.byteLength;
+      controller.enqueue(chunk);
+    },
+  });
+  return new Response(response.body?.pipeThrough(count), response);
+}
+
+function passwordOf(request: Request): string | undefined {
+  const encoded = /^Basic (.+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
+  if (encoded === undefined) return undefined;
+  return Buffer.from(encoded, "base64")
+    .toString()
+    .replace(/^[^:]*:/, "");
+}
+
+/** Serves repositories over HTTP with git's own program for it. */
+export async function startGitServer({ tls }: GitServerOptions = {}): Promise<GitServer> {
+  const dir = await makeTempDir("git");
+  const root = join(dir.path, "bare");
+  const repositories = new Map<string, Repository>();
+  const requests: GitRequest[] = [];
+  const failure = { count: 0, status: 500 };
+  const holds = new Holds<GitRequest>();
+  const lfs = createLfsStore();
+
+  function find(name: string): Repository {
+    const repository = repositories.get(name);
+    if (repository === undefined) throw new Error(`this server has no repository ${name}`);
+    return repository;
+  }
+
+  async function answer(request: Request, recorded: GitRequest): Promise<Response> {
+    await holds.pass(recorded);
+    if (failure.count > 0) {
+      failure.count -= 1;
+      return new Response(null, { status: failure.status });
+    }
+    const { pathname } = new URL(request.url);
+    const [, name = ""] =
+      /^\/(.+?)(?:\.git)?\/(?:info\/refs|git-upload-pack|info\/lfs\/.*)$/.exec(pathname) ?? [];
+    const repository = repositories.get(name);
+    if (repository === undefined) return new Response("Repository not found\n", { status: 404 });
+    if (repository.token !== undefined && passwordOf(request) !== repository.token) {
+      const headers = { "WWW-Authenticate": 'Basic realm="tests"' };
+      return new Response("Authentication required\n", { status: 401, headers });
+    }
+    const lfsAnswer = await lfs.answer(request, pathname, baseUrl);
+    if (lfsAnswer) return lfsAnswer;
+    // Asked for with or without the suffix, as on hosting services.
+    const service = pathname.replace(/^.*\/(info\/refs|git-upload-pack)$/, "$1");
+    return httpBackend(request, root, `/${name}.git/${service}`);
+  }
+
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: await freePort(),
+    idleTimeout: 0,
+    ...(tls && { tls: { cert: Bun.file(tls.certPath), key: Bun.file(tls.keyPath) } }),
+    async fetch(request) {
+      const { pathname, search } = new URL(request.url);
+      const recorded: GitRequest = {
+        method: request.method,
+        path: `${pathname}${search}`,
+        hadAuthorization: request.headers.has("authorization"),
+        status: undefined,
+        sentBytes: 0,
+      };
+      requests.push(recorded);
+      const response = await answer(request, recorded);
+      recorded.status = response.status;
+      return counted(response, recorded);
+    },
+  });
+  const host = `127.0.0.1:${server.port}`;
+  const baseUrl = `${tls ? "https" : "http"}://${host}`;
+
+  return {
+    baseUrl,
+    host,
+    requests,
+    lfs,
+    async createRepository(name, files, options = {}) {
+      const { branch: defaultBranch = "main", tags } = options;
+      const gitDir = join(root, `${name}.git`);
+      const repository: Repository = { gitDir, defaultBranch, token: options.private?.token };
+      await initBare(gitDir, defaultBranch);
+      // The name makes the SHA differ from that of another repository with the same files.
+      const message = `The first commit of ${name}`;
+      const sha = await importCommit(repository, [], files, { message, tags });
+      repositories.set(name, repository);
+      return sha;
+    },
+    async commit(name, files, options = {}) {
+      const repository = find(name);
+      return importCommit(repository, await parentOf(repository, options), files, options);
+    },
+    async resetBranch(name, branch, sha) {
+      await git(find(name).gitDir, "update-ref", `refs/heads/${branch}`, sha);
+    },
+    makePrivate(name, token) {
+      find(name).token = token;
+    },
+    removeRepository: (name) => void repositories.delete(name),
+    async detachHead(name) {
+      const { gitDir } = find(name);
+      await git(gitDir, "update-ref", "--no-deref", "HEAD", await git(gitDir, "rev-parse", "HEAD"));
+    },
+    failNext(count, status) {
+      Object.assign(failure, { count, status });
+    },
+    hold: (matches) => holds.add(matches),
+    async stop() {
+      await server.stop(true);
+      await dir.remove();
+    },
+  };
+}

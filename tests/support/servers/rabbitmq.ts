@@ -1,0 +1,227 @@
+import { mkdir } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { freePort } from "../machine/free-port.ts";
+import {
+  type FinishedProcess,
+  type RunOptions,
+  run,
+  startProcess,
+  type TestProcess,
+} from "../machine/processes.ts";
+import { makeTempDir } from "../machine/temp-dir.ts";
+
+export interface RabbitMqOptions {
+  /** More lines for rabbitmq.conf, such as "consumer_timeout = 2000". */
+  config?: readonly string[];
+}
+
+/** All that a program needs to use a broker that another one has started. */
+export interface RabbitMqAccess {
+  readonly port: number;
+  readonly managementPort: number;
+  readonly password: string;
+  /** Of rabbitmqctl. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface QueueTotals {
+  readonly name: string;
+  readonly ready: number;
+  /** Delivered to a consumer that has not acknowledged them. */
+  readonly unacked: number;
+}
+
+/** A broker that others may use at the same time, each in a virtual host of its own. */
+export interface RabbitMqServer {
+  /** Of the virtual host that the broker starts with. */
+  readonly url: string;
+  readonly port: number;
+  readonly vhost: string;
+  urlOf(vhost: string): string;
+  /** Made with all rights for the tests' user. */
+  addVhost(name: string): Promise<void>;
+  deleteVhost(name: string): Promise<void>;
+  /** As of the last `QUEUE_TOTALS_MS`. */
+  queueTotals(vhost: string): Promise<QueueTotals[]>;
+  rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
+  /** The caller's own broker ends; of one that is shared, the caller's virtual host goes. */
+  stop(): Promise<void>;
+}
+
+/** A broker of one's own: its node, ports, cookie, port mapper and folders are shared with nobody. */
+export interface RabbitMq extends RabbitMqServer {
+  readonly access: RabbitMqAccess;
+  /** Without a chance to tidy up. Durable queues and persistent messages are there after start(). */
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  restart(): Promise<void>;
+  /** Freezes it: connections stay open, and nothing answers. */
+  pause(): void;
+  resume(): void;
+}
+
+// Not those in /usr/sbin: they change to the user rabbitmq, who may not read the folders of a test.
+const programs = "/usr/lib/rabbitmq/bin";
+const startTimeoutMs = 120_000;
+const user = "blacktree";
+const firstVhost = "tests";
+/** A quorum queue counts its messages anew in this interval; by default it is 5 s, and no setting of rabbitmq.conf. */
+export const QUEUE_TOTALS_MS = 200;
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+async function writeConfig(
+  dir: string,
+  { port, managementPort, password }: Omit<RabbitMqAccess, "env">,
+  more: readonly string[],
+): Promise<void> {
+  await mkdir(join(dir, "home"));
+  const lines = [
+    `listeners.tcp.default = 127.0.0.1:${port}`,
+    "management.tcp.ip = 127.0.0.1",
+    `management.tcp.port = ${managementPort}`,
+    // Its statistics cost more than all that tests do with it.
+    "management_agent.disable_metrics_collector = true",
+    // Set at the first start only, with the virtual host.
+    `default_user = ${user}`,
+    `default_pass = ${password}`,
+    `default_vhost = ${firstVhost}`,
+    "loopback_users = none",
+    "log.file = false",
+    "log.console = true",
+    "log.console.level = info",
+    // The machine's disk and memory belong to the tests' neighbours too; no test is to stop at their alarms.
+    "disk_free_limit.absolute = 50MB",
+    "vm_memory_high_watermark.absolute = 1GB",
+    ...more,
+  ];
+  await Bun.write(join(dir, "rabbitmq.conf"), `${lines.join("\n")}\n`);
+  await Bun.write(
+    join(dir, "advanced.config"),
+    `[{rabbit, [{quorum_tick_interval, ${QUEUE_TOTALS_MS}}]}].\n`,
+  );
+  await Bun.write(join(dir, "enabled_plugins"), "[rabbitmq_management].\n");
+}
+
+export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "stop"> {
+  const { port, managementPort, password, env } = access;
+  const urlOf = (vhost: string) => `amqp://${user}:${password}@127.0.0.1:${port}/${vhost}`;
+
+  async function manage(method: string, path: string): Promise<Response> {
+    const response = await fetch(`http://127.0.0.1:${managementPort}/api/${path}`, {
+      method,
+      headers: { Authorization: `Basic ${btoa(`${user}:${password}`)}` },
+    });
+    if (response.ok) return response;
+    throw new Error(`RabbitMQ answered ${response.status} to ${method} ${path}: ${await response.text()}`);
+  }
+
+  return {
+    url: urlOf(firstVhost),
+    port,
+    vhost: firstVhost,
+    urlOf,
+    addVhost: async (name) => void (await manage("PUT", `vhosts/${name}`)),
+    deleteVhost: async (name) => void (await manage("DELETE", `vhosts/${name}`)),
+    async queueTotals(vhost) {
+      const response = await manage("GET", `queues/${vhost}?disable_stats=true&enable_queue_totals=true`);
+      const queues = (await response.json()) as {
+        name: string;
+        messages_ready: number;
+        messages_unacknowledged: number;
+      }[];
+      return queues.map((queue) => ({
+        name: queue.name,
+        ready: queue.messages_ready,
+        unacked: queue.messages_unacknowledged,
+      }));
+    },
+    rabbitmqctl: (args, options = {}) =>
+      run([join(programs, "rabbitmqctl"), "--node", `${env.RABBITMQ_NODENAME}`, ...args], {
+        ...options,
+        env: { ...env, RABBITMQ_ALLOW_INPUT: undefined, ...options.env },
+      }),
+  };
+}
+
+export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Promise<RabbitMq> {
+  const { path: dir, remove } = await makeTempDir("rabbit");
+  const ports = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+  const [port, managementPort, distributionPort, mapperPort] = ports;
+  const password = crypto.randomUUID();
+  await writeConfig(dir, { port, managementPort, password }, config);
+  const env = {
+    HOME: join(dir, "home"),
+    // By an address that every machine resolves, whatever its own name is.
+    RABBITMQ_NODENAME: `tests-${port}@localhost`,
+    RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+    RABBITMQ_NODE_PORT: String(port),
+    RABBITMQ_DIST_PORT: String(distributionPort),
+    RABBITMQ_CTL_DIST_PORT_MIN: "33000",
+    RABBITMQ_CTL_DIST_PORT_MAX: "60000",
+    RABBITMQ_CONFIG_FILE: join(dir, "rabbitmq.conf"),
+    RABBITMQ_ADVANCED_CONFIG_FILE: join(dir, "advanced.config"),
+    RABBITMQ_CONF_ENV_FILE: "/dev/null",
+    RABBITMQ_MNESIA_BASE: join(dir, "mnesia"),
+    RABBITMQ_LOG_BASE: join(dir, "log"),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, "enabled_plugins"),
+    RABBITMQ_PID_FILE: join(dir, "pid"),
+    ERL_EPMD_PORT: String(mapperPort),
+    ERL_EPMD_ADDRESS: "127.0.0.1",
+    // The script then becomes the Erlang machine, so that a signal meets the broker itself.
+    RABBITMQ_ALLOW_INPUT: "1",
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+    NOTIFY_SOCKET: undefined,
+  };
+  // The broker would start a port mapper that outlives it, in a group of its own.
+  let mapper: TestProcess;
+  let broker: TestProcess;
+
+  async function start(): Promise<void> {
+    broker = startProcess([join(programs, "rabbitmq-server")], { env });
+    await broker.waitForLine("Server startup complete", {
+      timeoutMs: startTimeoutMs,
+      what: "RabbitMQ to be ready",
+    });
+    if (!(await accepts(port))) throw new Error(`RabbitMQ does not listen on port ${port}`);
+  }
+
+  async function stop(): Promise<void> {
+    await broker?.stop(15_000);
+    await mapper.stop(2_000);
+    await remove();
+  }
+
+  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env });
+  try {
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  const access: RabbitMqAccess = { port, managementPort, password, env };
+  return {
+    ...connectRabbitMq(access),
+    access,
+    kill: () => broker.kill(),
+    start,
+    async restart() {
+      await broker.stop(15_000);
+      await start();
+    },
+    pause: () => broker.pause(),
+    resume: () => broker.resume(),
+    stop,
+  };
+}

@@ -1,0 +1,68 @@
+import { join } from "node:path";
+import { freePort } from "../machine/free-port.ts";
+import { startProcess } from "../machine/processes.ts";
+import { makeTempDir } from "../machine/temp-dir.ts";
+import { waitFor } from "../machine/wait-for.ts";
+import { type Redis, startRedis } from "./redis.ts";
+
+/** A primary, a replica of it, and a Sentinel that puts the replica in its place when it dies. */
+export interface RedisWithSentinel {
+  /** As `REDIS_URL` takes it; a Sentinel that is away comes first in the list. */
+  readonly url: string;
+  readonly primary: Redis;
+  /** Comes back when the replica has taken the primary's place. */
+  untilPromoted(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const primaryName = "blacktree";
+
+async function startSentinel(primaryPort: number) {
+  const dir = await makeTempDir("sentinel");
+  const port = await freePort();
+  const config = join(dir.path, "sentinel.conf");
+  const lines = [
+    `port ${port}`,
+    "bind 127.0.0.1",
+    `sentinel monitor ${primaryName} 127.0.0.1 ${primaryPort} 1`,
+    `sentinel down-after-milliseconds ${primaryName} 500`,
+    `sentinel failover-timeout ${primaryName} 2000`,
+  ];
+  await Bun.write(config, `${lines.join("\n")}\n`);
+  const server = startProcess(["redis-server", config, "--sentinel"]);
+  const stop = async () => {
+    await server.stop(3_000);
+    await dir.remove();
+  };
+  try {
+    await server.waitForLine("+slave");
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { port, stop };
+}
+
+export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
+  const primary = await startRedis();
+  const replica = await startRedis({ replicaOf: primary.port });
+  const untilReplicaSays = (said: string, what: string) =>
+    waitFor(async () => (await replica.cli("info", "replication")).includes(said), {
+      timeoutMs: 15_000,
+      what,
+    });
+  await untilReplicaSays("master_link_status:up", "the replica to have copied the primary");
+  const sentinel = await startSentinel(primary.port);
+  const away = await freePort();
+  return {
+    url: `redis://127.0.0.1:${away}?sentinel=${primaryName},redis://127.0.0.1:${sentinel.port}`,
+    primary,
+    async untilPromoted() {
+      await untilReplicaSays("role:master", "the replica to be promoted");
+    },
+    async stop() {
+      await sentinel.stop();
+      await Promise.all([primary.stop(), replica.stop()]);
+    },
+  };
+}

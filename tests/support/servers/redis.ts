@@ -1,0 +1,82 @@
+import { freePort } from "../machine/free-port.ts";
+import { run, startProcess, type TestProcess } from "../machine/processes.ts";
+import { makeTempDir } from "../machine/temp-dir.ts";
+import { waitFor } from "../machine/wait-for.ts";
+
+export interface RedisOptions {
+  /** Keeps what was written over kill() and restart(), as a server with an append-only file does. */
+  persistent?: boolean;
+  password?: string;
+  /** The port of the server that it copies. */
+  replicaOf?: number;
+}
+
+export interface Redis {
+  readonly url: string;
+  readonly port: number;
+  cli(...args: string[]): Promise<string>;
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  /** An orderly end and a new start; empty afterwards unless the server is persistent. */
+  restart(): Promise<void>;
+  pause(): void;
+  resume(): void;
+  stop(): Promise<void>;
+}
+
+export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
+  const { persistent = false, password, replicaOf } = options;
+  const dir = await makeTempDir("redis");
+  const port = await freePort();
+  let server: TestProcess;
+
+  async function cli(...args: string[]): Promise<string> {
+    const { stdout } = await run(["redis-cli", "-h", "127.0.0.1", "-p", String(port), ...args], {
+      env: { REDISCLI_AUTH: password },
+    });
+    return stdout.trimEnd();
+  }
+
+  async function start(): Promise<void> {
+    server = startProcess([
+      "redis-server",
+      ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path, "--databases", "64"],
+      ...["--save", "", "--appendonly", persistent ? "yes" : "no", "--appendfsync", "always"],
+      ...(password ? ["--requirepass", password] : []),
+      ...(replicaOf ? ["--replicaof", "127.0.0.1", String(replicaOf)] : []),
+      // A replica that comes first need not wait for others.
+      ...["--repl-diskless-sync-delay", "0"],
+    ]);
+    await server.waitForLine("Ready to accept connections");
+    await waitFor(async () => (await cli("ping")) === "PONG", { timeoutMs: 5_000, what: "Redis to answer" });
+  }
+
+  async function stop(): Promise<void> {
+    await server.stop(3_000);
+    await dir.remove();
+  }
+
+  try {
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  return {
+    url: password
+      ? `redis://:${encodeURIComponent(password)}@127.0.0.1:${port}`
+      : `redis://127.0.0.1:${port}`,
+    port,
+    cli,
+    kill: () => server.kill(),
+    start,
+    async restart() {
+      await server.stop(3_000);
+      await start();
+    },
+    pause: () => server.pause(),
+    resume: () => server.resume(),
+    stop,
+  };
+}

@@ -1,0 +1,74 @@
+import { createPrivateKey, sign, X509Certificate } from "node:crypto";
+import type { CertificateFiles } from "../machine/certificates.ts";
+
+export interface TokenServerOptions {
+  /** Who is given a token, for whatever is asked. */
+  readonly username: string;
+  readonly password: string;
+  /** Signs the tokens, by an authority that the registry trusts. */
+  readonly signer: CertificateFiles;
+}
+
+export interface TokenServer {
+  readonly url: string;
+  readonly service: string;
+  readonly issuer: string;
+  stop(): Promise<void>;
+}
+
+const service = "registry of a test";
+const issuer = "token server of a test";
+const lifetimeSeconds = 60;
+
+interface Access {
+  readonly type: string;
+  readonly name: string;
+  readonly actions: readonly string[];
+}
+
+/** From `repository:owner/name:pull,push`. */
+function accessOf(scope: string): Access {
+  const [type = "", name = "", actions = ""] = scope.split(":");
+  return { type, name, actions: actions.split(",") };
+}
+
+const encoded = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
+
+/** What stands beside a registry that takes no passwords: it gives signed tokens for them. */
+export async function startTokenServer(options: TokenServerOptions): Promise<TokenServer> {
+  const { username, password, signer } = options;
+  const key = createPrivateKey(await Bun.file(signer.keyPath).text());
+  const certificate = new X509Certificate(await Bun.file(signer.certPath).text());
+  const header = encoded({ typ: "JWT", alg: "ES256", x5c: [certificate.raw.toString("base64")] });
+
+  function tokenFor(scopes: readonly string[]): string {
+    const now = Math.floor(Date.now() / 1000);
+    const claims = encoded({
+      iss: issuer,
+      aud: service,
+      sub: username,
+      jti: crypto.randomUUID(),
+      iat: now,
+      nbf: now - lifetimeSeconds,
+      exp: now + lifetimeSeconds,
+      access: scopes.map(accessOf),
+    });
+    const signature = sign("sha256", Buffer.from(`${header}.${claims}`), { key, dsaEncoding: "ieee-p1363" });
+    return `${header}.${claims}.${signature.toString("base64url")}`;
+  }
+
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    async fetch(request) {
+      const { searchParams } = new URL(request.url);
+      // Docker asks with a form, the specification's first way is the query.
+      if (request.method !== "GET") return new Response(null, { status: 405 });
+      if (request.headers.get("authorization") !== `Basic ${btoa(`${username}:${password}`)}`)
+        return new Response(null, { status: 401 });
+      const scopes = searchParams.getAll("scope").flatMap((scope) => scope.split(" "));
+      return Response.json({ token: tokenFor(scopes), expires_in: lifetimeSeconds });
+    },
+  });
+  return { url: `http://127.0.0.1:${server.port}/token`, service, issuer, stop: () => server.stop(true) };
+}

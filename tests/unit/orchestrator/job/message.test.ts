@@ -1,0 +1,203 @@
+import { describe, expect, test } from "bun:test";
+import { type ReadMessage, readJobMessage } from "../../../../src/orchestrator/job/message.ts";
+
+const EXAMPLE = {
+  repo_url: "username/reponame",
+  branch: "main",
+  deployment_version: "v1.0.3",
+  aws_account: "1234567890",
+  ecr_repo: "app-images",
+};
+
+const RULES = {
+  git: { baseUrl: "https://github.com", allowedHosts: ["github.com", "gitlab.com"] },
+  defaultRegion: "us-east-1",
+};
+
+function read(message: unknown, messageId?: string): ReadMessage {
+  const body = Buffer.from(typeof message === "string" ? message : JSON.stringify(message));
+  return readJobMessage(body, { messageId }, RULES);
+}
+
+function problemsOf(message: unknown): readonly string[] {
+  const outcome = read(message);
+  if (outcome.kind !== "bad") throw new Error(`read as ${outcome.kind}`);
+  return outcome.problems;
+}
+
+describe("a good message", () => {
+  test("the documented example gets its defaults", () => {
+    const outcome = read(EXAMPLE);
+    expect(outcome).toMatchObject({
+      kind: "job",
+      explicitId: undefined,
+      unknownFields: [],
+      job: {
+        region: "us-east-1",
+        workerRegion: "us-east-1",
+        regionPolicy: "prefer",
+        priority: "normal",
+        provenance: false,
+      },
+    });
+  });
+
+  test("worker_region follows region", () => {
+    expect(read({ ...EXAMPLE, region: "eu-west-1" })).toMatchObject({
+      job: { region: "eu-west-1", workerRegion: "eu-west-1" },
+    });
+  });
+
+  test("platforms have one form and one order", () => {
+    const platforms = ["linux/arm64/v8", "linux/amd64", "linux/aarch64"];
+    expect(read({ ...EXAMPLE, platforms })).toMatchObject({
+      job: { platforms: ["linux/amd64", "linux/arm64"] },
+    });
+  });
+
+  test("null means not given", () => {
+    expect(read({ ...EXAMPLE, commit: null, labels: null, job_id: null }, "m-1")).toMatchObject({
+      kind: "job",
+      explicitId: "m-1",
+    });
+  });
+
+  test("the id is job_id, else a valid message_id", () => {
+    expect(read({ ...EXAMPLE, job_id: "j:1" }, "m-1").explicitId).toBe("j:1");
+    expect(read(EXAMPLE, "m-1").explicitId).toBe("m-1");
+    expect(read(EXAMPLE, "not an id").explicitId).toBeUndefined();
+  });
+
+  test("unknown fields are named", () => {
+    expect(read({ ...EXAMPLE, colour: "red" })).toMatchObject({ kind: "job", unknownFields: ["colour"] });
+  });
+
+  test("what is shown of it holds no secret", () => {
+    const outcome = read({
+      ...EXAMPLE,
+      git_token: "hush-1",
+      build_args: { KEY: "hush-2" },
+      unknown: "hush-3",
+      secrets: { npm: "hush-4" },
+    });
+    if (outcome.kind !== "job") throw new Error(outcome.kind);
+    expect(JSON.stringify(outcome.publicJob)).not.toContain("hush");
+    expect(outcome.publicJob).toMatchObject({ build_args: { KEY: "***" }, branch: "main" });
+    expect(outcome.job).toMatchObject({ gitToken: "hush-1", secrets: { npm: "hush-4" } });
+  });
+
+  test.each([["a/../b"], ["Dockerfile"], ["deploy/web/Dockerfile"], ["./x"]])(
+    "dockerfile %s stays inside",
+    (dockerfile) => {
+      expect(read({ ...EXAMPLE, dockerfile }).kind).toBe("job");
+    },
+  );
+});
+
+describe("a bad message", () => {
+  test.each([
+    ["{", "not JSON; expected a JSON object"],
+    ["[]", "not a JSON object"],
+    ['"text"', "not a JSON object"],
+    ["null", "not a JSON object"],
+  ])("%s", (body, problem) => expect(problemsOf(body)[0]).toStartWith(problem));
+
+  test("not UTF-8", () => {
+    const outcome = readJobMessage(Buffer.from([0x7b, 0xff, 0x7d]), {}, RULES);
+    expect(outcome).toMatchObject({ kind: "bad", problems: ["not UTF-8; expected a JSON object in UTF-8"] });
+  });
+
+  test("names every field that is missing or wrong, and only those", () => {
+    const problems = problemsOf({
+      branch: "--upload-pack=touch /tmp/x",
+      aws_account: 1234,
+      ecr_repo: "UPPER",
+      region: "us-east-1",
+    });
+    const fields = problems.map((problem) => problem.split(":")[0]).toSorted();
+    expect(fields).toEqual(["aws_account", "branch", "deployment_version", "ecr_repo", "repo_url"]);
+  });
+
+  test("never repeats a value", () => {
+    const problems = problemsOf({
+      ...EXAMPLE,
+      branch: "hush hush",
+      git_token: "hush hush",
+      labels: { "a b": "hush hush" },
+    });
+    expect(problems.join()).not.toContain("hush");
+    expect(problems).toHaveLength(3);
+  });
+
+  test("keeps its explicit id", () => {
+    expect(read({ job_id: "j-1" })).toMatchObject({ kind: "bad", explicitId: "j-1" });
+    expect(read("{", "m-1")).toMatchObject({ kind: "bad", explicitId: "m-1" });
+    expect(read({ ...EXAMPLE, job_id: "a b" }, "m-1")).toMatchObject({ kind: "bad", explicitId: undefined });
+  });
+
+  test.each([
+    ["repo_url", "https://user:pass@github.com/a/b"],
+    ["repo_url", "https://evil.example/a/b"],
+    ["repo_url", "--upload-pack=x/y"],
+    ["repo_url", "../../etc/passwd"],
+    ["repo_url", "file:///etc/passwd"],
+    ["repo_url", 7],
+    ["branch", ""],
+    ["branch", "-b"],
+    ["branch", "a..b"],
+    ["branch", "a b"],
+    ["branch", "x.lock"],
+    ["deployment_version", "-v1"],
+    ["deployment_version", "a/b"],
+    ["deployment_version", "v".repeat(129)],
+    ["aws_account", "12a"],
+    ["aws_account", ""],
+    ["ecr_repo", "../x"],
+    ["ecr_repo", "a//b"],
+    ["region", "us east"],
+    ["region", "us-east-1/../x"],
+    ["worker_region", "a.b"],
+    ["region_policy", "maybe"],
+    ["job_id", ""],
+    ["job_id", "a/b"],
+    ["commit", "main"],
+    ["commit", "abc123"],
+    ["dockerfile", "../Dockerfile"],
+    ["dockerfile", "a/../../b"],
+    ["dockerfile", "/etc/passwd"],
+    ["dockerfile", "-"],
+    ["context", ".."],
+    ["context", "https://example.org/x.git"],
+    ["target", "--x"],
+    ["build_args", ["a"]],
+    ["build_args", { "A B": "x" }],
+    ["build_args", { A: 1 }],
+    ["labels", { "io.blacktree.commit": "x" }],
+    ["platforms", "linux/amd64"],
+    ["git_token", "a\nb"],
+    ["secrets", { "../x": "y" }],
+    ["secrets", { large: "x".repeat(512_001) }],
+    ["priority", "urgent"],
+    ["timeout_seconds", 0],
+    ["timeout_seconds", 1.5],
+    ["timeout_seconds", "60"],
+    ["supersede", ""],
+    ["provenance", "yes"],
+    ["reuse", "always"],
+  ])("%s = %p", (field, value) => {
+    const problems = problemsOf({ ...EXAMPLE, [field]: value });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toStartWith(`${field}: `);
+  });
+
+  test("a build argument that would change an object instead of being one of its fields", () => {
+    const message = `{"build_args":{"__proto__":"x"},${JSON.stringify(EXAMPLE).slice(1)}`;
+    expect(problemsOf(message)[0]).toStartWith("build_args: ");
+  });
+
+  test("a message that is too large", () => {
+    expect(problemsOf({ ...EXAMPLE, branch: "x".repeat(1_100_000) })[0]).toContain(
+      "expected at most 1048576",
+    );
+  });
+});

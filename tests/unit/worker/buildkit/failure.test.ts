@@ -1,0 +1,172 @@
+import { describe, expect, test } from "bun:test";
+import { buildFailure, finalError, pushFailure } from "../../../../src/worker/buildkit/failure.ts";
+
+describe("finalError", () => {
+  test("is buildx's last ERROR line, without its prefixes", () => {
+    const stderr = [
+      "#6 0.1 ERROR: of the step",
+      "ERROR: of a step",
+      "ERROR: failed to solve: the truth",
+      "",
+      "View build details: x",
+    ];
+    expect(finalError(stderr)).toBe("the truth");
+  });
+
+  test("of docker 20.10 is what stands behind the last separator, in all its lines", () => {
+    const stderr = [
+      "#6 0.1 x",
+      "------",
+      " > [2/2] RUN x:",
+      "------",
+      "executor failed running [/bin/sh -c a",
+      "b]: exit code: 3",
+    ];
+    expect(finalError(stderr)).toBe("executor failed running [/bin/sh -c a\nb]: exit code: 3");
+    expect(finalError(["#1 x", "failed to solve with frontend dockerfile.v0: no such file"])).toBe(
+      "no such file",
+    );
+  });
+});
+
+describe("buildFailure", () => {
+  test.each([
+    [
+      'ERROR: failed to solve: process "/bin/sh -c exit 3" did not complete successfully: exit code: 3',
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      'ERROR: failed to solve: process "/bin/sh -c echo no space left on device; exit 1" did not complete successfully: exit code: 1',
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      "executor failed running [/bin/sh -c echo code = Unavailable; exit 3]: exit code: 3",
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: dockerfile parse error on line 1: unknown instruction: FRM",
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: x:1: failed to resolve source metadata for x:1: x:1: not found",
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: x:1: failed to resolve source metadata for x:1: dial tcp 1.2.3.4:443: i/o timeout",
+      "BUILD_FAILED",
+      true,
+    ],
+    [
+      "ERROR: failed to solve: failed to copy files: write /var/lib/x: no space left on device",
+      "DISK_FULL",
+      true,
+    ],
+    [
+      'ERROR: failed to solve: process "/bin/sh -c x" did not complete successfully: mkdir /var/lib/x: no space left on device',
+      "DISK_FULL",
+      true,
+    ],
+    ["ERROR: DeadlineExceeded: context deadline exceeded", "INTERNAL", true],
+    [
+      "ERROR: failed to solve: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+      "INTERNAL",
+      true,
+    ],
+    [
+      "ERROR: failed to solve: failed to copy files: userspace copy failed: write /data/buildkit/containerd-overlayfs/cachemounts/buildkit1/big: no space left on device",
+      "DISK_FULL",
+      true,
+    ],
+    [
+      "ERROR: failed to solve: mount callback failed on /data/tmpmounts/containerd-mount1: failed to write compressed diff: failed to create diff tar stream: failed to copy: write /data/ingest/1/data: no space left on device",
+      "DISK_FULL",
+      true,
+    ],
+    ["write /data/overlay2/x/diff/bin/busybox: no space left on device", "DISK_FULL", true],
+    [
+      "ERROR: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
+      "INTERNAL",
+      true,
+    ],
+    [
+      "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF",
+      "INTERNAL",
+      true,
+    ],
+    ["ERROR: context deadline exceeded", "INTERNAL", true],
+    ["ERROR: failed to solve: EOF", "INTERNAL", true],
+    [
+      "ERROR: failed to solve: eof: failed to resolve source metadata for docker.io/library/eof:latest: not found",
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: x@sha256:a429b: failed to resolve source metadata for docker.io/library/x@sha256:a429b: not found",
+      "BUILD_FAILED",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: failed to push r/i@sha256:1: unexpected status from HEAD request to http://r/v2/x: 401 Unauthorized",
+      "ECR_AUTH",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: failed to push r/i@sha256:1: failed to authorize: failed to fetch anonymous token: 403",
+      "ECR_AUTH",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: failed to push r/i@sha256:1: name unknown: The repository with name 'i' does not exist in the registry with id '1'",
+      "ECR_REPO_NOT_FOUND",
+      false,
+    ],
+    [
+      "ERROR: failed to solve: failed to push r/i@sha256:1: failed to do request: dial tcp 127.0.0.1:1: connect: connection refused",
+      "PUSH_FAILED",
+      true,
+    ],
+  ] as const)("%s is %s", (line, code, retryable) => {
+    expect(buildFailure(["#1 a step", line], 1).failure).toMatchObject({ code, retryable });
+  });
+
+  test("a docker that says nothing is told by its exit status", () => {
+    expect(buildFailure([], 137).message).toContain("137");
+  });
+});
+
+describe("pushFailure", () => {
+  test.each([
+    ["no basic auth credentials", "ECR_AUTH"],
+    ["unauthorized: authentication required", "ECR_AUTH"],
+    ["denied: Your authorization token has expired. Reauthenticate and try again.", "ECR_AUTH"],
+    [
+      "name unknown: The repository with name 'x' does not exist in the registry with id '1'",
+      "ECR_REPO_NOT_FOUND",
+    ],
+    [
+      "tag invalid: The image tag 'x' already exists and cannot be overwritten because the repository is immutable.",
+      "TAG_IMMUTABLE",
+    ],
+    ["received unexpected HTTP status: 503 Service Unavailable", "PUSH_FAILED"],
+    ["write /var/lib/docker/tmp/x: no space left on device", "DISK_FULL"],
+    [
+      "failed to push r/authentication-app@sha256:1: unexpected status from POST request to http://r/v2/authentication-app/blobs/uploads/: 503 Service Unavailable",
+      "PUSH_FAILED",
+    ],
+    [
+      'failed to push r/immutable-401@sha256:1: failed to do request: Put "https://r/v2/immutable-401/manifests/sha256:1": dial tcp 127.0.0.1:1: connect: connection refused',
+      "PUSH_FAILED",
+    ],
+    [
+      "denied: User: arn:aws:iam::1:user/u is not authorized to perform: ecr:PutImage on resource: arn:aws:ecr:us-east-1:1:repository/immutable-app",
+      "ECR_AUTH",
+    ],
+  ] as const)("%s is %s", (line, code) => {
+    expect(pushFailure(line).failure).toMatchObject({ code, step: "push" });
+  });
+});

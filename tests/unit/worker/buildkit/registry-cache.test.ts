@@ -1,0 +1,39 @@
+import { expect, test } from "bun:test";
+import { type CachedBranch, cacheReferences } from "../../../../src/worker/buildkit/registry-cache.ts";
+
+const BRANCH: CachedBranch = {
+  awsAccount: "123456789012",
+  repositoryUrl: "https://github.com/acme/app",
+  branch: "feature/Grün",
+  defaultBranch: "trunk",
+};
+const references = (changes: Partial<CachedBranch> = {}) =>
+  cacheReferences("host/cache", { ...BRANCH, ...changes });
+
+test("a branch writes to its own tag, and reads the default branch's as well", () => {
+  const { from, to } = references();
+  expect(from).toEqual([to, references({ branch: "trunk" }).to]);
+});
+
+test.each(["trunk", undefined])("its own tag is all that it reads where the default branch is %s", (name) => {
+  const { from, to } = references({ branch: "trunk", defaultBranch: name });
+  expect(from).toEqual([to]);
+});
+
+test("every account, repository and branch has a tag of its own", () => {
+  const tags = [
+    references().to,
+    references({ awsAccount: "999999999999" }).to,
+    references({ branch: "feature/Gr-n" }).to,
+    references({ repositoryUrl: "https://github.com/acme/other" }).to,
+    references({ repositoryUrl: "https://gitlab.com/acme/app" }).to,
+  ];
+  expect(new Set(tags).size).toBe(tags.length);
+  expect(references().to).toBe(references().to);
+});
+
+test.each([BRANCH.branch, "x".repeat(255), "-", "ä/ö"])("it can be read, and is a tag: %s", (branch) => {
+  const { to } = references({ branch });
+  expect(to).toMatch(/^host\/cache:123456789012-acme-app-[A-Za-z0-9_.-]+$/);
+  expect(to.split(":")[1]).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/);
+});

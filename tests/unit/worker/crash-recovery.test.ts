@@ -1,0 +1,80 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import pino from "pino";
+import { bootId } from "../../../src/worker/boot-id.ts";
+import type { ImageBuilder } from "../../../src/worker/buildkit/builder.ts";
+import { ownRunsFolder, removeLeftovers } from "../../../src/worker/crash-recovery.ts";
+import { Mirrors } from "../../../src/worker/git/checkout-cache.ts";
+import type { RegistryAuthenticator } from "../../../src/worker/registry/access.ts";
+import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+
+let workDir: TempDir;
+
+beforeEach(async () => {
+  workDir = await makeTempDir("leftovers");
+});
+afterEach(() => workDir.remove());
+
+/** Without run folders neither a builder nor a registry is asked for anything. */
+async function look(): Promise<string[]> {
+  await removeLeftovers({
+    workDir: workDir.path,
+    builder: {} as ImageBuilder,
+    authenticator: {} as RegistryAuthenticator,
+    mirrors: new Mirrors({ workDir: workDir.path, limitBytes: 0, bootId: await bootId() }),
+    environment: {},
+    logger: pino({ level: "silent" }),
+  });
+  return (await readdir(join(workDir.path, "runs"))).toSorted();
+}
+
+async function writeOwner(incarnation: string, owner: string): Promise<void> {
+  const folder = join(workDir.path, "runs", incarnation);
+  await mkdir(folder, { recursive: true });
+  await Bun.write(join(folder, "owner.json"), owner);
+}
+
+async function statOf(pid: number): Promise<string[]> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+test("a live worker's folder stays, and goes when it is asked to", async () => {
+  const folder = await ownRunsFolder(workDir.path, "mine");
+  expect(await look()).toEqual(["mine"]);
+  await folder.remove();
+  expect(await look()).toEqual([]);
+});
+
+test("of a process that nobody has reaped yet nothing stays", async () => {
+  // The shell becomes a program that never asks how its child ended.
+  const parent = Bun.spawn(["sh", "-c", "sleep 0 & echo $!; exec sleep 60"], { stdout: "pipe" });
+  try {
+    const { value } = await parent.stdout.getReader().read();
+    const pid = Number(new TextDecoder().decode(value));
+    const isZombie = async () => (await statOf(pid))[0] === "Z";
+    await waitFor(isZombie, { timeoutMs: 30_000, what: "the child to have ended" });
+    const startTicks = (await statOf(pid))[19];
+    await writeOwner("unreaped", JSON.stringify({ pid, startTicks, bootId: await bootId() }));
+    expect(await look()).toEqual([]);
+  } finally {
+    parent.kill();
+    await parent.exited;
+  }
+});
+
+test.each([
+  ["of another process with the same id", { pid: process.pid, startTicks: "1" }],
+  ["of a process before the machine's last start", { pid: process.pid, bootId: "before" }],
+])("a folder %s goes", async (_, changes) => {
+  const own = { startTicks: (await statOf(process.pid))[19], bootId: await bootId() };
+  await writeOwner("old", JSON.stringify({ ...own, ...changes }));
+  expect(await look()).toEqual([]);
+});
+
+test("a folder whose owner was not written to its end goes", async () => {
+  await writeOwner("cut-off", '{"pid":');
+  expect(await look()).toEqual([]);
+});

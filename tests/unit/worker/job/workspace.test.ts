@@ -1,0 +1,12 @@
+import { expect, test } from "bun:test";
+import { attemptTag } from "../../../../src/worker/job/workspace.ts";
+
+test("attempts have tags of their own, fit for a registry", () => {
+  const tags = [
+    attemptTag({ jobId: "a:b/c", attempt: 1 }),
+    attemptTag({ jobId: "a:b/c", attempt: 2 }),
+    attemptTag({ jobId: "other", attempt: 1 }),
+  ];
+  expect(new Set(tags).size).toBe(3);
+  for (const tag of tags) expect(tag).toMatch(/^blacktree-[0-9a-f]{16}-\d+$/);
+});

@@ -1,0 +1,64 @@
+import { expect, test } from "bun:test";
+import {
+  hasInputs,
+  type ImageInputs,
+  inputLabels,
+  inputsHash,
+} from "../../../../src/worker/pipeline/image-labels.ts";
+
+const inputs: ImageInputs = {
+  repositoryUrl: "https://github.com/a/b",
+  commit: "c".repeat(40),
+  buildArgs: { ONE: "1", TWO: "2" },
+  labels: { team: "x" },
+  provenance: false,
+  platforms: [],
+  secrets: {},
+};
+const labels = inputLabels(inputs);
+
+test("the order of arguments and labels does not count, and other labels do not matter", () => {
+  const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
+  expect(hasInputs({ ...again, maintainer: "me" }, labels)).toBe(true);
+});
+
+test.each([
+  [{ repositoryUrl: "https://github.com/a/c" }],
+  [{ commit: "d".repeat(40) }],
+  [{ dockerfile: "Other" }],
+  [{ context: "sub" }],
+  [{ target: "test" }],
+  [{ buildArgs: { ONE: "1" } }],
+  [{ buildArgs: { ONE: "1", TWO: "3" } }],
+  [{ buildArgs: { ONE: '1","TWO":"2', TWO: "2" } }],
+  [{ labels: {} }],
+  [{ provenance: true }],
+  [{ platforms: ["linux/amd64"] }],
+  [{ secrets: { npm: "x" } }],
+] satisfies [Partial<ImageInputs>][])("%j makes another image", (change) => {
+  expect(hasInputs(inputLabels({ ...inputs, ...change }), labels)).toBe(false);
+});
+
+test("of secrets the names count, in any order, and no value is told", () => {
+  const with2 = inputLabels({ ...inputs, secrets: { npm: "hidden one", pip: "hidden two" } });
+  expect(with2).toMatchObject({ "io.blacktree.secrets": "npm,pip" });
+  expect(inputLabels({ ...inputs, secrets: { pip: "other", npm: "values" } })).toEqual(with2);
+  expect(JSON.stringify(with2)).not.toContain("hidden");
+});
+
+test("an image that says nothing of its inputs is not recognised", () => {
+  expect(hasInputs({}, labels)).toBe(false);
+});
+
+test("every label is set, so that a base image cannot bring its own", () => {
+  const others = inputLabels({ ...inputs, dockerfile: "D", context: "c", target: "t" });
+  expect(Object.keys(labels)).toEqual(Object.keys(others));
+});
+
+test("one hash stands for all inputs", () => {
+  const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
+  expect(inputsHash(again)).toBe(inputsHash(labels));
+  expect(inputsHash(labels)).toMatch(/^[0-9a-f]{64}$/);
+  expect(inputsHash(inputLabels({ ...inputs, commit: "d".repeat(40) }))).not.toBe(inputsHash(labels));
+  expect(inputsHash(inputLabels({ ...inputs, buildArgs: {} }))).not.toBe(inputsHash(labels));
+});

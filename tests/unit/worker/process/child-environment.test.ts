@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
+
+test("only what git and docker need is passed on, and HOME is the run's", () => {
+  const host = {
+    PATH: "/bin",
+    HOME: "/root",
+    LANG: "de_DE.UTF-8",
+    https_proxy: "http://proxy:3128",
+    DOCKER_HOST: "unix:///x",
+    AWS_SECRET_ACCESS_KEY: "secret",
+    BUN_OPTIONS: "--preload x",
+    BUN_BE_BUN: "1",
+    GIT_ASKPASS: "/x",
+    RABBITMQ_URL: "amqp://u:p@h",
+    NO_PROXY: undefined,
+  };
+  expect(childEnvironment(host, "/run/home")).toEqual({
+    PATH: "/bin",
+    HOME: "/run/home",
+    LANG: "C",
+    LC_ALL: "C",
+    https_proxy: "http://proxy:3128",
+    DOCKER_HOST: "unix:///x",
+  });
+});

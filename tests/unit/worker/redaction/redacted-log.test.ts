@@ -1,0 +1,57 @@
+import { describe, expect, test } from "bun:test";
+import { RedactedLog } from "../../../../src/worker/redaction/redacted-log.ts";
+import { Redactor } from "../../../../src/worker/redaction/redactor.ts";
+
+const SECRET = "correct-horse-battery";
+
+function logged(lines: readonly string[], { isEnded = true } = {}): string[] {
+  const redactor = new Redactor();
+  redactor.add(SECRET);
+  const out: string[] = [];
+  const log = new RedactedLog(redactor, (line) => out.push(line));
+  for (const line of lines) log.add(line);
+  if (isEnded) log.end();
+  return out;
+}
+
+describe("RedactedLog", () => {
+  test("holds a secret whose parts BuildKit prints as lines of their own, with other steps between", () => {
+    expect(
+      logged([
+        "#7 0.100 the password is correct-hor",
+        "",
+        "#8 0.110 other",
+        "",
+        "#7 0.200 se-battery, or not",
+        "#7 DONE 0.3s",
+      ]),
+    ).toEqual([
+      "#8 0.110 other",
+      "",
+      "#7 0.100 the password is ***",
+      "***",
+      "#7 0.200 ***, or not",
+      "#7 DONE 0.3s",
+    ]);
+  });
+
+  test("a step's number and time are no part of what it says", () => {
+    expect(logged(["#7 0.100 correct-horse", "#8 0.100 -battery"])).toEqual([
+      "#8 0.100 -battery",
+      "#7 0.100 ***",
+    ]);
+  });
+
+  test("a line without a step goes on with the last one: a long line comes in parts", () => {
+    expect(logged(["#7 0.100 correct-horse", "-battery and more"])).toEqual(["#7 0.100 ***", "*** and more"]);
+  });
+
+  test("tells a line at once when it does not end like a secret", () => {
+    expect(logged(["#7 0.100 one", "two"], { isEnded: false })).toEqual(["#7 0.100 one", "two"]);
+    expect(logged(["#7 0.100 one corr", "#8 0.1 two"], { isEnded: false })).toEqual(["#8 0.1 two"]);
+  });
+
+  test("a text of several lines is several lines", () => {
+    expect(logged(["ERROR: one\ncorrect-horse-battery"])).toEqual(["ERROR: one", "***"]);
+  });
+});

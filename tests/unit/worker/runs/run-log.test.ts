@@ -1,0 +1,89 @@
+import { expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { type LogLimits, RunLog } from "../../../../src/worker/runs/run-log.ts";
+
+const WIDE: LogLimits = { keptBytes: 1_000_000, tail: { lines: 100, bytes: 1_000_000 } };
+
+interface Logged {
+  readonly log: RunLog;
+  readonly kept: readonly string[];
+}
+
+function logged(lines: readonly string[], limits: LogLimits): Logged {
+  const kept: string[] = [];
+  const log = new RunLog(limits, (line) => kept.push(line));
+  for (const line of lines) log.add(line);
+  log.end();
+  return { log, kept };
+}
+
+/** Of what was told line by line. */
+function described({ kept }: Logged, truncated: boolean) {
+  const text = kept.map((line) => `${line}\n`).join("");
+  const sha256 = createHash("sha256").update(text).digest("hex");
+  return { bytes: Buffer.byteLength(text), lines: kept.length, sha256, truncated };
+}
+
+test("describes the whole, keeps the tail by lines", () => {
+  const whole = logged(["one", "two", "thrée"], { ...WIDE, tail: { lines: 2, bytes: 1000 } });
+  expect(whole.kept).toEqual(["one", "two", "thrée"]);
+  expect(whole.log.tail()).toEqual(["two", "thrée"]);
+  expect(whole.log.summary()).toEqual(described(whole, false));
+});
+
+test("keeps the tail by bytes", () => {
+  const { log } = logged(["1234", "5678", "ä"], { ...WIDE, tail: { lines: 100, bytes: 10 } });
+  expect(log.tail()).toEqual(["5678", "ä"]);
+});
+
+test("beyond the limit keeps the last lines, and says what is left out", () => {
+  const lines = Array.from({ length: 1000 }, (_, index) => `line ${index}`);
+  const limits = { keptBytes: 100, tail: { lines: 3, bytes: 1000 } };
+  const cut = logged(lines, limits);
+  const head = lines.slice(0, 13);
+  const leftOut = lines.slice(13, -3);
+  const leftOutBytes = Buffer.byteLength(leftOut.join("\n")) + 1;
+  expect(cut.kept).toEqual([
+    ...head,
+    "[the log is longer than 100 bytes: of the rest, only the last lines are kept]",
+    `[${leftOutBytes} bytes in ${leftOut.length} lines are left out here]`,
+    "line 997",
+    "line 998",
+    "line 999",
+  ]);
+  expect(cut.log.tail()).toEqual(["line 997", "line 998", "line 999"]);
+  expect(cut.log.summary()).toEqual(described(cut, true));
+});
+
+test("nothing is left out when the last lines are all that came beyond the limit", () => {
+  const lines = Array.from({ length: 20 }, (_, index) => `line ${index}`);
+  const cut = logged(lines, { keptBytes: 100, tail: { lines: 10, bytes: 1000 } });
+  expect(cut.kept.filter((line) => !line.startsWith("["))).toEqual(lines);
+  expect(cut.log.summary()).toEqual(described(cut, false));
+});
+
+test("may keep nothing but the last lines", () => {
+  const { log, kept } = logged(["one", "two", "three"], { keptBytes: 0, tail: { lines: 1, bytes: 1000 } });
+  expect(kept.at(-1)).toBe("three");
+  expect(kept).toHaveLength(3);
+  expect(log.summary().truncated).toBe(true);
+});
+
+test("a very long line that is no program's is cut, and that is said", () => {
+  const cut = logged(["x".repeat(100_000)], WIDE);
+  expect(cut.kept[0]).toHaveLength(64 * 1024 + " [line cut]".length);
+  expect(cut.log.summary()).toEqual(described(cut, true));
+});
+
+test("what BuildKit leaves out is said, too", () => {
+  const isTruncated = (line: string) => logged([line], WIDE).log.summary().truncated;
+  expect(isTruncated("#7 0.413 [output clipped, log limit 2MiB reached]")).toBe(true);
+  expect(isTruncated("#7 0.413 [output clipped, log speed 200KiB/s reached]")).toBe(true);
+  expect(isTruncated("#7 0.413 the limit is reached]")).toBe(false);
+});
+
+test("a result may carry no log", () => {
+  const { log } = logged(["one"], { ...WIDE, tail: { lines: 0, bytes: 1000 } });
+  expect(log.tail()).toEqual([]);
+  expect(log.summary().lines).toBe(1);
+});

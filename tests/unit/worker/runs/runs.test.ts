@@ -1,0 +1,266 @@
+import { describe, expect, test } from "bun:test";
+import pino from "pino";
+import { LeaseLost, RunCancelled, RunTimeout } from "../../../../src/worker/job/cancellation.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
+import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import { NoFreeSlot, Runs, StaleRun } from "../../../../src/worker/runs/runs.ts";
+
+const TIMEOUT_MS = 60_000;
+
+function job(jobId: string, attempt = 1): PipelineJob {
+  return {
+    jobId,
+    attempt,
+    repoUrl: "owner/name",
+    branch: "main",
+    deploymentVersion: "v1",
+    awsAccount: "123456789012",
+    ecrRepo: "app",
+    region: "us-east-1",
+    buildArgs: {},
+    labels: {},
+    provenance: false,
+    platforms: [],
+    secrets: {},
+  };
+}
+
+function end(status: RunEnd["status"] = "SUCCESS"): RunEnd {
+  const now = new Date();
+  return {
+    status,
+    timingsMs: { clone: 0, build: 0, auth: 0, push: 0, total: 0 },
+    startedAt: now,
+    finishedAt: now,
+  };
+}
+
+interface Started {
+  readonly job: PipelineJob;
+  readonly reporter: RunReporter;
+  readonly signal: AbortSignal;
+  finish(end: RunEnd): void;
+}
+
+/** Runs whose pipeline does what the test says. */
+function setUp(
+  options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "reportUncalledMs", number>> & {
+    readonly refusal?: () => string | undefined;
+  } = {},
+) {
+  const started: Started[] = [];
+  const runs = new Runs({
+    slots: 1,
+    keepFinishedMs: 3_600_000,
+    keepFinishedCount: 100,
+    reportUncalledMs: 3_600_000,
+    ...options,
+    logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+    logger: pino({ level: "silent" }),
+    execute: (asked, reporter, signal) => {
+      const { promise, resolve } = Promise.withResolvers<RunEnd>();
+      started.push({ job: asked, reporter, signal, finish: resolve });
+      return promise;
+    },
+  });
+  const begun = (index: number): Started => {
+    const run = started[index];
+    if (!run) throw new Error(`run ${index} has not begun`);
+    return run;
+  };
+  return { runs, started, begun };
+}
+
+describe("a run", () => {
+  test("a run whose caller has gone is unawaited until somebody attaches", () => {
+    const { runs } = setUp();
+    const first = new AbortController();
+    void runs.run(job("a"), TIMEOUT_MS);
+    runs.awaited(job("a"), first.signal);
+    expect(runs.unawaited()).toEqual([]);
+    first.abort(new Error("gone"));
+    expect(runs.unawaited()).toEqual(["a"]);
+    runs.awaited(job("a"), new AbortController().signal);
+    expect(runs.unawaited()).toEqual([]);
+  });
+
+  test("makes the worker busy for exactly its time, and its outcome has the log", async () => {
+    const { runs, begun } = setUp();
+    expect(runs.status()).toBe("FREE");
+    const outcome = runs.run(job("a"), TIMEOUT_MS);
+    expect(runs.status()).toBe("BUSY");
+    begun(0).reporter.log("hello");
+    begun(0).finish(end());
+    expect(await outcome).toMatchObject({ status: "SUCCESS", logs: ["hello"], log: { lines: 1 } });
+    expect(runs.status()).toBe("FREE");
+  });
+
+  test("is attached to, not started again, while it runs and after", async () => {
+    const { runs, started, begun } = setUp();
+    const first = runs.run(job("a"), TIMEOUT_MS);
+    const second = runs.run(job("a"), TIMEOUT_MS);
+    begun(0).finish(end("FAILED"));
+    expect(await second).toBe(await first);
+    expect(await runs.run(job("a"), TIMEOUT_MS)).toBe(await first);
+    expect(started).toHaveLength(1);
+  });
+
+  test("is refused when every slot is taken", () => {
+    const { runs } = setUp({ slots: 2 });
+    void runs.run(job("a"), TIMEOUT_MS);
+    expect(runs.status()).toBe("FREE");
+    void runs.run(job("b"), TIMEOUT_MS);
+    expect(() => runs.run(job("c"), TIMEOUT_MS)).toThrow(NoFreeSlot);
+  });
+
+  test("is refused, with its reason, while nothing new is taken; what runs is attached to all the same", async () => {
+    let refusal: string | undefined;
+    const { runs, started } = setUp({ slots: 2, refusal: () => refusal });
+    const first = runs.run(job("a"), TIMEOUT_MS);
+    refusal = "there is no room";
+    expect(runs.status()).toBe("BUSY");
+    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("there is no room"));
+    const again = runs.run(job("a"), TIMEOUT_MS);
+    started[0]?.finish(end());
+    expect(await again).toEqual(await first);
+    refusal = undefined;
+    expect(runs.status()).toBe("FREE");
+    void runs.run(job("b"), TIMEOUT_MS);
+    expect(started).toHaveLength(2);
+  });
+
+  test("of a lower attempt is refused; a higher one ends the lower", async () => {
+    const { runs, begun } = setUp({ slots: 2 });
+    const lower = runs.run(job("a", 1), TIMEOUT_MS);
+    void runs.run(job("a", 2), TIMEOUT_MS);
+    const { reason } = begun(0).signal;
+    expect(reason).toBeInstanceOf(LeaseLost);
+    expect(reason.message).toBe("the job was given to another attempt");
+    expect(() => runs.run(job("a", 1), TIMEOUT_MS)).toThrow(StaleRun);
+    begun(0).finish(end("CANCELLED"));
+    expect((await lower).status).toBe("CANCELLED");
+    expect(runs.held()).toEqual([{ jobId: "a", attempt: 2 }]);
+  });
+
+  test("ends when its time is over", async () => {
+    const { runs, begun } = setUp();
+    void runs.run(job("a"), 1);
+    const { signal } = begun(0);
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    expect(signal.reason).toBeInstanceOf(RunTimeout);
+  });
+
+  test("can be cancelled while it runs, and only then", async () => {
+    const { runs, begun } = setUp();
+    const outcome = runs.run(job("a"), TIMEOUT_MS);
+    expect(runs.cancel({ jobId: "a", attempt: 2 }, "no")).toBe(false);
+    expect(runs.cancel({ jobId: "a", attempt: 1 }, "enough")).toBe(true);
+    expect(begun(0).signal.reason).toEqual(new RunCancelled("enough"));
+    begun(0).finish(end("CANCELLED"));
+    await outcome;
+    expect(runs.cancel({ jobId: "a", attempt: 1 }, "again")).toBe(false);
+  });
+});
+
+describe("an ended run", () => {
+  test("is kept until it is acknowledged", async () => {
+    const { runs, started, begun } = setUp();
+    const outcome = runs.run(job("a"), TIMEOUT_MS);
+    runs.acknowledge({ jobId: "a", attempt: 1 });
+    expect(runs.held()).toHaveLength(1);
+    begun(0).finish(end());
+    await outcome;
+    expect(runs.held()).toHaveLength(1);
+    runs.acknowledge({ jobId: "a", attempt: 1 });
+    expect(runs.held()).toHaveLength(0);
+    // A call that was on its way meanwhile does not begin it anew.
+    expect(() => runs.run(job("a"), TIMEOUT_MS)).toThrow(StaleRun);
+    expect(started).toHaveLength(1);
+    void runs.run({ ...job("a"), attempt: 2 }, TIMEOUT_MS);
+    expect(started).toHaveLength(2);
+  });
+
+  test("is forgotten when there are too many, the oldest first", async () => {
+    const { runs, begun } = setUp({ keepFinishedCount: 2 });
+    for (const [index, name] of ["a", "b", "c"].entries()) {
+      const outcome = runs.run(job(name), TIMEOUT_MS);
+      begun(index).finish(end());
+      await outcome;
+    }
+    expect(runs.held().map(({ jobId }) => jobId)).toEqual(["b", "c"]);
+  });
+
+  test("is forgotten after its time", async () => {
+    const { runs, begun } = setUp({ keepFinishedMs: -1 });
+    const outcome = runs.run(job("a"), TIMEOUT_MS);
+    begun(0).finish(end());
+    await outcome;
+    expect(runs.held()).toEqual([]);
+  });
+});
+
+test("a draining worker takes nothing new and is done when nothing runs", async () => {
+  const { runs, begun } = setUp({ slots: 2 });
+  const outcome = runs.run(job("a"), TIMEOUT_MS);
+  const drained = runs.drain();
+  expect(runs.status()).toBe("DRAINING");
+  expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(NoFreeSlot);
+  begun(0).finish(end());
+  await drained;
+  expect((await outcome).status).toBe("SUCCESS");
+});
+
+test("a drained worker's outcomes wait until each is acknowledged", async () => {
+  const { runs, begun } = setUp({ slots: 2 });
+  const outcomes = [runs.run(job("a"), TIMEOUT_MS), runs.run(job("b"), TIMEOUT_MS)];
+  const drained = runs.drain();
+  for (const index of [0, 1]) begun(index).finish(end());
+  await Promise.all([...outcomes, drained]);
+  const order: string[] = [];
+  const acknowledged = runs.acknowledged().then(() => order.push("all acknowledged"));
+  for (const jobId of ["a", "b"]) {
+    order.push(jobId);
+    runs.acknowledge({ jobId, attempt: 1 });
+    await Promise.resolve();
+  }
+  await acknowledged;
+  expect(order).toEqual(["a", "b", "all acknowledged"]);
+  await runs.acknowledged();
+});
+
+test("an ended run is reported no more when nobody comes for its outcome, which is kept all the same", async () => {
+  const { runs, begun } = setUp({ slots: 2, reportUncalledMs: -1 });
+  const outcome = runs.run(job("ended"), TIMEOUT_MS);
+  void runs.run(job("running"), TIMEOUT_MS);
+  begun(0).finish(end());
+  await outcome;
+  // As long as nobody who reaches the broker has pinged, nobody could have come.
+  expect(runs.held()).toHaveLength(2);
+  runs.pinged({ reachesBroker: false });
+  expect(runs.held()).toHaveLength(2);
+  runs.pinged({ reachesBroker: true });
+  expect(runs.held()).toEqual([{ jobId: "running", attempt: 1 }]);
+  expect(runs.unawaited()).toEqual(["running"]);
+  expect(await runs.run(job("ended"), TIMEOUT_MS)).toMatchObject({ status: "SUCCESS" });
+
+  const caller = new AbortController();
+  runs.awaited(job("ended"), caller.signal);
+  runs.pinged({ reachesBroker: true });
+  expect(runs.held()).toHaveLength(2);
+});
+
+test("a run that nobody waits for is forsaken once somebody could have come, but stays reported while it runs", () => {
+  const { runs } = setUp({ slots: 1, reportUncalledMs: -1 });
+  void runs.run(job("running"), TIMEOUT_MS);
+  const ref = { jobId: "running", attempt: 1 };
+  runs.pinged({ reachesBroker: false });
+  expect(runs.isForsaken(ref)).toBeFalse();
+  runs.pinged({ reachesBroker: true });
+  expect(runs.isForsaken(ref)).toBeTrue();
+  expect(runs.held()).toEqual([ref]);
+
+  runs.awaited(ref, new AbortController().signal);
+  runs.pinged({ reachesBroker: true });
+  expect(runs.isForsaken(ref)).toBeFalse();
+});
