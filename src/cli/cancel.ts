@@ -1,5 +1,4 @@
-/** `blacktree cancel ID`: ends a job that waits or runs. */
-import { sleep } from "../shared/backoff.ts";
+import { sleep } from "../shared/abort.ts";
 import type { JobResult, JobState } from "../shared/job.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import type { ApiClient } from "./api-client.ts";

@@ -1,5 +1,7 @@
 /** Follows a job to its end: states and log lines as they come, then the result. */
-import { GrowingDelay, sleep } from "../shared/backoff.ts";
+
+import { sleep } from "../shared/abort.ts";
+import { GrowingDelay } from "../shared/backoff.ts";
 import type { JobResult } from "../shared/job.ts";
 import { type ApiClient, ApiError } from "./api-client.ts";
 import type { ShownJob } from "./job-view.ts";

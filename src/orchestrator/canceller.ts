@@ -1,27 +1,11 @@
-/**
- * Canceller: ends a job that is not wanted any more, wherever it is. The leases decide at one moment what that means:
- * a run that has a claim is ended on its worker, and its result comes from there; a job without one gets none from then
- * on, and its result goes out at once, though its message still waits. A run that already has its lease confirmed may
- * still put its tag; then the job has succeeded before it was cancelled.
- *
- * Every orchestrator looks after every cancelled job until it has its result: whoever was asked may die, and a worker may
- * be out of reach, or not have the run yet.
- */
-import type { JobState } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
+import type { Cancellation } from "./job/cancellation.ts";
 import { readableTarget } from "./job/message.ts";
 import { cancelledResult } from "./job/result.ts";
 import { type CancelledJob, type Claim, type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import { type JobRecord, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerClient } from "./workers/worker-client.ts";
-
-export type Cancellation =
-  | { readonly kind: "unknown" }
-  /** Too late, or again. */
-  | { readonly kind: "ended"; readonly state: JobState }
-  /** It ends, or has just done so; `state` is where it is now. */
-  | { readonly kind: "cancelling"; readonly state: JobState };
 
 export interface CancellerParts {
   readonly leases: Leases;

@@ -3,10 +3,11 @@
  * the run. Its worker goes on reporting it, which would keep the claim, and with it a slot, for as long as the worker
  * keeps the response.
  */
+
+import { finalState } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import { type JobRecord, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
-import { finalState } from "./records/record-limits.ts";
 
 export interface EndedRunsParts {
   readonly records: Pick<JobRecords, "find">;

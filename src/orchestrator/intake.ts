@@ -5,7 +5,8 @@
  * runs a job that lies in a lane twice only once.
  */
 import { randomUUID } from "node:crypto";
-import { GrowingDelay, sleep } from "../shared/backoff.ts";
+import { sleep } from "../shared/abort.ts";
+import { GrowingDelay } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";

@@ -1,9 +1,11 @@
 /** blacktree-orchestrator: one orchestrator on RabbitMQ and Redis. */
+
+import { aborted } from "../shared/abort.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
-import { aborted, listenForStop } from "../shared/shutdown.ts";
+import { listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import {
   grpcListenAddress,

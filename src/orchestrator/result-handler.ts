@@ -4,7 +4,8 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { GrowingDelay, sleep } from "../shared/backoff.ts";
+import { sleep } from "../shared/abort.ts";
+import { GrowingDelay } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job/events.ts";
@@ -17,9 +18,9 @@ import {
   targetOf,
   unsupportedResult,
 } from "./job/result.ts";
-import { judge, type RetryDelayMs } from "./job/retry-policy.ts";
+import { judge } from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
-import type { JobQueue, MessageProperties, ReadyDelivery } from "./queue/queue.ts";
+import type { JobQueue, MessageProperties, ReadyDelivery, RetryDelayMs } from "./queue/queue.ts";
 import { type Finish, type JobRecords, PUBLISHER_TTL_MS, RecordsUnavailable } from "./records/job-records.ts";
 import type { Lease } from "./workers/assignment.ts";
 

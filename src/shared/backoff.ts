@@ -24,19 +24,3 @@ export class GrowingDelay {
     this.#nextMs = this.bounds.firstMs;
   }
 }
-
-/** @throws the signal's reason when it aborts. */
-export function sleep(durationMs: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(signal.reason);
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, durationMs);
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    signal?.addEventListener("abort", stop, { once: true });
-  });
-}

@@ -181,3 +181,7 @@ export interface JobResult {
   readonly started_at: string | null;
   readonly finished_at: string;
 }
+
+export function finalState(result: JobResult): JobState {
+  return result.status === "SUCCESS" ? "SUCCEEDED" : result.status;
+}

@@ -23,9 +23,3 @@ export function listenForStop(): StopSignals {
   }
   return { first: first.signal, second: second.signal };
 }
-
-/** Resolves when `signal` aborts. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}

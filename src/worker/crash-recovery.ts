@@ -9,7 +9,6 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
-import { bootId } from "./boot-id.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
 import type { Mirrors } from "./git/checkout-cache.ts";
 import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./job/workspace.ts";
@@ -143,4 +142,9 @@ async function startTicksOf(pid: number): Promise<string | undefined> {
   // The program's name, in parentheses, may hold spaces and parentheses itself.
   const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return state === "Z" || state === "X" ? undefined : fields[18];
+}
+
+/** Another one after each start of the machine. */
+export async function bootId(): Promise<string> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 }

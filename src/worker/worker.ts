@@ -1,6 +1,6 @@
 /** One worker: gRPC service, registration and pipeline put together. */
 import { randomUUID } from "node:crypto";
-import { GrowingDelay, sleep } from "../shared/backoff.ts";
+import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { Capabilities } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
@@ -9,26 +9,20 @@ import type { TlsFiles } from "../shared/rpc/tls.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
 import { formatHostPort, type HostPort } from "../shared/settings/parsers.ts";
 import { VERSION } from "../shared/version.ts";
-import { bootId } from "./boot-id.ts";
 import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
-import { detectBuilder } from "./buildkit/builders/detect.ts";
-import { engineFolders } from "./buildkit/builders/engine-folders.ts";
 import { firstReachableAddress } from "./control-plane/advertised-address.ts";
 import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
 import { Registration } from "./control-plane/registration.ts";
 import { workerService } from "./control-plane/service.ts";
-import { ownRunsFolder, type RunsFolder, removeLeftovers } from "./crash-recovery.ts";
+import { bootId, ownRunsFolder, type RunsFolder, removeLeftovers } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
-import { buildCachePruner } from "./disk/pruner.ts";
 import { Mirrors } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
-import { saysDiskFull } from "./job/failure.ts";
 import { Afterwork } from "./pipeline/background-work.ts";
-import { NoUsableBuilder } from "./pipeline/no-usable-builder.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
-import { childEnvironment } from "./process/child-environment.ts";
+import { findBuilder, watchDisks } from "./prepare-builder.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import { Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
@@ -187,33 +181,6 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   };
 }
 
-/** Has looked once when it comes back, so that a worker without room is pruned, or refuses, from its first moment on. */
-async function watchDisks(
-  disks: DiskWatch,
-  builder: ImageBuilder,
-  mirrors: Mirrors,
-  { home, parts, signal }: { home: string; parts: WorkerParts; signal: AbortSignal },
-): Promise<void> {
-  const { environment: hostEnvironment, settings, logger } = parts;
-  disks.addDisk({ role: "the work folder", path: settings.workDir });
-  disks.addPruner({
-    what: "kept checkouts",
-    paths: [settings.workDir],
-    shrinkTo: (keepBytes) => mirrors.evict(keepBytes),
-  });
-  try {
-    // An engine that is there all the same has no part in the builds.
-    const isEngines = settings.builder.kind !== "remote";
-    const folders = isEngines ? await engineFolders({ hostEnvironment, home, signal }) : [];
-    for (const path of folders) disks.addDisk({ role: "docker's data", path });
-    const environment = childEnvironment(hostEnvironment, home);
-    disks.addPruner(buildCachePruner(builder, folders, { cwd: home, environment }));
-  } catch (error) {
-    if (!signal.aborted) logger.warn({ err: error }, "docker's disk is not watched");
-  }
-  await disks.look(signal);
-}
-
 /** @throws Error naming the folder. */
 async function makeRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   try {
@@ -221,41 +188,4 @@ async function makeRunsFolder(workDir: string, incarnation: string): Promise<Run
   } catch (error) {
     throw new Error(`the work folder ${workDir} cannot be made: ${error}`, { cause: error });
   }
-}
-
-/** Goes on looking until there is one, since Docker or BuildKit may start after the worker; undefined when `signal` aborts. */
-async function findBuilder(parts: WorkerParts, signal: AbortSignal): Promise<ImageBuilder | undefined> {
-  const { environment: hostEnvironment, logger, settings } = parts;
-  const { workDir, builder: place, builderOptions: driverOptions, buildCgroup } = settings;
-  const inCgroup = buildCgroup !== undefined;
-  const delay = new GrowingDelay({ firstMs: 1000, mostMs: 30_000 });
-  while (!signal.aborted) {
-    try {
-      const builder = await detectBuilder({
-        hostEnvironment,
-        workDir,
-        place,
-        driverOptions,
-        inCgroup,
-        signal,
-      });
-      logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
-      return builder;
-    } catch (error) {
-      if (signal.aborted) break;
-      if (!mayPass(error)) throw error;
-      const delayMs = delay.nextMs();
-      logger.error(
-        { reason: error.message, retry_in_ms: delayMs },
-        "nothing to build with; not registering yet",
-      );
-      await sleep(delayMs, signal).catch(() => undefined);
-    }
-  }
-  return undefined;
-}
-
-/** Docker may start later, and a look at it takes a folder, for which there may be no room yet. */
-function mayPass(error: unknown): error is Error {
-  return error instanceof NoUsableBuilder || (error instanceof Error && saysDiskFull(error.message));
 }

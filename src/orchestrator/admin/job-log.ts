@@ -1,5 +1,4 @@
-/** The log of one job as it grows: read from whichever worker runs it, until the job has its result. */
-import { sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import { RpcError } from "../../shared/rpc/status.ts";
 import type { Claim, Leases } from "../leases/leases.ts";

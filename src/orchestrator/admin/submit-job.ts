@@ -1,6 +1,6 @@
 /** Puts a job where the outside puts it, so that every job comes in by Intake; the answer waits until it is known there. */
 import { randomUUID } from "node:crypto";
-import { sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
 import { type MessageRules, readJobMessage } from "../job/message.ts";
 import type { JobQueue } from "../queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "../records/job-records.ts";

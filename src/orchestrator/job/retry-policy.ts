@@ -1,12 +1,6 @@
 /** What becomes of a job whose attempt has ended: the one place where that is decided. Steps only classify faults. */
 import type { Outcome } from "../../shared/job.ts";
-
-/**
- * How long a job waits before its second, third … attempt, in ms; the last one holds for all that follow. Each has a
- * queue of its own: in a single queue a short delay would stand behind a long one.
- */
-export const RETRY_DELAYS_MS = [2000, 10_000, 60_000] as const;
-export type RetryDelayMs = (typeof RETRY_DELAYS_MS)[number];
+import { RETRY_DELAYS_MS, type RetryDelayMs } from "../queue/queue.ts";
 
 export type Verdict =
   /** The outcome is the job's result. */

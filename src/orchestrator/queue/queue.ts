@@ -4,7 +4,6 @@
  * tests/integration/orchestrator/queue/queue-contract.ts.
  */
 import type { JobEvent, JobResult, Priority } from "../../shared/job.ts";
-import type { RetryDelayMs } from "../job/retry-policy.ts";
 
 /** A waiting line: the jobs of one worker region and priority, queue `jobs.ready.<region>.<priority>`. */
 export interface Lane {
@@ -122,3 +121,11 @@ export interface JobQueue {
 export class QueueClosed extends Error {
   override readonly name = "QueueClosed";
 }
+
+/**
+ * How long a job waits before its second, third … attempt, in ms; the last one holds for all that follow. Each has a
+ * queue of its own: in a single queue a short delay would stand behind a long one.
+ */
+export const RETRY_DELAYS_MS = [2000, 10_000, 60_000] as const;
+
+export type RetryDelayMs = (typeof RETRY_DELAYS_MS)[number];

@@ -1,6 +1,3 @@
-/** What both kinds of records agree on. */
-import type { JobResult, JobState } from "../../shared/job.ts";
-
 /** A job that is retried for days still has a record of bounded size. */
 export const MOST_EVENTS = 200;
 
@@ -14,8 +11,4 @@ const LEAST_ACTIVE_MEMORY_MS = 7 * 24 * 60 * 60 * 1000;
 /** How long a job may wait or run without any news before it is forgotten. */
 export function activeMemoryMs(jobMemoryMs: number): number {
   return Math.max(jobMemoryMs, LEAST_ACTIVE_MEMORY_MS);
-}
-
-export function finalState(result: JobResult): JobState {
-  return result.status === "SUCCESS" ? "SUCCEEDED" : result.status;
 }

@@ -1,5 +1,6 @@
 /** Job records in Redis, shared by all orchestrators. What is kept there is scripts/common.lua. */
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
+import { finalState } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
@@ -16,7 +17,6 @@ import {
 } from "./job-records.ts";
 import {
   activeMemoryMs,
-  finalState,
   IMAGE_MEMORY_MS,
   MOST_EVENTS,
   MOST_IMAGES,

@@ -1,6 +1,7 @@
 /** Job records in the embedded SQLite file. */
 import type { Database } from "bun:sqlite";
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
+import { finalState } from "../../shared/job.ts";
 import {
   type Admission,
   type AdmissionRequest,
@@ -14,7 +15,6 @@ import {
 } from "./job-records.ts";
 import {
   activeMemoryMs,
-  finalState,
   IMAGE_MEMORY_MS,
   MOST_EVENTS,
   MOST_IMAGES,

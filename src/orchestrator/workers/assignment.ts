@@ -1,6 +1,7 @@
 /** One job's lease on one worker: runs it there, follows it, and gives the slot back. */
 import { status } from "@grpc/grpc-js";
-import { GrowingDelay, sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
+import { GrowingDelay } from "../../shared/backoff.ts";
 import type { Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";

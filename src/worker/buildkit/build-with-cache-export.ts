@@ -1,8 +1,7 @@
 import { StepFailure } from "../job/failure.ts";
 import { type DockerBuild, dockerBuild } from "./build.ts";
-import type { PushedImage } from "./builder.ts";
+import type { PushedImage, RegistryCache } from "./builder.ts";
 import { RawProgress } from "./progress/rawjson.ts";
-import type { RegistryCache } from "./registry-cache.ts";
 
 /** Longer, and the next build will have stored the same. */
 const LONGEST_STORING_MS = 600_000;

@@ -1,15 +1,25 @@
 /** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
-
 import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import type { BuildNetwork } from "./arguments.ts";
 import type { CacheScope } from "./cache-scope.ts";
 import type { BuilderCapabilities } from "./capabilities.ts";
 import type { BuildPaths } from "./paths.ts";
 import type { ProgressListener } from "./progress/progress.ts";
-import type { RegistryCache } from "./registry-cache.ts";
+
+/** Of RUN steps. `none` leaves them nothing but their own loopback; base images are pulled all the same. */
+export const BUILD_NETWORKS = ["default", "none"] as const;
+
+export type BuildNetwork = (typeof BUILD_NETWORKS)[number];
+
+export interface RegistryCache {
+  /** References to read from; one that does not exist does no harm. */
+  readonly from: readonly string[];
+  readonly to: string;
+  /** Ends the storing, which goes on when the image is pushed and the run has ended. */
+  readonly storing: AbortSignal;
+}
 
 export interface BuildRequest extends ProgressListener {
   readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance" | "platforms" | "secrets">;
@@ -61,4 +71,9 @@ export interface EngineAccess {
   readonly cwd: string;
   readonly environment: ChildEnvironment;
   readonly signal: AbortSignal;
+}
+
+/** Nothing on this host can build for us. The message says what was looked at, and the remedy. */
+export class NoUsableBuilder extends Error {
+  override readonly name = "NoUsableBuilder";
 }

@@ -4,7 +4,7 @@
  */
 
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
-import { withoutNames } from "../pipeline/registry-words.ts";
+import { withoutNames } from "../registry/refusal.ts";
 
 /** The words that buildx, and `docker build` of 20.10, put before every error of a build. */
 const PREFIX =

@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Pruner } from "../disk/pruner.ts";
 import { runInGroup } from "../process/process-group.ts";
-import type { EngineAccess } from "./builder.ts";
+import type { EngineAccess, ImageBuilder } from "./builder.ts";
 import type { BuildKitAccess } from "./buildx-instance.ts";
 
 /** @throws Error with docker's words. */
@@ -25,4 +26,16 @@ export async function pruneCache(
   } finally {
     await rm(dockerConfig, { recursive: true, force: true });
   }
+}
+
+export function buildCachePruner(
+  builder: Pick<ImageBuilder, "prune">,
+  paths: readonly string[],
+  at: Omit<EngineAccess, "signal">,
+): Pruner {
+  return {
+    what: "the build cache",
+    paths,
+    shrinkTo: (keepBytes, signal) => builder.prune(keepBytes, { ...at, signal }),
+  };
 }

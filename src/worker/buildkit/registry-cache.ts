@@ -3,18 +3,13 @@
  * repository starts warm. A branch writes to its own tag alone, and reads the default branch's as well.
  */
 import { createHash } from "node:crypto";
-import { COMPRESSION } from "../pipeline/layer-compression.ts";
-import type { PipelineParts } from "../pipeline/pipeline-parts.ts";
+import type { ImageBuilder, RegistryCache } from "./builder.ts";
 
-export interface RegistryCache {
-  /** References to read from; one that does not exist does no harm. */
-  readonly from: readonly string[];
-  readonly to: string;
-  /** Ends the storing, which goes on when the image is pushed and the run has ended. */
-  readonly storing: AbortSignal;
+interface CachingParts {
+  /** `<registry>/<repository>` that build cache is kept in. */
+  readonly cacheRepository?: string;
+  readonly builder: Pick<ImageBuilder, "capabilities">;
 }
-
-type CachingParts = Pick<PipelineParts, "cacheRepository" | "builder">;
 
 /** Whose cache it is. */
 export interface CachedBranch {
@@ -47,6 +42,13 @@ function cacheTag(...parts: readonly [awsAccount: string, repositoryUrl: string,
   const readable = `${awsAccount}${repository}-${branch}`.replaceAll(/[^A-Za-z0-9_.-]+/g, "-");
   return `${readable.slice(0, 100)}-${hash}`;
 }
+
+/**
+ * How BuildKit packs layers: gzip, which everybody can unpack, on a level that takes half the time of the usual one (6)
+ * and makes layers hardly larger. Docker 26.1 packed a layer of 514 MB, node_modules, in 44 to 55 s on level 6 and in 22
+ * to 24 s on level 4, which made an image of 745 instead of 740 MB with its files. Level 1 makes layers 15 % larger.
+ */
+export const COMPRESSION = "compression-level=4";
 
 /** ECR takes a cache as an image's manifest alone, and not as an index. */
 const EXPORT = `mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,${COMPRESSION}`;

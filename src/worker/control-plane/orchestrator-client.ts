@@ -1,6 +1,7 @@
 /** The orchestrators a worker may ask. Any one will do; the one that answered last is asked first. */
 import { status } from "@grpc/grpc-js";
-import { GrowingDelay, sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
+import { GrowingDelay } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { CHANNEL_OPTIONS } from "../../shared/rpc/call.ts";
 import { OrchestratorServiceClient } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";

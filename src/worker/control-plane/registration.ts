@@ -1,6 +1,7 @@
 /** Keeps the worker known: registers at start, again whenever it was forgotten, and says good-bye. */
 import { status } from "@grpc/grpc-js";
-import { GrowingDelay, sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
+import { GrowingDelay } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { callUnary } from "../../shared/rpc/call.ts";
 import type { RegisterAck, WorkerInfo } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";

@@ -1,18 +1,17 @@
-/**
- * Watches the disks that builds need room on. One below the reserve is pruned; when that is not enough the worker takes
- * nothing new until there is room again, and says why. What runs goes on: most of it needs less than the reserve.
- */
-import { sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
 import type { Logger } from "../../shared/logging.ts";
 import type { Pruner } from "./pruner.ts";
-import { areOnOneDisk, describeSize, isWithin, type Reserve, type Room, roomAt, times } from "./room.ts";
+import {
+  areOnOneDisk,
+  describeSize,
+  isWithin,
+  type Reserve,
+  type Room,
+  roomAt,
+  times,
+  type WatchedDisk,
+} from "./room.ts";
 import { RunDisks } from "./run-disks.ts";
-
-export interface WatchedDisk {
-  /** For the log, such as "the work folder". */
-  readonly role: string;
-  readonly path: string;
-}
 
 export interface DiskWatchOptions {
   readonly reserve: Reserve;

@@ -46,3 +46,9 @@ export function describeSize(bytes: number): string {
   if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;
   return bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
+
+export interface WatchedDisk {
+  /** For the log, such as "the work folder". */
+  readonly role: string;
+  readonly path: string;
+}

@@ -1,5 +1,4 @@
-import type { WatchedDisk } from "./disk-watch.ts";
-import { describeSize, isWithin, type Reserve, roomAt } from "./room.ts";
+import { describeSize, isWithin, type Reserve, roomAt, type WatchedDisk } from "./room.ts";
 
 /** A step that found no room ends at once, and what it has written may be gone a moment later. */
 const LOOK_INTERVAL_MS = 100;

@@ -8,6 +8,7 @@ import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
 import { inPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
+import { mentionsLfs, type Pointer, pointersIn } from "./lfs-pointers.ts";
 import type { GitAccess } from "./remote.ts";
 import { requestAt } from "./request.ts";
 import type { Superproject } from "./submodules.ts";
@@ -16,12 +17,6 @@ export interface LfsContext {
   readonly access: GitAccess;
   /** Sent to what lies below this repository's URL, and nowhere else. */
   readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
-}
-
-interface Pointer {
-  readonly path: string;
-  readonly oid: string;
-  readonly size: number;
 }
 
 interface Download {
@@ -37,9 +32,6 @@ interface BatchAnswer {
   }[];
 }
 
-const POINTER =
-  /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize (\d+)\n$/;
-const LARGEST_POINTER_BYTES = 1024;
 const BATCH_SIZE = 100;
 const MOST_REDIRECTS = 5;
 const MEDIA_TYPE = "application/vnd.git-lfs+json";
@@ -56,28 +48,6 @@ export async function fetchLfsFiles(filled: Superproject, context: LfsContext): 
     await files.fetch(endpoint, pointers.slice(from, from + BATCH_SIZE));
   if (files.putBack > 0) context.access.log(`${files.putBack} of them an earlier run had fetched`);
   return pointers.reduce((sum, { size }) => sum + fileBytes(size), 0);
-}
-
-async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
-  for (const path of listing.attributeFiles) {
-    const file = join(copy.path, path);
-    const isFile = (await lstat(file).catch(() => undefined))?.isFile();
-    if (isFile && /\bfilter=lfs\b/.test(await Bun.file(file).text())) return true;
-  }
-  return false;
-}
-
-async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
-  const paths = await copy.lfsFiles();
-  const pointers = await Promise.all(paths.map((path) => pointerAt(copy.path, path)));
-  return pointers.filter((pointer) => pointer !== undefined);
-}
-
-async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {
-  const entry = await lstat(join(checkout, path));
-  if (!entry.isFile() || entry.size > LARGEST_POINTER_BYTES) return undefined;
-  const [, oid, size] = POINTER.exec(await Bun.file(join(checkout, path)).text()) ?? [];
-  return oid === undefined ? undefined : { path, oid, size: Number(size) };
 }
 
 class LfsFiles {

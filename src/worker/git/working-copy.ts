@@ -4,11 +4,14 @@
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { simpleGit } from "simple-git";
 import { diskFull, StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
+import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
 import type { Offer } from "./command.ts";
+import { NO_HOST_CONFIG } from "./command.ts";
 import { gitSaysDiskFull, saysServersFault } from "./failure.ts";
 import type { GitRemote } from "./remote.ts";
 import { TreeListing, unquoted } from "./tree-listing.ts";
@@ -253,4 +256,26 @@ export function cloneArguments(branch: string, url: string, into: string): strin
 
 class TipIsKnown extends Error {
   override readonly name = "TipIsKnown";
+}
+
+const GIT_ENVIRONMENT = { ...NO_HOST_CONFIG, GIT_ALLOW_PROTOCOL: "none" };
+
+/** When the checked out commit was made. Undefined for a time that no calendar has: a commit may claim anything. */
+export async function commitTime(
+  checkout: string,
+  { PATH = "", HOME = "" }: ChildEnvironment,
+  signal: AbortSignal,
+): Promise<Date | undefined> {
+  const git = simpleGit({
+    baseDir: checkout,
+    abort: signal,
+    allowEnvironment: Object.keys(GIT_ENVIRONMENT),
+    unsafe: { allowUnsafeProtocolOverride: true },
+  });
+  // simple-git refuses to pass on more of the environment than it knows.
+  const seconds = await git
+    .env({ PATH, HOME, ...GIT_ENVIRONMENT })
+    .show(["--no-patch", "--format=%ct", "HEAD"]);
+  const time = new Date(Number(seconds) * 1000);
+  return Number.isNaN(time.getTime()) ? undefined : time;
 }

@@ -1,4 +1,4 @@
-import { sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
 import { StepFailure } from "./failure.ts";
 
 export interface RetryPolicy {

@@ -1,8 +1,7 @@
 /** What a worker gives each run, and what a run tells the worker. */
 import type { GitSettings } from "../../shared/repository-url.ts";
 import type { BuildCgroup } from "../build-cgroup/build-cgroup.ts";
-import type { BuildNetwork } from "../buildkit/arguments.ts";
-import type { ImageBuilder } from "../buildkit/builder.ts";
+import type { BuildNetwork, ImageBuilder } from "../buildkit/builder.ts";
 import type { CacheSharing } from "../buildkit/cache-scope.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import type { RunDisks } from "../disk/run-disks.ts";

@@ -7,19 +7,20 @@ import { orAbort } from "../../shared/abort.ts";
 import type { Step } from "../../shared/job.ts";
 import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
-import { buildArguments } from "../buildkit/arguments.ts";
-import type { BuildRequest, PushedImage } from "../buildkit/builder.ts";
+import type { BuildRequest, PushedImage, RegistryCache } from "../buildkit/builder.ts";
 import { cacheScope } from "../buildkit/cache-scope.ts";
 import { refuseUnsupported } from "../buildkit/capabilities.ts";
 import { nameBuildContext, writeDockerConfig } from "../buildkit/docker-config.ts";
+import { buildArguments } from "../buildkit/options.ts";
 import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
-import { cacheReferences, cacheRepositoryOf, type RegistryCache } from "../buildkit/registry-cache.ts";
+import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
 import { writeSecrets } from "../buildkit/secret-files.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
 import { resolve, type Source } from "../git/checkout.ts";
 import { Mirrors } from "../git/checkout-cache.ts";
+import { commitTime } from "../git/working-copy.ts";
 import { bothOrNeither } from "../job/abort-group.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
@@ -32,21 +33,26 @@ import { Redactor } from "../redaction/redactor.ts";
 import type { RegistryAccess } from "../registry/access.ts";
 import { type Manifest, RegistryClient } from "../registry/client.ts";
 import { RegistryLogin } from "../registry/login.ts";
-import { commitTime } from "./commit-time.ts";
-import { type InputLabels, inputLabels, inputsHash } from "./image-labels.ts";
+import {
+  type ImageOrigin,
+  type InputLabels,
+  inputLabels,
+  inputsHash,
+  standardLabels,
+} from "./image-labels.ts";
 import { isRemembered, reuse } from "./image-reuse.ts";
 import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
-import { pushedManifest, removeAttemptTag } from "./pushed-image.ts";
 import { blamingDisk, blamingMemory, type RunEnd, unsuccessful } from "./run-end.ts";
 import { shortened } from "./shortened.ts";
-import { type ImageOrigin, standardLabels } from "./standard-labels.ts";
 import { StepTimes } from "./step-times.ts";
 import {
   type ExistingVersion,
   findVersion,
   isMadeAlready,
   type LeaseConfirmation,
+  pushedManifest,
   putVersionTag,
+  removeAttemptTag,
   type TagContext,
 } from "./version-tag.ts";
 

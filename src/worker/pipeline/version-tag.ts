@@ -3,8 +3,8 @@
  * and only while that lease outlives the request. What a run did before leaves no trace that anybody would use.
  */
 
-import { orAbort } from "../../shared/abort.ts";
-import { sleep } from "../../shared/backoff.ts";
+import { orAbort, sleep } from "../../shared/abort.ts";
+import type { PushedImage } from "../buildkit/builder.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 import { inPlace, type RetryPolicy } from "../job/retry.ts";
@@ -112,4 +112,27 @@ async function timeWithinLease({ confirmLease, tagTimeoutMs, signal, log }: TagR
     if (asked === 1) log(`the lease ends in ${leftMs} ms, too soon to put the tag: waiting for a longer one`);
     await sleep(CONFIRM_AGAIN_AFTER_MS, signal);
   }
+}
+
+/** Proves that the registry has it; its bytes are what the version's tag is put on. */
+export function pushedManifest(
+  { digest }: PushedImage,
+  { job, registry, retry: policy, log, signal }: TagContext,
+): Promise<Manifest> {
+  const attempt = async () => {
+    const manifest = await registry.getManifest(job.ecrRepo, digest, signal);
+    if (manifest) return manifest;
+    const message = `the registry does not have ${digest}, which docker says it has pushed`;
+    throw new StepFailure({ code: "PUSH_FAILED", step: "push", message, retryable: true });
+  };
+  return inPlace({ policy, signal, log, attempt });
+}
+
+/** By tag only: deleting by digest would take the version's image along. */
+export async function removeAttemptTag(
+  tag: string,
+  { job, registry, log, signal }: TagContext,
+): Promise<void> {
+  if (await registry.deleteTag(job.ecrRepo, tag, signal)) return;
+  log(`the registry does not delete by tag, so ${job.ecrRepo}:${tag} stays`);
 }

@@ -3,7 +3,7 @@
  * what has begun a session of its own; but all of it was given a folder of the run as HOME.
  */
 import { readdir, readFile } from "node:fs/promises";
-import { sleep } from "../../shared/backoff.ts";
+import { sleep } from "../../shared/abort.ts";
 
 const LOOK_AGAIN_AFTER_MS = 20;
 

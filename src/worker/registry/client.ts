@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import { orAbort } from "../../shared/abort.ts";
 import type { Step } from "../../shared/job.ts";
 import { StepFailure } from "../job/failure.ts";
-import { withoutNames } from "../pipeline/registry-words.ts";
 import type { RegistryAccess, RegistryCredentials } from "./access.ts";
 import { tokenUrlOf } from "./bearer.ts";
 import type { RegistryLogin } from "./login.ts";
+import { registryRefusal } from "./refusal.ts";
 
 /** The parts of the OCI distribution API that the pipeline needs; ECR serves them too. */
 
@@ -235,26 +235,4 @@ async function refusesLogin(response: Response): Promise<boolean> {
     .text()
     .catch(() => "");
   return /expired/i.test(body);
-}
-
-/** What a registry's refusal means, by its status and the error codes of the OCI distribution specification. */
-export function registryRefusal(host: string, status: number, body: string, step: Step): StepFailure {
-  const says = errorText(body);
-  const message = `the registry ${host} answered ${status}${says === "" ? "" : `: ${says}`}`;
-  if (/immutable|TAG_INVALID|ImageTagAlreadyExists/i.test(withoutNames(says))) {
-    return new StepFailure({ code: "TAG_IMMUTABLE", step, message });
-  }
-  if (/NAME_UNKNOWN/.test(says)) return new StepFailure({ code: "ECR_REPO_NOT_FOUND", step, message });
-  if (status === 401 || status === 403) return new StepFailure({ code: "ECR_AUTH", step, message });
-  const retryable = status >= 500 || status === 429 || status === 408;
-  return new StepFailure({ code: "PUSH_FAILED", step, message, retryable });
-}
-
-function errorText(body: string): string {
-  try {
-    const { errors = [] } = JSON.parse(body) as { errors?: readonly { code?: string; message?: string }[] };
-    return errors.map(({ code = "", message = "" }) => `${code} ${message}`.trim()).join("; ");
-  } catch {
-    return body.slice(0, 200).trim();
-  }
 }

@@ -3,8 +3,7 @@
  * their time: then there are others, and everybody who uses this login goes on with those.
  */
 
-import { orAbort } from "../../shared/abort.ts";
-import { sleep } from "../../shared/backoff.ts";
+import { orAbort, sleep } from "../../shared/abort.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { RegistryAccess } from "./access.ts";
 

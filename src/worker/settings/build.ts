@@ -1,7 +1,7 @@
 /** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
 import * as parse from "../../shared/settings/parsers.ts";
 import { optional, withDefault } from "../../shared/settings/settings.ts";
-import { BUILD_NETWORKS } from "../buildkit/arguments.ts";
+import { BUILD_NETWORKS } from "../buildkit/builder.ts";
 import { builderPlace } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
 import { cgroupPath } from "./build-cgroup.ts";

@@ -1,7 +1,7 @@
 /** A message from RabbitMQ in our hands. */
 import type { GetMessage, Message, Options } from "amqplib";
 import type { Delivery, Lane, MessageProperties, ReadyDelivery, Stamp } from "../queue.ts";
-import type { OpenChannel } from "./connection.ts";
+import type { OpenChannel } from "./channel.ts";
 
 const JOB_ID_HEADER = "x-blacktree-job-id";
 const ACCEPTED_AT_HEADER = "x-blacktree-accepted-at";

@@ -4,7 +4,7 @@ import type { JobEvent, Priority } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { Lane } from "../queue.ts";
-import { LastingChannel, type OpenChannel, type Session } from "./connection.ts";
+import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
 import { ensureEventExchange, type Names } from "./topology.ts";
 
 export interface EventsOptions {

@@ -1,9 +1,9 @@
 /** Publishing that ends only when the broker has answered for the message. */
 import { type ConfirmChannel, IllegalOperationError, type Options } from "amqplib";
-import { orAbort } from "../../../shared/abort.ts";
-import { GrowingDelay, sleep } from "../../../shared/backoff.ts";
+import { orAbort, sleep } from "../../../shared/abort.ts";
+import { GrowingDelay } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import { LastingChannel, type OpenChannel, type Session } from "./connection.ts";
+import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
 
 /**
  * Tells one publish from another when the broker returns it. A message id cannot do that: the same id may be on its

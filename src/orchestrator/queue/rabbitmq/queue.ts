@@ -3,7 +3,6 @@ import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type { RetryDelayMs } from "../../job/retry-policy.ts";
 import type {
   Delivery,
   JobQueue,
@@ -12,8 +11,10 @@ import type {
   ReadyDelivery,
   ReadyMessage,
   Retry,
+  RetryDelayMs,
 } from "../queue.ts";
-import { RabbitMqConnection, type Session } from "./connection.ts";
+import type { Session } from "./channel.ts";
+import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, RabbitMqDelivery, stampHeaders } from "./delivery.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";

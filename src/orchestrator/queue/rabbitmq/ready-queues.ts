@@ -2,7 +2,7 @@
 import type { GetMessage } from "amqplib";
 import type { Logger } from "../../../shared/logging.ts";
 import type { Lane, ReadyDelivery } from "../queue.ts";
-import { asOpenChannel, closeInOrder, type OpenChannel, type Session } from "./connection.ts";
+import { asOpenChannel, closeInOrder, type OpenChannel, type Session } from "./channel.ts";
 import { copiedOptions, RabbitMqReadyDelivery, readStamp, wearsOut } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Regions } from "./regions.ts";

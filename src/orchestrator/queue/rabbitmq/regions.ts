@@ -6,10 +6,11 @@
  * (A stream queue would be the obvious place, but Amazon MQ has none.)
  */
 import type { GetMessage } from "amqplib";
-import { GrowingDelay, sleep } from "../../../shared/backoff.ts";
+import { sleep } from "../../../shared/abort.ts";
+import { GrowingDelay } from "../../../shared/backoff.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import { asOpenChannel, closeInOrder, type Session } from "./connection.ts";
+import { asOpenChannel, closeInOrder, type Session } from "./channel.ts";
 import { wearsOut } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import { ensureQueue, laneQueue, type Names, regionQueue } from "./topology.ts";

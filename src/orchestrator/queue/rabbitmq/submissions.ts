@@ -1,9 +1,9 @@
 /** Consuming the job queue. */
 import type { Channel, ConsumeMessage } from "amqplib";
-import { sleep } from "../../../shared/backoff.ts";
+import { sleep } from "../../../shared/abort.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { Delivery } from "../queue.ts";
-import { closeInOrder, LastingChannel, type OpenChannel, type Session } from "./connection.ts";
+import { closeInOrder, LastingChannel, type OpenChannel, type Session } from "./channel.ts";
 import { copiedOptions, RabbitMqDelivery, wearsOut } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import { ensureQueue } from "./topology.ts";

@@ -1,8 +1,8 @@
 /** The names and arguments of what Blacktree has in RabbitMQ, and how it is declared. */
 import type { ChannelModel, Options } from "amqplib";
-import { RETRY_DELAYS_MS, type RetryDelayMs } from "../../job/retry-policy.ts";
 import type { Lane } from "../queue.ts";
-import { onOwnChannel, type Session } from "./connection.ts";
+import { RETRY_DELAYS_MS, type RetryDelayMs } from "../queue.ts";
+import { onOwnChannel, type Session } from "./channel.ts";
 
 export interface Names {
   /** `jobs.build` */

@@ -1,10 +1,9 @@
 /** The job queue in an SQLite file, for one process: what is unacked when it dies is redelivered when it comes back. */
 import type { Database } from "bun:sqlite";
-import { orAbort } from "../../../shared/abort.ts";
-import { GrowingDelay, sleep } from "../../../shared/backoff.ts";
+import { orAbort, sleep } from "../../../shared/abort.ts";
+import { GrowingDelay } from "../../../shared/backoff.ts";
 import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type { RetryDelayMs } from "../../job/retry-policy.ts";
 import {
   type Delivery,
   type JobQueue,
@@ -14,8 +13,10 @@ import {
   type ReadyDelivery,
   type ReadyMessage,
   type Retry,
+  type RetryDelayMs,
   type Stamp,
 } from "../queue.ts";
+import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
 const SUBMITTED = "submitted";
 const MOST_IN_HAND = 64;
@@ -58,20 +59,6 @@ const SCHEMA = `
     at INTEGER NOT NULL
   );
 `;
-
-interface MessageRow {
-  readonly id: number;
-  readonly body: Uint8Array;
-  readonly message_id: string | null;
-  readonly correlation_id: string | null;
-  readonly reply_to: string | null;
-  readonly job_id: string | null;
-  readonly accepted_at: number | null;
-  readonly default_region: string | null;
-  readonly attempts: number;
-  readonly last_worker_id: string;
-  readonly deliveries: number;
-}
 
 export interface SqliteQueueOptions {
   /** See embedded-database.ts; stays its owner's. */
@@ -348,64 +335,6 @@ export class SqliteQueue implements JobQueue {
         this.options.logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
       }
     }
-  }
-}
-
-interface Settlement {
-  ack(delivery: SqliteDelivery): void;
-  requeue(delivery: SqliteDelivery): void;
-}
-
-class SqliteDelivery implements Delivery {
-  readonly body: Buffer;
-  readonly properties: MessageProperties;
-  readonly redelivered: boolean;
-  readonly #takenBack = new AbortController();
-  #settled = false;
-
-  constructor(
-    row: MessageRow,
-    private readonly settlement: Settlement,
-  ) {
-    this.body = Buffer.from(row.body);
-    this.properties = {
-      messageId: row.message_id ?? undefined,
-      correlationId: row.correlation_id ?? undefined,
-      replyTo: row.reply_to ?? undefined,
-    };
-    this.redelivered = row.deliveries > 1;
-  }
-
-  get takenBack(): AbortSignal {
-    return this.#takenBack.signal;
-  }
-
-  ack(): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.settlement.ack(this);
-  }
-
-  requeue(): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.settlement.requeue(this);
-  }
-
-  takeBack(reason: QueueClosed): void {
-    this.#settled = true;
-    this.#takenBack.abort(reason);
-  }
-}
-
-class SqliteReadyDelivery extends SqliteDelivery implements ReadyDelivery {
-  constructor(
-    row: MessageRow,
-    settlement: Settlement,
-    readonly lane: Lane,
-    readonly stamp: Stamp,
-  ) {
-    super(row, settlement);
   }
 }
 

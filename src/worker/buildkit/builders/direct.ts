@@ -1,14 +1,13 @@
 import { inPlace } from "../../job/retry.ts";
-import { COMPRESSION } from "../../pipeline/layer-compression.ts";
 import { commonArguments } from "../arguments.ts";
 import { type DockerBuild, dockerBuild } from "../build.ts";
 import { isOfCache, storingBuild } from "../build-with-cache-export.ts";
-import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "../builder.ts";
+import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage, RegistryCache } from "../builder.ts";
 import type { BuildKitAccess } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
-import { cacheArguments, type RegistryCache } from "../registry-cache.ts";
+import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
 
 /** What buildx makes of a BuildKit that pushes by itself, wherever that runs. */
 export const DIRECT_CAN = {

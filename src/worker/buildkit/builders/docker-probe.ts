@@ -1,7 +1,6 @@
 /** What the docker programs of this host say of themselves and of the engine. */
 import { realpath } from "node:fs/promises";
 import { delimiter, join } from "node:path";
-import { isNewEnough } from "../../pipeline/buildx-version.ts";
 import {
   type ChildEnvironment,
   childEnvironment,
@@ -122,4 +121,14 @@ export class DockerLook {
     if (output !== "") return output;
     throw new Error(end.stderrTail.join(" ") || `${argv.join(" ")} ended with status ${end.exitCode}`);
   }
+}
+
+/** The first buildx that prints its progress for programs to read. */
+const FIRST_MINOR = 13;
+
+/** `version` is as `buildx version` gives it, such as "v0.13.1". One without a number of its own was made from a checkout. */
+export function isNewEnough(version: string): boolean {
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
+  if (major === undefined || (major === "0" && minor === "0")) return true;
+  return Number(major) > 0 || Number(minor) >= FIRST_MINOR;
 }

@@ -1,7 +1,7 @@
 /** The best way to build that the docker engine and its clients on this host offer. */
 import { canonicalPlatforms } from "../../../shared/platforms.ts";
-import { NoUsableBuilder } from "../../pipeline/no-usable-builder.ts";
 import type { ImageBuilder } from "../builder.ts";
+import { NoUsableBuilder } from "../builder.ts";
 import { enginesBuildKit } from "../buildx-instance.ts";
 import { DIRECT_CAN, DirectBuilder } from "./direct.ts";
 import type { DockerInfo, DockerLook } from "./docker-probe.ts";

@@ -2,7 +2,6 @@
 import { createHash } from "node:crypto";
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { NoUsableBuilder } from "../../pipeline/no-usable-builder.ts";
 import {
   type ChildEnvironment,
   childEnvironment,
@@ -10,6 +9,7 @@ import {
 } from "../../process/child-environment.ts";
 import { runInGroup } from "../../process/process-group.ts";
 import type { ImageBuilder } from "../builder.ts";
+import { NoUsableBuilder } from "../builder.ts";
 import {
   type BuildxRecord,
   type DockerVariables,

@@ -1,6 +1,5 @@
 import { ECRClient, type ECRClientConfig } from "@aws-sdk/client-ecr";
 import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/client-sts";
-import { partitionOf } from "../../pipeline/aws-partition.ts";
 import { ecrAuthFailure } from "./failure.ts";
 
 export interface EcrRole {
@@ -76,4 +75,19 @@ function roleCredentials(
       expiration: Credentials?.Expiration,
     };
   };
+}
+
+/** The part of AWS that a region belongs to, as ARNs name it: accounts and roles of one are unknown in the others. */
+const PARTITIONS: readonly (readonly [regions: RegExp, partition: string])[] = [
+  [/^cn-/, "aws-cn"],
+  [/^us-gov-/, "aws-us-gov"],
+  [/^us-iso-/, "aws-iso"],
+  [/^us-isob-/, "aws-iso-b"],
+  [/^eu-isoe-/, "aws-iso-e"],
+  [/^us-isof-/, "aws-iso-f"],
+  [/^eusc-/, "aws-eusc"],
+];
+
+export function partitionOf(region: string): string {
+  return PARTITIONS.find(([regions]) => regions.test(region))?.[1] ?? "aws";
 }

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { RETRY_DELAYS_MS } from "../../../../src/orchestrator/job/retry-policy.ts";
 import {
   type Delivery,
   type JobQueue,
   type Lane,
   QueueClosed,
+  RETRY_DELAYS_MS,
   type ReadyDelivery,
   type ReadyMessage,
 } from "../../../../src/orchestrator/queue/queue.ts";

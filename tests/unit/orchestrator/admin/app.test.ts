@@ -1,8 +1,9 @@
 /** The admin app needs no socket: requests go straight into it. */
 import { describe, expect, test } from "bun:test";
 import pino from "pino";
-import { type AdminParts, createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
-import type { Cancellation } from "../../../../src/orchestrator/canceller.ts";
+import { createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
+import type { AdminParts } from "../../../../src/orchestrator/admin/parts.ts";
+import type { Cancellation } from "../../../../src/orchestrator/job/cancellation.ts";
 import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
 import type { JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
 

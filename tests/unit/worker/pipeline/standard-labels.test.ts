@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { standardLabels } from "../../../../src/worker/pipeline/standard-labels.ts";
+import { standardLabels } from "../../../../src/worker/pipeline/image-labels.ts";
 
 const origin = { repositoryUrl: "https://github.com/a/b", commit: "c".repeat(40), version: "v1" };
 

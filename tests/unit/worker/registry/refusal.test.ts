@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { registryRefusal } from "../../../../src/worker/registry/client.ts";
+import { registryRefusal } from "../../../../src/worker/registry/refusal.ts";
 
 const refusalOf = (status: number, code: string, message: string) =>
   registryRefusal("r", status, JSON.stringify({ errors: [{ code, message }] }), "tag").failure;

@@ -8,7 +8,7 @@ import type {
   ReadyDelivery,
   ReadyMessage,
 } from "../../../../../src/orchestrator/queue/queue.ts";
-import { onOwnChannel } from "../../../../../src/orchestrator/queue/rabbitmq/connection.ts";
+import { onOwnChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
 import { freePort } from "../../../../support/machine/free-port.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
+import { NoUsableBuilder } from "../../../../../src/worker/buildkit/builder.ts";
 import { detectBuilder } from "../../../../../src/worker/buildkit/builders/detect.ts";
-import { NoUsableBuilder } from "../../../../../src/worker/pipeline/no-usable-builder.ts";
 import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
 import { type DockerEngine, missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
 import { buildxProgram } from "../../../../support/servers/docker-programs.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isNewEnough } from "../../../../../src/worker/pipeline/buildx-version.ts";
+import { isNewEnough } from "../../../../../src/worker/buildkit/builders/docker-probe.ts";
 
 test.each([
   "buildx 0.13.1+ds1",

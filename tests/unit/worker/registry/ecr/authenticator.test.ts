@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ecrRegistryHost } from "../../../../../src/worker/pipeline/ecr-registry-host.ts";
+import { ecrRegistryHost } from "../../../../../src/worker/registry/ecr/authenticator.ts";
 
 test.each([
   ["https://123456789012.dkr.ecr.us-east-1.amazonaws.com", "1234567890.dkr.ecr.us-east-1.amazonaws.com"],

@@ -1,0 +1,133 @@
+import type { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { streamSSE } from "hono/streaming";
+import { z } from "zod";
+import type { JobRecord } from "../records/job-records.ts";
+import { followLog } from "./job-log.ts";
+import type { AdminParts } from "./parts.ts";
+import { problem } from "./problem.ts";
+import type { Acceptance } from "./submit-job.ts";
+
+const LARGEST_BODY_BYTES = 1024 * 1024;
+
+const SUBMIT_TIMEOUT_MS = 10_000;
+
+export function addJobs(app: Hono, parts: AdminParts): void {
+  const { records } = parts;
+  app.post("/api/v1/jobs", limitedBody, async (context) => {
+    const body = Buffer.from(await context.req.arrayBuffer());
+    let acceptance: Acceptance;
+    try {
+      acceptance = await parts.submit(body, AbortSignal.timeout(SUBMIT_TIMEOUT_MS));
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+      const detail = "the queue did not confirm the job in time; submit it again with the same job_id";
+      return problem(context, { status: 503, title: "Not available", detail });
+    }
+    if (acceptance.kind === "accepted") return context.json({ job_id: acceptance.jobId }, 202);
+    const { problems: errors } = acceptance;
+    return problem(context, { status: 400, title: "Bad job", detail: errors.join("; "), errors });
+  });
+
+  app.get("/api/v1/jobs/:id", async (context) => {
+    const record = await records.find(context.req.param("id"));
+    return record ? context.json(shownJob(record)) : noSuchJob(context.req.param("id"), context);
+  });
+
+  addCancel(app, parts);
+
+  app.get("/api/v1/jobs/:id/logs", async (context) => {
+    const jobId = context.req.param("id");
+    const record = await records.find(jobId);
+    if (!record) return noSuchJob(jobId, context);
+    if (context.req.query("follow") === "true") return streamLog(parts, jobId, context);
+    if (record.result) return context.text(record.result.logs.map((line) => `${line}\n`).join(""));
+    return problem(context, {
+      status: 409,
+      title: "Job has not ended",
+      detail: "its log can be followed with ?follow=true",
+    });
+  });
+}
+
+const CANCEL_BODY = z.object({
+  reason: z
+    .string()
+    .max(200)
+    .regex(/^[^\p{Cc}]*$/u)
+    .default(""),
+});
+
+/** The body may be empty, or say why. */
+function addCancel(app: Hono, { cancel }: AdminParts): void {
+  app.post("/api/v1/jobs/:id/cancel", limitedBody, async (context) => {
+    const body = CANCEL_BODY.safeParse(parseJson((await context.req.text()) || "{}"));
+    if (!body.success) {
+      const detail =
+        'expected no body, or {"reason": "…"} with at most 200 characters without control characters';
+      return problem(context, { status: 400, title: "Bad request", detail });
+    }
+    const jobId = context.req.param("id");
+    const cancellation = await cancel(jobId, body.data.reason);
+    if (cancellation.kind === "unknown") return noSuchJob(jobId, context);
+    const { kind, state } = cancellation;
+    if (kind === "cancelling" || state === "CANCELLED") return context.json({ job_id: jobId, state }, 202);
+    return problem(context, {
+      status: 409,
+      title: "Job has ended",
+      detail: `job ${jobId} is ${state}: too late to cancel it`,
+    });
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const limitedBody = bodyLimit({
+  maxSize: LARGEST_BODY_BYTES,
+  onError: (context) =>
+    problem(context, {
+      status: 413,
+      title: "Too large",
+      detail: `expected at most ${LARGEST_BODY_BYTES} bytes`,
+    }),
+});
+
+type JobContext = Parameters<typeof problem>[0];
+
+function noSuchJob(jobId: string, context: JobContext): Response {
+  return problem(context, {
+    status: 404,
+    title: "No such job",
+    detail: `no job ${jobId} is known, or no longer`,
+  });
+}
+
+function shownJob(record: JobRecord) {
+  const { jobId: job_id, job, state, events, result } = record;
+  return {
+    ...job,
+    job_id,
+    state,
+    accepted_at: record.acceptedAt.toISOString(),
+    events,
+    result: result ?? null,
+  };
+}
+
+/** Server-sent events `line`, `state` and `end`; a reader that was cut off resumes by `Last-Event-ID`. */
+function streamLog(parts: AdminParts, jobId: string, context: JobContext): Response {
+  const after = context.req.header("last-event-id");
+  return streamSSE(context, async (stream) => {
+    const gone = new AbortController();
+    stream.onAbort(() => gone.abort(new Error("the reader has gone")));
+    for await (const { kind, text, position } of followLog(parts, jobId, after, gone.signal)) {
+      await stream.writeSSE({ event: kind, data: text, id: position });
+    }
+  });
+}

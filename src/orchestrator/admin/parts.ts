@@ -1,0 +1,25 @@
+import type { Logger } from "../../shared/logging.ts";
+import type { HostPort } from "../../shared/settings/parsers.ts";
+import type { Cancellation } from "../job/cancellation.ts";
+import type { Leases } from "../leases/leases.ts";
+import type { JobQueue } from "../queue/queue.ts";
+import type { JobRecords } from "../records/job-records.ts";
+import type { WorkerClient } from "../workers/worker-client.ts";
+import type { Acceptance } from "./submit-job.ts";
+
+export interface AdminParts {
+  readonly queue: Pick<JobQueue, "isReady">;
+  readonly leases: Leases;
+  readonly records: JobRecords;
+  /** What /readyz calls the servers behind queue and leases. */
+  readonly names: { readonly queue: string; readonly leases: string };
+  readonly region: string;
+  readonly token: string | undefined;
+  readonly listen: HostPort;
+  readonly logger: Logger;
+  /** See LogSources. */
+  connectAlone(address: string): WorkerClient;
+  /** Resolves when the broker has the job; rejects with the signal's reason. */
+  submit(body: Buffer, signal: AbortSignal): Promise<Acceptance>;
+  cancel(jobId: string, reason: string): Promise<Cancellation>;
+}

@@ -1,0 +1,73 @@
+import type { Delivery, Lane, MessageProperties, QueueClosed, ReadyDelivery, Stamp } from "../queue.ts";
+
+export interface MessageRow {
+  readonly id: number;
+  readonly body: Uint8Array;
+  readonly message_id: string | null;
+  readonly correlation_id: string | null;
+  readonly reply_to: string | null;
+  readonly job_id: string | null;
+  readonly accepted_at: number | null;
+  readonly default_region: string | null;
+  readonly attempts: number;
+  readonly last_worker_id: string;
+  readonly deliveries: number;
+}
+
+export interface Settlement {
+  ack(delivery: SqliteDelivery): void;
+  requeue(delivery: SqliteDelivery): void;
+}
+
+export class SqliteDelivery implements Delivery {
+  readonly body: Buffer;
+  readonly properties: MessageProperties;
+  readonly redelivered: boolean;
+  readonly #takenBack = new AbortController();
+  #settled = false;
+
+  constructor(
+    row: MessageRow,
+    private readonly settlement: Settlement,
+  ) {
+    this.body = Buffer.from(row.body);
+    this.properties = {
+      messageId: row.message_id ?? undefined,
+      correlationId: row.correlation_id ?? undefined,
+      replyTo: row.reply_to ?? undefined,
+    };
+    this.redelivered = row.deliveries > 1;
+  }
+
+  get takenBack(): AbortSignal {
+    return this.#takenBack.signal;
+  }
+
+  ack(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.settlement.ack(this);
+  }
+
+  requeue(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.settlement.requeue(this);
+  }
+
+  takeBack(reason: QueueClosed): void {
+    this.#settled = true;
+    this.#takenBack.abort(reason);
+  }
+}
+
+export class SqliteReadyDelivery extends SqliteDelivery implements ReadyDelivery {
+  constructor(
+    row: MessageRow,
+    settlement: Settlement,
+    readonly lane: Lane,
+    readonly stamp: Stamp,
+  ) {
+    super(row, settlement);
+  }
+}

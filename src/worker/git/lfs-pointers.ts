@@ -1,0 +1,36 @@
+import { lstat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Superproject } from "./submodules.ts";
+
+export interface Pointer {
+  readonly path: string;
+  readonly oid: string;
+  readonly size: number;
+}
+
+const POINTER =
+  /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize (\d+)\n$/;
+
+const LARGEST_POINTER_BYTES = 1024;
+
+export async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
+  for (const path of listing.attributeFiles) {
+    const file = join(copy.path, path);
+    const isFile = (await lstat(file).catch(() => undefined))?.isFile();
+    if (isFile && /\bfilter=lfs\b/.test(await Bun.file(file).text())) return true;
+  }
+  return false;
+}
+
+export async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
+  const paths = await copy.lfsFiles();
+  const pointers = await Promise.all(paths.map((path) => pointerAt(copy.path, path)));
+  return pointers.filter((pointer) => pointer !== undefined);
+}
+
+async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {
+  const entry = await lstat(join(checkout, path));
+  if (!entry.isFile() || entry.size > LARGEST_POINTER_BYTES) return undefined;
+  const [, oid, size] = POINTER.exec(await Bun.file(join(checkout, path)).text()) ?? [];
+  return oid === undefined ? undefined : { path, oid, size: Number(size) };
+}
