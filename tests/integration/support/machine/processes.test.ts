@@ -49,7 +49,7 @@ test("what a killed test run has started ends with it", async () => {
   const starter = startProcess([
     process.execPath,
     "-e",
-    `const { startProcess } = await import(${JSON.stringify(require.resolve("../../support/processes.ts"))});
+    `const { startProcess } = await import(${JSON.stringify(require.resolve("../../../support/machine/processes.ts"))});
      process.stdout.write("pid " + startProcess(["sleep", "63"]).pid + "\\n");
      setInterval(() => undefined, 1_000);`,
   ]);

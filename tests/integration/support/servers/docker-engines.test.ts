@@ -225,7 +225,7 @@ describe.skipIf(missing.get("20.10") !== undefined)("what an engine leaves on th
   });
 
   test("is removed by the next run when its own was killed", async () => {
-    const module = require.resolve("../../support/docker-engines.ts");
+    const module = require.resolve("../../../support/servers/docker-engines.ts");
     const starter = startProcess([
       process.execPath,
       "-e",
