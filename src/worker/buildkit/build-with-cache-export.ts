@@ -20,7 +20,7 @@ export async function storingBuild(
   const progress = new RawProgress({
     ...request,
     // The run may have ended, and its log with it.
-    log: (line) => void (isPushed || request.log(line)),
+    output: (line) => void (isPushed || request.output(line)),
     onPushed: (digest) => {
       isPushed = true;
       signal.handOver(AbortSignal.any([storing, AbortSignal.timeout(LONGEST_STORING_MS)]));

@@ -1,4 +1,4 @@
-/** One `build` of docker's or buildx's, from its start to its end. */
+/** Runs one `docker build` or `buildx build` command. */
 
 import { StepFailure } from "../job/failure.ts";
 import { runInGroup } from "../process/process-group.ts";
@@ -7,11 +7,11 @@ import type { BuildRequest } from "./builder.ts";
 import { settledAbort } from "./delayed-abort.ts";
 import { buildFailure } from "./failure.ts";
 import type { BuildProgress } from "./progress/progress.ts";
-import { LONGEST_STATUS_CHARS } from "./progress/solve-status.ts";
+import { MAX_STATUS_CHARS } from "./progress/solve-status.ts";
 
 export interface DockerBuild {
   readonly request: BuildRequest;
-  /** The program and what is its builder's own; what all have in common comes behind it. */
+  /** The program and the builder's arguments; the arguments that all builders share follow. */
   readonly argv: readonly [string, ...string[]];
   readonly environment?: Readonly<Record<string, string>>;
   readonly progress: BuildProgress;
@@ -26,16 +26,17 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
     environment: { ...buildEnvironment(request), ...environment },
     signal: settledAbort(request.signal, () => progress.lastStepAtMs),
     onLine: (line) => progress.line(line),
-    longestLineChars: LONGEST_STATUS_CHARS,
+    longestLineChars: MAX_STATUS_CHARS,
   })
     .catch(tooLong)
     .finally(() => progress.end());
-  if (exitCode !== 0) throw buildFailure(progress.words(), exitCode);
+  if (exitCode !== 0) throw buildFailure(progress.stderrTail(), exitCode);
 }
 
-/** Linux gives a program no argument and no variable of more than 128 KiB, and no more than some MiB of all. */
+/** Linux limits one argument or variable to 128 KiB, and all of them together to some MiB. */
 function tooLong(error: unknown): never {
   if (!(error instanceof Error) || !("code" in error) || error.code !== "E2BIG") throw error;
-  const message = "the build arguments or labels are too long: one may have 128 KiB with its name";
+  const message =
+    "the build arguments or labels are too long: each may have at most 128 KiB, its name included";
   throw new StepFailure({ code: "UNSUPPORTED", step: "build", message, cause: error });
 }

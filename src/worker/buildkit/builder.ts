@@ -22,6 +22,8 @@ export interface RegistryCache {
 }
 
 export interface BuildRequest extends ProgressListener {
+  /** For messages of Blacktree itself. */
+  readonly log: (message: string) => void;
   readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance" | "platforms" | "secrets">;
   readonly paths: BuildPaths;
   /** The user's and our own. */

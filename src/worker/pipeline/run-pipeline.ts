@@ -24,6 +24,7 @@ import { commitTime } from "../git/working-copy.ts";
 import { bothOrNeither } from "../job/abort-group.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
+import { messageLine } from "../job/output-line.ts";
 import { DEFAULT_RETRY, type RetryPolicy } from "../job/retry.ts";
 import { attemptTag, createWorkspace, type Workspace } from "../job/workspace.ts";
 import { type ChildEnvironment, childEnvironment } from "../process/child-environment.ts";
@@ -309,6 +310,7 @@ class PipelineRun {
       environment,
       retry: this.#retry,
       log: this.#log,
+      output: (line) => this.#output.add(line),
       onStep: (step) => this.#reporter.step(this.#redacted(step)),
       onPushing: () => this.#pushing(),
       signal: this.#signal,
@@ -390,5 +392,5 @@ class PipelineRun {
     return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
   }
 
-  readonly #log = (line: string): void => this.#output.add(line);
+  readonly #log = (message: string): void => this.#output.add(messageLine(message));
 }

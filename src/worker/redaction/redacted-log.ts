@@ -1,43 +1,37 @@
 /**
- * The one way of a run's words to its log. BuildKit's steps speak at the same time, so each is a stream of its own,
- * known by how its lines begin; a line without such a beginning goes on with what was said last.
+ * Masks the secrets in a run's output. All of a run's log lines pass through it. Build steps run in parallel, so each
+ * stream is searched separately.
  */
+import type { OutputLine } from "../job/output-line.ts";
 import type { RedactedLines } from "./redacted-lines.ts";
 import type { Redactor } from "./redactor.ts";
-
-/** `#12 ` and `#12 3.456 `. */
-const STEP_PREFIX = /^(#\d+) (?:\d+\.\d+ )?/;
 
 export class RedactedLog {
   readonly #redactor: Redactor;
   readonly #onLine: (line: string) => void;
-  /** Only those that keep something back. */
-  readonly #unclear = new Map<string, RedactedLines>();
-  #lastStep = "";
+  /** Streams whose last characters may be the beginning of a secret. */
+  readonly #pending = new Map<string, RedactedLines>();
 
   constructor(redactor: Redactor, onLine: (line: string) => void) {
     this.#redactor = redactor;
     this.#onLine = onLine;
   }
 
-  /** Blacktree's own words may be several lines. */
-  add(text: string): void {
-    if (text.includes("\n")) for (const line of text.split("\n")) this.#addLine(line);
-    else this.#addLine(text);
+  add({ stream, prefix, text }: OutputLine): void {
+    const lines = this.#pending.get(stream) ?? this.#redactor.lines(this.#onLine);
+    if (text.includes("\n")) addEach(lines, prefix, text.split("\n"));
+    else lines.add(text, prefix);
+    if (lines.isClear) this.#pending.delete(stream);
+    else this.#pending.set(stream, lines);
   }
 
-  /** Nothing more is said: tells what was kept back. */
+  /** The run's output is complete: passes on the lines held back. */
   end(): void {
-    for (const lines of this.#unclear.values()) lines.end();
-    this.#unclear.clear();
+    for (const lines of this.#pending.values()) lines.end();
+    this.#pending.clear();
   }
+}
 
-  #addLine(line: string): void {
-    const [prefix = "", step = this.#lastStep] = STEP_PREFIX.exec(line) ?? [];
-    this.#lastStep = step;
-    const lines = this.#unclear.get(step) ?? this.#redactor.lines(this.#onLine);
-    lines.add(line.slice(prefix.length), prefix);
-    if (lines.isClear) this.#unclear.delete(step);
-    else this.#unclear.set(step, lines);
-  }
+function addEach(lines: RedactedLines, prefix: string, texts: readonly string[]): void {
+  for (const [index, text] of texts.entries()) lines.add(text, index === 0 ? prefix : "");
 }

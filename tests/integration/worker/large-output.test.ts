@@ -63,7 +63,7 @@ async function print(
     environment: { PATH: process.env.PATH ?? "" },
     signal,
     onLine: (line) => {
-      log.add(line);
+      log.add({ stream: "", prefix: "", text: line });
       memory.printed(line.length);
     },
   });

@@ -1,15 +1,20 @@
+import type { OutputLine } from "../../job/output-line.ts";
 import type { BuildProgress, ProgressListener } from "./progress.ts";
 
-/** BuildKit's own progress lines; the output of RUN steps has a time before it. */
+/** Progress lines of BuildKit. Output of RUN steps has a time stamp after the step number, so it cannot match. */
 const PUSH_BEGINS = /^#\d+ pushing (layers|manifest)\b/;
 const STEP_BEGINS = /^#\d+ \[(?!internal\]|auth\])/;
-const MOST_WORDS = 200;
+/** `#12 ` and `#12 3.456 `. */
+const STEP_PREFIX = /^(#\d+) (?:\d+\.\d+ )?/;
+const MAX_TAIL_LINES = 200;
 
-/** For clients that print nothing else: lines for people, passed on as they are, without steps. */
+/** For clients without rawjson: passes the human-readable lines on unchanged and reports no steps. */
 export class PlainProgress implements BuildProgress {
   readonly argument = "--progress=plain";
   readonly #listener: ProgressListener;
-  readonly #words: string[] = [];
+  readonly #tail: string[] = [];
+  /** The stream of the last line with a step prefix. A line without one continues it. */
+  #stream = "";
   lastStepAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(listener: ProgressListener) {
@@ -19,16 +24,22 @@ export class PlainProgress implements BuildProgress {
   line(line: string): void {
     if (PUSH_BEGINS.test(line)) this.#listener.onPushing();
     if (STEP_BEGINS.test(line)) this.lastStepAtMs = performance.now();
-    this.#words.push(line);
-    if (this.#words.length > MOST_WORDS) this.#words.shift();
-    this.#listener.log(line);
+    this.#tail.push(line);
+    if (this.#tail.length > MAX_TAIL_LINES) this.#tail.shift();
+    this.#listener.output(this.#outputLine(line));
   }
 
   end(): void {
-    // Nothing is kept back.
+    // Every line was passed on at once.
   }
 
-  words(): readonly string[] {
-    return this.#words;
+  stderrTail(): readonly string[] {
+    return this.#tail;
+  }
+
+  #outputLine(line: string): OutputLine {
+    const [prefix = "", stream = this.#stream] = STEP_PREFIX.exec(line) ?? [];
+    this.#stream = stream;
+    return { stream, prefix, text: line.slice(prefix.length) };
   }
 }

@@ -1,44 +1,45 @@
-/** What a build tells while it goes on. raw-progress.ts and plain-progress.ts read it off what docker prints. */
+/** Progress of a build. rawjson.ts and plain.ts read it from the output of docker or buildx. */
+import type { OutputLine } from "../../job/output-line.ts";
 
-/** One instruction of a Dockerfile. BuildKit's own doings, such as loading the context, are none. */
+/** One instruction of a Dockerfile. BuildKit's internal steps, such as loading the context, are not included. */
 export interface BuildStep {
-  /** As in the log's lines of this step: `#<number> …`. */
+  /** The number in this step's log lines: `#<number> …`. */
   readonly number: number;
   /** Such as `[build 2/5] RUN make`. */
   readonly name: string;
   readonly startedAt: Date;
-  /** Undefined while it goes on. */
+  /** Undefined while the step runs. */
   readonly end?: BuildStepEnd;
 }
 
 export interface BuildStepEnd {
   readonly at: Date;
   readonly durationMs: number;
-  /** Its result was there from an earlier build. */
+  /** The result came from the build cache. */
   readonly isCached: boolean;
   /** Empty when it succeeded. */
   readonly error: string;
 }
 
 export interface ProgressListener {
-  readonly log: (line: string) => void;
-  /** Twice for each step: at its start and at its end. */
+  readonly output: (line: OutputLine) => void;
+  /** Called twice for each step: at its start and at its end. */
   readonly onStep: (step: BuildStep) => void;
-  /** The build is done and the push begins; told more than once, at the latest when something is tried again. */
+  /** The push begins. May be called more than once. */
   readonly onPushing: () => void;
-  /** The registry has the manifest. What BuildKit does then is not the image's any more. */
+  /** The registry has accepted the manifest; later work of BuildKit, such as exporting cache, is not part of the image. */
   readonly onPushed?: (digest: string) => void;
 }
 
 export interface BuildProgress {
-  /** How docker is told to print it. */
+  /** Command-line flag that selects the output format. */
   readonly argument: `--progress=${string}`;
-  /** One line of what it prints. */
+  /** Reads one line of output. */
   line(line: string): void;
-  /** When the last instruction was told to begin, by `performance.now()`; minus infinity before the first. */
+  /** Time (`performance.now()`) at which the last instruction started; minus infinity before the first. */
   readonly lastStepAtMs: number;
-  /** Docker has ended; what is not told yet is told now. */
+  /** Docker has exited: reports what is still pending. */
   end(): void;
-  /** Docker's own last words, as far as they can be told from what the build prints. */
-  words(): readonly string[];
+  /** The last lines that docker or buildx printed as its own messages, as far as the format separates them from build output. */
+  stderrTail(): readonly string[];
 }

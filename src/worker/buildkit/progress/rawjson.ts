@@ -1,8 +1,8 @@
 /**
- * Reads `--progress=rawjson`: BuildKit's own account of a build, of which lines for people and steps are made. What a
- * RUN step prints comes in chunks, and cannot pass for anything else.
+ * Reads `--progress=rawjson`, BuildKit's structured account of a build, and turns it into log lines and steps. The
+ * output of RUN steps arrives in chunks of its own, so a step cannot fake progress.
  */
-
+import { messageLine } from "../../job/output-line.ts";
 import { LineAssembler } from "../../process/line-splitter.ts";
 import type { BuildProgress, BuildStepEnd, ProgressListener } from "./progress.ts";
 import {
@@ -14,9 +14,9 @@ import {
   type RawWarning,
 } from "./solve-status.ts";
 
-const MOST_WORDS = 200;
-/** Of what BuildKit does for a step: worth a line when it begins, since it can take long. */
-const WORTH_TELLING = /^(exporting|pushing) (layers|manifest|cache)/;
+const MAX_TAIL_LINES = 200;
+/** Work that can take long, so its start gets a log line, too. */
+const LONG_RUNNING = /^(exporting|pushing) (layers|manifest|cache)/;
 const PUSHING = /^pushing (layers|manifest)\b/;
 const PUSHED_MANIFEST = /^pushing manifest for \S+@(sha256:[0-9a-f]{64})$/;
 const STORING_CACHE = /^exporting cache\b/;
@@ -24,7 +24,7 @@ const READING_CACHE = /^importing cache manifest\b/;
 const INSTRUCTION = /^\[(?!internal\]|auth\])/;
 /** Files that buildx sends: the Dockerfile, .dockerignore, the context. */
 const SENT_FILES = /^\[internal\] load (?!metadata)/;
-/** The image that `# syntax=` names. It is not an input of any step. */
+/** The image that `# syntax=` names. It is an input of no step. */
 const FRONTEND_IMAGE = /^docker-image:/;
 const EXPORTING = /^exporting to\b/;
 
@@ -34,13 +34,13 @@ interface Vertex {
   readonly isInstruction: boolean;
   startedAt: Date;
   end?: BuildStepEnd;
-  /** An end that is reported once it is known to be the last one: see `isLastEnd`. */
+  /** Reported once no later end can follow: see `isLastEnd`. */
   pendingEnd?: BuildStepEnd;
-  /** What a step prints, one for each of its streams. */
+  /** The step's output, by stream number. */
   readonly output: Map<number, StepOutput>;
-  /** What BuildKit says it does for it, with whether that was told to be done. */
-  readonly doings: Map<string, boolean>;
-  /** The digest of the manifest that it pushes. */
+  /** The work that BuildKit reports for the vertex, by id; true once it is complete. */
+  readonly work: Map<string, boolean>;
+  /** Digest of the manifest that the vertex pushes. */
   manifest?: string;
 }
 
@@ -49,7 +49,7 @@ export class RawProgress implements BuildProgress {
   readonly #listener: ProgressListener;
   readonly #statuses = new RawSolveStatuses();
   readonly #vertices = new Map<string, Vertex>();
-  readonly #words: string[] = [];
+  readonly #tail: string[] = [];
   #cacheError = "";
   #lastStepAtMs = Number.NEGATIVE_INFINITY;
 
@@ -59,7 +59,7 @@ export class RawProgress implements BuildProgress {
 
   line(line: string): void {
     const taken = this.#statuses.take(line);
-    if (taken === "word") this.#word(line);
+    if (taken === "message") this.#message(line);
     else if (taken !== "part") this.#take(taken);
   }
 
@@ -70,34 +70,38 @@ export class RawProgress implements BuildProgress {
     }
     const steps = [...this.#vertices.values()].filter(({ isInstruction }) => isInstruction);
     const cached = steps.filter(({ end }) => end?.isCached).length;
-    if (steps.length > 0) this.#listener.log(`${steps.length} steps, ${cached} cached`);
+    if (steps.length > 0) this.#listener.output(messageLine(`${steps.length} steps, ${cached} cached`));
   }
 
-  words(): readonly string[] {
-    return this.#words;
+  stderrTail(): readonly string[] {
+    return this.#tail;
   }
 
   get lastStepAtMs(): number {
     return this.#lastStepAtMs;
   }
 
-  /** Why the cache was not stored; empty when it was, or was not to be. */
+  /** Why the cache was not stored; empty when it was stored, or was not requested. */
   get cacheError(): string {
     return this.#cacheError;
   }
 
-  #word(line: string): void {
-    this.#words.push(line);
-    if (this.#words.length > MOST_WORDS) this.#words.shift();
-    this.#listener.log(line);
+  #message(line: string): void {
+    this.#tail.push(line);
+    if (this.#tail.length > MAX_TAIL_LINES) this.#tail.shift();
+    this.#listener.output(messageLine(line));
   }
 
-  /** Starts before and ends after what is told of a step in between. */
+  #say({ number }: Pick<Vertex, "number">, text: string): void {
+    this.#listener.output({ stream: streamOf(number), prefix: `#${number} `, text });
+  }
+
+  /** Handles starts first and ends last, so a step's output is reported between them. */
   #take({ vertexes = [], statuses = [], logs = [], warnings = [] }: RawSolveStatus): void {
-    // One may have ended and begun again within what is told at once: how it is now counts.
+    // A vertex may end and start again within one message: its latest state counts.
     const latest = [...new Map(vertexes.map((vertex) => [vertex.digest, vertex])).values()];
     for (const vertex of latest) this.#start(vertex);
-    for (const status of statuses) this.#doing(status);
+    for (const status of statuses) this.#work(status);
     for (const log of logs) this.#output(log);
     for (const vertex of latest) this.#end(vertex);
     for (const warning of warnings) this.#warn(warning);
@@ -114,15 +118,15 @@ export class RawProgress implements BuildProgress {
     }
     const number = this.#vertices.size + 1;
     const isInstruction = INSTRUCTION.test(name);
-    const vertex: Vertex = { number, name, isInstruction, startedAt, output: new Map(), doings: new Map() };
+    const vertex: Vertex = { number, name, isInstruction, startedAt, output: new Map(), work: new Map() };
     this.#vertices.set(digest, vertex);
-    this.#listener.log(`#${number} ${name}`);
+    this.#say(vertex, name);
     if (!isInstruction) return;
     this.#lastStepAtMs = performance.now();
     this.#listener.onStep({ number, name, startedAt });
   }
 
-  /** When this vertex starts, what it needs has ended. */
+  /** A vertex starts only after its inputs have ended. */
   #reportEndsBefore(digest: string, name: string, inputs: readonly string[]): void {
     for (const [other, vertex] of this.#vertices) {
       if (other === digest) vertex.pendingEnd = undefined;
@@ -148,11 +152,11 @@ export class RawProgress implements BuildProgress {
     vertex.end = end;
     vertex.pendingEnd = undefined;
     if (STORING_CACHE.test(name)) this.#cacheError = end.error;
-    // The build goes on without it.
+    // The build continues without the cache.
     const isOnlyCache = end.error !== "" && READING_CACHE.test(name);
-    this.#listener.log(`#${number} ${isOnlyCache ? `no cache there: ${end.error}` : endWords(end)}`);
+    this.#say(vertex, isOnlyCache ? `no cache there: ${end.error}` : describeEnd(end));
     if (vertex.isInstruction) this.#listener.onStep({ number, name, startedAt, end });
-    // A push that fails is told to be done as well, and then the vertex has the error.
+    // A failed push is reported as complete, too, and then the vertex has the error.
     if (vertex.manifest && end.error === "") this.#listener.onPushed?.(vertex.manifest);
   }
 
@@ -161,20 +165,20 @@ export class RawProgress implements BuildProgress {
     output.clear();
   }
 
-  #doing({ vertex: digest, id, started, completed, total, current = 0 }: RawStatus): void {
+  #work({ vertex: digest, id, started, completed, total, current = 0 }: RawStatus): void {
     const vertex = this.#vertices.get(digest);
-    if (!vertex || vertex.doings.get(id)) return;
+    if (!vertex || vertex.work.get(id)) return;
     if (PUSHING.test(id)) this.#listener.onPushing();
     vertex.manifest = PUSHED_MANIFEST.exec(id)?.[1] ?? vertex.manifest;
-    const isNew = !vertex.doings.has(id);
-    vertex.doings.set(id, completed !== undefined);
+    const isNew = !vertex.work.has(id);
+    vertex.work.set(id, completed !== undefined);
     if (completed === undefined) {
-      if (isNew && WORTH_TELLING.test(id)) this.#listener.log(`#${vertex.number} ${id}`);
+      if (isNew && LONG_RUNNING.test(id)) this.#say(vertex, id);
       return;
     }
     const size = total || current ? ` ${inBytes(total || current)}` : "";
     const durationMs = started === undefined ? 0 : Date.parse(completed) - Date.parse(started);
-    this.#listener.log(`#${vertex.number} ${id}${size} ${inSeconds(durationMs)} done`);
+    this.#say(vertex, `${id}${size} ${inSeconds(durationMs)} done`);
   }
 
   #output({ vertex: digest, stream, data, timestamp }: RawLog): void {
@@ -186,18 +190,19 @@ export class RawProgress implements BuildProgress {
   }
 
   #warn({ short = "" }: RawWarning): void {
-    this.#listener.log(`WARNING: ${Buffer.from(short, "base64").toString()}`);
+    this.#listener.output(messageLine(`WARNING: ${Buffer.from(short, "base64").toString()}`));
   }
 }
 
-/** What a step prints to one of its streams, with the time since the step's start before each line. */
+/** Output of one stream of a step; each line gets the time since the step's start as its prefix. */
 class StepOutput {
   readonly #lines: LineAssembler;
   #afterMs = 0;
 
   constructor(number: number, listener: ProgressListener) {
     this.#lines = new LineAssembler((line) => {
-      listener.log(`#${number} ${(this.#afterMs / 1000).toFixed(3)} ${line}`);
+      const prefix = `#${number} ${(this.#afterMs / 1000).toFixed(3)} `;
+      listener.output({ stream: streamOf(number), prefix, text: line });
     });
   }
 
@@ -211,21 +216,26 @@ class StepOutput {
   }
 }
 
+/** Standard output and standard error of a step share one stream: a program may print a secret partly to each. */
+function streamOf(number: number): string {
+  return `#${number}`;
+}
+
 /**
- * BuildKit starts and ends a vertex without inputs several times: first to learn which version it is, then to fetch it.
- * It does not always report the first end, and does not fetch what is not needed. So of files that are sent, the end
- * counts after which something was sent; of a base image, the last one before a step starts that uses it.
+ * BuildKit starts and ends a vertex without inputs several times: first to resolve its version, then to fetch it. It
+ * does not always report the first end, and does not fetch what is not needed. So for files that are sent, the end
+ * after the transfer counts; for a base image, the last end before a step starts that uses it.
  */
 function isLastEnd(
   { inputs = [], cached, error }: RawVertex,
-  { name, isInstruction, doings }: Vertex,
+  { name, isInstruction, work }: Vertex,
 ): boolean {
   if (cached || error || inputs.length > 0) return true;
-  if (SENT_FILES.test(name)) return doings.size > 0;
+  if (SENT_FILES.test(name)) return work.size > 0;
   return !isInstruction && !FRONTEND_IMAGE.test(name);
 }
 
-function endWords({ isCached, error, durationMs }: BuildStepEnd): string {
+function describeEnd({ isCached, error, durationMs }: BuildStepEnd): string {
   if (/context canceled$/.test(error)) return "CANCELED";
   if (error !== "") return `ERROR: ${error}`;
   return isCached ? "CACHED" : `DONE ${inSeconds(durationMs)}`;

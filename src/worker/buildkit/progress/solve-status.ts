@@ -1,4 +1,4 @@
-/** The objects that buildx prints with `--progress=rawjson`, as far as they are read. */
+/** The objects that buildx prints with `--progress=rawjson`: the fields that Blacktree reads. */
 
 export interface RawVertex {
   readonly digest: string;
@@ -11,7 +11,7 @@ export interface RawVertex {
   readonly error?: string;
 }
 
-/** Something that is done for a vertex, such as sending a layer. */
+/** Work done for a vertex, such as sending a layer. */
 export interface RawStatus {
   readonly id: string;
   readonly vertex: string;
@@ -41,36 +41,36 @@ export interface RawSolveStatus {
   readonly warnings?: readonly RawWarning[];
 }
 
-/** BuildKit sends no more than 16 MiB at once, and base64 makes a third more of them. */
-export const LONGEST_STATUS_CHARS = 32 * 1024 * 1024;
+/** BuildKit messages have at most 16 MiB, and base64 adds a third. */
+export const MAX_STATUS_CHARS = 32 * 1024 * 1024;
 
-/** One object a line, or, from buildx before 0.15, one over several lines of which only the first and last are not indented. */
+/** One object per line; buildx before 0.15 spreads an object over several lines and indents all but the first and last. */
 export class RawSolveStatuses {
   #lines: string[] | undefined;
   #chars = 0;
 
-  /** `part` of an object, or the object that it completes, or a `word` that is no part of any. */
-  take(line: string): RawSolveStatus | "part" | "word" {
+  /** Returns `part` for part of an object, the object once it is complete, and `message` for a line outside of objects. */
+  take(line: string): RawSolveStatus | "part" | "message" {
     if (this.#lines) return this.#continue(this.#lines, line);
     if (line === "{") {
       this.#lines = [line];
       this.#chars = line.length;
       return "part";
     }
-    return line.startsWith('{"') ? parsed(line) : "word";
+    return line.startsWith('{"') ? parsed(line) : "message";
   }
 
   #continue(lines: string[], line: string): RawSolveStatus | "part" {
     this.#chars += line.length;
-    // Whatever it is: kept any longer it would fill memory.
-    if (this.#chars <= LONGEST_STATUS_CHARS) lines.push(line);
+    // Bounds memory; the truncated object then fails to parse and is dropped.
+    if (this.#chars <= MAX_STATUS_CHARS) lines.push(line);
     if (line !== "}") return "part";
     this.#lines = undefined;
     return parsed(lines.join("\n"));
   }
 }
 
-/** What cannot be read is left out: it may hold what a step has printed, which must not be told as it is. */
+/** Drops what cannot be parsed: it may hold a step's raw output, which must not reach the log unmasked. */
 function parsed(text: string): RawSolveStatus {
   try {
     return JSON.parse(text) as RawSolveStatus;

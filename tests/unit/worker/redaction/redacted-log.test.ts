@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { PlainProgress } from "../../../../src/worker/buildkit/progress/plain.ts";
 import { RedactedLog } from "../../../../src/worker/redaction/redacted-log.ts";
 import { Redactor } from "../../../../src/worker/redaction/redactor.ts";
 
@@ -9,7 +10,9 @@ function logged(lines: readonly string[], { isEnded = true } = {}): string[] {
   redactor.add(SECRET);
   const out: string[] = [];
   const log = new RedactedLog(redactor, (line) => out.push(line));
-  for (const line of lines) log.add(line);
+  const unused = () => undefined;
+  const progress = new PlainProgress({ output: (line) => log.add(line), onStep: unused, onPushing: unused });
+  for (const line of lines) progress.line(line);
   if (isEnded) log.end();
   return out;
 }

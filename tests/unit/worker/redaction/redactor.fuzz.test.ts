@@ -110,7 +110,10 @@ function logged(random: SeededRandom, secrets: readonly string[], output: string
   const lines: string[] = [];
   const log = new RedactedLog(redactor, (line) => lines.push(line));
   const prefix = random.pick(["", "#7 0.123 ", "#12 "]);
-  const assembler = new LineAssembler((line) => log.add(prefix + line), LONGEST_LINE_CHARS);
+  const assembler = new LineAssembler(
+    (line) => log.add({ stream: "#7", prefix, text: line }),
+    LONGEST_LINE_CHARS,
+  );
   for (const chunk of chunksOf(random, output)) assembler.push(chunk);
   assembler.end();
   log.end();

@@ -17,7 +17,7 @@ function read(objects: readonly (object | string)[], printed: "one line" | "many
   const steps: BuildStep[] = [];
   let pushing = 0;
   const progress = new RawProgress({
-    log: (line) => void lines.push(line),
+    output: ({ prefix, text }) => void lines.push(prefix + text),
     onStep: (step) => void steps.push(step),
     onPushing: () => void pushing++,
   });
@@ -27,7 +27,7 @@ function read(objects: readonly (object | string)[], printed: "one line" | "many
     for (const line of text.split("\n")) progress.line(line);
   }
   progress.end();
-  return { lines, steps, pushing, words: progress.words() };
+  return { lines, steps, pushing, words: progress.stderrTail() };
 }
 
 describe.each(["one line", "many lines"] as const)("objects on %s", (printed) => {
