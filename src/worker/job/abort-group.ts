@@ -1,11 +1,11 @@
 /**
- * Runs both at once. The first that fails ends the other one, and its error is the one thrown; both have ended
- * by then, so nothing of them goes on behind the caller's back.
+ * Runs both at once; the second gets the promise of the first. The first failure aborts the other one, and its error is
+ * thrown once both have ended, so nothing of them continues in the background.
  */
 export async function bothOrNeither<A, B>(
   signal: AbortSignal,
   one: (signal: AbortSignal) => Promise<A>,
-  other: (signal: AbortSignal) => Promise<B>,
+  other: (signal: AbortSignal, one: Promise<A>) => Promise<B>,
 ): Promise<[A, B]> {
   const controller = new AbortController();
   const shared = AbortSignal.any([signal, controller.signal]);
@@ -19,7 +19,8 @@ export async function bothOrNeither<A, B>(
       throw error;
     }
   };
-  const both = [watched(one), watched(other)] as const;
+  const first = watched(one);
+  const both = [first, watched((signal) => other(signal, first))] as const;
   await Promise.allSettled(both);
   if (failures.length > 0) throw failures[0];
   return Promise.all(both);

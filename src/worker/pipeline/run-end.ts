@@ -1,6 +1,4 @@
 import type { ErrorCode, JobFailure, Outcome, OutcomeStatus, Step } from "../../shared/job.ts";
-import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
-import { endOfRunStep } from "../buildkit/failure.ts";
 import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "../job/cancellation.ts";
 import { StepFailure, saysDiskFull } from "../job/failure.ts";
 
@@ -29,15 +27,6 @@ export function blamingDisk(end: Unsuccessful, fullDisk: string | undefined): Un
   if (fullDisk === undefined || !CAUSED_BY_FULL_DISK.has(failure.code)) return end;
   const message = `${failure.message} (${fullDisk})`;
   return { ...end, failure: { ...failure, code: "DISK_FULL", message, retryable: true } };
-}
-
-/** Of a step that the kernel ended for memory docker tells the exit status, or that of the shell around it. */
-export function blamingMemory(end: Unsuccessful, memory: BuildMemory | undefined): Unsuccessful {
-  const { failure } = end;
-  const stepsEnd = failure.code === "BUILD_FAILED" ? endOfRunStep(failure.message) : undefined;
-  const shortage = stepsEnd === undefined ? undefined : memory?.blame(stepsEnd);
-  if (shortage === undefined) return end;
-  return { ...end, failure: { ...failure, message: `${failure.message} (${shortage})` } };
 }
 
 /** `step` is where the run was; a failure that knows better says so itself. */

@@ -1,68 +1,30 @@
 /**
- * One run, from a job to its end: clone and sign in at once, build and push, tag, clean up. The end is a value,
- * whatever went wrong; clean-up runs on time of its own, so a cancelled run leaves as little behind as any other.
+ * One run, from a job to its end. The end is a value, whatever went wrong; clean-up has its own time limit, so a
+ * cancelled run leaves as little behind as any other.
  */
-
-import { orAbort } from "../../shared/abort.ts";
-import type { Step } from "../../shared/job.ts";
-import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
-import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
-import type { BuildRequest, PushedImage, RegistryCache } from "../buildkit/builder.ts";
-import { cacheScope } from "../buildkit/cache-scope.ts";
 import { refuseUnsupported } from "../buildkit/capabilities.ts";
-import { nameBuildContext, writeDockerConfig } from "../buildkit/docker-config.ts";
-import { buildArguments } from "../buildkit/options.ts";
-import { buildPaths } from "../buildkit/paths.ts";
-import type { BuildStep } from "../buildkit/progress/progress.ts";
-import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
-import { writeSecrets } from "../buildkit/secret-files.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
-import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
-import { resolve, type Source } from "../git/checkout.ts";
-import { Mirrors } from "../git/checkout-cache.ts";
 import { commitTime } from "../git/working-copy.ts";
 import { bothOrNeither } from "../job/abort-group.ts";
-import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
-import { messageLine } from "../job/output-line.ts";
-import { DEFAULT_RETRY, type RetryPolicy } from "../job/retry.ts";
-import { attemptTag, createWorkspace, type Workspace } from "../job/workspace.ts";
-import { type ChildEnvironment, childEnvironment } from "../process/child-environment.ts";
-import { endProcessesOf } from "../process/end-processes.ts";
-import { RedactedLog } from "../redaction/redacted-log.ts";
-import { Redactor } from "../redaction/redactor.ts";
-import type { RegistryAccess } from "../registry/access.ts";
-import { type Manifest, RegistryClient } from "../registry/client.ts";
-import { RegistryLogin } from "../registry/login.ts";
-import {
-  type ImageOrigin,
-  type InputLabels,
-  inputLabels,
-  inputsHash,
-  standardLabels,
-} from "./image-labels.ts";
-import { isRemembered, reuse } from "./image-reuse.ts";
-import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
-import { blamingDisk, blamingMemory, type RunEnd, unsuccessful } from "./run-end.ts";
-import { shortened } from "./shortened.ts";
-import { StepTimes } from "./step-times.ts";
-import {
-  type ExistingVersion,
-  findVersion,
-  isMadeAlready,
-  type LeaseConfirmation,
-  pushedManifest,
-  putVersionTag,
-  removeAttemptTag,
-  type TagContext,
-} from "./version-tag.ts";
+import { createWorkspace, type Workspace } from "../job/workspace.ts";
+import { childEnvironment } from "../process/child-environment.ts";
+import type { Manifest } from "../registry/client.ts";
+import { buildImage } from "./build-image.ts";
+import { cloneRepository, repositoryUrlOf } from "./clone-repository.ts";
+import { type InputLabels, inputLabels, inputsHash } from "./image-labels.ts";
+import { reuse } from "./image-reuse.ts";
+import type { PipelineParts, RunReporter } from "./pipeline-parts.ts";
+import { RunContext } from "./run-context.ts";
+import { blamingDisk, type RunEnd, unsuccessful } from "./run-end.ts";
+import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
+import { type Destination, signIn } from "./sign-in.ts";
+import { isMadeAlready, type LeaseConfirmation, pushedManifest, putVersionTag } from "./version-tag.ts";
 
 const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
-/** BuildKit repeats a RUN step's whole script in its name and in its error, and gRPC takes 4 MB at once. */
-const LONGEST_MESSAGE_CHARS = 16_384;
-const NO_MIRRORS = new Mirrors({ workDir: "", limitBytes: 0, bootId: "" });
 
+/** Never rejects: a failure is an end like any other. */
 export async function runPipeline(
   job: PipelineJob,
   parts: PipelineParts,
@@ -70,327 +32,108 @@ export async function runPipeline(
   confirmLease: LeaseConfirmation,
   signal: AbortSignal,
 ): Promise<RunEnd> {
-  const run = new PipelineRun(job, parts, reporter, confirmLease, signal);
+  const run = new RunContext({ job, parts, reporter, confirmLease, signal });
+  const disks = parts.disks?.beginRun();
   try {
-    return run.succeeded(await run.steps());
+    return succeeded(run, await makeImage(run));
   } catch (error) {
-    return await run.ended(error);
+    return await failed(run, error, disks);
   } finally {
-    await run.cleanUp();
+    disks?.end();
+    await cleanUp(run);
+    run.endOutput();
   }
 }
 
-/** Where the run is while it has not ended. */
-interface Destination {
-  readonly access: RegistryAccess;
-  readonly login: RegistryLogin;
-  readonly registry: RegistryClient;
-  readonly existing: ExistingVersion | undefined;
+/** The image that has the version's tag in the end. */
+interface TaggedImage {
+  readonly url: string;
+  readonly digest: string;
+  readonly labels: InputLabels;
 }
 
-class PipelineRun {
-  readonly #job: PipelineJob;
-  readonly #parts: PipelineParts;
-  readonly #reporter: RunReporter;
-  readonly #confirmLease: LeaseConfirmation;
-  readonly #signal: AbortSignal;
-  readonly #times = new StepTimes();
-  readonly #redactor = new Redactor();
-  readonly #output: RedactedLog;
-  readonly #retry: RetryPolicy;
-  readonly #disks: RunDisks | undefined;
-  /** Undone in the reverse order, each whether or not the others could be. */
-  readonly #cleanUps: ((signal: AbortSignal) => Promise<void>)[] = [];
-  #step: Step = "clone";
-  #memory: BuildMemory | undefined;
-  #storing: Promise<void> | undefined;
-  #commit: string | undefined;
-  #inputsHash: string | undefined;
-  #source: Source | undefined;
-  #destination: Destination | undefined;
-  #registryHost = "";
+async function makeImage(run: RunContext): Promise<TaggedImage> {
+  const { job } = run;
+  refuseUnsupported(run.parts.builder, job);
+  const repositoryUrl = repositoryUrlOf(run);
+  const workspace = await makeWorkspace(run);
+  const environment = childEnvironment(run.parts.hostEnvironment, workspace.home);
 
-  constructor(
-    job: PipelineJob,
-    parts: PipelineParts,
-    reporter: RunReporter,
-    confirmLease: LeaseConfirmation,
-    signal: AbortSignal,
-  ) {
-    this.#job = job;
-    this.#parts = parts;
-    this.#reporter = reporter;
-    this.#confirmLease = confirmLease;
-    this.#signal = signal;
-    this.#retry = parts.retry ?? DEFAULT_RETRY;
-    for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.#redactor.add(secret);
-    this.#output = new RedactedLog(this.#redactor, (line) => reporter.log(line));
-    this.#disks = parts.disks?.beginRun();
+  run.enter("clone", "CLONING");
+  const [destination, source] = await bothOrNeither(
+    run.signal,
+    (signal) => signIn(run, workspace, signal),
+    (signal, signingIn) => cloneRepository(run, { repositoryUrl, workspace, environment, signingIn }, signal),
+  );
+  const labels = inputLabels({ ...job, repositoryUrl, commit: source.commit });
+  const url = `${destination.access.host}/${job.ecrRepo}:${job.deploymentVersion}`;
+
+  if (isMadeAlready(destination.existing, labels, destination.access, job)) {
+    run.log(`${url} was made from this commit and these inputs before: nothing to build`);
+    return { url, digest: destination.existing.digest, labels };
   }
+  const reused = await reuseImage(run, destination, labels, url);
+  if (reused) return { url, digest: reused.digest, labels };
 
-  /** Gives the digest that the version's tag names in the end. */
-  async steps(): Promise<string> {
-    refuseUnsupported(this.#parts.builder, this.#job);
-    const repositoryUrl = this.#repositoryUrl();
-    const workspace = await this.#makeWorkspace();
-    const environment = childEnvironment(this.#parts.hostEnvironment, workspace.home);
+  await source.checkOut();
+  const committedAt = await commitTime(workspace.checkout, environment, run.signal);
+  const inputs = { repositoryUrl, workspace, environment, source, committedAt, destination, labels };
+  const image = await buildImage(run, inputs);
+  const manifest = await pushedManifest(image, run.inRepository(destination.registry.during("push")));
+  await tagVersion(run, destination, manifest);
+  run.log(`pushed ${url} as ${manifest.digest}`);
+  return { url, digest: manifest.digest, labels };
+}
 
-    const [source, destination] = await bothOrNeither(
-      this.#signal,
-      (signal) => this.#clone(repositoryUrl, workspace, environment, signal),
-      (signal) => this.#signIn(workspace, signal),
-    );
-    const inputs = this.#inputs(repositoryUrl, source.commit);
-    this.#inputsHash = inputsHash(inputs);
-    if (isMadeAlready(destination.existing, inputs, destination.access, this.#job)) {
-      this.#log(`${this.#imageUrl()} was made from this commit and these inputs before: nothing to build`);
-      return destination.existing.digest;
-    }
-    const reused = await this.#reuse(destination, inputs);
-    if (reused) return reused.digest;
-    await source.checkOut();
-    const committedAt = await commitTime(workspace.checkout, environment, this.#signal);
-    const { commit } = source;
-    const origin = { repositoryUrl, commit, version: this.#job.deploymentVersion, committedAt };
-    const image = await this.#buildAndPush(workspace, environment, origin, inputs, destination);
-    const manifest = await pushedManifest(image, this.#inRepository(destination.registry.during("push")));
-    await this.#tag(destination, manifest);
-    this.#log(`pushed ${this.#imageUrl()} as ${manifest.digest}`);
-    return manifest.digest;
-  }
+async function makeWorkspace({ job, parts, cleanUp }: RunContext): Promise<Workspace> {
+  const workspace = await createWorkspace(parts.workDir, parts.incarnation, job);
+  cleanUp.removeWorkspace(workspace);
+  return workspace;
+}
 
-  succeeded(imageDigest: string): RunEnd {
-    return {
-      ...this.#end(),
-      status: "SUCCESS",
-      imageUrl: this.#imageUrl(),
-      imageDigest,
-      inputs: this.#inputsHash,
-    };
-  }
+async function reuseImage(
+  run: RunContext,
+  destination: Destination,
+  labels: InputLabels,
+  url: string,
+): Promise<Manifest | undefined> {
+  const tag = (manifest: Manifest) => tagVersion(run, destination, manifest);
+  const reused = await reuse({ ...run.inRepository(destination.registry), job: run.job, tag }, labels);
+  if (reused) run.log(`tagged it as ${url}`);
+  return reused;
+}
 
-  async ended(error: unknown): Promise<RunEnd> {
-    const end = blamingMemory(unsuccessful(error, this.#signal, this.#step), this.#memory);
-    const { status, failure } = blamingDisk(end, await this.#disks?.full());
-    const message = shortened(this.#redactor.clean(failure.message), LONGEST_MESSAGE_CHARS);
-    this.#log(`ERROR: ${message}`);
-    return { ...this.#end(), status, failure: { ...failure, message } };
-  }
+async function tagVersion(run: RunContext, { registry }: Destination, manifest: Manifest): Promise<void> {
+  run.enter("tag");
+  await putVersionTag({
+    ...run.inRepository(registry.during("tag")),
+    manifest,
+    confirmLease: run.confirmLease,
+    tagTimeoutMs: run.parts.tagTimeoutMs ?? DEFAULT_TAG_TIMEOUT_MS,
+  });
+  run.times.end("push");
+}
 
-  /** The run's last act. What goes on in its folder keeps that for so long, and nobody waits for it. */
-  async cleanUp(): Promise<void> {
-    this.#disks?.end();
-    const storing = this.#storing;
-    const cleanUp = (report: (problem: string) => void) => this.#undoAll(report);
-    if (storing) this.#parts.afterwork.add({ jobId: this.#job.jobId, storing, cleanUp });
-    else await cleanUp((problem) => this.#log(`clean-up is not complete: ${problem}`));
-    this.#output.end();
-  }
+function succeeded(run: RunContext, { url, digest, labels }: TaggedImage): RunEnd {
+  return { ...endOf(run), status: "SUCCESS", imageUrl: url, imageDigest: digest, inputs: inputsHash(labels) };
+}
 
-  async #undoAll(report: (problem: string) => void): Promise<void> {
-    const signal = AbortSignal.timeout(this.#parts.cleanUpTimeoutMs ?? DEFAULT_CLEAN_UP_TIMEOUT_MS);
-    for (const undo of this.#cleanUps.reverse()) {
-      try {
-        await undo(signal);
-      } catch (error) {
-        // The run's end stands; what stays behind is only untidy.
-        report(error instanceof Error ? error.message : String(error));
-      }
-    }
-  }
+async function failed(run: RunContext, error: unknown, disks: RunDisks | undefined): Promise<RunEnd> {
+  const { status, failure } = blamingDisk(unsuccessful(error, run.signal, run.step), await disks?.full());
+  const message = shortened(run.redactor.clean(failure.message), MAX_MESSAGE_CHARS);
+  run.log(`ERROR: ${message}`);
+  return { ...endOf(run), status, failure: { ...failure, message } };
+}
 
-  #repositoryUrl(): string {
-    try {
-      return resolveRepositoryUrl(this.#job.repoUrl, this.#parts.git);
-    } catch (error) {
-      if (!(error instanceof InvalidRepositoryUrl)) throw error;
-      throw new StepFailure({ code: "INVALID_JOB", step: "clone", message: error.message, cause: error });
-    }
-  }
+function endOf({ commit, times }: RunContext) {
+  return { commit, timingsMs: times.inMs(), startedAt: times.startedAt, finishedAt: new Date() };
+}
 
-  async #makeWorkspace(): Promise<Workspace> {
-    const { workDir, incarnation } = this.#parts;
-    const workspace = await createWorkspace(workDir, incarnation, this.#job);
-    this.#cleanUps.push(workspace.remove, async (signal) => {
-      await endProcessesOf([workspace.path], signal);
-      await this.#source?.keep();
-    });
-    return workspace;
-  }
-
-  #inputs(repositoryUrl: string, commit: string): InputLabels {
-    return inputLabels({ ...this.#job, repositoryUrl, commit });
-  }
-
-  #clone(
-    repositoryUrl: string,
-    workspace: Workspace,
-    environment: ChildEnvironment,
-    signal: AbortSignal,
-  ): Promise<Source> {
-    this.#reporter.state("CLONING");
-    return this.#times.during("clone", async () => {
-      const { git: allowed, cloneLimits: limits = DEFAULT_CLONE_LIMITS, mirrors = NO_MIRRORS } = this.#parts;
-      const source = await resolve({
-        job: this.#job,
-        repositoryUrl,
-        allowed,
-        workspace,
-        environment,
-        mirrors,
-        limits,
-        needsDefaultBranch: cacheRepositoryOf(this.#parts) !== undefined,
-        retry: this.#retry,
-        log: this.#log,
-        signal,
-      });
-      this.#source = source;
-      this.#commit = source.commit;
-      if (!this.#needsNoFiles(this.#inputs(repositoryUrl, source.commit))) await source.checkOut();
-      return source;
-    });
-  }
-
-  /** As far as is known yet: signing in may take longer than the commit takes to be known. */
-  #needsNoFiles(inputs: InputLabels): boolean {
-    if (isRemembered(this.#job, inputs)) return true;
-    const destination = this.#destination;
-    return (
-      destination !== undefined && isMadeAlready(destination.existing, inputs, destination.access, this.#job)
-    );
-  }
-
-  async #signIn(workspace: Workspace, signal: AbortSignal): Promise<Destination> {
-    this.#reporter.state("AUTHENTICATING");
-    const job = this.#job;
-    const request = { job, log: this.#log, signal };
-    const access = await this.#times.during("auth", () =>
-      orAbort(this.#parts.authenticator.authenticate(request), signal),
-    );
-    this.#registryHost = access.host;
-    const onRenewed = (renewed: RegistryAccess) => this.#useCredentials(workspace, renewed);
-    await onRenewed(access);
-    const login = new RegistryLogin(access, { onRenewed, log: this.#log });
-    const registry = new RegistryClient(login, "authenticate");
-    const existing = await findVersion({ ...this.#inRepository(registry), signal });
-    this.#destination = { access, login, registry, existing };
-    return this.#destination;
-  }
-
-  async #useCredentials(workspace: Workspace, access: RegistryAccess): Promise<void> {
-    this.#redactor.add(access.credentials?.password);
-    const { proxies } = buildArguments(this.#job.buildArgs);
-    await writeDockerConfig(workspace.dockerConfig, access, proxies);
-  }
-
-  async #buildAndPush(
-    workspace: Workspace,
-    environment: ChildEnvironment,
-    origin: ImageOrigin,
-    inputs: InputLabels,
-    { access, login, registry }: Destination,
-  ): Promise<PushedImage> {
-    const { builder } = this.#parts;
-    this.#enter("build", "BUILDING");
-    this.#memory = this.#parts.buildCgroup?.beginBuild();
-    this.#log(`building with ${builder.description}`);
-    const paths = await buildPaths(workspace.checkout, this.#job);
-    await nameBuildContext(workspace.dockerConfig, [this.#source?.checkoutId ?? "", ...paths.inCheckout]);
-    const request: BuildRequest = {
-      job: this.#job,
-      paths,
-      labels: { ...standardLabels(origin), ...this.#job.labels, ...inputs },
-      imageName: `${access.host}/${this.#job.ecrRepo}`,
-      attemptTag: attemptTag(this.#job),
-      network: this.#parts.buildNetwork,
-      cgroupParent: this.#parts.buildCgroup?.path,
-      cacheScope: cacheScope(this.#job, origin.repositoryUrl, this.#parts.cacheSharing),
-      registryCache: await this.#registryCache(access.host, origin.repositoryUrl),
-      workspace,
-      environment,
-      retry: this.#retry,
-      log: this.#log,
-      output: (line) => this.#output.add(line),
-      onStep: (step) => this.#reporter.step(this.#redacted(step)),
-      onPushing: () => this.#pushing(),
-      signal: this.#signal,
-    };
-    this.#cleanUps.push((signal) => builder.removeLeftovers(request, signal));
-    this.#times.begin("build");
-    await writeSecrets(request);
-    const image = await login.pushing(() => builder.buildAndPush(request), this.#signal);
-    this.#storing = image.afterwards;
-    this.#pushing();
-    if (image.tagged) {
-      const pushed = this.#inRepository(registry);
-      this.#cleanUps.push((signal) => removeAttemptTag(request.attemptTag, { ...pushed, signal }));
-    }
-    return image;
-  }
-
-  async #registryCache(registryHost: string, repositoryUrl: string): Promise<RegistryCache | undefined> {
-    const repository = cacheRepositoryOf(this.#parts);
-    if (repository === undefined) return undefined;
-    const defaultBranch = await this.#source?.defaultBranch();
-    const cached = { ...this.#job, repositoryUrl, defaultBranch };
-    const references = cacheReferences(`${registryHost}/${repository}`, cached);
-    return { ...references, storing: this.#parts.afterwork.signal };
-  }
-
-  async #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {
-    const { registry } = destination;
-    const tag = (manifest: Manifest) => this.#tag(destination, manifest);
-    const request = { job: this.#job, registry, log: this.#log, signal: this.#signal, tag };
-    const reused = await reuse(request, inputs);
-    if (reused) this.#log(`tagged it as ${this.#imageUrl()}`);
-    return reused;
-  }
-
-  #pushing(): void {
-    if (this.#step === "push") return;
-    this.#enter("push", "PUSHING");
-    this.#times.end("build");
-    this.#times.begin("push");
-  }
-
-  async #tag({ registry }: Destination, manifest: Manifest): Promise<void> {
-    this.#step = "tag";
-    await putVersionTag({
-      ...this.#inRepository(registry.during("tag")),
-      manifest,
-      confirmLease: this.#confirmLease,
-      tagTimeoutMs: this.#parts.tagTimeoutMs ?? DEFAULT_TAG_TIMEOUT_MS,
-    });
-    this.#times.end("push");
-  }
-
-  #inRepository(registry: RegistryClient): TagContext {
-    return { job: this.#job, registry, retry: this.#retry, log: this.#log, signal: this.#signal };
-  }
-
-  #enter(step: Step, state: RunStateName): void {
-    this.#step = step;
-    this.#reporter.state(state);
-  }
-
-  #imageUrl(): string {
-    return `${this.#registryHost}/${this.#job.ecrRepo}:${this.#job.deploymentVersion}`;
-  }
-
-  #end() {
-    return {
-      commit: this.#commit,
-      timingsMs: this.#times.inMs(),
-      startedAt: this.#times.startedAt,
-      finishedAt: new Date(),
-    };
-  }
-
-  /** A step's name and error are made of what the Dockerfile and the step say. */
-  #redacted({ name, end, ...step }: BuildStep): BuildStep {
-    const clean = (text: string) => shortened(this.#redactor.clean(text), LONGEST_MESSAGE_CHARS);
-    return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
-  }
-
-  readonly #log = (message: string): void => this.#output.add(messageLine(message));
+/** The run's last act. A cache export that still uses the run's folder delays clean-up, but not the result. */
+async function cleanUp({ job, parts, cleanUp, log }: RunContext): Promise<void> {
+  const timeoutMs = parts.cleanUpTimeoutMs ?? DEFAULT_CLEAN_UP_TIMEOUT_MS;
+  const undo = (report: (problem: string) => void) => cleanUp.run(timeoutMs, report);
+  const { storing } = cleanUp;
+  if (storing) parts.afterwork.add({ jobId: job.jobId, storing, cleanUp: undo });
+  else await undo((problem) => log(`clean-up is not complete: ${problem}`));
 }

@@ -1,7 +1,10 @@
-/** Keeps the beginning and the end, where a message says most, and tells in between how much is missing. */
-export function shortened(text: string, longestChars: number): string {
-  if (text.length <= longestChars) return text;
-  const half = Math.floor(longestChars / 2);
+/** BuildKit repeats the whole script of a RUN step in its name and error, and a gRPC message has at most 4 MB. */
+export const MAX_MESSAGE_CHARS = 16_384;
+
+/** Keeps the beginning and the end, which say most, and states between them how much is missing. */
+export function shortened(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return text;
+  const half = Math.floor(maxChars / 2);
   const missing = text.length - 2 * half;
   return `${text.slice(0, half)}… (${missing} more characters) …${text.slice(-half)}`.toWellFormed();
 }

@@ -1,10 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import type { ErrorCode } from "../../../../src/shared/job.ts";
-import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
-import { blamingDisk, blamingMemory, type Unsuccessful } from "../../../../src/worker/pipeline/run-end.ts";
-import { makeTempDir } from "../../../support/machine/temp-dir.ts";
-import { writeFiles } from "../../../support/machine/write-files.ts";
+import { blamingDisk, type Unsuccessful } from "../../../../src/worker/pipeline/run-end.ts";
 
 function failed(code: ErrorCode): Unsuccessful {
   return { status: "FAILED", failure: { code, message: "it failed", step: "build", retryable: false } };
@@ -33,36 +29,5 @@ describe("a disk that was full during the run", () => {
 
   test("is none when no disk was", () => {
     expect(blamingDisk(failed("BUILD_FAILED"), undefined)).toEqual(failed("BUILD_FAILED"));
-  });
-});
-
-describe("memory that ran short during the build", () => {
-  const RUN_STEP = 'process "/bin/sh -c make" did not complete successfully: exit code: 2';
-
-  async function blamed(failure: Partial<Unsuccessful["failure"]>): Promise<string> {
-    const root = await makeTempDir("memory");
-    try {
-      await writeFiles(root.path, { "cgroup.controllers": "", "a/memory.max": "64000000" });
-      const memory = new BuildCgroup("/a", root.path).beginBuild();
-      await writeFiles(join(root.path, "a"), { "memory.events": "oom_kill 1" });
-      const end = failed("BUILD_FAILED");
-      return blamingMemory({ ...end, failure: { ...end.failure, ...failure } }, memory).failure.message;
-    } finally {
-      await root.remove();
-    }
-  }
-
-  test("is told of a RUN step that failed", async () => {
-    const message = await blamed({ message: RUN_STEP });
-    expect(message).toStartWith(`${RUN_STEP} (builds in /a may use 64 MB of memory`);
-  });
-
-  test("is not told of another failure", async () => {
-    expect(await blamed({ message: "dockerfile parse error" })).toBe("dockerfile parse error");
-    expect(await blamed({ message: RUN_STEP, code: "DISK_FULL" })).toBe(RUN_STEP);
-  });
-
-  test("is none where no build is limited", () => {
-    expect(blamingMemory(failed("BUILD_FAILED"), undefined)).toEqual(failed("BUILD_FAILED"));
   });
 });

@@ -1,0 +1,121 @@
+/** Builds the image and pushes it, without the version's tag. */
+import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
+import type { BuildRequest, PushedImage, RegistryCache } from "../buildkit/builder.ts";
+import { cacheScope } from "../buildkit/cache-scope.ts";
+import { nameBuildContext } from "../buildkit/docker-config.ts";
+import { endOfRunStep } from "../buildkit/failure.ts";
+import { buildPaths } from "../buildkit/paths.ts";
+import type { BuildStep } from "../buildkit/progress/progress.ts";
+import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
+import { writeSecrets } from "../buildkit/secret-files.ts";
+import type { Source } from "../git/checkout.ts";
+import { StepFailure } from "../job/failure.ts";
+import { attemptTag, type Workspace } from "../job/workspace.ts";
+import type { ChildEnvironment } from "../process/child-environment.ts";
+import { type InputLabels, standardLabels } from "./image-labels.ts";
+import type { RunContext } from "./run-context.ts";
+import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
+import type { Destination } from "./sign-in.ts";
+import { removeAttemptTag } from "./version-tag.ts";
+
+export interface BuildInputs {
+  readonly repositoryUrl: string;
+  readonly workspace: Workspace;
+  readonly environment: ChildEnvironment;
+  /** Checked out. */
+  readonly source: Source;
+  /** Undefined when the commit states no valid time. */
+  readonly committedAt: Date | undefined;
+  readonly destination: Destination;
+  readonly labels: InputLabels;
+}
+
+/** @throws StepFailure */
+export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<PushedImage> {
+  const { job, parts, cleanUp } = run;
+  const { login, registry } = inputs.destination;
+  const { builder } = parts;
+  run.enter("build", "BUILDING");
+  const memory = parts.buildCgroup?.beginBuild();
+  run.log(`building with ${builder.description}`);
+  const request = await buildRequest(run, inputs);
+  cleanUp.add((signal) => builder.removeLeftovers(request, signal));
+  run.times.begin("build");
+  await writeSecrets(request);
+  let image: PushedImage;
+  try {
+    image = await login.pushing(() => builder.buildAndPush(request), run.signal);
+  } catch (error) {
+    throw blamingMemory(error, memory);
+  }
+  cleanUp.waitFor(image.afterwards);
+  enterPush(run);
+  if (image.tagged) {
+    const pushed = run.inRepository(registry);
+    cleanUp.add((signal) => removeAttemptTag(attemptTag(job), { ...pushed, signal }));
+  }
+  return image;
+}
+
+async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<BuildRequest> {
+  const { job, parts } = run;
+  const { repositoryUrl, workspace, environment, source, committedAt, labels } = inputs;
+  const { host } = inputs.destination.access;
+  const paths = await buildPaths(workspace.checkout, job);
+  await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
+  const origin = { repositoryUrl, commit: source.commit, version: job.deploymentVersion, committedAt };
+  return {
+    job,
+    paths,
+    labels: { ...standardLabels(origin), ...job.labels, ...labels },
+    imageName: `${host}/${job.ecrRepo}`,
+    attemptTag: attemptTag(job),
+    network: parts.buildNetwork,
+    cgroupParent: parts.buildCgroup?.path,
+    cacheScope: cacheScope(job, repositoryUrl, parts.cacheSharing),
+    registryCache: await registryCache(run, inputs),
+    workspace,
+    environment,
+    retry: run.retry,
+    log: run.log,
+    output: run.output,
+    onStep: (step) => run.reporter.step(redacted(run, step)),
+    onPushing: () => enterPush(run),
+    signal: run.signal,
+  };
+}
+
+async function registryCache(
+  { job, parts }: RunContext,
+  { repositoryUrl, source, destination }: BuildInputs,
+): Promise<RegistryCache | undefined> {
+  const repository = cacheRepositoryOf(parts);
+  if (repository === undefined) return undefined;
+  const cached = { ...job, repositoryUrl, defaultBranch: await source.defaultBranch() };
+  const references = cacheReferences(`${destination.access.host}/${repository}`, cached);
+  return { ...references, storing: parts.afterwork.signal };
+}
+
+/** Builders report the beginning of the push more than once, or not at all. */
+function enterPush(run: RunContext): void {
+  if (run.step === "push") return;
+  run.enter("push", "PUSHING");
+  run.times.end("build");
+  run.times.begin("push");
+}
+
+/** The name and the error of a step contain text of the Dockerfile and of the step's output. */
+function redacted({ redactor }: RunContext, { name, end, ...step }: BuildStep): BuildStep {
+  const clean = (text: string) => shortened(redactor.clean(text), MAX_MESSAGE_CHARS);
+  return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
+}
+
+/** Docker reports only the exit status of a step that the kernel ended for memory, or of the shell around it. */
+export function blamingMemory(error: unknown, memory: BuildMemory | undefined): unknown {
+  if (!(error instanceof StepFailure) || error.failure.code !== "BUILD_FAILED") return error;
+  const { failure } = error;
+  const stepsEnd = endOfRunStep(failure.message);
+  const shortage = stepsEnd === undefined ? undefined : memory?.blame(stepsEnd);
+  if (shortage === undefined) return error;
+  return new StepFailure({ ...failure, message: `${failure.message} (${shortage})`, cause: error });
+}

@@ -1,0 +1,72 @@
+/** Resolves the commit to build and writes its files, unless it turns out that nothing has to be built. */
+import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
+import { cacheRepositoryOf } from "../buildkit/registry-cache.ts";
+import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
+import { resolve, type Source } from "../git/checkout.ts";
+import { Mirrors } from "../git/checkout-cache.ts";
+import { StepFailure } from "../job/failure.ts";
+import type { Workspace } from "../job/workspace.ts";
+import type { ChildEnvironment } from "../process/child-environment.ts";
+import { inputLabels } from "./image-labels.ts";
+import { isRemembered } from "./image-reuse.ts";
+import type { RunContext } from "./run-context.ts";
+import type { Destination } from "./sign-in.ts";
+import { isMadeAlready } from "./version-tag.ts";
+
+const NO_MIRRORS = new Mirrors({ workDir: "", limitBytes: 0, bootId: "" });
+
+export interface CloneInputs {
+  readonly repositoryUrl: string;
+  readonly workspace: Workspace;
+  readonly environment: ChildEnvironment;
+  /** Signing in, which goes on at the same time. */
+  readonly signingIn: Promise<Destination>;
+}
+
+/** @throws StepFailure with code INVALID_JOB */
+export function repositoryUrlOf({ job, parts }: RunContext): string {
+  try {
+    return resolveRepositoryUrl(job.repoUrl, parts.git);
+  } catch (error) {
+    if (!(error instanceof InvalidRepositoryUrl)) throw error;
+    throw new StepFailure({ code: "INVALID_JOB", step: "clone", message: error.message, cause: error });
+  }
+}
+
+/** The returned source is checked out unless a finished image may be used; `Source.checkOut` does it then if needed. */
+export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: AbortSignal): Promise<Source> {
+  const { job, parts } = run;
+  const { repositoryUrl, workspace, environment, signingIn } = inputs;
+  return run.times.during("clone", async () => {
+    const source = await resolve({
+      job,
+      repositoryUrl,
+      allowed: parts.git,
+      workspace,
+      environment,
+      mirrors: parts.mirrors ?? NO_MIRRORS,
+      limits: parts.cloneLimits ?? DEFAULT_CLONE_LIMITS,
+      needsDefaultBranch: cacheRepositoryOf(parts) !== undefined,
+      retry: run.retry,
+      log: run.log,
+      signal,
+    });
+    run.cleanUp.keepCheckout(source);
+    run.resolved(source.commit);
+    if (!(await mayNeedNoFiles(run, repositoryUrl, source.commit, signingIn))) await source.checkOut();
+    return source;
+  });
+}
+
+/** Does not wait for the registry: signing in may take longer than resolving the commit. */
+async function mayNeedNoFiles(
+  { job }: RunContext,
+  repositoryUrl: string,
+  commit: string,
+  signingIn: Promise<Destination>,
+): Promise<boolean> {
+  const labels = inputLabels({ ...job, repositoryUrl, commit });
+  if (isRemembered(job, labels)) return true;
+  const destination = await Promise.race([signingIn, undefined]);
+  return destination !== undefined && isMadeAlready(destination.existing, labels, destination.access, job);
+}

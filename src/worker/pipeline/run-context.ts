@@ -1,0 +1,82 @@
+/**
+ * What all phases of one run share. A phase passes its result on as a value; only what the end of the run reports and
+ * cleans up is noted here.
+ */
+import type { Step } from "../../shared/job.ts";
+import type { PipelineJob } from "../job/job.ts";
+import { messageLine, type OutputLine } from "../job/output-line.ts";
+import { DEFAULT_RETRY, type RetryPolicy } from "../job/retry.ts";
+import { RedactedLog } from "../redaction/redacted-log.ts";
+import { Redactor } from "../redaction/redactor.ts";
+import type { RegistryClient } from "../registry/client.ts";
+import { CleanUp } from "./clean-up.ts";
+import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
+import { StepTimes } from "./step-times.ts";
+import type { LeaseConfirmation, TagContext } from "./version-tag.ts";
+
+export interface RunRequest {
+  readonly job: PipelineJob;
+  readonly parts: PipelineParts;
+  readonly reporter: RunReporter;
+  readonly confirmLease: LeaseConfirmation;
+  /** Aborts the run, with a RunAborted as its reason. */
+  readonly signal: AbortSignal;
+}
+
+export class RunContext {
+  readonly job: PipelineJob;
+  readonly parts: PipelineParts;
+  readonly reporter: RunReporter;
+  readonly confirmLease: LeaseConfirmation;
+  readonly signal: AbortSignal;
+  readonly retry: RetryPolicy;
+  readonly redactor = new Redactor();
+  readonly cleanUp = new CleanUp();
+  readonly times = new StepTimes();
+  readonly #redactedLog: RedactedLog;
+  #step: Step = "clone";
+  #commit: string | undefined;
+
+  constructor({ job, parts, reporter, confirmLease, signal }: RunRequest) {
+    this.job = job;
+    this.parts = parts;
+    this.reporter = reporter;
+    this.confirmLease = confirmLease;
+    this.signal = signal;
+    this.retry = parts.retry ?? DEFAULT_RETRY;
+    for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.redactor.add(secret);
+    this.#redactedLog = new RedactedLog(this.redactor, (line) => reporter.log(line));
+  }
+
+  /** The step that a failure is attributed to, unless the failure names its own. */
+  get step(): Step {
+    return this.#step;
+  }
+
+  /** The commit of the run's end, also when a later phase fails. */
+  get commit(): string | undefined {
+    return this.#commit;
+  }
+
+  resolved(commit: string): void {
+    this.#commit = commit;
+  }
+
+  enter(step: Step, state?: RunStateName): void {
+    this.#step = step;
+    if (state !== undefined) this.reporter.state(state);
+  }
+
+  readonly log = (message: string): void => this.output(messageLine(message));
+
+  readonly output = (line: OutputLine): void => this.#redactedLog.add(line);
+
+  endOutput(): void {
+    this.#redactedLog.end();
+  }
+
+  /** For requests to the job's repository in the registry. */
+  inRepository(registry: RegistryClient): TagContext {
+    return { job: this.job, registry, retry: this.retry, log: this.log, signal: this.signal };
+  }
+}

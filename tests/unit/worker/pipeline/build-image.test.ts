@@ -1,0 +1,39 @@
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
+import { StepFailure, type StepFailureDetails } from "../../../../src/worker/job/failure.ts";
+import { blamingMemory } from "../../../../src/worker/pipeline/build-image.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
+import { writeFiles } from "../../../support/machine/write-files.ts";
+
+describe("a build that failed while memory ran short", () => {
+  const RUN_STEP = 'process "/bin/sh -c make" did not complete successfully: exit code: 2';
+  const failed = (details: Partial<StepFailureDetails>) =>
+    new StepFailure({ code: "BUILD_FAILED", step: "build", message: RUN_STEP, ...details });
+
+  async function blamed(details: Partial<StepFailureDetails>): Promise<string> {
+    const root = await makeTempDir("memory");
+    try {
+      await writeFiles(root.path, { "cgroup.controllers": "", "a/memory.max": "64000000" });
+      const memory = new BuildCgroup("/a", root.path).beginBuild();
+      await writeFiles(join(root.path, "a"), { "memory.events": "oom_kill 1" });
+      return (blamingMemory(failed(details), memory) as StepFailure).failure.message;
+    } finally {
+      await root.remove();
+    }
+  }
+
+  test("reports the memory limit when a RUN step failed", async () => {
+    expect(await blamed({})).toStartWith(`${RUN_STEP} (builds in /a may use 64 MB of memory`);
+  });
+
+  test("does not report it for another failure", async () => {
+    expect(await blamed({ message: "dockerfile parse error" })).toBe("dockerfile parse error");
+    expect(await blamed({ code: "DISK_FULL" })).toBe(RUN_STEP);
+  });
+
+  test("reports nothing when builds have no memory limit", () => {
+    const error = failed({});
+    expect(blamingMemory(error, undefined)).toBe(error);
+  });
+});
