@@ -1,4 +1,4 @@
-/** One worker: gRPC service, registration and pipeline put together. */
+/** Puts one worker together: gRPC service, registration, runs and pipeline. */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
@@ -15,28 +15,32 @@ import { firstReachableAddress } from "./control-plane/advertised-address.ts";
 import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
 import { Registration } from "./control-plane/registration.ts";
-import { workerService } from "./control-plane/service.ts";
+import { type WorkerIdentity, workerService } from "./control-plane/service.ts";
 import { bootId, ownRunsFolder, type RunsFolder, removeLeftovers } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
 import { Mirrors } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
+import type { PipelineJob } from "./job/job.ts";
 import { Afterwork } from "./pipeline/background-work.ts";
+import type { RunReporter } from "./pipeline/pipeline-parts.ts";
+import type { RunEnd } from "./pipeline/run-end.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
+import type { LeaseConfirmation } from "./pipeline/version-tag.ts";
 import { findBuilder, watchDisks } from "./prepare-builder.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
-import { Runs } from "./runs/runs.ts";
+import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
 import { madeWorkerId, type WorkerSettings } from "./settings/config.ts";
 
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
 const KEEP_FINISHED_COUNT = 100;
-/** Whoever reaches the broker has the job's message, if there is one, after a small part of this. */
+/** An orchestrator that reaches the broker gets the job's message, if it still exists, well within this time. */
 const REPORT_UNCALLED_MS = 120_000;
 const STOP_GRACE_MS = 500;
-/** With this worker its outcomes are gone, so it waits a little for an orchestrator that has just been cut off. */
+/** Outcomes are lost when the worker exits, so it waits this long for an orchestrator that has just lost contact. */
 const HAND_OVER_TIMEOUT_MS = 10_000;
-/** How long a call may be under way from an orchestrator that found this worker free just before it left. */
+/** Time for calls to arrive from an orchestrator that saw this worker free just before it deregistered. */
 const LATE_CALLS_MS = 500;
 
 export interface WorkerParts {
@@ -56,41 +60,102 @@ export interface WorkerParts {
   readonly listen: HostPort;
   readonly tls: TlsFiles | undefined;
   readonly authenticator: RegistryAuthenticator;
-  /** What child processes may be given parts of. */
+  /** Child processes get the parts that child-environment.ts names. */
   readonly environment: Environment;
   readonly logger: Logger;
 }
 
 export interface Worker {
-  /** Takes nothing new and lets what runs go on until it ends, `timeoutMs` has passed or `hurry` aborts; then leaves. */
-  stop(timeoutMs: number, hurry: AbortSignal): Promise<void>;
+  /**
+   * Accepts no new runs, lets those under way continue until they end, `timeoutMs` has passed or `stopNow` aborts, and
+   * then deregisters.
+   */
+  stop(timeoutMs: number, stopNow: AbortSignal): Promise<void>;
+}
+
+/** What the runs of one worker share on its host. */
+interface Host {
+  readonly mirrors: Mirrors;
+  readonly disks: DiskWatch;
+  readonly buildCgroup: BuildCgroup | undefined;
+  readonly afterwork: Afterwork;
+  /** Pending until there is something to build with. */
+  readonly builder: PromiseWithResolvers<ImageBuilder>;
 }
 
 /**
- * Comes back as soon as the worker serves; it registers once there is something to build with, and goes on looking until then.
- * @throws Error when the address cannot be listened on or the work folder cannot be made.
+ * Resolves as soon as the worker serves gRPC. It registers once Docker or BuildKit is usable, and keeps probing for
+ * one until then.
+ * @throws Error when it cannot listen on the address or create the work folder.
  */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { settings, logger, tls } = parts;
   const identity = { workerId: settings.workerId ?? madeWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
-  const mirrors = new Mirrors({
-    workDir: settings.workDir,
-    limitBytes: settings.mirrorBytes,
-    bootId: await bootId(),
-  });
-
+  const host = await prepareHost(parts);
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
+  const runs: Runs = makeRuns(parts, host, (job, reporter, signal) => {
+    const confirm = (asked: AbortSignal) =>
+      confirmLease(orchestrators, identity, job, () => runs.isForsaken(job), asked);
+    return execute(parts, host, identity, { job, reporter, confirm, signal });
+  });
+  const offer: Offer = { address: undefined, capabilities: undefined };
+  const registration = makeRegistration(parts, identity, runs, orchestrators, offer);
+  const service = workerService(identity, runs, logger, registration.pinged);
+  const server = await serveRpc([service], parts.listen, tls);
+  offer.address = settings.advertise ?? firstReachableAddress({ host: parts.listen.host, port: server.port });
+  const { workerId: worker_id, incarnation } = identity;
+  const advertised = formatHostPort(offer.address);
+  logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
+
   const stopping = new AbortController();
-  const afterwork = new Afterwork(logger);
+  const registered = findBuilder(parts, stopping.signal).then(async (builder) => {
+    if (!builder) return;
+    const { signal } = stopping;
+    const { mirrors, disks } = host;
+    await removeLeftovers({ ...parts, workDir: settings.workDir, builder, mirrors });
+    await watchDisks(disks, builder, mirrors, { home: runsFolder.path, parts, signal });
+    host.builder.resolve(builder);
+    offer.capabilities = { ...builder.capabilities, platforms: [...builder.capabilities.platforms] };
+    await Promise.all([disks.keep(signal), registration.keep(signal)]);
+  });
+  return {
+    async stop(timeoutMs, stopNow) {
+      await endRuns(runs, timeoutMs, stopNow);
+      await host.afterwork.stop();
+      await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
+      stopping.abort(new Error("the worker stops"));
+      await registered;
+      await registration
+        .deregister()
+        .catch((error: unknown) => logger.warn({ err: error }, "could not deregister"));
+      // A refusal sends the job to another worker at once; a closed port would count as a lost worker and cost an attempt.
+      await sleep(LATE_CALLS_MS);
+      await server.stop(STOP_GRACE_MS);
+      orchestrators.close();
+      await runsFolder.remove();
+    },
+  };
+}
+
+async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
+  const { workDir, mirrorBytes: limitBytes } = settings;
   const reserve = { bytes: settings.diskReserveBytes, inodes: settings.inodeReserve };
-  const disks = new DiskWatch({ reserve, logger });
   const buildCgroup = settings.buildCgroup === undefined ? undefined : new BuildCgroup(settings.buildCgroup);
   if (buildCgroup) {
     logger.info({ group: buildCgroup.path, limits: buildCgroup.describe() }, "builds run in a control group");
   }
-  const builder = Promise.withResolvers<ImageBuilder>();
-  const runs = new Runs({
+  return {
+    mirrors: new Mirrors({ workDir, limitBytes, bootId: await bootId() }),
+    disks: new DiskWatch({ reserve, logger }),
+    buildCgroup,
+    afterwork: new Afterwork(logger),
+    builder: Promise.withResolvers(),
+  };
+}
+
+function makeRuns({ settings, logger }: WorkerParts, { disks }: Host, execute: Execute): Runs {
+  return new Runs({
     slots: settings.slots,
     logLimits: {
       keptBytes: settings.logLimitBytes,
@@ -101,91 +166,78 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     reportUncalledMs: REPORT_UNCALLED_MS,
     logger,
     refusal: () => disks.refusal,
-    execute: async (job, reporter, signal) => {
-      const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
-      const { gitTimeoutMs: timeoutMs, repositoryBytes } = settings;
-      const pipeline = {
-        workDir: settings.workDir,
-        incarnation: identity.incarnation,
-        git,
-        cloneLimits: { timeoutMs, repositoryBytes },
-        mirrors,
-        builder: await builder.promise,
-        authenticator: parts.authenticator,
-        hostEnvironment: parts.environment,
-        buildNetwork: settings.buildNetwork,
-        buildCgroup,
-        cacheSharing: settings.cacheSharing,
-        cacheRepository: settings.cacheRepository,
-        afterwork,
-        disks,
-        tagTimeoutMs: TAG_TIMEOUT_MS,
-      };
-      const confirm = (asked: AbortSignal) =>
-        confirmLease(orchestrators, identity, job, () => runs.isForsaken(job), asked);
-      return runPipeline(job, pipeline, reporter, confirm, signal);
-    },
+    execute,
   });
-  let address: HostPort | undefined;
-  let capabilities: Capabilities | undefined;
-  const registration = new Registration(
-    orchestrators,
-    () => ({
-      ...identity,
-      region: settings.region,
-      address: address ? formatHostPort(address) : "",
-      slots: settings.slots,
-      version: VERSION,
-      capabilities,
-      runs: [...runs.held()],
-    }),
-    logger,
-  );
-  const server = await serveRpc(
-    [workerService(identity, runs, logger, registration.pinged)],
-    parts.listen,
-    tls,
-  );
-  address = settings.advertise ?? firstReachableAddress({ host: parts.listen.host, port: server.port });
-  const { workerId: worker_id, incarnation } = identity;
-  const advertised = formatHostPort(address);
-  logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
-
-  const registered = findBuilder(parts, stopping.signal).then(async (found) => {
-    if (!found) return;
-    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found, mirrors });
-    await watchDisks(disks, found, mirrors, { home: runsFolder.path, parts, signal: stopping.signal });
-    builder.resolve(found);
-    capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };
-    await Promise.all([disks.keep(stopping.signal), registration.keep(stopping.signal)]);
-  });
-  return {
-    async stop(timeoutMs, hurry) {
-      const drained = runs.drain();
-      await Promise.race([drained, sleep(timeoutMs, hurry).catch(() => undefined)]);
-      runs.endAll(new RunDrained());
-      await drained;
-      await afterwork.stop();
-      await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
-      stopping.abort(new Error("the worker stops"));
-      await registered;
-      await registration
-        .deregister()
-        .catch((error: unknown) => logger.warn({ err: error }, "could not deregister"));
-      // A refusal gives the job to another worker at once; a closed port would count as a lost worker, and an attempt.
-      await sleep(LATE_CALLS_MS);
-      await server.stop(STOP_GRACE_MS);
-      orchestrators.close();
-      await runsFolder.remove();
-    },
-  };
 }
 
-/** @throws Error naming the folder. */
+interface RunToExecute {
+  readonly job: PipelineJob;
+  readonly reporter: RunReporter;
+  readonly confirm: LeaseConfirmation;
+  readonly signal: AbortSignal;
+}
+
+async function execute(
+  { settings, authenticator, environment }: WorkerParts,
+  { builder, ...host }: Host,
+  { incarnation }: WorkerIdentity,
+  { job, reporter, confirm, signal }: RunToExecute,
+): Promise<RunEnd> {
+  const pipeline = {
+    ...host,
+    workDir: settings.workDir,
+    incarnation,
+    git: { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts },
+    cloneLimits: { timeoutMs: settings.gitTimeoutMs, repositoryBytes: settings.repositoryBytes },
+    builder: await builder.promise,
+    authenticator,
+    hostEnvironment: environment,
+    buildNetwork: settings.buildNetwork,
+    cacheSharing: settings.cacheSharing,
+    cacheRepository: settings.cacheRepository,
+    tagTimeoutMs: TAG_TIMEOUT_MS,
+  };
+  return runPipeline(job, pipeline, reporter, confirm, signal);
+}
+
+/** Known only after the start: the address once the server listens, the capabilities once there is a builder. */
+interface Offer {
+  address: HostPort | undefined;
+  capabilities: Capabilities | undefined;
+}
+
+function makeRegistration(
+  { settings, logger }: WorkerParts,
+  identity: WorkerIdentity,
+  runs: Runs,
+  orchestrators: Orchestrators,
+  offer: Offer,
+): Registration {
+  const describe = () => ({
+    ...identity,
+    region: settings.region,
+    address: offer.address ? formatHostPort(offer.address) : "",
+    slots: settings.slots,
+    version: VERSION,
+    capabilities: offer.capabilities,
+    runs: [...runs.held()],
+  });
+  return new Registration(orchestrators, describe, logger);
+}
+
+/** Accepts no new runs; those still running after `timeoutMs`, or when `stopNow` aborts, are ended. */
+async function endRuns(runs: Runs, timeoutMs: number, stopNow: AbortSignal): Promise<void> {
+  const drained = runs.drain();
+  await Promise.race([drained, sleep(timeoutMs, stopNow).catch(() => undefined)]);
+  runs.endAll(new RunDrained());
+  await drained;
+}
+
+/** @throws Error that names the folder. */
 async function makeRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   try {
     return await ownRunsFolder(workDir, incarnation);
   } catch (error) {
-    throw new Error(`the work folder ${workDir} cannot be made: ${error}`, { cause: error });
+    throw new Error(`cannot create the work folder ${workDir}: ${error}`, { cause: error });
   }
 }
