@@ -182,6 +182,7 @@ export interface JobResult {
   readonly finished_at: string;
 }
 
-export function finalState(result: JobResult): JobState {
-  return result.status === "SUCCESS" ? "SUCCEEDED" : result.status;
+/** The state of a job that ended with this outcome or result. */
+export function finalState({ status }: Pick<Outcome, "status">) {
+  return status === "SUCCESS" ? "SUCCEEDED" : status;
 }

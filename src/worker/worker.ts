@@ -36,7 +36,7 @@ const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
 const KEEP_FINISHED_COUNT = 100;
 /** An orchestrator that reaches the broker gets the job's message, if it still exists, well within this time. */
-const REPORT_UNCALLED_MS = 120_000;
+const ABANDON_AFTER_MS = 120_000;
 const STOP_GRACE_MS = 500;
 /** Outcomes are lost when the worker exits, so it waits this long for an orchestrator that has just lost contact. */
 const HAND_OVER_TIMEOUT_MS = 10_000;
@@ -96,7 +96,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
   const runs: Runs = makeRuns(parts, host, (job, reporter, signal) => {
     const confirm = (asked: AbortSignal) =>
-      confirmLease(orchestrators, identity, job, () => runs.isForsaken(job), asked);
+      confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);
     return execute(parts, host, identity, { job, reporter, confirm, signal });
   });
   const offer: Offer = { address: undefined, capabilities: undefined };
@@ -163,7 +163,7 @@ function makeRuns({ settings, logger }: WorkerParts, { disks }: Host, execute: E
     },
     keepFinishedMs: KEEP_FINISHED_MS,
     keepFinishedCount: KEEP_FINISHED_COUNT,
-    reportUncalledMs: REPORT_UNCALLED_MS,
+    abandonAfterMs: ABANDON_AFTER_MS,
     logger,
     refusal: () => disks.refusal,
     execute,

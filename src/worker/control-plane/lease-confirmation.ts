@@ -13,12 +13,12 @@ export async function confirmLease(
   orchestrators: Orchestrators,
   identity: WorkerIdentity,
   run: RunRef,
-  isForsaken: () => boolean,
+  isAbandoned: () => boolean,
   signal: AbortSignal,
 ): Promise<number> {
   let askedAt = Date.now();
   const noMore = () =>
-    isForsaken() ? new LeaseLost("nobody who could confirm the lease comes for the run") : undefined;
+    isAbandoned() ? new LeaseLost("nobody who could confirm the lease comes for the run") : undefined;
   const answer = await orchestrators.askUntilAnswered(
     (client) => {
       askedAt = Date.now();

@@ -1,10 +1,10 @@
 /**
- * The runs this worker holds. A run is named by job and attempt; its life is told in proto/blacktree/v1/worker.proto.
- * Invariants: never more runs at once than slots; never two attempts of one job but for the moment in which the older
- * one is being ended; a run has exactly one outcome, and everybody who asks for it gets that one.
+ * The runs of this worker. A run is identified by job and attempt; proto/blacktree/v1/worker.proto describes its life.
+ * Invariants: never more runs at once than slots; two attempts of one job only while the older one is being ended; one
+ * outcome per run, the same for every caller.
  */
 
-import type { Outcome, RunRef } from "../../shared/job.ts";
+import { finalState, type Outcome, type RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import type { JobEvent, BuildStep as WireBuildStep } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
@@ -13,15 +13,16 @@ import { LeaseLost, RunCancelled, RunTimeout } from "../job/cancellation.ts";
 import type { PipelineJob } from "../job/job.ts";
 import type { RunReporter } from "../pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../pipeline/run-end.ts";
+import { Abandonment, type AwaitedRun, isPast } from "./abandonment.ts";
 import { EventStream, type WatchOptions } from "./event-stream.ts";
 import { type LogLimits, RunLog } from "./run-log.ts";
 
-/** The run asked for is not, or no longer, this worker's to run. */
+/** This worker does not hold the run, or a newer attempt has replaced it. */
 export class StaleRun extends Error {
   override readonly name = "StaleRun";
 }
 
-/** Nothing new is taken now. */
+/** The worker accepts no new run now. */
 export class NoFreeSlot extends Error {
   override readonly name = "NoFreeSlot";
 }
@@ -32,36 +33,28 @@ export interface RunsOptions {
   readonly slots: number;
   readonly logLimits: LogLimits;
   readonly execute: Execute;
-  /** Why nothing new can be taken now, though slots may be free; undefined when it can. */
+  /** Why no new run is accepted though slots are free; undefined when runs are accepted. */
   readonly refusal?: () => string | undefined;
   readonly logger: Logger;
-  /** An unacknowledged response is kept this long, in ms, */
+  /** How long an unacknowledged outcome is kept, in ms. */
   readonly keepFinishedMs: number;
-  /** and at most this many of them. */
+  /** How many unacknowledged outcomes are kept. */
   readonly keepFinishedCount: number;
-  /**
-   * Whoever has the job's message comes for the outcome. When orchestrators that reach the broker have pinged for this
-   * long, in ms, and none came, the result is taken to be out, and what was known of that to be lost: reported for
-   * longer, the run would keep its slot.
-   */
-  readonly reportUncalledMs: number;
+  /** A run that no orchestrator has called for this long, in ms, counts as abandoned. See abandonment.ts. */
+  readonly abandonAfterMs: number;
 }
 
-interface Run extends RunRef {
+interface Run extends RunRef, AwaitedRun {
   readonly events: EventStream;
   readonly abort: AbortController;
   readonly outcome: Promise<Outcome>;
   finishedAt: Date | undefined;
-  /** How many wait for the outcome. */
-  waiting: number;
-  /** Since when nobody waits for its outcome, though somebody could come; anew once it has succeeded. */
-  uncalledSince: number | undefined;
 }
 
-/** So many ended runs can still be read from their beginning; of the others, the result has the last lines. */
+/** This many ended runs keep their whole log; of the others, only the result has the last lines. */
 const ENDED_WITH_LOG = 4;
 
-/** Longer than a call of RunJob can be on its way from an orchestrator that knew of the run when it was acknowledged. */
+/** Longer than a RunJob call can take to arrive that was sent before the run was acknowledged. */
 const REMEMBER_ACKNOWLEDGED_MS = 60_000;
 
 interface Acknowledged {
@@ -69,23 +62,21 @@ interface Acknowledged {
   readonly at: number;
 }
 
-/** After such a silence there was nobody who could have come. */
-const SILENCE_MS = 10_000;
-
 export class Runs {
   readonly #options: RunsOptions;
-  /** Newest last; one entry a job, since a newer attempt replaces the older one's. */
+  readonly #abandonment: Abandonment;
+  /** Newest last; one entry per job, since a newer attempt replaces the older one. */
   readonly #runs = new Map<string, Run>();
-  /** By job, oldest first: what was acknowledged a short time ago must not begin anew. */
+  /** By job, oldest first: an attempt that was just acknowledged must not start again. */
   readonly #acknowledged = new Map<string, Acknowledged>();
   #running = 0;
   #isDraining = false;
-  #pingedAt = Number.NEGATIVE_INFINITY;
   #idle: (() => void)[] = [];
   #allAcknowledged: (() => void)[] = [];
 
   constructor(options: RunsOptions) {
     this.#options = options;
+    this.#abandonment = new Abandonment(options.abandonAfterMs);
   }
 
   status(): "FREE" | "BUSY" | "DRAINING" {
@@ -97,41 +88,28 @@ export class Runs {
     return this.#options.refusal?.();
   }
 
-  /** Runs under way, and ended ones whose result nobody has acknowledged, unless nobody comes for it. */
+  /** Runs under way, and ended ones that wait for their acknowledgement, unless they are abandoned. */
   held(): readonly RunRef[] {
     this.#forgetOld();
     return this.#reported().map(({ jobId, attempt }) => ({ jobId, attempt }));
   }
 
   #reported(): readonly Run[] {
-    const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
-    const isReported = (run: Run) => wasSilent || !run.finishedAt || !this.#isUncalled(run);
-    return [...this.#runs.values()].filter(isReported);
+    return this.#abandonment.reported(this.#runs.values());
   }
 
-  #isUncalled({ uncalledSince }: Run): boolean {
-    return uncalledSince !== undefined && isPast(uncalledSince, this.#options.reportUncalledMs);
-  }
-
-  /** Orchestrators that reach the broker ping, and none has the job's message: its result may be out. */
-  isForsaken(ref: RunRef): boolean {
+  isAbandoned(ref: RunRef): boolean {
     const run = this.#find(ref);
-    return run !== undefined && this.#isUncalled(run);
+    return run !== undefined && this.#abandonment.isAbandoned(run);
   }
 
-  /** An orchestrator asks what is held here. One that does not reach the broker cannot come for an outcome. */
+  /** An orchestrator that does not reach the broker cannot call for an outcome, so its pings do not count. */
   pinged({ reachesBroker }: { readonly reachesBroker: boolean }): void {
-    if (!reachesBroker) return;
-    const wasSilent = isPast(this.#pingedAt, SILENCE_MS);
-    this.#pingedAt = performance.now();
-    for (const run of this.#runs.values()) {
-      if (run.waiting > 0) run.uncalledSince = undefined;
-      else if (wasSilent || run.uncalledSince === undefined) run.uncalledSince = this.#pingedAt;
-    }
+    if (reachesBroker) this.#abandonment.pinged(this.#runs.values());
   }
 
   /**
-   * Starts the run or attaches to it. `timeoutMs` counts from here, once: attaching does not prolong it.
+   * Starts the run or attaches to it. `timeoutMs` counts from the start; attaching does not extend it.
    * @throws StaleRun, NoFreeSlot
    */
   run(job: PipelineJob, timeoutMs: number): Promise<Outcome> {
@@ -149,14 +127,15 @@ export class Runs {
         `attempt ${job.attempt} of job ${job.jobId} is over: attempt ${known.attempt} was seen here`,
       );
     }
-    // A higher attempt can only exist because the lower one's claim was given up.
+    // A higher attempt exists only because the claim of the lower one has ended.
     known?.abort.abort(new LeaseLost());
-    if (this.status() !== "FREE")
+    if (this.status() !== "FREE") {
       throw new NoFreeSlot(this.refusal() ?? `all ${this.#options.slots} slots are taken`);
+    }
     return this.#start(job, timeoutMs).outcome;
   }
 
-  /** Somebody waits for the run's outcome until `ended` aborts. */
+  /** A caller waits for the run's outcome until `ended` aborts. */
   awaited(ref: RunRef, ended: AbortSignal): void {
     const run = this.#find(ref);
     if (!run || ended.aborted) return;
@@ -164,21 +143,21 @@ export class Runs {
     ended.addEventListener("abort", () => (run.waiting -= 1), { once: true });
   }
 
-  /** The jobs of the runs held whose outcome nobody waits for. */
+  /** Jobs of the held runs whose outcome no caller waits for. */
   unawaited(): readonly string[] {
     return this.#reported()
       .filter(({ waiting }) => waiting === 0)
       .map(({ jobId }) => jobId);
   }
 
-  /** What the run reports, until it ends or `signal` aborts. @throws StaleRun when it is not held here. */
+  /** Events of the run until it ends or `signal` aborts. @throws StaleRun when this worker does not hold it. */
   watch(ref: RunRef, options: WatchOptions, signal: AbortSignal): AsyncIterable<JobEvent> {
     const run = this.#find(ref);
     if (!run) throw new StaleRun(`attempt ${ref.attempt} of job ${ref.jobId} is not held here`);
     return run.events.watch(options, signal);
   }
 
-  /** False when it is not under way. */
+  /** Returns false when the run is not under way. */
   cancel(ref: RunRef, reason: string): boolean {
     const run = this.#find(ref);
     if (!run || run.finishedAt) return false;
@@ -196,13 +175,13 @@ export class Runs {
     if (this.#runs.size === 0) for (const resolve of this.#allAcknowledged.splice(0)) resolve();
   }
 
-  /** Takes nothing new from here on; resolves when nothing runs. */
+  /** Accepts no new runs from now on; resolves when none is under way. */
   async drain(): Promise<void> {
     this.#isDraining = true;
     if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
-  /** Resolves when no outcome waits for its acknowledgement; call after `drain`. */
+  /** Resolves when every outcome is acknowledged. Call after `drain`. */
   async acknowledged(): Promise<void> {
     if (this.#runs.size > 0) await new Promise<void>((resolve) => this.#allAcknowledged.push(resolve));
   }
@@ -241,9 +220,9 @@ export class Runs {
       outcome,
       finishedAt: undefined,
       waiting: 0,
-      uncalledSince: undefined,
+      unawaitedSince: undefined,
     };
-    // Deleted first, so that the map stays ordered by start.
+    // Deleted first, so the map stays in the order of starts.
     this.#runs.delete(job.jobId);
     this.#runs.set(job.jobId, run);
     this.#options.logger.info({ job_id: job.jobId, attempt: job.attempt }, "run started");
@@ -252,10 +231,10 @@ export class Runs {
 
   #finished(run: Run, end: RunEnd): void {
     run.finishedAt = end.finishedAt;
-    // For what somebody may still want; one that was forsaken has nothing to tell.
-    if (end.status === "SUCCESS") run.uncalledSince = undefined;
+    // A success is worth waiting for: its image exists.
+    if (end.status === "SUCCESS") run.unawaitedSince = undefined;
     this.#running -= 1;
-    run.events.add({ state: END_STATES[end.status] });
+    run.events.add({ state: RunState[`RUN_STATE_${finalState(end)}`] });
     run.events.close();
     this.#forgetOldLogs();
     const { jobId: job_id, attempt } = run;
@@ -263,7 +242,7 @@ export class Runs {
     if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** Results that nobody can take, as while the broker is away, must not pile up with all their lines. */
+  /** Bounds memory while outcomes cannot be delivered, such as during an outage of the broker. */
   #forgetOldLogs(): void {
     const ended = [...this.#runs.values()].filter((run) => run.finishedAt);
     for (const run of ended.slice(0, -ENDED_WITH_LOG)) run.events.forgetLines();
@@ -295,13 +274,3 @@ function wireStep({ number, name, startedAt, end }: BuildStep): WireBuildStep {
     error: end?.error ?? "",
   };
 }
-
-function isPast(sinceMs: number, durationMs: number): boolean {
-  return performance.now() - sinceMs > durationMs;
-}
-
-const END_STATES = {
-  SUCCESS: RunState.RUN_STATE_SUCCEEDED,
-  FAILED: RunState.RUN_STATE_FAILED,
-  CANCELLED: RunState.RUN_STATE_CANCELLED,
-} as const;

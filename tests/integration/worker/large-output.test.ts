@@ -83,7 +83,7 @@ async function runPrinting(script: string): Promise<{ readonly memory: Memory; r
     logger: pino({ level: "silent" }),
     keepFinishedMs: 60_000,
     keepFinishedCount: 10,
-    reportUncalledMs: 60_000,
+    abandonAfterMs: 60_000,
   });
   const job = minimalJob((prefix) => `${prefix}-1`);
   const outcome = runs.run(job, 280_000);

@@ -27,7 +27,7 @@ beforeAll(async () => {
     logger,
     keepFinishedMs: 1,
     keepFinishedCount: 1,
-    reportUncalledMs: 1,
+    abandonAfterMs: 1,
   });
   const identity = { workerId: "worker", incarnation: "incarnation" };
   const service = workerService(identity, runs, logger, () => undefined);

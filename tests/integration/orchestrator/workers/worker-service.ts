@@ -20,7 +20,7 @@ export function serveWorker(
     slots: 1,
     keepFinishedMs: 3_600_000,
     keepFinishedCount: 100,
-    reportUncalledMs: 3_600_000,
+    abandonAfterMs: 3_600_000,
     logLimits,
     logger,
     execute,

@@ -45,7 +45,7 @@ interface Started {
 
 /** Runs whose pipeline does what the test says. */
 function setUp(
-  options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "reportUncalledMs", number>> & {
+  options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "abandonAfterMs", number>> & {
     readonly refusal?: () => string | undefined;
   } = {},
 ) {
@@ -54,7 +54,7 @@ function setUp(
     slots: 1,
     keepFinishedMs: 3_600_000,
     keepFinishedCount: 100,
-    reportUncalledMs: 3_600_000,
+    abandonAfterMs: 3_600_000,
     ...options,
     logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
     logger: pino({ level: "silent" }),
@@ -230,7 +230,7 @@ test("a drained worker's outcomes wait until each is acknowledged", async () => 
 });
 
 test("an ended run is reported no more when nobody comes for its outcome, which is kept all the same", async () => {
-  const { runs, begun } = setUp({ slots: 2, reportUncalledMs: -1 });
+  const { runs, begun } = setUp({ slots: 2, abandonAfterMs: -1 });
   const outcome = runs.run(job("ended"), TIMEOUT_MS);
   void runs.run(job("running"), TIMEOUT_MS);
   begun(0).finish(end());
@@ -251,16 +251,16 @@ test("an ended run is reported no more when nobody comes for its outcome, which 
 });
 
 test("a run that nobody waits for is forsaken once somebody could have come, but stays reported while it runs", () => {
-  const { runs } = setUp({ slots: 1, reportUncalledMs: -1 });
+  const { runs } = setUp({ slots: 1, abandonAfterMs: -1 });
   void runs.run(job("running"), TIMEOUT_MS);
   const ref = { jobId: "running", attempt: 1 };
   runs.pinged({ reachesBroker: false });
-  expect(runs.isForsaken(ref)).toBeFalse();
+  expect(runs.isAbandoned(ref)).toBeFalse();
   runs.pinged({ reachesBroker: true });
-  expect(runs.isForsaken(ref)).toBeTrue();
+  expect(runs.isAbandoned(ref)).toBeTrue();
   expect(runs.held()).toEqual([ref]);
 
   runs.awaited(ref, new AbortController().signal);
   runs.pinged({ reachesBroker: true });
-  expect(runs.isForsaken(ref)).toBeFalse();
+  expect(runs.isAbandoned(ref)).toBeFalse();
 });
