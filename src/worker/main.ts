@@ -1,4 +1,4 @@
-/** blacktree-worker: one worker that pushes to ECR, or to a registry of the operator's own. */
+/** blacktree-worker: one worker that pushes to ECR or to another registry. */
 
 import { aborted } from "../shared/abort.ts";
 import { environment } from "../shared/env.ts";
@@ -21,7 +21,7 @@ const NAME = "blacktree-worker";
 async function run(settings: WorkerSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
-  logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starts");
+  logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starting");
   const authenticator = registryAuthenticator(settings);
   const listen = listenAddress(settings);
   let worker: Worker;
@@ -29,13 +29,13 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
     const tls = tlsFilesOf(settings);
     worker = await startWorker({ settings, listen, tls, authenticator, environment: environment(), logger });
   } catch (error) {
-    logger.error({ err: error }, "worker cannot start");
+    logger.error({ err: error }, "worker failed to start");
     return EXIT.failed;
   }
 
   await aborted(stop.first);
   const { drainTimeoutMs } = settings;
-  logger.info({ reason: String(stop.first.reason), drain_timeout_ms: drainTimeoutMs }, "worker drains");
+  logger.info({ reason: String(stop.first.reason), drain_timeout_ms: drainTimeoutMs }, "worker draining");
   await worker.stop(drainTimeoutMs, stop.second);
   logger.info("worker stopped");
   return EXIT.done;
@@ -44,7 +44,7 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
 const status = await runDaemon(
   {
     name: NAME,
-    description: "Builds and pushes the images of jobs that an orchestrator gives it.",
+    description: "Builds images for the jobs that an orchestrator assigns, and pushes them.",
     table: WORKER_SETTINGS,
     load: loadWorkerSettings,
     run,

@@ -21,7 +21,7 @@ import { DiskWatch } from "./disk/disk-watch.ts";
 import { Mirrors } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import type { PipelineJob } from "./job/job.ts";
-import { Afterwork } from "./pipeline/background-work.ts";
+import { BackgroundWork } from "./pipeline/background-work.ts";
 import type { RunReporter } from "./pipeline/pipeline-parts.ts";
 import type { RunEnd } from "./pipeline/run-end.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
@@ -78,7 +78,7 @@ interface Host {
   readonly mirrors: Mirrors;
   readonly disks: DiskWatch;
   readonly buildCgroup: BuildCgroup | undefined;
-  readonly afterwork: Afterwork;
+  readonly backgroundWork: BackgroundWork;
   /** Pending until there is something to build with. */
   readonly builder: PromiseWithResolvers<ImageBuilder>;
 }
@@ -122,7 +122,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   return {
     async stop(timeoutMs, stopNow) {
       await endRuns(runs, timeoutMs, stopNow);
-      await host.afterwork.stop();
+      await host.backgroundWork.stop();
       await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
       stopping.abort(new Error("the worker stops"));
       await registered;
@@ -149,7 +149,7 @@ async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
     mirrors: new Mirrors({ workDir, limitBytes, bootId: await bootId() }),
     disks: new DiskWatch({ reserve, logger }),
     buildCgroup,
-    afterwork: new Afterwork(logger),
+    backgroundWork: new BackgroundWork(logger),
     builder: Promise.withResolvers(),
   };
 }

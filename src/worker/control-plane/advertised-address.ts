@@ -1,12 +1,12 @@
-/** Where others reach a listener. */
+/** The address at which other machines reach a listener. */
 import { networkInterfaces } from "node:os";
 import type { HostPort } from "../../shared/settings/parsers.ts";
 
 const EVERY_INTERFACE: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 
 /**
- * The listener's own address when it listens on one; else the machine's first address beyond loopback, IPv4 before
- * IPv6, loopback when there is no other.
+ * The listener's address if it listens on a specific one. Otherwise the machine's first address that is not loopback,
+ * IPv4 before IPv6; loopback if there is no other.
  */
 export function firstReachableAddress(listen: HostPort, interfaces = networkInterfaces()): HostPort {
   if (!EVERY_INTERFACE.has(listen.host)) return listen;

@@ -1,4 +1,4 @@
-/** May this run still put its tag? Asked of any orchestrator, for as long as it takes to get an answer. */
+/** Asks any orchestrator whether a run may still put its tag, until one answers. */
 import type { RunRef } from "../../shared/job.ts";
 import { callUnary } from "../../shared/rpc/call.ts";
 import { LeaseLost } from "../job/cancellation.ts";
@@ -6,8 +6,9 @@ import { ORCHESTRATOR_DEADLINE_MS, type Orchestrators } from "./orchestrator-cli
 import type { WorkerIdentity } from "./service.ts";
 
 /**
- * Resolves with the time the lease still holds, in ms, counted from before the question: the answer may have been
- * long under way. @throws LeaseLost when it is refused, or nobody can tell and the run is forsaken; the signal's reason.
+ * Resolves with the remaining time of the lease, in ms. The time since the request was sent is subtracted, since the
+ * response may have been delayed.
+ * @throws LeaseLost when it is refused, or when no orchestrator can answer and the run is abandoned; the signal's reason
  */
 export async function confirmLease(
   orchestrators: Orchestrators,
@@ -17,8 +18,10 @@ export async function confirmLease(
   signal: AbortSignal,
 ): Promise<number> {
   let askedAt = Date.now();
-  const noMore = () =>
-    isAbandoned() ? new LeaseLost("nobody who could confirm the lease comes for the run") : undefined;
+  const giveUp = () =>
+    isAbandoned()
+      ? new LeaseLost("no orchestrator that could confirm the lease has called for the run")
+      : undefined;
   const answer = await orchestrators.askUntilAnswered(
     (client) => {
       askedAt = Date.now();
@@ -29,9 +32,8 @@ export async function confirmLease(
       });
     },
     signal,
-    noMore,
+    giveUp,
   );
-  if (!answer.granted)
-    throw new LeaseLost("the orchestrator refused the lease: the job is another attempt's");
+  if (!answer.granted) throw new LeaseLost("the orchestrator refused the lease: another attempt has the job");
   return answer.leaseRemainingMs - (Date.now() - askedAt);
 }

@@ -1,4 +1,4 @@
-/** The orchestrators a worker may ask. Any one will do; the one that answered last is asked first. */
+/** Client for all orchestrators. Any of them can answer; the one that answered last is asked first. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { GrowingDelay } from "../../shared/backoff.ts";
@@ -9,17 +9,17 @@ import { isTransportFault, RpcError } from "../../shared/rpc/status.ts";
 import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
 import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
 
-/** Every question to an orchestrator is a short one. */
+/** All calls to an orchestrator are short. */
 export const ORCHESTRATOR_DEADLINE_MS = 3000;
 
-/** Short against a lease time: a worker has no longer than that to report its runs before they count as lost. */
+/** Short compared with the lease time, within which a worker has to report its runs before they count as lost. */
 const ASK_AGAIN_DELAY = { firstMs: 200, mostMs: 2000 };
 
 export class Orchestrators {
   readonly #addresses: string[];
   readonly #tls: TlsFiles | undefined;
   readonly #logger: Logger;
-  /** One client an address, made when first used and again after a fault: a channel can hang in CONNECTING for ever. */
+  /** One client per address, created on first use and again after a fault: a channel can stay in CONNECTING for ever. */
   readonly #clients = new Map<string, OrchestratorServiceClient>();
 
   constructor(addresses: readonly HostPort[], tls: TlsFiles | undefined, logger: Logger) {
@@ -29,8 +29,8 @@ export class Orchestrators {
   }
 
   /**
-   * Asks one after the other until one answers, be it with a refusal.
-   * @throws RpcError: the refusal, or UNAVAILABLE when none is in reach.
+   * Asks one orchestrator after the other until one answers. A refusal is an answer.
+   * @throws RpcError: the refusal, or UNAVAILABLE when none is reachable
    */
   async ask<Answer>(question: (client: OrchestratorServiceClient) => Promise<Answer>): Promise<Answer> {
     const unreached: string[] = [];
@@ -45,17 +45,17 @@ export class Orchestrators {
         this.#forget(address);
       }
     }
-    throw new RpcError(status.UNAVAILABLE, `no orchestrator in reach: ${unreached.join(", ")}`);
+    throw new RpcError(status.UNAVAILABLE, `no orchestrator reachable: ${unreached.join(", ")}`);
   }
 
   /**
-   * As `ask`, but waits with growing delay while none is in reach, or can tell. @throws the refusal, the signal's
-   * reason, and what `noMore` gives after such a round.
+   * As `ask`, but repeats with a growing delay while no orchestrator is reachable or able to answer.
+   * @throws the refusal; the signal's reason; the error that `giveUp` returns after a round without an answer
    */
   async askUntilAnswered<Answer>(
     question: (client: OrchestratorServiceClient) => Promise<Answer>,
     signal: AbortSignal,
-    noMore: () => Error | undefined = () => undefined,
+    giveUp: () => Error | undefined = () => undefined,
   ): Promise<Answer> {
     const delay = new GrowingDelay(ASK_AGAIN_DELAY);
     for (;;) {
@@ -63,12 +63,12 @@ export class Orchestrators {
         return await this.ask(question);
       } catch (error) {
         if (!isTransportFault(error)) throw error;
-        const given = noMore();
-        if (given) throw given;
+        const final = giveUp();
+        if (final) throw final;
         const delayMs = delay.nextMs();
         this.#logger.warn(
           { reason: error.message, retry_in_ms: delayMs },
-          "no orchestrator answers; trying again",
+          "no orchestrator answers, retrying",
         );
         await sleep(delayMs, signal);
       }

@@ -1,4 +1,4 @@
-/** Keeps the worker known: registers at start, again whenever it was forgotten, and says good-bye. */
+/** Registers the worker at its start and again whenever its lease has expired, and deregisters it at its end. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { GrowingDelay } from "../../shared/backoff.ts";
@@ -14,35 +14,32 @@ export class Registration {
 
   constructor(
     private readonly orchestrators: Orchestrators,
-    /** Asked anew for each registration, since the runs it names change. */
+    /** Called for each registration, since the held runs change. */
     private readonly describe: () => WorkerInfo,
     private readonly logger: Logger,
   ) {}
 
-  /** A ping has come: somebody knows this worker. */
+  /** An orchestrator has pinged, so the worker's lease is renewed. */
   readonly pinged = (): void => {
     this.#lastPingAt = Date.now();
   };
 
-  /** Goes on until `signal` aborts; then returns. */
+  /** Resolves when `signal` aborts. */
   async keep(signal: AbortSignal): Promise<void> {
     try {
       for (;;) {
         const ack = await this.#register(signal);
         this.#wasRegistered = true;
         this.#lastPingAt = Date.now();
-        await this.#untilForgotten(ack.leaseTtlMs, signal);
-        this.logger.warn(
-          { lease_ttl_ms: ack.leaseTtlMs },
-          "no ping for a lease time: forgotten; registering again",
-        );
+        await this.#untilLeaseExpired(ack.leaseTtlMs, signal);
+        this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
       }
     } catch (error) {
       if (!signal.aborted) throw error;
     }
   }
 
-  /** @throws RpcError when no orchestrator answers: then the lease ends by itself. */
+  /** @throws RpcError when no orchestrator answers; the lease then expires. */
   async deregister(): Promise<void> {
     if (!this.#wasRegistered) return;
     const { workerId, incarnation } = this.describe();
@@ -56,7 +53,7 @@ export class Registration {
     this.logger.info("deregistered");
   }
 
-  /** While another live worker has this id, keeps asking: its lease ends when it does. */
+  /** Repeats while another live worker has this id, until that worker's lease expires. */
   async #register(signal: AbortSignal): Promise<RegisterAck> {
     const delay = new GrowingDelay({ firstMs: 500, mostMs: 5000 });
     for (;;) {
@@ -75,15 +72,15 @@ export class Registration {
         if (signal.aborted) throw error;
         const delayMs = delay.nextMs();
         const message = hasStatus(error, status.ALREADY_EXISTS)
-          ? "another live worker has this id; asking again until its lease ends"
-          : "registration was refused; asking again";
+          ? "another live worker has this id, retrying until its lease expires"
+          : "registration refused, retrying";
         this.logger.error({ err: error, retry_in_ms: delayMs }, message);
         await sleep(delayMs, signal);
       }
     }
   }
 
-  async #untilForgotten(leaseTtlMs: number, signal: AbortSignal): Promise<void> {
+  async #untilLeaseExpired(leaseTtlMs: number, signal: AbortSignal): Promise<void> {
     for (;;) {
       const silentMs = Date.now() - this.#lastPingAt;
       if (silentMs >= leaseTtlMs) return;

@@ -1,4 +1,4 @@
-/** WorkerService over gRPC: translation between the wire and `Runs`, and nothing else. */
+/** WorkerService over gRPC. Only translates between the wire format and `Runs`. */
 import { status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -17,11 +17,11 @@ import { NoFreeSlot, type Runs, StaleRun } from "../runs/runs.ts";
 
 export interface WorkerIdentity {
   readonly workerId: string;
-  /** Made anew at each start, so that nobody takes this process for its predecessor. */
+  /** A new id at each start, which distinguishes this process from an earlier one with the same worker id. */
   readonly incarnation: string;
 }
 
-/** `onPing` is told of every ping: their absence is how a worker learns that it was forgotten. */
+/** `onPing` is called for every ping. Without pings the worker knows that its lease has expired. */
 export function workerService(
   identity: WorkerIdentity,
   runs: Runs,
@@ -97,7 +97,7 @@ const REQUIRED = [
   "region",
 ] as const;
 
-/** An orchestrator has checked the job's fields; whoever else calls learns at least which ones are missing. */
+/** The orchestrator has validated the job; other callers get an error that names the missing fields. */
 function pipelineJobOf(request: JobRequest): PipelineJob {
   const missing: string[] = REQUIRED.filter((field) => request[field] === "");
   if (request.attempt < 1) missing.push("attempt (from 1 on)");

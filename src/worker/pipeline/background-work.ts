@@ -1,6 +1,6 @@
 /**
- * What of a run goes on when the run has ended: storing its cache, and then removing its folder. It delays no result
- * and keeps no slot; a worker that stops ends it.
+ * Work that continues after a run has ended: exporting its build cache, then removing its folder. It delays no result
+ * and occupies no slot. A worker that stops aborts it.
  */
 import type { Logger } from "../../shared/logging.ts";
 
@@ -11,7 +11,7 @@ export interface UnfinishedRun {
   readonly cleanUp: (report: (problem: string) => void) => Promise<void>;
 }
 
-export class Afterwork {
+export class BackgroundWork {
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
   readonly #tasks = new Set<Promise<void>>();
@@ -30,12 +30,12 @@ export class Afterwork {
     this.#tasks.add(task);
   }
 
-  /** Resolves when all of it has ended. */
+  /** Resolves when no background work is left. */
   async ended(): Promise<void> {
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
   }
 
-  /** A cache that is not stored costs time, and no build. */
+  /** Aborts cache exports: a missing cache makes a later build slower, but no build fails. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error("the worker stops"));
     await this.ended();
@@ -46,8 +46,8 @@ export class Afterwork {
       await storing;
       this.#logger.debug({ job_id }, "build cache stored");
     } catch (error) {
-      this.#logger.warn({ err: error, job_id }, "the build cache was not stored");
+      this.#logger.warn({ err: error, job_id }, "build cache not stored");
     }
-    await cleanUp((problem) => this.#logger.warn({ job_id, problem }, "a run's clean-up is not complete"));
+    await cleanUp((problem) => this.#logger.warn({ job_id, problem }, "clean-up of a run incomplete"));
   }
 }

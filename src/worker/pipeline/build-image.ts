@@ -93,7 +93,7 @@ async function registryCache(
   if (repository === undefined) return undefined;
   const cached = { ...job, repositoryUrl, defaultBranch: await source.defaultBranch() };
   const references = cacheReferences(`${destination.access.host}/${repository}`, cached);
-  return { ...references, storing: parts.afterwork.signal };
+  return { ...references, storing: parts.backgroundWork.signal };
 }
 
 /** Builders report the beginning of the push more than once, or not at all. */

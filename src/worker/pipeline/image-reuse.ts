@@ -1,6 +1,6 @@
 /**
- * `reuse: same-commit`: an image that was made from the same commit and inputs gets the job's version as well. What
- * the orchestrator remembers only says where to look; the image's own labels decide, and without them it is built.
+ * `reuse: same-commit`: an image that was built from the same commit and inputs gets the job's version tag as well. The
+ * orchestrator's records only name candidates; the labels of the image decide. Without a match the image is built.
  */
 
 import { StepFailure } from "../job/failure.ts";
@@ -13,17 +13,17 @@ export interface ReuseContext {
   readonly registry: RegistryClient;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
-  /** Puts the version's tag. */
+  /** Puts the version's tag on the image. */
   readonly tag: (manifest: Manifest) => Promise<void>;
 }
 
-/** Then it is worth waiting for what the registry says, before any file is written. */
+/** If true, the registry should be asked before any file is checked out. */
 export function isRemembered({ knownImages }: ReuseContext["job"], inputs: InputLabels): boolean {
   const hash = inputsHash(inputs);
   return knownImages?.some((known) => known.inputs === hash) ?? false;
 }
 
-/** Gives the image that has the version's tag now. Undefined: there is none that can have it. */
+/** Returns the image that now has the version's tag; undefined when no image can be reused. */
 export async function reuse(context: ReuseContext, inputs: InputLabels): Promise<Manifest | undefined> {
   const { log, tag } = context;
   const manifest = await findReusable(context, inputs);
@@ -33,8 +33,8 @@ export async function reuse(context: ReuseContext, inputs: InputLabels): Promise
     await tag(manifest);
   } catch (error) {
     if (!(error instanceof StepFailure) || error.failure.code !== "PUSH_FAILED") throw error;
-    // Such as layers that the registry has lost: pushing it again may mend that.
-    log(`it cannot be tagged, so it is built: ${error.message}`);
+    // For example, layers that the registry has lost: building and pushing again may repair that.
+    log(`cannot tag it, building instead: ${error.message}`);
     return undefined;
   }
   return manifest;

@@ -1,4 +1,4 @@
-/** What a worker gives each run, and what a run tells the worker. */
+/** The interface between a worker and the runs of its pipeline. */
 import type { GitSettings } from "../../shared/repository-url.ts";
 import type { BuildCgroup } from "../build-cgroup/build-cgroup.ts";
 import type { BuildNetwork, ImageBuilder } from "../buildkit/builder.ts";
@@ -10,41 +10,41 @@ import type { Mirrors } from "../git/checkout-cache.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { HostEnvironment } from "../process/child-environment.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
-import type { Afterwork } from "./background-work.ts";
+import type { BackgroundWork } from "./background-work.ts";
 
 export type RunStateName = "CLONING" | "AUTHENTICATING" | "BUILDING" | "PUSHING";
 
 export interface RunReporter {
   state(state: RunStateName): void;
-  /** Redacted before it gets here. */
+  /** Already redacted. */
   log(line: string): void;
-  /** Likewise. */
+  /** Its texts are already redacted. */
   step(step: BuildStep): void;
 }
 
-/** What a worker has once, for all its runs. */
+/** What all runs of a worker share. */
 export interface PipelineParts {
   readonly workDir: string;
   readonly incarnation: string;
   readonly git: GitSettings;
   readonly cloneLimits?: CloneLimits;
-  /** None if not given. */
+  /** Without it, every run clones from the remote repository. */
   readonly mirrors?: Mirrors;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
   readonly buildNetwork: BuildNetwork;
   readonly buildCgroup?: BuildCgroup;
   readonly cacheSharing: CacheSharing;
-  /** A repository of the registry that images go to. */
+  /** Repository for build cache, in the registry that images are pushed to. */
   readonly cacheRepository?: string;
-  readonly afterwork: Afterwork;
-  /** Tells whether a disk was full during the run. */
+  readonly backgroundWork: BackgroundWork;
+  /** Records whether a disk was full during the run. */
   readonly disks?: { beginRun(): RunDisks };
-  /** The worker's own environment, of which child processes get what child-environment.ts names. */
+  /** The worker's environment. Child processes get the variables that child-environment.ts names. */
   readonly hostEnvironment: HostEnvironment;
-  /** Bound on the request that puts the version's tag, in ms. */
+  /** Timeout of the request that puts the version's tag, in ms. */
   readonly tagTimeoutMs?: number;
-  /** How long clean-up may take, in ms, also after the run was aborted. */
+  /** Time limit of clean-up, in ms. It also applies after the run was aborted. */
   readonly cleanUpTimeoutMs?: number;
   readonly retry?: RetryPolicy;
 }

@@ -2,7 +2,7 @@ import type { ErrorCode, JobFailure, Outcome, OutcomeStatus, Step } from "../../
 import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "../job/cancellation.ts";
 import { StepFailure, saysDiskFull } from "../job/failure.ts";
 
-/** How a run ended: the outcome but for its log, which whoever runs the pipeline keeps. */
+/** How a run ended: the outcome without its log, which the caller of the pipeline keeps. */
 export type RunEnd = Omit<Outcome, "logs" | "log">;
 
 export interface Unsuccessful {
@@ -11,8 +11,8 @@ export interface Unsuccessful {
 }
 
 /**
- * Of a step that finds no room docker says no more than its exit status, and of a file that cannot be written git not
- * why; so of these failures a disk that was full is taken to be the cause.
+ * Docker reports only the exit status of a step that ran out of disk space, and git does not say why it could not
+ * write a file. So these failures are attributed to a disk that was full during the run.
  */
 const CAUSED_BY_FULL_DISK: ReadonlySet<ErrorCode> = new Set([
   "CLONE_FAILED",
@@ -21,7 +21,7 @@ const CAUSED_BY_FULL_DISK: ReadonlySet<ErrorCode> = new Set([
   "INTERNAL",
 ]);
 
-/** `fullDisk` says which disk was full while the run was under way. */
+/** `fullDisk` describes the disk that was full during the run. */
 export function blamingDisk(end: Unsuccessful, fullDisk: string | undefined): Unsuccessful {
   const { failure } = end;
   if (fullDisk === undefined || !CAUSED_BY_FULL_DISK.has(failure.code)) return end;
@@ -29,9 +29,9 @@ export function blamingDisk(end: Unsuccessful, fullDisk: string | undefined): Un
   return { ...end, failure: { ...failure, code: "DISK_FULL", message, retryable: true } };
 }
 
-/** `step` is where the run was; a failure that knows better says so itself. */
+/** `step` is the step that the run had reached; it is used for errors that do not name their step. */
 export function unsuccessful(error: unknown, signal: AbortSignal, step: Step): Unsuccessful {
-  // Whatever a step throws once the run is aborted is only a consequence of that.
+  // Once the run is aborted, any error of a step is a consequence of the abort.
   const cause = signal.aborted ? signal.reason : error;
   if (cause instanceof RunAborted) return abortedEnd(cause, step);
   if (cause instanceof StepFailure) return { status: "FAILED", failure: cause.failure };

@@ -2,7 +2,7 @@ import type { RunEnd } from "./run-end.ts";
 
 type TimedStep = "clone" | "build" | "auth" | "push";
 
-/** Milliseconds per step. Steps may overlap; one that is entered again goes on from its first start. */
+/** Durations of the steps. Steps may overlap; a step that is entered again counts from its first start. */
 export class StepTimes {
   readonly startedAt = new Date();
   readonly #startMs = performance.now();

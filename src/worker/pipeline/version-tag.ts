@@ -1,6 +1,6 @@
 /**
- * The tag of the job's version is the commit point: nothing but putVersionTag puts it, only with a confirmed lease,
- * and only while that lease outlives the request. What a run did before leaves no trace that anybody would use.
+ * The tag of the job's version is the commit point. Only putVersionTag puts it, only with a confirmed lease, and only
+ * while that lease outlasts the request. Without the tag, no consumer uses what a run has pushed.
  */
 
 import { orAbort, sleep } from "../../shared/abort.ts";
@@ -13,12 +13,12 @@ import type { Manifest, RegistryClient } from "../registry/client.ts";
 import { hasInputs, type InputLabels } from "./image-labels.ts";
 
 /**
- * Resolves with the milliseconds that the lease still holds; rejects with LeaseLost when it was given away, and
- * waits while no orchestrator is in reach.
+ * Resolves with the remaining time of the lease, in ms. Waits while no orchestrator is reachable.
+ * @throws LeaseLost when the lease is no longer held
  */
 export type LeaseConfirmation = (signal: AbortSignal) => Promise<number>;
 
-/** An image that has the job's version already. */
+/** An image that already has the job's version tag. */
 export interface ExistingVersion {
   readonly digest: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -48,7 +48,10 @@ export function findVersion({
   return inPlace({ policy: retry, signal, log, attempt });
 }
 
-/** True when nothing is left to do. Throws TAG_IMMUTABLE when another image has the version and keeps it. */
+/**
+ * Returns whether the version exists and was built from these inputs.
+ * @throws StepFailure with code TAG_IMMUTABLE when another image has the version's tag, which cannot be moved
+ */
 export function isMadeAlready(
   existing: ExistingVersion | undefined,
   inputs: InputLabels,
@@ -65,7 +68,7 @@ export function isMadeAlready(
 export interface TagRequest extends TagContext {
   readonly manifest: Manifest;
   readonly confirmLease: LeaseConfirmation;
-  /** Bound on the request that puts the tag, in ms; a short lease makes it shorter. */
+  /** Timeout of the request that puts the tag, in ms. Half of the lease's remaining time is used if that is less. */
   readonly tagTimeoutMs: number;
 }
 
@@ -79,7 +82,7 @@ async function putOnce(request: TagRequest): Promise<void> {
   const timeoutMs = await timeWithinLease(request);
   request.signal.throwIfAborted();
   try {
-    // From here on a cancel comes too late: whether the tag was put has to be known.
+    // The run cannot be cancelled any more: whether the tag was put has to be known.
     await registry.putManifest(job.ecrRepo, job.deploymentVersion, manifest, timeoutMs);
   } catch (error) {
     if (await isPut(request)) return;
@@ -87,34 +90,35 @@ async function putOnce(request: TagRequest): Promise<void> {
   }
 }
 
-/** The registry's answer may have been lost, and the tag put all the same. */
+/** The registry may have put the tag although its response was lost. */
 async function isPut({ registry, job, manifest, tagTimeoutMs, log }: TagRequest): Promise<boolean> {
   try {
     const signal = AbortSignal.timeout(tagTimeoutMs);
     const tagged = await registry.getManifest(job.ecrRepo, job.deploymentVersion, signal);
     return tagged?.digest === manifest.digest;
   } catch (error) {
-    log(`cannot see whether the tag was put: ${error instanceof Error ? error.message : error}`);
+    log(`cannot check whether the tag was put: ${error instanceof Error ? error.message : error}`);
     return false;
   }
 }
 
 const CONFIRM_AGAIN_AFTER_MS = 200;
-/** Less is no time to put a tag in. */
+/** Minimum time for a request that puts a tag. */
 const SHORTEST_PUT_MS = 100;
 
-/** How long the request may take, so that it has ended well before the lease does. */
+/** Timeout of the request, so that it ends well before the lease does. */
 async function timeWithinLease({ confirmLease, tagTimeoutMs, signal, log }: TagRequest): Promise<number> {
   for (let asked = 1; ; asked++) {
     const leftMs = await orAbort(confirmLease(signal), signal);
     const timeoutMs = Math.min(tagTimeoutMs, Math.floor(leftMs / 2));
     if (timeoutMs >= SHORTEST_PUT_MS) return timeoutMs;
-    if (asked === 1) log(`the lease ends in ${leftMs} ms, too soon to put the tag: waiting for a longer one`);
+    if (asked === 1)
+      log(`the lease ends in ${leftMs} ms, not enough to put the tag: waiting for its renewal`);
     await sleep(CONFIRM_AGAIN_AFTER_MS, signal);
   }
 }
 
-/** Proves that the registry has it; its bytes are what the version's tag is put on. */
+/** Checks that the registry has the pushed image, and returns the manifest that gets the version's tag. */
 export function pushedManifest(
   { digest }: PushedImage,
   { job, registry, retry: policy, log, signal }: TagContext,
@@ -122,17 +126,17 @@ export function pushedManifest(
   const attempt = async () => {
     const manifest = await registry.getManifest(job.ecrRepo, digest, signal);
     if (manifest) return manifest;
-    const message = `the registry does not have ${digest}, which docker says it has pushed`;
+    const message = `the registry does not have ${digest}, which docker reported as pushed`;
     throw new StepFailure({ code: "PUSH_FAILED", step: "push", message, retryable: true });
   };
   return inPlace({ policy, signal, log, attempt });
 }
 
-/** By tag only: deleting by digest would take the version's image along. */
+/** Deletes by tag: deleting by digest would also delete the version's image. */
 export async function removeAttemptTag(
   tag: string,
   { job, registry, log, signal }: TagContext,
 ): Promise<void> {
   if (await registry.deleteTag(job.ecrRepo, tag, signal)) return;
-  log(`the registry does not delete by tag, so ${job.ecrRepo}:${tag} stays`);
+  log(`the registry cannot delete by tag: ${job.ecrRepo}:${tag} is left behind`);
 }

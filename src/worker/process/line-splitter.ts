@@ -1,38 +1,38 @@
 /**
- * Lines of a stream that comes in chunks, which may end anywhere: within a line, within `\r\n`, within a character.
- * What never ends its line comes in parts of bounded length, so one stream costs bounded memory, whatever it says.
+ * Splits a stream of chunks into lines. Chunks may end anywhere: within a line, within `\r\n`, within a character. A
+ * line without an end is passed on in parts of limited length, so a stream needs a limited amount of memory.
  */
 
-/** Well above every line that people read, and small enough for a hundred steps at once. */
-export const LONGEST_LINE_CHARS = 16_384;
+/** Longer than any line that people read, and small enough for a hundred steps at once. */
+export const MAX_LINE_CHARS = 16_384;
 
-/** The longest control sequence of a terminal that is kept whole where a line is parted. */
-const LONGEST_CONTROL_SEQUENCE_CHARS = 64;
+/** Terminal control sequences up to this length are not split between parts of a line. */
+const MAX_CONTROL_SEQUENCE_CHARS = 64;
 
-export class LineAssembler {
+export class LineSplitter {
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #rest = "";
-  /** The last line was ended by `\r`, so a `\n` right behind it belongs to that end. */
+  /** The last line ended with `\r`, so a directly following `\n` belongs to the same line break. */
   #endedByReturn = false;
 
   constructor(
-    /** Gets every line without its end; a carriage return ends a line too. */
+    /** Called for every line, without its line break. A carriage return also ends a line. */
     readonly onLine: (line: string) => void,
-    readonly longestLineChars = LONGEST_LINE_CHARS,
+    readonly longestLineChars = MAX_LINE_CHARS,
   ) {}
 
   push(chunk: Uint8Array): void {
-    this.#take(this.#decoder.decode(chunk, { stream: true }));
+    this.#add(this.#decoder.decode(chunk, { stream: true }));
   }
 
-  /** The stream has ended: what has no line's end is the last line. */
+  /** The stream has ended: the rest without a line break is the last line. */
   end(): void {
-    this.#take(this.#decoder.decode());
+    this.#add(this.#decoder.decode());
     if (this.#rest !== "") this.onLine(this.#rest);
     this.#rest = "";
   }
 
-  #take(text: string): void {
+  #add(text: string): void {
     if (text === "") return;
     let from = this.#endedByReturn && text.startsWith("\n") ? 1 : 0;
     this.#endedByReturn = false;
@@ -59,14 +59,14 @@ export class LineAssembler {
   }
 }
 
-/** Where the next line's end is; each of the two characters is looked for once over the whole text. */
+/** Finds line ends; each of the two characters is searched for only once over the whole text. */
 class LineEnds {
   #newline = -1;
   #return = -1;
 
   constructor(readonly text: string) {}
 
-  /** The text's length when there is none. */
+  /** Returns the text's length if there is none. */
   next(from: number): number {
     if (this.#newline < from) this.#newline = this.#find("\n", from);
     if (this.#return < from) this.#return = this.#find("\r", from);
@@ -79,10 +79,10 @@ class LineEnds {
   }
 }
 
-/** Neither within a character of two code units nor within a terminal's control sequence. */
+/** Never splits a surrogate pair or a terminal control sequence. */
 function partEnd(text: string, most: number): number {
   const sequence = text.lastIndexOf("\u001b", most);
-  if (sequence > 0 && most - sequence < LONGEST_CONTROL_SEQUENCE_CHARS) return sequence;
+  if (sequence > 0 && most - sequence < MAX_CONTROL_SEQUENCE_CHARS) return sequence;
   const isWithinPair = (text.charCodeAt(most - 1) & 0xfc00) === 0xd800;
   return isWithinPair && most > 1 ? most - 1 : most;
 }

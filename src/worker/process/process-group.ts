@@ -3,7 +3,7 @@
  * is aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
  */
 import type { ChildEnvironment } from "./child-environment.ts";
-import { LineAssembler } from "./line-splitter.ts";
+import { LineSplitter } from "./line-splitter.ts";
 
 export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
@@ -106,7 +106,7 @@ class LineReader {
     { onLine, longestLineChars }: Pick<GroupCommand, "onLine" | "longestLineChars">,
   ) {
     this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
-    const lines = new LineAssembler((line) => {
+    const lines = new LineSplitter((line) => {
       this.#keep(line);
       onLine?.(line);
     }, longestLineChars);
@@ -122,7 +122,7 @@ class LineReader {
     }
   }
 
-  async #read(lines: LineAssembler): Promise<void> {
+  async #read(lines: LineSplitter): Promise<void> {
     for (;;) {
       const { done, value } = await this.#reader.read();
       if (done) break;

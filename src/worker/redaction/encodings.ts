@@ -1,34 +1,34 @@
-/** The forms in which programs print a secret: as it is, escaped, percent-encoded, in hex and in base64. */
+/** The encodings in which programs print a secret: verbatim, escaped, percent-encoded, hex and base64. */
 
-/** A shorter "secret" hides nothing, and masking it would make every log line unreadable. */
-const SHORTEST_SECRET_CHARS = 4;
+/** Masking shorter secrets would make log lines unreadable and protect nothing. */
+const MIN_SECRET_CHARS = 4;
 
-/** Below this, a line of a secret (`true`, `data:`) or a run of base64 is too common to be taken for a secret. */
+/** A shorter line of a secret (`true`, `data:`) or piece of base64 is too common to be recognised as a secret. */
 export const SHORTEST_DISTINCT_CHARS = 8;
 
-/** A longer form is known by its parts, so what has to be remembered of a stream stays small. */
-const LONGEST_FORM_CHARS = 128;
+/** Longer forms are searched for in parts, which limits how much of a stream has to be held back. */
+const MAX_FORM_CHARS = 128;
 
 export interface SecretForm {
-  /** Without line breaks, which may stand anywhere in what is printed. */
+  /** Without line breaks, which programs may insert anywhere. */
   readonly text: string;
   readonly isBase64: boolean;
 }
 
-/** Text as it stands in a log: what moves a terminal's cursor or changes its colours is no part of it. */
+/** Text without control characters and without terminal sequences for cursor and colours. */
 export function visibleText(text: string): string {
   if (!CONTROL.test(text)) return text;
   return Bun.stripANSI(text).replaceAll(ALL_CONTROLS, "");
 }
 
-/** All but the tabulator. */
+/** All control characters except tab. */
 const CONTROL = /[^\P{Cc}\t]/u;
 const ALL_CONTROLS = new RegExp(CONTROL, "gu");
 
 export function secretForms(secret: string): readonly SecretForm[] {
   const whole = secret.trim();
-  if (whole.length < SHORTEST_SECRET_CHARS) return [];
-  // A line of it may be printed alone, or indented.
+  if (whole.length < MIN_SECRET_CHARS) return [];
+  // A program may print one line of the secret alone, or indented.
   const lines = whole
     .split(/\r\n|\r|\n/)
     .map((line) => line.trim())
@@ -51,18 +51,18 @@ function formsOfOne(secret: string): SecretForm[] {
   ];
 }
 
-/** The last part overlaps the one before it, so that all are long. */
+/** The last part overlaps the previous one, so all parts have the full length. */
 function inParts({ text, isBase64 }: SecretForm): SecretForm[] {
-  if (text.length <= LONGEST_FORM_CHARS) return [{ text, isBase64 }];
+  if (text.length <= MAX_FORM_CHARS) return [{ text, isBase64 }];
   const parts: SecretForm[] = [];
-  for (let from = 0; from < text.length; from += LONGEST_FORM_CHARS) {
-    const begin = Math.min(from, text.length - LONGEST_FORM_CHARS);
-    parts.push({ text: text.slice(begin, begin + LONGEST_FORM_CHARS), isBase64 });
+  for (let from = 0; from < text.length; from += MAX_FORM_CHARS) {
+    const begin = Math.min(from, text.length - MAX_FORM_CHARS);
+    parts.push({ text: text.slice(begin, begin + MAX_FORM_CHARS), isBase64 });
   }
   return parts;
 }
 
-/** JSON leaves open whether `/`, what HTML gives a meaning, and what is not ASCII are escaped. */
+/** JSON encoders may or may not escape `/`, HTML's special characters, and characters beyond ASCII. */
 function jsonForms(secret: string): string[] {
   const plain = JSON.stringify(secret).slice(1, -1);
   const ascii = plain.replaceAll(/[\u0080-\uffff]/g, unicodeEscape);
@@ -74,12 +74,12 @@ function unicodeEscape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
-/** `set -x` and `printf %q` quote what they show. */
+/** As quoted by `set -x` and `printf %q`. */
 function shellForms(secret: string): string[] {
   return [secret.replaceAll("'", "'\\''"), secret.replaceAll(/[^\w@%+=:,./-]/g, "\\$&")];
 }
 
-/** What is encoded differs: nothing but letters and digits stands for itself everywhere. */
+/** Encoders differ in the characters that they encode; only letters and digits are never encoded. */
 function percentForms(secret: string): string[] {
   const component = encodeURIComponent(secret.toWellFormed());
   const strict = component.replaceAll(/[!'()*]/g, percentOf);
@@ -97,7 +97,7 @@ function percentOf(character: string): string {
 
 const PERCENT_ENCODED = /%[0-9A-F]{2}/g;
 
-/** The letter behind `%2F` is not one of its digits. */
+/** Changes the case of the two hex digits only, not of letters that follow them. */
 function bothCases(forms: readonly string[]): string[] {
   const inLowerCase = (digits: string) => digits.toLowerCase();
   return forms.flatMap((form) => [form, form.replaceAll(PERCENT_ENCODED, inLowerCase)]);
@@ -109,8 +109,8 @@ function hexForms(secret: string): string[] {
 }
 
 /**
- * The characters of base64 that the secret alone decides, for each of the three places it can have in a group of
- * three bytes: they are found whatever stands before it (`user:secret`) and behind it.
+ * The base64 characters that depend on the secret alone, for each of its three possible positions in a group of three
+ * bytes. They match whatever precedes the secret (`user:secret`) or follows it.
  */
 function base64Cores(secret: string): string[] {
   const secretBytes = Buffer.from(secret);

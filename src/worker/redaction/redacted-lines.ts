@@ -1,7 +1,7 @@
 /**
- * The lines of one stream without its secrets. A line's end hides none: what stands on both sides of it is looked at
- * as one text, because programs wrap base64, and a long line comes in parts. So a line that ends like the beginning of
- * a secret is kept back until it is clear what follows.
+ * Masks secrets in the lines of one stream. Secrets are also found across line breaks, because programs wrap base64
+ * and long lines arrive in parts. So a line that ends like the beginning of a secret is held back until the following
+ * text decides.
  */
 import { SHORTEST_DISTINCT_CHARS, visibleText } from "./encodings.ts";
 import { ANCHOR_CHARS, type FoundSecret, type SecretIndex } from "./secret-index.ts";
@@ -23,11 +23,11 @@ interface Span {
 export class RedactedLines {
   readonly #secrets: SecretIndex;
   readonly #onLine: (line: string) => void;
-  /** What is kept back, and before it the few characters that a secret may have begun with. */
+  /** The text held back, preceded by the few characters that may begin a secret. */
   #text = "";
   #lines: Line[] = [];
   #masks: Span[] = [];
-  /** From here on the text may be a secret's beginning. */
+  /** Offset from which the text may be the beginning of a secret. */
   #open = 0;
 
   constructor(secrets: SecretIndex, onLine: (line: string) => void) {
@@ -35,34 +35,34 @@ export class RedactedLines {
     this.#onLine = onLine;
   }
 
-  /** Nothing that came before matters to what comes. */
+  /** Whether earlier lines have no effect on how later ones are masked. */
   get isClear(): boolean {
     return this.#text === "";
   }
 
-  /** `prefix` was put before the line by whoever prints the stream: it is said, and holds no part of a secret. */
+  /** `prefix` is printed before the line, is never masked and is not part of the stream's text. */
   add(raw: string, prefix = ""): void {
     const line = visibleText(raw);
     if (this.isClear && this.#secrets.isFreeOf(line) && !line.includes("://")) this.#onLine(prefix + line);
-    else this.#addDoubtful(line, prefix);
+    else this.#addPending(line, prefix);
   }
 
-  #addDoubtful(line: string, prefix: string): void {
+  #addPending(line: string, prefix: string): void {
     const from = this.#text.length;
     this.#text += line;
     this.#lines.push({ prefix, from, to: this.#text.length });
     for (const span of userinfoSpans(line)) this.#masks.push({ from: from + span.from, to: from + span.to });
     this.#open = this.#secrets.find(this.#text, this.#open, (secret) => this.#mask(secret));
-    this.#tell();
+    this.#flush();
   }
 
-  /** The stream has ended: what is kept back was no secret's beginning, or only a part of one. */
+  /** The stream has ended. Masks the rest if it is a long enough part of a secret, and passes on all lines. */
   end(): void {
     if (this.#text.length - this.#open >= SHORTEST_DISTINCT_CHARS) {
       this.#masks.push({ from: this.#open, to: this.#text.length });
     }
     this.#open = this.#text.length;
-    this.#tell();
+    this.#flush();
   }
 
   #mask(secret: FoundSecret): void {
@@ -73,7 +73,7 @@ export class RedactedLines {
     this.#masks.push(secret.isBase64 ? this.#wholeBase64(secret, last?.to ?? 0) : secret);
   }
 
-  /** The characters around hold the rest of the secret's bits; those before `floor` are masked already. */
+  /** Extends the mask over the adjacent characters, which encode the secret's remaining bits, down to `floor`. */
   #wholeBase64(secret: Span, floor: number): Span {
     const first = this.#lines.findLast(({ from }) => from <= secret.from)?.from ?? 0;
     const end = this.#lines.find(({ to }) => to >= secret.to)?.to ?? this.#text.length;
@@ -85,13 +85,13 @@ export class RedactedLines {
     return { from, to };
   }
 
-  /** All lines but those that may hold a secret's beginning; of less than an anchor only the rest will be masked. */
-  #tell(): void {
+  /** Passes on all lines except those that may contain the beginning of a secret of at least an anchor's length. */
+  #flush(): void {
     const isKept = this.#text.length - this.#open >= ANCHOR_CHARS;
     const firstKept = isKept ? this.#lines.findIndex(({ to }) => to > this.#open) : this.#lines.length;
-    const told = this.#lines.slice(0, firstKept);
+    const ready = this.#lines.slice(0, firstKept);
     const masks = this.#masks.length > 1 ? merged(this.#masks) : this.#masks;
-    for (const line of told) this.#onLine(line.prefix + this.#masked(line, masks));
+    for (const line of ready) this.#onLine(line.prefix + this.#masked(line, masks));
     this.#forget(Math.min(this.#open, this.#lines[firstKept]?.from ?? this.#open), firstKept);
   }
 
@@ -126,7 +126,7 @@ function merged(masks: readonly Span[]): Span[] {
   return result;
 }
 
-/** Standard and URL-safe, without the padding. */
+/** Standard and URL-safe base64, without padding. */
 const BASE64_CODES = new Set(
   Array.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_", (each) =>
     each.charCodeAt(0),

@@ -1,4 +1,4 @@
-/** Takes secrets out of text that leaves the process: log lines, failure messages. */
+/** Masks secrets in text that leaves the process: log lines and failure messages. */
 
 import { secretForms } from "./encodings.ts";
 import { RedactedLines } from "./redacted-lines.ts";
@@ -11,7 +11,7 @@ export class Redactor {
     for (const form of secretForms(secret ?? "")) this.#secrets.add(form);
   }
 
-  /** For a text that stands alone. What comes as a stream goes through `lines`. */
+  /** For one complete text. Streams go through `lines`. */
   clean(text: string): string {
     const cleaned: string[] = [];
     const lines = this.lines((line) => cleaned.push(line));
@@ -20,7 +20,7 @@ export class Redactor {
     return cleaned.join("\n");
   }
 
-  /** Secrets that are added later count for lines that come later. */
+  /** A secret that is added later is masked in the lines after that. */
   lines(onLine: (line: string) => void): RedactedLines {
     return new RedactedLines(this.#secrets, onLine);
   }

@@ -1,12 +1,12 @@
 /**
- * Finds secrets in text, in one pass whose time does not depend on how many there are: of every four characters a small
- * table says whether a secret may begin with them, and only then it is compared.
+ * Finds secrets in a text in one pass, in a time that does not depend on the number of secrets. A small table states
+ * for every four characters whether a secret may begin with them; only then the text is compared.
  */
 import { type SecretForm, SHORTEST_DISTINCT_CHARS } from "./encodings.ts";
 
-/** No form is shorter. */
+/** Minimum length of a form. */
 export const ANCHOR_CHARS = 4;
-/** Four characters make a key: each shifts the one before by four bits, and after four steps it is gone. */
+/** Four characters form a key of 16 bits: each shifts the key by four bits, so a character drops out after four steps. */
 const KEYS = 0x1_0000;
 
 export interface FoundSecret {
@@ -19,7 +19,7 @@ export class SecretIndex {
   readonly #known = new Set<string>();
   readonly #mayBegin = new Uint8Array(KEYS);
   readonly #formsByKey = new Map<number, SecretForm[]>();
-  /** Beginnings shorter than an anchor, of forms that may go on in the next line. */
+  /** Beginnings shorter than an anchor, of forms that may continue on the next line. */
   readonly #shortBeginnings = new Set<string>();
 
   add(form: SecretForm): void {
@@ -30,13 +30,13 @@ export class SecretIndex {
     const others = this.#formsByKey.get(key);
     if (others) others.push(form);
     else this.#formsByKey.set(key, [form]);
-    if (!goesOnInNextLine(form)) return;
+    if (!mayContinueOnNextLine(form)) return;
     for (let length = 1; length < ANCHOR_CHARS; length += 1) {
       this.#shortBeginnings.add(form.text.slice(0, length));
     }
   }
 
-  /** Nothing in it is a secret or may be the beginning of one. */
+  /** Whether the text contains no secret and does not end in the beginning of one. */
   isFreeOf(text: string): boolean {
     let isFree = true;
     const open = this.find(text, 0, () => {
@@ -46,8 +46,8 @@ export class SecretIndex {
   }
 
   /**
-   * Tells of every secret that begins at `from` or behind it. Gives the place from which on the text may be the
-   * beginning of another one; the text's length if there is none.
+   * Calls `found` for every secret at or after `from`. Returns the offset from which the end of the text may be the
+   * beginning of another secret; the text's length if it is not.
    */
   find(text: string, from: number, found: (secret: FoundSecret) => void): number {
     const mayBegin = this.#mayBegin;
@@ -62,13 +62,13 @@ export class SecretIndex {
     return Math.min(open, this.#shortBeginning(text, from));
   }
 
-  /** True: the text ends while it still may become a secret. */
+  /** Returns true if the text ends within what may be a secret. */
   #compare(text: string, begin: number, key: number, found: (secret: FoundSecret) => void): boolean {
     let isOpen = false;
     for (const form of this.#formsByKey.get(key) ?? []) {
       const length = commonLength(form.text, text, begin);
       if (length === form.text.length) found({ from: begin, to: begin + length, isBase64: form.isBase64 });
-      else if (begin + length === text.length && goesOnInNextLine(form)) isOpen = true;
+      else if (begin + length === text.length && mayContinueOnNextLine(form)) isOpen = true;
     }
     return isOpen;
   }
@@ -81,8 +81,8 @@ export class SecretIndex {
   }
 }
 
-/** A shorter one would be found in columns of digits. */
-function goesOnInNextLine({ text }: SecretForm): boolean {
+/** Shorter forms would match columns of digits. */
+function mayContinueOnNextLine({ text }: SecretForm): boolean {
   return text.length >= SHORTEST_DISTINCT_CHARS;
 }
 
@@ -93,8 +93,8 @@ function keyOf(text: string): number {
 }
 
 function commonLength(form: string, text: string, begin: number): number {
-  const most = Math.min(form.length, text.length - begin);
+  const max = Math.min(form.length, text.length - begin);
   let length = 0;
-  while (length < most && form.charCodeAt(length) === text.charCodeAt(begin + length)) length += 1;
+  while (length < max && form.charCodeAt(length) === text.charCodeAt(begin + length)) length += 1;
   return length;
 }

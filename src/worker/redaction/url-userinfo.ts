@@ -1,10 +1,10 @@
-/** `scheme://user:password@`: whatever stands there was never meant for a log. */
+/** Finds `user:password` in URLs, `scheme://user:password@host`, which must never reach a log. */
 
 const SCHEME_END = "://";
 const SCHEME_CHARACTER = /[a-z0-9+.-]/i;
 const AUTHORITY_END = /[\s/'"]/g;
 
-/** Where user and password stand in the URLs of a line, each without the `@` behind it. */
+/** The spans of user and password in the URLs of a line, without the `@`. */
 export function userinfoSpans(line: string): readonly { readonly from: number; readonly to: number }[] {
   const spans: { from: number; to: number }[] = [];
   for (let at = line.indexOf(SCHEME_END); at >= 0; at = line.indexOf(SCHEME_END, at + 1)) {

@@ -1,4 +1,4 @@
-/** The states, build steps and log lines of one run, in order, for whoever watches: first what was, then what comes. */
+/** States, build steps and log lines of one run, in order. A watcher gets past events first, then new ones. */
 import type { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import type { BuildStep, JobEvent } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
 
@@ -9,13 +9,13 @@ interface Body {
 }
 
 /**
- * What is kept of lines and steps for a watcher that is late or slow; it sees by the numbers that older ones are missing. The
- * result's tail has its own bound. States are few, and all kept.
+ * Limits of the lines and steps kept for watchers that are late or slow; gaps show in the sequence numbers. The tail in
+ * the result has a separate limit. States are few, and all are kept.
  */
 const KEPT_LINES = 10_000;
 const KEPT_CHARS = 8 * 1024 * 1024;
 
-/** So many at a time, so that a slow watcher holds little that is gone from here. */
+/** Lines sent at a time: a slow watcher then references few events that the stream has dropped. */
 const BATCH_LINES = 256;
 
 function sizeOf({ logLine = "", buildStep }: Pick<Body, "logLine" | "buildStep">): number {
@@ -25,7 +25,7 @@ function sizeOf({ logLine = "", buildStep }: Pick<Body, "logLine" | "buildStep">
 export interface WatchOptions {
   /** Only events with a sequence number above this one. */
   readonly afterSeq: number;
-  /** Without the build's steps and the log's lines. */
+  /** Omit build steps and log lines. */
   readonly statesOnly: boolean;
 }
 
@@ -80,7 +80,7 @@ export class EventStream {
   #addLine(event: JobEvent): void {
     this.#lines.push(event);
     this.#lineChars += sizeOf(event);
-    // Cut in large steps: a shift for every line would copy the whole array each time.
+    // Dropped in large batches: removing each line alone would copy the array every time.
     if (this.#lines.length > 2 * KEPT_LINES || this.#lineChars > KEPT_CHARS) this.#cutToHalf();
   }
 
@@ -105,7 +105,7 @@ export class EventStream {
   }
 }
 
-/** Their numbers grow, so it is found by halving. */
+/** Binary search: sequence numbers increase. */
 function firstAfter(events: readonly JobEvent[], seq: number): number {
   let low = 0;
   let high = events.length;

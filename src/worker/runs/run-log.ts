@@ -1,25 +1,25 @@
 /**
- * The kept log of one run: its lines, redacted before they get here, up to a limit, and beyond it the last ones. What
- * is kept is told line by line, and described as a whole; its tail is kept for the result.
+ * The log of one run. Keeps redacted lines up to a limit, and beyond the limit only the last ones. Each kept line is
+ * passed on; the summary describes all of them, and the result carries the tail.
  */
 import type { LogSummary } from "../../shared/job.ts";
 
-/** Bounds of what a result carries. */
+/** Limits of the log tail in a result. */
 export interface LogTailLimits {
   readonly lines: number;
   readonly bytes: number;
 }
 
 export interface LogLimits {
-  /** Of the whole kept log but its last lines. */
+  /** Limit of the kept log, without its last lines. */
   readonly keptBytes: number;
   readonly tail: LogTailLimits;
 }
 
-/** A program's long lines come in parts; this bounds what else may come, such as the message of an error. */
+/** Long lines of programs arrive in parts; this limits other lines, such as error messages. */
 const LONGEST_LINE_BYTES = 64 * 1024;
 
-/** BuildKit's words where it leaves out what a step prints. */
+/** BuildKit's message where it has dropped output of a step. */
 const CLIPPED_BY_BUILDKIT = /\[output clipped, log (limit|speed) \S+ reached\]$/;
 
 interface Beyond {
@@ -33,7 +33,7 @@ export class RunLog {
   readonly #onKept: (line: string) => void;
   readonly #hash = new Bun.CryptoHasher("sha256");
   readonly #tail: LogTail;
-  /** What has come beyond the limit; undefined up to there. */
+  /** The lines beyond the limit; undefined until it is reached. */
   #beyond: Beyond | undefined;
   #bytes = 0;
   #lines = 0;
@@ -54,7 +54,7 @@ export class RunLog {
     else this.#keep(line, sizeBytes);
   }
 
-  /** Nothing more comes: keeps the last lines of what was beyond the limit, and says how much was left out. */
+  /** The log is complete: adds the last lines beyond the limit and a note on how much was left out. */
   end(): void {
     const beyond = this.#beyond;
     if (!beyond) return;
@@ -107,17 +107,17 @@ export class RunLog {
   }
 
   #bounded(line: string): string {
-    // A character takes three bytes at most.
+    // A UTF-16 code unit takes at most three bytes in UTF-8.
     if (line.length * 3 <= LONGEST_LINE_BYTES || Buffer.byteLength(line) <= LONGEST_LINE_BYTES) return line;
     this.#isTruncated = true;
     return `${Buffer.from(line).subarray(0, LONGEST_LINE_BYTES).toString()} [line cut]`;
   }
 }
 
-/** The last lines of a log, within bounds. */
+/** The last lines of a log, within limits. */
 class LogTail {
   #lines: string[] = [];
-  /** Those before it are gone. They are removed together: for each line alone it would move all others. */
+  /** Index of the first line that counts. Lines before it are removed in batches: removing each alone would copy the array. */
   #first = 0;
   #bytes = 0;
 
@@ -146,7 +146,7 @@ class LogTail {
   }
 }
 
-/** With the newline that ends it. */
+/** In bytes, including the line break. */
 function sizeOf(line: string): number {
   return Buffer.byteLength(line) + 1;
 }

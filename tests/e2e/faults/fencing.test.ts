@@ -86,7 +86,7 @@ test("fencing: a second worker with the id of a live one says so, and waits for 
   const id = { BLACKTREE_WORKER_ID: "the-one" };
   const first = await site.deployment.startWorker(orchestrator, id);
   const second = await site.deployment.launchWorker(orchestrator, id);
-  const complaint = /"msg":"another live worker has this id; asking again until its lease ends"/;
+  const complaint = /"msg":"another live worker has this id, retrying until its lease expires"/;
   await second.process.waitForLine(complaint, { timeoutMs: 30_000 });
   expect(second.process.exitCode).toBeNull();
   await orchestrator.process.waitForLine("worker refused: another live worker has its id");

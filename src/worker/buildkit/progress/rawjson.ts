@@ -3,7 +3,7 @@
  * output of RUN steps arrives in chunks of its own, so a step cannot fake progress.
  */
 import { messageLine } from "../../job/output-line.ts";
-import { LineAssembler } from "../../process/line-splitter.ts";
+import { LineSplitter } from "../../process/line-splitter.ts";
 import type { BuildProgress, BuildStepEnd, ProgressListener } from "./progress.ts";
 import {
   type RawLog,
@@ -196,11 +196,11 @@ export class RawProgress implements BuildProgress {
 
 /** Output of one stream of a step; each line gets the time since the step's start as its prefix. */
 class StepOutput {
-  readonly #lines: LineAssembler;
+  readonly #lines: LineSplitter;
   #afterMs = 0;
 
   constructor(number: number, listener: ProgressListener) {
-    this.#lines = new LineAssembler((line) => {
+    this.#lines = new LineSplitter((line) => {
       const prefix = `#${number} ${(this.#afterMs / 1000).toFixed(3)} `;
       listener.output({ stream: streamOf(number), prefix, text: line });
     });

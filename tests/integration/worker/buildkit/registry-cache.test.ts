@@ -5,7 +5,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { detectBuilder } from "../../../../src/worker/buildkit/builders/detect.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
-import { Afterwork } from "../../../../src/worker/pipeline/background-work.ts";
+import { BackgroundWork } from "../../../../src/worker/pipeline/background-work.ts";
 import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { sampleRepository } from "../../../support/machine/sample-repository.ts";
 import { type DockerEngine, missingDockerEngine } from "../../../support/servers/docker-engines.ts";
@@ -43,17 +43,19 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
 
   interface CachingRun extends StartedRun {
     readonly cacheRepository: string;
-    readonly afterwork: Afterwork;
+    readonly backgroundWork: BackgroundWork;
     /** What the worker's own log says. */
     readonly logged: readonly string[];
   }
 
   function start(job: Partial<PipelineJob>, parts: Partial<PipelineParts> = {}): CachingRun {
     const logged: string[] = [];
-    const afterwork = new Afterwork(pino({ level: "warn" }, { write: (line) => void logged.push(line) }));
+    const backgroundWork = new BackgroundWork(
+      pino({ level: "warn" }, { write: (line) => void logged.push(line) }),
+    );
     const cacheRepository = parts.cacheRepository ?? bench.unique("cache");
-    const run = bench.start(job, { parts: { ...parts, afterwork, cacheRepository } });
-    return { ...run, cacheRepository, afterwork, logged };
+    const run = bench.start(job, { parts: { ...parts, backgroundWork, cacheRepository } });
+    return { ...run, cacheRepository, backgroundWork, logged };
   }
 
   const stepsCached = ({ steps }: StartedRun) => steps.flatMap(({ end }) => end?.isCached ?? []);
@@ -61,7 +63,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
   async function stored(job: Partial<PipelineJob>): Promise<CachingRun> {
     const run = start(job);
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
-    await run.afterwork.ended();
+    await run.backgroundWork.ended();
     expect(run.logged).toEqual([]);
     return run;
   }
@@ -75,7 +77,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const second = start({ repoUrl: name }, { ...otherWorker, cacheRepository });
     expect(await second.end).toMatchObject({ status: "SUCCESS" });
     expect(stepsCached(second)).toEqual([true, true, true]);
-    await second.afterwork.ended();
+    await second.backgroundWork.ended();
     expect(await bench.leftFolders()).toEqual([]);
   });
 
@@ -87,7 +89,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const second = start({ repoUrl: name, branch: "other" }, { ...otherWorker, cacheRepository });
     expect(await second.end).toMatchObject({ status: "SUCCESS" });
     expect(stepsCached(second)).toEqual([true, true, true]);
-    await second.afterwork.ended();
+    await second.backgroundWork.ended();
     expect(await bench.registry.listTags(cacheRepository)).toHaveLength(2);
   });
 
@@ -99,7 +101,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const second = start({ repoUrl: name, branch: "other" }, { ...otherWorker, cacheRepository });
     expect(await second.end).toMatchObject({ status: "SUCCESS" });
     expect(stepsCached(second)).toEqual([true, true, true]);
-    await second.afterwork.ended();
+    await second.backgroundWork.ended();
   });
 
   test("where HEAD names none, a branch has its own cache alone", async () => {
@@ -111,7 +113,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(await second.end).toMatchObject({ status: "SUCCESS" });
     expect(stepsCached(second)).toEqual([false, false, false]);
     expect(second.lines.join("\n")).toContain("which branch is the default one is not known");
-    await second.afterwork.ended();
+    await second.backgroundWork.ended();
   });
 
   test("the result does not wait for it, and the run's folder goes when it is stored", async () => {
@@ -124,7 +126,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(await bench.leftFolders()).toHaveLength(1);
     expect(await bench.registry.listTags(cacheRepository)).toEqual([]);
     held.release();
-    await run.afterwork.ended();
+    await run.backgroundWork.ended();
     expect(run.logged).toEqual([]);
     expect(await bench.registry.listTags(cacheRepository)).toHaveLength(1);
     expect(await bench.leftFolders()).toEqual([]);
@@ -137,7 +139,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const run = start({ repoUrl: name }, { cacheRepository });
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
     await held.arrived;
-    await run.afterwork.stop();
+    await run.backgroundWork.stop();
     expect(await bench.leftFolders()).toEqual([]);
     expect(run.logged.join()).toContain("the worker stops");
     held.release();
@@ -157,10 +159,10 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     bench.proxy.failNext({ path: new RegExp(`^/v2/${cacheRepository}/`), count: 100_000, status });
     const run = start({ repoUrl: name }, { cacheRepository });
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
-    await run.afterwork.ended();
+    await run.backgroundWork.ended();
     bench.proxy.clearFailures();
     expect(run.lines.join("\n")).toMatch(/^#\d+ no cache there: /m);
-    expect(run.logged.join()).toContain("the build cache was not stored");
+    expect(run.logged.join()).toContain("build cache not stored");
     expect(await bench.leftFolders()).toEqual([]);
   });
 
@@ -176,7 +178,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     await bench.registry.putManifest(cacheRepository, tag, { mediaType, body, digest: "", json: {} });
     const run = start({ repoUrl: name }, { ...otherWorker, cacheRepository });
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
-    await run.afterwork.ended();
+    await run.backgroundWork.ended();
   });
 
   test("a cache whose layers are gone is built without", async () => {
@@ -197,7 +199,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const run = start({ repoUrl: name }, { ...otherWorker, cacheRepository });
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
     expect(run.lines.join("\n")).toContain("the registry's cache is broken");
-    await run.afterwork.ended();
+    await run.backgroundWork.ended();
     const restored = await bench.registry.getManifest(cacheRepository, tag);
     for (const { digest } of restored?.json.layers ?? []) {
       const path = `/v2/${cacheRepository}/blobs/${digest}`;

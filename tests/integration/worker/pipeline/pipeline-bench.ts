@@ -6,7 +6,7 @@ import { detectBuilder } from "../../../../src/worker/buildkit/builders/detect.t
 import type { BuildStep } from "../../../../src/worker/buildkit/progress/progress.ts";
 import type { RunAborted } from "../../../../src/worker/job/cancellation.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
-import { Afterwork } from "../../../../src/worker/pipeline/background-work.ts";
+import { BackgroundWork } from "../../../../src/worker/pipeline/background-work.ts";
 import type { PipelineParts, RunStateName } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
 import { runPipeline } from "../../../../src/worker/pipeline/run-pipeline.ts";
@@ -79,7 +79,7 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
     registry: proxy.url,
     credentials: { username, password },
   });
-  const afterwork = new Afterwork(pino({ level: "silent" }));
+  const backgroundWork = new BackgroundWork(pino({ level: "silent" }));
   const parts: PipelineParts = {
     workDir,
     incarnation: "bench",
@@ -89,7 +89,7 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
     hostEnvironment,
     buildNetwork: "default",
     cacheSharing: "all",
-    afterwork,
+    backgroundWork,
     retry: { tries: 3, firstDelayMs: 20 },
   };
   const unique = (prefix: string) => `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
@@ -115,7 +115,7 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
       return readdir(runs).catch(() => []);
     },
     async stop() {
-      await afterwork.stop();
+      await backgroundWork.stop();
       await Promise.all([git.stop(), proxy.stop(), site.stop()]);
       await registry.stop();
       await dir.remove();

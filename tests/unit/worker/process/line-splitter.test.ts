@@ -1,17 +1,17 @@
 import { describe, expect, test } from "bun:test";
-import { LineAssembler } from "../../../../src/worker/process/line-splitter.ts";
+import { LineSplitter } from "../../../../src/worker/process/line-splitter.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 function linesOf(chunks: readonly (string | Uint8Array)[], longestLineChars?: number): string[] {
   const lines: string[] = [];
-  const assembler = new LineAssembler((line) => lines.push(line), longestLineChars);
+  const assembler = new LineSplitter((line) => lines.push(line), longestLineChars);
   for (const chunk of chunks) assembler.push(typeof chunk === "string" ? bytes(chunk) : chunk);
   assembler.end();
   return lines;
 }
 
-describe("LineAssembler", () => {
+describe("LineSplitter", () => {
   test("a newline, a carriage return, both together and the stream's end each end a line", () => {
     expect(linesOf(["a\r\nb\rc\n\nd"])).toEqual(["a", "b", "c", "", "d"]);
     expect(linesOf(["a\r"])).toEqual(["a"]);
@@ -33,7 +33,7 @@ describe("LineAssembler", () => {
 
   test("tells a line at once when it has ended", () => {
     const lines: string[] = [];
-    const assembler = new LineAssembler((line) => lines.push(line));
+    const assembler = new LineSplitter((line) => lines.push(line));
     assembler.push(bytes("50 %\r"));
     expect(lines).toEqual(["50 %"]);
     assembler.push(bytes("\nnext"));

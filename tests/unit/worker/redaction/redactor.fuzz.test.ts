@@ -3,7 +3,7 @@
  * takes. FUZZ_SEED repeats one round; a failure names it.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { LineAssembler } from "../../../../src/worker/process/line-splitter.ts";
+import { LineSplitter } from "../../../../src/worker/process/line-splitter.ts";
 import { RedactedLog } from "../../../../src/worker/redaction/redacted-log.ts";
 import { Redactor } from "../../../../src/worker/redaction/redactor.ts";
 import { SeededRandom } from "../../../drill/seeded-random.ts";
@@ -13,7 +13,7 @@ setDefaultTimeout(60_000);
 
 /** So much of a secret in a row, and it counts as told. */
 const TOLD_CHARS = 8;
-const LONGEST_LINE_CHARS = 200;
+const MAX_LINE_CHARS = 200;
 
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /** What means something in regular expressions, JSON, URLs and shells, and characters of two to four bytes. */
@@ -110,10 +110,7 @@ function logged(random: SeededRandom, secrets: readonly string[], output: string
   const lines: string[] = [];
   const log = new RedactedLog(redactor, (line) => lines.push(line));
   const prefix = random.pick(["", "#7 0.123 ", "#12 "]);
-  const assembler = new LineAssembler(
-    (line) => log.add({ stream: "#7", prefix, text: line }),
-    LONGEST_LINE_CHARS,
-  );
+  const assembler = new LineSplitter((line) => log.add({ stream: "#7", prefix, text: line }), MAX_LINE_CHARS);
   for (const chunk of chunksOf(random, output)) assembler.push(chunk);
   assembler.end();
   log.end();
