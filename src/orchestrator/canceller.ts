@@ -4,13 +4,13 @@ import { readableTarget } from "./job/message.ts";
 import { cancelledResult } from "./job/result.ts";
 import { type CancelledJob, type Claim, type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import { type JobRecord, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
-import type { ResultHandler } from "./result-handler.ts";
+import type { ResultPublisher } from "./result-publisher.ts";
 import type { WorkerClient } from "./workers/worker-client.ts";
 
 export interface CancellerParts {
   readonly leases: Leases;
   readonly records: JobRecords;
-  readonly results: ResultHandler;
+  readonly publisher: ResultPublisher;
   readonly logger: Logger;
   connect(address: string): WorkerClient;
   /** The job may be in this orchestrator's hands, or first in its lane. */
@@ -91,7 +91,9 @@ export class Canceller {
     // What the job was is lost: its message tells it to whoever takes that.
     if (Object.keys(job).length === 0) return;
     const target = readableTarget(job);
-    await this.parts.results.settleWaiting(cancelledResult({ jobId, reason, target, acceptedAt, attempts }));
+    await this.parts.publisher.publishForWaitingJob(
+      cancelledResult({ jobId, reason, target, acceptedAt, attempts }),
+    );
   }
 }
 

@@ -5,15 +5,16 @@
  * It sweeps the lanes whenever something may have changed: a job came in, a slot became free, a worker appeared. Hints
  * may be missed, so it also looks by itself once a second.
  */
-import { type Job, type JobResult, PRIORITIES } from "../shared/job.ts";
+import { type Job, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job/message.ts";
+import type { HeldJob, JobRunner } from "./job-runner.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
-import { type Lease, WorkerRefused } from "./workers/assignment.ts";
+import type { Lease } from "./workers/assignment.ts";
 import { FreeSlots } from "./workers/free-slots.ts";
 
 const LOOK_INTERVAL_MS = 1000;
@@ -27,23 +28,19 @@ export interface DispatcherParts {
   readonly leases: Leases;
   readonly records: JobRecords;
   readonly workers: WorkerManager;
+  readonly runner: JobRunner;
   readonly results: ResultHandler;
   readonly rules: Omit<MessageRules, "defaultRegion">;
   readonly regionFallback: readonly string[];
   readonly logger: Logger;
 }
 
-/** A job in hand that found no worker: another orchestrator was faster, its region has none, or those there cannot build it. */
-interface Held {
-  readonly delivery: ReadyDelivery;
-  readonly job: Job;
-}
-
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   /** Lanes that may hold a message. */
   readonly #hinted = new Map<string, Lane>();
-  #held: readonly Held[] = [];
+  /** Jobs that found no worker: another orchestrator was faster, their region has none, or those there cannot build them. */
+  #held: readonly HeldJob[] = [];
   /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a lane twice runs once. */
   readonly #running = new Map<string, Promise<void>>();
   /** Jobs that run while nobody waits for them; see `lookFor`. */
@@ -201,12 +198,12 @@ export class Dispatcher {
     return free.isAnyIn(this.#parts.regionFallback) && insisting.length < HELD_PER_LANE;
   }
 
-  #heldOf(lane: Lane): readonly Held[] {
+  #heldOf(lane: Lane): readonly HeldJob[] {
     return this.#held.filter((held) => held.delivery.lane.region === lane.region);
   }
 
   /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
-  async #place(held: Held, free: FreeSlots): Promise<void> {
+  async #place(held: HeldJob, free: FreeSlots): Promise<void> {
     try {
       if (!(await this.#isPlaced(held, free))) this.#hold(held);
     } catch (error) {
@@ -216,8 +213,9 @@ export class Dispatcher {
   }
 
   /** False: no worker for it now. `free` is brought up to date. */
-  async #isPlaced(held: Held, free: FreeSlots): Promise<boolean> {
+  async #isPlaced(held: HeldJob, free: FreeSlots): Promise<boolean> {
     const { delivery, job } = held;
+    const { records, results, workers } = this.#parts;
     const running = this.#running.get(job.jobId);
     if (running) {
       this.#track(
@@ -227,21 +225,24 @@ export class Dispatcher {
       return true;
     }
     // It may have ended before it ran: cancelled, or a message that had been in somebody's hands.
-    const result = await this.#parts.records.result(job.jobId);
+    const result = await records.result(job.jobId);
     if (result) {
       // Not waited for: another orchestrator may be publishing it, and other jobs need not wait for that.
-      this.#track(held, this.#settle(held, result));
+      this.#track(held, results.settle(delivery, result));
       return true;
     }
-    const placement = await this.#parts.workers.place(job, delivery);
-    const wish = this.#parts.workers.wishOf(job);
+    const placement = await workers.place(job, delivery);
+    const wish = workers.wishOf(job);
     if (placement.kind === "none") {
       free.exhausted(wish);
       return false;
     }
-    if (placement.kind !== "leased") {
-      const { kind, reason, attempts } = placement;
-      this.#track(held, this.#parts.results[kind](delivery, job, reason, attempts));
+    if (placement.kind === "cancelled") {
+      this.#track(held, results.settleCancelled(delivery, job, placement.reason, placement.attempts));
+      return true;
+    }
+    if (placement.kind === "unsupported") {
+      this.#track(held, results.settleUnsupported(delivery, job, placement.reason, placement.attempts));
       return true;
     }
     free.taken(wish);
@@ -249,51 +250,15 @@ export class Dispatcher {
     return true;
   }
 
-  #hold(held: Held): void {
+  #hold(held: HeldJob): void {
     this.#held = [...this.#held, held];
   }
 
-  async #run(held: Held, lease: Lease): Promise<void> {
-    const { delivery, job } = held;
-    const { logger, results } = this.#parts;
-    try {
-      // A second attempt may mean that the first one's message lay in the lane twice.
-      if (lease.claim.attempt > 1 && (await this.#settleFinished(held))) return await lease.release();
-      const outcome = await lease.run(delivery.takenBack);
-      // Not lost, but over before the call came: whoever has the job's other message was faster.
-      if (outcome.failure?.code === "WORKER_LOST" && (await this.#isSettled(held)))
-        return await lease.release();
-      await results.handle(delivery, job, lease, outcome);
-    } catch (error) {
-      if (delivery.takenBack.aborted) {
-        logger.warn(
-          { job_id: job.jobId },
-          "the broker took the job's message back; whoever has it now goes on with it",
-        );
-      } else if (error instanceof WorkerRefused) {
-        await this.#giveUpWorker(held, lease, error);
-      } else {
-        logger.error({ err: error, job_id: job.jobId }, "job could not be handled; its message goes back");
-        delivery.requeue();
-      }
-    } finally {
-      this.#parts.workers.letGo(lease);
-    }
+  async #run(held: HeldJob, lease: Lease): Promise<void> {
+    if ((await this.#parts.runner.run(held, lease)) === "refused") this.#hold(held);
   }
 
-  /** Not this worker, until its next ping tells how it really is. */
-  async #giveUpWorker(held: Held, lease: Lease, refusal: WorkerRefused): Promise<void> {
-    const { workerId, incarnation } = lease.claim;
-    this.#parts.logger.warn(
-      { job_id: held.job.jobId, worker_id: workerId, why: refusal.message },
-      "worker refused the job",
-    );
-    this.#hold(held);
-    await this.#parts.leases.suspect(workerId, incarnation);
-    await lease.retract();
-  }
-
-  #track(held: Held, work: Promise<void>): void {
+  #track(held: HeldJob, work: Promise<void>): void {
     const { jobId } = held.job;
     const tracked = work
       .catch((error: unknown) => {
@@ -311,29 +276,8 @@ export class Dispatcher {
   }
 
   /** The job lay in a lane twice; the other one has ended, one way or another. */
-  async #runAgain(held: Held): Promise<void> {
-    if (!(await this.#settleFinished(held))) this.#hold(held);
-  }
-
-  /** A job that has ended runs no more: only its result may be still to send. */
-  async #settleFinished(held: Held): Promise<boolean> {
-    const result = await this.#parts.records.result(held.job.jobId);
-    if (result) await this.#settle(held, result);
-    return result !== undefined;
-  }
-
-  async #isSettled(held: Held): Promise<boolean> {
-    try {
-      return await this.#settleFinished(held);
-    } catch (error) {
-      if (error instanceof RecordsUnavailable) return false;
-      throw error;
-    }
-  }
-
-  async #settle({ delivery }: Held, result: JobResult): Promise<void> {
-    await this.#parts.results.settle(result, delivery.properties, delivery.takenBack);
-    delivery.ack();
+  async #runAgain(held: HeldJob): Promise<void> {
+    if (!(await this.#parts.runner.settleEnded(held))) this.#hold(held);
   }
 
   /** Undefined: it is no job any more (the rules have changed since its intake), and its sender was told. */
@@ -344,7 +288,7 @@ export class Dispatcher {
       defaultRegion,
     });
     if (message.kind === "job") return { ...message.job, jobId };
-    await this.#parts.results.refuse(delivery, message.problems.join("; "));
+    await this.#parts.results.settleInvalid(delivery, message.problems.join("; "));
     return undefined;
   }
 }

@@ -16,13 +16,13 @@ import { refusal } from "./job/result.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
 import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
-import type { ResultHandler } from "./result-handler.ts";
+import type { ResultPublisher } from "./result-publisher.ts";
 
 export interface IntakeParts {
   readonly queue: JobQueue;
   readonly records: JobRecords;
   readonly events: JobEvents;
-  readonly results: ResultHandler;
+  readonly publisher: ResultPublisher;
   readonly canceller: Canceller;
   readonly rules: MessageRules;
   readonly logger: Logger;
@@ -109,7 +109,7 @@ export class Intake {
       { job_id: result.job_id },
       "message repeats a finished job; its result goes out again",
     );
-    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
+    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
   }
 
   async #refuse(delivery: Delivery, message: Read<"bad">): Promise<void> {
@@ -126,7 +126,7 @@ export class Intake {
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
     const result = refusal(jobId, failure, readableTarget(message.given), undefined);
     const { correlationId, replyTo } = delivery.properties;
-    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
+    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
   }
 
   /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */

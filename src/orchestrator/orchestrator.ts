@@ -13,10 +13,12 @@ import { EndedRuns } from "./ended-runs.ts";
 import { HealthChecker } from "./health-checker.ts";
 import { Intake } from "./intake.ts";
 import { JobEvents } from "./job/events.ts";
+import { JobRunner } from "./job-runner.ts";
 import type { Leases } from "./leases/leases.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { ResultHandler } from "./result-handler.ts";
+import { ResultPublisher } from "./result-publisher.ts";
 import { orchestratorService } from "./service.ts";
 import { WorkerManager } from "./worker-manager.ts";
 import { WorkerClient } from "./workers/worker-client.ts";
@@ -52,22 +54,25 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
 
   const events = new JobEvents(records, queue, logger);
-  const results = new ResultHandler({ ...settings, queue, leases, records, events, logger });
+  const publisher = new ResultPublisher({ queue, records, events, logger });
+  const results = new ResultHandler({ ...settings, queue, leases, records, events, publisher, logger });
   const workers = new WorkerManager({ ...settings, leases, records, events, logger, connect });
   const rules = { git, defaultRegion: settings.region };
+  const runner = new JobRunner({ leases, records, workers, results, logger });
   const dispatcher = new Dispatcher({
     ...settings,
     queue,
     leases,
     records,
     workers,
+    runner,
     results,
     logger,
     rules,
   });
   const onCancelled = (jobId: string) => dispatcher.cancelled(jobId);
-  const canceller = new Canceller({ leases, records, results, logger, connect, onCancelled });
-  const intake = new Intake({ queue, records, events, results, canceller, logger, rules });
+  const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });
+  const intake = new Intake({ queue, records, events, publisher, canceller, logger, rules });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
     dispatcher.lookFor(jobIds);
