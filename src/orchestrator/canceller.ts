@@ -17,16 +17,16 @@ export interface CancellerParts {
   onCancelled(jobId: string): void;
 }
 
-const LOOK_INTERVAL_MS = 1000;
+const POLL_INTERVAL_MS = 1000;
 
 export class Canceller {
   #timer: NodeJS.Timeout | undefined;
-  #isLooking = false;
+  #isPolling = false;
 
   constructor(private readonly parts: CancellerParts) {}
 
   start(): void {
-    this.#timer = setInterval(() => void this.#look(), LOOK_INTERVAL_MS);
+    this.#timer = setInterval(() => void this.#poll(), POLL_INTERVAL_MS);
   }
 
   stop(): void {
@@ -43,35 +43,35 @@ export class Canceller {
     if (!record) return { kind: "unknown" };
     if (record.result) return { kind: "ended", state: record.state };
     logger.info({ job_id: jobId, reason }, "job is cancelled");
-    await this.#carryOut({ jobId, reason }, record);
+    await this.#apply({ jobId, reason }, record);
     return { kind: "cancelling", state: (await records.find(jobId))?.state ?? record.state };
   }
 
-  async #look(): Promise<void> {
-    if (this.#isLooking || !this.parts.leases.isReady) return;
-    this.#isLooking = true;
+  async #poll(): Promise<void> {
+    if (this.#isPolling || !this.parts.leases.isReady) return;
+    this.#isPolling = true;
     try {
-      for (const job of await this.parts.leases.cancelling()) await this.#follow(job);
+      for (const job of await this.parts.leases.cancelling()) await this.#continueCancel(job);
     } catch (error) {
       // Redis has its own log line; the next look tries again.
       if (!(error instanceof LeasesUnavailable || error instanceof RecordsUnavailable))
         this.parts.logger.error({ err: error }, "cancelled jobs could not be looked after");
     } finally {
-      this.#isLooking = false;
+      this.#isPolling = false;
     }
   }
 
-  async #follow(job: CancelledJob): Promise<void> {
+  async #continueCancel(job: CancelledJob): Promise<void> {
     const record = await this.parts.records.find(job.jobId);
     if (!record || record.result) await this.parts.leases.cancelEnded(job.jobId);
-    else await this.#carryOut(job, record);
+    else await this.#apply(job, record);
   }
 
-  async #carryOut({ jobId, reason }: CancelledJob, record: JobRecord): Promise<void> {
-    const found = await this.parts.leases.cancel(jobId, reason);
-    if (found.kind === "claimed") return this.#endRun(found.claim, reason);
-    if (found.kind === "unclaimed") await this.#settle(record, reason, found.attempts);
-    if (found.kind === "unknown" && hasNeverRun(record)) await this.#settle(record, reason, 0);
+  async #apply({ jobId, reason }: CancelledJob, record: JobRecord): Promise<void> {
+    const atCancel = await this.parts.leases.cancel(jobId, reason);
+    if (atCancel.kind === "claimed") return this.#endRun(atCancel.claim, reason);
+    if (atCancel.kind === "unclaimed") await this.#publishResult(record, reason, atCancel.attempts);
+    if (atCancel.kind === "unknown" && hasNeverRun(record)) await this.#publishResult(record, reason, 0);
     this.parts.onCancelled(jobId);
   }
 
@@ -87,7 +87,11 @@ export class Canceller {
     }
   }
 
-  async #settle({ jobId, job, acceptedAt }: JobRecord, reason: string, attempts: number): Promise<void> {
+  async #publishResult(
+    { jobId, job, acceptedAt }: JobRecord,
+    reason: string,
+    attempts: number,
+  ): Promise<void> {
     // What the job was is lost: its message tells it to whoever takes that.
     if (Object.keys(job).length === 0) return;
     const target = readableTarget(job);

@@ -185,14 +185,14 @@ export function checkScheduling(values: Partial<SchedulingSettings>): SettingPro
 
 function checkQueueNames(values: Partial<SettingValues<SettingTable>>): SettingProblem[] {
   const { jobQueue, resultQueue } = values as { jobQueue?: string; resultQueue?: string };
-  const taken = [
-    { name: "BLACKTREE_JOB_QUEUE", value: jobQueue, others: [resultQueue] },
-    { name: "BLACKTREE_RESULT_QUEUE", value: resultQueue, others: [`${jobQueue}.dead`] },
+  const queues = [
+    { name: "BLACKTREE_JOB_QUEUE", value: jobQueue, otherNames: [resultQueue] },
+    { name: "BLACKTREE_RESULT_QUEUE", value: resultQueue, otherNames: [`${jobQueue}.dead`] },
   ];
-  return taken
+  return queues
     .filter(
-      ({ value, others }) =>
-        value !== undefined && (others.includes(value) || value.startsWith("jobs.ready.")),
+      ({ value, otherNames }) =>
+        value !== undefined && (otherNames.includes(value) || value.startsWith("jobs.ready.")),
     )
     .map(({ name, value }) => ({
       name,

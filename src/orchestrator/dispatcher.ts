@@ -14,14 +14,14 @@ import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
-import type { Lease } from "./workers/assignment.ts";
+import type { Assignment } from "./workers/assignment.ts";
 import { FreeSlots } from "./workers/free-slots.ts";
 
-const LOOK_INTERVAL_MS = 1000;
-/** Jobs of one lane that may be in hand without a worker; see `#mayTake`. */
-const HELD_PER_LANE = 16;
+const POLL_INTERVAL_MS = 1000;
+/** Jobs of one lane that may be in hand without a worker; see `#canTakeFrom`. */
+const MAX_UNPLACED_PER_REGION = 16;
 /** And at most so many while a run's message is looked for, or of those that wait for a worker that can build them. */
-const MOST_HELD_PER_LANE = 64;
+const MAX_HELD_PER_REGION = 64;
 
 export interface DispatcherParts {
   readonly queue: JobQueue;
@@ -43,12 +43,12 @@ export class Dispatcher {
   #held: readonly HeldJob[] = [];
   /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a lane twice runs once. */
   readonly #running = new Map<string, Promise<void>>();
-  /** Jobs that run while nobody waits for them; see `lookFor`. */
+  /** Jobs that run while nobody waits for them; see `recoverUnawaited`. */
   #unawaited: ReadonlySet<string> = new Set();
   #sweep: Promise<void> | undefined;
   #isDue = false;
   /** The time has come to ask for every job that needs what its workers cannot: it may have waited for long enough. */
-  #isLookDue = false;
+  #isPollDue = false;
   #isStopped = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -63,15 +63,15 @@ export class Dispatcher {
     });
     this.#parts.leases.onChange(() => this.#wake());
     this.#timer = setInterval(() => {
-      this.#isLookDue = true;
+      this.#isPollDue = true;
       this.#hintAll();
       this.#wake();
-    }, LOOK_INTERVAL_MS);
+    }, POLL_INTERVAL_MS);
   }
 
   /** It may be in hand, or first in its lane; deeper in there it is found to have ended when its turn comes. */
-  cancelled(jobId: string): void {
-    this.lookFor([jobId]);
+  onCancelled(jobId: string): void {
+    this.recoverUnawaited([jobId]);
   }
 
   /**
@@ -79,7 +79,7 @@ export class Dispatcher {
    * they lie in their lanes once more, at the front. The slots of their runs are not free, so taking them cannot wait for
    * a free one: the next sweep takes one message of each lane all the same.
    */
-  lookFor(jobIds: readonly string[]): void {
+  recoverUnawaited(jobIds: readonly string[]): void {
     const unawaited = jobIds.filter((jobId) => !this.#running.has(jobId));
     if (unawaited.length === 0) return;
     this.#unawaited = new Set([...this.#unawaited, ...unawaited]);
@@ -143,45 +143,46 @@ export class Dispatcher {
     await this.#placeHeld(free, unawaited);
     for (const priority of PRIORITIES) {
       for (const lane of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
-        await this.#emptyLane(lane, free);
-        if (unawaited.size > 0) await this.#lookThrough(lane, free);
+        await this.#dispatchFrom(lane, free);
+        if (unawaited.size > 0) await this.#dispatchFirst(lane, free);
       }
     }
   }
 
   async #placeHeld(free: FreeSlots, unawaited: ReadonlySet<string>): Promise<void> {
     const waiting = this.#held.filter(({ delivery }) => !delivery.takenBack.aborted);
-    const isLook = this.#isLookDue;
+    const isPoll = this.#isPollDue;
     this.#held = [];
-    this.#isLookDue = false;
+    this.#isPollDue = false;
     for (const held of waiting) {
-      const wish = this.#parts.workers.wishOf(held.job);
-      const isAsked = unawaited.has(held.job.jobId) || (isLook && wish.needs.length > 0);
-      if (isAsked || free.fit(wish)) await this.#place(held, free);
+      const requirements = this.#parts.workers.requirementsOf(held.job);
+      const isForced = unawaited.has(held.job.jobId) || (isPoll && requirements.needs.length > 0);
+      if (isForced || free.fit(requirements)) await this.#placeOrHold(held, free);
       else this.#hold(held);
     }
   }
 
-  async #emptyLane(lane: Lane, free: FreeSlots): Promise<void> {
-    while (!this.#isStopped && this.#mayTake(lane, free)) {
-      if (!(await this.#takeOne(lane, free))) return;
+  async #dispatchFrom(lane: Lane, free: FreeSlots): Promise<void> {
+    while (!this.#isStopped && this.#canTakeFrom(lane, free)) {
+      if (!(await this.#dispatchOne(lane, free))) return;
     }
   }
 
-  /** Takes one message whatever is free; see `lookFor`. */
-  async #lookThrough(lane: Lane, free: FreeSlots): Promise<void> {
-    if (!this.#isStopped && this.#heldOf(lane).length < MOST_HELD_PER_LANE) await this.#takeOne(lane, free);
+  /** Takes one message whatever is free; see `recoverUnawaited`. */
+  async #dispatchFirst(lane: Lane, free: FreeSlots): Promise<void> {
+    if (!this.#isStopped && this.#heldInRegionOf(lane).length < MAX_HELD_PER_REGION)
+      await this.#dispatchOne(lane, free);
   }
 
   /** False: the lane is empty. */
-  async #takeOne(lane: Lane, free: FreeSlots): Promise<boolean> {
+  async #dispatchOne(lane: Lane, free: FreeSlots): Promise<boolean> {
     const delivery = await this.#parts.queue.take(lane);
     if (!delivery) {
       this.#hinted.delete(`${lane.region}.${lane.priority}`);
       return false;
     }
     const job = await this.#read(delivery);
-    if (job) await this.#place({ delivery, job }, free);
+    if (job) await this.#placeOrHold({ delivery, job }, free);
     return true;
   }
 
@@ -190,22 +191,24 @@ export class Dispatcher {
    * fits those that do not insist on their region. Both only show once a job is in hand; so a few that the slot does not
    * fit may be held meanwhile.
    */
-  #mayTake(lane: Lane, free: FreeSlots): boolean {
-    const held = this.#heldOf(lane);
-    if (held.length >= MOST_HELD_PER_LANE) return false;
-    if (free.isAnyIn([lane.region])) return true;
-    const insisting = held.filter(({ job }) => this.#parts.workers.wishOf(job).needs.length === 0);
-    return free.isAnyIn(this.#parts.regionFallback) && insisting.length < HELD_PER_LANE;
+  #canTakeFrom(lane: Lane, free: FreeSlots): boolean {
+    const held = this.#heldInRegionOf(lane);
+    if (held.length >= MAX_HELD_PER_REGION) return false;
+    if (free.hasAnyIn([lane.region])) return true;
+    const waitingForSlot = held.filter(
+      ({ job }) => this.#parts.workers.requirementsOf(job).needs.length === 0,
+    );
+    return free.hasAnyIn(this.#parts.regionFallback) && waitingForSlot.length < MAX_UNPLACED_PER_REGION;
   }
 
-  #heldOf(lane: Lane): readonly HeldJob[] {
+  #heldInRegionOf(lane: Lane): readonly HeldJob[] {
     return this.#held.filter((held) => held.delivery.lane.region === lane.region);
   }
 
   /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
-  async #place(held: HeldJob, free: FreeSlots): Promise<void> {
+  async #placeOrHold(held: HeldJob, free: FreeSlots): Promise<void> {
     try {
-      if (!(await this.#isPlaced(held, free))) this.#hold(held);
+      if (!(await this.#tryPlace(held, free))) this.#hold(held);
     } catch (error) {
       this.#hold(held);
       throw error;
@@ -213,14 +216,14 @@ export class Dispatcher {
   }
 
   /** False: no worker for it now. `free` is brought up to date. */
-  async #isPlaced(held: HeldJob, free: FreeSlots): Promise<boolean> {
+  async #tryPlace(held: HeldJob, free: FreeSlots): Promise<boolean> {
     const { delivery, job } = held;
     const { records, results, workers } = this.#parts;
     const running = this.#running.get(job.jobId);
     if (running) {
       this.#track(
         held,
-        running.then(() => this.#runAgain(held)),
+        running.then(() => this.#settleOrHold(held)),
       );
       return true;
     }
@@ -232,9 +235,9 @@ export class Dispatcher {
       return true;
     }
     const placement = await workers.place(job, delivery);
-    const wish = workers.wishOf(job);
+    const requirements = workers.requirementsOf(job);
     if (placement.kind === "none") {
-      free.exhausted(wish);
+      free.exhausted(requirements);
       return false;
     }
     if (placement.kind === "cancelled") {
@@ -245,8 +248,8 @@ export class Dispatcher {
       this.#track(held, results.settleUnsupported(delivery, job, placement.reason, placement.attempts));
       return true;
     }
-    free.taken(wish);
-    this.#track(held, this.#run(held, placement.lease));
+    free.claimed(requirements);
+    this.#track(held, this.#run(held, placement.assignment));
     return true;
   }
 
@@ -254,8 +257,8 @@ export class Dispatcher {
     this.#held = [...this.#held, held];
   }
 
-  async #run(held: HeldJob, lease: Lease): Promise<void> {
-    if ((await this.#parts.runner.run(held, lease)) === "refused") this.#hold(held);
+  async #run(held: HeldJob, assignment: Assignment): Promise<void> {
+    if ((await this.#parts.runner.run(held, assignment)) === "refused") this.#hold(held);
   }
 
   #track(held: HeldJob, work: Promise<void>): void {
@@ -276,7 +279,7 @@ export class Dispatcher {
   }
 
   /** The job lay in a lane twice; the other one has ended, one way or another. */
-  async #runAgain(held: HeldJob): Promise<void> {
+  async #settleOrHold(held: HeldJob): Promise<void> {
     if (!(await this.#parts.runner.settleEnded(held))) this.#hold(held);
   }
 

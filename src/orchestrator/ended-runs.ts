@@ -34,7 +34,7 @@ export class EndedRuns {
   async #releaseOne(jobId: string): Promise<void> {
     const { records, leases, logger } = this.parts;
     const record = await records.find(jobId);
-    if (!record || !isResultOut(record)) return;
+    if (!record || !isResultPublished(record)) return;
     const claim = await leases.find(jobId);
     if (!claim) return;
     await leases.release(claim);
@@ -44,6 +44,6 @@ export class EndedRuns {
 }
 
 /** A job's end is told once the broker has its result; until then the worker's response may still be needed. */
-function isResultOut({ result, events }: JobRecord): boolean {
+function isResultPublished({ result, events }: JobRecord): boolean {
   return result !== undefined && events.some(({ state }) => state === finalState(result));
 }

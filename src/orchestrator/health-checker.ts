@@ -17,7 +17,7 @@ export interface HealthCheckerParts {
   onUnawaited(jobIds: readonly string[]): void;
 }
 
-const OBSERVED = {
+const STATUS_NAMES = {
   [WorkerStatus.WORKER_STATUS_FREE]: "FREE",
   [WorkerStatus.WORKER_STATUS_BUSY]: "BUSY",
   [WorkerStatus.WORKER_STATUS_DRAINING]: "DRAINING",
@@ -32,7 +32,7 @@ export class HealthChecker {
   constructor(private readonly parts: HealthCheckerParts) {}
 
   start(): void {
-    this.#timer = setInterval(() => this.#round(), this.parts.pingIntervalMs);
+    this.#timer = setInterval(() => this.#pingRound(), this.parts.pingIntervalMs);
   }
 
   stop(): void {
@@ -41,7 +41,7 @@ export class HealthChecker {
     this.#clients.clear();
   }
 
-  #round(): void {
+  #pingRound(): void {
     this.#pingAll().catch((error: unknown) => {
       if (!(error instanceof LeasesUnavailable))
         this.parts.logger.error({ err: error }, "health check failed");
@@ -49,9 +49,9 @@ export class HealthChecker {
   }
 
   async #pingAll(): Promise<void> {
-    const leased = (await this.parts.leases.workers()).filter((worker) => this.#hasLease(worker));
-    this.#forgetOthers(leased);
-    await Promise.all(leased.map((worker) => this.#check(worker)));
+    const live = (await this.parts.leases.workers()).filter((worker) => this.#hasLease(worker));
+    this.#closeUnusedClients(live);
+    await Promise.all(live.map((worker) => this.#check(worker)));
   }
 
   #hasLease(worker: WorkerView): boolean {
@@ -62,8 +62,8 @@ export class HealthChecker {
     if (this.#pending.has(worker.address)) return;
     this.#pending.add(worker.address);
     try {
-      const answer = await this.#ping(worker);
-      if (answer) await this.#observe(worker, answer);
+      const response = await this.#ping(worker);
+      if (response) await this.#observe(worker, response);
       else await this.parts.leases.suspect(worker.workerId, worker.incarnation);
     } finally {
       this.#pending.delete(worker.address);
@@ -88,28 +88,28 @@ export class HealthChecker {
   }
 
   /** Another process may answer at a lost worker's address. */
-  async #observe(worker: WorkerView, answer: PingResponse): Promise<void> {
-    const { workerId, incarnation } = answer;
+  async #observe(worker: WorkerView, response: PingResponse): Promise<void> {
+    const { workerId, incarnation } = response;
     if (workerId !== worker.workerId || incarnation !== worker.incarnation) {
       await this.parts.leases.suspect(worker.workerId, worker.incarnation);
       return;
     }
-    const status = OBSERVED[answer.status as keyof typeof OBSERVED] ?? "BUSY";
-    const runs: readonly RunRef[] = answer.runs;
-    const refusal = answer.refusal || undefined;
+    const status = STATUS_NAMES[response.status as keyof typeof STATUS_NAMES] ?? "BUSY";
+    const runs: readonly RunRef[] = response.runs;
+    const refusal = response.refusal || undefined;
     const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs, refusal });
     if (!stale) return;
-    for (const run of stale) await this.#giveUp(worker, run);
+    for (const run of stale) await this.#discard(worker, run);
     const staleIds = new Set(stale.map((run) => run.jobId));
-    const unawaited = answer.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
+    const unawaited = response.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
     if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
   }
 
   /** It was out of reach for too long, and the job is another attempt's: it need not go on to be refused its tag. */
-  async #giveUp(worker: WorkerView, run: RunRef): Promise<void> {
+  async #discard(worker: WorkerView, run: RunRef): Promise<void> {
     const { jobId: job_id, attempt } = run;
     try {
-      const isEnded = await this.#client(worker.address).giveUp(run, worker.incarnation);
+      const isEnded = await this.#client(worker.address).discard(run, worker.incarnation);
       if (isEnded) this.parts.logger.warn({ job_id, attempt, worker_id: worker.workerId }, "stale run ended");
     } catch (error) {
       this.parts.logger.warn(
@@ -127,8 +127,8 @@ export class HealthChecker {
     return client;
   }
 
-  #forgetOthers(leased: readonly WorkerView[]): void {
-    const addresses = new Set(leased.map((worker) => worker.address));
+  #closeUnusedClients(live: readonly WorkerView[]): void {
+    const addresses = new Set(live.map((worker) => worker.address));
     for (const [address, client] of this.#clients) {
       if (addresses.has(address)) continue;
       client.close();

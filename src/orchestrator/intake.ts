@@ -12,7 +12,7 @@ import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
 import type { JobEvents } from "./job/events.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
-import { refusal } from "./job/result.ts";
+import { rejectedResult } from "./job/result.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
 import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
@@ -31,22 +31,22 @@ export interface IntakeParts {
 type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
 
 export class Intake {
-  readonly #namedFields = new Set<string>();
+  readonly #loggedFields = new Set<string>();
   #stop: (() => Promise<void>) | undefined;
 
   constructor(private readonly parts: IntakeParts) {}
 
   start(): void {
-    this.#stop = this.parts.queue.onSubmitted((delivery) => this.#take(delivery));
+    this.#stop = this.parts.queue.onSubmitted((delivery) => this.#receive(delivery));
   }
 
   async stop(): Promise<void> {
     await this.#stop?.();
   }
 
-  async #take(delivery: Delivery): Promise<void> {
+  async #receive(delivery: Delivery): Promise<void> {
     const message = readJobMessage(delivery.body, delivery.properties, this.parts.rules);
-    if (message.kind === "bad") return this.#refuse(delivery, message);
+    if (message.kind === "invalid") return this.#refuse(delivery, message);
     await this.#accept(delivery, message);
     delivery.ack();
   }
@@ -56,14 +56,14 @@ export class Intake {
     const { replyTo, correlationId } = delivery.properties;
     const { publicJob: job } = message;
     const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
-    const admission = await this.#persist(() => this.parts.records.admit(request), delivery.takenBack);
+    const admission = await this.#whenAvailable(() => this.parts.records.admit(request), delivery.takenBack);
     if (admission.kind === "active") {
       this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
     } else if (admission.kind === "finished") {
-      await this.#answerAgain(delivery, admission.result);
+      await this.#republish(delivery, admission.result);
     } else {
-      this.#nameUnknown(message.unknownFields);
-      await this.#persist(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
+      this.#logUnknownFields(message.unknownFields);
+      await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
   }
@@ -81,7 +81,7 @@ export class Intake {
   async #queue({ body, properties, takenBack }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
     const { queue, events, rules, logger } = this.parts;
     const { jobId, workerRegion, priority } = job;
-    await events.tell({
+    await events.publish({
       jobId,
       attempt: 0,
       state: "QUEUED",
@@ -89,12 +89,12 @@ export class Intake {
     });
     const stamp = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
     await queue.offer({ region: workerRegion, priority }, { body, properties, stamp }, takenBack);
-    await this.#noteQueued(jobId);
+    await this.#recordQueued(jobId);
     logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
   }
 
   /** The message is safe in its lane: a fault here must not bring it back, it would lie there twice. */
-  async #noteQueued(jobId: string): Promise<void> {
+  async #recordQueued(jobId: string): Promise<void> {
     try {
       await this.parts.records.queued(jobId);
     } catch (error) {
@@ -103,7 +103,7 @@ export class Intake {
   }
 
   /** A job whose id has ended: its outcome goes out again, to the result queue and to whoever asks now. */
-  async #answerAgain({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
+  async #republish({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
     const { replyTo, correlationId } = properties;
     this.parts.logger.info(
       { job_id: result.job_id },
@@ -112,29 +112,34 @@ export class Intake {
     await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
   }
 
-  async #refuse(delivery: Delivery, message: Read<"bad">): Promise<void> {
+  async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {
     const reason = message.problems.join("; ");
     this.parts.logger.warn({ job_id: message.explicitId, reason }, "bad message goes to the dead letters");
     if (message.explicitId !== undefined)
-      await this.#answerBad(delivery, message, message.explicitId, reason);
+      await this.#publishInvalid(delivery, message, message.explicitId, reason);
     await this.parts.queue.deadLetter(delivery, reason, delivery.takenBack);
   }
 
   /** A job has one result: an id that waits, runs or has ended keeps its own. */
-  async #answerBad(delivery: Delivery, message: Read<"bad">, jobId: string, reason: string): Promise<void> {
-    if (await this.#persist(() => this.parts.records.find(jobId), delivery.takenBack)) return;
+  async #publishInvalid(
+    delivery: Delivery,
+    message: Read<"invalid">,
+    jobId: string,
+    reason: string,
+  ): Promise<void> {
+    if (await this.#whenAvailable(() => this.parts.records.find(jobId), delivery.takenBack)) return;
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
-    const result = refusal(jobId, failure, readableTarget(message.given), undefined);
+    const result = rejectedResult(jobId, failure, readableTarget(message.given), undefined);
     const { correlationId, replyTo } = delivery.properties;
     await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
   }
 
   /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */
-  async #persist<Answer>(question: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
+  async #whenAvailable<Answer>(call: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
     const delay = new GrowingDelay({ firstMs: 100, mostMs: 5000 });
     for (;;) {
       try {
-        return await question();
+        return await call();
       } catch (error) {
         if (!(error instanceof RecordsUnavailable || error instanceof LeasesUnavailable)) throw error;
         const delayMs = delay.nextMs();
@@ -147,13 +152,13 @@ export class Intake {
     }
   }
 
-  #nameUnknown(fields: readonly string[]): void {
-    const unnamed = fields.filter((field) => !this.#namedFields.has(field)).slice(0, 20);
+  #logUnknownFields(fields: readonly string[]): void {
+    const unlogged = fields.filter((field) => !this.#loggedFields.has(field)).slice(0, 20);
     // A sender that invents ever new names must not fill memory.
-    if (unnamed.length === 0 || this.#namedFields.size > 1000) return;
-    for (const field of unnamed) this.#namedFields.add(field);
+    if (unlogged.length === 0 || this.#loggedFields.size > 1000) return;
+    for (const field of unlogged) this.#loggedFields.add(field);
     this.parts.logger.warn(
-      { fields: unnamed.map((field) => field.slice(0, 100)) },
+      { fields: unlogged.map((field) => field.slice(0, 100)) },
       "unknown fields are ignored",
     );
   }

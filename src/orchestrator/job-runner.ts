@@ -9,7 +9,7 @@ import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
-import { type Lease, WorkerRefused } from "./workers/assignment.ts";
+import { type Assignment, WorkerRefused } from "./workers/assignment.ts";
 
 /** A job whose unacked message this orchestrator holds. */
 export interface HeldJob {
@@ -20,7 +20,7 @@ export interface HeldJob {
 export interface JobRunnerParts {
   readonly leases: Pick<Leases, "suspect">;
   readonly records: Pick<JobRecords, "result">;
-  readonly workers: Pick<WorkerManager, "letGo">;
+  readonly workers: Pick<WorkerManager, "forget">;
   readonly results: ResultHandler;
   readonly logger: Logger;
 }
@@ -31,10 +31,10 @@ export type RunEnd = "done" | "refused";
 export class JobRunner {
   constructor(private readonly parts: JobRunnerParts) {}
 
-  async run(held: HeldJob, lease: Lease): Promise<RunEnd> {
+  async run(held: HeldJob, assignment: Assignment): Promise<RunEnd> {
     const { delivery, job } = held;
     try {
-      await this.#runToResult(held, lease);
+      await this.#runToResult(held, assignment);
       return "done";
     } catch (error) {
       if (delivery.takenBack.aborted) {
@@ -45,7 +45,7 @@ export class JobRunner {
         return "done";
       }
       if (error instanceof WorkerRefused) {
-        await this.#avoidWorker(job, lease, error);
+        await this.#avoidWorker(job, assignment, error);
         return "refused";
       }
       this.parts.logger.error(
@@ -55,7 +55,7 @@ export class JobRunner {
       delivery.requeue();
       return "done";
     } finally {
-      this.parts.workers.letGo(lease);
+      this.parts.workers.forget(assignment);
     }
   }
 
@@ -67,16 +67,16 @@ export class JobRunner {
     return true;
   }
 
-  async #runToResult(held: HeldJob, lease: Lease): Promise<void> {
+  async #runToResult(held: HeldJob, assignment: Assignment): Promise<void> {
     const { delivery, job } = held;
     // After attempt 1 this message may be a duplicate of one whose job has ended.
-    if (lease.claim.attempt > 1 && (await this.settleEnded(held))) return await lease.release();
-    const outcome = await lease.run(delivery.takenBack);
+    if (assignment.claim.attempt > 1 && (await this.settleEnded(held))) return await assignment.release();
+    const outcome = await assignment.run(delivery.takenBack);
     // The worker may not be lost: the run may have ended before the call because another orchestrator, which holds the
     // duplicate of this message, handled its result.
     if (outcome.failure?.code === "WORKER_LOST" && (await this.#settleEndedIfKnown(held)))
-      return await lease.release();
-    await this.parts.results.handle(delivery, job, lease, outcome);
+      return await assignment.release();
+    await this.parts.results.handle(delivery, job, assignment, outcome);
   }
 
   /** False, too, while the records are unavailable. */
@@ -90,13 +90,13 @@ export class JobRunner {
   }
 
   /** No job is assigned to this worker until its next ping reports its actual state. */
-  async #avoidWorker(job: Job, lease: Lease, refusal: WorkerRefused): Promise<void> {
-    const { workerId, incarnation } = lease.claim;
+  async #avoidWorker(job: Job, assignment: Assignment, refusal: WorkerRefused): Promise<void> {
+    const { workerId, incarnation } = assignment.claim;
     this.parts.logger.warn(
       { job_id: job.jobId, worker_id: workerId, why: refusal.message },
       "worker refused the job",
     );
     await this.parts.leases.suspect(workerId, incarnation);
-    await lease.retract();
+    await assignment.retract();
   }
 }

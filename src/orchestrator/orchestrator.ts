@@ -50,7 +50,7 @@ const STOP_GRACE_MS = 500;
 export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
   const { queue, leases, records, settings, logger } = parts;
   const connect = (address: string) => new WorkerClient(address, parts.tls);
-  const connectAlone = (address: string) => new WorkerClient(address, parts.tls, { isAlone: true });
+  const connectDedicated = (address: string) => new WorkerClient(address, parts.tls, { isDedicated: true });
   const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
 
   const events = new JobEvents(records, queue, logger);
@@ -70,12 +70,12 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
     logger,
     rules,
   });
-  const onCancelled = (jobId: string) => dispatcher.cancelled(jobId);
+  const onCancelled = (jobId: string) => dispatcher.onCancelled(jobId);
   const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });
   const intake = new Intake({ queue, records, events, publisher, canceller, logger, rules });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
-    dispatcher.lookFor(jobIds);
+    dispatcher.recoverUnawaited(jobIds);
     void endedRuns.release(jobIds);
   };
   const healthChecker = new HealthChecker({ ...settings, leases, queue, logger, connect, onUnawaited });
@@ -83,7 +83,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const app = createAdminApp({ ...parts, connectAlone, submit, cancel, region, token, listen });
+  const app = createAdminApp({ ...parts, connectDedicated, submit, cancel, region, token, listen });
   const admin: AdminServer = serveAdmin(app, settings.adminListen);
   const service = orchestratorService(workers, settings, logger);
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);

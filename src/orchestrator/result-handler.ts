@@ -9,18 +9,18 @@ import type { JobEvents } from "./job/events.ts";
 import {
   cancelledFailure,
   cancelledResult,
-  refusal,
+  rejectedResult,
   repositoryOf,
   resultOf,
   targetOf,
   unsupportedResult,
 } from "./job/result.ts";
-import { judge } from "./job/retry-policy.ts";
+import { decideRetry } from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, ReadyDelivery, RetryDelayMs } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
-import type { Lease } from "./workers/assignment.ts";
+import type { Assignment } from "./workers/assignment.ts";
 
 export interface ResultHandlerParts {
   readonly queue: Pick<JobQueue, "offerLater">;
@@ -38,15 +38,15 @@ export class ResultHandler {
   constructor(private readonly parts: ResultHandlerParts) {}
 
   /** @throws the reason of `delivery.takenBack`: another orchestrator then publishes the result. */
-  async handle(delivery: ReadyDelivery, job: Job, lease: Lease, ended: Outcome): Promise<void> {
+  async handle(delivery: ReadyDelivery, job: Job, assignment: Assignment, ended: Outcome): Promise<void> {
     const outcome = await this.#afterCancel(job.jobId, ended);
-    const verdict = judge(outcome, lease.claim.attempt, this.parts.maxAttempts);
-    if (verdict.kind === "retry") return this.#retry(delivery, lease, outcome, verdict.delayMs);
+    const decision = decideRetry(outcome, assignment.claim.attempt, this.parts.maxAttempts);
+    if (decision.kind === "retry") return this.#retry(delivery, assignment, outcome, decision.delayMs);
     await this.#rememberImage(job, outcome);
-    const run = { claim: lease.claim, assignedAt: lease.assignedAt, outcome };
+    const run = { claim: assignment.claim, assignedAt: assignment.assignedAt, outcome };
     const result = resultOf(job, delivery.stamp.acceptedAt, run, this.parts.resultLogLines);
     await this.settle(delivery, result);
-    await this.#releaseWorker(lease);
+    await this.#releaseWorker(assignment);
   }
 
   /** Publishes the result of the message's job, unless it is out already, then acks the message. */
@@ -78,7 +78,7 @@ export class ResultHandler {
   async settleInvalid(delivery: ReadyDelivery, reason: string): Promise<void> {
     const { jobId, acceptedAt } = delivery.stamp;
     const failure: JobFailure = { code: "INVALID_JOB", step: "dispatch", retryable: false, message: reason };
-    await this.settle(delivery, refusal(jobId, failure, {}, acceptedAt));
+    await this.settle(delivery, rejectedResult(jobId, failure, {}, acceptedAt));
   }
 
   /** Before the result is published: a client that has seen it may submit a job that reuses the image. */
@@ -95,18 +95,18 @@ export class ResultHandler {
   /** Only the last attempt's outcome is the job's result; earlier ones are published as events. */
   async #retry(
     delivery: ReadyDelivery,
-    lease: Lease,
+    assignment: Assignment,
     outcome: Outcome,
     delayMs: RetryDelayMs,
   ): Promise<void> {
-    const { jobId, attempt, workerId } = lease.claim;
+    const { jobId, attempt, workerId } = assignment.claim;
     const { failure: error } = outcome;
     const fields = { error, worker_id: workerId, delay_ms: delayMs };
     this.parts.logger.warn({ job_id: jobId, attempt, ...fields }, "attempt failed; the job is tried again");
     await this.parts.queue.offerLater(delivery, { attempts: attempt, lastWorkerId: workerId }, delayMs);
-    await this.parts.events.tell({ jobId, attempt, state: "RETRYING", detail: fields });
+    await this.parts.events.publish({ jobId, attempt, state: "RETRYING", detail: fields });
     delivery.ack();
-    await this.#releaseWorker(lease);
+    await this.#releaseWorker(assignment);
   }
 
   /** A cancelled job is not tried again after a worker loss or another retryable failure. */
@@ -124,11 +124,11 @@ export class ResultHandler {
   }
 
   /** The result is safe; if this fails, ended-runs.ts repeats it when the worker next reports the run. */
-  async #releaseWorker(lease: Lease): Promise<void> {
-    const steps = await Promise.allSettled([lease.release(), lease.acknowledge()]);
+  async #releaseWorker(assignment: Assignment): Promise<void> {
+    const steps = await Promise.allSettled([assignment.release(), assignment.acknowledge()]);
     for (const step of steps) {
       if (step.status === "fulfilled") continue;
-      this.parts.logger.warn({ err: step.reason, job_id: lease.job.jobId }, "failed to release the run");
+      this.parts.logger.warn({ err: step.reason, job_id: assignment.job.jobId }, "failed to release the run");
     }
   }
 }

@@ -111,7 +111,12 @@ export class ResultPublisher {
     await this.#asPublisher(jobId, publisherId, () =>
       this.publish(result, correlationId ?? finish.correlationId, replyTo, signal),
     );
-    await this.parts.events.tell({ jobId, attempt, state: finalState(result), detail: finalDetail(result) });
+    await this.parts.events.publish({
+      jobId,
+      attempt,
+      state: finalState(result),
+      detail: finalDetail(result),
+    });
     await this.#recordPublished(jobId);
   }
 

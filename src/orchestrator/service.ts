@@ -28,16 +28,16 @@ export function orchestratorService(
     register: unaryHandler(logger, async (worker) => {
       checkWorker(worker);
       const registration = { ...worker, capabilities: capabilitiesOf(worker.capabilities) };
-      if ((await available(() => workers.register(registration))) === "registered") return times;
+      if ((await whenAvailable(() => workers.register(registration))) === "registered") return times;
       throw new RpcError(status.ALREADY_EXISTS, `another live worker has the id ${worker.workerId}`);
     }),
     deregister: unaryHandler(logger, async ({ workerId, incarnation }) => {
-      await available(() => workers.deregister(workerId, incarnation));
+      await whenAvailable(() => workers.deregister(workerId, incarnation));
       return {};
     }),
     confirmLease: unaryHandler(logger, async ({ workerId, incarnation, run }) => {
       if (!run) throw new RpcError(status.INVALID_ARGUMENT, "run is missing; expected job_id and attempt");
-      const remainingMs = await available(() => workers.confirm(run, workerId, incarnation));
+      const remainingMs = await whenAvailable(() => workers.confirm(run, workerId, incarnation));
       return {
         granted: remainingMs !== undefined,
         leaseRemainingMs: Math.max(0, Math.floor(remainingMs ?? 0)),
@@ -48,9 +48,9 @@ export function orchestratorService(
 }
 
 /** "Cannot know now" is no refusal: the worker asks again. */
-async function available<Answer>(question: () => Promise<Answer>): Promise<Answer> {
+async function whenAvailable<Answer>(call: () => Promise<Answer>): Promise<Answer> {
   try {
-    return await question();
+    return await call();
   } catch (error) {
     if (!(error instanceof LeasesUnavailable)) throw error;
     throw new RpcError(status.UNAVAILABLE, "the leases are out of reach; ask again", { cause: error });

@@ -35,8 +35,8 @@ function addHealth(app: Hono, { queue, leases, names }: AdminParts): void {
   app.get("/healthz", (context) => context.json({ status: "ok" }));
   app.get("/readyz", (context) => {
     const isReady = queue.isReady && leases.isReady;
-    const word = (isUp: boolean) => (isUp ? "ok" : "unavailable");
-    const checks = { [names.queue]: word(queue.isReady), [names.leases]: word(leases.isReady) };
+    const checkResult = (isUp: boolean) => (isUp ? "ok" : "unavailable");
+    const checks = { [names.queue]: checkResult(queue.isReady), [names.leases]: checkResult(leases.isReady) };
     return context.json({ status: isReady ? "ready" : "not ready", checks }, isReady ? 200 : 503);
   });
 }

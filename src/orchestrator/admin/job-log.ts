@@ -16,7 +16,7 @@ export interface LogSources {
   readonly leases: Leases;
   readonly records: JobRecords;
   /** With a connection of its own: who follows a log reads as slowly as they like. */
-  connectAlone(address: string): WorkerClient;
+  connectDedicated(address: string): WorkerClient;
 }
 
 interface Position {
@@ -24,7 +24,7 @@ interface Position {
   readonly seq: number;
 }
 
-const LOOK_INTERVAL_MS = 200;
+const POLL_INTERVAL_MS = 200;
 
 /** Ends after the entry of kind `end`, whose text is the job's last state, or when `signal` aborts. */
 export async function* followLog(
@@ -50,7 +50,7 @@ export async function* followLog(
         yield entry;
       }
     }
-    if (!signal.aborted) await sleep(LOOK_INTERVAL_MS);
+    if (!signal.aborted) await sleep(POLL_INTERVAL_MS);
   }
 }
 
@@ -60,7 +60,7 @@ async function* followRun(
   after: Position,
   signal: AbortSignal,
 ): AsyncGenerator<LogEntry> {
-  const client = sources.connectAlone(claim.address);
+  const client = sources.connectDedicated(claim.address);
   const afterSeq = after.attempt === claim.attempt ? after.seq : 0;
   const positionOf = (seq: number) => formatPosition({ attempt: claim.attempt, seq });
   let lastSeq = afterSeq;
@@ -74,7 +74,7 @@ async function* followRun(
       const position = positionOf(event.seq);
       const missing = event.seq - lastSeq - 1;
       if (missing > 0)
-        yield { kind: "line", text: missingLines(missing), position: positionOf(event.seq - 1) };
+        yield { kind: "line", text: missingLinesNotice(missing), position: positionOf(event.seq - 1) };
       lastSeq = event.seq;
       if (event.logLine !== undefined) yield { kind: "line", text: event.logLine, position };
       else if (event.state !== undefined) yield { kind: "state", text: stateName(event.state), position };
@@ -88,7 +88,7 @@ async function* followRun(
 }
 
 /** The worker holds the last lines only, for readers that are late or slow. */
-function missingLines(count: number): string {
+function missingLinesNotice(count: number): string {
   return `[${count} lines are missing here: the worker holds them no longer]`;
 }
 

@@ -8,7 +8,7 @@ import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
 
-const LARGEST_BODY_BYTES = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 
 const SUBMIT_TIMEOUT_MS = 10_000;
 
@@ -89,12 +89,12 @@ function parseJson(text: string): unknown {
 }
 
 const limitedBody = bodyLimit({
-  maxSize: LARGEST_BODY_BYTES,
+  maxSize: MAX_BODY_BYTES,
   onError: (context) =>
     problem(context, {
       status: 413,
       title: "Too large",
-      detail: `expected at most ${LARGEST_BODY_BYTES} bytes`,
+      detail: `expected at most ${MAX_BODY_BYTES} bytes`,
     }),
 });
 
@@ -124,9 +124,9 @@ function shownJob(record: JobRecord) {
 function streamLog(parts: AdminParts, jobId: string, context: JobContext): Response {
   const after = context.req.header("last-event-id");
   return streamSSE(context, async (stream) => {
-    const gone = new AbortController();
-    stream.onAbort(() => gone.abort(new Error("the reader has gone")));
-    for await (const { kind, text, position } of followLog(parts, jobId, after, gone.signal)) {
+    const disconnected = new AbortController();
+    stream.onAbort(() => disconnected.abort(new Error("the reader has disconnected")));
+    for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
       await stream.writeSSE({ event: kind, data: text, id: position });
     }
   });

@@ -18,7 +18,7 @@ export interface AdminParts {
   readonly listen: HostPort;
   readonly logger: Logger;
   /** See LogSources. */
-  connectAlone(address: string): WorkerClient;
+  connectDedicated(address: string): WorkerClient;
   /** Resolves when the broker has the job; rejects with the signal's reason. */
   submit(body: Buffer, signal: AbortSignal): Promise<Acceptance>;
   cancel(jobId: string, reason: string): Promise<Cancellation>;

@@ -24,16 +24,16 @@ export class JobEvents {
   ) {}
 
   /** Resolves when the event is on its way. Never rejects: telling is best effort and holds nothing up. */
-  tell(change: StateChange): Promise<void> {
+  publish(change: StateChange): Promise<void> {
     const previous = this.#lastOfJob.get(change.jobId) ?? Promise.resolve();
-    const told = previous.then(() => this.#tellNow(change));
-    this.#lastOfJob.set(change.jobId, told);
-    return told.finally(() => {
-      if (this.#lastOfJob.get(change.jobId) === told) this.#lastOfJob.delete(change.jobId);
+    const published = previous.then(() => this.#publishNow(change));
+    this.#lastOfJob.set(change.jobId, published);
+    return published.finally(() => {
+      if (this.#lastOfJob.get(change.jobId) === published) this.#lastOfJob.delete(change.jobId);
     });
   }
 
-  async #tellNow(change: StateChange): Promise<void> {
+  async #publishNow(change: StateChange): Promise<void> {
     const at = new Date().toISOString();
     const unnumbered = {
       ...change.detail,

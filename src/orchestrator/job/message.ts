@@ -8,7 +8,7 @@ import { JOB_FIELDS, JOB_ID_PATTERN, type JobFields, KNOWN_FIELDS } from "./fiel
 import type { Target } from "./result.ts";
 
 /** Far more than a job needs, far less than would hurt: it travels on in one gRPC message. */
-const LARGEST_BODY_BYTES = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 
 export interface MessageRules {
   readonly git: GitSettings;
@@ -25,7 +25,7 @@ export type ReadMessage =
       readonly unknownFields: readonly string[];
     }
   | {
-      readonly kind: "bad";
+      readonly kind: "invalid";
       readonly problems: readonly string[];
       readonly explicitId: string | undefined;
       readonly given: Readonly<Record<string, unknown>>;
@@ -38,7 +38,7 @@ export function readJobMessage(
 ): ReadMessage {
   const given = parseObject(body);
   if (typeof given === "string")
-    return { kind: "bad", problems: [given], explicitId: validId(properties.messageId), given: {} };
+    return { kind: "invalid", problems: [given], explicitId: validId(properties.messageId), given: {} };
 
   const explicitId =
     given.job_id === undefined || given.job_id === null
@@ -50,7 +50,7 @@ export function readJobMessage(
     ? []
     : fields.error.issues.map((issue) => problemOf(issue.path, issue.message, given));
   const problems = [...(repoProblem === undefined ? [] : [repoProblem]), ...new Set(fieldProblems)];
-  if (!fields.success || problems.length > 0) return { kind: "bad", problems, explicitId, given };
+  if (!fields.success || problems.length > 0) return { kind: "invalid", problems, explicitId, given };
 
   const job = jobOf(given.repo_url as string, fields.data, rules);
   const publicJob = { ...publicJobOf(given), region: job.region };
@@ -65,8 +65,8 @@ export function readJobMessage(
 
 /** The object, or what is wrong with it. */
 function parseObject(body: Buffer): Record<string, unknown> | string {
-  if (body.length > LARGEST_BODY_BYTES)
-    return `the message has ${body.length} bytes; expected at most ${LARGEST_BODY_BYTES}`;
+  if (body.length > MAX_BODY_BYTES)
+    return `the message has ${body.length} bytes; expected at most ${MAX_BODY_BYTES}`;
   let parsed: unknown;
   try {
     parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));

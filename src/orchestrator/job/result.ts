@@ -41,13 +41,13 @@ export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: 
 export type Target = Partial<ReturnType<typeof targetOf>>;
 
 /** The answer to a job that no worker ever saw. */
-export function refusal(
+export function rejectedResult(
   jobId: string,
   failure: JobFailure,
   target: Target,
   acceptedAt: Date | undefined,
 ): JobResult {
-  return withoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
+  return resultWithoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
 }
 
 export interface WaitingJob {
@@ -61,13 +61,13 @@ export interface WaitingJob {
 
 /** The answer to a job that was cancelled while it did not run. */
 export function cancelledResult({ reason, attempts: attempt, ...job }: WaitingJob): JobResult {
-  return withoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
+  return resultWithoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
 }
 
 /** The answer to a job that no worker can build. */
 export function unsupportedResult({ reason: message, attempts: attempt, ...job }: WaitingJob): JobResult {
   const failure: JobFailure = { code: "UNSUPPORTED", step: "dispatch", retryable: false, message };
-  return withoutRun({ ...job, status: "FAILED", failure, attempt });
+  return resultWithoutRun({ ...job, status: "FAILED", failure, attempt });
 }
 
 export function cancelledFailure(reason: string): JobFailure {
@@ -84,7 +84,7 @@ interface EndWithoutRun {
   readonly attempt: number;
 }
 
-function withoutRun({ jobId, status, failure, target, acceptedAt, attempt }: EndWithoutRun): JobResult {
+function resultWithoutRun({ jobId, status, failure, target, acceptedAt, attempt }: EndWithoutRun): JobResult {
   const finishedAt = new Date();
   const queued = acceptedAt ? Math.max(0, finishedAt.getTime() - acceptedAt.getTime()) : 0;
   return {
@@ -124,10 +124,10 @@ export function targetOf(job: Omit<Job, "jobId">) {
 }
 
 /** The worker has its own bound; this one holds whatever worker answers. */
-function tail(lines: readonly string[], mostLines: number): readonly string[] {
+function tail(lines: readonly string[], maxLines: number): readonly string[] {
   const kept: string[] = [];
   let bytes = 0;
-  for (const line of lines.slice(mostLines === 0 ? lines.length : -mostLines).toReversed()) {
+  for (const line of lines.slice(maxLines === 0 ? lines.length : -maxLines).toReversed()) {
     bytes += Buffer.byteLength(line) + 1;
     if (bytes > RESULT_LOG_BYTES) break;
     kept.push(line);

@@ -2,14 +2,14 @@
 import type { Outcome } from "../../shared/job.ts";
 import { RETRY_DELAYS_MS, type RetryDelayMs } from "../queue/queue.ts";
 
-export type Verdict =
+export type RetryDecision =
   /** The outcome is the job's result. */
   | { readonly kind: "final" }
   /** The fault may pass elsewhere or later. */
   | { readonly kind: "retry"; readonly delayMs: RetryDelayMs };
 
 /** `attempt` is the one that has ended, from 1 on. */
-export function judge(outcome: Outcome, attempt: number, maxAttempts: number): Verdict {
+export function decideRetry(outcome: Outcome, attempt: number, maxAttempts: number): RetryDecision {
   const isOver = outcome.status !== "FAILED" || !outcome.failure?.retryable || attempt >= maxAttempts;
   if (isOver) return { kind: "final" };
   const longest = RETRY_DELAYS_MS[RETRY_DELAYS_MS.length - 1] ?? RETRY_DELAYS_MS[0];

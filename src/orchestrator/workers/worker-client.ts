@@ -30,13 +30,13 @@ export class WorkerClient {
   constructor(
     readonly address: string,
     tls: TlsFiles | undefined,
-    { isAlone = false }: { readonly isAlone?: boolean } = {},
+    { isDedicated = false }: { readonly isDedicated?: boolean } = {},
   ) {
     const { credentials, options } = channelSecurity(address, tls);
     this.#client = new WorkerServiceClient(address, credentials, {
       ...CHANNEL_OPTIONS,
       ...options,
-      ...(isAlone && { "grpc.use_local_subchannel_pool": 1 }),
+      ...(isDedicated && { "grpc.use_local_subchannel_pool": 1 }),
     });
   }
 
@@ -49,7 +49,7 @@ export class WorkerClient {
    * keep the call waiting for ever.
    */
   async runJob(request: JobRequest, signal: AbortSignal): Promise<JobResponse> {
-    await this.#connected();
+    await this.#untilConnected();
     return callUnary(this.#client.runJob.bind(this.#client), request, { signal });
   }
 
@@ -63,7 +63,7 @@ export class WorkerClient {
     options: { readonly afterSeq: number; readonly statesOnly: boolean },
     signal: AbortSignal,
   ): AsyncGenerator<JobEvent> {
-    await this.#connected();
+    await this.#untilConnected();
     if (signal.aborted) return;
     const stream = this.#client.watchJob({ run: { ...run }, incarnation, ...options });
     const cancel = () => stream.cancel();
@@ -86,7 +86,7 @@ export class WorkerClient {
   }
 
   /** Ends a run that is not the job's any more, or has its worker forget it. True: it was under way. */
-  async giveUp(run: RunRef, incarnation: string): Promise<boolean> {
+  async discard(run: RunRef, incarnation: string): Promise<boolean> {
     const isEnded = await this.cancel(run, incarnation, "another attempt has the job");
     if (!isEnded) await this.acknowledge(run, incarnation);
     return isEnded;
@@ -104,7 +104,7 @@ export class WorkerClient {
   }
 
   /** Shared by all who wait, so that their calls go out in the order in which they were made. */
-  #connected(): Promise<void> {
+  #untilConnected(): Promise<void> {
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = undefined;
     });

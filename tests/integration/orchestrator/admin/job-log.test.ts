@@ -36,7 +36,7 @@ beforeEach(async () => {
       find: async () => ({ ...RUN, address, incarnation: INCARNATION }),
     } as unknown as LogSources["leases"],
     records: { find: async () => undefined } as unknown as LogSources["records"],
-    connectAlone: (at) => new WorkerClient(at, undefined, { isAlone: true }),
+    connectDedicated: (at) => new WorkerClient(at, undefined, { isDedicated: true }),
   };
 });
 

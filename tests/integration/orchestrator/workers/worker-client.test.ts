@@ -69,9 +69,9 @@ test("a run is watched from its first state on, though nobody has connected befo
 test("a run is watched from its first state on over a connection that others have made", async () => {
   await client.ping({ reachesBroker: true }, 30_000);
   for (let number = 1; number <= 20; number++) {
-    const ofLease = new WorkerClient(client.address, undefined);
-    expect(await runAndWatch(`job-${number}`, ofLease)).toEqual(ALL_STATES);
-    ofLease.close();
+    const ofAssignment = new WorkerClient(client.address, undefined);
+    expect(await runAndWatch(`job-${number}`, ofAssignment)).toEqual(ALL_STATES);
+    ofAssignment.close();
   }
 });
 

@@ -52,7 +52,7 @@ function app({ isQueueReady = true, isLeasesReady = true, token }: Situation = {
     submit: async (body: Buffer) =>
       body.length > 2
         ? { kind: "accepted", jobId: "j-2" }
-        : { kind: "bad", problems: ["branch: missing", "ecr_repo: missing"] },
+        : { kind: "invalid", problems: ["branch: missing", "ecr_repo: missing"] },
     cancel: async (id: string, reason: string) => {
       cancels.push([id, reason]);
       return CANCELLATIONS[id] ?? { kind: "unknown" };

@@ -21,7 +21,7 @@ function read(message: unknown, messageId?: string): ReadMessage {
 
 function problemsOf(message: unknown): readonly string[] {
   const outcome = read(message);
-  if (outcome.kind !== "bad") throw new Error(`read as ${outcome.kind}`);
+  if (outcome.kind !== "invalid") throw new Error(`read as ${outcome.kind}`);
   return outcome.problems;
 }
 
@@ -104,7 +104,10 @@ describe("a bad message", () => {
 
   test("not UTF-8", () => {
     const outcome = readJobMessage(Buffer.from([0x7b, 0xff, 0x7d]), {}, RULES);
-    expect(outcome).toMatchObject({ kind: "bad", problems: ["not UTF-8; expected a JSON object in UTF-8"] });
+    expect(outcome).toMatchObject({
+      kind: "invalid",
+      problems: ["not UTF-8; expected a JSON object in UTF-8"],
+    });
   });
 
   test("names every field that is missing or wrong, and only those", () => {
@@ -130,9 +133,12 @@ describe("a bad message", () => {
   });
 
   test("keeps its explicit id", () => {
-    expect(read({ job_id: "j-1" })).toMatchObject({ kind: "bad", explicitId: "j-1" });
-    expect(read("{", "m-1")).toMatchObject({ kind: "bad", explicitId: "m-1" });
-    expect(read({ ...EXAMPLE, job_id: "a b" }, "m-1")).toMatchObject({ kind: "bad", explicitId: undefined });
+    expect(read({ job_id: "j-1" })).toMatchObject({ kind: "invalid", explicitId: "j-1" });
+    expect(read("{", "m-1")).toMatchObject({ kind: "invalid", explicitId: "m-1" });
+    expect(read({ ...EXAMPLE, job_id: "a b" }, "m-1")).toMatchObject({
+      kind: "invalid",
+      explicitId: undefined,
+    });
   });
 
   test.each([

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { emptyLog } from "../../../../src/orchestrator/job/result.ts";
-import { judge } from "../../../../src/orchestrator/job/retry-policy.ts";
+import { decideRetry } from "../../../../src/orchestrator/job/retry-policy.ts";
 import type { Outcome, OutcomeStatus } from "../../../../src/shared/job.ts";
 
 function outcome(status: OutcomeStatus, retryable = false): Outcome {
@@ -19,12 +19,12 @@ function outcome(status: OutcomeStatus, retryable = false): Outcome {
 }
 
 test.each(["SUCCESS", "CANCELLED", "FAILED"] as const)("%s that nothing would change is final", (status) => {
-  expect(judge(outcome(status), 1, 3)).toEqual({ kind: "final" });
+  expect(decideRetry(outcome(status), 1, 3)).toEqual({ kind: "final" });
 });
 
 test("a fault that may pass is tried again with growing delay, up to the last attempt", () => {
-  const verdicts = [1, 2, 3, 4, 5].map((attempt) => judge(outcome("FAILED", true), attempt, 5));
-  expect(verdicts).toEqual([
+  const decisions = [1, 2, 3, 4, 5].map((attempt) => decideRetry(outcome("FAILED", true), attempt, 5));
+  expect(decisions).toEqual([
     { kind: "retry", delayMs: 2000 },
     { kind: "retry", delayMs: 10_000 },
     { kind: "retry", delayMs: 60_000 },
@@ -34,5 +34,5 @@ test("a fault that may pass is tried again with growing delay, up to the last at
 });
 
 test("what was cancelled is not tried again, retryable or not", () => {
-  expect(judge(outcome("CANCELLED", true), 1, 3)).toEqual({ kind: "final" });
+  expect(decideRetry(outcome("CANCELLED", true), 1, 3)).toEqual({ kind: "final" });
 });
