@@ -1,3 +1,4 @@
+/** Canceller: ends waiting and running jobs that were cancelled, and retries until each has its result. */
 import type { Logger } from "../shared/logging.ts";
 import type { Cancellation } from "./job/cancellation.ts";
 import { readableTarget } from "./job/message.ts";
@@ -13,7 +14,7 @@ export interface CancellerParts {
   readonly publisher: ResultPublisher;
   readonly logger: Logger;
   connect(address: string): WorkerClient;
-  /** The job may be in this orchestrator's hands, or first in its lane. */
+  /** The job's message may be held by this orchestrator, or be first in its ready queue. */
   onCancelled(jobId: string): void;
 }
 
@@ -34,8 +35,8 @@ export class Canceller {
   }
 
   /**
-   * Resolves when the job will end without anybody's help. `reason` is for its log and its result.
-   * @throws LeasesUnavailable, RecordsUnavailable: it may be cancelled or not.
+   * Resolves when the cancellation is recorded, so that the job ends without further calls. `reason` appears in the log
+   * and in the job's result. @throws LeasesUnavailable, RecordsUnavailable: the job may be cancelled or not.
    */
   async cancel(jobId: string, reason: string): Promise<Cancellation> {
     const { records, logger } = this.parts;
@@ -53,9 +54,9 @@ export class Canceller {
     try {
       for (const job of await this.parts.leases.cancelling()) await this.#continueCancel(job);
     } catch (error) {
-      // Redis has its own log line; the next look tries again.
+      // The Redis client logs its own failures; the next poll tries again.
       if (!(error instanceof LeasesUnavailable || error instanceof RecordsUnavailable))
-        this.parts.logger.error({ err: error }, "cancelled jobs could not be looked after");
+        this.parts.logger.error({ err: error }, "failed to process cancellations");
     } finally {
       this.#isPolling = false;
     }
@@ -81,7 +82,10 @@ export class Canceller {
       await client.cancel(claim, claim.incarnation, reason);
     } catch (error) {
       const { jobId: job_id, workerId: worker_id } = claim;
-      this.parts.logger.warn({ err: error, job_id, worker_id }, "worker could not be told of the cancel yet");
+      this.parts.logger.warn(
+        { err: error, job_id, worker_id },
+        "failed to send the cancellation to the worker, retrying",
+      );
     } finally {
       client.close();
     }
@@ -92,7 +96,7 @@ export class Canceller {
     reason: string,
     attempts: number,
   ): Promise<void> {
-    // What the job was is lost: its message tells it to whoever takes that.
+    // The job's data was lost with Redis; the orchestrator that takes its message publishes the result.
     if (Object.keys(job).length === 0) return;
     const target = readableTarget(job);
     await this.parts.publisher.publishForWaitingJob(
@@ -101,7 +105,7 @@ export class Canceller {
   }
 }
 
-/** An attempt is told of before its run begins. */
+/** The first event of an attempt is published before its run begins. */
 function hasNeverRun({ events }: JobRecord): boolean {
   return events.every(({ attempt }) => attempt === 0);
 }

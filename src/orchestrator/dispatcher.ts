@@ -1,9 +1,9 @@
 /**
- * Dispatcher: takes a waiting job only when a slot is free for it, leases a worker, has it run there, and hands the
- * outcome on. A job's message stays unacked from here until its result is confirmed.
+ * Dispatcher: takes a waiting job from a ready queue only when a slot is free for it, claims a worker and starts the
+ * Job Runner. The job's message stays unacked from here until its result is confirmed.
  *
- * It sweeps the lanes whenever something may have changed: a job came in, a slot became free, a worker appeared. Hints
- * may be missed, so it also looks by itself once a second.
+ * It sweeps the ready queues when something may have changed: a job arrived, a slot became free, a worker registered.
+ * Such hints can be missed, so it also polls once a second.
  */
 import { type Job, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -18,9 +18,9 @@ import type { Assignment } from "./workers/assignment.ts";
 import { FreeSlots } from "./workers/free-slots.ts";
 
 const POLL_INTERVAL_MS = 1000;
-/** Jobs of one lane that may be in hand without a worker; see `#canTakeFrom`. */
+/** Upper bound of held jobs per region that any worker could build but that have no free slot; see `#canTakeFrom`. */
 const MAX_UNPLACED_PER_REGION = 16;
-/** And at most so many while a run's message is looked for, or of those that wait for a worker that can build them. */
+/** Upper bound of all held jobs per region, with those that need special capabilities or were taken for recovery. */
 const MAX_HELD_PER_REGION = 64;
 
 export interface DispatcherParts {
@@ -37,17 +37,17 @@ export interface DispatcherParts {
 
 export class Dispatcher {
   readonly #parts: DispatcherParts;
-  /** Lanes that may hold a message. */
+  /** Ready queues that may contain a message, by region and priority. */
   readonly #hinted = new Map<string, Lane>();
-  /** Jobs that found no worker: another orchestrator was faster, their region has none, or those there cannot build them. */
+  /** Jobs without a worker: another orchestrator was faster, or no worker is free or able to build them. */
   #held: readonly HeldJob[] = [];
-  /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a lane twice runs once. */
+  /** By job id: jobs that this orchestrator processes, so that a job with two messages in the queues runs once. */
   readonly #running = new Map<string, Promise<void>>();
-  /** Jobs that run while nobody waits for them; see `recoverUnawaited`. */
+  /** Ids of running jobs whose outcome no orchestrator waits for; see `recoverUnawaited`. */
   #unawaited: ReadonlySet<string> = new Set();
   #sweep: Promise<void> | undefined;
   #isDue = false;
-  /** The time has come to ask for every job that needs what its workers cannot: it may have waited for long enough. */
+  /** The next sweep tries to place each held job with special needs: it may have waited long enough to fail. */
   #isPollDue = false;
   #isStopped = false;
   #timer: NodeJS.Timeout | undefined;
@@ -69,15 +69,15 @@ export class Dispatcher {
     }, POLL_INTERVAL_MS);
   }
 
-  /** It may be in hand, or first in its lane; deeper in there it is found to have ended when its turn comes. */
+  /** Handles the job now if it is held or first in its ready queue; otherwise when its message is taken. */
   onCancelled(jobId: string): void {
     this.recoverUnawaited([jobId]);
   }
 
   /**
-   * Nobody waits for the runs of these jobs: whoever had their messages has died, or the broker took them back, and
-   * they lie in their lanes once more, at the front. The slots of their runs are not free, so taking them cannot wait for
-   * a free one: the next sweep takes one message of each lane all the same.
+   * No orchestrator waits for the runs of these jobs: the one that held their messages has died, or the broker has
+   * revoked the deliveries, so the messages are at the front of their ready queues again. Their runs occupy slots, so
+   * taking them must not depend on a free slot: the next sweep takes one message of each ready queue unconditionally.
    */
   recoverUnawaited(jobIds: readonly string[]): void {
     const unawaited = jobIds.filter((jobId) => !this.#running.has(jobId));
@@ -87,7 +87,7 @@ export class Dispatcher {
     this.#wake();
   }
 
-  /** Takes nothing more; what is in hand without a worker goes back. Running jobs go on until the queue is closed. */
+  /** Takes no more jobs and returns the held ones to their queues. Running jobs continue until the queue is closed. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearInterval(this.#timer);
@@ -96,7 +96,7 @@ export class Dispatcher {
     this.#held = [];
   }
 
-  /** Resolves when no job is in this orchestrator's hands; call after `stop`. */
+  /** Resolves when this orchestrator processes no job; call after `stop`. */
   async idle(): Promise<void> {
     await Promise.all(this.#running.values());
   }
@@ -110,7 +110,7 @@ export class Dispatcher {
       for (const priority of PRIORITIES) this.#hint({ region, priority });
   }
 
-  /** One sweep at a time; a hint during a sweep makes another one. */
+  /** One sweep at a time; a hint during a sweep causes another one. */
   #wake(): void {
     if (this.#isStopped) return;
     this.#isDue = true;
@@ -125,7 +125,7 @@ export class Dispatcher {
       try {
         await this.#sweepOnce();
       } catch (error) {
-        // Redis has its own log line; the next look tries again.
+        // The Redis client logs its own failures; the next poll tries again.
         if (!(error instanceof LeasesUnavailable || error instanceof RecordsUnavailable))
           this.#parts.logger.error({ err: error }, "dispatch failed");
         return;
@@ -168,13 +168,13 @@ export class Dispatcher {
     }
   }
 
-  /** Takes one message whatever is free; see `recoverUnawaited`. */
+  /** Takes one message even without a free slot; see `recoverUnawaited`. */
   async #dispatchFirst(lane: Lane, free: FreeSlots): Promise<void> {
     if (!this.#isStopped && this.#heldInRegionOf(lane).length < MAX_HELD_PER_REGION)
       await this.#dispatchOne(lane, free);
   }
 
-  /** False: the lane is empty. */
+  /** False: the ready queue is empty. */
   async #dispatchOne(lane: Lane, free: FreeSlots): Promise<boolean> {
     const delivery = await this.#parts.queue.take(lane);
     if (!delivery) {
@@ -187,9 +187,9 @@ export class Dispatcher {
   }
 
   /**
-   * A slot in the lane's own region fits every job of it whose worker need not have special abilities. A slot elsewhere
-   * fits those that do not insist on their region. Both only show once a job is in hand; so a few that the slot does not
-   * fit may be held meanwhile.
+   * A free slot in the queue's region fits every job without special needs. A free slot in a fallback region fits jobs
+   * that do not require their region. A job's needs and region policy are known only once its message is taken, so a
+   * limited number of jobs that the slot does not fit may be held.
    */
   #canTakeFrom(lane: Lane, free: FreeSlots): boolean {
     const held = this.#heldInRegionOf(lane);
@@ -205,7 +205,7 @@ export class Dispatcher {
     return this.#held.filter((held) => held.delivery.lane.region === lane.region);
   }
 
-  /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
+  /** Places the job, else holds it: also after an error, so that no taken job is lost. */
   async #placeOrHold(held: HeldJob, free: FreeSlots): Promise<void> {
     try {
       if (!(await this.#tryPlace(held, free))) this.#hold(held);
@@ -215,7 +215,7 @@ export class Dispatcher {
     }
   }
 
-  /** False: no worker for it now. `free` is brought up to date. */
+  /** False: no worker is available for it now. Updates `free`. */
   async #tryPlace(held: HeldJob, free: FreeSlots): Promise<boolean> {
     const { delivery, job } = held;
     const { records, results, workers } = this.#parts;
@@ -227,10 +227,10 @@ export class Dispatcher {
       );
       return true;
     }
-    // It may have ended before it ran: cancelled, or a message that had been in somebody's hands.
+    // The job may have ended already: it was cancelled, or another orchestrator handled it before the redelivery.
     const result = await records.result(job.jobId);
     if (result) {
-      // Not waited for: another orchestrator may be publishing it, and other jobs need not wait for that.
+      // Not awaited: another orchestrator may be publishing it, and other jobs must not wait for that.
       this.#track(held, results.settle(delivery, result));
       return true;
     }
@@ -265,10 +265,7 @@ export class Dispatcher {
     const { jobId } = held.job;
     const tracked = work
       .catch((error: unknown) => {
-        this.#parts.logger.error(
-          { err: error, job_id: jobId },
-          "dispatch of a job failed; it is tried again",
-        );
+        this.#parts.logger.error({ err: error, job_id: jobId }, "failed to process the job; trying again");
         this.#hold(held);
       })
       .finally(() => {
@@ -278,12 +275,12 @@ export class Dispatcher {
     this.#running.set(jobId, tracked);
   }
 
-  /** The job lay in a lane twice; the other one has ended, one way or another. */
+  /** The job had a second message; processing that one has ended, with or without a result. */
   async #settleOrHold(held: HeldJob): Promise<void> {
     if (!(await this.#parts.runner.settleEnded(held))) this.#hold(held);
   }
 
-  /** Undefined: it is no job any more (the rules have changed since its intake), and its sender was told. */
+  /** Undefined: not a valid job any more (the rules have changed since its intake); its FAILED result was published. */
   async #read(delivery: ReadyDelivery): Promise<Job | undefined> {
     const { jobId, defaultRegion } = delivery.stamp;
     const message = readJobMessage(delivery.body, delivery.properties, {

@@ -1,4 +1,4 @@
-/** Health Checker: pings every worker that holds a lease; what they answer keeps the leases alive. */
+/** Health Checker: pings every worker with a live lease; responses renew the lease and the claims of reported runs. */
 import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
@@ -13,7 +13,7 @@ export interface HealthCheckerParts {
   readonly pingIntervalMs: number;
   readonly leaseTtlMs: number;
   connect(address: string): WorkerClient;
-  /** Jobs that a worker runs, or has run, while nobody waits for their outcome. */
+  /** Jobs with an active or finished run on a worker whose outcome no orchestrator waits for. */
   onUnawaited(jobIds: readonly string[]): void;
 }
 
@@ -24,7 +24,7 @@ const STATUS_NAMES = {
 } as const;
 
 export class HealthChecker {
-  /** By address. One ping at a time for each, so that a slow worker delays nobody else's. */
+  /** By address. Each worker has at most one pending ping, so that a slow worker does not delay the others. */
   readonly #clients = new Map<string, WorkerClient>();
   readonly #pending = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
@@ -70,7 +70,7 @@ export class HealthChecker {
     }
   }
 
-  /** Undefined: missed. */
+  /** Undefined: the ping was missed. */
   async #ping(worker: WorkerView): Promise<PingResponse | undefined> {
     try {
       const request = { reachesBroker: this.parts.queue.isReady };
@@ -80,7 +80,7 @@ export class HealthChecker {
         { err: error, worker_id: worker.workerId, address: worker.address },
         "ping missed",
       );
-      // A channel can hang in CONNECTING for ever, so the next ping gets a new one.
+      // A channel can stay in CONNECTING for ever, so the next ping uses a new one.
       this.#clients.get(worker.address)?.close();
       this.#clients.delete(worker.address);
       return undefined;
@@ -105,17 +105,14 @@ export class HealthChecker {
     if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
   }
 
-  /** It was out of reach for too long, and the job is another attempt's: it need not go on to be refused its tag. */
+  /** The worker was unreachable for too long and the job has another attempt: this run cannot get the tag any more. */
   async #discard(worker: WorkerView, run: RunRef): Promise<void> {
     const { jobId: job_id, attempt } = run;
     try {
       const isEnded = await this.#client(worker.address).discard(run, worker.incarnation);
       if (isEnded) this.parts.logger.warn({ job_id, attempt, worker_id: worker.workerId }, "stale run ended");
     } catch (error) {
-      this.parts.logger.warn(
-        { err: error, job_id, worker_id: worker.workerId },
-        "stale run could not be ended",
-      );
+      this.parts.logger.warn({ err: error, job_id, worker_id: worker.workerId }, "failed to end a stale run");
     }
   }
 

@@ -1,8 +1,8 @@
 /**
- * Intake: takes every message from `jobs.build` at once, checks it, gives it id and time, and moves it to its lane.
- * Order of the steps, and why a crash between any two loses nothing: admit (known by its id), cancel what it
- * supersedes, offer (confirmed by the broker), note it as queued, ack. A message that comes again before "queued" is offered again, and the Dispatcher
- * runs a job that lies in a lane twice only once.
+ * Intake: takes every message from `jobs.build` at once, checks it, adds its id and time of acceptance, and moves it to
+ * its ready queue. The order of the steps ensures that a crash between any two loses no job: admit (record the id),
+ * cancel the jobs that it supersedes, offer (confirmed by the broker), record as queued, ack. A message that is
+ * redelivered before "queued" is offered again; the Dispatcher runs a job with two messages only once.
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
@@ -58,7 +58,7 @@ export class Intake {
     const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
     const admission = await this.#whenAvailable(() => this.parts.records.admit(request), delivery.takenBack);
     if (admission.kind === "active") {
-      this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
+      this.parts.logger.info({ job_id: jobId }, "duplicate message: a job with its id is waiting or running");
     } else if (admission.kind === "finished") {
       await this.#republish(delivery, admission.result);
     } else {
@@ -68,7 +68,7 @@ export class Intake {
     }
   }
 
-  /** Before the job is queued, so that a crash in between brings its message back, and the rest is done then. */
+  /** Before the job is queued: after a crash in between, the redelivered message repeats this step. */
   async #supersede({ supersede: key, jobId }: Job): Promise<void> {
     if (key === undefined) return;
     for (const earlier of await this.parts.records.supersede(key, jobId)) {
@@ -77,7 +77,7 @@ export class Intake {
     }
   }
 
-  /** QUEUED is told before the offer, so that it comes before ASSIGNED however fast a worker is found. */
+  /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
   async #queue({ body, properties, takenBack }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
     const { queue, events, rules, logger } = this.parts;
     const { jobId, workerRegion, priority } = job;
@@ -93,34 +93,37 @@ export class Intake {
     logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
   }
 
-  /** The message is safe in its lane: a fault here must not bring it back, it would lie there twice. */
+  /** The message is in its ready queue: a failure here must not requeue it, or the queue would contain it twice. */
   async #recordQueued(jobId: string): Promise<void> {
     try {
       await this.parts.records.queued(jobId);
     } catch (error) {
-      this.parts.logger.warn({ err: error, job_id: jobId }, "job is queued, but that could not be recorded");
+      this.parts.logger.warn({ err: error, job_id: jobId }, "job queued, but failed to record that it was");
     }
   }
 
-  /** A job whose id has ended: its outcome goes out again, to the result queue and to whoever asks now. */
+  /** The job with this id has ended: its result is published again, to the result queue and the new `reply_to`. */
   async #republish({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
     const { replyTo, correlationId } = properties;
     this.parts.logger.info(
       { job_id: result.job_id },
-      "message repeats a finished job; its result goes out again",
+      "duplicate message: the job has ended, publishing its result again",
     );
     await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
   }
 
   async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {
     const reason = message.problems.join("; ");
-    this.parts.logger.warn({ job_id: message.explicitId, reason }, "bad message goes to the dead letters");
+    this.parts.logger.warn(
+      { job_id: message.explicitId, reason },
+      "invalid message moved to the dead-letter queue",
+    );
     if (message.explicitId !== undefined)
       await this.#publishInvalid(delivery, message, message.explicitId, reason);
     await this.parts.queue.deadLetter(delivery, reason, delivery.takenBack);
   }
 
-  /** A job has one result: an id that waits, runs or has ended keeps its own. */
+  /** A job has one result: no second one is published for the id of a waiting, running or ended job. */
   async #publishInvalid(
     delivery: Delivery,
     message: Read<"invalid">,
@@ -134,7 +137,7 @@ export class Intake {
     await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
   }
 
-  /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */
+  /** While records or leases are unavailable no job is accepted: the message stays unacked, and the call is retried. */
   async #whenAvailable<Answer>(call: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
     const delay = new GrowingDelay({ firstMs: 100, mostMs: 5000 });
     for (;;) {
@@ -143,10 +146,7 @@ export class Intake {
       } catch (error) {
         if (!(error instanceof RecordsUnavailable || error instanceof LeasesUnavailable)) throw error;
         const delayMs = delay.nextMs();
-        this.parts.logger.warn(
-          { err: error, retry_in_ms: delayMs },
-          "a message waits: what is known of jobs is out of reach",
-        );
+        this.parts.logger.warn({ err: error, retry_in_ms: delayMs }, "job records unavailable, retrying");
         await sleep(delayMs, signal);
       }
     }
@@ -154,7 +154,7 @@ export class Intake {
 
   #logUnknownFields(fields: readonly string[]): void {
     const unlogged = fields.filter((field) => !this.#loggedFields.has(field)).slice(0, 20);
-    // A sender that invents ever new names must not fill memory.
+    // A sender that uses new names in every message must not fill memory.
     if (unlogged.length === 0 || this.#loggedFields.size > 1000) return;
     for (const field of unlogged) this.#loggedFields.add(field);
     this.parts.logger.warn(

@@ -1,6 +1,6 @@
 /**
  * Job Runner: runs one job on the worker that the Dispatcher has claimed for it, until the result is handled. The job's
- * message stays unacked until then, so any failure before leaves the job to the next orchestrator that gets the message.
+ * message stays unacked until then, so that after a crash another orchestrator gets the message and continues the job.
  */
 import type { Job } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -26,12 +26,12 @@ export interface JobRunnerParts {
 }
 
 /** `refused`: the worker did not accept the job, which needs another claim. */
-export type RunEnd = "done" | "refused";
+export type JobRunEnd = "done" | "refused";
 
 export class JobRunner {
   constructor(private readonly parts: JobRunnerParts) {}
 
-  async run(held: HeldJob, assignment: Assignment): Promise<RunEnd> {
+  async run(held: HeldJob, assignment: Assignment): Promise<JobRunEnd> {
     const { delivery, job } = held;
     try {
       await this.#runToResult(held, assignment);
@@ -72,8 +72,8 @@ export class JobRunner {
     // After attempt 1 this message may be a duplicate of one whose job has ended.
     if (assignment.claim.attempt > 1 && (await this.settleEnded(held))) return await assignment.release();
     const outcome = await assignment.run(delivery.takenBack);
-    // The worker may not be lost: the run may have ended before the call because another orchestrator, which holds the
-    // duplicate of this message, handled its result.
+    // The worker may not be lost: an orchestrator with a duplicate of this message may have handled the result before
+    // this call.
     if (outcome.failure?.code === "WORKER_LOST" && (await this.#settleEndedIfKnown(held)))
       return await assignment.release();
     await this.parts.results.handle(delivery, job, assignment, outcome);

@@ -1,4 +1,4 @@
-/** One orchestrator: the rooms of src/FLOW.md put together around a queue, leases and records of whatever kind. */
+/** One orchestrator: connects the components of src/FLOW.md with a queue, leases and records of any implementation. */
 import type { Logger } from "../shared/logging.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
@@ -27,7 +27,7 @@ export interface OrchestratorParts {
   readonly queue: JobQueue;
   readonly leases: Leases;
   readonly records: JobRecords;
-  /** What /readyz calls the two servers behind them. */
+  /** Names of the two servers in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly settings: SchedulingSettings;
   readonly grpcListen: HostPort;
@@ -38,15 +38,15 @@ export interface OrchestratorParts {
 export interface Orchestrator {
   readonly grpcPort: number;
   readonly adminPort: number;
-  /** Takes no new jobs; resolves when none is in hand. */
+  /** Takes no new jobs; resolves when this orchestrator processes none. */
   drain(): Promise<void>;
-  /** Lets go of everything at once: running builds go on without this orchestrator, their messages go back. */
+  /** Stops at once: running builds continue without this orchestrator, and their messages return to the queues. */
   stop(): Promise<void>;
 }
 
 const STOP_GRACE_MS = 500;
 
-/** @throws Error when an address cannot be listened on. */
+/** @throws Error when listening on an address fails. */
 export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
   const { queue, leases, records, settings, logger } = parts;
   const connect = (address: string) => new WorkerClient(address, parts.tls);

@@ -1,6 +1,7 @@
 /**
- * Result Publisher: records the one result of a job, publishes it and reports the job's final event. Of several
- * orchestrators with a result for one job, the records let one publish; the others wait until it has succeeded or failed.
+ * Result Publisher: records the one result of a job, publishes it, and then publishes the job's final event. When
+ * several orchestrators have a result for one job, the records let one of them publish; the others wait until it
+ * has succeeded or failed.
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
@@ -52,7 +53,7 @@ export class ResultPublisher {
     }
   }
 
-  /** Publishes without a look at the records: for a repeated id, or a message that never became a job. */
+  /** Publishes without checking the records: for a repeated id, or a message that never became a job. */
   async publish(
     result: JobResult,
     correlationId: string | undefined,
@@ -64,7 +65,7 @@ export class ResultPublisher {
     this.parts.logger.info({ job_id, status, attempt, image_digest, error }, "result published");
   }
 
-  /** While the records are unavailable the result is published unrecorded: a job's end does not wait for its history. */
+  /** If the records stay unavailable, the result is published unrecorded: a job's end does not wait for its history. */
   async #recordIfPossible(
     result: JobResult,
     publisherId: string,

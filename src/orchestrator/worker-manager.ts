@@ -1,4 +1,4 @@
-/** Worker Manager: knows the workers through the leases, and gives a job the right one. */
+/** Worker Manager: keeps the workers registered in the leases, and claims a suitable one for each job. */
 import type { Job, JobState, KnownImage, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { repositoryOf } from "./job/result.ts";
@@ -11,28 +11,28 @@ import type { PlacementRequirements } from "./workers/free-slots.ts";
 
 export interface WorkerManagerParts extends AssignmentParts {
   readonly records: JobRecords;
-  /** Regions to try, in this order, when a job's own has no free worker. */
+  /** Regions to try, in this order, when a job's worker region has no free worker. */
   readonly regionFallback: readonly string[];
   readonly leaseTtlMs: number;
-  /** How long a job waits for a worker that can build it while there are only others. */
+  /** How long a job waits while its regions have workers but none that can build it. */
   readonly unsupportedAfterMs: number;
 }
 
 export type Placement =
-  /** On a free worker, or on the one that runs the job already. */
+  /** To a free worker, or to the one that already runs the job. */
   | { readonly kind: "assigned"; readonly assignment: Assignment }
-  /** There is no worker to be had now. */
+  /** No worker is available now. */
   | { readonly kind: "none" }
-  /** The job is not to run any more. */
+  /** The job was cancelled; `attempts` have been made. */
   | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number }
-  /** The workers there cannot build it, and it has waited for another one for long enough. */
+  /** The available workers cannot build it, and it has waited `unsupportedAfterMs` for another one. */
   | { readonly kind: "unsupported"; readonly reason: string; readonly attempts: number };
 
 export class WorkerManager {
   readonly #leases: Leases;
   readonly #logger: Logger;
 
-  /** By job id: leases of the jobs whose unacked messages this orchestrator holds. */
+  /** By job id: assignments of the jobs whose unacked messages this orchestrator holds. */
   readonly #assignments = new Map<string, Assignment>();
 
   constructor(private readonly parts: WorkerManagerParts) {
@@ -40,7 +40,6 @@ export class WorkerManager {
     this.#logger = parts.logger;
   }
 
-  /** The regions in which this job may be built, the preferred one first, and what its worker has to be able to do. */
   requirementsOf(job: Job): PlacementRequirements {
     const fallback = job.regionPolicy === "require" ? [] : this.parts.regionFallback;
     return { regions: [...new Set([job.workerRegion, ...fallback])], needs: neededBy(job) };
@@ -72,7 +71,7 @@ export class WorkerManager {
     return { kind: "assigned", assignment };
   }
 
-  /** The job's message is no longer in this orchestrator's hands. */
+  /** This orchestrator no longer holds the job's message. */
   forget(assignment: Assignment): void {
     if (this.#assignments.get(assignment.job.jobId) === assignment)
       this.#assignments.delete(assignment.job.jobId);
@@ -93,17 +92,18 @@ export class WorkerManager {
     this.#logger.info({ worker_id: workerId, incarnation }, "worker deregistered");
   }
 
-  /** The time this run's lease still holds, in ms; undefined when the job is not, or no longer, its. */
+  /** Time left of the run's lease, in ms; undefined when the run does not have the job, or no longer has it. */
   async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
     const remainingMs = await this.#confirmedLeaseMs(run, workerId, incarnation);
     const fields = { job_id: run.jobId, attempt: run.attempt, worker_id: workerId };
-    if (remainingMs === undefined) this.#logger.warn(fields, "lease refused: the run is not the job's");
+    if (remainingMs === undefined)
+      this.#logger.warn(fields, "lease not confirmed: the job is not assigned to this run");
     return remainingMs;
   }
 
   /**
-   * While the leases are away, the job's unacked message is what fences: whoever holds it knows that no other attempt
-   * has begun. @throws LeasesUnavailable when neither can tell.
+   * While Redis is unavailable, the job's unacked message serves as the fence: the orchestrator that holds it knows
+   * that no other attempt has begun. @throws LeasesUnavailable when this orchestrator does not hold it.
    */
   async #confirmedLeaseMs(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
     try {
@@ -115,20 +115,23 @@ export class WorkerManager {
       if (!(error instanceof LeasesUnavailable) || !isHeldHere) throw error;
       this.#logger.warn(
         { job_id: run.jobId, attempt: run.attempt },
-        "leases are away; confirmed by the message in hand",
+        "leases unavailable; lease confirmed from the held delivery",
       );
       return this.parts.leaseTtlMs;
     }
   }
 
-  /** Without them it is built. */
+  /** Empty when they cannot be read: the job is then built. */
   async #knownImages(job: Job): Promise<readonly KnownImage[]> {
     if (job.reuse === "never") return [];
     try {
       return await this.parts.records.knownImages(repositoryOf(job));
     } catch (error) {
       if (!(error instanceof RecordsUnavailable)) throw error;
-      this.#logger.warn({ err: error, job_id: job.jobId }, "no image can be reused: none is remembered now");
+      this.#logger.warn(
+        { err: error, job_id: job.jobId },
+        "known images unavailable; the job is built without reuse",
+      );
       return [];
     }
   }

@@ -1,4 +1,4 @@
-/** The admin API as a value: it never listens by itself (server.ts does), so tests need no socket. */
+/** The admin API as a Hono app. server.ts listens on the socket, so tests need none. */
 import { Hono } from "hono";
 import { LeasesUnavailable } from "../leases/leases.ts";
 import { RecordsUnavailable } from "../records/job-records.ts";

@@ -1,4 +1,4 @@
-/** Who may speak to the admin API: this machine's own name or address as `Host`, no foreign `Origin`, the token if set. */
+/** Access checks of the admin API: `Host` names this machine, `Origin` is absent or the same host, the token matches. */
 import { timingSafeEqual } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
 import { createMiddleware } from "hono/factory";
@@ -7,7 +7,7 @@ import { problem } from "./problem.ts";
 const PUBLIC_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
 
-/** A page of another site that a browser shows can reach this address, but not under this machine's name. */
+/** A page of another site in a browser can reach this address, but only with the other site's name as `Host`. */
 export function ownHostOnly(listenHost: string) {
   const allowedHosts = new Set([
     ...LOOPBACK_NAMES,
@@ -56,13 +56,13 @@ export function bearerToken(token: string | undefined) {
   });
 }
 
-/** Takes the same time wherever two texts differ. */
+/** Compares in constant time. */
 function isEqual(given: string, expected: string): boolean {
   const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(expected));
 }
 
-/** A browser sends other content types across sites without asking first. */
+/** Browsers send other content types across sites without a preflight request. */
 export const jsonPostsOnly = createMiddleware(async (context, next) => {
   const type = context.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (context.req.method !== "POST" || type === "application/json") return next();

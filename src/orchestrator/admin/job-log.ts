@@ -1,3 +1,4 @@
+/** Follows the log of a job across its attempts. */
 import { sleep } from "../../shared/abort.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import { RpcError } from "../../shared/rpc/status.ts";
@@ -8,14 +9,14 @@ import type { WorkerClient } from "../workers/worker-client.ts";
 export interface LogEntry {
   readonly kind: "line" | "state" | "end";
   readonly text: string;
-  /** Where a reader that was cut off goes on: `<attempt>.<seq>`. */
+  /** Where a disconnected reader resumes: `<attempt>.<seq>`. */
   readonly position: string;
 }
 
 export interface LogSources {
   readonly leases: Leases;
   readonly records: JobRecords;
-  /** With a connection of its own: who follows a log reads as slowly as they like. */
+  /** A client with a dedicated connection: log readers can be arbitrarily slow. */
   connectDedicated(address: string): WorkerClient;
 }
 
@@ -37,7 +38,7 @@ export async function* followLog(
   while (!signal.aborted) {
     const record = await sources.records.find(jobId);
     if (record?.result) {
-      // Nothing was seen of the run itself: the result's tail is what there is.
+      // No line of the run itself was read: return the log tail of the result.
       if (position.seq === 0)
         yield* record.result.logs.map((text): LogEntry => ({ kind: "line", text, position: "0.0" }));
       yield { kind: "end", text: record.state, position: formatPosition(position) };
@@ -80,16 +81,16 @@ async function* followRun(
       else if (event.state !== undefined) yield { kind: "state", text: stateName(event.state), position };
     }
   } catch (error) {
-    // The run may not have begun, or its worker may be gone: the caller looks again.
+    // The run may not have begun, or its worker may be lost: the caller checks again.
     if (!(error instanceof RpcError)) throw error;
   } finally {
     client.close();
   }
 }
 
-/** The worker holds the last lines only, for readers that are late or slow. */
+/** The worker keeps only the last lines, so late or slow readers miss some. */
 function missingLinesNotice(count: number): string {
-  return `[${count} lines are missing here: the worker holds them no longer]`;
+  return `[${count} lines are missing here: the worker no longer has them]`;
 }
 
 function stateName(state: RunState): string {

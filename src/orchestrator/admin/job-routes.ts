@@ -58,7 +58,7 @@ const CANCEL_BODY = z.object({
     .default(""),
 });
 
-/** The body may be empty, or say why. */
+/** The body may be empty, or contain the reason. */
 function addCancel(app: Hono, { cancel }: AdminParts): void {
   app.post("/api/v1/jobs/:id/cancel", limitedBody, async (context) => {
     const body = CANCEL_BODY.safeParse(parseJson((await context.req.text()) || "{}"));
@@ -104,7 +104,7 @@ function noSuchJob(jobId: string, context: JobContext): Response {
   return problem(context, {
     status: 404,
     title: "No such job",
-    detail: `no job ${jobId} is known, or no longer`,
+    detail: `job ${jobId} does not exist, or its record has expired`,
   });
 }
 
@@ -120,7 +120,7 @@ function shownJob(record: JobRecord) {
   };
 }
 
-/** Server-sent events `line`, `state` and `end`; a reader that was cut off resumes by `Last-Event-ID`. */
+/** Server-sent events `line`, `state` and `end`; a disconnected reader resumes with `Last-Event-ID`. */
 function streamLog(parts: AdminParts, jobId: string, context: JobContext): Response {
   const after = context.req.header("last-event-id");
   return streamSSE(context, async (stream) => {

@@ -1,4 +1,4 @@
-/** Puts a job where the outside puts it, so that every job comes in by Intake; the answer waits until it is known there. */
+/** Submits a job to the queue that all clients use, so that Intake handles it, and waits until it is recorded. */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../../shared/abort.ts";
 import { type MessageRules, readJobMessage } from "../job/message.ts";
@@ -16,10 +16,10 @@ export interface SubmitParts {
 }
 
 const POLL_INTERVAL_MS = 5;
-/** The broker has the job by then; that it can be seen at once is a courtesy. */
+/** The broker has confirmed the job by then; waiting only makes it visible to the client's next request. */
 const POLL_TIMEOUT_MS = 2000;
 
-/** Resolves when the broker has confirmed the job. @throws the signal's reason; the job may be in, or not. */
+/** Resolves when the broker has confirmed the job. @throws the signal's reason; the job may be submitted or not. */
 export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortSignal): Promise<Acceptance> {
   const message = readJobMessage(body, {}, parts.rules);
   if (message.kind === "invalid") return { kind: "invalid", problems: message.problems };

@@ -1,6 +1,6 @@
 /**
- * The fields of a job message, each with what it must look like (docs/messages.md). Every value here ends up in an
- * argument list, a path, a host name or a queue's name, so each has a closed form; none may be read as an option.
+ * The fields of a job message and their formats (docs/messages.md). Every value becomes part of an argument list, a
+ * path, a host name or a queue name, so each has a strict format, and none can be read as a command-line option.
  */
 import { posix } from "node:path";
 import { z } from "zod";
@@ -8,10 +8,10 @@ import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 
 export const JOB_ID_PATTERN = /^[A-Za-z0-9._:-]{1,200}$/;
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects control characters
 const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
 
-/** BuildKit takes no larger one. */
+/** BuildKit accepts no larger secret. */
 const MAX_SECRET_BYTES = 500 * 1024;
 
 function text(expected: string, isValid: (value: string) => boolean) {
@@ -36,7 +36,7 @@ function isRefName(value: string): boolean {
   return !isInvalid;
 }
 
-/** Relative, and still inside after `..` has been resolved; symlinks are looked at once the repository is there. */
+/** Relative, and inside the repository after `..` is resolved; symlinks are checked after the clone. */
 function isPathInRepository(value: string): boolean {
   const isInvalid =
     value === "" ||
@@ -70,19 +70,19 @@ function stringMap(
         error: `expected ${expected}`,
       })
       .refine((map) => Object.values(map).every((value) => !value.includes("\0")), {
-        error: "a value holds a NUL byte",
+        error: "a value contains a NUL byte",
       }),
   );
 }
 
-/** JSON may name a field `__proto__`, which would be gone, and not refused, in a copy. */
+/** A JSON key `__proto__` would silently disappear in a copy instead of being rejected, so it is rejected first. */
 function withoutProtoKey(expected: string) {
   return z
     .unknown()
     .refine((map) => !Object.hasOwn(Object(map), "__proto__"), { error: `expected ${expected}` });
 }
 
-/** `null` for an optional field is what many senders write for "not given". */
+/** Many senders write `null` for an optional field that is not set. */
 function optionalField<Schema extends z.ZodType>(schema: Schema) {
   return schema
     .nullish()
@@ -159,7 +159,7 @@ const optional = {
   reuse: optionalField(z.enum(["never", "same-commit"], { error: "expected never or same-commit" })),
 };
 
-/** Without `repo_url`, whose rule needs the settings. */
+/** Without `repo_url`, whose check needs the settings. */
 export const JOB_FIELDS = z.object({ ...required, ...optional });
 export type JobFields = z.output<typeof JOB_FIELDS>;
 

@@ -1,10 +1,10 @@
-/** Builds results: the job's one answer to the outside (docs/messages.md). */
+/** Builds the results that are published for jobs (docs/messages.md). */
 import { createHash } from "node:crypto";
 import type { Job, JobFailure, JobResult, LogSummary, Outcome, OutcomeStatus } from "../../shared/job.ts";
 import { RESULT_LOG_BYTES } from "../../shared/settings/common.ts";
 import type { Claim } from "../leases/leases.ts";
 
-/** One attempt that has come to its end. */
+/** One attempt that has ended. */
 export interface EndedRun {
   readonly claim: Claim;
   readonly assignedAt: Date;
@@ -37,10 +37,10 @@ export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: 
   };
 }
 
-/** Where a job's image goes; as much as is known of it. */
+/** Where a job's image is pushed, as far as known. */
 export type Target = Partial<ReturnType<typeof targetOf>>;
 
-/** The answer to a job that no worker ever saw. */
+/** Result of a message that failed validation and never reached a worker. */
 export function rejectedResult(
   jobId: string,
   failure: JobFailure,
@@ -55,16 +55,16 @@ export interface WaitingJob {
   readonly reason: string;
   readonly target: Target;
   readonly acceptedAt: Date;
-  /** How many were made before. */
+  /** Attempts made before. */
   readonly attempts: number;
 }
 
-/** The answer to a job that was cancelled while it did not run. */
+/** Result of a job that was cancelled while it did not run. */
 export function cancelledResult({ reason, attempts: attempt, ...job }: WaitingJob): JobResult {
   return resultWithoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
 }
 
-/** The answer to a job that no worker can build. */
+/** Result of a job that no worker can build. */
 export function unsupportedResult({ reason: message, attempts: attempt, ...job }: WaitingJob): JobResult {
   const failure: JobFailure = { code: "UNSUPPORTED", step: "dispatch", retryable: false, message };
   return resultWithoutRun({ ...job, status: "FAILED", failure, attempt });
@@ -109,7 +109,7 @@ function resultWithoutRun({ jobId, status, failure, target, acceptedAt, attempt 
   };
 }
 
-/** A name for the repository that a job's image goes to, unlike those of all others. */
+/** Unique name of the repository that a job's image is pushed to. */
 export function repositoryOf({ awsAccount, region, ecrRepo }: Omit<Job, "jobId">): string {
   return `${awsAccount}:${region}:${ecrRepo}`;
 }
@@ -123,7 +123,7 @@ export function targetOf(job: Omit<Job, "jobId">) {
   };
 }
 
-/** The worker has its own bound; this one holds whatever worker answers. */
+/** Workers limit the log too; this limit does not depend on the worker. */
 function tail(lines: readonly string[], maxLines: number): readonly string[] {
   const kept: string[] = [];
   let bytes = 0;

@@ -1,4 +1,4 @@
-/** One job's lease on one worker: runs it there, follows it, and gives the slot back. */
+/** Assignment of one job to one claimed slot of a worker: runs the job there, follows the run and releases the slot. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { GrowingDelay } from "../../shared/backoff.ts";
@@ -13,12 +13,12 @@ import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
 import type { WorkerClient } from "./worker-client.ts";
 
-/** The worker takes nothing new now, though the claim was free: it knows of a run that the leases have lost. */
+/** The worker has no free slot although the claim succeeded: it has a run that the leases have lost. */
 export class WorkerRefused extends Error {
   override readonly name = "WorkerRefused";
 }
 
-/** The claim is gone, whether or not the worker can be reached. */
+/** The claim has ended, whether or not the worker is reachable. */
 class ClaimEnded extends Error {
   override readonly name = "ClaimEnded";
 }
@@ -27,12 +27,12 @@ export interface AssignmentParts {
   readonly leases: Leases;
   readonly events: JobEvents;
   readonly logger: Logger;
-  /** Upper bound of every job's own timeout, in ms. */
+  /** Upper bound of a job's timeout, in ms. */
   readonly jobTimeoutMs: number;
   connect(address: string): WorkerClient;
 }
 
-/** How long the last states of a run may lag behind its response. */
+/** How long to wait, after a run's response, for its last states. */
 const MAX_STATE_LAG_MS = 2000;
 const CLAIM_POLL_INTERVAL_MS = 1000;
 
@@ -42,16 +42,16 @@ export class Assignment {
   constructor(
     readonly claim: Claim,
     readonly job: Job,
-    /** States that were told before, by whoever held the job's message then. */
+    /** States of this attempt that an earlier holder of the job's message has already published. */
     private readonly publishedStates: ReadonlySet<JobState>,
-    /** One of these may be all that the job needs. */
+    /** Images pushed before, one of which the worker may reuse instead of building. */
     private readonly knownImages: readonly KnownImage[],
     private readonly parts: AssignmentParts,
   ) {}
 
   /**
-   * Runs the job on the leased worker, or attaches to its run, and comes back with its outcome: the worker's own, or
-   * WORKER_LOST once the claim has ended without one. Aborting ends only the waiting.
+   * Runs the job on the claimed worker, or attaches to its run, and returns the outcome that the worker reports, or
+   * WORKER_LOST when the claim ends without one. Aborting ends only the waiting, not the run.
    * @throws WorkerRefused; the signal's reason.
    */
   async run(signal: AbortSignal): Promise<Outcome> {
@@ -79,7 +79,7 @@ export class Assignment {
     }
   }
 
-  /** The result is safe: the worker may forget the run. */
+  /** The result is confirmed by the broker: the worker may forget the run. */
   async acknowledge(): Promise<void> {
     const client = this.parts.connect(this.claim.address);
     try {
@@ -99,8 +99,8 @@ export class Assignment {
   }
 
   /**
-   * A call to a frozen worker goes on until the transport misses it, which may be long after its lease has ended.
-   * @throws ClaimEnded; the signal's reason.
+   * A call to a frozen worker continues until the transport detects the failure, which may be long after the worker's
+   * lease has ended. @throws ClaimEnded; the signal's reason.
    */
   async #untilClaimEnds(signal: AbortSignal): Promise<never> {
     for (;;) {
@@ -109,13 +109,13 @@ export class Assignment {
     }
   }
 
-  /** Undefined: worth another try. */
+  /** Undefined: the call is worth another try. */
   async #outcomeOf(error: unknown): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
     if (error instanceof ClaimEnded || hasStatus(error, status.FAILED_PRECONDITION))
       return this.#lost(error.message);
     if (!isTransportFault(error)) throw error;
-    return (await this.#holdsClaim()) ? undefined : this.#lost(`it is not in reach: ${error.message}`);
+    return (await this.#holdsClaim()) ? undefined : this.#lost(`not reachable: ${error.message}`);
   }
 
   async #holdsClaim(): Promise<boolean> {
@@ -146,7 +146,7 @@ export class Assignment {
     };
   }
 
-  /** Follows the run as long as the call goes on; the states are a courtesy, so a fault here ends nothing. */
+  /** Publishes the run's states until the call ends. Best effort: a failure here is logged and does not end the run. */
   async #publishStates(client: WorkerClient, signal: AbortSignal): Promise<void> {
     const delay = new GrowingDelay({ firstMs: 50, mostMs: 2000 });
     let afterSeq = 0;
@@ -159,16 +159,13 @@ export class Assignment {
         }
         return;
       } catch (error) {
-        this.parts.logger.debug(
-          { err: error, job_id: this.job.jobId },
-          "run cannot be watched; trying again",
-        );
+        this.parts.logger.debug({ err: error, job_id: this.job.jobId }, "failed to watch the run, retrying");
         await sleep(delay.nextMs(), signal).catch(() => undefined);
       }
     }
   }
 
-  /** Not at the claim: a copy of a job that has ended is claimed too, and let go of again without a run. */
+  /** Not at the claim: a duplicate of an ended job is claimed too, and released without a run. */
   async #publishAssigned(): Promise<void> {
     if (this.publishedStates.has("ASSIGNED")) return;
     const { jobId, attempt, workerId } = this.claim;
@@ -211,7 +208,7 @@ export class Assignment {
   }
 }
 
-/** The ends are told by the Result Handler, once they are the job's. */
+/** Without the final states: the Result Publisher publishes those once the job has its result. */
 const PUBLISHED_STATES: ReadonlyMap<RunState, JobState> = new Map([
   [RunState.RUN_STATE_CLONING, "CLONING"],
   [RunState.RUN_STATE_AUTHENTICATING, "AUTHENTICATING"],

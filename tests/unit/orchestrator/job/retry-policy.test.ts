@@ -18,11 +18,14 @@ function outcome(status: OutcomeStatus, retryable = false): Outcome {
   };
 }
 
-test.each(["SUCCESS", "CANCELLED", "FAILED"] as const)("%s that nothing would change is final", (status) => {
-  expect(decideRetry(outcome(status), 1, 3)).toEqual({ kind: "final" });
-});
+test.each(["SUCCESS", "CANCELLED", "FAILED"] as const)(
+  "%s without a retryable failure is final",
+  (status) => {
+    expect(decideRetry(outcome(status), 1, 3)).toEqual({ kind: "final" });
+  },
+);
 
-test("a fault that may pass is tried again with growing delay, up to the last attempt", () => {
+test("a retryable failure is tried again with growing delay, up to the last attempt", () => {
   const decisions = [1, 2, 3, 4, 5].map((attempt) => decideRetry(outcome("FAILED", true), attempt, 5));
   expect(decisions).toEqual([
     { kind: "retry", delayMs: 2000 },
@@ -33,6 +36,6 @@ test("a fault that may pass is tried again with growing delay, up to the last at
   ]);
 });
 
-test("what was cancelled is not tried again, retryable or not", () => {
+test("a cancelled job is not tried again, whether its failure is retryable or not", () => {
   expect(decideRetry(outcome("CANCELLED", true), 1, 3)).toEqual({ kind: "final" });
 });

@@ -9,7 +9,7 @@ const group = (region: string, free: number, capabilities: string[] = []) => ({ 
 const requirements = (regions: string[], needs: string[] = []) => ({ regions, needs });
 
 describe("free slots", () => {
-  test("fit a job when one of its regions has one", () => {
+  test("fit a job when one of its regions has a free slot", () => {
     const free = new FreeSlots([group(FAR, 1)]);
     expect(free.fit(requirements([NEAR]))).toBe(false);
     expect(free.fit(requirements([NEAR, FAR]))).toBe(true);
@@ -34,7 +34,7 @@ describe("free slots", () => {
     expect(free.hasAnyIn([NEAR, FAR])).toBe(false);
   });
 
-  test("of several groups of a region are all used before the region is full", () => {
+  test("of all groups of a region are used before the region is full", () => {
     const free = new FreeSlots([group(NEAR, 1), group(NEAR, 1, ARM64)]);
     free.claimed(requirements([NEAR]));
     expect(free.fit(requirements([NEAR], ARM64))).toBe(true);
@@ -42,7 +42,7 @@ describe("free slots", () => {
     expect(free.fit(requirements([NEAR]))).toBe(false);
   });
 
-  test("that cannot build a job stay free when those that can are exhausted", () => {
+  test("of workers that cannot build a job stay free when those of capable workers are exhausted", () => {
     const free = new FreeSlots([group(NEAR, 2), group(NEAR, 2, ARM64), group(FAR, 2, ARM64)]);
     free.exhausted(requirements([NEAR], ARM64));
     expect(free.fit(requirements([NEAR], ARM64))).toBe(false);
