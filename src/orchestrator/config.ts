@@ -1,4 +1,4 @@
-/** The orchestrator's settings: the only place where its environment is read. */
+/** The orchestrator's settings. Only this file reads its environment. */
 
 import { checkTransport, tlsFilesOf } from "../shared/rpc/tls.ts";
 import {
@@ -23,30 +23,30 @@ import {
 
 const DAY_MS = 86_400_000;
 
-/** What every orchestrator has, whatever stands behind its queue and leases. */
+/** Settings of every orchestrator, whichever queue and leases it uses. */
 export const SCHEDULING_SETTINGS = {
   adminListen: withDefault(
-    { name: "BLACKTREE_ADMIN_LISTEN", description: "where the admin API listens" },
+    { name: "BLACKTREE_ADMIN_LISTEN", description: "address that the admin API listens on" },
     parse.hostPort,
     "127.0.0.1:8080",
   ),
   adminToken: optional(
     {
       name: "BLACKTREE_ADMIN_TOKEN",
-      description: "bearer token that the admin API asks for",
+      description: "bearer token that the admin API requires",
       secrecy: "secret",
     },
     parse.matching(/^[\x21-\x7e]{8,}$/, "at least 8 printable characters without spaces"),
   ),
   region: withDefault(
-    { name: "BLACKTREE_REGION", description: "the registry's region where a job names none" },
+    { name: "BLACKTREE_REGION", description: "AWS region of the registry for jobs without a region" },
     parse.region,
     "us-east-1",
   ),
   regionFallback: withDefault(
     {
       name: "BLACKTREE_REGION_FALLBACK",
-      description: "worker regions to try when a job's own is full, in this order",
+      description: "worker regions to try, in this order, when a job's worker region has no free worker",
     },
     parse.commaSeparated(parse.region),
     "",
@@ -62,7 +62,10 @@ export const SCHEDULING_SETTINGS = {
     "10s",
   ),
   maxAttempts: withDefault(
-    { name: "BLACKTREE_MAX_ATTEMPTS", description: "attempts of a job whose faults may pass" },
+    {
+      name: "BLACKTREE_MAX_ATTEMPTS",
+      description: "upper bound of attempts when a job fails with retryable errors",
+    },
     parse.integer(1, 100),
     "3",
   ),
@@ -72,14 +75,15 @@ export const SCHEDULING_SETTINGS = {
     "30m",
   ),
   jobMemoryMs: withDefault(
-    { name: "BLACKTREE_JOB_MEMORY", description: "how long a finished job is remembered" },
+    { name: "BLACKTREE_JOB_MEMORY", description: "how long the record of a finished job is kept" },
     parse.duration(1000, 90 * DAY_MS),
     "24h",
   ),
   unsupportedAfterMs: withDefault(
     {
       name: "BLACKTREE_UNSUPPORTED_AFTER",
-      description: "how long a job waits while there are workers and none of them can build it",
+      description:
+        "how long a job waits for a capable worker while its regions have only workers that cannot build it",
     },
     parse.duration(1000, 7 * DAY_MS),
     "30s",
@@ -91,7 +95,7 @@ export const SCHEDULING_SETTINGS = {
 
 export type SchedulingSettings = SettingValues<typeof SCHEDULING_SETTINGS>;
 
-/** The text as it was given, once `parser` has found nothing wrong with it. */
+/** Checks the text with `parser` and returns it unchanged. */
 function checkedAs(parser: Parser<unknown>): Parser<string> {
   return (raw) => {
     parser(raw);
@@ -105,7 +109,7 @@ export const ORCHESTRATOR_SETTINGS = {
   rabbitmqUrls: required(
     {
       name: "RABBITMQ_URL",
-      description: "amqp:// or amqps:// URLs of RabbitMQ's nodes, comma separated",
+      description: "amqp:// or amqps:// URLs of the RabbitMQ nodes, comma separated",
       secrecy: "urls",
     },
     parse.commaSeparated(parse.url("amqp", "amqps")),
@@ -114,25 +118,25 @@ export const ORCHESTRATOR_SETTINGS = {
     {
       name: "REDIS_URL",
       description:
-        "redis:// or rediss:// URL, or a comma separated list of a Cluster's or of Sentinels (docs/settings.md)",
+        "redis:// or rediss:// URL, or a comma separated list of Cluster nodes or Sentinels (docs/settings.md)",
       secrecy: "urls",
     },
     checkedAs(parse.commaSeparated(parse.url("redis", "rediss"))),
   ),
   jobQueue: withDefault(
-    { name: "BLACKTREE_JOB_QUEUE", description: "queue that jobs come in by" },
+    { name: "BLACKTREE_JOB_QUEUE", description: "queue to consume jobs from" },
     QUEUE_NAME,
     "jobs.build",
   ),
   resultQueue: withDefault(
-    { name: "BLACKTREE_RESULT_QUEUE", description: "queue that results go out by" },
+    { name: "BLACKTREE_RESULT_QUEUE", description: "queue to publish results to" },
     QUEUE_NAME,
     "jobs.results",
   ),
   grpcListen: optional(
     {
       name: "BLACKTREE_GRPC_LISTEN",
-      description: "where workers register; 0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
+      description: "gRPC address that workers register at; 0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
     },
     parse.hostPort,
   ),
@@ -176,7 +180,7 @@ export function checkScheduling(values: Partial<SchedulingSettings>): SettingPro
     problems.push({
       name: "BLACKTREE_LEASE_TTL",
       value: `${leaseTtlMs}ms`,
-      wrong: "is so short that one missed ping ends a lease",
+      wrong: "is too short: one missed ping would end a lease",
       expected: `at least twice BLACKTREE_PING_INTERVAL, ${2 * pingIntervalMs}ms`,
     });
   }
@@ -185,19 +189,19 @@ export function checkScheduling(values: Partial<SchedulingSettings>): SettingPro
 
 function checkQueueNames(values: Partial<SettingValues<SettingTable>>): SettingProblem[] {
   const { jobQueue, resultQueue } = values as { jobQueue?: string; resultQueue?: string };
-  const taken = [
-    { name: "BLACKTREE_JOB_QUEUE", value: jobQueue, others: [resultQueue] },
-    { name: "BLACKTREE_RESULT_QUEUE", value: resultQueue, others: [`${jobQueue}.dead`] },
+  const queues = [
+    { name: "BLACKTREE_JOB_QUEUE", value: jobQueue, otherNames: [resultQueue] },
+    { name: "BLACKTREE_RESULT_QUEUE", value: resultQueue, otherNames: [`${jobQueue}.dead`] },
   ];
-  return taken
+  return queues
     .filter(
-      ({ value, others }) =>
-        value !== undefined && (others.includes(value) || value.startsWith("jobs.ready.")),
+      ({ value, otherNames }) =>
+        value !== undefined && (otherNames.includes(value) || value.startsWith("jobs.ready.")),
     )
     .map(({ name, value }) => ({
       name,
       value,
-      wrong: "is the name of another of Blacktree's queues",
-      expected: "a name of its own",
+      wrong: "is the name of another Blacktree queue",
+      expected: "a name that no other queue has",
     }));
 }

@@ -1,57 +1,54 @@
 /**
- * Dispatcher: takes a waiting job only when a slot is free for it, leases a worker, has it run there, and hands the
- * outcome on. A job's message stays unacked from here until its result is confirmed.
+ * Dispatcher: takes a waiting job from a ready queue only when a slot is free for it, claims a worker and starts the
+ * Job Runner. The job's message stays unacked from here until its result is confirmed.
  *
- * It sweeps the lanes whenever something may have changed: a job came in, a slot became free, a worker appeared. Hints
- * may be missed, so it also looks by itself once a second.
+ * It sweeps the ready queues when something may have changed: a job arrived, a slot became free, a worker registered.
+ * Such hints can be missed, so it also polls once a second.
  */
-import { type Job, type JobResult, PRIORITIES } from "../shared/job.ts";
+import { type Job, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job/message.ts";
+import type { HeldJob, JobRunner } from "./job-runner.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
-import { type Lease, WorkerRefused } from "./workers/assignment.ts";
+import type { Assignment } from "./workers/assignment.ts";
 import { FreeSlots } from "./workers/free-slots.ts";
 
-const LOOK_INTERVAL_MS = 1000;
-/** Jobs of one lane that may be in hand without a worker; see `#mayTake`. */
-const HELD_PER_LANE = 16;
-/** And at most so many while a run's message is looked for, or of those that wait for a worker that can build them. */
-const MOST_HELD_PER_LANE = 64;
+const POLL_INTERVAL_MS = 1000;
+/** Upper bound of held jobs per region that any worker could build but that have no free slot; see `#canTakeFrom`. */
+const MAX_UNPLACED_PER_REGION = 16;
+/** Upper bound of all held jobs per region, with those that need special capabilities or were taken for recovery. */
+const MAX_HELD_PER_REGION = 64;
 
 export interface DispatcherParts {
   readonly queue: JobQueue;
   readonly leases: Leases;
   readonly records: JobRecords;
   readonly workers: WorkerManager;
+  readonly runner: JobRunner;
   readonly results: ResultHandler;
   readonly rules: Omit<MessageRules, "defaultRegion">;
   readonly regionFallback: readonly string[];
   readonly logger: Logger;
 }
 
-/** A job in hand that found no worker: another orchestrator was faster, its region has none, or those there cannot build it. */
-interface Held {
-  readonly delivery: ReadyDelivery;
-  readonly job: Job;
-}
-
 export class Dispatcher {
   readonly #parts: DispatcherParts;
-  /** Lanes that may hold a message. */
+  /** Ready queues that may contain a message, by region and priority. */
   readonly #hinted = new Map<string, Lane>();
-  #held: readonly Held[] = [];
-  /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a lane twice runs once. */
+  /** Jobs without a worker: another orchestrator was faster, or no worker is free or able to build them. */
+  #held: readonly HeldJob[] = [];
+  /** By job id: jobs that this orchestrator processes, so that a job with two messages in the queues runs once. */
   readonly #running = new Map<string, Promise<void>>();
-  /** Jobs that run while nobody waits for them; see `lookFor`. */
+  /** Ids of running jobs whose outcome no orchestrator waits for; see `recoverUnawaited`. */
   #unawaited: ReadonlySet<string> = new Set();
   #sweep: Promise<void> | undefined;
   #isDue = false;
-  /** The time has come to ask for every job that needs what its workers cannot: it may have waited for long enough. */
-  #isLookDue = false;
+  /** The next sweep tries to place each held job with special needs: it may have waited long enough to fail. */
+  #isPollDue = false;
   #isStopped = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -66,23 +63,23 @@ export class Dispatcher {
     });
     this.#parts.leases.onChange(() => this.#wake());
     this.#timer = setInterval(() => {
-      this.#isLookDue = true;
+      this.#isPollDue = true;
       this.#hintAll();
       this.#wake();
-    }, LOOK_INTERVAL_MS);
+    }, POLL_INTERVAL_MS);
   }
 
-  /** It may be in hand, or first in its lane; deeper in there it is found to have ended when its turn comes. */
-  cancelled(jobId: string): void {
-    this.lookFor([jobId]);
+  /** Handles the job now if it is held or first in its ready queue; otherwise when its message is taken. */
+  onCancelled(jobId: string): void {
+    this.recoverUnawaited([jobId]);
   }
 
   /**
-   * Nobody waits for the runs of these jobs: whoever had their messages has died, or the broker took them back, and
-   * they lie in their lanes once more, at the front. The slots of their runs are not free, so taking them cannot wait for
-   * a free one: the next sweep takes one message of each lane all the same.
+   * No orchestrator waits for the runs of these jobs: the one that held their messages has died, or the broker has
+   * revoked the deliveries, so the messages are at the front of their ready queues again. Their runs occupy slots, so
+   * taking them must not depend on a free slot: the next sweep takes one message of each ready queue unconditionally.
    */
-  lookFor(jobIds: readonly string[]): void {
+  recoverUnawaited(jobIds: readonly string[]): void {
     const unawaited = jobIds.filter((jobId) => !this.#running.has(jobId));
     if (unawaited.length === 0) return;
     this.#unawaited = new Set([...this.#unawaited, ...unawaited]);
@@ -90,7 +87,7 @@ export class Dispatcher {
     this.#wake();
   }
 
-  /** Takes nothing more; what is in hand without a worker goes back. Running jobs go on until the queue is closed. */
+  /** Takes no more jobs and returns the held ones to their queues. Running jobs continue until the queue is closed. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearInterval(this.#timer);
@@ -99,7 +96,7 @@ export class Dispatcher {
     this.#held = [];
   }
 
-  /** Resolves when no job is in this orchestrator's hands; call after `stop`. */
+  /** Resolves when this orchestrator processes no job; call after `stop`. */
   async idle(): Promise<void> {
     await Promise.all(this.#running.values());
   }
@@ -113,7 +110,7 @@ export class Dispatcher {
       for (const priority of PRIORITIES) this.#hint({ region, priority });
   }
 
-  /** One sweep at a time; a hint during a sweep makes another one. */
+  /** One sweep at a time; a hint during a sweep causes another one. */
   #wake(): void {
     if (this.#isStopped) return;
     this.#isDue = true;
@@ -128,7 +125,7 @@ export class Dispatcher {
       try {
         await this.#sweepOnce();
       } catch (error) {
-        // Redis has its own log line; the next look tries again.
+        // The Redis client logs its own failures; the next poll tries again.
         if (!(error instanceof LeasesUnavailable || error instanceof RecordsUnavailable))
           this.#parts.logger.error({ err: error }, "dispatch failed");
         return;
@@ -146,161 +143,129 @@ export class Dispatcher {
     await this.#placeHeld(free, unawaited);
     for (const priority of PRIORITIES) {
       for (const lane of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
-        await this.#emptyLane(lane, free);
-        if (unawaited.size > 0) await this.#lookThrough(lane, free);
+        await this.#dispatchFrom(lane, free);
+        if (unawaited.size > 0) await this.#dispatchFirst(lane, free);
       }
     }
   }
 
   async #placeHeld(free: FreeSlots, unawaited: ReadonlySet<string>): Promise<void> {
     const waiting = this.#held.filter(({ delivery }) => !delivery.takenBack.aborted);
-    const isLook = this.#isLookDue;
+    const isPoll = this.#isPollDue;
     this.#held = [];
-    this.#isLookDue = false;
+    this.#isPollDue = false;
     for (const held of waiting) {
-      const wish = this.#parts.workers.wishOf(held.job);
-      const isAsked = unawaited.has(held.job.jobId) || (isLook && wish.needs.length > 0);
-      if (isAsked || free.fit(wish)) await this.#place(held, free);
+      const requirements = this.#parts.workers.requirementsOf(held.job);
+      const isForced = unawaited.has(held.job.jobId) || (isPoll && requirements.needs.length > 0);
+      if (isForced || free.fit(requirements)) await this.#placeOrHold(held, free);
       else this.#hold(held);
     }
   }
 
-  async #emptyLane(lane: Lane, free: FreeSlots): Promise<void> {
-    while (!this.#isStopped && this.#mayTake(lane, free)) {
-      if (!(await this.#takeOne(lane, free))) return;
+  async #dispatchFrom(lane: Lane, free: FreeSlots): Promise<void> {
+    while (!this.#isStopped && this.#canTakeFrom(lane, free)) {
+      if (!(await this.#dispatchOne(lane, free))) return;
     }
   }
 
-  /** Takes one message whatever is free; see `lookFor`. */
-  async #lookThrough(lane: Lane, free: FreeSlots): Promise<void> {
-    if (!this.#isStopped && this.#heldOf(lane).length < MOST_HELD_PER_LANE) await this.#takeOne(lane, free);
+  /** Takes one message even without a free slot; see `recoverUnawaited`. */
+  async #dispatchFirst(lane: Lane, free: FreeSlots): Promise<void> {
+    if (!this.#isStopped && this.#heldInRegionOf(lane).length < MAX_HELD_PER_REGION)
+      await this.#dispatchOne(lane, free);
   }
 
-  /** False: the lane is empty. */
-  async #takeOne(lane: Lane, free: FreeSlots): Promise<boolean> {
+  /** False: the ready queue is empty. */
+  async #dispatchOne(lane: Lane, free: FreeSlots): Promise<boolean> {
     const delivery = await this.#parts.queue.take(lane);
     if (!delivery) {
       this.#hinted.delete(`${lane.region}.${lane.priority}`);
       return false;
     }
     const job = await this.#read(delivery);
-    if (job) await this.#place({ delivery, job }, free);
+    if (job) await this.#placeOrHold({ delivery, job }, free);
     return true;
   }
 
   /**
-   * A slot in the lane's own region fits every job of it whose worker need not have special abilities. A slot elsewhere
-   * fits those that do not insist on their region. Both only show once a job is in hand; so a few that the slot does not
-   * fit may be held meanwhile.
+   * A free slot in the queue's region fits every job without special needs. A free slot in a fallback region fits jobs
+   * that do not require their region. A job's needs and region policy are known only once its message is taken, so a
+   * limited number of jobs that the slot does not fit may be held.
    */
-  #mayTake(lane: Lane, free: FreeSlots): boolean {
-    const held = this.#heldOf(lane);
-    if (held.length >= MOST_HELD_PER_LANE) return false;
-    if (free.isAnyIn([lane.region])) return true;
-    const insisting = held.filter(({ job }) => this.#parts.workers.wishOf(job).needs.length === 0);
-    return free.isAnyIn(this.#parts.regionFallback) && insisting.length < HELD_PER_LANE;
+  #canTakeFrom(lane: Lane, free: FreeSlots): boolean {
+    const held = this.#heldInRegionOf(lane);
+    if (held.length >= MAX_HELD_PER_REGION) return false;
+    if (free.hasAnyIn([lane.region])) return true;
+    const waitingForSlot = held.filter(
+      ({ job }) => this.#parts.workers.requirementsOf(job).needs.length === 0,
+    );
+    return free.hasAnyIn(this.#parts.regionFallback) && waitingForSlot.length < MAX_UNPLACED_PER_REGION;
   }
 
-  #heldOf(lane: Lane): readonly Held[] {
+  #heldInRegionOf(lane: Lane): readonly HeldJob[] {
     return this.#held.filter((held) => held.delivery.lane.region === lane.region);
   }
 
-  /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
-  async #place(held: Held, free: FreeSlots): Promise<void> {
+  /** Places the job, else holds it: also after an error, so that no taken job is lost. */
+  async #placeOrHold(held: HeldJob, free: FreeSlots): Promise<void> {
     try {
-      if (!(await this.#isPlaced(held, free))) this.#hold(held);
+      if (!(await this.#tryPlace(held, free))) this.#hold(held);
     } catch (error) {
       this.#hold(held);
       throw error;
     }
   }
 
-  /** False: no worker for it now. `free` is brought up to date. */
-  async #isPlaced(held: Held, free: FreeSlots): Promise<boolean> {
+  /** False: no worker is available for it now. Updates `free`. */
+  async #tryPlace(held: HeldJob, free: FreeSlots): Promise<boolean> {
     const { delivery, job } = held;
+    const { records, results, workers } = this.#parts;
     const running = this.#running.get(job.jobId);
     if (running) {
       this.#track(
         held,
-        running.then(() => this.#runAgain(held)),
+        running.then(() => this.#settleOrHold(held)),
       );
       return true;
     }
-    // It may have ended before it ran: cancelled, or a message that had been in somebody's hands.
-    const result = await this.#parts.records.result(job.jobId);
+    // The job may have ended already: it was cancelled, or another orchestrator handled it before the redelivery.
+    const result = await records.result(job.jobId);
     if (result) {
-      // Not waited for: another orchestrator may be publishing it, and other jobs need not wait for that.
-      this.#track(held, this.#settle(held, result));
+      // Not awaited: another orchestrator may be publishing it, and other jobs must not wait for that.
+      this.#track(held, results.settle(delivery, result));
       return true;
     }
-    const placement = await this.#parts.workers.place(job, delivery);
-    const wish = this.#parts.workers.wishOf(job);
+    const placement = await workers.place(job, delivery);
+    const requirements = workers.requirementsOf(job);
     if (placement.kind === "none") {
-      free.exhausted(wish);
+      free.exhausted(requirements);
       return false;
     }
-    if (placement.kind !== "leased") {
-      const { kind, reason, attempts } = placement;
-      this.#track(held, this.#parts.results[kind](delivery, job, reason, attempts));
+    if (placement.kind === "cancelled") {
+      this.#track(held, results.settleCancelled(delivery, job, placement.reason, placement.attempts));
       return true;
     }
-    free.taken(wish);
-    this.#track(held, this.#run(held, placement.lease));
+    if (placement.kind === "unsupported") {
+      this.#track(held, results.settleUnsupported(delivery, job, placement.reason, placement.attempts));
+      return true;
+    }
+    free.claimed(requirements);
+    this.#track(held, this.#run(held, placement.assignment));
     return true;
   }
 
-  #hold(held: Held): void {
+  #hold(held: HeldJob): void {
     this.#held = [...this.#held, held];
   }
 
-  async #run(held: Held, lease: Lease): Promise<void> {
-    const { delivery, job } = held;
-    const { logger, results } = this.#parts;
-    try {
-      // A second attempt may mean that the first one's message lay in the lane twice.
-      if (lease.claim.attempt > 1 && (await this.#settleFinished(held))) return await lease.release();
-      const outcome = await lease.run(delivery.takenBack);
-      // Not lost, but over before the call came: whoever has the job's other message was faster.
-      if (outcome.failure?.code === "WORKER_LOST" && (await this.#isSettled(held)))
-        return await lease.release();
-      await results.handle(delivery, job, lease, outcome);
-    } catch (error) {
-      if (delivery.takenBack.aborted) {
-        logger.warn(
-          { job_id: job.jobId },
-          "the broker took the job's message back; whoever has it now goes on with it",
-        );
-      } else if (error instanceof WorkerRefused) {
-        await this.#giveUpWorker(held, lease, error);
-      } else {
-        logger.error({ err: error, job_id: job.jobId }, "job could not be handled; its message goes back");
-        delivery.requeue();
-      }
-    } finally {
-      this.#parts.workers.letGo(lease);
-    }
+  async #run(held: HeldJob, assignment: Assignment): Promise<void> {
+    if ((await this.#parts.runner.run(held, assignment)) === "refused") this.#hold(held);
   }
 
-  /** Not this worker, until its next ping tells how it really is. */
-  async #giveUpWorker(held: Held, lease: Lease, refusal: WorkerRefused): Promise<void> {
-    const { workerId, incarnation } = lease.claim;
-    this.#parts.logger.warn(
-      { job_id: held.job.jobId, worker_id: workerId, why: refusal.message },
-      "worker refused the job",
-    );
-    this.#hold(held);
-    await this.#parts.leases.suspect(workerId, incarnation);
-    await lease.retract();
-  }
-
-  #track(held: Held, work: Promise<void>): void {
+  #track(held: HeldJob, work: Promise<void>): void {
     const { jobId } = held.job;
     const tracked = work
       .catch((error: unknown) => {
-        this.#parts.logger.error(
-          { err: error, job_id: jobId },
-          "dispatch of a job failed; it is tried again",
-        );
+        this.#parts.logger.error({ err: error, job_id: jobId }, "failed to process the job; trying again");
         this.#hold(held);
       })
       .finally(() => {
@@ -310,33 +275,12 @@ export class Dispatcher {
     this.#running.set(jobId, tracked);
   }
 
-  /** The job lay in a lane twice; the other one has ended, one way or another. */
-  async #runAgain(held: Held): Promise<void> {
-    if (!(await this.#settleFinished(held))) this.#hold(held);
+  /** The job had a second message; processing that one has ended, with or without a result. */
+  async #settleOrHold(held: HeldJob): Promise<void> {
+    if (!(await this.#parts.runner.settleEnded(held))) this.#hold(held);
   }
 
-  /** A job that has ended runs no more: only its result may be still to send. */
-  async #settleFinished(held: Held): Promise<boolean> {
-    const result = await this.#parts.records.result(held.job.jobId);
-    if (result) await this.#settle(held, result);
-    return result !== undefined;
-  }
-
-  async #isSettled(held: Held): Promise<boolean> {
-    try {
-      return await this.#settleFinished(held);
-    } catch (error) {
-      if (error instanceof RecordsUnavailable) return false;
-      throw error;
-    }
-  }
-
-  async #settle({ delivery }: Held, result: JobResult): Promise<void> {
-    await this.#parts.results.settle(result, delivery.properties, delivery.takenBack);
-    delivery.ack();
-  }
-
-  /** Undefined: it is no job any more (the rules have changed since its intake), and its sender was told. */
+  /** Undefined: not a valid job any more (the rules have changed since its intake); its FAILED result was published. */
   async #read(delivery: ReadyDelivery): Promise<Job | undefined> {
     const { jobId, defaultRegion } = delivery.stamp;
     const message = readJobMessage(delivery.body, delivery.properties, {
@@ -344,7 +288,7 @@ export class Dispatcher {
       defaultRegion,
     });
     if (message.kind === "job") return { ...message.job, jobId };
-    await this.#parts.results.refuse(delivery, message.problems.join("; "));
+    await this.#parts.results.settleInvalid(delivery, message.problems.join("; "));
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** The one file behind the embedded queue and records: SQLite, held by one process at a time. */
+/** The SQLite file of the embedded queue and records; one process at a time has it open. */
 import { Database, SQLiteError } from "bun:sqlite";
 import { chmodSync, closeSync, openSync } from "node:fs";
 
@@ -7,20 +7,20 @@ export class DatabaseInUse extends Error {
 }
 
 /**
- * Whoever opens it closes it, after the queue and the records that use it.
+ * The caller closes it, after the queue and the records that use it.
  * @throws DatabaseInUse when another process (or this one) has it open.
  */
 export function openEmbeddedDatabase(path: string): Database {
-  // Bodies are kept as submitted, secrets included. SQLite gives its journal the mode of the file.
+  // Message bodies are stored as submitted, with secrets. SQLite creates its journal with the mode of the file.
   closeSync(openSync(path, "a", 0o600));
   chmodSync(path, 0o600);
   const database = new Database(path, { readwrite: true, create: true, strict: true });
   try {
-    // In this mode the lock is the kernel's and lasts as long as the process: nothing is left of it after a kill.
+    // In this mode the kernel holds the lock for the lifetime of the process: it does not remain after a kill.
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");
-    // The lock is only taken with the first write.
+    // SQLite acquires the lock with the first write.
     database.run("BEGIN IMMEDIATE");
     database.run("COMMIT");
     return database;

@@ -1,7 +1,7 @@
 /**
- * Takes the claims of runs whose job has ended and whose result is out: whoever published that died before it let go of
- * the run. Its worker goes on reporting it, which would keep the claim, and with it a slot, for as long as the worker
- * keeps the response.
+ * Releases the claims of runs whose job's result is published: the orchestrator that published it died before it
+ * released the run. The worker continues to report such a run, which would keep the claim, and with it a slot, for as
+ * long as the worker keeps the response.
  */
 
 import { finalState } from "../shared/job.ts";
@@ -18,15 +18,18 @@ export interface EndedRunsParts {
 export class EndedRuns {
   constructor(private readonly parts: EndedRunsParts) {}
 
-  /** Of these jobs, for whose runs nobody waits. Without its claim a run is stale, and the next ping has it forgotten. */
+  /**
+   * Releases those of these jobs' runs, for which no orchestrator waits. A run without a claim is stale, and the next
+   * ping makes its worker forget it.
+   */
   async release(jobIds: readonly string[]): Promise<void> {
     for (const jobId of jobIds) {
       try {
         await this.#releaseOne(jobId);
       } catch (error) {
-        // They are reported again with the next ping.
+        // The next ping reports these runs again.
         if (error instanceof RecordsUnavailable || error instanceof LeasesUnavailable) return;
-        this.parts.logger.error({ err: error, job_id: jobId }, "an ended run could not be let go of");
+        this.parts.logger.error({ err: error, job_id: jobId }, "failed to release an ended run");
       }
     }
   }
@@ -34,16 +37,16 @@ export class EndedRuns {
   async #releaseOne(jobId: string): Promise<void> {
     const { records, leases, logger } = this.parts;
     const record = await records.find(jobId);
-    if (!record || !isResultOut(record)) return;
+    if (!record || !isResultPublished(record)) return;
     const claim = await leases.find(jobId);
     if (!claim) return;
     await leases.release(claim);
     const { attempt, workerId: worker_id } = claim;
-    logger.info({ job_id: jobId, attempt, worker_id }, "let go of a run whose result is out");
+    logger.info({ job_id: jobId, attempt, worker_id }, "released a run whose result is published");
   }
 }
 
-/** A job's end is told once the broker has its result; until then the worker's response may still be needed. */
-function isResultOut({ result, events }: JobRecord): boolean {
+/** The final event follows the broker's confirmation of the result; before that the worker's response may be needed. */
+function isResultPublished({ result, events }: JobRecord): boolean {
   return result !== undefined && events.some(({ state }) => state === finalState(result));
 }

@@ -1,4 +1,4 @@
-/** Health Checker: pings every worker that holds a lease; what they answer keeps the leases alive. */
+/** Health Checker: pings every worker with a live lease; responses renew the lease and the claims of reported runs. */
 import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
@@ -13,18 +13,18 @@ export interface HealthCheckerParts {
   readonly pingIntervalMs: number;
   readonly leaseTtlMs: number;
   connect(address: string): WorkerClient;
-  /** Jobs that a worker runs, or has run, while nobody waits for their outcome. */
+  /** Jobs with an active or finished run on a worker whose outcome no orchestrator waits for. */
   onUnawaited(jobIds: readonly string[]): void;
 }
 
-const OBSERVED = {
+const STATUS_NAMES = {
   [WorkerStatus.WORKER_STATUS_FREE]: "FREE",
   [WorkerStatus.WORKER_STATUS_BUSY]: "BUSY",
   [WorkerStatus.WORKER_STATUS_DRAINING]: "DRAINING",
 } as const;
 
 export class HealthChecker {
-  /** By address. One ping at a time for each, so that a slow worker delays nobody else's. */
+  /** By address. Each worker has at most one pending ping, so that a slow worker does not delay the others. */
   readonly #clients = new Map<string, WorkerClient>();
   readonly #pending = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
@@ -32,7 +32,7 @@ export class HealthChecker {
   constructor(private readonly parts: HealthCheckerParts) {}
 
   start(): void {
-    this.#timer = setInterval(() => this.#round(), this.parts.pingIntervalMs);
+    this.#timer = setInterval(() => this.#pingRound(), this.parts.pingIntervalMs);
   }
 
   stop(): void {
@@ -41,7 +41,7 @@ export class HealthChecker {
     this.#clients.clear();
   }
 
-  #round(): void {
+  #pingRound(): void {
     this.#pingAll().catch((error: unknown) => {
       if (!(error instanceof LeasesUnavailable))
         this.parts.logger.error({ err: error }, "health check failed");
@@ -49,9 +49,9 @@ export class HealthChecker {
   }
 
   async #pingAll(): Promise<void> {
-    const leased = (await this.parts.leases.workers()).filter((worker) => this.#hasLease(worker));
-    this.#forgetOthers(leased);
-    await Promise.all(leased.map((worker) => this.#check(worker)));
+    const live = (await this.parts.leases.workers()).filter((worker) => this.#hasLease(worker));
+    this.#closeUnusedClients(live);
+    await Promise.all(live.map((worker) => this.#check(worker)));
   }
 
   #hasLease(worker: WorkerView): boolean {
@@ -62,15 +62,15 @@ export class HealthChecker {
     if (this.#pending.has(worker.address)) return;
     this.#pending.add(worker.address);
     try {
-      const answer = await this.#ping(worker);
-      if (answer) await this.#observe(worker, answer);
+      const response = await this.#ping(worker);
+      if (response) await this.#observe(worker, response);
       else await this.parts.leases.suspect(worker.workerId, worker.incarnation);
     } finally {
       this.#pending.delete(worker.address);
     }
   }
 
-  /** Undefined: missed. */
+  /** Undefined: the ping was missed. */
   async #ping(worker: WorkerView): Promise<PingResponse | undefined> {
     try {
       const request = { reachesBroker: this.parts.queue.isReady };
@@ -80,7 +80,7 @@ export class HealthChecker {
         { err: error, worker_id: worker.workerId, address: worker.address },
         "ping missed",
       );
-      // A channel can hang in CONNECTING for ever, so the next ping gets a new one.
+      // A channel can stay in CONNECTING for ever, so the next ping uses a new one.
       this.#clients.get(worker.address)?.close();
       this.#clients.delete(worker.address);
       return undefined;
@@ -88,34 +88,31 @@ export class HealthChecker {
   }
 
   /** Another process may answer at a lost worker's address. */
-  async #observe(worker: WorkerView, answer: PingResponse): Promise<void> {
-    const { workerId, incarnation } = answer;
+  async #observe(worker: WorkerView, response: PingResponse): Promise<void> {
+    const { workerId, incarnation } = response;
     if (workerId !== worker.workerId || incarnation !== worker.incarnation) {
       await this.parts.leases.suspect(worker.workerId, worker.incarnation);
       return;
     }
-    const status = OBSERVED[answer.status as keyof typeof OBSERVED] ?? "BUSY";
-    const runs: readonly RunRef[] = answer.runs;
-    const refusal = answer.refusal || undefined;
+    const status = STATUS_NAMES[response.status as keyof typeof STATUS_NAMES] ?? "BUSY";
+    const runs: readonly RunRef[] = response.runs;
+    const refusal = response.refusal || undefined;
     const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs, refusal });
     if (!stale) return;
-    for (const run of stale) await this.#giveUp(worker, run);
+    for (const run of stale) await this.#discard(worker, run);
     const staleIds = new Set(stale.map((run) => run.jobId));
-    const unawaited = answer.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
+    const unawaited = response.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
     if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
   }
 
-  /** It was out of reach for too long, and the job is another attempt's: it need not go on to be refused its tag. */
-  async #giveUp(worker: WorkerView, run: RunRef): Promise<void> {
+  /** The worker was unreachable for too long and the job has another attempt: this run cannot get the tag any more. */
+  async #discard(worker: WorkerView, run: RunRef): Promise<void> {
     const { jobId: job_id, attempt } = run;
     try {
-      const isEnded = await this.#client(worker.address).giveUp(run, worker.incarnation);
+      const isEnded = await this.#client(worker.address).discard(run, worker.incarnation);
       if (isEnded) this.parts.logger.warn({ job_id, attempt, worker_id: worker.workerId }, "stale run ended");
     } catch (error) {
-      this.parts.logger.warn(
-        { err: error, job_id, worker_id: worker.workerId },
-        "stale run could not be ended",
-      );
+      this.parts.logger.warn({ err: error, job_id, worker_id: worker.workerId }, "failed to end a stale run");
     }
   }
 
@@ -127,8 +124,8 @@ export class HealthChecker {
     return client;
   }
 
-  #forgetOthers(leased: readonly WorkerView[]): void {
-    const addresses = new Set(leased.map((worker) => worker.address));
+  #closeUnusedClients(live: readonly WorkerView[]): void {
+    const addresses = new Set(live.map((worker) => worker.address));
     for (const [address, client] of this.#clients) {
       if (addresses.has(address)) continue;
       client.close();

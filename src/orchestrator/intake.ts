@@ -1,8 +1,8 @@
 /**
- * Intake: takes every message from `jobs.build` at once, checks it, gives it id and time, and moves it to its lane.
- * Order of the steps, and why a crash between any two loses nothing: admit (known by its id), cancel what it
- * supersedes, offer (confirmed by the broker), note it as queued, ack. A message that comes again before "queued" is offered again, and the Dispatcher
- * runs a job that lies in a lane twice only once.
+ * Intake: takes every message from `jobs.build` at once, checks it, adds its id and time of acceptance, and moves it to
+ * its ready queue. The order of the steps ensures that a crash between any two loses no job: admit (record the id),
+ * cancel the jobs that it supersedes, offer (confirmed by the broker), record as queued, ack. A message that is
+ * redelivered before "queued" is offered again; the Dispatcher runs a job with two messages only once.
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
@@ -12,17 +12,17 @@ import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
 import type { JobEvents } from "./job/events.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
-import { refusal } from "./job/result.ts";
+import { rejectedResult } from "./job/result.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
 import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
-import type { ResultHandler } from "./result-handler.ts";
+import type { ResultPublisher } from "./result-publisher.ts";
 
 export interface IntakeParts {
   readonly queue: JobQueue;
   readonly records: JobRecords;
   readonly events: JobEvents;
-  readonly results: ResultHandler;
+  readonly publisher: ResultPublisher;
   readonly canceller: Canceller;
   readonly rules: MessageRules;
   readonly logger: Logger;
@@ -31,22 +31,22 @@ export interface IntakeParts {
 type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
 
 export class Intake {
-  readonly #namedFields = new Set<string>();
+  readonly #loggedFields = new Set<string>();
   #stop: (() => Promise<void>) | undefined;
 
   constructor(private readonly parts: IntakeParts) {}
 
   start(): void {
-    this.#stop = this.parts.queue.onSubmitted((delivery) => this.#take(delivery));
+    this.#stop = this.parts.queue.onSubmitted((delivery) => this.#receive(delivery));
   }
 
   async stop(): Promise<void> {
     await this.#stop?.();
   }
 
-  async #take(delivery: Delivery): Promise<void> {
+  async #receive(delivery: Delivery): Promise<void> {
     const message = readJobMessage(delivery.body, delivery.properties, this.parts.rules);
-    if (message.kind === "bad") return this.#refuse(delivery, message);
+    if (message.kind === "invalid") return this.#refuse(delivery, message);
     await this.#accept(delivery, message);
     delivery.ack();
   }
@@ -56,19 +56,19 @@ export class Intake {
     const { replyTo, correlationId } = delivery.properties;
     const { publicJob: job } = message;
     const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
-    const admission = await this.#persist(() => this.parts.records.admit(request), delivery.takenBack);
+    const admission = await this.#whenAvailable(() => this.parts.records.admit(request), delivery.takenBack);
     if (admission.kind === "active") {
-      this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
+      this.parts.logger.info({ job_id: jobId }, "duplicate message: a job with its id is waiting or running");
     } else if (admission.kind === "finished") {
-      await this.#answerAgain(delivery, admission.result);
+      await this.#republish(delivery, admission.result);
     } else {
-      this.#nameUnknown(message.unknownFields);
-      await this.#persist(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
+      this.#logUnknownFields(message.unknownFields);
+      await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
   }
 
-  /** Before the job is queued, so that a crash in between brings its message back, and the rest is done then. */
+  /** Before the job is queued: after a crash in between, the redelivered message repeats this step. */
   async #supersede({ supersede: key, jobId }: Job): Promise<void> {
     if (key === undefined) return;
     for (const earlier of await this.parts.records.supersede(key, jobId)) {
@@ -77,11 +77,11 @@ export class Intake {
     }
   }
 
-  /** QUEUED is told before the offer, so that it comes before ASSIGNED however fast a worker is found. */
+  /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
   async #queue({ body, properties, takenBack }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
     const { queue, events, rules, logger } = this.parts;
     const { jobId, workerRegion, priority } = job;
-    await events.tell({
+    await events.publish({
       jobId,
       attempt: 0,
       state: "QUEUED",
@@ -89,71 +89,76 @@ export class Intake {
     });
     const stamp = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
     await queue.offer({ region: workerRegion, priority }, { body, properties, stamp }, takenBack);
-    await this.#noteQueued(jobId);
+    await this.#recordQueued(jobId);
     logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
   }
 
-  /** The message is safe in its lane: a fault here must not bring it back, it would lie there twice. */
-  async #noteQueued(jobId: string): Promise<void> {
+  /** The message is in its ready queue: a failure here must not requeue it, or the queue would contain it twice. */
+  async #recordQueued(jobId: string): Promise<void> {
     try {
       await this.parts.records.queued(jobId);
     } catch (error) {
-      this.parts.logger.warn({ err: error, job_id: jobId }, "job is queued, but that could not be recorded");
+      this.parts.logger.warn({ err: error, job_id: jobId }, "job queued, but failed to record that it was");
     }
   }
 
-  /** A job whose id has ended: its outcome goes out again, to the result queue and to whoever asks now. */
-  async #answerAgain({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
+  /** The job with this id has ended: its result is published again, to the result queue and the new `reply_to`. */
+  async #republish({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
     const { replyTo, correlationId } = properties;
     this.parts.logger.info(
       { job_id: result.job_id },
-      "message repeats a finished job; its result goes out again",
+      "duplicate message: the job has ended, publishing its result again",
     );
-    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
+    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
   }
 
-  async #refuse(delivery: Delivery, message: Read<"bad">): Promise<void> {
+  async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {
     const reason = message.problems.join("; ");
-    this.parts.logger.warn({ job_id: message.explicitId, reason }, "bad message goes to the dead letters");
+    this.parts.logger.warn(
+      { job_id: message.explicitId, reason },
+      "invalid message moved to the dead-letter queue",
+    );
     if (message.explicitId !== undefined)
-      await this.#answerBad(delivery, message, message.explicitId, reason);
+      await this.#publishInvalid(delivery, message, message.explicitId, reason);
     await this.parts.queue.deadLetter(delivery, reason, delivery.takenBack);
   }
 
-  /** A job has one result: an id that waits, runs or has ended keeps its own. */
-  async #answerBad(delivery: Delivery, message: Read<"bad">, jobId: string, reason: string): Promise<void> {
-    if (await this.#persist(() => this.parts.records.find(jobId), delivery.takenBack)) return;
+  /** A job has one result: no second one is published for the id of a waiting, running or ended job. */
+  async #publishInvalid(
+    delivery: Delivery,
+    message: Read<"invalid">,
+    jobId: string,
+    reason: string,
+  ): Promise<void> {
+    if (await this.#whenAvailable(() => this.parts.records.find(jobId), delivery.takenBack)) return;
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
-    const result = refusal(jobId, failure, readableTarget(message.given), undefined);
+    const result = rejectedResult(jobId, failure, readableTarget(message.given), undefined);
     const { correlationId, replyTo } = delivery.properties;
-    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
+    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
   }
 
-  /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */
-  async #persist<Answer>(question: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
+  /** While records or leases are unavailable no job is accepted: the message stays unacked, and the call is retried. */
+  async #whenAvailable<Answer>(call: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
     const delay = new GrowingDelay({ firstMs: 100, mostMs: 5000 });
     for (;;) {
       try {
-        return await question();
+        return await call();
       } catch (error) {
         if (!(error instanceof RecordsUnavailable || error instanceof LeasesUnavailable)) throw error;
         const delayMs = delay.nextMs();
-        this.parts.logger.warn(
-          { err: error, retry_in_ms: delayMs },
-          "a message waits: what is known of jobs is out of reach",
-        );
+        this.parts.logger.warn({ err: error, retry_in_ms: delayMs }, "job records unavailable, retrying");
         await sleep(delayMs, signal);
       }
     }
   }
 
-  #nameUnknown(fields: readonly string[]): void {
-    const unnamed = fields.filter((field) => !this.#namedFields.has(field)).slice(0, 20);
-    // A sender that invents ever new names must not fill memory.
-    if (unnamed.length === 0 || this.#namedFields.size > 1000) return;
-    for (const field of unnamed) this.#namedFields.add(field);
+  #logUnknownFields(fields: readonly string[]): void {
+    const unlogged = fields.filter((field) => !this.#loggedFields.has(field)).slice(0, 20);
+    // A sender that uses new names in every message must not fill memory.
+    if (unlogged.length === 0 || this.#loggedFields.size > 1000) return;
+    for (const field of unlogged) this.#loggedFields.add(field);
     this.parts.logger.warn(
-      { fields: unnamed.map((field) => field.slice(0, 100)) },
+      { fields: unlogged.map((field) => field.slice(0, 100)) },
       "unknown fields are ignored",
     );
   }

@@ -23,7 +23,7 @@ const NAME = "blacktree-orchestrator";
 async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
-  logger.info({ version: VERSION, region: settings.region }, "orchestrator starts");
+  logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
   const { rabbitmqUrls: urls, redisUrl: url, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
   const queue = new RabbitMqQueue({ urls, jobQueue, resultQueue, logger });
@@ -46,12 +46,12 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
       logger,
     });
   } catch (error) {
-    logger.error({ err: error }, "orchestrator cannot start");
+    logger.error({ err: error }, "failed to start the orchestrator");
     return EXIT.failed;
   }
 
   await aborted(stop.first);
-  logger.info({ reason: String(stop.first.reason) }, "orchestrator stops; running builds go on");
+  logger.info({ reason: String(stop.first.reason) }, "orchestrator stopping; running builds continue");
   await orchestrator.stop();
   logger.info("orchestrator stopped");
   return EXIT.done;
@@ -60,7 +60,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
 const status = await runDaemon(
   {
     name: NAME,
-    description: "Takes build jobs from RabbitMQ, gives them to workers, and publishes their results.",
+    description: "Takes build jobs from RabbitMQ, assigns them to workers, and publishes their results.",
     table: ORCHESTRATOR_SETTINGS,
     load: loadOrchestratorSettings,
     run,

@@ -1,4 +1,4 @@
-/** One orchestrator: the rooms of src/FLOW.md put together around a queue, leases and records of whatever kind. */
+/** One orchestrator: connects the components of src/FLOW.md with a queue, leases and records of any implementation. */
 import type { Logger } from "../shared/logging.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
@@ -13,10 +13,12 @@ import { EndedRuns } from "./ended-runs.ts";
 import { HealthChecker } from "./health-checker.ts";
 import { Intake } from "./intake.ts";
 import { JobEvents } from "./job/events.ts";
+import { JobRunner } from "./job-runner.ts";
 import type { Leases } from "./leases/leases.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { ResultHandler } from "./result-handler.ts";
+import { ResultPublisher } from "./result-publisher.ts";
 import { orchestratorService } from "./service.ts";
 import { WorkerManager } from "./worker-manager.ts";
 import { WorkerClient } from "./workers/worker-client.ts";
@@ -25,7 +27,7 @@ export interface OrchestratorParts {
   readonly queue: JobQueue;
   readonly leases: Leases;
   readonly records: JobRecords;
-  /** What /readyz calls the two servers behind them. */
+  /** Names of the two servers in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly settings: SchedulingSettings;
   readonly grpcListen: HostPort;
@@ -36,41 +38,44 @@ export interface OrchestratorParts {
 export interface Orchestrator {
   readonly grpcPort: number;
   readonly adminPort: number;
-  /** Takes no new jobs; resolves when none is in hand. */
+  /** Takes no new jobs; resolves when this orchestrator processes none. */
   drain(): Promise<void>;
-  /** Lets go of everything at once: running builds go on without this orchestrator, their messages go back. */
+  /** Stops at once: running builds continue without this orchestrator, and their messages return to the queues. */
   stop(): Promise<void>;
 }
 
 const STOP_GRACE_MS = 500;
 
-/** @throws Error when an address cannot be listened on. */
+/** @throws Error when listening on an address fails. */
 export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
   const { queue, leases, records, settings, logger } = parts;
   const connect = (address: string) => new WorkerClient(address, parts.tls);
-  const connectAlone = (address: string) => new WorkerClient(address, parts.tls, { isAlone: true });
+  const connectDedicated = (address: string) => new WorkerClient(address, parts.tls, { isDedicated: true });
   const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
 
   const events = new JobEvents(records, queue, logger);
-  const results = new ResultHandler({ ...settings, queue, leases, records, events, logger });
+  const publisher = new ResultPublisher({ queue, records, events, logger });
+  const results = new ResultHandler({ ...settings, queue, leases, records, events, publisher, logger });
   const workers = new WorkerManager({ ...settings, leases, records, events, logger, connect });
   const rules = { git, defaultRegion: settings.region };
+  const runner = new JobRunner({ leases, records, workers, results, logger });
   const dispatcher = new Dispatcher({
     ...settings,
     queue,
     leases,
     records,
     workers,
+    runner,
     results,
     logger,
     rules,
   });
-  const onCancelled = (jobId: string) => dispatcher.cancelled(jobId);
-  const canceller = new Canceller({ leases, records, results, logger, connect, onCancelled });
-  const intake = new Intake({ queue, records, events, results, canceller, logger, rules });
+  const onCancelled = (jobId: string) => dispatcher.onCancelled(jobId);
+  const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });
+  const intake = new Intake({ queue, records, events, publisher, canceller, logger, rules });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
-    dispatcher.lookFor(jobIds);
+    dispatcher.recoverUnawaited(jobIds);
     void endedRuns.release(jobIds);
   };
   const healthChecker = new HealthChecker({ ...settings, leases, queue, logger, connect, onUnawaited });
@@ -78,7 +83,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const app = createAdminApp({ ...parts, connectAlone, submit, cancel, region, token, listen });
+  const app = createAdminApp({ ...parts, connectDedicated, submit, cancel, region, token, listen });
   const admin: AdminServer = serveAdmin(app, settings.adminListen);
   const service = orchestratorService(workers, settings, logger);
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);

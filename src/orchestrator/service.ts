@@ -1,4 +1,4 @@
-/** OrchestratorService over gRPC: translation between the wire and the Worker Manager, and nothing else. */
+/** OrchestratorService over gRPC: only translates between the protocol and the Worker Manager. */
 import { status } from "@grpc/grpc-js";
 import type { Logger } from "../shared/logging.ts";
 import {
@@ -28,16 +28,16 @@ export function orchestratorService(
     register: unaryHandler(logger, async (worker) => {
       checkWorker(worker);
       const registration = { ...worker, capabilities: capabilitiesOf(worker.capabilities) };
-      if ((await available(() => workers.register(registration))) === "registered") return times;
+      if ((await whenAvailable(() => workers.register(registration))) === "registered") return times;
       throw new RpcError(status.ALREADY_EXISTS, `another live worker has the id ${worker.workerId}`);
     }),
     deregister: unaryHandler(logger, async ({ workerId, incarnation }) => {
-      await available(() => workers.deregister(workerId, incarnation));
+      await whenAvailable(() => workers.deregister(workerId, incarnation));
       return {};
     }),
     confirmLease: unaryHandler(logger, async ({ workerId, incarnation, run }) => {
       if (!run) throw new RpcError(status.INVALID_ARGUMENT, "run is missing; expected job_id and attempt");
-      const remainingMs = await available(() => workers.confirm(run, workerId, incarnation));
+      const remainingMs = await whenAvailable(() => workers.confirm(run, workerId, incarnation));
       return {
         granted: remainingMs !== undefined,
         leaseRemainingMs: Math.max(0, Math.floor(remainingMs ?? 0)),
@@ -47,13 +47,13 @@ export function orchestratorService(
   return { name: "blacktree.v1.OrchestratorService", definition: OrchestratorServiceService, implementation };
 }
 
-/** "Cannot know now" is no refusal: the worker asks again. */
-async function available<Answer>(question: () => Promise<Answer>): Promise<Answer> {
+/** Unavailable leases are not a refusal: the worker calls again. */
+async function whenAvailable<Answer>(call: () => Promise<Answer>): Promise<Answer> {
   try {
-    return await question();
+    return await call();
   } catch (error) {
     if (!(error instanceof LeasesUnavailable)) throw error;
-    throw new RpcError(status.UNAVAILABLE, "the leases are out of reach; ask again", { cause: error });
+    throw new RpcError(status.UNAVAILABLE, "the leases are unavailable; call again", { cause: error });
   }
 }
 
@@ -61,7 +61,7 @@ function checkWorker(worker: WorkerInfo): void {
   const problems = [
     ...(worker.workerId === "" ? ["worker_id is missing"] : []),
     ...(worker.incarnation === "" ? ["incarnation is missing"] : []),
-    ...(REGION_PATTERN.test(worker.region) ? [] : ["region has another form; expected such as us-east-1"]),
+    ...(REGION_PATTERN.test(worker.region) ? [] : ["region is not valid; expected e.g. us-east-1"]),
     ...(worker.slots >= 1 ? [] : ["slots is missing; expected 1 or more"]),
     ...addressProblems(worker.address),
     ...platformProblems(worker.capabilities?.platforms ?? []),
@@ -69,10 +69,10 @@ function checkWorker(worker: WorkerInfo): void {
   if (problems.length > 0) throw new RpcError(status.INVALID_ARGUMENT, problems.join("; "));
 }
 
-/** They are kept in lists that commas separate. */
+/** Platforms are stored in comma-separated lists. */
 function platformProblems(platforms: readonly string[]): string[] {
   const isPlatform = (platform: string) => /^[a-z0-9._-]+(\/[a-z0-9._-]+){1,2}$/.test(platform);
-  return platforms.every(isPlatform) ? [] : ["a platform has another form; expected such as linux/arm64"];
+  return platforms.every(isPlatform) ? [] : ["a platform is not valid; expected e.g. linux/arm64"];
 }
 
 function addressProblems(address: string): string[] {

@@ -1,4 +1,4 @@
-/** Worker Manager: knows the workers through the leases, and gives a job the right one. */
+/** Worker Manager: keeps the workers registered in the leases, and claims a suitable one for each job. */
 import type { Job, JobState, KnownImage, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { repositoryOf } from "./job/result.ts";
@@ -6,52 +6,51 @@ import { neededBy } from "./leases/capabilities.ts";
 import { type Claim, type Leases, LeasesUnavailable, type WorkerRegistration } from "./leases/leases.ts";
 import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
-import { Lease, type LeaseParts } from "./workers/assignment.ts";
-import type { SlotWish } from "./workers/free-slots.ts";
+import { Assignment, type AssignmentParts } from "./workers/assignment.ts";
+import type { PlacementRequirements } from "./workers/free-slots.ts";
 
-export interface WorkerManagerParts extends LeaseParts {
+export interface WorkerManagerParts extends AssignmentParts {
   readonly records: JobRecords;
-  /** Regions to try, in this order, when a job's own has no free worker. */
+  /** Regions to try, in this order, when a job's worker region has no free worker. */
   readonly regionFallback: readonly string[];
   readonly leaseTtlMs: number;
-  /** How long a job waits for a worker that can build it while there are only others. */
+  /** How long a job waits while its regions have workers but none that can build it. */
   readonly unsupportedAfterMs: number;
 }
 
 export type Placement =
-  /** On a free worker, or on the one that runs the job already. */
-  | { readonly kind: "leased"; readonly lease: Lease }
-  /** There is no worker to be had now. */
+  /** To a free worker, or to the one that already runs the job. */
+  | { readonly kind: "assigned"; readonly assignment: Assignment }
+  /** No worker is available now. */
   | { readonly kind: "none" }
-  /** The job is not to run any more. */
+  /** The job was cancelled; `attempts` have been made. */
   | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number }
-  /** The workers there cannot build it, and it has waited for another one for long enough. */
+  /** The available workers cannot build it, and it has waited `unsupportedAfterMs` for another one. */
   | { readonly kind: "unsupported"; readonly reason: string; readonly attempts: number };
 
 export class WorkerManager {
   readonly #leases: Leases;
   readonly #logger: Logger;
 
-  /** By job id: leases of the jobs whose unacked messages this orchestrator holds. */
-  readonly #held = new Map<string, Lease>();
+  /** By job id: assignments of the jobs whose unacked messages this orchestrator holds. */
+  readonly #assignments = new Map<string, Assignment>();
 
   constructor(private readonly parts: WorkerManagerParts) {
     this.#leases = parts.leases;
     this.#logger = parts.logger;
   }
 
-  /** The regions in which this job may be built, the preferred one first, and what its worker has to be able to do. */
-  wishOf(job: Job): SlotWish {
+  requirementsOf(job: Job): PlacementRequirements {
     const fallback = job.regionPolicy === "require" ? [] : this.parts.regionFallback;
     return { regions: [...new Set([job.workerRegion, ...fallback])], needs: neededBy(job) };
   }
 
   async place(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "stamp">): Promise<Placement> {
     const { retry } = delivery.stamp;
-    const wish = this.wishOf(job);
+    const requirements = this.requirementsOf(job);
     const outcome = await this.#leases.claim({
       jobId: job.jobId,
-      ...wish,
+      ...requirements,
       source: `${job.awsAccount} ${job.repoUrl}`,
       mayBeRunning: delivery.redelivered,
       attempts: retry?.attempts,
@@ -60,21 +59,22 @@ export class WorkerManager {
     if (outcome.kind === "none" || outcome.kind === "cancelled") return outcome;
     if (outcome.kind === "incapable") {
       if (outcome.forMs < this.parts.unsupportedAfterMs) return { kind: "none" };
-      const reason = await this.#whyUnsupported(wish);
+      const reason = await this.#whyUnsupported(requirements);
       return { kind: "unsupported", reason, attempts: outcome.attempts };
     }
     const { claim } = outcome;
-    const told = outcome.kind === "held" ? await this.#toldStates(claim) : new Set<JobState>();
+    const published = outcome.kind === "held" ? await this.#publishedStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
     this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
-    const lease = new Lease(claim, job, told, await this.#knownImages(job), this.parts);
-    this.#held.set(job.jobId, lease);
-    return { kind: "leased", lease };
+    const assignment = new Assignment(claim, job, published, await this.#knownImages(job), this.parts);
+    this.#assignments.set(job.jobId, assignment);
+    return { kind: "assigned", assignment };
   }
 
-  /** The job's message is no longer in this orchestrator's hands. */
-  letGo(lease: Lease): void {
-    if (this.#held.get(lease.job.jobId) === lease) this.#held.delete(lease.job.jobId);
+  /** This orchestrator no longer holds the job's message. */
+  forget(assignment: Assignment): void {
+    if (this.#assignments.get(assignment.job.jobId) === assignment)
+      this.#assignments.delete(assignment.job.jobId);
   }
 
   /** "id-in-use": another live process has this worker's id. */
@@ -92,56 +92,62 @@ export class WorkerManager {
     this.#logger.info({ worker_id: workerId, incarnation }, "worker deregistered");
   }
 
-  /** The time this run's lease still holds, in ms; undefined when the job is not, or no longer, its. */
+  /** Time left of the run's lease, in ms; undefined when the run does not have the job, or no longer has it. */
   async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
-    const remainingMs = await this.#confirmedMs(run, workerId, incarnation);
+    const remainingMs = await this.#confirmedLeaseMs(run, workerId, incarnation);
     const fields = { job_id: run.jobId, attempt: run.attempt, worker_id: workerId };
-    if (remainingMs === undefined) this.#logger.warn(fields, "lease refused: the run is not the job's");
+    if (remainingMs === undefined)
+      this.#logger.warn(fields, "lease not confirmed: the job is not assigned to this run");
     return remainingMs;
   }
 
   /**
-   * While the leases are away, the job's unacked message is what fences: whoever holds it knows that no other attempt
-   * has begun. @throws LeasesUnavailable when neither can tell.
+   * While Redis is unavailable, the job's unacked message serves as the fence: the orchestrator that holds it knows
+   * that no other attempt has begun. @throws LeasesUnavailable when this orchestrator does not hold it.
    */
-  async #confirmedMs(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
+  async #confirmedLeaseMs(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
     try {
       return await this.#leases.confirm(run, workerId, incarnation);
     } catch (error) {
-      const claim = this.#held.get(run.jobId)?.claim;
-      const isOurs =
+      const claim = this.#assignments.get(run.jobId)?.claim;
+      const isHeldHere =
         claim?.attempt === run.attempt && claim.workerId === workerId && claim.incarnation === incarnation;
-      if (!(error instanceof LeasesUnavailable) || !isOurs) throw error;
+      if (!(error instanceof LeasesUnavailable) || !isHeldHere) throw error;
       this.#logger.warn(
         { job_id: run.jobId, attempt: run.attempt },
-        "leases are away; confirmed by the message in hand",
+        "leases unavailable; lease confirmed from the held delivery",
       );
       return this.parts.leaseTtlMs;
     }
   }
 
-  /** Without them it is built. */
+  /** Empty when they cannot be read: the job is then built. */
   async #knownImages(job: Job): Promise<readonly KnownImage[]> {
     if (job.reuse === "never") return [];
     try {
       return await this.parts.records.knownImages(repositoryOf(job));
     } catch (error) {
       if (!(error instanceof RecordsUnavailable)) throw error;
-      this.#logger.warn({ err: error, job_id: job.jobId }, "no image can be reused: none is remembered now");
+      this.#logger.warn(
+        { err: error, job_id: job.jobId },
+        "known images unavailable; the job is built without reuse",
+      );
       return [];
     }
   }
 
-  async #whyUnsupported({ regions, needs }: SlotWish): Promise<string> {
-    const there = (await this.#leases.workers()).filter(
+  async #whyUnsupported({ regions, needs }: PlacementRequirements): Promise<string> {
+    const candidates = (await this.#leases.workers()).filter(
       ({ region, status }) => regions.includes(region) && status !== "LOST",
     );
-    const offers = new Set(there.map(({ capabilities }) => capabilities.join(", ") || "nothing special"));
+    const offers = new Set(
+      candidates.map(({ capabilities }) => capabilities.join(", ") || "nothing special"),
+    );
     const [needed, where] = [needs.join(" and "), regions.join(", ")];
     return `no worker in ${where} can build this: it needs ${needed}; the workers there offer ${[...offers].join("; or ")}`;
   }
 
-  async #toldStates(claim: Claim): Promise<ReadonlySet<JobState>> {
+  async #publishedStates(claim: Claim): Promise<ReadonlySet<JobState>> {
     const record = await this.parts.records.find(claim.jobId);
     const events = record?.events.filter((event) => event.attempt === claim.attempt) ?? [];
     return new Set(events.map((event) => event.state));

@@ -72,7 +72,8 @@ async function queue(job: { job_id: string }, options: { replyTo?: string } = {}
 
 /** Waits until the orchestrator has seen so many messages that join this job. */
 async function untilJoined(jobId: string, messages: number): Promise<void> {
-  const isJoin = (line: string) => line.includes("message joins the job") && line.includes(`"${jobId}"`);
+  const isJoin = (line: string) =>
+    line.includes("duplicate message: a job with its id") && line.includes(`"${jobId}"`);
   await waitFor(() => orchestrator.process.lines.filter(isJoin).length >= messages, {
     timeoutMs: 30_000,
     what: `${messages} messages to join ${jobId}`,

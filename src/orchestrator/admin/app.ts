@@ -1,4 +1,4 @@
-/** The admin API as a value: it never listens by itself (server.ts does), so tests need no socket. */
+/** The admin API as a Hono app. server.ts listens on the socket, so tests need none. */
 import { Hono } from "hono";
 import { LeasesUnavailable } from "../leases/leases.ts";
 import { RecordsUnavailable } from "../records/job-records.ts";
@@ -35,8 +35,8 @@ function addHealth(app: Hono, { queue, leases, names }: AdminParts): void {
   app.get("/healthz", (context) => context.json({ status: "ok" }));
   app.get("/readyz", (context) => {
     const isReady = queue.isReady && leases.isReady;
-    const word = (isUp: boolean) => (isUp ? "ok" : "unavailable");
-    const checks = { [names.queue]: word(queue.isReady), [names.leases]: word(leases.isReady) };
+    const checkResult = (isUp: boolean) => (isUp ? "ok" : "unavailable");
+    const checks = { [names.queue]: checkResult(queue.isReady), [names.leases]: checkResult(leases.isReady) };
     return context.json({ status: isReady ? "ready" : "not ready", checks }, isReady ? 200 : 503);
   });
 }

@@ -1,15 +1,15 @@
-/** Who may speak to the admin API: this machine's own name or address as `Host`, no foreign `Origin`, the token if set. */
+/** Access checks of the admin API: `Host` names this machine, `Origin` is absent or the same host, the token matches. */
 import { timingSafeEqual } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
 import { createMiddleware } from "hono/factory";
 import { problem } from "./problem.ts";
 
-const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
+const PUBLIC_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
 
-/** A page of another site that a browser shows can reach this address, but not under this machine's name. */
+/** A page of another site in a browser can reach this address, but only with the other site's name as `Host`. */
 export function ownHostOnly(listenHost: string) {
-  const own = new Set([
+  const allowedHosts = new Set([
     ...LOOPBACK_NAMES,
     bracketed(listenHost),
     hostname().toLowerCase(),
@@ -17,7 +17,7 @@ export function ownHostOnly(listenHost: string) {
   ]);
   return createMiddleware(async (context, next) => {
     const host = URL.parse(`http://${context.req.header("host") ?? ""}`);
-    if (!host || !own.has(host.hostname)) {
+    if (!host || !allowedHosts.has(host.hostname)) {
       return problem(context, {
         status: 403,
         title: "Foreign host",
@@ -44,9 +44,9 @@ function bracketed(host: string): string {
 
 export function bearerToken(token: string | undefined) {
   return createMiddleware(async (context, next) => {
-    if (token === undefined || OPEN_PATHS.has(context.req.path)) return next();
+    if (token === undefined || PUBLIC_PATHS.has(context.req.path)) return next();
     const given = /^Bearer (.+)$/i.exec(context.req.header("authorization") ?? "")?.[1];
-    if (given !== undefined && isSame(given, token)) return next();
+    if (given !== undefined && isEqual(given, token)) return next();
     context.header("WWW-Authenticate", "Bearer");
     return problem(context, {
       status: 401,
@@ -56,13 +56,13 @@ export function bearerToken(token: string | undefined) {
   });
 }
 
-/** Takes the same time wherever two texts differ. */
-function isSame(given: string, expected: string): boolean {
+/** Compares in constant time. */
+function isEqual(given: string, expected: string): boolean {
   const digest = (text: string) => new Bun.CryptoHasher("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(expected));
 }
 
-/** A browser sends other content types across sites without asking first. */
+/** Browsers send other content types across sites without a preflight request. */
 export const jsonPostsOnly = createMiddleware(async (context, next) => {
   const type = context.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (context.req.method !== "POST" || type === "application/json") return next();

@@ -1,3 +1,4 @@
+/** Follows the log of a job across its attempts. */
 import { sleep } from "../../shared/abort.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import { RpcError } from "../../shared/rpc/status.ts";
@@ -8,15 +9,15 @@ import type { WorkerClient } from "../workers/worker-client.ts";
 export interface LogEntry {
   readonly kind: "line" | "state" | "end";
   readonly text: string;
-  /** Where a reader that was cut off goes on: `<attempt>.<seq>`. */
+  /** Where a disconnected reader resumes: `<attempt>.<seq>`. */
   readonly position: string;
 }
 
 export interface LogSources {
   readonly leases: Leases;
   readonly records: JobRecords;
-  /** With a connection of its own: who follows a log reads as slowly as they like. */
-  connectAlone(address: string): WorkerClient;
+  /** A client with a dedicated connection: log readers can be arbitrarily slow. */
+  connectDedicated(address: string): WorkerClient;
 }
 
 interface Position {
@@ -24,7 +25,7 @@ interface Position {
   readonly seq: number;
 }
 
-const LOOK_INTERVAL_MS = 200;
+const POLL_INTERVAL_MS = 200;
 
 /** Ends after the entry of kind `end`, whose text is the job's last state, or when `signal` aborts. */
 export async function* followLog(
@@ -37,7 +38,7 @@ export async function* followLog(
   while (!signal.aborted) {
     const record = await sources.records.find(jobId);
     if (record?.result) {
-      // Nothing was seen of the run itself: the result's tail is what there is.
+      // No line of the run itself was read: return the log tail of the result.
       if (position.seq === 0)
         yield* record.result.logs.map((text): LogEntry => ({ kind: "line", text, position: "0.0" }));
       yield { kind: "end", text: record.state, position: formatPosition(position) };
@@ -50,7 +51,7 @@ export async function* followLog(
         yield entry;
       }
     }
-    if (!signal.aborted) await sleep(LOOK_INTERVAL_MS);
+    if (!signal.aborted) await sleep(POLL_INTERVAL_MS);
   }
 }
 
@@ -60,7 +61,7 @@ async function* followRun(
   after: Position,
   signal: AbortSignal,
 ): AsyncGenerator<LogEntry> {
-  const client = sources.connectAlone(claim.address);
+  const client = sources.connectDedicated(claim.address);
   const afterSeq = after.attempt === claim.attempt ? after.seq : 0;
   const positionOf = (seq: number) => formatPosition({ attempt: claim.attempt, seq });
   let lastSeq = afterSeq;
@@ -74,22 +75,22 @@ async function* followRun(
       const position = positionOf(event.seq);
       const missing = event.seq - lastSeq - 1;
       if (missing > 0)
-        yield { kind: "line", text: missingLines(missing), position: positionOf(event.seq - 1) };
+        yield { kind: "line", text: missingLinesNotice(missing), position: positionOf(event.seq - 1) };
       lastSeq = event.seq;
       if (event.logLine !== undefined) yield { kind: "line", text: event.logLine, position };
       else if (event.state !== undefined) yield { kind: "state", text: stateName(event.state), position };
     }
   } catch (error) {
-    // The run may not have begun, or its worker may be gone: the caller looks again.
+    // The run may not have begun, or its worker may be lost: the caller checks again.
     if (!(error instanceof RpcError)) throw error;
   } finally {
     client.close();
   }
 }
 
-/** The worker holds the last lines only, for readers that are late or slow. */
-function missingLines(count: number): string {
-  return `[${count} lines are missing here: the worker holds them no longer]`;
+/** The worker keeps only the last lines, so late or slow readers miss some. */
+function missingLinesNotice(count: number): string {
+  return `[${count} lines are missing here: the worker no longer has them]`;
 }
 
 function stateName(state: RunState): string {

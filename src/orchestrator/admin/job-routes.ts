@@ -8,7 +8,7 @@ import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
 
-const LARGEST_BODY_BYTES = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 
 const SUBMIT_TIMEOUT_MS = 10_000;
 
@@ -58,7 +58,7 @@ const CANCEL_BODY = z.object({
     .default(""),
 });
 
-/** The body may be empty, or say why. */
+/** The body may be empty, or contain the reason. */
 function addCancel(app: Hono, { cancel }: AdminParts): void {
   app.post("/api/v1/jobs/:id/cancel", limitedBody, async (context) => {
     const body = CANCEL_BODY.safeParse(parseJson((await context.req.text()) || "{}"));
@@ -89,12 +89,12 @@ function parseJson(text: string): unknown {
 }
 
 const limitedBody = bodyLimit({
-  maxSize: LARGEST_BODY_BYTES,
+  maxSize: MAX_BODY_BYTES,
   onError: (context) =>
     problem(context, {
       status: 413,
       title: "Too large",
-      detail: `expected at most ${LARGEST_BODY_BYTES} bytes`,
+      detail: `expected at most ${MAX_BODY_BYTES} bytes`,
     }),
 });
 
@@ -104,7 +104,7 @@ function noSuchJob(jobId: string, context: JobContext): Response {
   return problem(context, {
     status: 404,
     title: "No such job",
-    detail: `no job ${jobId} is known, or no longer`,
+    detail: `job ${jobId} does not exist, or its record has expired`,
   });
 }
 
@@ -120,13 +120,13 @@ function shownJob(record: JobRecord) {
   };
 }
 
-/** Server-sent events `line`, `state` and `end`; a reader that was cut off resumes by `Last-Event-ID`. */
+/** Server-sent events `line`, `state` and `end`; a disconnected reader resumes with `Last-Event-ID`. */
 function streamLog(parts: AdminParts, jobId: string, context: JobContext): Response {
   const after = context.req.header("last-event-id");
   return streamSSE(context, async (stream) => {
-    const gone = new AbortController();
-    stream.onAbort(() => gone.abort(new Error("the reader has gone")));
-    for await (const { kind, text, position } of followLog(parts, jobId, after, gone.signal)) {
+    const disconnected = new AbortController();
+    stream.onAbort(() => disconnected.abort(new Error("the reader has disconnected")));
+    for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
       await stream.writeSSE({ event: kind, data: text, id: position });
     }
   });

@@ -11,15 +11,15 @@ export interface AdminParts {
   readonly queue: Pick<JobQueue, "isReady">;
   readonly leases: Leases;
   readonly records: JobRecords;
-  /** What /readyz calls the servers behind queue and leases. */
+  /** Names of the servers of queue and leases in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
   readonly token: string | undefined;
   readonly listen: HostPort;
   readonly logger: Logger;
   /** See LogSources. */
-  connectAlone(address: string): WorkerClient;
-  /** Resolves when the broker has the job; rejects with the signal's reason. */
+  connectDedicated(address: string): WorkerClient;
+  /** Resolves when the broker has confirmed the job; rejects with the signal's reason. */
   submit(body: Buffer, signal: AbortSignal): Promise<Acceptance>;
   cancel(jobId: string, reason: string): Promise<Cancellation>;
 }

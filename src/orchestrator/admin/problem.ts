@@ -6,7 +6,7 @@ export interface Problem {
   readonly status: ContentfulStatusCode;
   readonly title: string;
   readonly detail?: string;
-  /** One entry for each thing that is wrong. */
+  /** One entry per problem. */
   readonly errors?: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** Gives the admin app a socket. */
+/** Serves the admin app over HTTP. */
 import type { Hono } from "hono";
 import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
 
@@ -7,10 +7,10 @@ export interface AdminServer {
   stop(): Promise<void>;
 }
 
-/** @throws Error naming the address when it cannot be listened on. */
+/** @throws Error with the address when listening on it fails. */
 export function serveAdmin(app: Hono, listen: HostPort): AdminServer {
   try {
-    // A log that is silent for a while is no reason to hang up, so there is no idle timeout.
+    // No idle timeout: a followed log can be silent for a long time.
     const server = Bun.serve({ hostname: listen.host, port: listen.port, fetch: app.fetch, idleTimeout: 0 });
     return { port: server.port ?? listen.port, stop: () => server.stop(true) };
   } catch (error) {

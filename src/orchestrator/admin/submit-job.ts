@@ -1,4 +1,4 @@
-/** Puts a job where the outside puts it, so that every job comes in by Intake; the answer waits until it is known there. */
+/** Submits a job to the queue that all clients use, so that Intake handles it, and waits until it is recorded. */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../../shared/abort.ts";
 import { type MessageRules, readJobMessage } from "../job/message.ts";
@@ -7,7 +7,7 @@ import { type JobRecords, RecordsUnavailable } from "../records/job-records.ts";
 
 export type Acceptance =
   | { readonly kind: "accepted"; readonly jobId: string }
-  | { readonly kind: "bad"; readonly problems: readonly string[] };
+  | { readonly kind: "invalid"; readonly problems: readonly string[] };
 
 export interface SubmitParts {
   readonly queue: Pick<JobQueue, "submit">;
@@ -15,24 +15,24 @@ export interface SubmitParts {
   readonly rules: MessageRules;
 }
 
-const LOOK_INTERVAL_MS = 5;
-/** The broker has the job by then; that it can be seen at once is a courtesy. */
-const LOOK_TIMEOUT_MS = 2000;
+const POLL_INTERVAL_MS = 5;
+/** The broker has confirmed the job by then; waiting only makes it visible to the client's next request. */
+const POLL_TIMEOUT_MS = 2000;
 
-/** Resolves when the broker has confirmed the job. @throws the signal's reason; the job may be in, or not. */
+/** Resolves when the broker has confirmed the job. @throws the signal's reason; the job may be submitted or not. */
 export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortSignal): Promise<Acceptance> {
   const message = readJobMessage(body, {}, parts.rules);
-  if (message.kind === "bad") return { kind: "bad", problems: message.problems };
+  if (message.kind === "invalid") return { kind: "invalid", problems: message.problems };
   const jobId = message.explicitId ?? randomUUID();
   await parts.queue.submit(body, { messageId: jobId }, signal);
-  await untilKnown(parts.records, jobId);
+  await waitUntilKnown(parts.records, jobId);
   return { kind: "accepted", jobId };
 }
 
-async function untilKnown(records: SubmitParts["records"], jobId: string): Promise<void> {
-  const deadlineMs = performance.now() + LOOK_TIMEOUT_MS;
+async function waitUntilKnown(records: SubmitParts["records"], jobId: string): Promise<void> {
+  const deadlineMs = performance.now() + POLL_TIMEOUT_MS;
   try {
-    while (!(await records.find(jobId)) && performance.now() < deadlineMs) await sleep(LOOK_INTERVAL_MS);
+    while (!(await records.find(jobId)) && performance.now() < deadlineMs) await sleep(POLL_INTERVAL_MS);
   } catch (error) {
     if (!(error instanceof RecordsUnavailable)) throw error;
   }

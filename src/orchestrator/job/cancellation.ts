@@ -1,8 +1,9 @@
 import type { JobState } from "../../shared/job.ts";
 
+/** Answer to a request to cancel a job. */
 export type Cancellation =
   | { readonly kind: "unknown" }
-  /** Too late, or again. */
+  /** The job has its result: too late, or cancelled before. */
   | { readonly kind: "ended"; readonly state: JobState }
-  /** It ends, or has just done so; `state` is where it is now. */
+  /** The job is ending or has just ended; `state` is its current state. */
   | { readonly kind: "cancelling"; readonly state: JobState };

@@ -1,4 +1,4 @@
-/** Tells the outside how a job goes: every change of state is numbered by the job's record, then published. */
+/** Publishes job events: each change of state gets its number from the job's record and is sent to `jobs.events`. */
 import type { JobEvent, JobState } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import type { JobQueue } from "../queue/queue.ts";
@@ -6,15 +6,15 @@ import type { JobRecords } from "../records/job-records.ts";
 
 export interface StateChange {
   readonly jobId: string;
-  /** 0 while no attempt has begun. */
+  /** 0 before the first attempt. */
   readonly attempt: number;
   readonly state: JobState;
-  /** What this state adds to the event; no secret. */
+  /** Fields that this state adds to the event; must not contain a secret. */
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
 export class JobEvents {
-  /** Changes of one job are numbered in the order they were told, although numbering takes a round trip. */
+  /** Per job, the last pending event: events are numbered in call order, although numbering takes a round trip. */
   readonly #lastOfJob = new Map<string, Promise<void>>();
 
   constructor(
@@ -23,17 +23,17 @@ export class JobEvents {
     private readonly logger: Logger,
   ) {}
 
-  /** Resolves when the event is on its way. Never rejects: telling is best effort and holds nothing up. */
-  tell(change: StateChange): Promise<void> {
+  /** Resolves once the event is handed to the queue. Never rejects: events are best effort and block nothing. */
+  publish(change: StateChange): Promise<void> {
     const previous = this.#lastOfJob.get(change.jobId) ?? Promise.resolve();
-    const told = previous.then(() => this.#tellNow(change));
-    this.#lastOfJob.set(change.jobId, told);
-    return told.finally(() => {
-      if (this.#lastOfJob.get(change.jobId) === told) this.#lastOfJob.delete(change.jobId);
+    const published = previous.then(() => this.#publishNow(change));
+    this.#lastOfJob.set(change.jobId, published);
+    return published.finally(() => {
+      if (this.#lastOfJob.get(change.jobId) === published) this.#lastOfJob.delete(change.jobId);
     });
   }
 
-  async #tellNow(change: StateChange): Promise<void> {
+  async #publishNow(change: StateChange): Promise<void> {
     const at = new Date().toISOString();
     const unnumbered = {
       ...change.detail,
@@ -48,7 +48,7 @@ export class JobEvents {
     } catch (error) {
       this.logger.warn(
         { err: error, job_id: change.jobId, state: change.state },
-        "event could not be recorded",
+        "failed to record the event; publishing it with seq 0",
       );
       event = { ...unnumbered, seq: 0 };
     }

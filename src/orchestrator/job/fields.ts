@@ -1,6 +1,6 @@
 /**
- * The fields of a job message, each with what it must look like (docs/messages.md). Every value here ends up in an
- * argument list, a path, a host name or a queue's name, so each has a closed form; none may be read as an option.
+ * The fields of a job message and their formats (docs/messages.md). Every value becomes part of an argument list, a
+ * path, a host name or a queue name, so each has a strict format, and none can be read as a command-line option.
  */
 import { posix } from "node:path";
 import { z } from "zod";
@@ -8,37 +8,37 @@ import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 
 export const JOB_ID_PATTERN = /^[A-Za-z0-9._:-]{1,200}$/;
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects control characters
 const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
 
-/** BuildKit takes no larger one. */
-const LARGEST_SECRET_BYTES = 500 * 1024;
+/** BuildKit accepts no larger secret. */
+const MAX_SECRET_BYTES = 500 * 1024;
 
-function text(expected: string, isGood: (value: string) => boolean) {
+function text(expected: string, isValid: (value: string) => boolean) {
   return z
     .string({ error: `expected ${expected}` })
-    .refine((value) => isGood(value), { error: `expected ${expected}` });
+    .refine((value) => isValid(value), { error: `expected ${expected}` });
 }
 
-function pattern(expected: string, form: RegExp) {
-  return text(expected, (value) => form.test(value));
+function pattern(expected: string, regex: RegExp) {
+  return text(expected, (value) => regex.test(value));
 }
 
 /** The rules of `git check-ref-format`, and no leading dash. */
 function isRefName(value: string): boolean {
-  const isWrong =
+  const isInvalid =
     value === "" ||
     value.length > 255 ||
     CONTROL_CHARACTERS.test(value) ||
     /[ ~^:?*[\\]|\.\.|@\{|\/\/|\.$|\/$|^\/|^-/.test(value) ||
     value === "@" ||
     value.split("/").some((part) => part.startsWith(".") || part.endsWith(".lock"));
-  return !isWrong;
+  return !isInvalid;
 }
 
-/** Relative, and still inside after `..` has been resolved; symlinks are looked at once the repository is there. */
-function isInnerPath(value: string): boolean {
-  const isWrong =
+/** Relative, and inside the repository after `..` is resolved; symlinks are checked after the clone. */
+function isPathInRepository(value: string): boolean {
+  const isInvalid =
     value === "" ||
     value.length > 4096 ||
     CONTROL_CHARACTERS.test(value) ||
@@ -47,40 +47,43 @@ function isInnerPath(value: string): boolean {
     value.startsWith("/") ||
     value.startsWith("-") ||
     `${posix.normalize(value)}/`.startsWith("../");
-  return !isWrong;
+  return !isInvalid;
 }
 
-const innerPath = text("a relative path inside the repository, not starting with -", isInnerPath);
+const pathInRepository = text(
+  "a relative path inside the repository, not starting with -",
+  isPathInRepository,
+);
 const region = pattern("an AWS region such as us-east-1", /^[a-z]{2,10}(-[a-z0-9]{1,20}){1,4}$/);
 
 function stringMap(
   what: string,
-  nameForm: RegExp,
+  nameRegex: RegExp,
   names: string,
   isName: (name: string) => boolean = () => true,
 ) {
   const expected = `an object of ${what}: ${names}, each with a string`;
-  return ownPrototype(expected).pipe(
+  return withoutProtoKey(expected).pipe(
     z
       .record(z.string(), z.string({ error: `expected ${expected}` }), { error: `expected ${expected}` })
-      .refine((map) => Object.keys(map).every((name) => nameForm.test(name) && isName(name)), {
+      .refine((map) => Object.keys(map).every((name) => nameRegex.test(name) && isName(name)), {
         error: `expected ${expected}`,
       })
       .refine((map) => Object.values(map).every((value) => !value.includes("\0")), {
-        error: "a value holds a NUL byte",
+        error: "a value contains a NUL byte",
       }),
   );
 }
 
-/** JSON may name a field `__proto__`, which would be gone, and not refused, in a copy. */
-function ownPrototype(expected: string) {
+/** A JSON key `__proto__` would silently disappear in a copy instead of being rejected, so it is rejected first. */
+function withoutProtoKey(expected: string) {
   return z
     .unknown()
     .refine((map) => !Object.hasOwn(Object(map), "__proto__"), { error: `expected ${expected}` });
 }
 
-/** `null` for an optional field is what many senders write for "not given". */
-function maybe<Schema extends z.ZodType>(schema: Schema) {
+/** Many senders write `null` for an optional field that is not set. */
+function optionalField<Schema extends z.ZodType>(schema: Schema) {
   return schema
     .nullish()
     .transform((value): z.output<Schema> | undefined => (value === null ? undefined : value));
@@ -103,20 +106,20 @@ const required = {
 };
 
 const optional = {
-  region: maybe(region),
-  worker_region: maybe(pattern("1 to 63 letters, digits, - and _", REGION_PATTERN)),
-  region_policy: maybe(z.enum(["prefer", "require"], { error: "expected prefer or require" })),
-  job_id: maybe(pattern("1 to 200 of letters, digits, . _ : and -", JOB_ID_PATTERN)),
-  commit: maybe(
+  region: optionalField(region),
+  worker_region: optionalField(pattern("1 to 63 letters, digits, - and _", REGION_PATTERN)),
+  region_policy: optionalField(z.enum(["prefer", "require"], { error: "expected prefer or require" })),
+  job_id: optionalField(pattern("1 to 200 of letters, digits, . _ : and -", JOB_ID_PATTERN)),
+  commit: optionalField(
     pattern("a full commit SHA of 40 hex digits", /^(?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$/),
   ).transform((sha) => sha?.toLowerCase()),
-  dockerfile: maybe(innerPath),
-  context: maybe(innerPath),
-  target: maybe(pattern("the name of a build stage", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/)),
-  build_args: maybe(
+  dockerfile: optionalField(pathInRepository),
+  context: optionalField(pathInRepository),
+  target: optionalField(pattern("the name of a build stage", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/)),
+  build_args: optionalField(
     stringMap("build arguments", /^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "names of letters, digits and _"),
   ),
-  labels: maybe(
+  labels: optionalField(
     stringMap(
       "labels",
       /^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$/,
@@ -124,39 +127,39 @@ const optional = {
       (name) => !name.startsWith("io.blacktree."),
     ),
   ),
-  platforms: maybe(
+  platforms: optionalField(
     z.array(pattern("platforms such as linux/amd64", /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9.]+)?$/), {
       error: "expected a list of platforms such as linux/amd64",
     }),
   ),
-  git_token: maybe(
+  git_token: optionalField(
     text("1 to 4096 characters without spaces or control characters", (value) =>
       /^[\x21-\x7e]{1,4096}$/.test(value),
     ),
   ),
-  secrets: maybe(
+  secrets: optionalField(
     stringMap("secrets", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "names of letters, digits, _ . and -").refine(
-      (map) => Object.values(map).every((value) => Buffer.byteLength(value) <= LARGEST_SECRET_BYTES),
-      { error: `a value has more than ${LARGEST_SECRET_BYTES} bytes` },
+      (map) => Object.values(map).every((value) => Buffer.byteLength(value) <= MAX_SECRET_BYTES),
+      { error: `a value has more than ${MAX_SECRET_BYTES} bytes` },
     ),
   ),
-  priority: maybe(z.enum(["low", "normal", "high"], { error: "expected low, normal or high" })),
-  timeout_seconds: maybe(
+  priority: optionalField(z.enum(["low", "normal", "high"], { error: "expected low, normal or high" })),
+  timeout_seconds: optionalField(
     z
       .int({ error: "expected a whole number of seconds from 1 on" })
       .min(1, { error: "expected a whole number of seconds from 1 on" }),
   ),
-  supersede: maybe(
+  supersede: optionalField(
     text(
       "1 to 200 characters",
       (value) => value.length >= 1 && value.length <= 200 && !CONTROL_CHARACTERS.test(value),
     ),
   ),
-  provenance: maybe(z.boolean({ error: "expected true or false" })),
-  reuse: maybe(z.enum(["never", "same-commit"], { error: "expected never or same-commit" })),
+  provenance: optionalField(z.boolean({ error: "expected true or false" })),
+  reuse: optionalField(z.enum(["never", "same-commit"], { error: "expected never or same-commit" })),
 };
 
-/** Without `repo_url`, whose rule needs the settings. */
+/** Without `repo_url`, whose check needs the settings. */
 export const JOB_FIELDS = z.object({ ...required, ...optional });
 export type JobFields = z.output<typeof JOB_FIELDS>;
 

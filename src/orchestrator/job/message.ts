@@ -1,4 +1,4 @@
-/** Reads a job message: bytes in, a checked job out, or everything that is wrong with it. */
+/** Parses a job message: returns a checked job, or all problems of the message. */
 import type { Job } from "../../shared/job.ts";
 import { canonicalPlatforms } from "../../shared/platforms.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
@@ -7,12 +7,12 @@ import type { PublicJob } from "../records/job-records.ts";
 import { JOB_FIELDS, JOB_ID_PATTERN, type JobFields, KNOWN_FIELDS } from "./fields.ts";
 import type { Target } from "./result.ts";
 
-/** Far more than a job needs, far less than would hurt: it travels on in one gRPC message. */
-const LARGEST_BODY_BYTES = 1024 * 1024;
+/** Far more than a job needs, and well below the limit of the one gRPC message that carries it to the worker. */
+const MAX_BODY_BYTES = 1024 * 1024;
 
 export interface MessageRules {
   readonly git: GitSettings;
-  /** The registry's region where the message names none. */
+  /** AWS region of the registry for messages without `region`. */
   readonly defaultRegion: string;
 }
 
@@ -25,7 +25,7 @@ export type ReadMessage =
       readonly unknownFields: readonly string[];
     }
   | {
-      readonly kind: "bad";
+      readonly kind: "invalid";
       readonly problems: readonly string[];
       readonly explicitId: string | undefined;
       readonly given: Readonly<Record<string, unknown>>;
@@ -38,7 +38,7 @@ export function readJobMessage(
 ): ReadMessage {
   const given = parseObject(body);
   if (typeof given === "string")
-    return { kind: "bad", problems: [given], explicitId: validId(properties.messageId), given: {} };
+    return { kind: "invalid", problems: [given], explicitId: validId(properties.messageId), given: {} };
 
   const explicitId =
     given.job_id === undefined || given.job_id === null
@@ -50,7 +50,7 @@ export function readJobMessage(
     ? []
     : fields.error.issues.map((issue) => problemOf(issue.path, issue.message, given));
   const problems = [...(repoProblem === undefined ? [] : [repoProblem]), ...new Set(fieldProblems)];
-  if (!fields.success || problems.length > 0) return { kind: "bad", problems, explicitId, given };
+  if (!fields.success || problems.length > 0) return { kind: "invalid", problems, explicitId, given };
 
   const job = jobOf(given.repo_url as string, fields.data, rules);
   const publicJob = { ...publicJobOf(given), region: job.region };
@@ -63,10 +63,10 @@ export function readJobMessage(
   };
 }
 
-/** The object, or what is wrong with it. */
+/** The object, or the problem as a text. */
 function parseObject(body: Buffer): Record<string, unknown> | string {
-  if (body.length > LARGEST_BODY_BYTES)
-    return `the message has ${body.length} bytes; expected at most ${LARGEST_BODY_BYTES}`;
+  if (body.length > MAX_BODY_BYTES)
+    return `the message has ${body.length} bytes; expected at most ${MAX_BODY_BYTES}`;
   let parsed: unknown;
   try {
     parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
@@ -136,7 +136,7 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
 
 const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);
 
-/** What can be told of a job's target without repeating something that is no such thing. */
+/** The valid target fields of a message; invalid values are left out, since they may be misplaced secrets. */
 export function readableTarget(given: Readonly<Record<string, unknown>>): Target {
   const names = ["deployment_version", "aws_account", "ecr_repo", "region"] as const;
   return Object.fromEntries(
@@ -146,7 +146,7 @@ export function readableTarget(given: Readonly<Record<string, unknown>>): Target
   );
 }
 
-/** The known fields as given, without secrets, build arguments masked. */
+/** The known fields as submitted, without secrets and with masked build arguments. */
 function publicJobOf(given: Readonly<Record<string, unknown>>): PublicJob {
   const shown = Object.entries(given).filter(([name]) => KNOWN_FIELDS.has(name) && !SECRET_FIELDS.has(name));
   return Object.fromEntries(

@@ -1,10 +1,10 @@
-/** Builds results: the job's one answer to the outside (docs/messages.md). */
+/** Builds the results that are published for jobs (docs/messages.md). */
 import { createHash } from "node:crypto";
 import type { Job, JobFailure, JobResult, LogSummary, Outcome, OutcomeStatus } from "../../shared/job.ts";
 import { RESULT_LOG_BYTES } from "../../shared/settings/common.ts";
 import type { Claim } from "../leases/leases.ts";
 
-/** One attempt that has come to its end. */
+/** One attempt that has ended. */
 export interface EndedRun {
   readonly claim: Claim;
   readonly assignedAt: Date;
@@ -37,17 +37,17 @@ export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: 
   };
 }
 
-/** Where a job's image goes; as much as is known of it. */
+/** Where a job's image is pushed, as far as known. */
 export type Target = Partial<ReturnType<typeof targetOf>>;
 
-/** The answer to a job that no worker ever saw. */
-export function refusal(
+/** Result of a message that failed validation and never reached a worker. */
+export function rejectedResult(
   jobId: string,
   failure: JobFailure,
   target: Target,
   acceptedAt: Date | undefined,
 ): JobResult {
-  return withoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
+  return resultWithoutRun({ jobId, status: "FAILED", failure, target, acceptedAt, attempt: 0 });
 }
 
 export interface WaitingJob {
@@ -55,19 +55,19 @@ export interface WaitingJob {
   readonly reason: string;
   readonly target: Target;
   readonly acceptedAt: Date;
-  /** How many were made before. */
+  /** Attempts made before. */
   readonly attempts: number;
 }
 
-/** The answer to a job that was cancelled while it did not run. */
+/** Result of a job that was cancelled while it did not run. */
 export function cancelledResult({ reason, attempts: attempt, ...job }: WaitingJob): JobResult {
-  return withoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
+  return resultWithoutRun({ ...job, status: "CANCELLED", failure: cancelledFailure(reason), attempt });
 }
 
-/** The answer to a job that no worker can build. */
+/** Result of a job that no worker can build. */
 export function unsupportedResult({ reason: message, attempts: attempt, ...job }: WaitingJob): JobResult {
   const failure: JobFailure = { code: "UNSUPPORTED", step: "dispatch", retryable: false, message };
-  return withoutRun({ ...job, status: "FAILED", failure, attempt });
+  return resultWithoutRun({ ...job, status: "FAILED", failure, attempt });
 }
 
 export function cancelledFailure(reason: string): JobFailure {
@@ -84,7 +84,7 @@ interface EndWithoutRun {
   readonly attempt: number;
 }
 
-function withoutRun({ jobId, status, failure, target, acceptedAt, attempt }: EndWithoutRun): JobResult {
+function resultWithoutRun({ jobId, status, failure, target, acceptedAt, attempt }: EndWithoutRun): JobResult {
   const finishedAt = new Date();
   const queued = acceptedAt ? Math.max(0, finishedAt.getTime() - acceptedAt.getTime()) : 0;
   return {
@@ -109,7 +109,7 @@ function withoutRun({ jobId, status, failure, target, acceptedAt, attempt }: End
   };
 }
 
-/** A name for the repository that a job's image goes to, unlike those of all others. */
+/** Unique name of the repository that a job's image is pushed to. */
 export function repositoryOf({ awsAccount, region, ecrRepo }: Omit<Job, "jobId">): string {
   return `${awsAccount}:${region}:${ecrRepo}`;
 }
@@ -123,11 +123,11 @@ export function targetOf(job: Omit<Job, "jobId">) {
   };
 }
 
-/** The worker has its own bound; this one holds whatever worker answers. */
-function tail(lines: readonly string[], mostLines: number): readonly string[] {
+/** Workers limit the log too; this limit does not depend on the worker. */
+function tail(lines: readonly string[], maxLines: number): readonly string[] {
   const kept: string[] = [];
   let bytes = 0;
-  for (const line of lines.slice(mostLines === 0 ? lines.length : -mostLines).toReversed()) {
+  for (const line of lines.slice(maxLines === 0 ? lines.length : -maxLines).toReversed()) {
     bytes += Buffer.byteLength(line) + 1;
     if (bytes > RESULT_LOG_BYTES) break;
     kept.push(line);

@@ -1,4 +1,4 @@
-/** One job's lease on one worker: runs it there, follows it, and gives the slot back. */
+/** Assignment of one job to one claimed slot of a worker: runs the job there, follows the run and releases the slot. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { GrowingDelay } from "../../shared/backoff.ts";
@@ -13,49 +13,49 @@ import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
 import type { WorkerClient } from "./worker-client.ts";
 
-/** The worker takes nothing new now, though the claim was free: it knows of a run that the leases have lost. */
+/** The worker has no free slot although the claim succeeded: it has a run that the leases have lost. */
 export class WorkerRefused extends Error {
   override readonly name = "WorkerRefused";
 }
 
-/** The claim is gone, whether or not the worker can be reached. */
+/** The claim has ended, whether or not the worker is reachable. */
 class ClaimEnded extends Error {
   override readonly name = "ClaimEnded";
 }
 
-export interface LeaseParts {
+export interface AssignmentParts {
   readonly leases: Leases;
   readonly events: JobEvents;
   readonly logger: Logger;
-  /** Upper bound of every job's own timeout, in ms. */
+  /** Upper bound of a job's timeout, in ms. */
   readonly jobTimeoutMs: number;
   connect(address: string): WorkerClient;
 }
 
-/** How long the last states of a run may lag behind its response. */
-const LAST_STATES_MS = 2000;
-const CLAIM_LOOK_INTERVAL_MS = 1000;
+/** How long to wait, after a run's response, for its last states. */
+const MAX_STATE_LAG_MS = 2000;
+const CLAIM_POLL_INTERVAL_MS = 1000;
 
-export class Lease {
+export class Assignment {
   readonly assignedAt = new Date();
 
   constructor(
     readonly claim: Claim,
     readonly job: Job,
-    /** States that were told before, by whoever held the job's message then. */
-    private readonly toldStates: ReadonlySet<JobState>,
-    /** One of these may be all that the job needs. */
+    /** States of this attempt that an earlier holder of the job's message has already published. */
+    private readonly publishedStates: ReadonlySet<JobState>,
+    /** Images pushed before, one of which the worker may reuse instead of building. */
     private readonly knownImages: readonly KnownImage[],
-    private readonly parts: LeaseParts,
+    private readonly parts: AssignmentParts,
   ) {}
 
   /**
-   * Runs the job on the leased worker, or attaches to its run, and comes back with its outcome: the worker's own, or
-   * WORKER_LOST once the claim has ended without one. Aborting ends only the waiting.
+   * Runs the job on the claimed worker, or attaches to its run, and returns the outcome that the worker reports, or
+   * WORKER_LOST when the claim ends without one. Aborting ends only the waiting, not the run.
    * @throws WorkerRefused; the signal's reason.
    */
   async run(signal: AbortSignal): Promise<Outcome> {
-    await this.#tellAssigned();
+    await this.#publishAssigned();
     const delay = new GrowingDelay({ firstMs: 100, mostMs: 2000 });
     for (;;) {
       const client = this.parts.connect(this.claim.address);
@@ -63,13 +63,13 @@ export class Lease {
       const call = AbortSignal.any([signal, ended.signal]);
       try {
         const running = client.runJob(this.#request(), call);
-        const watching = this.#tellStates(client, call);
-        const outcome = fromJobResponse(await Promise.race([running, this.#claimEnds(call)]));
-        await Promise.race([watching, sleep(LAST_STATES_MS)]);
+        const watching = this.#publishStates(client, call);
+        const outcome = fromJobResponse(await Promise.race([running, this.#untilClaimEnds(call)]));
+        await Promise.race([watching, sleep(MAX_STATE_LAG_MS)]);
         return outcome;
       } catch (error) {
         if (signal.aborted) throw error;
-        const lost = await this.#judge(error);
+        const lost = await this.#outcomeOf(error);
         if (lost) return lost;
         await sleep(delay.nextMs(), signal);
       } finally {
@@ -79,7 +79,7 @@ export class Lease {
     }
   }
 
-  /** The result is safe: the worker may forget the run. */
+  /** The result is confirmed by the broker: the worker may forget the run. */
   async acknowledge(): Promise<void> {
     const client = this.parts.connect(this.claim.address);
     try {
@@ -99,26 +99,26 @@ export class Lease {
   }
 
   /**
-   * A call to a frozen worker goes on until the transport misses it, which may be long after its lease has ended.
-   * @throws ClaimEnded; the signal's reason.
+   * A call to a frozen worker continues until the transport detects the failure, which may be long after the worker's
+   * lease has ended. @throws ClaimEnded; the signal's reason.
    */
-  async #claimEnds(signal: AbortSignal): Promise<never> {
+  async #untilClaimEnds(signal: AbortSignal): Promise<never> {
     for (;;) {
-      await sleep(CLAIM_LOOK_INTERVAL_MS, signal);
-      if (!(await this.#isStillOurs())) throw new ClaimEnded("its lease has ended");
+      await sleep(CLAIM_POLL_INTERVAL_MS, signal);
+      if (!(await this.#holdsClaim())) throw new ClaimEnded("its lease has ended");
     }
   }
 
-  /** Undefined: worth another try. */
-  async #judge(error: unknown): Promise<Outcome | undefined> {
+  /** Undefined: the call is worth another try. */
+  async #outcomeOf(error: unknown): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
     if (error instanceof ClaimEnded || hasStatus(error, status.FAILED_PRECONDITION))
       return this.#lost(error.message);
     if (!isTransportFault(error)) throw error;
-    return (await this.#isStillOurs()) ? undefined : this.#lost(`it is not in reach: ${error.message}`);
+    return (await this.#holdsClaim()) ? undefined : this.#lost(`not reachable: ${error.message}`);
   }
 
-  async #isStillOurs(): Promise<boolean> {
+  async #holdsClaim(): Promise<boolean> {
     try {
       return await this.parts.leases.holds(this.claim);
     } catch (error) {
@@ -146,8 +146,8 @@ export class Lease {
     };
   }
 
-  /** Follows the run as long as the call goes on; the states are a courtesy, so a fault here ends nothing. */
-  async #tellStates(client: WorkerClient, signal: AbortSignal): Promise<void> {
+  /** Publishes the run's states until the call ends. Best effort: a failure here is logged and does not end the run. */
+  async #publishStates(client: WorkerClient, signal: AbortSignal): Promise<void> {
     const delay = new GrowingDelay({ firstMs: 50, mostMs: 2000 });
     let afterSeq = 0;
     while (!signal.aborted) {
@@ -155,35 +155,32 @@ export class Lease {
         const options = { afterSeq, statesOnly: true };
         for await (const event of client.watchJob(this.claim, this.claim.incarnation, options, signal)) {
           afterSeq = event.seq;
-          if (event.state !== undefined) await this.#tell(event.state);
+          if (event.state !== undefined) await this.#publishState(event.state);
         }
         return;
       } catch (error) {
-        this.parts.logger.debug(
-          { err: error, job_id: this.job.jobId },
-          "run cannot be watched; trying again",
-        );
+        this.parts.logger.debug({ err: error, job_id: this.job.jobId }, "failed to watch the run, retrying");
         await sleep(delay.nextMs(), signal).catch(() => undefined);
       }
     }
   }
 
-  /** Not at the claim: a copy of a job that has ended is claimed too, and let go of again without a run. */
-  async #tellAssigned(): Promise<void> {
-    if (this.toldStates.has("ASSIGNED")) return;
+  /** Not at the claim: a duplicate of an ended job is claimed too, and released without a run. */
+  async #publishAssigned(): Promise<void> {
+    if (this.publishedStates.has("ASSIGNED")) return;
     const { jobId, attempt, workerId } = this.claim;
-    await this.parts.events.tell({ jobId, attempt, state: "ASSIGNED", detail: { worker_id: workerId } });
+    await this.parts.events.publish({ jobId, attempt, state: "ASSIGNED", detail: { worker_id: workerId } });
   }
 
-  async #tell(runState: RunState): Promise<void> {
-    const state = TOLD_STATES.get(runState);
-    if (state === undefined || this.toldStates.has(state)) return;
-    await this.parts.events.tell({ jobId: this.job.jobId, attempt: this.claim.attempt, state });
+  async #publishState(runState: RunState): Promise<void> {
+    const state = PUBLISHED_STATES.get(runState);
+    if (state === undefined || this.publishedStates.has(state)) return;
+    await this.parts.events.publish({ jobId: this.job.jobId, attempt: this.claim.attempt, state });
   }
 
   #request(): JobRequest {
     const { job, claim } = this;
-    const ownTimeoutMs =
+    const requestedTimeoutMs =
       job.timeoutSeconds === undefined ? Number.POSITIVE_INFINITY : job.timeoutSeconds * 1000;
     return {
       jobId: job.jobId,
@@ -206,13 +203,13 @@ export class Lease {
       platforms: [...job.platforms],
       secrets: { ...job.secrets },
       knownImages: [...this.knownImages],
-      timeoutMs: Math.min(ownTimeoutMs, this.parts.jobTimeoutMs),
+      timeoutMs: Math.min(requestedTimeoutMs, this.parts.jobTimeoutMs),
     };
   }
 }
 
-/** The ends are told by the Result Handler, once they are the job's. */
-const TOLD_STATES: ReadonlyMap<RunState, JobState> = new Map([
+/** Without the final states: the Result Publisher publishes those once the job has its result. */
+const PUBLISHED_STATES: ReadonlyMap<RunState, JobState> = new Map([
   [RunState.RUN_STATE_CLONING, "CLONING"],
   [RunState.RUN_STATE_AUTHENTICATING, "AUTHENTICATING"],
   [RunState.RUN_STATE_BUILDING, "BUILDING"],

@@ -1,10 +1,12 @@
-/** What one sweep of the Dispatcher knows of free slots: never too little, and too much only until a claim finds none. */
+/** Free slots as known to one sweep of the Dispatcher: an upper bound, corrected when a claim finds none. */
 import { covers } from "../leases/capabilities.ts";
 import type { SlotGroup } from "../leases/leases.ts";
 
-/** Where a job may be built, and what its worker has to be able to do. */
-export interface SlotWish {
+/** Constraints on the worker of a job. */
+export interface PlacementRequirements {
+  /** Worker regions in which the job may be built, in order of preference. */
   readonly regions: readonly string[];
+  /** Capabilities that the worker must have; see leases/capabilities.ts. */
   readonly needs: readonly string[];
 }
 
@@ -17,31 +19,31 @@ export class FreeSlots {
     for (const { region, free } of groups) this.#byRegion.set(region, this.#freeIn(region) + free);
   }
 
-  isAnyIn(regions: readonly string[]): boolean {
+  hasAnyIn(regions: readonly string[]): boolean {
     return this.fit({ regions, needs: [] });
   }
 
-  fit(wish: SlotWish): boolean {
-    return this.#regionFor(wish) !== undefined;
+  fit(requirements: PlacementRequirements): boolean {
+    return this.#regionFor(requirements) !== undefined;
   }
 
-  /** Which of the workers that could have got it did is not known here, so only the region has one slot less. */
-  taken(wish: SlotWish): void {
-    const region = this.#regionFor(wish);
+  /** Which worker got the job is not known here, so only the region's count is reduced. */
+  claimed(requirements: PlacementRequirements): void {
+    const region = this.#regionFor(requirements);
     if (region !== undefined) this.#byRegion.set(region, this.#freeIn(region) - 1);
   }
 
-  /** A claim found none; those of workers that cannot build this job may be free all the same. */
-  exhausted({ regions, needs }: SlotWish): void {
+  /** A claim found no slot; slots of workers that cannot build this job may still be free. */
+  exhausted({ regions, needs }: PlacementRequirements): void {
     this.#groups = this.#groups.filter(
       ({ region, capabilities }) => !(regions.includes(region) && covers(capabilities, needs)),
     );
   }
 
-  #regionFor({ regions, needs }: SlotWish): string | undefined {
-    const isFit = (wanted: string) =>
-      this.#freeIn(wanted) > 0 &&
-      this.#groups.some(({ region, capabilities }) => region === wanted && covers(capabilities, needs));
+  #regionFor({ regions, needs }: PlacementRequirements): string | undefined {
+    const isFit = (candidate: string) =>
+      this.#freeIn(candidate) > 0 &&
+      this.#groups.some(({ region, capabilities }) => region === candidate && covers(capabilities, needs));
     return regions.find(isFit);
   }
 

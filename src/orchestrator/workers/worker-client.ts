@@ -1,4 +1,4 @@
-/** Calls to one worker. */
+/** gRPC calls to one worker. */
 
 import { type ServiceError, status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
@@ -17,26 +17,26 @@ import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
 const CONNECT_DEADLINE_MS = 3000;
 const SHORT_CALL_DEADLINE_MS = 3000;
 
-/** Each call may end with RpcError, or with the reason of the signal it was given. */
+/** Each call rejects with RpcError, or with the reason of its signal. */
 export class WorkerClient {
   readonly #client: WorkerServiceClient;
   #connecting: Promise<void> | undefined;
 
   /**
-   * Channels to one address share their connection, so a client is cheap; whoever makes one closes it. A stream that is
-   * not read fills what its connection takes at once, and would hold up all else that is on it: one whose reader may
-   * stall has a connection alone.
+   * Channels to one address share a connection, so a client is cheap; its creator closes it. An unread stream fills the
+   * connection's flow-control window and blocks every other call on that connection, so a stream whose reader may stall
+   * needs a dedicated connection (`isDedicated`).
    */
   constructor(
     readonly address: string,
     tls: TlsFiles | undefined,
-    { isAlone = false }: { readonly isAlone?: boolean } = {},
+    { isDedicated = false }: { readonly isDedicated?: boolean } = {},
   ) {
     const { credentials, options } = channelSecurity(address, tls);
     this.#client = new WorkerServiceClient(address, credentials, {
       ...CHANNEL_OPTIONS,
       ...options,
-      ...(isAlone && { "grpc.use_local_subchannel_pool": 1 }),
+      ...(isDedicated && { "grpc.use_local_subchannel_pool": 1 }),
     });
   }
 
@@ -45,17 +45,17 @@ export class WorkerClient {
   }
 
   /**
-   * Has no deadline of its own, so the connection is made sure of first: a peer that accepts and says nothing would
-   * keep the call waiting for ever.
+   * Has no deadline, so it first waits for the connection: a peer that accepts connections and never answers would
+   * block the call for ever.
    */
   async runJob(request: JobRequest, signal: AbortSignal): Promise<JobResponse> {
-    await this.#connected();
+    await this.#untilConnected();
     return callUnary(this.#client.runJob.bind(this.#client), request, { signal });
   }
 
   /**
-   * Ends with the run or when `signal` aborts. Waits for the connection as runJob does: else it would overtake a runJob
-   * called just before, and come for a run that the worker does not have yet.
+   * Ends with the run or when `signal` aborts. Waits for the connection as runJob does: otherwise it could overtake a
+   * preceding runJob and ask for a run that the worker does not have yet.
    */
   async *watchJob(
     run: RunRef,
@@ -63,7 +63,7 @@ export class WorkerClient {
     options: { readonly afterSeq: number; readonly statesOnly: boolean },
     signal: AbortSignal,
   ): AsyncGenerator<JobEvent> {
-    await this.#connected();
+    await this.#untilConnected();
     if (signal.aborted) return;
     const stream = this.#client.watchJob({ run: { ...run }, incarnation, ...options });
     const cancel = () => stream.cancel();
@@ -85,14 +85,14 @@ export class WorkerClient {
     });
   }
 
-  /** Ends a run that is not the job's any more, or has its worker forget it. True: it was under way. */
-  async giveUp(run: RunRef, incarnation: string): Promise<boolean> {
+  /** Cancels a stale run, or makes the worker forget it when it has ended. True: the run was active. */
+  async discard(run: RunRef, incarnation: string): Promise<boolean> {
     const isEnded = await this.cancel(run, incarnation, "another attempt has the job");
     if (!isEnded) await this.acknowledge(run, incarnation);
     return isEnded;
   }
 
-  /** True: the run was under way, and is being ended. */
+  /** True: the run was active and is being cancelled. */
   async cancel({ jobId, attempt }: RunRef, incarnation: string, reason: string): Promise<boolean> {
     const request = { run: { jobId, attempt }, incarnation, reason };
     const limits = { deadlineMs: SHORT_CALL_DEADLINE_MS };
@@ -103,8 +103,8 @@ export class WorkerClient {
     this.#client.close();
   }
 
-  /** Shared by all who wait, so that their calls go out in the order in which they were made. */
-  #connected(): Promise<void> {
+  /** Shared by all waiting calls, so that they are sent in the order in which they were made. */
+  #untilConnected(): Promise<void> {
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = undefined;
     });

@@ -42,7 +42,7 @@ async function publishTwice(jobs: readonly SampleJob[], orchestrators: readonly 
   const taken = (job: SampleJob) =>
     orchestrators.flatMap((orchestrator) => [
       ...linesAbout(orchestrator, job, "job queued"),
-      ...linesAbout(orchestrator, job, "message joins the job of its id"),
+      ...linesAbout(orchestrator, job, "duplicate message: a job with its id is waiting or running"),
     ]);
   await waitFor(() => jobs.every((job) => taken(job).length === 2), {
     timeoutMs: 30_000,

@@ -1,4 +1,4 @@
-/** Readers of a running job's log, over real gRPC, from a worker whose run prints what the test says. */
+/** Readers of a running job's log over real gRPC; the test defines what the worker's run prints. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { followLog, type LogEntry, type LogSources } from "../../../../src/orchestrator/admin/job-log.ts";
 import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
@@ -9,7 +9,7 @@ import { INCARNATION, serveWorker, successfulEnd } from "../workers/worker-servi
 
 const RUN = { jobId: "job", attempt: 1 };
 const STOP_GRACE_MS = 500;
-/** More than any connection takes without being read, and less than the worker keeps for readers. */
+/** More than a connection buffers without being read, and less than the worker keeps for readers. */
 const LINES = 8000;
 const LINE = "x".repeat(500);
 
@@ -36,7 +36,7 @@ beforeEach(async () => {
       find: async () => ({ ...RUN, address, incarnation: INCARNATION }),
     } as unknown as LogSources["leases"],
     records: { find: async () => undefined } as unknown as LogSources["records"],
-    connectAlone: (at) => new WorkerClient(at, undefined, { isAlone: true }),
+    connectDedicated: (at) => new WorkerClient(at, undefined, { isDedicated: true }),
   };
 });
 
@@ -84,6 +84,6 @@ test("a reader that stalls holds up neither another reader nor the run's result"
   expect(lines).toEqual(Array.from({ length: LINES }, (_, number) => `${number} ${LINE}`));
   endOfRun.resolve();
   expect((await running).logs).toHaveLength(500);
-  // It goes on where it stood, with what the worker still has.
+  // It resumes at its position, with the lines that the worker still has.
   expect((await stalled.next()).value).toMatchObject({ kind: "line", text: lines[0] });
 });

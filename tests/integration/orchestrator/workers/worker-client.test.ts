@@ -1,4 +1,4 @@
-/** The orchestrator's calls to a worker, over real gRPC, to a worker whose runs do what the test says. */
+/** The orchestrator's calls to a worker over real gRPC; the test defines what the worker's runs do. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
 import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
@@ -51,7 +51,7 @@ async function statesOf(jobId: string, signal: AbortSignal, by = client): Promis
   return states;
 }
 
-/** Starts the run and watches it at once, as a lease does. */
+/** Starts the run and watches it at once, as an assignment does. */
 async function runAndWatch(jobId: string, by = client): Promise<(RunState | undefined)[]> {
   const ended = new AbortController();
   const running = by.runJob(requestOf(jobId), ended.signal);
@@ -62,27 +62,27 @@ async function runAndWatch(jobId: string, by = client): Promise<(RunState | unde
 
 const ALL_STATES = [RunState.RUN_STATE_CLONING, RunState.RUN_STATE_SUCCEEDED];
 
-test("a run is watched from its first state on, though nobody has connected before", async () => {
+test("a run is watched from its first state on over a new connection", async () => {
   expect(await runAndWatch("first")).toEqual(ALL_STATES);
 });
 
-test("a run is watched from its first state on over a connection that others have made", async () => {
+test("a run is watched from its first state on over an existing connection", async () => {
   await client.ping({ reachesBroker: true }, 30_000);
   for (let number = 1; number <= 20; number++) {
-    const ofLease = new WorkerClient(client.address, undefined);
-    expect(await runAndWatch(`job-${number}`, ofLease)).toEqual(ALL_STATES);
-    ofLease.close();
+    const ofAssignment = new WorkerClient(client.address, undefined);
+    expect(await runAndWatch(`job-${number}`, ofAssignment)).toEqual(ALL_STATES);
+    ofAssignment.close();
   }
 });
 
-test("a run that the worker does not have is refused to who wants to watch it", async () => {
+test("watching a run that the worker does not have is refused", async () => {
   const watching = statesOf("unknown", new AbortController().signal);
   await expect(watching).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
 });
 
-test("watching ends when nobody wants to know any more, before there is a connection too", async () => {
-  const gone = new AbortController();
-  const states = statesOf("any", gone.signal);
-  gone.abort(new Error("nobody wants to know"));
+test("watching ends when its signal aborts, also before there is a connection", async () => {
+  const watcher = new AbortController();
+  const states = statesOf("any", watcher.signal);
+  watcher.abort(new Error("the watcher has gone away"));
   expect(await states).toEqual([]);
 });

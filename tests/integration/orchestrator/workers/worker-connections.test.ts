@@ -23,7 +23,7 @@ beforeAll(async () => {
   const runs = new Runs({
     slots: 1,
     logLimits: { keptBytes: 1, tail: { lines: 1, bytes: 1 } },
-    execute: () => Promise.reject(new Error("nothing is run here")),
+    execute: () => Promise.reject(new Error("this test runs no job")),
     logger,
     keepFinishedMs: 1,
     keepFinishedCount: 1,

@@ -1,4 +1,4 @@
-/** A worker's service over real gRPC, whose runs do what the test says. */
+/** A worker's service over real gRPC; the test defines what its runs do. */
 import pino from "pino";
 import { type RpcServer, serveRpc } from "../../../../src/shared/rpc/server.ts";
 import { workerService } from "../../../../src/worker/control-plane/service.ts";

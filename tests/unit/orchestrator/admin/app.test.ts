@@ -1,4 +1,4 @@
-/** The admin app needs no socket: requests go straight into it. */
+/** Requests are passed directly to the admin app, without a socket. */
 import { describe, expect, test } from "bun:test";
 import pino from "pino";
 import { createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
@@ -45,14 +45,14 @@ interface Situation {
 
 function app({ isQueueReady = true, isLeasesReady = true, token }: Situation = {}) {
   const workers = async () => {
-    if (!isLeasesReady) throw new LeasesUnavailable("away");
+    if (!isLeasesReady) throw new LeasesUnavailable("unavailable");
     return [WORKER];
   };
   const parts = {
     submit: async (body: Buffer) =>
       body.length > 2
         ? { kind: "accepted", jobId: "j-2" }
-        : { kind: "bad", problems: ["branch: missing", "ecr_repo: missing"] },
+        : { kind: "invalid", problems: ["branch: missing", "ecr_repo: missing"] },
     cancel: async (id: string, reason: string) => {
       cancels.push([id, reason]);
       return CANCELLATIONS[id] ?? { kind: "unknown" };
@@ -77,7 +77,7 @@ function request(path: string, init: RequestInit = {}, situation: Situation = {}
 const JSON_POST = { method: "POST", headers: { "content-type": "application/json" } };
 
 describe("health", () => {
-  test("/healthz answers whatever is away", async () => {
+  test("/healthz returns 200 even when no server is available", async () => {
     expect((await request("/healthz", {}, { isQueueReady: false, isLeasesReady: false })).status).toBe(200);
   });
 
@@ -85,11 +85,14 @@ describe("health", () => {
     [true, true, 200, { rabbitmq: "ok", redis: "ok" }],
     [false, true, 503, { rabbitmq: "unavailable", redis: "ok" }],
     [true, false, 503, { rabbitmq: "ok", redis: "unavailable" }],
-  ])("/readyz says which server is away (%p, %p)", async (isQueueReady, isLeasesReady, status, checks) => {
-    const response = await request("/readyz", {}, { isQueueReady, isLeasesReady });
-    expect(response.status).toBe(status);
-    expect(await response.json()).toMatchObject({ checks });
-  });
+  ])(
+    "/readyz reports which server is unavailable (%p, %p)",
+    async (isQueueReady, isLeasesReady, status, checks) => {
+      const response = await request("/readyz", {}, { isQueueReady, isLeasesReady });
+      expect(response.status).toBe(status);
+      expect(await response.json()).toMatchObject({ checks });
+    },
+  );
 });
 
 describe("reading", () => {
@@ -113,10 +116,10 @@ describe("reading", () => {
     });
   });
 
-  test("status, also while the leases are away", async () => {
+  test("status, also while the leases are unavailable", async () => {
     expect(await (await request("/api/v1/status")).json()).toMatchObject({ workers: { BUSY: 1, FREE: 0 } });
-    const away = await request("/api/v1/status", {}, { isLeasesReady: false });
-    expect(await away.json()).toMatchObject({ connected: { redis: false }, workers: null });
+    const unavailable = await request("/api/v1/status", {}, { isLeasesReady: false });
+    expect(await unavailable.json()).toMatchObject({ connected: { redis: false }, workers: null });
   });
 
   test("a job", async () => {
@@ -137,7 +140,7 @@ describe("reading", () => {
     },
   );
 
-  test("what needs the leases says so while they are away", async () => {
+  test("a request that needs the leases fails with 503 while they are unavailable", async () => {
     const response = await request("/api/v1/workers", {}, { isLeasesReady: false });
     expect(response.status).toBe(503);
     expect(await response.json()).toMatchObject({ detail: "redis does not answer" });
@@ -151,13 +154,13 @@ describe("submitting", () => {
     expect(await response.json()).toEqual({ job_id: "j-2" });
   });
 
-  test("names everything that is wrong", async () => {
+  test("reports all problems", async () => {
     const response = await request("/api/v1/jobs", { ...JSON_POST, body: "{}" });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ errors: ["branch: missing", "ecr_repo: missing"] });
   });
 
-  test("takes JSON only", async () => {
+  test("accepts only JSON", async () => {
     const response = await request("/api/v1/jobs", {
       method: "POST",
       headers: { "content-type": "text/plain" },
@@ -171,25 +174,25 @@ describe("submitting", () => {
   });
 });
 
-describe("who may speak", () => {
+describe("access checks", () => {
   test.each(["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""])(
-    "Host %p is foreign",
+    "Host %p is refused",
     async (host) => {
       expect((await request("/healthz", { headers: { host } })).status).toBe(403);
     },
   );
 
-  test.each(["localhost:8080", "127.0.0.1", "[::1]:8080"])("Host %p is not", async (host) => {
+  test.each(["localhost:8080", "127.0.0.1", "[::1]:8080"])("Host %p is accepted", async (host) => {
     expect((await request("/healthz", { headers: { host } })).status).toBe(200);
   });
 
-  test("a foreign Origin is refused, the own one is not", async () => {
+  test("a foreign Origin is refused, the same host is accepted", async () => {
     expect((await request("/healthz", { headers: { origin: "https://evil.example" } })).status).toBe(403);
     expect((await request("/healthz", { headers: { origin: "null" } })).status).toBe(403);
     expect((await request("/healthz", { headers: { origin: "http://127.0.0.1:8080" } })).status).toBe(200);
   });
 
-  test("with a token set, only health is open", async () => {
+  test("with a token set, only the health paths need none", async () => {
     const token = "correct-horse";
     const status = async (path: string, authorization?: string) =>
       (await request(path, { headers: authorization ? { authorization } : {} }, { token })).status;
@@ -217,7 +220,7 @@ describe("cancelling", () => {
     expect(await response.json()).toMatchObject(body);
   });
 
-  test("says why, if the body does", async () => {
+  test("passes on the reason in the body, if any", async () => {
     cancels.length = 0;
     await cancel("j-1");
     await cancel("j-1", '{"reason":"wrong branch"}');

@@ -21,11 +21,11 @@ function read(message: unknown, messageId?: string): ReadMessage {
 
 function problemsOf(message: unknown): readonly string[] {
   const outcome = read(message);
-  if (outcome.kind !== "bad") throw new Error(`read as ${outcome.kind}`);
+  if (outcome.kind !== "invalid") throw new Error(`read as ${outcome.kind}`);
   return outcome.problems;
 }
 
-describe("a good message", () => {
+describe("a valid message", () => {
   test("the documented example gets its defaults", () => {
     const outcome = read(EXAMPLE);
     expect(outcome).toMatchObject({
@@ -42,20 +42,20 @@ describe("a good message", () => {
     });
   });
 
-  test("worker_region follows region", () => {
+  test("worker_region defaults to region", () => {
     expect(read({ ...EXAMPLE, region: "eu-west-1" })).toMatchObject({
       job: { region: "eu-west-1", workerRegion: "eu-west-1" },
     });
   });
 
-  test("platforms have one form and one order", () => {
+  test("platforms are normalized and sorted", () => {
     const platforms = ["linux/arm64/v8", "linux/amd64", "linux/aarch64"];
     expect(read({ ...EXAMPLE, platforms })).toMatchObject({
       job: { platforms: ["linux/amd64", "linux/arm64"] },
     });
   });
 
-  test("null means not given", () => {
+  test("null counts as not set", () => {
     expect(read({ ...EXAMPLE, commit: null, labels: null, job_id: null }, "m-1")).toMatchObject({
       kind: "job",
       explicitId: "m-1",
@@ -68,11 +68,11 @@ describe("a good message", () => {
     expect(read(EXAMPLE, "not an id").explicitId).toBeUndefined();
   });
 
-  test("unknown fields are named", () => {
+  test("unknown fields are reported", () => {
     expect(read({ ...EXAMPLE, colour: "red" })).toMatchObject({ kind: "job", unknownFields: ["colour"] });
   });
 
-  test("what is shown of it holds no secret", () => {
+  test("the public job contains no secret", () => {
     const outcome = read({
       ...EXAMPLE,
       git_token: "hush-1",
@@ -87,14 +87,14 @@ describe("a good message", () => {
   });
 
   test.each([["a/../b"], ["Dockerfile"], ["deploy/web/Dockerfile"], ["./x"]])(
-    "dockerfile %s stays inside",
+    "dockerfile %s is inside the repository",
     (dockerfile) => {
       expect(read({ ...EXAMPLE, dockerfile }).kind).toBe("job");
     },
   );
 });
 
-describe("a bad message", () => {
+describe("an invalid message", () => {
   test.each([
     ["{", "not JSON; expected a JSON object"],
     ["[]", "not a JSON object"],
@@ -104,10 +104,13 @@ describe("a bad message", () => {
 
   test("not UTF-8", () => {
     const outcome = readJobMessage(Buffer.from([0x7b, 0xff, 0x7d]), {}, RULES);
-    expect(outcome).toMatchObject({ kind: "bad", problems: ["not UTF-8; expected a JSON object in UTF-8"] });
+    expect(outcome).toMatchObject({
+      kind: "invalid",
+      problems: ["not UTF-8; expected a JSON object in UTF-8"],
+    });
   });
 
-  test("names every field that is missing or wrong, and only those", () => {
+  test("reports every missing or invalid field, and no other", () => {
     const problems = problemsOf({
       branch: "--upload-pack=touch /tmp/x",
       aws_account: 1234,
@@ -130,9 +133,12 @@ describe("a bad message", () => {
   });
 
   test("keeps its explicit id", () => {
-    expect(read({ job_id: "j-1" })).toMatchObject({ kind: "bad", explicitId: "j-1" });
-    expect(read("{", "m-1")).toMatchObject({ kind: "bad", explicitId: "m-1" });
-    expect(read({ ...EXAMPLE, job_id: "a b" }, "m-1")).toMatchObject({ kind: "bad", explicitId: undefined });
+    expect(read({ job_id: "j-1" })).toMatchObject({ kind: "invalid", explicitId: "j-1" });
+    expect(read("{", "m-1")).toMatchObject({ kind: "invalid", explicitId: "m-1" });
+    expect(read({ ...EXAMPLE, job_id: "a b" }, "m-1")).toMatchObject({
+      kind: "invalid",
+      explicitId: undefined,
+    });
   });
 
   test.each([
@@ -190,7 +196,7 @@ describe("a bad message", () => {
     expect(problems[0]).toStartWith(`${field}: `);
   });
 
-  test("a build argument that would change an object instead of being one of its fields", () => {
+  test("a build argument named __proto__", () => {
     const message = `{"build_args":{"__proto__":"x"},${JSON.stringify(EXAMPLE).slice(1)}`;
     expect(problemsOf(message)[0]).toStartWith("build_args: ");
   });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { emptyLog } from "../../../../src/orchestrator/job/result.ts";
-import { judge } from "../../../../src/orchestrator/job/retry-policy.ts";
+import { decideRetry } from "../../../../src/orchestrator/job/retry-policy.ts";
 import type { Outcome, OutcomeStatus } from "../../../../src/shared/job.ts";
 
 function outcome(status: OutcomeStatus, retryable = false): Outcome {
@@ -18,13 +18,16 @@ function outcome(status: OutcomeStatus, retryable = false): Outcome {
   };
 }
 
-test.each(["SUCCESS", "CANCELLED", "FAILED"] as const)("%s that nothing would change is final", (status) => {
-  expect(judge(outcome(status), 1, 3)).toEqual({ kind: "final" });
-});
+test.each(["SUCCESS", "CANCELLED", "FAILED"] as const)(
+  "%s without a retryable failure is final",
+  (status) => {
+    expect(decideRetry(outcome(status), 1, 3)).toEqual({ kind: "final" });
+  },
+);
 
-test("a fault that may pass is tried again with growing delay, up to the last attempt", () => {
-  const verdicts = [1, 2, 3, 4, 5].map((attempt) => judge(outcome("FAILED", true), attempt, 5));
-  expect(verdicts).toEqual([
+test("a retryable failure is tried again with growing delay, up to the last attempt", () => {
+  const decisions = [1, 2, 3, 4, 5].map((attempt) => decideRetry(outcome("FAILED", true), attempt, 5));
+  expect(decisions).toEqual([
     { kind: "retry", delayMs: 2000 },
     { kind: "retry", delayMs: 10_000 },
     { kind: "retry", delayMs: 60_000 },
@@ -33,6 +36,6 @@ test("a fault that may pass is tried again with growing delay, up to the last at
   ]);
 });
 
-test("what was cancelled is not tried again, retryable or not", () => {
-  expect(judge(outcome("CANCELLED", true), 1, 3)).toEqual({ kind: "final" });
+test("a cancelled job is not tried again, whether its failure is retryable or not", () => {
+  expect(decideRetry(outcome("CANCELLED", true), 1, 3)).toEqual({ kind: "final" });
 });
