@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import { EXIT, type ExitStatus, flagValue } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";
@@ -68,9 +68,7 @@ async function submit(
 function jobOf(options: SubmitOptions, command: Command, environment: Environment): Record<string, unknown> {
   const fromFile = options.file === undefined ? {} : readJob(options.file);
   const token = environment.BLACKTREE_GIT_TOKEN;
-  const fromFlags = FIELD_FLAGS.map(
-    ([flag, field]) => [field, command.getOptionValue(camelCase(flag))] as const,
-  );
+  const fromFlags = FIELD_FLAGS.map(([flag, field]) => [field, flagValue(command, `--${flag}`)] as const);
   const given = fromFlags.filter(([, value]) => value !== undefined);
   if (given.length === 0 && options.file === undefined) {
     throw new WrongUsage(
@@ -89,8 +87,4 @@ function readJob(path: string): object {
     throw new WrongUsage(`--file ${path} ${reason}; expected a job as a JSON object`);
   }
   throw new WrongUsage(`--file ${path} holds no JSON object; expected a job`);
-}
-
-function camelCase(dashed: string): string {
-  return dashed.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -79,8 +79,9 @@ export const ERROR_CODES = [
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** The place in the flow where a job failed. */
-export type Step = "intake" | "dispatch" | "clone" | "authenticate" | "build" | "push" | "tag";
+export const STEPS = ["intake", "dispatch", "clone", "authenticate", "build", "push", "tag"] as const;
+/** The step in which a job failed. */
+export type Step = (typeof STEPS)[number];
 
 /** Why a job did not succeed: part of the result, so it holds no secret. */
 export interface JobFailure {
@@ -127,6 +128,9 @@ export interface Outcome {
   readonly finishedAt: Date;
 }
 
+const FINAL_STATES = ["SUCCEEDED", "FAILED", "CANCELLED"] as const;
+export type FinalState = (typeof FINAL_STATES)[number];
+
 export const JOB_STATES = [
   "QUEUED",
   "ASSIGNED",
@@ -135,9 +139,7 @@ export const JOB_STATES = [
   "AUTHENTICATING",
   "PUSHING",
   "RETRYING",
-  "SUCCEEDED",
-  "FAILED",
-  "CANCELLED",
+  ...FINAL_STATES,
 ] as const;
 export type JobState = (typeof JOB_STATES)[number];
 
@@ -182,6 +184,6 @@ export interface JobResult {
   readonly finished_at: string;
 }
 
-export function finalState(result: JobResult): JobState {
-  return result.status === "SUCCESS" ? "SUCCEEDED" : result.status;
+export function finalState({ status }: { readonly status: OutcomeStatus }): FinalState {
+  return status === "SUCCESS" ? "SUCCEEDED" : status;
 }

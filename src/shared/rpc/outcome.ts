@@ -7,7 +7,7 @@ import {
   type JobFailure,
   type Outcome,
   type OutcomeStatus,
-  type Step,
+  STEPS,
 } from "../job.ts";
 import { type JobResponse, JobStatus } from "./generated/blacktree/v1/worker.ts";
 import { RpcError } from "./status.ts";
@@ -17,8 +17,6 @@ const STATUSES = [
   ["FAILED", JobStatus.JOB_STATUS_FAILED],
   ["CANCELLED", JobStatus.JOB_STATUS_CANCELLED],
 ] as const satisfies readonly (readonly [OutcomeStatus, JobStatus])[];
-
-const STEPS: readonly Step[] = ["intake", "dispatch", "clone", "authenticate", "build", "push", "tag"];
 
 export function toJobResponse(outcome: Outcome): JobResponse {
   return {

@@ -1,5 +1,5 @@
 /** What the two daemons share on the command line: settings as flags, `--check-config`, `--version`, exit statuses. */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { describeVersion } from "../version.ts";
 import {
   flagOf,
@@ -60,14 +60,12 @@ export function addSettingFlags(command: Command, table: SettingTable): void {
 
 /** The values of the flags that addSettingFlags made, by setting name. */
 export function settingFlags(command: Command, table: SettingTable): Record<string, string | undefined> {
-  const given = command.opts<Record<string, string | undefined>>();
-  return Object.fromEntries(
-    Object.values(table).map(({ name }) => [name, given[camelCase(flagOf(name).slice(2))]]),
-  );
+  return Object.fromEntries(Object.values(table).map(({ name }) => [name, flagValue(command, flagOf(name))]));
 }
 
-function camelCase(dashed: string): string {
-  return dashed.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+/** The value given with a flag such as `--job-id`; undefined without one. */
+export function flagValue(command: Command, flag: string): string | undefined {
+  return command.getOptionValue(new Option(flag).attributeName());
 }
 
 /** commander ends the process by itself with status 1 for wrong usage; ours is 2. */
