@@ -5,7 +5,15 @@ import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus, flagValue } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";
+import {
+  API_SETTINGS,
+  type ApiOptions,
+  apiClient,
+  apiCommand,
+  type MakeCommand,
+  printJson,
+  WrongUsage,
+} from "./usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
 const FIELD_FLAGS = [
@@ -31,7 +39,7 @@ interface SubmitOptions extends ApiOptions {
 
 export const submitCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("submit", environment).description(
-    "submit a job; a git token is read from BLACKTREE_GIT_TOKEN or the file, never from a flag",
+    `submit a job; a git token is read from ${API_SETTINGS.gitToken.name} or the file, never from a flag`,
   );
   for (const [flag, field, description] of FIELD_FLAGS)
     command.option(`--${flag} <value>`, `${description} (${field})`);
@@ -67,7 +75,7 @@ async function submit(
 
 function jobOf(options: SubmitOptions, command: Command, environment: Environment): Record<string, unknown> {
   const fromFile = options.file === undefined ? {} : readJob(options.file);
-  const token = environment.BLACKTREE_GIT_TOKEN;
+  const token = environment[API_SETTINGS.gitToken.name];
   const fromFlags = FIELD_FLAGS.map(([flag, field]) => [field, flagValue(command, `--${flag}`)] as const);
   const given = fromFlags.filter(([, value]) => value !== undefined);
   if (given.length === 0 && options.file === undefined) {

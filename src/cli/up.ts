@@ -25,7 +25,7 @@ import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
-const UP_SETTINGS = {
+export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
   workerId,
   slots,

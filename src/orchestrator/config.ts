@@ -132,7 +132,8 @@ export const ORCHESTRATOR_SETTINGS = {
   grpcListen: optional(
     {
       name: "BLACKTREE_GRPC_LISTEN",
-      description: "where workers register; 0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
+      description: "where workers register",
+      computedDefault: "0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
     },
     parse.hostPort,
   ),

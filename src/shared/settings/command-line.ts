@@ -53,8 +53,12 @@ export async function runDaemon<Table extends SettingTable>(
 
 export function addSettingFlags(command: Command, table: SettingTable): void {
   for (const setting of Object.values(table)) {
-    const fallback = setting.fallback === undefined ? "" : `; default ${setting.fallback}`;
-    command.option(`${flagOf(setting.name)} <value>`, `${setting.description} (${setting.name}${fallback})`);
+    const value = setting.fallback || setting.computedDefault;
+    const shownDefault = value ? `; default ${value}` : "";
+    command.option(
+      `${flagOf(setting.name)} <value>`,
+      `${setting.description} (${setting.name}${shownDefault})`,
+    );
   }
 }
 

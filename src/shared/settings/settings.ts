@@ -45,6 +45,8 @@ export interface Setting<T> {
   readonly parse: Parser<T>;
   /** The raw text used when nothing is given. Neither this nor `optional` means required. */
   readonly fallback?: string;
+  /** For `--help` and docs: the default of an optional setting that depends on something else. */
+  readonly computedDefault?: string;
   readonly optional?: boolean;
   /** How it is shown: in full, wholly masked, or as URLs without their passwords. */
   readonly secrecy: "public" | "secret" | "urls";
@@ -57,6 +59,7 @@ export type SettingValues<Table extends SettingTable> = {
 };
 
 type Shape = Pick<Setting<unknown>, "name" | "description"> & { secrecy?: Setting<unknown>["secrecy"] };
+type OptionalShape = Shape & Pick<Setting<unknown>, "computedDefault">;
 
 export function required<T>(shape: Shape, parse: Parser<T>): Setting<T> {
   return { secrecy: "public", ...shape, parse };
@@ -66,7 +69,7 @@ export function withDefault<T>(shape: Shape, parse: Parser<T>, fallback: string)
   return { secrecy: "public", ...shape, parse, fallback };
 }
 
-export function optional<T>(shape: Shape, parse: Parser<T>): Setting<T | undefined> {
+export function optional<T>(shape: OptionalShape, parse: Parser<T>): Setting<T | undefined> {
   return { secrecy: "public", ...shape, parse, optional: true };
 }
 
