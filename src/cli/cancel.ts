@@ -15,7 +15,7 @@ interface CancelAnswer {
   readonly state: JobState;
 }
 
-const LOOK_INTERVAL_MS = 200;
+const POLL_INTERVAL_MS = 200;
 
 export const cancelCommand: MakeCommand = (environment, finish) =>
   apiCommand("cancel", environment)
@@ -46,6 +46,6 @@ async function resultOf(api: ApiClient, path: string): Promise<JobResult> {
   for (;;) {
     const { result } = await api.get<ShownJob>(path);
     if (result) return result;
-    await sleep(LOOK_INTERVAL_MS);
+    await sleep(POLL_INTERVAL_MS);
   }
 }

@@ -1,7 +1,7 @@
 /** Follows a job to its end: states and log lines as they come, then the result. */
 
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import type { JobResult } from "../shared/job.ts";
 import { type ApiClient, ApiError } from "./api-client.ts";
 import type { ShownJob } from "./job-view.ts";
@@ -12,7 +12,7 @@ export interface FollowSink {
 }
 
 /** Tries this long when the orchestrator is away; the job itself goes on without us. */
-const MOST_SILENT_TRIES = 30;
+const MAX_RECONNECTS = 30;
 
 /** @throws ApiError when the orchestrator stays away, or does not know the job. */
 export async function followJob(api: ApiClient, jobId: string, sink: FollowSink): Promise<JobResult> {
@@ -23,22 +23,22 @@ export async function followJob(api: ApiClient, jobId: string, sink: FollowSink)
 }
 
 async function followLog(api: ApiClient, jobId: string, sink: FollowSink): Promise<void> {
-  const delay = new GrowingDelay({ firstMs: 200, mostMs: 2000 });
+  const backoff = new Backoff({ initialMs: 200, maxMs: 2000 });
   const path = `/api/v1/jobs/${encodeURIComponent(jobId)}/logs?follow=true`;
   let lastId: string | undefined;
-  for (let silentTries = 0; ; silentTries += 1) {
+  for (let reconnects = 0; ; reconnects += 1) {
     try {
       for await (const { event, data, id } of api.events(path, lastId)) {
-        silentTries = 0;
+        reconnects = 0;
         lastId = id;
         if (event === "end") return;
         if (event === "line") sink.line(data);
         else sink.state(data);
       }
     } catch (error) {
-      const isPassing = error instanceof ApiError && (error.status === undefined || error.status >= 500);
-      if (!isPassing || silentTries >= MOST_SILENT_TRIES) throw error;
+      const mayPass = error instanceof ApiError && (error.status === undefined || error.status >= 500);
+      if (!mayPass || reconnects >= MAX_RECONNECTS) throw error;
     }
-    await sleep(delay.nextMs());
+    await sleep(backoff.nextMs());
   }
 }

@@ -107,11 +107,11 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   });
   return {
     /** Jobs that do not end in time stay in the queue, and run again after the next start. */
-    async stop(hurry: AbortSignal): Promise<void> {
-      const outOfTime = sleep(settings.drainTimeoutMs, hurry).catch(() => undefined);
+    async stop(force: AbortSignal): Promise<void> {
+      const outOfTime = sleep(settings.drainTimeoutMs, force).catch(() => undefined);
       await Promise.race([orchestrator.drain(), outOfTime]);
       await orchestrator.stop();
-      await worker.stop(0, hurry);
+      await worker.stop(0, force);
       database.close();
     },
   };

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
@@ -131,7 +131,7 @@ export class Intake {
 
   /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */
   async #persist<Answer>(question: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
-    const delay = new GrowingDelay({ firstMs: 100, mostMs: 5000 });
+    const delay = new Backoff({ initialMs: 100, maxMs: 5000 });
     for (;;) {
       try {
         return await question();

@@ -5,7 +5,7 @@
 
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult, JobState, Outcome, OutcomeStatus } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job/events.ts";
@@ -207,7 +207,7 @@ export class ResultHandler {
     properties: MessageProperties,
     signal: AbortSignal,
   ): Promise<Finish> {
-    const delay = new GrowingDelay({ firstMs: 100, mostMs: 1000 });
+    const delay = new Backoff({ initialMs: 100, maxMs: 1000 });
     for (let tries = 1; ; tries += 1) {
       try {
         return await this.#finishAlone(result, publisher, signal);
@@ -228,7 +228,7 @@ export class ResultHandler {
 
   /** Waits for somebody else who publishes it, until that has succeeded or given up. */
   async #finishAlone(result: JobResult, publisher: string, signal: AbortSignal): Promise<Finish> {
-    const delay = new GrowingDelay({ firstMs: 50, mostMs: 1000 });
+    const delay = new Backoff({ initialMs: 50, maxMs: 1000 });
     for (;;) {
       const finish = await this.parts.records.finish(result, publisher);
       if (finish.kind !== "publishing") return finish;

@@ -12,7 +12,7 @@ export class InvalidRepositoryUrl extends Error {
   override readonly name = "InvalidRepositoryUrl";
 }
 
-const LONGEST_URL_CHARS = 2000;
+const MAX_URL_CHARS = 2000;
 // Segments that begin with a letter, digit, dot or underscore: git takes a leading "-" for an option.
 const SHORT_FORM = /^[A-Za-z0-9_.][A-Za-z0-9_.-]*(\/[A-Za-z0-9_.][A-Za-z0-9_.-]*)+$/;
 const URL_PATH = /^\/[A-Za-z0-9._~/%+-]+$/;
@@ -83,7 +83,7 @@ function parsed(repoUrl: string): URL {
 
 /** The canonical URL: two spellings of one repository that resolve to the same text are the same repository. */
 export function resolveRepositoryUrl(repoUrl: string, git: GitSettings): string {
-  if (repoUrl.length > LONGEST_URL_CHARS) refuse(`is longer than ${LONGEST_URL_CHARS} characters`);
+  if (repoUrl.length > MAX_URL_CHARS) refuse(`is longer than ${MAX_URL_CHARS} characters`);
   if (repoUrl.includes("://")) return resolveFullUrl(repoUrl, git);
   if (!SHORT_FORM.test(repoUrl)) refuse("must be 'owner/name' or an https:// URL");
   checkSegments(repoUrl);

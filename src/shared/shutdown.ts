@@ -1,8 +1,8 @@
 /** Being told to stop, as abort signals. */
 
 /** The process was sent a signal. */
-export class ToldToStop extends Error {
-  override readonly name = "ToldToStop";
+export class StopRequested extends Error {
+  override readonly name = "StopRequested";
   constructor(readonly signalName: string) {
     super(`received ${signalName}`);
   }
@@ -19,7 +19,7 @@ export function listenForStop(): StopSignals {
   const first = new AbortController();
   const second = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) {
-    process.on(name, () => (first.signal.aborted ? second : first).abort(new ToldToStop(name)));
+    process.on(name, () => (first.signal.aborted ? second : first).abort(new StopRequested(name)));
   }
   return { first: first.signal, second: second.signal };
 }

@@ -1,7 +1,7 @@
 /** One job's lease on one worker: runs it there, follows it, and gives the slot back. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
-import { GrowingDelay } from "../../shared/backoff.ts";
+import { Backoff } from "../../shared/backoff.ts";
 import type { Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
@@ -56,7 +56,7 @@ export class Lease {
    */
   async run(signal: AbortSignal): Promise<Outcome> {
     await this.#tellAssigned();
-    const delay = new GrowingDelay({ firstMs: 100, mostMs: 2000 });
+    const delay = new Backoff({ initialMs: 100, maxMs: 2000 });
     for (;;) {
       const client = this.parts.connect(this.claim.address);
       const ended = new AbortController();
@@ -148,7 +148,7 @@ export class Lease {
 
   /** Follows the run as long as the call goes on; the states are a courtesy, so a fault here ends nothing. */
   async #tellStates(client: WorkerClient, signal: AbortSignal): Promise<void> {
-    const delay = new GrowingDelay({ firstMs: 50, mostMs: 2000 });
+    const delay = new Backoff({ initialMs: 50, maxMs: 2000 });
     let afterSeq = 0;
     while (!signal.aborted) {
       try {

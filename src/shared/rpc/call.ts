@@ -12,7 +12,7 @@ import { fromServiceError } from "./status.ts";
  * A response carries at most 256 KiB of log; requests are job messages of at most 1 MiB. Explicit, so that a peer
  * that sends more is refused here too.
  */
-const LARGEST_MESSAGE_BYTES = 4 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 /** A frozen peer is only noticed by keepalive pings; without `permit_without_calls` an idle channel would not send any. */
 export const CHANNEL_OPTIONS: ChannelOptions = {
@@ -21,8 +21,8 @@ export const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.initial_reconnect_backoff_ms": 200,
   "grpc.max_reconnect_backoff_ms": 2000,
-  "grpc.max_receive_message_length": LARGEST_MESSAGE_BYTES,
-  "grpc.max_send_message_length": LARGEST_MESSAGE_BYTES,
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
 };
 
 type UnaryMethod<Request, Response> = (

@@ -29,10 +29,10 @@ export function hasStatus(error: unknown, code: status): error is RpcError {
 }
 
 /** The peer hung up without an answer, as on who was frozen for longer than a keepalive; grpc-js calls that INTERNAL. */
-const HUNG_UP = /^Received RST_STREAM with code 0 /;
+const CLOSED_BY_PEER = /^Received RST_STREAM with code 0 /;
 
 export function fromServiceError(error: ServiceError): RpcError {
-  const isTransport = error.code === status.INTERNAL && HUNG_UP.test(error.details);
+  const isTransport = error.code === status.INTERNAL && CLOSED_BY_PEER.test(error.details);
   return new RpcError(isTransport ? status.UNAVAILABLE : error.code, error.details, { cause: error });
 }
 

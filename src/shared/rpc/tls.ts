@@ -77,16 +77,16 @@ export interface ChannelSecurity {
  * TLS greets a server by name, never by address. grpc-js would put an address there all the same, which Bun refuses;
  * so a server that is known by its address is greeted by this name, and its certificate is checked for the address.
  */
-const GREETING_OF_ADDRESSES = "blacktree.invalid";
+const SERVER_NAME_OF_ADDRESSES = "blacktree.invalid";
 
-const madeSecurity = new WeakMap<TlsFiles, Map<string, ChannelSecurity>>();
+const securityByFiles = new WeakMap<TlsFiles, Map<string, ChannelSecurity>>();
 
 /** The same for the same host: grpc-js lets channels share a connection only when they share their credentials. */
 export function channelSecurity(address: string, files: TlsFiles | undefined): ChannelSecurity {
   if (!files) return { credentials: ChannelCredentials.createInsecure(), options: {} };
   const { host } = hostPort(address);
-  const byHost = madeSecurity.get(files) ?? new Map<string, ChannelSecurity>();
-  madeSecurity.set(files, byHost);
+  const byHost = securityByFiles.get(files) ?? new Map<string, ChannelSecurity>();
+  securityByFiles.set(files, byHost);
   const security = byHost.get(host) ?? tlsSecurity(host, files);
   byHost.set(host, security);
   return security;
@@ -94,9 +94,10 @@ export function channelSecurity(address: string, files: TlsFiles | undefined): C
 
 function tlsSecurity(host: string, { ca, cert, key }: TlsFiles): ChannelSecurity {
   if (isIP(host) === 0) return { credentials: ChannelCredentials.createSsl(ca, key, cert), options: {} };
-  const checkServerIdentity = (_: string, shown: PeerCertificate) => tls.checkServerIdentity(host, shown);
+  const checkServerIdentity = (_: string, certificate: PeerCertificate) =>
+    tls.checkServerIdentity(host, certificate);
   return {
     credentials: ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity }),
-    options: { "grpc.ssl_target_name_override": GREETING_OF_ADDRESSES },
+    options: { "grpc.ssl_target_name_override": SERVER_NAME_OF_ADDRESSES },
   };
 }

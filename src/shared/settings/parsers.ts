@@ -11,32 +11,32 @@ export const flag: Parser<boolean> = (raw) => {
   throw new BadValue("is neither true nor false", "true or false");
 };
 
-export function integer(least: number, most: number): Parser<number> {
+export function integer(min: number, max: number): Parser<number> {
   return (raw) => {
     const value = Number(raw);
-    if (/^\d+$/.test(raw) && value >= least && value <= most) return value;
-    throw new BadValue("is no whole number in range", `a whole number from ${least} to ${most}`);
+    if (/^\d+$/.test(raw) && value >= min && value <= max) return value;
+    throw new BadValue("is no whole number in range", `a whole number from ${min} to ${max}`);
   };
 }
 
-export function oneOf<const Word extends string>(...words: readonly Word[]): Parser<Word> {
+export function oneOf<const Value extends string>(...values: readonly Value[]): Parser<Value> {
   return (raw) => {
-    const word = words.find((candidate) => candidate === raw);
-    if (word !== undefined) return word;
-    throw new BadValue("is not one of the known words", words.join(", "));
+    const value = values.find((candidate) => candidate === raw);
+    if (value !== undefined) return value;
+    throw new BadValue("is not one of the known words", values.join(", "));
   };
 }
 
 const DURATION_UNITS_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 /** Milliseconds. */
-export function duration(leastMs: number, mostMs: number): Parser<number> {
-  const range = `a duration from ${formatDuration(leastMs)} to ${formatDuration(mostMs)}, such as 500ms, 2s, 30m, 24h, 7d`;
+export function duration(minMs: number, maxMs: number): Parser<number> {
+  const range = `a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}, such as 500ms, 2s, 30m, 24h, 7d`;
   return (raw) => {
     const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(raw);
     if (!match) throw new BadValue("is no duration", range);
     const valueMs = Number(match[1]) * DURATION_UNITS_MS[match[2] as keyof typeof DURATION_UNITS_MS];
-    if (valueMs < leastMs || valueMs > mostMs) throw new BadValue("is out of range", range);
+    if (valueMs < minMs || valueMs > maxMs) throw new BadValue("is out of range", range);
     return Math.round(valueMs);
   };
 }

@@ -118,14 +118,14 @@ export function loadSettings<Table extends SettingTable>(
       else lines.push(`${setting.name}=`);
       continue;
     }
-    lines.push(`${setting.name}=${shown(setting, raw)}`);
+    lines.push(`${setting.name}=${displayed(setting, raw)}`);
     try {
       values[key] = setting.parse(raw);
     } catch (error) {
       if (!(error instanceof BadValue)) throw error;
       problems.push({
         name: setting.name,
-        value: shown(setting, raw),
+        value: displayed(setting, raw),
         wrong: error.wrong,
         expected: error.expected,
       });
@@ -141,7 +141,7 @@ function missing(setting: Setting<unknown>): SettingProblem {
   return { name: setting.name, value: undefined, wrong: "is not set", expected };
 }
 
-function shown(setting: Setting<unknown>, raw: string): string {
+function displayed(setting: Setting<unknown>, raw: string): string {
   if (setting.secrecy === "secret") return "***";
   return setting.secrecy === "urls" ? maskUrlPasswords(raw) : raw;
 }

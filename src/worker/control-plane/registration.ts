@@ -1,7 +1,7 @@
 /** Keeps the worker known: registers at start, again whenever it was forgotten, and says good-bye. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
-import { GrowingDelay } from "../../shared/backoff.ts";
+import { Backoff } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { callUnary } from "../../shared/rpc/call.ts";
 import type { RegisterAck, WorkerInfo } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
@@ -58,7 +58,7 @@ export class Registration {
 
   /** While another live worker has this id, keeps asking: its lease ends when it does. */
   async #register(signal: AbortSignal): Promise<RegisterAck> {
-    const delay = new GrowingDelay({ firstMs: 500, mostMs: 5000 });
+    const delay = new Backoff({ initialMs: 500, maxMs: 5000 });
     for (;;) {
       const info = this.describe();
       try {
