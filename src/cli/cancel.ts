@@ -19,10 +19,10 @@ const POLL_INTERVAL_MS = 200;
 
 export const cancelCommand: MakeCommand = (environment, finish) =>
   apiCommand("cancel", environment)
-    .description("end a job that waits or runs")
+    .description("cancel a waiting or running job")
     .argument("<id>", "the job's id")
     .option("--reason <text>", "shown in the job's log and result")
-    .option("--wait", "wait for the job's end, and exit 0 only if it was cancelled")
+    .option("--wait", "wait until the job ends, and exit 0 only if it was cancelled")
     .action(async (id: string, options: CancelOptions) =>
       finish(await cancel(apiClient(options, environment), id, options)),
     );

@@ -1,4 +1,4 @@
-/** Follows a job to its end: states and log lines as they come, then the result. */
+/** Follows a job until it ends: states and log lines as they arrive, then the result. */
 
 import { sleep } from "../shared/abort.ts";
 import { Backoff } from "../shared/backoff.ts";
@@ -11,14 +11,14 @@ export interface FollowSink {
   state(name: string): void;
 }
 
-/** Tries this long when the orchestrator is away; the job itself goes on without us. */
+/** In a row, without an event between them. The job continues without this client. */
 const MAX_RECONNECTS = 30;
 
-/** @throws ApiError when the orchestrator stays away, or does not know the job. */
+/** @throws ApiError when the orchestrator remains unreachable, or does not know the job. */
 export async function followJob(api: ApiClient, jobId: string, sink: FollowSink): Promise<JobResult> {
   await followLog(api, jobId, sink);
   const { result } = await api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(jobId)}`);
-  if (!result) throw new ApiError(`job ${jobId} has ended, but has no result`);
+  if (!result) throw new ApiError(`job ${jobId} has ended, but its result is missing`);
   return result;
 }
 

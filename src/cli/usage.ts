@@ -1,15 +1,15 @@
-/** What the commands share: where the API is, what a command is made of, how it fails. */
+/** Shared by the commands: settings of the API, construction of commands, usage errors. */
 import { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import type { ExitStatus } from "../shared/settings/command-line.ts";
 import { ApiClient } from "./api-client.ts";
 
-/** Flags or files that cannot be meant; ends with status 2. */
+/** Invalid flags or files; the program ends with status 2. */
 export class WrongUsage extends Error {
   override readonly name = "WrongUsage";
 }
 
-/** Makes a command; its action tells `finish` how it ended. */
+/** Makes a command, whose action passes its exit status to `finish`. */
 export type MakeCommand = (environment: Environment, finish: (status: ExitStatus) => void) => Command;
 
 export interface ApiOptions {

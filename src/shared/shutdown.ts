@@ -1,6 +1,6 @@
-/** Being told to stop, as abort signals. */
+/** SIGTERM and SIGINT as abort signals. */
 
-/** The process was sent a signal. */
+/** The process received a signal. */
 export class StopRequested extends Error {
   override readonly name = "StopRequested";
   constructor(readonly signalName: string) {
@@ -9,9 +9,9 @@ export class StopRequested extends Error {
 }
 
 export interface StopSignals {
-  /** Aborts at the first SIGTERM or SIGINT: finish what is under way. */
+  /** Aborts at the first SIGTERM or SIGINT: finish running work, then stop. */
   readonly first: AbortSignal;
-  /** Aborts at the second: end it. */
+  /** Aborts at the second one: stop now. */
   readonly second: AbortSignal;
 }
 
