@@ -112,10 +112,10 @@ find_files() {
 
 verify_checksum() {
   [ -f "$1.sha256" ] || fail "$1.sha256 is missing, so $1 cannot be verified"
-  wanted=$(sed -n '1s/[^0-9a-f].*//p' "$1.sha256")
+  expected=$(sed -n '1s/[^0-9a-f].*//p' "$1.sha256")
   found=$(sha256sum <"$1" | cut -d ' ' -f 1)
-  [ "$wanted" = "$found" ] ||
-    fail "$1 is not what $1.sha256 says: expected $wanted, found $found; nothing was installed"
+  [ "$expected" = "$found" ] ||
+    fail "$1 does not match $1.sha256: expected $expected, found $found; nothing was installed"
 }
 
 find_unit() {

@@ -56,7 +56,7 @@ const WORKER_REMARKS: Remarks = {
   BLACKTREE_BUILD_CGROUP:
     "on this host, such as `/blacktreebuilds.slice`; no limits if unset; see [below](#limits-of-builds)",
   BLACKTREE_CACHE_REPO:
-    "the cache is kept per repository and branch: a worker that has never built a repository starts with its cache, and a new branch with the cache of the git server's default branch; requires an engine with the containerd image store; no registry cache if unset",
+    "the cache is in the account of each job, per repository and branch: a worker that has never built a repository starts with its cache, and a new branch with the cache of the git server's default branch; requires an engine with the containerd image store; no registry cache if unset",
   BLACKTREE_CACHE_SHARING:
     "jobs with `secrets` and `RUN --mount=type=cache` folders are kept separate in any case",
   BLACKTREE_ECR_ROLE_ARN:

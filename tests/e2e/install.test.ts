@@ -121,7 +121,7 @@ describe("with stand-ins for programs", () => {
     [
       "changed",
       (folder) => appendFile(join(folder, "blacktree-worker"), "#"),
-      "blacktree-worker is not what",
+      "blacktree-worker does not match",
     ],
     [
       "without a checksum",
@@ -131,7 +131,7 @@ describe("with stand-ins for programs", () => {
     [
       "with an empty checksum",
       (folder) => Bun.write(join(folder, "blacktree.sha256"), ""),
-      "blacktree is not what",
+      "blacktree does not match",
     ],
     ["missing", (folder) => rm(join(folder, "blacktree-worker")), "blacktree-worker not found"],
   ];
