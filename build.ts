@@ -3,10 +3,10 @@
  *
  *   bun run build                 for this machine, into dist/
  *   bun run build --all           also for both Linux architectures, into dist/linux-x64/ and dist/linux-arm64/
- *   bun run build --if-changed    nothing, when dist/ was compiled from these very sources
+ *   bun run build --if-changed    only if dist/ was compiled from other sources
  *
- * Beside each executable stands `<name>.sha256`, in the form that `sha256sum -c` reads. The same sources give the same
- * executables, wherever they are compiled.
+ * Each executable has a `<name>.sha256` beside it, in the format of `sha256sum -c`. The same sources produce the same
+ * executables on every machine.
  */
 import { chmod, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ const PROGRAMS = [
 interface Platform {
   readonly name: string;
   readonly target: Bun.Build.CompileTarget;
-  /** The npm package that carries Bun for it, and so the executable that the programs become part of. */
+  /** The npm package with Bun for this platform; the programs are embedded in its executable. */
   readonly bunPackage: string;
 }
 
@@ -31,7 +31,7 @@ const PLATFORMS: readonly Platform[] = [
   { name: "linux-arm64", target: "bun-linux-arm64", bunPackage: "@oven/bun-linux-aarch64" },
 ];
 
-/** Fit to be shown as it is. */
+/** The message is ready to print. */
 class BuildFailed extends Error {
   override readonly name = "BuildFailed";
 }
@@ -55,7 +55,7 @@ async function readManifest(): Promise<Manifest> {
   );
 }
 
-/** "unknown" outside a checkout; a folder inside of somebody else's checkout is outside of ours. */
+/** "unknown" outside a checkout of this project, also in a folder inside another project's checkout. */
 function commitOfCheckout(): string {
   const git = (...args: string[]) => {
     const { exitCode, stdout } = Bun.spawnSync(["git", ...args], {
@@ -69,7 +69,7 @@ function commitOfCheckout(): string {
     const isOurs = git("rev-parse", "--show-prefix") === "";
     return (isOurs && git("rev-parse", "--verify", "HEAD")) || "unknown";
   } catch {
-    // There is no git.
+    // git is not installed.
     return "unknown";
   }
 }
@@ -80,7 +80,7 @@ async function compileFor(
   platform?: { target: Bun.Build.CompileTarget; executablePath?: string },
 ): Promise<void> {
   await mkdir(outDir, { recursive: true });
-  // Programs of before may be running: they keep their files, and nobody ever finds half a new one.
+  // By rename: programs that run keep their old files, and a half-written file is never visible.
   const unfinished = join(outDir, `.unfinished-${process.pid}`);
   try {
     for (const { name, entry } of PROGRAMS) {
@@ -109,24 +109,24 @@ async function compile(
     target: "bun",
     format: "esm",
     bytecode: true,
-    // Errors are logged by the names of their classes, and Bun's keepNames does not keep those.
+    // Errors are logged with their class names, which Bun's keepNames does not keep.
     minify: { whitespace: true, syntax: true, identifiers: false },
-    // Stays inside of the executable, so that traces name our own files and lines.
+    // Embedded in the executable, so that stack traces name source files and lines.
     sourcemap: "linked",
-    // What the environment of the compiling machine says is none of the program's business.
+    // The environment of the compiling machine must not change the program.
     env: "disable",
     define: {
       "process.env.NODE_ENV": JSON.stringify("production"),
       BLACKTREE_BUILD_VERSION: JSON.stringify(identity.version),
       BLACKTREE_BUILD_COMMIT: JSON.stringify(identity.commit),
-      // Packages that would read files beside them do not; their folder on this machine would be in the executable.
+      // Otherwise the executable would contain this machine's folders of packages that read files beside them.
       __dirname: JSON.stringify("/"),
       __filename: JSON.stringify("/"),
     },
     compile: {
       ...platform,
       outfile,
-      // In whatever folder it is started, an `.env` there sets nothing, and no bunfig.toml has code run.
+      // An `.env` in the folder where it starts sets nothing, and a bunfig.toml there runs no code.
       autoloadDotenv: false,
       autoloadBunfig: false,
       autoloadTsconfig: false,
@@ -138,7 +138,7 @@ async function compile(
   throw new BuildFailed([`${entry} does not compile:`, ...logs.map(String)].join("\n"));
 }
 
-/** This machine's own Bun where it fits, else the one of the npm package, which bun.lock names with its hash. */
+/** The running Bun if it is built for `platform`, else the Bun of the npm package, whose hash is in bun.lock. */
 async function bunFor(platform: Platform): Promise<string> {
   if (platform.name === `${process.platform}-${process.arch}`) return process.execPath;
   const dir = join(ROOT, ".cache", `${platform.name}-bun-${Bun.version}`);
@@ -156,7 +156,7 @@ async function bunFor(platform: Platform): Promise<string> {
   return executable;
 }
 
-/** By a lockfile of one package: whatever the registry answers, it is installed only with the hash of our own. */
+/** With a lockfile of only this package, so that a download is installed only if it has the hash in bun.lock. */
 async function installBun(bunPackage: string, dir: string): Promise<void> {
   const lock = Bun.JSONC.parse(await Bun.file(join(ROOT, "bun.lock")).text()) as {
     lockfileVersion: number;
@@ -178,14 +178,14 @@ async function installBun(bunPackage: string, dir: string): Promise<void> {
   );
   const { exitCode, stderr } = Bun.spawnSync(
     [process.execPath, "install", "--frozen-lockfile", "--ignore-scripts", "--os=*", "--cpu=*"],
-    // Only what is downloaded is compared with the hash, so nothing may come from the machine's cache.
+    // Only downloads are compared with the hash, so the machine's package cache is not used.
     { cwd: dir, env: { ...process.env, BUN_INSTALL_CACHE_DIR: join(dir, "cache") }, stdin: "ignore" },
   );
   if (exitCode === 0) return;
   throw new BuildFailed(`${bunPackage} ${Bun.version} cannot be installed:\n${stderr.toString().trim()}`);
 }
 
-/** Of all that the executables are made from. */
+/** Hash of everything that the executables are compiled from. */
 async function fingerprint(identity: Identity): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256").update(JSON.stringify([identity, Bun.version, process.arch]));
   const paths = ["build.ts", "package.json", "bun.lock", "tsconfig.json"];
@@ -228,7 +228,7 @@ async function build(flags: readonly string[]): Promise<void> {
   }
 }
 
-// Bun keeps what it has half compiled in the current folder, and paths in traces are relative to that folder.
+// Bun writes intermediate files to the current folder, and paths in stack traces are relative to that folder.
 await mkdir(join(ROOT, ".cache"), { recursive: true });
 process.chdir(join(ROOT, ".cache"));
 try {

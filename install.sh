@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs a Blacktree daemon as a systemd service: program, user, settings file, unit. Can be run again at any time:
-# programs and units are replaced, settings stay as they are.
+# it replaces programs and units, and keeps settings.
 #
-# The whole script is one function, called on the last line: half a download does nothing.
+# The script consists of functions, and its last line calls the first one: an incomplete download does nothing.
 
 blacktree_install() {
   set -eu
@@ -16,20 +16,20 @@ blacktree_install() {
   find_files
   check_permission
   make_accounts
-  put_files
+  install_files
   enable_service
-  say_what_next
+  say_next_steps
 }
 
 usage() {
   cat <<'END'
 Usage: install.sh orchestrator|worker [options]
 
-  --from DIR     where the compiled programs are, with their .sha256 files (default ./dist)
-  --region NAME  worker: the region it builds in; one service for each
-  --root DIR     install below DIR instead of /, for images and packages: no accounts, no systemctl
-  --uninstall    take program and units away again; settings, accounts and /var/lib/blacktree stay
-  --help         this text
+  --from DIR     folder of the compiled programs and their .sha256 files (default ./dist)
+  --region NAME  worker: region that it builds in; each region is a separate service
+  --root DIR     install below DIR instead of /, for images and packages; skips accounts and systemctl
+  --uninstall    remove program and units; keeps settings, accounts and /var/lib/blacktree
+  --help         show this text
 END
 }
 
@@ -93,9 +93,9 @@ parse_arguments() {
   fi
 }
 
-# Everything is looked at before anything is changed.
+# All checks run before the first change.
 find_files() {
-  [ -d "$from" ] || fail "there is no folder $from; compile with \"bun run build\", or name another with --from"
+  [ -d "$from" ] || fail "folder $from not found; compile with \"bun run build\", or name another folder with --from"
   case $(uname -s)-$(uname -m) in
     Linux-x86_64) platform=linux-x64 ;;
     Linux-aarch64 | Linux-arm64) platform=linux-arm64 ;;
@@ -104,18 +104,18 @@ find_files() {
   programs=$from
   [ -f "$programs/$program" ] || programs=$from/$platform
   for name in "$program" blacktree; do
-    [ -f "$programs/$name" ] || fail "there is no $name in $from, nor in $from/$platform"
-    check_sum "$programs/$name"
+    [ -f "$programs/$name" ] || fail "$name not found in $from or $from/$platform"
+    verify_checksum "$programs/$name"
   done
   find_unit
 }
 
-check_sum() {
-  [ -f "$1.sha256" ] || fail "$1.sha256 is missing, so $1 cannot be checked"
-  wanted=$(sed -n '1s/[^0-9a-f].*//p' "$1.sha256")
+verify_checksum() {
+  [ -f "$1.sha256" ] || fail "$1.sha256 is missing, so $1 cannot be verified"
+  expected=$(sed -n '1s/[^0-9a-f].*//p' "$1.sha256")
   found=$(sha256sum <"$1" | cut -d ' ' -f 1)
-  [ "$wanted" = "$found" ] ||
-    fail "$1 is not what $1.sha256 says: expected $wanted, found $found; nothing was installed"
+  [ "$expected" = "$found" ] ||
+    fail "$1 does not match $1.sha256: expected $expected, found $found; nothing was installed"
 }
 
 find_unit() {
@@ -123,11 +123,11 @@ find_unit() {
     unit_file=$folder/$unit
     [ ! -f "$unit_file" ] || return 0
   done
-  fail "there is no $unit in $from/systemd, nor beside this script"
+  fail "$unit not found in $from/systemd, beside this script or in ./systemd"
 }
 
 check_permission() {
-  [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "installing takes root; run it with sudo"
+  [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "installing requires root; run it with sudo"
 }
 
 make_accounts() {
@@ -136,15 +136,15 @@ make_accounts() {
   getent passwd blacktree >/dev/null ||
     useradd --system --gid blacktree --home-dir /var/lib/blacktree --no-create-home --shell /usr/sbin/nologin blacktree
   [ "$role" = worker ] || return 0
-  # Docker's packages make this group too; whichever comes first.
+  # Docker's packages create this group too, before or after this script.
   getent group docker >/dev/null || groupadd --system docker
   usermod --append --groups docker blacktree
 }
 
-put_files() {
+install_files() {
   mkdir -p "$bin_dir" "$unit_dir" "$config_dir"
-  for name in "$program" blacktree; do put "$programs/$name" "$bin_dir/$name" 0755; done
-  put "$unit_file" "$unit_dir/$unit" 0644
+  for name in "$program" blacktree; do install_file "$programs/$name" "$bin_dir/$name" 0755; done
+  install_file "$unit_file" "$unit_dir/$unit" 0644
   if [ -e "$settings" ]; then
     say "kept       $settings"
   else
@@ -158,8 +158,8 @@ put_files() {
   [ -n "$root" ] || chown root:blacktree "$config_dir"
 }
 
-# By a rename: a program that runs keeps its file, and nobody ever finds half a new one.
-put() {
+# By rename: a program that runs keeps its old file, and a half-written file is never visible.
+install_file() {
   cp "$1" "$2.new"
   chmod "$3" "$2.new"
   mv "$2.new" "$2"
@@ -182,7 +182,7 @@ REDIS_URL=
 #BLACKTREE_TLS_CERT=/etc/blacktree/tls/orchestrator.pem
 #BLACKTREE_TLS_KEY=/etc/blacktree/tls/orchestrator.key
 
-# The admin API listens on this machine alone unless it has a token.
+# The admin API listens only on this machine unless it has a token.
 #BLACKTREE_ADMIN_TOKEN=
 #BLACKTREE_ADMIN_LISTEN=127.0.0.1:8080
 END
@@ -221,7 +221,7 @@ enable_service() {
   systemctl --quiet enable "$service"
 }
 
-say_what_next() {
+say_next_steps() {
   say
   say "Next: fill in $settings"
   if has_systemd; then
@@ -233,19 +233,19 @@ say_what_next() {
 uninstall() {
   if has_systemd; then
     for wanted in "$unit_dir"/multi-user.target.wants/"${unit%.service}"*.service; do
-      # A pattern without a match stays as it is.
+      # A pattern without a match is not expanded.
       [ -L "$wanted" ] || continue
       systemctl --quiet disable --now "${wanted##*/}"
     done
   fi
-  take_away "$unit_dir/$unit"
-  take_away "$bin_dir/$program"
-  [ -e "$bin_dir/blacktree-orchestrator" ] || [ -e "$bin_dir/blacktree-worker" ] || take_away "$bin_dir/blacktree"
+  remove_file "$unit_dir/$unit"
+  remove_file "$bin_dir/$program"
+  [ -e "$bin_dir/blacktree-orchestrator" ] || [ -e "$bin_dir/blacktree-worker" ] || remove_file "$bin_dir/blacktree"
   if has_systemd; then systemctl daemon-reload; fi
   say "kept: $config_dir, /var/lib/blacktree, the account blacktree"
 }
 
-take_away() {
+remove_file() {
   [ -e "$1" ] || return 0
   rm -f "$1"
   say "removed    $1"

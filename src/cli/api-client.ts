@@ -1,4 +1,4 @@
-/** Speaks to an orchestrator's admin API. */
+/** Client of an orchestrator's admin API. */
 import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
 
 export interface ApiAddress {
@@ -6,12 +6,12 @@ export interface ApiAddress {
   readonly token: string | undefined;
 }
 
-/** The API answered with an error, or did not answer; the message is fit for the terminal. */
+/** The API answered with an error, or did not answer. The message is ready to print. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
   constructor(
     message: string,
-    /** Undefined when there was no answer. */
+    /** HTTP status; undefined if the API did not answer. */
     readonly status?: number,
     options?: ErrorOptions,
   ) {
@@ -39,7 +39,7 @@ export class ApiClient {
     return (await this.#request(path, init)).json() as Promise<Body>;
   }
 
-  /** The events of a server-sent stream, to its end. @throws ApiError */
+  /** All server-sent events until the stream ends. @throws ApiError */
   async *events(path: string, lastEventId: string | undefined): AsyncGenerator<EventSourceMessage> {
     const headers: Record<string, string> = { accept: "text/event-stream" };
     if (lastEventId !== undefined) headers["last-event-id"] = lastEventId;
@@ -48,7 +48,7 @@ export class ApiClient {
     try {
       yield* response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
     } catch (error) {
-      throw new ApiError("the log's stream was cut off", undefined, { cause: error });
+      throw new ApiError("lost the connection while reading the log", undefined, { cause: error });
     }
   }
 
@@ -60,9 +60,11 @@ export class ApiClient {
       response = await fetch(new URL(path, this.address.url), { ...init, headers });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new ApiError(`no orchestrator answers at ${this.address.url}: ${reason}`, undefined, {
-        cause: error,
-      });
+      throw new ApiError(
+        `cannot reach the orchestrator's admin API at ${this.address.url}: ${reason}; set its URL with --api or BLACKTREE_API`,
+        undefined,
+        { cause: error },
+      );
     }
     if (response.ok) return response;
     throw new ApiError(await describe(response), response.status);

@@ -15,14 +15,14 @@ interface CancelAnswer {
   readonly state: JobState;
 }
 
-const LOOK_INTERVAL_MS = 200;
+const POLL_INTERVAL_MS = 200;
 
 export const cancelCommand: MakeCommand = (environment, finish) =>
   apiCommand("cancel", environment)
-    .description("end a job that waits or runs")
+    .description("cancel a waiting or running job")
     .argument("<id>", "the job's id")
     .option("--reason <text>", "shown in the job's log and result")
-    .option("--wait", "wait for the job's end, and exit 0 only if it was cancelled")
+    .option("--wait", "wait until the job ends, and exit 0 only if it was cancelled")
     .action(async (id: string, options: CancelOptions) =>
       finish(await cancel(apiClient(options, environment), id, options)),
     );
@@ -46,6 +46,6 @@ async function resultOf(api: ApiClient, path: string): Promise<JobResult> {
   for (;;) {
     const { result } = await api.get<ShownJob>(path);
     if (result) return result;
-    await sleep(LOOK_INTERVAL_MS);
+    await sleep(POLL_INTERVAL_MS);
   }
 }

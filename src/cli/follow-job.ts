@@ -1,7 +1,7 @@
-/** Follows a job to its end: states and log lines as they come, then the result. */
+/** Follows a job until it ends: states and log lines as they arrive, then the result. */
 
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import type { JobResult } from "../shared/job.ts";
 import { type ApiClient, ApiError } from "./api-client.ts";
 import type { ShownJob } from "./job-view.ts";
@@ -11,34 +11,34 @@ export interface FollowSink {
   state(name: string): void;
 }
 
-/** Tries this long when the orchestrator is away; the job itself goes on without us. */
-const MOST_SILENT_TRIES = 30;
+/** In a row, without an event between them. The job continues without this client. */
+const MAX_RECONNECTS = 30;
 
-/** @throws ApiError when the orchestrator stays away, or does not know the job. */
+/** @throws ApiError when the orchestrator remains unreachable, or does not know the job. */
 export async function followJob(api: ApiClient, jobId: string, sink: FollowSink): Promise<JobResult> {
   await followLog(api, jobId, sink);
   const { result } = await api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(jobId)}`);
-  if (!result) throw new ApiError(`job ${jobId} has ended, but has no result`);
+  if (!result) throw new ApiError(`job ${jobId} has ended, but its result is missing`);
   return result;
 }
 
 async function followLog(api: ApiClient, jobId: string, sink: FollowSink): Promise<void> {
-  const delay = new GrowingDelay({ firstMs: 200, mostMs: 2000 });
+  const backoff = new Backoff({ initialMs: 200, maxMs: 2000 });
   const path = `/api/v1/jobs/${encodeURIComponent(jobId)}/logs?follow=true`;
   let lastId: string | undefined;
-  for (let silentTries = 0; ; silentTries += 1) {
+  for (let reconnects = 0; ; reconnects += 1) {
     try {
       for await (const { event, data, id } of api.events(path, lastId)) {
-        silentTries = 0;
+        reconnects = 0;
         lastId = id;
         if (event === "end") return;
         if (event === "line") sink.line(data);
         else sink.state(data);
       }
     } catch (error) {
-      const isPassing = error instanceof ApiError && (error.status === undefined || error.status >= 500);
-      if (!isPassing || silentTries >= MOST_SILENT_TRIES) throw error;
+      const mayPass = error instanceof ApiError && (error.status === undefined || error.status >= 500);
+      if (!mayPass || reconnects >= MAX_RECONNECTS) throw error;
     }
-    await sleep(delay.nextMs());
+    await sleep(backoff.nextMs());
   }
 }

@@ -1,7 +1,7 @@
-/** Jobs as the terminal shows them. */
+/** Formats jobs for the terminal. */
 import type { JobEvent, JobResult, JobState } from "../shared/job.ts";
 
-/** As `GET /api/v1/jobs/:id` gives it. */
+/** Response of `GET /api/v1/jobs/:id`. */
 export interface ShownJob {
   readonly job_id: string;
   readonly state: JobState;

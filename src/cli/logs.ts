@@ -1,4 +1,4 @@
-/** `blacktree logs ID`: the log of a job; with -f as it grows. */
+/** `blacktree logs ID`: prints the log of a job; with -f, follows it. */
 import { EXIT } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import type { ShownJob } from "./job-view.ts";
@@ -10,9 +10,9 @@ interface LogsOptions extends ApiOptions {
 
 export const logsCommand: MakeCommand = (environment, finish) =>
   apiCommand("logs", environment)
-    .description("show the log's tail of a job that has ended, or follow a running one")
+    .description("show the end of the log of a finished job, or follow a running job")
     .argument("<id>", "the job's id")
-    .option("-f, --follow", "follow the log to the job's end")
+    .option("-f, --follow", "follow the log until the job ends")
     .action(async (id: string, options: LogsOptions) => {
       const api = apiClient(options, environment);
       const print = (line: string) => (options.json ? printJson({ line }) : console.log(line));

@@ -20,7 +20,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
   };
   const program = new Command("blacktree")
     .description(
-      "Builds container images on your own hosts: submit jobs, look at them, or run it all on one machine.",
+      "Builds container images on your own hosts: submit and inspect jobs, or run everything on one machine.",
     )
     .version(describeVersion("blacktree"), "-V, --version", "print version, commit and Bun version")
     .enablePositionalOptions()
@@ -37,7 +37,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
 }
 
 function report(error: unknown): ExitStatus {
-  // commander has printed its own message; no command at all is a wish for help, and wrong usage.
+  // commander has already printed the error, or without a command the help, which is wrong usage too.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   if (error instanceof SettingsError) {
     process.stderr.write(`blacktree: wrong settings\n${error.message}\n`);

@@ -1,22 +1,30 @@
-/** `blacktree submit`: puts a job in, and with --wait follows it to its end. */
+/** `blacktree submit`: submits a job, and with --wait follows it until it ends. */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import { EXIT, type ExitStatus, flagValue } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";
+import {
+  API_SETTINGS,
+  type ApiOptions,
+  apiClient,
+  apiCommand,
+  type MakeCommand,
+  printJson,
+  WrongUsage,
+} from "./usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
 const FIELD_FLAGS = [
   ["repo", "repo_url", "owner/name, or a full https:// URL"],
   ["branch", "branch", "branch or tag"],
-  ["version", "deployment_version", "becomes the image's tag"],
+  ["version", "deployment_version", "tag of the image"],
   ["account", "aws_account", "AWS account of the registry"],
   ["ecr-repo", "ecr_repo", "ECR repository"],
   ["region", "region", "AWS region of the registry"],
-  ["worker-region", "worker_region", "where to build"],
-  ["job-id", "job_id", "an id of your own"],
+  ["worker-region", "worker_region", "worker region that builds the image"],
+  ["job-id", "job_id", "id to use instead of a generated one"],
   ["commit", "commit", "full SHA to build instead of the tip"],
   ["dockerfile", "dockerfile", "path of the Dockerfile"],
   ["context", "context", "path of the build context"],
@@ -31,12 +39,12 @@ interface SubmitOptions extends ApiOptions {
 
 export const submitCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("submit", environment).description(
-    "submit a job; a git token is read from BLACKTREE_GIT_TOKEN or the file, never from a flag",
+    `submit a job; a git token is read from ${API_SETTINGS.gitToken.name} or the file, never from a flag`,
   );
   for (const [flag, field, description] of FIELD_FLAGS)
     command.option(`--${flag} <value>`, `${description} (${field})`);
   command
-    .option("--file <path>", "a job as JSON, - for standard input; flags override its fields")
+    .option("--file <path>", "file with the job as JSON, - for standard input; flags override its fields")
     .option("--wait", "follow the log, and exit 0 only on SUCCESS");
   return command.action(async (options: SubmitOptions) =>
     finish(await submit(options, command, environment)),
@@ -56,7 +64,7 @@ async function submit(
     else console.log(jobId);
     return EXIT.done;
   }
-  // With --json standard output is for the result alone.
+  // With --json, only the result goes to standard output.
   const print = options.json ? console.error : console.log;
   print(`job ${jobId}`);
   const result = await followJob(api, jobId, { line: print, state: (name) => print(`--- ${name}`) });
@@ -67,10 +75,8 @@ async function submit(
 
 function jobOf(options: SubmitOptions, command: Command, environment: Environment): Record<string, unknown> {
   const fromFile = options.file === undefined ? {} : readJob(options.file);
-  const token = environment.BLACKTREE_GIT_TOKEN;
-  const fromFlags = FIELD_FLAGS.map(
-    ([flag, field]) => [field, command.getOptionValue(camelCase(flag))] as const,
-  );
+  const token = environment[API_SETTINGS.gitToken.name];
+  const fromFlags = FIELD_FLAGS.map(([flag, field]) => [field, flagValue(command, `--${flag}`)] as const);
   const given = fromFlags.filter(([, value]) => value !== undefined);
   if (given.length === 0 && options.file === undefined) {
     throw new WrongUsage(
@@ -88,9 +94,5 @@ function readJob(path: string): object {
     const reason = error instanceof SyntaxError ? "is not JSON" : `cannot be read: ${error}`;
     throw new WrongUsage(`--file ${path} ${reason}; expected a job as a JSON object`);
   }
-  throw new WrongUsage(`--file ${path} holds no JSON object; expected a job`);
-}
-
-function camelCase(dashed: string): string {
-  return dashed.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+  throw new WrongUsage(`--file ${path} does not contain a JSON object; expected a job`);
 }

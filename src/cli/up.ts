@@ -25,7 +25,7 @@ import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
-const UP_SETTINGS = {
+export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
   workerId,
   slots,
@@ -65,7 +65,7 @@ async function up(settings: UpSettings, environment: Environment): Promise<ExitS
     await aborted(stop.first);
     logger.info(
       { drain_timeout_ms: settings.drainTimeoutMs },
-      "stopping when running jobs have ended; again to stop now",
+      "stopping after running jobs have ended; signal again to stop now",
     );
     await running.stop(stop.second);
     logger.info("blacktree stopped");
@@ -76,18 +76,18 @@ async function up(settings: UpSettings, environment: Environment): Promise<ExitS
   }
 }
 
-/** Both halves meet over gRPC on loopback, as they do across machines. */
+/** Orchestrator and worker communicate over gRPC on loopback, as they do across machines. */
 async function start(settings: UpSettings, environment: Environment, logger: Logger) {
   mkdirSync(settings.workDir, { recursive: true, mode: 0o700 });
   const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
   const { jobMemoryMs, leaseTtlMs, region } = settings;
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
-    // Its only worker starts and ends with this process, so nothing can be running that is not known.
+    // The only worker starts and ends with this process, so no earlier run can exist after a start.
     leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0 }),
     records: new SqliteJobRecords({ database, jobMemoryMs }),
     names: { queue: "queue", leases: "leases" },
-    // There is one worker, so a job that would be built elsewhere is built here, unless it insists.
+    // The one worker also builds jobs for other regions, unless their region_policy is `require`.
     settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
     grpcListen: LOOPBACK,
     tls: undefined,
@@ -107,11 +107,11 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   });
   return {
     /** Jobs that do not end in time stay in the queue, and run again after the next start. */
-    async stop(hurry: AbortSignal): Promise<void> {
-      const outOfTime = sleep(settings.drainTimeoutMs, hurry).catch(() => undefined);
+    async stop(force: AbortSignal): Promise<void> {
+      const outOfTime = sleep(settings.drainTimeoutMs, force).catch(() => undefined);
       await Promise.race([orchestrator.drain(), outOfTime]);
       await orchestrator.stop();
-      await worker.stop(0, hurry);
+      await worker.stop(0, force);
       database.close();
     },
   };

@@ -1,15 +1,15 @@
-/** What the commands share: where the API is, what a command is made of, how it fails. */
+/** Shared by the commands: settings of the API, construction of commands, usage errors. */
 import { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import type { ExitStatus } from "../shared/settings/command-line.ts";
 import { ApiClient } from "./api-client.ts";
 
-/** Flags or files that cannot be meant; ends with status 2. */
+/** Invalid flags or files; the program ends with status 2. */
 export class WrongUsage extends Error {
   override readonly name = "WrongUsage";
 }
 
-/** Makes a command; its action tells `finish` how it ended. */
+/** Makes a command, whose action passes its exit status to `finish`. */
 export type MakeCommand = (environment: Environment, finish: (status: ExitStatus) => void) => Command;
 
 export interface ApiOptions {
@@ -17,26 +17,32 @@ export interface ApiOptions {
   readonly json?: true;
 }
 
-const DEFAULT_API = "http://127.0.0.1:8080";
+/** Settings of the commands that call the admin API. Secrets have no flag: other users can read an argument list. */
+export const API_SETTINGS = {
+  url: {
+    name: "BLACKTREE_API",
+    flag: "--api",
+    description: "URL of the orchestrator's admin API",
+    fallback: "http://127.0.0.1:8080",
+  },
+  token: { name: "BLACKTREE_ADMIN_TOKEN", description: "bearer token for the admin API" },
+  gitToken: { name: "BLACKTREE_GIT_TOKEN", description: "submit: the job's git_token" },
+} as const;
 
 export function apiCommand(name: string, environment: Environment): Command {
+  const { url } = API_SETTINGS;
   return new Command(name)
-    .option(
-      "--api <url>",
-      "the orchestrator's admin API (BLACKTREE_API)",
-      environment.BLACKTREE_API || DEFAULT_API,
-    )
+    .option(`${url.flag} <url>`, `${url.description} (${url.name})`, environment[url.name] || url.fallback)
     .option("--json", "print JSON");
 }
 
-/** The token comes from the environment alone: an argument list is everybody's to read. */
 export function apiClient(options: ApiOptions, environment: Environment): ApiClient {
   if (!/^https?:\/\//.test(options.api) || !URL.canParse(options.api)) {
     throw new WrongUsage(
       `--api ${JSON.stringify(options.api)}: expected a URL that starts with http:// or https://`,
     );
   }
-  return new ApiClient({ url: options.api, token: environment.BLACKTREE_ADMIN_TOKEN || undefined });
+  return new ApiClient({ url: options.api, token: environment[API_SETTINGS.token.name] || undefined });
 }
 
 export function printJson(value: unknown): void {

@@ -1,4 +1,4 @@
-/** `blacktree workers`: the workers that are known, one a line. */
+/** `blacktree workers`: lists the known workers, one per line. */
 import { EXIT } from "../shared/settings/command-line.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
 

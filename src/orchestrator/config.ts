@@ -136,7 +136,8 @@ export const ORCHESTRATOR_SETTINGS = {
   grpcListen: optional(
     {
       name: "BLACKTREE_GRPC_LISTEN",
-      description: "gRPC address that workers register at; 0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
+      description: "gRPC address that workers register at",
+      computedDefault: "0.0.0.0:5051 with TLS, 127.0.0.1:5051 without",
     },
     parse.hostPort,
   ),

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
@@ -139,7 +139,7 @@ export class Intake {
 
   /** While records or leases are unavailable no job is accepted: the message stays unacked, and the call is retried. */
   async #whenAvailable<Answer>(call: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
-    const delay = new GrowingDelay({ firstMs: 100, mostMs: 5000 });
+    const delay = new Backoff({ initialMs: 100, maxMs: 5000 });
     for (;;) {
       try {
         return await call();

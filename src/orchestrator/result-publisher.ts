@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import { finalState, type JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job/events.ts";
@@ -72,7 +72,7 @@ export class ResultPublisher {
     { replyTo, correlationId }: MessageProperties,
     signal: AbortSignal,
   ): Promise<Finish> {
-    const delay = new GrowingDelay({ firstMs: 100, mostMs: 1000 });
+    const delay = new Backoff({ initialMs: 100, maxMs: 1000 });
     for (let attempts = 1; ; attempts += 1) {
       try {
         return await this.#record(result, publisherId, signal);
@@ -92,7 +92,7 @@ export class ResultPublisher {
 
   /** While another orchestrator publishes the job's result, waits until that has succeeded or failed. */
   async #record(result: JobResult, publisherId: string, signal: AbortSignal): Promise<Finish> {
-    const delay = new GrowingDelay({ firstMs: 50, mostMs: 1000 });
+    const delay = new Backoff({ initialMs: 50, maxMs: 1000 });
     for (;;) {
       const finish = await this.parts.records.finish(result, publisherId);
       if (finish.kind !== "publishing") return finish;

@@ -1,13 +1,13 @@
 /**
- * Waits for `promise`, but no longer than until one of `signals` aborts. Unlike `AbortSignal.any` it leaves nothing
- * behind on signals that live as long as the process.
+ * Waits for `promise` until one of `signals` aborts. Unlike `AbortSignal.any` it leaves no listeners on signals that
+ * live as long as the process.
  * @throws the reason of the signal that aborted first.
  */
 export function orAbort<T>(promise: Promise<T>, ...signals: (AbortSignal | undefined)[]): Promise<T> {
   const given = signals.filter((signal) => signal !== undefined);
   const alreadyAborted = given.find((signal) => signal.aborted);
   if (alreadyAborted) {
-    // Its rejection, if one comes, is nobody's any more.
+    // A later rejection of it must not count as unhandled.
     promise.catch(() => undefined);
     return Promise.reject(alreadyAborted.reason);
   }

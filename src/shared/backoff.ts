@@ -1,26 +1,26 @@
-/** Growing delays between tries, with jitter so that many clients of one server do not come back all at once. */
+/** Exponential backoff with jitter, so that the clients of a server do not all reconnect at the same moment. */
 
-export interface DelayBounds {
-  readonly firstMs: number;
-  readonly mostMs: number;
+export interface BackoffBounds {
+  readonly initialMs: number;
+  readonly maxMs: number;
 }
 
-/** Doubles from `firstMs` up to `mostMs`; each value is drawn from the upper half of its step. */
-export class GrowingDelay {
+/** Doubles from `initialMs` up to `maxMs`; each delay is a random value from the upper half of its step. */
+export class Backoff {
   #nextMs: number;
 
-  constructor(private readonly bounds: DelayBounds) {
-    this.#nextMs = bounds.firstMs;
+  constructor(private readonly bounds: BackoffBounds) {
+    this.#nextMs = bounds.initialMs;
   }
 
   nextMs(): number {
     const stepMs = this.#nextMs;
-    this.#nextMs = Math.min(stepMs * 2, this.bounds.mostMs);
+    this.#nextMs = Math.min(stepMs * 2, this.bounds.maxMs);
     return Math.round(stepMs * (0.5 + Math.random() / 2));
   }
 
   /** After a success. */
   reset(): void {
-    this.#nextMs = this.bounds.firstMs;
+    this.#nextMs = this.bounds.initialMs;
   }
 }

@@ -1,4 +1,4 @@
-/** The process's environment, for the main files to hand to whoever reads settings or starts children. */
+/** The process's environment. Main files pass it to the code that reads settings or starts child processes. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export function environment(): Environment {

@@ -1,7 +1,7 @@
-/** A job, its outcome and its result: the words that every room of Blacktree shares. */
+/** A job, its outcome and its result: the types that all parts of Blacktree share. */
 
 export const PRIORITIES = ["high", "normal", "low"] as const;
-/** The order of PRIORITIES is the order in which waiting jobs are taken. */
+/** The order of PRIORITIES is the order in which waiting jobs are dispatched. */
 export type Priority = (typeof PRIORITIES)[number];
 
 export type RegionPolicy = "prefer" | "require";
@@ -20,7 +20,7 @@ export interface Job {
   readonly ecrRepo: string;
   /** AWS region of the registry. */
   readonly region: string;
-  /** Where it should be built. */
+  /** Region of the workers that should build it. */
   readonly workerRegion: string;
   readonly regionPolicy: RegionPolicy;
   /** Paths are relative to the repository's root. */
@@ -34,27 +34,27 @@ export interface Job {
   /** Bound on one attempt, counted by the worker. */
   readonly timeoutSeconds?: number;
   readonly provenance: boolean;
-  /** In the one form and order of platforms.ts; empty for that of whoever builds. */
+  /** Normalized and sorted by platforms.ts; empty for the platform of the worker that builds. */
   readonly platforms: readonly string[];
   /** Name to value, offered to RUN steps. */
   readonly secrets: Readonly<Record<string, string>>;
-  /** `same-commit`: an image that was made from the same commit and inputs before will do. */
+  /** `same-commit`: an earlier image of the same commit and inputs is reused. */
   readonly reuse: "never" | "same-commit";
   /** A later job with the same key cancels this one. */
   readonly supersede?: string;
 }
 
-/** An image that was pushed before. Only a hint: the registry may have it no more. */
+/** An image that was pushed before. Only a hint: the registry may no longer have it. */
 export interface KnownImage {
-  /** Stands for all that it was made of. */
+  /** SHA-256 of everything that the image was built from. */
   readonly inputs: string;
   readonly digest: string;
 }
 
-/** Names one run: one attempt of one job. */
+/** Identifies one run: one attempt of one job. */
 export interface RunRef {
   readonly jobId: string;
-  /** From 1 on. */
+  /** Starts at 1. */
   readonly attempt: number;
 }
 
@@ -79,10 +79,11 @@ export const ERROR_CODES = [
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** The place in the flow where a job failed. */
-export type Step = "intake" | "dispatch" | "clone" | "authenticate" | "build" | "push" | "tag";
+export const STEPS = ["intake", "dispatch", "clone", "authenticate", "build", "push", "tag"] as const;
+/** The step in which a job failed. */
+export type Step = (typeof STEPS)[number];
 
-/** Why a job did not succeed: part of the result, so it holds no secret. */
+/** Why a job did not succeed. Part of the result, so it contains no secrets. */
 export interface JobFailure {
   readonly code: ErrorCode;
   readonly message: string;
@@ -97,23 +98,23 @@ export interface LogSummary {
   readonly lines: number;
   /** Hex, over the kept log with each line ended by a newline. */
   readonly sha256: string;
-  /** The kept log is not all of what the build printed. */
+  /** The kept log is not everything that the build printed. */
   readonly truncated: boolean;
 }
 
 export type OutcomeStatus = "SUCCESS" | "FAILED" | "CANCELLED";
 
-/** How one run ended, as its worker says it. A failing build is a value like any other. */
+/** How one run ended, as its worker reports it. A failing build is an ordinary outcome, not an exception. */
 export interface Outcome {
   readonly status: OutcomeStatus;
   readonly imageUrl?: string;
   /** `sha256:<hex>` of the manifest that the version's tag names. */
   readonly imageDigest?: string;
-  /** Stands for all that the image was made of. */
+  /** SHA-256 of everything that the image was built from. */
   readonly inputs?: string;
   readonly commit?: string;
   readonly failure?: JobFailure;
-  /** The log's tail, redacted, one entry a line. */
+  /** The last lines of the redacted log, one line per entry. */
   readonly logs: readonly string[];
   readonly log: LogSummary;
   readonly timingsMs: {
@@ -127,6 +128,9 @@ export interface Outcome {
   readonly finishedAt: Date;
 }
 
+const FINAL_STATES = ["SUCCEEDED", "FAILED", "CANCELLED"] as const;
+export type FinalState = (typeof FINAL_STATES)[number];
+
 export const JOB_STATES = [
   "QUEUED",
   "ASSIGNED",
@@ -135,9 +139,7 @@ export const JOB_STATES = [
   "AUTHENTICATING",
   "PUSHING",
   "RETRYING",
-  "SUCCEEDED",
-  "FAILED",
-  "CANCELLED",
+  ...FINAL_STATES,
 ] as const;
 export type JobState = (typeof JOB_STATES)[number];
 
@@ -182,7 +184,6 @@ export interface JobResult {
   readonly finished_at: string;
 }
 
-/** The state of a job that ended with this outcome or result. */
-export function finalState({ status }: Pick<Outcome, "status">) {
+export function finalState({ status }: { readonly status: OutcomeStatus }): FinalState {
   return status === "SUCCESS" ? "SUCCEEDED" : status;
 }

@@ -1,16 +1,16 @@
-/** Log lines: a fixed message plus fields, one JSON object a line on standard output. */
+/** Log lines: a fixed message plus fields, one JSON object per line on standard output. */
 import pino, { type Logger } from "pino";
 
 export type { Logger } from "pino";
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Fields that hold secrets wherever they turn up in what is logged. */
+/** Fields that contain secrets, wherever they occur in a logged object. */
 const SECRET_FIELDS = ["git_token", "gitToken", "secrets", "password", "authorization", "token"];
 
 /**
  * Synchronous, because the last lines before an exit are the ones that explain it, and pino's worker-thread
- * transports do not survive compilation.
+ * transports do not work in a compiled executable.
  */
 export function createLogger(program: string, level: LogLevel): Logger {
   return pino(

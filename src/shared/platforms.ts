@@ -1,6 +1,6 @@
 /**
- * Platforms in one form and one order, as containerd normalizes them: what is written differently and means the same
- * must not be two platforms, nor another image.
+ * Normalizes platforms as containerd does, and sorts them: two spellings of one platform must not count as two
+ * platforms, nor lead to another image.
  */
 
 const ARCHITECTURES: Readonly<Record<string, string>> = {

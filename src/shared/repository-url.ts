@@ -1,19 +1,19 @@
-/** Turns a job's `repo_url` into the URL that git is given, or says what is wrong with it. */
+/** Turns a job's `repo_url` into the URL for git, or reports why it is invalid. */
 
 export interface GitSettings {
-  /** What `owner/name` is joined to; `http://` and a path are allowed. Its host is always allowed. */
+  /** `owner/name` is appended to it; may be `http://` and have a path. Its host is always allowed. */
   readonly baseUrl: string;
-  /** `host` or `host:port`, as a full `https://` URL may name them. */
+  /** `host` or `host:port` that a full `https://` URL may name. */
   readonly allowedHosts: readonly string[];
 }
 
-/** The message is fit for the submitter of the job. */
+/** The message is meant for the submitter of the job. */
 export class InvalidRepositoryUrl extends Error {
   override readonly name = "InvalidRepositoryUrl";
 }
 
-const LONGEST_URL_CHARS = 2000;
-// Segments that begin with a letter, digit, dot or underscore: git takes a leading "-" for an option.
+const MAX_URL_CHARS = 2000;
+// Segments that begin with a letter, digit, dot or underscore: git reads a leading "-" as an option.
 const SHORT_FORM = /^[A-Za-z0-9_.][A-Za-z0-9_.-]*(\/[A-Za-z0-9_.][A-Za-z0-9_.-]*)+$/;
 const URL_PATH = /^\/[A-Za-z0-9._~/%+-]+$/;
 
@@ -45,7 +45,7 @@ function withoutTrailingSlashes(text: string): string {
 }
 
 function resolveFullUrl(repoUrl: string, git: GitSettings): string {
-  // The text is looked at before it is parsed: the parser takes "..", tabs and backslashes silently away.
+  // The text is checked before it is parsed: the parser silently removes "..", tabs and backslashes.
   const text = /^https:\/\/([^/?#\s]+)(\/[^?#]*)?(\?[^#]*)?(#.*)?$/i.exec(repoUrl);
   if (!text) refuse("must be 'owner/name' or an https:// URL");
   const [, authority = "", path = "", query, fragment] = text;
@@ -65,7 +65,7 @@ function allowedHosts(git: GitSettings): ReadonlySet<string> {
   return new Set([...git.allowedHosts.map((host) => host.toLowerCase()), new URL(git.baseUrl).host]);
 }
 
-/** For the places that a repository or its server sends one on to. Without TLS there is only the base URL's own. */
+/** For the submodules, LFS servers and redirects of a repository. `http:` is allowed only for the base URL's origin. */
 export function isAllowedUrl(text: string, git: GitSettings): boolean {
   const url = URL.parse(text);
   if (url?.username !== "" || url.password !== "") return false;
@@ -83,7 +83,7 @@ function parsed(repoUrl: string): URL {
 
 /** The canonical URL: two spellings of one repository that resolve to the same text are the same repository. */
 export function resolveRepositoryUrl(repoUrl: string, git: GitSettings): string {
-  if (repoUrl.length > LONGEST_URL_CHARS) refuse(`is longer than ${LONGEST_URL_CHARS} characters`);
+  if (repoUrl.length > MAX_URL_CHARS) refuse(`is longer than ${MAX_URL_CHARS} characters`);
   if (repoUrl.includes("://")) return resolveFullUrl(repoUrl, git);
   if (!SHORT_FORM.test(repoUrl)) refuse("must be 'owner/name' or an https:// URL");
   checkSegments(repoUrl);

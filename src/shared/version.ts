@@ -1,4 +1,4 @@
-/** What this build is. build.ts puts the three values in; run from source they say so. */
+/** Version of this build. build.ts defines the values; without it they say that the program runs from source. */
 declare const BLACKTREE_BUILD_VERSION: string;
 declare const BLACKTREE_BUILD_COMMIT: string;
 

@@ -1,5 +1,5 @@
 import { sleep } from "../shared/abort.ts";
-import { GrowingDelay } from "../shared/backoff.ts";
+import { Backoff } from "../shared/backoff.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type ImageBuilder, NoUsableBuilder } from "./buildkit/builder.ts";
@@ -54,7 +54,7 @@ export async function findBuilder(
   const { environment: hostEnvironment, logger, settings } = parts;
   const { workDir, builder: place, builderOptions: driverOptions, buildCgroup } = settings;
   const inCgroup = buildCgroup !== undefined;
-  const delay = new GrowingDelay({ firstMs: 1000, mostMs: 30_000 });
+  const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
     try {
       const builder = await detectBuilder({

@@ -42,7 +42,7 @@ async function installed(): Promise<string[]> {
     .sort();
 }
 
-describe("with what was compiled", () => {
+describe("with compiled programs", () => {
   let dist: string;
   beforeAll(async () => {
     dist = (await compiledBinaries()).dir;
@@ -83,7 +83,7 @@ describe("with stand-ins for programs", () => {
     }
   }
 
-  test("nobody but root and the service reads the settings", async () => {
+  test("only root and the service can read the settings", async () => {
     expect((await install("orchestrator", "--from", from.path)).exitCode).toBe(0);
     expect(await modeOf("etc/blacktree")).toBe("750");
     expect(await modeOf("etc/blacktree/orchestrator.env")).toBe("640");
@@ -91,7 +91,7 @@ describe("with stand-ins for programs", () => {
     expect(await modeOf("etc/systemd/system/blacktree-orchestrator.service")).toBe("644");
   });
 
-  test("a second time replaces programs and units, and keeps settings", async () => {
+  test("a second installation replaces programs and units, and keeps settings", async () => {
     await install("orchestrator", "--from", from.path);
     const first = await installed();
     await appendFile(join(root.path, "etc/blacktree/orchestrator.env"), "BLACKTREE_REGION=eu-west-1\n");
@@ -121,7 +121,7 @@ describe("with stand-ins for programs", () => {
     [
       "changed",
       (folder) => appendFile(join(folder, "blacktree-worker"), "#"),
-      "blacktree-worker is not what",
+      "blacktree-worker does not match",
     ],
     [
       "without a checksum",
@@ -131,9 +131,9 @@ describe("with stand-ins for programs", () => {
     [
       "with an empty checksum",
       (folder) => Bun.write(join(folder, "blacktree.sha256"), ""),
-      "blacktree is not what",
+      "blacktree does not match",
     ],
-    ["not there", (folder) => rm(join(folder, "blacktree-worker")), "there is no blacktree-worker"],
+    ["missing", (folder) => rm(join(folder, "blacktree-worker")), "blacktree-worker not found"],
   ];
   test.each(refusals)(
     "a program that is %s is refused, and nothing is installed",
@@ -160,7 +160,7 @@ describe("with stand-ins for programs", () => {
     expect(await installed()).toEqual([]);
   });
 
-  test("it works through a pipe, and half of it does nothing", async () => {
+  test("the script works through a pipe, and does nothing when it is incomplete", async () => {
     const text = await Bun.file(script).text();
     const pipe = (stdin: string) =>
       run(["sh", "-s", "--", "orchestrator", "--from", from.path, "--root", root.path], {
@@ -176,7 +176,7 @@ describe("with stand-ins for programs", () => {
     expect(await installed()).toContain("usr/local/bin/blacktree-orchestrator");
   });
 
-  test("uninstalled, only the settings stay", async () => {
+  test("uninstalling keeps only the settings", async () => {
     await install("orchestrator", "--from", from.path);
     await install("worker", "--region", "us-east-1", "--from", from.path);
     expect((await install("orchestrator", "--uninstall")).exitCode).toBe(0);

@@ -16,7 +16,7 @@ export interface RedisClientOptions {
 
 const DEFAULT_PORT = 6379;
 const DEFAULT_SENTINEL_PORT = 26_379;
-const RECONNECT_DELAY = { firstMs: 100, mostMs: 5_000 };
+const RECONNECT_DELAY = { initialMs: 100, maxMs: 5_000 };
 /** While it stays away, this often. */
 const REMINDER_INTERVAL_MS = 30_000;
 
@@ -116,7 +116,7 @@ function databaseOf(url: URL): number {
 
 /** Grows up to a bound, with jitter, so that many orchestrators do not come back at once. */
 function delayBeforeAttempt(attempt: number): number {
-  const stepMs = Math.min(RECONNECT_DELAY.firstMs * 2 ** (attempt - 1), RECONNECT_DELAY.mostMs);
+  const stepMs = Math.min(RECONNECT_DELAY.initialMs * 2 ** (attempt - 1), RECONNECT_DELAY.maxMs);
   return Math.round(stepMs * (0.5 + Math.random() / 2));
 }
 

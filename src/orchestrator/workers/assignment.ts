@@ -1,7 +1,7 @@
 /** Assignment of one job to one claimed slot of a worker: runs the job there, follows the run and releases the slot. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
-import { GrowingDelay } from "../../shared/backoff.ts";
+import { Backoff } from "../../shared/backoff.ts";
 import type { Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
@@ -56,7 +56,7 @@ export class Assignment {
    */
   async run(signal: AbortSignal): Promise<Outcome> {
     await this.#publishAssigned();
-    const delay = new GrowingDelay({ firstMs: 100, mostMs: 2000 });
+    const delay = new Backoff({ initialMs: 100, maxMs: 2000 });
     for (;;) {
       const client = this.parts.connect(this.claim.address);
       const ended = new AbortController();
@@ -148,7 +148,7 @@ export class Assignment {
 
   /** Publishes the run's states until the call ends. Best effort: a failure here is logged and does not end the run. */
   async #publishStates(client: WorkerClient, signal: AbortSignal): Promise<void> {
-    const delay = new GrowingDelay({ firstMs: 50, mostMs: 2000 });
+    const delay = new Backoff({ initialMs: 50, maxMs: 2000 });
     let afterSeq = 0;
     while (!signal.aborted) {
       try {

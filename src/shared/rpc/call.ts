@@ -1,4 +1,4 @@
-/** Calling a gRPC service: promises, deadlines and abort signals around grpc-js. */
+/** Calls gRPC services: promises, deadlines and abort signals around grpc-js. */
 import {
   type CallOptions,
   type ChannelOptions,
@@ -9,20 +9,20 @@ import {
 import { fromServiceError } from "./status.ts";
 
 /**
- * A response carries at most 256 KiB of log; requests are job messages of at most 1 MiB. Explicit, so that a peer
- * that sends more is refused here too.
+ * A response carries at most 256 KiB of log; requests are job messages of at most 1 MiB. Set explicitly, so that a
+ * peer that sends more is refused here too.
  */
-const LARGEST_MESSAGE_BYTES = 4 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
-/** A frozen peer is only noticed by keepalive pings; without `permit_without_calls` an idle channel would not send any. */
+/** Only keepalive pings detect a frozen peer; without `permit_without_calls` an idle channel would not send any. */
 export const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 3000,
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.initial_reconnect_backoff_ms": 200,
   "grpc.max_reconnect_backoff_ms": 2000,
-  "grpc.max_receive_message_length": LARGEST_MESSAGE_BYTES,
-  "grpc.max_send_message_length": LARGEST_MESSAGE_BYTES,
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
 };
 
 type UnaryMethod<Request, Response> = (
@@ -33,13 +33,14 @@ type UnaryMethod<Request, Response> = (
 ) => ClientUnaryCall;
 
 export interface CallLimits {
-  /** Undefined only for RunJob, whose end is the run's own. */
+  /** Undefined only for RunJob, which ends with the run. */
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
 }
 
 /**
- * @throws RpcError with the call's status; the signal's reason when it aborts. Aborting ends only the waiting.
+ * @throws RpcError with the call's status; the signal's reason when it aborts. Aborting ends only the call: the server
+ * may still carry out the request.
  */
 export function callUnary<Request, Response>(
   method: UnaryMethod<Request, Response>,

@@ -1,8 +1,8 @@
 /**
  * The standard health service, grpc.health.v1.Health
  * (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
- * The package grpc-health-check reads its .proto from disk when it is loaded, which a compiled binary has not; so only
- * its .proto is used.
+ * The package grpc-health-check reads its .proto from disk when it is loaded, and a compiled binary does not have that
+ * file; so only stubs generated from the .proto are used.
  */
 import { type Server, type ServerWritableStream, status } from "@grpc/grpc-js";
 import {
@@ -14,7 +14,7 @@ import {
 } from "./generated/health/v1/health.ts";
 
 export interface ServedHealth {
-  /** Every service answers NOT_SERVING from now on, and watchers are told and let go. */
+  /** From now on every service answers NOT_SERVING; watchers receive it too, and their streams end. */
   stopServing(): void;
 }
 

@@ -1,4 +1,4 @@
-/** Outcome and JobResponse, both ways: the worker writes what the orchestrator reads. */
+/** Converts between Outcome and JobResponse: the worker encodes, the orchestrator decodes. */
 
 import { status } from "@grpc/grpc-js";
 import {
@@ -7,7 +7,7 @@ import {
   type JobFailure,
   type Outcome,
   type OutcomeStatus,
-  type Step,
+  STEPS,
 } from "../job.ts";
 import { type JobResponse, JobStatus } from "./generated/blacktree/v1/worker.ts";
 import { RpcError } from "./status.ts";
@@ -17,8 +17,6 @@ const STATUSES = [
   ["FAILED", JobStatus.JOB_STATUS_FAILED],
   ["CANCELLED", JobStatus.JOB_STATUS_CANCELLED],
 ] as const satisfies readonly (readonly [OutcomeStatus, JobStatus])[];
-
-const STEPS: readonly Step[] = ["intake", "dispatch", "clone", "authenticate", "build", "push", "tag"];
 
 export function toJobResponse(outcome: Outcome): JobResponse {
   return {
@@ -36,7 +34,7 @@ export function toJobResponse(outcome: Outcome): JobResponse {
   };
 }
 
-/** @throws RpcError INTERNAL when the worker answered something that is no outcome. */
+/** @throws RpcError INTERNAL when the worker's response is not a valid outcome. */
 export function fromJobResponse(response: JobResponse): Outcome {
   const known = STATUSES.find(([, value]) => value === response.status);
   if (!known || !response.log || !response.timingsMs) {
@@ -57,7 +55,7 @@ export function fromJobResponse(response: JobResponse): Outcome {
   };
 }
 
-/** A newer worker may know codes that this orchestrator does not. */
+/** A newer worker may send codes that this orchestrator does not know. */
 function failureOf(error: NonNullable<JobResponse["error"]>): JobFailure {
   const code = ERROR_CODES.find((known): known is ErrorCode => known === error.code) ?? "INTERNAL";
   const step = STEPS.find((known) => known === error.step) ?? "dispatch";

@@ -1,8 +1,8 @@
 /**
  * The standard server reflection service, versions v1 and v1alpha
  * (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md).
- * The package @grpc/reflection reads its .proto from disk when it is used, which a compiled binary has not; so only
- * its .proto is used, and the descriptors that buf wrote are embedded.
+ * The package @grpc/reflection reads its .proto from disk when it is used, and a compiled binary does not have that
+ * file; so only stubs generated from the .proto are used, and the descriptors that buf wrote are embedded.
  */
 import { readFileSync } from "node:fs";
 import { createFileRegistry, type DescFile, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -19,7 +19,7 @@ import {
 type Registry = ReturnType<typeof createFileRegistry>;
 type Answer = Omit<ServerReflectionResponse, "validHost" | "originalRequest">;
 
-/** The standard services are listed too, though their descriptors are not here: who asks for those has them. */
+/** Listed without descriptors: clients of the standard services have them already. */
 const STANDARD_SERVICES = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 
 export function addReflectionService(server: Server, serviceNames: readonly string[]): void {
@@ -41,7 +41,7 @@ export function addReflectionService(server: Server, serviceNames: readonly stri
   server.addService(v1alphaDefinition(), implementation);
 }
 
-/** The two versions differ in nothing but the package's name. */
+/** The two versions differ only in the package's name. */
 function v1alphaDefinition() {
   const method = ServerReflectionService.serverReflectionInfo;
   const path = method.path.replace(".v1.", ".v1alpha.");

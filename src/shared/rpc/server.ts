@@ -1,4 +1,4 @@
-/** Serving gRPC: credentials, health, reflection, and handlers that always answer. */
+/** gRPC server: credentials, health, reflection, and handlers that always answer. */
 import {
   type handleUnaryCall,
   Server,
@@ -27,7 +27,7 @@ export interface ServedService {
   readonly name: string;
 }
 
-/** @throws Error naming the address when it cannot be listened on. */
+/** @throws Error that names the address when the server cannot listen on it. */
 export async function serveRpc(
   services: readonly ServedService[],
   listen: HostPort,
@@ -59,7 +59,7 @@ function bind(server: Server, listen: HostPort, tls: TlsFiles | undefined): Prom
   });
 }
 
-/** tryShutdown waits for open streams for ever, so it gets a bound. */
+/** tryShutdown waits for open streams without limit, so it is forced after `graceMs`. */
 function shutDown(server: Server, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const force = setTimeout(() => {
@@ -74,8 +74,8 @@ function shutDown(server: Server, graceMs: number): Promise<void> {
 }
 
 /**
- * A rejected handler would never answer its caller, so each one is wrapped in this. `handle` gets a signal that aborts
- * when the caller has its answer or has gone.
+ * A handler that rejects would never answer its caller, so every handler is wrapped in this function. `handle` receives
+ * a signal that aborts when the call is answered or cancelled.
  */
 export function unaryHandler<Request, Response>(
   logger: Logger,
@@ -83,7 +83,7 @@ export function unaryHandler<Request, Response>(
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
     const ended = new AbortController();
-    call.on("cancelled", () => ended.abort(new Error("the caller has gone")));
+    call.on("cancelled", () => ended.abort(new Error("the caller cancelled the call")));
     handle(call.request, ended.signal)
       .then(
         (response) => callback(null, response),
@@ -93,20 +93,20 @@ export function unaryHandler<Request, Response>(
   };
 }
 
-/** `handle` gets a signal that aborts when the caller has gone; its items are sent as fast as the caller takes them. */
+/** `handle` receives a signal that aborts when the caller cancels. Items are sent as fast as the caller reads them. */
 export function streamHandler<Request, Item>(
   logger: Logger,
   handle: (request: Request, signal: AbortSignal) => AsyncIterable<Item>,
 ): (call: ServerWritableStream<Request, Item>) => void {
   return (call) => {
-    const gone = new AbortController();
-    call.on("cancelled", () => gone.abort(new Error("the caller has gone")));
-    // A handler may refuse at once, before there is anything to send.
-    const sending = async () => sendAll(call, handle(call.request, gone.signal));
+    const cancelled = new AbortController();
+    call.on("cancelled", () => cancelled.abort(new Error("the caller cancelled the call")));
+    // `handle` itself may throw; within an async function that is a rejection.
+    const sending = async () => sendAll(call, handle(call.request, cancelled.signal));
     sending().then(
       () => call.end(),
       (error: unknown) => {
-        if (!gone.signal.aborted) call.emit("error", reportedStatus(logger, call.getPath(), error));
+        if (!cancelled.signal.aborted) call.emit("error", reportedStatus(logger, call.getPath(), error));
       },
     );
   };
@@ -122,7 +122,7 @@ async function sendAll<Request, Item>(
   }
 }
 
-/** A caller that has gone takes nothing more, so its stream never drains. */
+/** After the caller has cancelled, the stream never drains. */
 function drained(call: ServerWritableStream<unknown, unknown>): Promise<void> {
   if (call.cancelled) return Promise.resolve();
   return new Promise((resolve) => {

@@ -13,7 +13,7 @@ export class RpcError extends Error {
   }
 }
 
-/** Faults of the way there: the peer may or may not have seen the call, and asking again may help. */
+/** Transport faults: the peer may or may not have received the call, and a retry may help. */
 const TRANSPORT_CODES: ReadonlySet<status> = new Set([
   status.UNAVAILABLE,
   status.DEADLINE_EXCEEDED,
@@ -28,15 +28,18 @@ export function hasStatus(error: unknown, code: status): error is RpcError {
   return error instanceof RpcError && error.code === code;
 }
 
-/** The peer hung up without an answer, as on who was frozen for longer than a keepalive; grpc-js calls that INTERNAL. */
-const HUNG_UP = /^Received RST_STREAM with code 0 /;
+/**
+ * The peer closed the stream without an answer, as it does when this process was frozen for longer than a keepalive.
+ * grpc-js reports INTERNAL for it.
+ */
+const CLOSED_BY_PEER = /^Received RST_STREAM with code 0 /;
 
 export function fromServiceError(error: ServiceError): RpcError {
-  const isTransport = error.code === status.INTERNAL && HUNG_UP.test(error.details);
+  const isTransport = error.code === status.INTERNAL && CLOSED_BY_PEER.test(error.details);
   return new RpcError(isTransport ? status.UNAVAILABLE : error.code, error.details, { cause: error });
 }
 
-/** What goes over the wire for whatever a handler threw: the text of a bug stays at home. */
+/** The status sent for an error of a handler. The text of an unexpected error is not sent. */
 export function toStatus(error: unknown): { code: status; details: string } {
   if (error instanceof RpcError) return { code: error.code, details: error.message };
   return { code: status.INTERNAL, details: "internal error; see the server's log" };

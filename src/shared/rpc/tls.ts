@@ -1,4 +1,4 @@
-/** Mutual TLS: both sides show a certificate of the same authority, or neither side uses TLS. */
+/** Mutual TLS: both sides present a certificate of the same CA, or neither side uses TLS. */
 import { isIP } from "node:net";
 import tls, { type PeerCertificate } from "node:tls";
 import { ChannelCredentials, type ChannelOptions, ServerCredentials } from "@grpc/grpc-js";
@@ -31,8 +31,8 @@ const TLS_NAMES = {
 } as const;
 
 /**
- * The three files go together, and without them gRPC stays on this machine unless that is asked for. `isGiven` tells
- * what was set, parsed or not: a file that cannot be read is reported once, by its own name.
+ * The three files are set together; without them gRPC listens only on loopback, unless `isInsecure`. `isGiven` reports
+ * whether a setting was given, valid or not: a file that cannot be read is reported only once, under its setting.
  */
 export function checkTransport(
   isGiven: (key: keyof TlsSettings) => boolean,
@@ -67,26 +67,26 @@ export function serverCredentials(files: TlsFiles | undefined): ServerCredential
   return ServerCredentials.createSsl(files.ca, [pair], true);
 }
 
-/** What a channel to one address is made with. */
+/** Credentials and options of a channel to one address. */
 export interface ChannelSecurity {
   readonly credentials: ChannelCredentials;
   readonly options: ChannelOptions;
 }
 
 /**
- * TLS greets a server by name, never by address. grpc-js would put an address there all the same, which Bun refuses;
- * so a server that is known by its address is greeted by this name, and its certificate is checked for the address.
+ * TLS (SNI) names a server by host name, never by IP address. grpc-js would send an IP address too, which Bun refuses;
+ * so this name is sent to a server that is configured by IP address, and its certificate is checked for the address.
  */
-const GREETING_OF_ADDRESSES = "blacktree.invalid";
+const SERVER_NAME_OF_ADDRESSES = "blacktree.invalid";
 
-const madeSecurity = new WeakMap<TlsFiles, Map<string, ChannelSecurity>>();
+const securityByFiles = new WeakMap<TlsFiles, Map<string, ChannelSecurity>>();
 
-/** The same for the same host: grpc-js lets channels share a connection only when they share their credentials. */
+/** The same object for the same host: grpc-js lets channels share a connection only when they share their credentials. */
 export function channelSecurity(address: string, files: TlsFiles | undefined): ChannelSecurity {
   if (!files) return { credentials: ChannelCredentials.createInsecure(), options: {} };
   const { host } = hostPort(address);
-  const byHost = madeSecurity.get(files) ?? new Map<string, ChannelSecurity>();
-  madeSecurity.set(files, byHost);
+  const byHost = securityByFiles.get(files) ?? new Map<string, ChannelSecurity>();
+  securityByFiles.set(files, byHost);
   const security = byHost.get(host) ?? tlsSecurity(host, files);
   byHost.set(host, security);
   return security;
@@ -94,9 +94,10 @@ export function channelSecurity(address: string, files: TlsFiles | undefined): C
 
 function tlsSecurity(host: string, { ca, cert, key }: TlsFiles): ChannelSecurity {
   if (isIP(host) === 0) return { credentials: ChannelCredentials.createSsl(ca, key, cert), options: {} };
-  const checkServerIdentity = (_: string, shown: PeerCertificate) => tls.checkServerIdentity(host, shown);
+  const checkServerIdentity = (_: string, certificate: PeerCertificate) =>
+    tls.checkServerIdentity(host, certificate);
   return {
     credentials: ChannelCredentials.createSsl(ca, key, cert, { checkServerIdentity }),
-    options: { "grpc.ssl_target_name_override": GREETING_OF_ADDRESSES },
+    options: { "grpc.ssl_target_name_override": SERVER_NAME_OF_ADDRESSES },
   };
 }

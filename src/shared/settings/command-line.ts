@@ -1,5 +1,5 @@
-/** What the two daemons share on the command line: settings as flags, `--check-config`, `--version`, exit statuses. */
-import { Command, CommanderError } from "commander";
+/** Command line of both daemons: settings as flags, `--check-config`, `--version`, exit statuses. */
+import { Command, CommanderError, Option } from "commander";
 import { describeVersion } from "../version.ts";
 import {
   flagOf,
@@ -17,11 +17,11 @@ export interface Daemon<Table extends SettingTable> {
   readonly description: string;
   readonly table: Table;
   load(sources: SettingSources): LoadedSettings<Table>;
-  /** Runs until the process is told to stop. */
+  /** Runs until the process receives a stop signal. */
   run(settings: LoadedSettings<Table>["values"]): Promise<ExitStatus>;
 }
 
-/** Parses `argv` (without the program's own name), then runs the daemon or does what was asked instead. */
+/** Parses `argv` (without the program's name), then runs the daemon, or prints help, version or settings. */
 export async function runDaemon<Table extends SettingTable>(
   daemon: Daemon<Table>,
   argv: readonly string[],
@@ -53,24 +53,26 @@ export async function runDaemon<Table extends SettingTable>(
 
 export function addSettingFlags(command: Command, table: SettingTable): void {
   for (const setting of Object.values(table)) {
-    const fallback = setting.fallback === undefined ? "" : `; default ${setting.fallback}`;
-    command.option(`${flagOf(setting.name)} <value>`, `${setting.description} (${setting.name}${fallback})`);
+    const value = setting.fallback || setting.computedDefault;
+    const shownDefault = value ? `; default ${value}` : "";
+    command.option(
+      `${flagOf(setting.name)} <value>`,
+      `${setting.description} (${setting.name}${shownDefault})`,
+    );
   }
 }
 
-/** The values of the flags that addSettingFlags made, by setting name. */
+/** The values of the flags that addSettingFlags added, by setting name. */
 export function settingFlags(command: Command, table: SettingTable): Record<string, string | undefined> {
-  const given = command.opts<Record<string, string | undefined>>();
-  return Object.fromEntries(
-    Object.values(table).map(({ name }) => [name, given[camelCase(flagOf(name).slice(2))]]),
-  );
+  return Object.fromEntries(Object.values(table).map(({ name }) => [name, flagValue(command, flagOf(name))]));
 }
 
-function camelCase(dashed: string): string {
-  return dashed.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+/** The value given with a flag such as `--job-id`; undefined without one. */
+export function flagValue(command: Command, flag: string): string | undefined {
+  return command.getOptionValue(new Option(flag).attributeName());
 }
 
-/** commander ends the process by itself with status 1 for wrong usage; ours is 2. */
+/** For wrong usage commander would end the process with status 1; Blacktree's status is 2. */
 function parse(command: Command, argv: readonly string[]): "parsed" | ExitStatus {
   command.exitOverride();
   try {

@@ -7,7 +7,7 @@ const tlsFile = (part: string, description: string) =>
   optional({ name: `BLACKTREE_TLS_${part}`, description }, parse.pemFile);
 
 export const transportSettings = {
-  tlsCa: tlsFile("CA", "PEM file of the authority that signed both sides' certificates"),
+  tlsCa: tlsFile("CA", "PEM file of the CA that signed the certificates of both sides"),
   tlsCert: tlsFile("CERT", "PEM file of this program's certificate chain"),
   tlsKey: tlsFile("KEY", "PEM file of this program's private key"),
   isInsecure: withDefault(
@@ -19,7 +19,7 @@ export const transportSettings = {
 
 export const gitSettings = {
   gitBaseUrl: withDefault(
-    { name: "BLACKTREE_GIT_BASE_URL", description: "what owner/name is joined to" },
+    { name: "BLACKTREE_GIT_BASE_URL", description: "base URL for a repository that is given as owner/name" },
     parse.url("https", "http"),
     "https://github.com",
   ),
@@ -35,7 +35,7 @@ export const gitSettings = {
 
 export const loggingSettings = {
   logLevel: withDefault(
-    { name: "BLACKTREE_LOG_LEVEL", description: `least level that is logged: ${LOG_LEVELS.join(", ")}` },
+    { name: "BLACKTREE_LOG_LEVEL", description: `lowest level that is logged: ${LOG_LEVELS.join(", ")}` },
     parse.oneOf(...LOG_LEVELS),
     "info",
   ),
@@ -45,7 +45,7 @@ export const RESULT_LOG_BYTES = 256 * 1024;
 
 export const resultLogSettings = {
   resultLogLines: withDefault(
-    { name: "BLACKTREE_RESULT_LOG_LINES", description: "lines of log that a result carries at most" },
+    { name: "BLACKTREE_RESULT_LOG_LINES", description: "maximum number of log lines in a result" },
     parse.integer(0, 10_000),
     "500",
   ),

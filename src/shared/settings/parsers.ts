@@ -1,4 +1,4 @@
-/** Parsers of single settings. Each throws BadValue saying what is wrong and what is expected. */
+/** Parsers of single settings. Each throws BadValue with the problem and the expected value. */
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { BadValue, type Parser } from "./settings.ts";
@@ -11,32 +11,32 @@ export const flag: Parser<boolean> = (raw) => {
   throw new BadValue("is neither true nor false", "true or false");
 };
 
-export function integer(least: number, most: number): Parser<number> {
+export function integer(min: number, max: number): Parser<number> {
   return (raw) => {
     const value = Number(raw);
-    if (/^\d+$/.test(raw) && value >= least && value <= most) return value;
-    throw new BadValue("is no whole number in range", `a whole number from ${least} to ${most}`);
+    if (/^\d+$/.test(raw) && value >= min && value <= max) return value;
+    throw new BadValue("is not a whole number in range", `a whole number from ${min} to ${max}`);
   };
 }
 
-export function oneOf<const Word extends string>(...words: readonly Word[]): Parser<Word> {
+export function oneOf<const Value extends string>(...values: readonly Value[]): Parser<Value> {
   return (raw) => {
-    const word = words.find((candidate) => candidate === raw);
-    if (word !== undefined) return word;
-    throw new BadValue("is not one of the known words", words.join(", "));
+    const value = values.find((candidate) => candidate === raw);
+    if (value !== undefined) return value;
+    throw new BadValue("is not one of the accepted values", values.join(", "));
   };
 }
 
 const DURATION_UNITS_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 /** Milliseconds. */
-export function duration(leastMs: number, mostMs: number): Parser<number> {
-  const range = `a duration from ${formatDuration(leastMs)} to ${formatDuration(mostMs)}, such as 500ms, 2s, 30m, 24h, 7d`;
+export function duration(minMs: number, maxMs: number): Parser<number> {
+  const range = `a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}, such as 500ms, 2s, 30m, 24h, 7d`;
   return (raw) => {
     const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(raw);
-    if (!match) throw new BadValue("is no duration", range);
+    if (!match) throw new BadValue("is not a valid duration", range);
     const valueMs = Number(match[1]) * DURATION_UNITS_MS[match[2] as keyof typeof DURATION_UNITS_MS];
-    if (valueMs < leastMs || valueMs > mostMs) throw new BadValue("is out of range", range);
+    if (valueMs < minMs || valueMs > maxMs) throw new BadValue("is out of range", range);
     return Math.round(valueMs);
   };
 }
@@ -67,7 +67,7 @@ export const size: Parser<number> = (raw) => {
   const unitBytes = SIZE_UNITS_BYTES[match?.[2] ?? ""];
   if (unitBytes !== undefined) return Math.round(Number(match?.[1]) * unitBytes);
   throw new BadValue(
-    "is no size",
+    "is not a valid size",
     `a size such as 500MB, 10GB or 2GiB (${Object.keys(SIZE_UNITS_BYTES).join(", ")}), or 0`,
   );
 };
@@ -77,21 +77,21 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** `host:port`; an IPv6 host stands in brackets. Port 0 asks the system for a free one. */
+/** `host:port`, with an IPv6 host in brackets. Port 0 selects a free port. */
 export const hostPort: Parser<HostPort> = (raw) => {
   const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(raw);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
   if (host !== undefined && port <= 65_535 && (match?.[1] === undefined || isIP(host) === 6))
     return { host, port };
-  throw new BadValue("is no address", "host:port, such as 127.0.0.1:8080 or [::1]:8080");
+  throw new BadValue("is not a valid address", "host:port, such as 127.0.0.1:8080 or [::1]:8080");
 };
 
 export function formatHostPort({ host, port }: HostPort): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Does nobody but this machine reach it? */
+/** Whether only processes on this machine can connect to `host`. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
@@ -110,9 +110,10 @@ export function url(...schemes: readonly string[]): Parser<string> {
   const expected = `a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
   return (raw) => {
     const parsed = URL.parse(raw);
-    if (!parsed) throw new BadValue("is no URL", expected);
-    if (!schemes.includes(parsed.protocol.slice(0, -1))) throw new BadValue("has another scheme", expected);
-    if (parsed.hostname === "") throw new BadValue("names no host", expected);
+    if (!parsed) throw new BadValue("is not a valid URL", expected);
+    if (!schemes.includes(parsed.protocol.slice(0, -1)))
+      throw new BadValue("has an unsupported scheme", expected);
+    if (parsed.hostname === "") throw new BadValue("has no host", expected);
     return raw;
   };
 }
@@ -120,7 +121,7 @@ export function url(...schemes: readonly string[]): Parser<string> {
 export function matching(pattern: RegExp, expected: string): Parser<string> {
   return (raw) => {
     if (pattern.test(raw)) return raw;
-    throw new BadValue("has another form", expected);
+    throw new BadValue("has the wrong format", expected);
   };
 }
 
@@ -128,7 +129,7 @@ export function matching(pattern: RegExp, expected: string): Parser<string> {
 export const REGION_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
 export const region = matching(REGION_PATTERN, "1 to 63 letters, digits, - and _, such as us-east-1");
 
-/** A PEM file's content, read at start so that a wrong path is a wrong setting. */
+/** A PEM file's content, read at start, so that a wrong path is reported as a wrong setting. */
 export const pemFile: Parser<Buffer> = (raw) => {
   let content: Buffer;
   try {
@@ -137,5 +138,5 @@ export const pemFile: Parser<Buffer> = (raw) => {
     throw new BadValue(`cannot be read (${(error as NodeJS.ErrnoException).code})`, "the path of a PEM file");
   }
   if (content.includes("-----BEGIN ")) return content;
-  throw new BadValue("holds no PEM block", "the path of a PEM file");
+  throw new BadValue("contains no PEM block", "the path of a PEM file");
 };

@@ -1,9 +1,9 @@
 /**
  * Settings: read once at start, from flags, then the environment, then defaults; checked together, then frozen.
- * Each program's table stands in its config.ts; this file knows only how such a table is read.
+ * Each program's table is in its config.ts; this file reads such tables.
  */
 
-/** What is wrong with one setting, in the words shown to whoever set it. */
+/** A problem of one setting, worded for the operator. */
 export interface SettingProblem {
   readonly name: string;
   /** As given, masked when secret; undefined when it is missing. */
@@ -23,7 +23,7 @@ export class BadValue extends Error {
   }
 }
 
-/** Names every bad setting of a start at once. */
+/** Lists all wrong settings of a start. */
 export class SettingsError extends Error {
   override readonly name = "SettingsError";
   constructor(readonly problems: readonly SettingProblem[]) {
@@ -39,14 +39,16 @@ function describeProblem(problem: SettingProblem): string {
 export type Parser<T> = (raw: string) => T;
 
 export interface Setting<T> {
-  /** Of the environment variable; the flag is derived from it. */
+  /** The environment variable; the flag is derived from it. */
   readonly name: string;
   readonly description: string;
   readonly parse: Parser<T>;
   /** The raw text used when nothing is given. Neither this nor `optional` means required. */
   readonly fallback?: string;
+  /** For `--help` and docs: the default of an optional setting that depends on something else. */
+  readonly computedDefault?: string;
   readonly optional?: boolean;
-  /** How it is shown: in full, wholly masked, or as URLs without their passwords. */
+  /** How its value is displayed: in full, masked, or as URLs with masked passwords. */
   readonly secrecy: "public" | "secret" | "urls";
 }
 
@@ -57,6 +59,7 @@ export type SettingValues<Table extends SettingTable> = {
 };
 
 type Shape = Pick<Setting<unknown>, "name" | "description"> & { secrecy?: Setting<unknown>["secrecy"] };
+type OptionalShape = Shape & Pick<Setting<unknown>, "computedDefault">;
 
 export function required<T>(shape: Shape, parse: Parser<T>): Setting<T> {
   return { secrecy: "public", ...shape, parse };
@@ -66,7 +69,7 @@ export function withDefault<T>(shape: Shape, parse: Parser<T>, fallback: string)
   return { secrecy: "public", ...shape, parse, fallback };
 }
 
-export function optional<T>(shape: Shape, parse: Parser<T>): Setting<T | undefined> {
+export function optional<T>(shape: OptionalShape, parse: Parser<T>): Setting<T | undefined> {
   return { secrecy: "public", ...shape, parse, optional: true };
 }
 
@@ -97,8 +100,8 @@ export interface LoadedSettings<Table extends SettingTable> {
 }
 
 /**
- * Reads every setting of `table`, then lets `check` look at them together.
- * @throws SettingsError naming all problems; `check` runs only over settings that parsed, the others being undefined.
+ * Reads every setting of `table`, then passes all of them to `check`, where settings that did not parse are undefined.
+ * @throws SettingsError with all problems.
  */
 export function loadSettings<Table extends SettingTable>(
   table: Table,
@@ -115,14 +118,14 @@ export function loadSettings<Table extends SettingTable>(
       else lines.push(`${setting.name}=`);
       continue;
     }
-    lines.push(`${setting.name}=${shown(setting, raw)}`);
+    lines.push(`${setting.name}=${displayed(setting, raw)}`);
     try {
       values[key] = setting.parse(raw);
     } catch (error) {
       if (!(error instanceof BadValue)) throw error;
       problems.push({
         name: setting.name,
-        value: shown(setting, raw),
+        value: displayed(setting, raw),
         wrong: error.wrong,
         expected: error.expected,
       });
@@ -134,16 +137,16 @@ export function loadSettings<Table extends SettingTable>(
 }
 
 function missing(setting: Setting<unknown>): SettingProblem {
-  const expected = `${setting.description}, by ${flagOf(setting.name)} or the environment`;
+  const expected = `${setting.description}, set with ${flagOf(setting.name)} or in the environment`;
   return { name: setting.name, value: undefined, wrong: "is not set", expected };
 }
 
-function shown(setting: Setting<unknown>, raw: string): string {
+function displayed(setting: Setting<unknown>, raw: string): string {
   if (setting.secrecy === "secret") return "***";
   return setting.secrecy === "urls" ? maskUrlPasswords(raw) : raw;
 }
 
-/** Everything between `//` and the last `@` before the path is somebody's login, well-formed URL or not. */
+/** Everything between `//` and the last `@` before the path counts as a login, even in a malformed URL. */
 export function maskUrlPasswords(text: string): string {
   return text.replace(/\/\/[^/?#\s,]*@/g, (login) => {
     const user = login.slice(2, -1).split(":")[0];

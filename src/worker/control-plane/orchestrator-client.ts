@@ -1,7 +1,7 @@
 /** Client for all orchestrators. Any of them can answer; the one that answered last is asked first. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
-import { GrowingDelay } from "../../shared/backoff.ts";
+import { Backoff } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { CHANNEL_OPTIONS } from "../../shared/rpc/call.ts";
 import { OrchestratorServiceClient } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
@@ -13,7 +13,7 @@ import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts"
 export const ORCHESTRATOR_DEADLINE_MS = 3000;
 
 /** Short compared with the lease time, within which a worker has to report its runs before they count as lost. */
-const ASK_AGAIN_DELAY = { firstMs: 200, mostMs: 2000 };
+const ASK_AGAIN_DELAY = { initialMs: 200, maxMs: 2000 };
 
 export class Orchestrators {
   readonly #addresses: string[];
@@ -57,7 +57,7 @@ export class Orchestrators {
     signal: AbortSignal,
     giveUp: () => Error | undefined = () => undefined,
   ): Promise<Answer> {
-    const delay = new GrowingDelay(ASK_AGAIN_DELAY);
+    const delay = new Backoff(ASK_AGAIN_DELAY);
     for (;;) {
       try {
         return await this.ask(question);

@@ -1,7 +1,7 @@
 /** Registers the worker at its start and again whenever its lease has expired, and deregisters it at its end. */
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
-import { GrowingDelay } from "../../shared/backoff.ts";
+import { Backoff } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { callUnary } from "../../shared/rpc/call.ts";
 import type { RegisterAck, WorkerInfo } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
@@ -55,7 +55,7 @@ export class Registration {
 
   /** Repeats while another live worker has this id, until that worker's lease expires. */
   async #register(signal: AbortSignal): Promise<RegisterAck> {
-    const delay = new GrowingDelay({ firstMs: 500, mostMs: 5000 });
+    const delay = new Backoff({ initialMs: 500, maxMs: 5000 });
     for (;;) {
       const info = this.describe();
       try {

@@ -81,7 +81,7 @@ export const buildSettings = {
     "2GB",
   ),
   inodeReserve: withDefault(
-    { name: "BLACKTREE_INODE_RESERVE", description: "files that there has to be room for, likewise" },
+    { name: "BLACKTREE_INODE_RESERVE", description: "minimum free inodes" },
     parse.integer(0, 1_000_000_000),
     "10000",
   ),

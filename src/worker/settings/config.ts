@@ -37,7 +37,8 @@ export const WORKER_SETTINGS = {
   workerId: optional(
     {
       name: "BLACKTREE_WORKER_ID",
-      description: "this worker's id; made from host name and random bytes at each start",
+      description: "this worker's id",
+      computedDefault: "host name and random bytes, new at each start",
     },
     parse.matching(ID_PATTERN, "1 to 200 of letters, digits, . _ : and -"),
   ),
@@ -56,15 +57,16 @@ export const WORKER_SETTINGS = {
   listen: optional(
     {
       name: "BLACKTREE_WORKER_LISTEN",
-      description: "where this worker serves gRPC; 0.0.0.0:6000 with TLS, 127.0.0.1:6000 without",
+      description: "where this worker serves gRPC",
+      computedDefault: "0.0.0.0:6000 with TLS, 127.0.0.1:6000 without",
     },
     parse.hostPort,
   ),
   advertise: optional(
     {
       name: "BLACKTREE_WORKER_ADVERTISE",
-      description:
-        "where orchestrators reach this worker; the first address that the listener is reachable at",
+      description: "where orchestrators reach this worker",
+      computedDefault: "the first address that the listener is reachable at",
     },
     parse.hostPort,
   ),

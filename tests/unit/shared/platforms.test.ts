@@ -19,7 +19,7 @@ test.each([
   expect(canonicalPlatforms([written])).toEqual([canonical]);
 });
 
-test("the order and repetitions do not count", () => {
+test("order and duplicates do not matter", () => {
   expect(canonicalPlatforms(["linux/arm64", "linux/amd64", "linux/aarch64"])).toEqual([
     "linux/amd64",
     "linux/arm64",

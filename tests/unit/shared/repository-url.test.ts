@@ -66,7 +66,7 @@ describe("resolveRepositoryUrl", () => {
   });
 });
 
-describe("where one may be sent on to", () => {
+describe("isAllowedUrl", () => {
   const settings = { baseUrl: "http://git.internal:3000/base", allowedHosts: ["github.com"] };
   test.each([
     ["https://github.com/a/b", true],

@@ -1,9 +1,9 @@
 import { type Channel, type ChannelModel, IllegalOperationError } from "amqplib";
 import { orAbort, sleep } from "../../../shared/abort.ts";
-import { GrowingDelay } from "../../../shared/backoff.ts";
+import { Backoff } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
 
-const REOPEN_DELAY = { firstMs: 50, mostMs: 5_000 };
+const REOPEN_DELAY = { initialMs: 50, maxMs: 5_000 };
 
 /** The time from one established connection to its loss. */
 export interface Session {
@@ -113,7 +113,7 @@ export class LastingChannel<C extends Channel> {
   }
 
   async #reopen(session: Session): Promise<void> {
-    const delay = new GrowingDelay(REOPEN_DELAY);
+    const delay = new Backoff(REOPEN_DELAY);
     for (;;) {
       // Also leaves the connection the time to notice its own end, of which its channels hear first.
       await sleep(delay.nextMs());

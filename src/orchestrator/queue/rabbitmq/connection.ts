@@ -1,13 +1,13 @@
 /** One connection to RabbitMQ that comes back after every loss, and channels that do the same within it. */
 import { type ChannelModel, connect } from "amqplib";
 import { aborted, orAbort, sleep } from "../../../shared/abort.ts";
-import { GrowingDelay } from "../../../shared/backoff.ts";
+import { Backoff } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { maskUrlPasswords } from "../../../shared/settings/settings.ts";
 import { QueueClosed } from "../queue.ts";
 import { ChannelLost, type Session } from "./channel.ts";
 
-const RECONNECT_DELAY = { firstMs: 250, mostMs: 10_000 };
+const RECONNECT_DELAY = { initialMs: 250, maxMs: 10_000 };
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
@@ -50,7 +50,7 @@ export class RabbitMqConnection {
   }
 
   async #stayConnected(): Promise<void> {
-    const delay = new GrowingDelay(RECONNECT_DELAY);
+    const delay = new Backoff(RECONNECT_DELAY);
     for (let attempt = 0; !this.closing.aborted; attempt++) {
       const url = this.options.urls[attempt % this.options.urls.length] ?? "";
       const reason = await this.#holdSession(url, delay);
@@ -65,7 +65,7 @@ export class RabbitMqConnection {
   }
 
   /** Resolves with the cause once the connection is gone or could not be made. */
-  async #holdSession(url: string, delay: GrowingDelay): Promise<unknown> {
+  async #holdSession(url: string, delay: Backoff): Promise<unknown> {
     const connecting = this.#connect(url);
     let model: ChannelModel;
     try {

@@ -1,7 +1,7 @@
 /** Publishing that ends only when the broker has answered for the message. */
 import { type ConfirmChannel, IllegalOperationError, type Options } from "amqplib";
 import { orAbort, sleep } from "../../../shared/abort.ts";
-import { GrowingDelay } from "../../../shared/backoff.ts";
+import { Backoff } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
 
@@ -10,7 +10,7 @@ import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
  * way to the same queue twice.
  */
 const PUBLISH_ID_HEADER = "x-blacktree-publish";
-const RETRY_DELAY = { firstMs: 50, mostMs: 5_000 };
+const RETRY_DELAY = { initialMs: 50, maxMs: 5_000 };
 const CLOSING_PAUSE_MS = 20;
 const NACKED = "message nacked";
 
@@ -49,7 +49,7 @@ export class Publisher {
 
   /** Goes on until the message is confirmed; calls `declare` when its queue turns out to be missing. */
   async publish(message: Outgoing, declare: () => Promise<void>, signal?: AbortSignal): Promise<void> {
-    const delay = new GrowingDelay(RETRY_DELAY);
+    const delay = new Backoff(RETRY_DELAY);
     for (;;) {
       const answer = await this.publishOnce(message, signal);
       if (answer === "confirmed") return;

@@ -7,7 +7,7 @@
  */
 import type { GetMessage } from "amqplib";
 import { sleep } from "../../../shared/abort.ts";
-import { GrowingDelay } from "../../../shared/backoff.ts";
+import { Backoff } from "../../../shared/backoff.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { asOpenChannel, closeInOrder, type Session } from "./channel.ts";
@@ -15,7 +15,7 @@ import { wearsOut } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import { ensureQueue, laneQueue, type Names, regionQueue } from "./topology.ts";
 
-const READ_DELAY = { firstMs: 500, mostMs: 60_000 };
+const READ_DELAY = { initialMs: 500, maxMs: 60_000 };
 
 export interface RegionsOptions {
   readonly names: Names;
@@ -108,7 +108,7 @@ export class Regions {
   }
 
   async #keepReading(session: Session): Promise<void> {
-    const delay = new GrowingDelay(READ_DELAY);
+    const delay = new Backoff(READ_DELAY);
     for (;;) {
       try {
         await sleep(delay.nextMs(), session.lost);

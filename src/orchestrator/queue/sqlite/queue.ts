@@ -1,7 +1,7 @@
 /** The job queue in an SQLite file, for one process: what is unacked when it dies is redelivered when it comes back. */
 import type { Database } from "bun:sqlite";
 import { orAbort, sleep } from "../../../shared/abort.ts";
-import { GrowingDelay } from "../../../shared/backoff.ts";
+import { Backoff } from "../../../shared/backoff.ts";
 import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import {
@@ -21,7 +21,7 @@ import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery }
 const SUBMITTED = "submitted";
 const MOST_IN_HAND = 64;
 const FAILURE_PAUSE_MS = 1_000;
-const WRITE_RETRY_DELAY = { firstMs: 250, mostMs: 5_000 };
+const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 const SCHEMA = `
@@ -313,7 +313,7 @@ export class SqliteQueue implements JobQueue {
 
   /** One transaction, tried until the disk takes it. */
   async #write(change: () => void, signal: AbortSignal | undefined): Promise<void> {
-    const delay = new GrowingDelay(WRITE_RETRY_DELAY);
+    const delay = new Backoff(WRITE_RETRY_DELAY);
     for (;;) {
       this.#closing.signal.throwIfAborted();
       signal?.throwIfAborted();

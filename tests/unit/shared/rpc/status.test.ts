@@ -28,12 +28,12 @@ const pinged = () =>
     (error: unknown) => error,
   );
 
-test("a peer that hangs up without an answer is a fault of the way there", async () => {
+test("a stream that the peer closes without an answer is a transport fault", async () => {
   answer = (stream) => stream.close(0);
   expect(isTransportFault(await pinged())).toBe(true);
 });
 
-test("a peer that says that it is broken has answered", async () => {
+test("an INTERNAL status that the peer sends is not a transport fault", async () => {
   answer = (stream) =>
     stream.respond(
       { ":status": 200, "content-type": "application/grpc", "grpc-status": "13", "grpc-message": "a bug" },

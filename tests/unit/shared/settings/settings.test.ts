@@ -37,7 +37,7 @@ function problemsOf(environment: Record<string, string>): string {
 }
 
 describe("settings", () => {
-  test("come from flags, then the environment, then defaults", () => {
+  test("are read from flags, then the environment, then defaults", () => {
     const environment = { RABBITMQ_URL: "amqp://one,amqps://two", BLACKTREE_SLOTS: "3" };
     expect(load(environment).values).toEqual({
       brokers: ["amqp://one", "amqps://two"],
@@ -54,7 +54,7 @@ describe("settings", () => {
     );
   });
 
-  test("a wrong start names every bad setting at once, secrets masked", () => {
+  test("an error lists every wrong setting, with secrets masked", () => {
     const message = problemsOf({
       RABBITMQ_URL: "http://me:hush@host",
       BLACKTREE_SLOTS: "many",
@@ -62,23 +62,23 @@ describe("settings", () => {
     });
     expect(message.split("\n")).toHaveLength(3);
     expect(message).toContain(
-      'RABBITMQ_URL = "http://me:***@host": has another scheme; expected a URL that starts with amqp://',
+      'RABBITMQ_URL = "http://me:***@host": has an unsupported scheme; expected a URL that starts with amqp://',
     );
     expect(message).toContain(
-      'BLACKTREE_SLOTS = "many": is no whole number in range; expected a whole number from 1 to 8',
+      'BLACKTREE_SLOTS = "many": is not a whole number in range; expected a whole number from 1 to 8',
     );
     expect(message).toContain('BLACKTREE_TOKEN = "***"');
     expect(message).not.toContain("hush");
     expect(message).not.toContain("hum");
   });
 
-  test("a missing one is named with its flag", () => {
+  test("the error for a missing setting names its flag", () => {
     expect(problemsOf({})).toBe(
-      "RABBITMQ_URL: is not set; expected the brokers, by --rabbitmq-url or the environment",
+      "RABBITMQ_URL: is not set; expected the brokers, set with --rabbitmq-url or in the environment",
     );
   });
 
-  test("the effective lines show defaults and hide secrets", () => {
+  test("the effective settings show defaults and mask secrets", () => {
     const { lines } = load({ RABBITMQ_URL: "amqp://me:hush@one", BLACKTREE_TOKEN: "hush" });
     expect(lines).toEqual(["RABBITMQ_URL=amqp://me:***@one", "BLACKTREE_SLOTS=2", "BLACKTREE_TOKEN=***"]);
   });
@@ -117,11 +117,11 @@ describe("parsers", () => {
     ["2 GiB", 2_147_483_648],
   ])("size %s", (raw, expected) => expect(parse.size(raw)).toBe(expected));
 
-  test.each(["", "5", "-1GB", "5G", "5gb", "GB"])("no size: %p", (raw) => {
+  test.each(["", "5", "-1GB", "5G", "5gb", "GB"])("not a valid size: %p", (raw) => {
     expect(() => parse.size(raw)).toThrow("a size such as 500MB");
   });
 
-  test.each(["", "5", "5 s", "-1s", "5w", "2d"])("no duration up to a day: %p", (raw) => {
+  test.each(["", "5", "5 s", "-1s", "5w", "2d"])("not a valid duration up to a day: %p", (raw) => {
     expect(() => parse.duration(0, 86_400_000)(raw)).toThrow("a duration from 0s to 1d");
   });
 
@@ -135,12 +135,12 @@ describe("parsers", () => {
   });
 
   test.each(["host", "host:", ":80", "host:65536", "::1:80", "[1.2.3.4]:80", "a b:80", "http://h:80"])(
-    "no address: %p",
+    "not a valid address: %p",
     (raw) => expect(() => parse.hostPort(raw)).toThrow("expected host:port"),
   );
 
-  test("a PEM file that cannot be read, or is none, is a wrong value", () => {
+  test("a file that is unreadable or not PEM is refused", () => {
     expect(() => parse.pemFile("/nowhere/at-all.pem")).toThrow("ENOENT");
-    expect(() => parse.pemFile("/etc/hostname")).toThrow("holds no PEM block");
+    expect(() => parse.pemFile("/etc/hostname")).toThrow("contains no PEM block");
   });
 });

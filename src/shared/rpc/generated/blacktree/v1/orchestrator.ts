@@ -20,32 +20,32 @@ import {
 } from "@grpc/grpc-js";
 import { RunRef } from "./run.ts";
 
-/** What an orchestrator serves to workers. Any orchestrator will do: what they know of workers is shared. */
+/** Service of orchestrators for workers. A worker may call any orchestrator: they share their knowledge of workers. */
 
 export interface WorkerInfo {
   workerId: string;
-  /** Made anew at each start of the worker. */
+  /** Generated at each start of the worker. */
   incarnation: string;
   region: string;
-  /** host:port where the worker's gRPC server is reached. */
+  /** host:port of the worker's gRPC server, as orchestrators reach it. */
   address: string;
-  /** How many jobs it runs at once. */
+  /** Number of jobs that it runs at once. */
   slots: number;
   version: string;
-  /** What it still holds, so that a registration rebuilds lost claims. */
+  /** The runs that it still holds, so that a registration restores lost claims. */
   runs: RunRef[];
-  /** Absent from a worker that only builds for its own platform, without any of these. */
+  /** Absent if the worker builds only for its own platform and has no other capability. */
   capabilities: Capabilities | undefined;
 }
 
 /**
- * What a worker's builder can do beyond an image for its own platform. Jobs that need more than their worker has
- * are given to another one.
+ * Capabilities of a worker's builder beyond an image for the worker's own platform. A job is assigned only to a worker
+ * that has the capabilities that the job needs.
  */
 export interface Capabilities {
-  /** Such as linux/arm64, variants that are defaults left out; the worker's own is the first. */
+  /** Such as linux/arm64, without default variants; the worker's own platform is the first. */
   platforms: string[];
-  /** One image for several of them. */
+  /** One image for several platforms. */
   multiPlatform: boolean;
   provenance: boolean;
   secrets: boolean;
@@ -71,9 +71,9 @@ export interface ConfirmLeaseRequest {
 }
 
 export interface ConfirmLeaseResponse {
-  /** False: the run has been given to another attempt and must not put its tag. */
+  /** False: another attempt has replaced the run, which must not tag its image. */
   granted: boolean;
-  /** How long the lease holds from the answer on, in milliseconds. Only meaningful when granted. */
+  /** Remaining time of the lease from this response on, in milliseconds. Only meaningful if granted. */
   leaseRemainingMs: number;
 }
 
@@ -827,9 +827,9 @@ export const ConfirmLeaseResponse: MessageFns<ConfirmLeaseResponse> = {
 export type OrchestratorServiceService = typeof OrchestratorServiceService;
 export const OrchestratorServiceService = {
   /**
-   * Makes the worker known and gives it a lease. The lease lives on by pings; a worker that is not pinged for
-   * longer than `lease_ttl_ms` was forgotten and registers again. A second live worker of the same id is refused
-   * with ALREADY_EXISTS until the first one's lease ends.
+   * Registers the worker and starts its lease. Pings extend the lease; a worker that was not pinged for longer than
+   * `lease_ttl_ms` is no longer registered, and registers again. A second live worker with the same id is refused with
+   * ALREADY_EXISTS until the lease of the first one ends.
    */
   register: {
     path: "/blacktree.v1.OrchestratorService/Register" as const,
@@ -840,7 +840,7 @@ export const OrchestratorServiceService = {
     responseSerialize: (value: RegisterAck): Buffer => Buffer.from(RegisterAck.encode(value).finish()),
     responseDeserialize: (value: Buffer): RegisterAck => RegisterAck.decode(value),
   },
-  /** The worker leaves for good: its lease ends at once. */
+  /** The worker stops: its lease ends at once. */
   deregister: {
     path: "/blacktree.v1.OrchestratorService/Deregister" as const,
     requestStream: false as const,
@@ -850,7 +850,7 @@ export const OrchestratorServiceService = {
     responseSerialize: (value: DeregisterResponse): Buffer => Buffer.from(DeregisterResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeregisterResponse => DeregisterResponse.decode(value),
   },
-  /** May this run put its tag? Asked right before the tag. UNAVAILABLE means "cannot know now, ask again". */
+  /** Whether this run may tag its image; called right before tagging. UNAVAILABLE means "not known now, call again". */
   confirmLease: {
     path: "/blacktree.v1.OrchestratorService/ConfirmLease" as const,
     requestStream: false as const,
@@ -865,22 +865,22 @@ export const OrchestratorServiceService = {
 
 export interface OrchestratorServiceServer extends UntypedServiceImplementation {
   /**
-   * Makes the worker known and gives it a lease. The lease lives on by pings; a worker that is not pinged for
-   * longer than `lease_ttl_ms` was forgotten and registers again. A second live worker of the same id is refused
-   * with ALREADY_EXISTS until the first one's lease ends.
+   * Registers the worker and starts its lease. Pings extend the lease; a worker that was not pinged for longer than
+   * `lease_ttl_ms` is no longer registered, and registers again. A second live worker with the same id is refused with
+   * ALREADY_EXISTS until the lease of the first one ends.
    */
   register: handleUnaryCall<WorkerInfo, RegisterAck>;
-  /** The worker leaves for good: its lease ends at once. */
+  /** The worker stops: its lease ends at once. */
   deregister: handleUnaryCall<DeregisterRequest, DeregisterResponse>;
-  /** May this run put its tag? Asked right before the tag. UNAVAILABLE means "cannot know now, ask again". */
+  /** Whether this run may tag its image; called right before tagging. UNAVAILABLE means "not known now, call again". */
   confirmLease: handleUnaryCall<ConfirmLeaseRequest, ConfirmLeaseResponse>;
 }
 
 export interface OrchestratorServiceClient extends Client {
   /**
-   * Makes the worker known and gives it a lease. The lease lives on by pings; a worker that is not pinged for
-   * longer than `lease_ttl_ms` was forgotten and registers again. A second live worker of the same id is refused
-   * with ALREADY_EXISTS until the first one's lease ends.
+   * Registers the worker and starts its lease. Pings extend the lease; a worker that was not pinged for longer than
+   * `lease_ttl_ms` is no longer registered, and registers again. A second live worker with the same id is refused with
+   * ALREADY_EXISTS until the lease of the first one ends.
    */
   register(request: WorkerInfo, callback: (error: ServiceError | null, response: RegisterAck) => void): ClientUnaryCall;
   register(
@@ -894,7 +894,7 @@ export interface OrchestratorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RegisterAck) => void,
   ): ClientUnaryCall;
-  /** The worker leaves for good: its lease ends at once. */
+  /** The worker stops: its lease ends at once. */
   deregister(
     request: DeregisterRequest,
     callback: (error: ServiceError | null, response: DeregisterResponse) => void,
@@ -910,7 +910,7 @@ export interface OrchestratorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeregisterResponse) => void,
   ): ClientUnaryCall;
-  /** May this run put its tag? Asked right before the tag. UNAVAILABLE means "cannot know now, ask again". */
+  /** Whether this run may tag its image; called right before tagging. UNAVAILABLE means "not known now, call again". */
   confirmLease(
     request: ConfirmLeaseRequest,
     callback: (error: ServiceError | null, response: ConfirmLeaseResponse) => void,

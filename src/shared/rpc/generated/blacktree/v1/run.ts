@@ -7,10 +7,10 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
-/** What both services speak about: a run, its states, its log and its end. */
+/** Messages of both services: a run, its states, its log and its end. */
 
 /**
- * Where a run is. A run only moves forward; AUTHENTICATING may come before or during CLONING,
+ * State of a run. A run only moves forward; AUTHENTICATING may precede or overlap CLONING,
  * because signing in needs nothing from the repository.
  */
 export enum RunState {
@@ -83,8 +83,8 @@ export function runStateToJSON(object: RunState): string {
 }
 
 /**
- * Names one run: one attempt of one job. The worker's incarnation is added where a call must reach exactly
- * the process that was asked before, since a restarted worker knows nothing of its predecessor's runs.
+ * Identifies one run: one attempt of one job. Calls that must reach the same process as an earlier call name the
+ * worker's incarnation too, since a restarted worker does not know earlier runs.
  */
 export interface RunRef {
   jobId: string;
@@ -92,7 +92,7 @@ export interface RunRef {
   attempt: number;
 }
 
-/** Why a run did not succeed. `code` and `step` are the words of docs/messages.md. */
+/** Why a run did not succeed. `code` and `step` have the values that docs/messages.md lists. */
 export interface RunError {
   code: string;
   message: string;
@@ -110,13 +110,13 @@ export interface Timings {
   total: number;
 }
 
-/** Describes the whole kept, redacted log, of which a response carries only the tail. */
+/** Describes the whole kept, redacted log, of which a response carries only the last lines. */
 export interface LogSummary {
   bytes: number;
   lines: number;
   /** Hex SHA-256 over the kept log, each line ended by a newline. */
   sha256: string;
-  /** The log kept is not all of what the build printed. */
+  /** The kept log is not everything that the build printed. */
   truncated: boolean;
 }
 

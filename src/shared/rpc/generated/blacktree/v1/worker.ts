@@ -23,17 +23,18 @@ import {
 import { LogSummary, RunError, RunRef, RunState, runStateFromJSON, runStateToJSON, Timings } from "./run.ts";
 
 /**
- * What a worker serves to orchestrators.
+ * Service of workers for orchestrators.
  *
- * Life of a run. An orchestrator claims job and worker together, then calls RunJob. The run goes on until its own
- * end, its timeout, CancelJob, the worker's drain or a refused ConfirmLease; the end of a *call* ends only the
- * waiting. Whoever calls RunJob again with the same job, attempt and incarnation attaches: it gets the one response
- * that the run has, now or later. The response is kept until AckResult, else for 24 hours or the last 100 runs. An
- * attempt that was acknowledged does not begin anew: for a minute a call for it is refused as a lower attempt is.
+ * Life cycle of a run. An orchestrator claims job and worker together, then calls RunJob. The run continues until it
+ * ends, its timeout, CancelJob, the worker's drain or a refused ConfirmLease; the end of a *call* does not end the run.
+ * Another RunJob with the same job, attempt and incarnation attaches: it receives the run's single response, now or
+ * later. The response is kept until AckResult, else for 24 hours or the last 100 runs. An acknowledged attempt does not
+ * start again: for a minute, RunJob refuses it like a lower attempt.
  *
  * Refusals carry a gRPC status: FAILED_PRECONDITION (another incarnation, or a lower attempt than this worker has
- * seen for the job), RESOURCE_EXHAUSTED (all slots taken, draining, or a `refusal`), INVALID_ARGUMENT (a field that cannot be run
- * at all). UNAVAILABLE is left to the transport. A failing build is no refusal: it is a JobResponse with status FAILED.
+ * seen for the job), RESOURCE_EXHAUSTED (all slots in use, draining, or a `refusal`), INVALID_ARGUMENT (a field with an
+ * unusable value). UNAVAILABLE is reserved for the transport. A failing build is not refused: its JobResponse has the
+ * status FAILED.
  */
 
 export enum JobStatus {
@@ -84,9 +85,9 @@ export function jobStatusToJSON(object: JobStatus): string {
 export enum WorkerStatus {
   WORKER_STATUS_UNSPECIFIED = 0,
   WORKER_STATUS_FREE = 1,
-  /** WORKER_STATUS_BUSY - Every slot is taken, or nothing new is taken for the time being. */
+  /** WORKER_STATUS_BUSY - All slots are in use, or the worker accepts no new jobs for now. */
   WORKER_STATUS_BUSY = 2,
-  /** WORKER_STATUS_DRAINING - Finishes what runs and takes nothing new. */
+  /** WORKER_STATUS_DRAINING - Finishes its runs and accepts no new jobs. */
   WORKER_STATUS_DRAINING = 3,
   UNRECOGNIZED = -1,
 }
@@ -131,9 +132,9 @@ export function workerStatusToJSON(object: WorkerStatus): string {
 export interface JobRequest {
   jobId: string;
   attempt: number;
-  /** The incarnation that the caller has claimed; another one refuses. */
+  /** The incarnation that the caller has claimed; a worker of another incarnation refuses. */
   incarnation: string;
-  /** Either owner/name, joined to the worker's base URL, or a full https:// URL. */
+  /** Either owner/name, which is appended to the worker's base URL, or a full https:// URL. */
   repoUrl: string;
   /** Branch or tag. */
   branch: string;
@@ -144,22 +145,22 @@ export interface JobRequest {
   awsAccount: string;
   ecrRepo: string;
   region: string;
-  /** Relative to the repository's root; empty for `Dockerfile` of the context, and for the root itself. */
+  /** Both are relative to the repository's root. Empty: `Dockerfile` in the context, and the root itself. */
   dockerfile: string;
   context: string;
   target: string;
   buildArgs: { [key: string]: string };
   labels: { [key: string]: string };
   provenance: boolean;
-  /** Bound on the whole run in milliseconds, counted once by the worker from its acceptance. */
+  /** Limit of the whole run in milliseconds, measured once by the worker from its acceptance. */
   timeoutMs: number;
   /** Such as linux/arm64; empty for the worker's own. */
   platforms: string[];
   /** Name to value, offered to RUN steps as BuildKit secrets. */
   secrets: { [key: string]: string };
   /**
-   * For a job that may reuse an image: some that were pushed to its repository, the latest first. Hints only: the
-   * registry may have them no more.
+   * For a job that may reuse an image: images that were pushed to its repository, the latest first. Only hints: the
+   * registry may no longer have them.
    */
   knownImages: KnownImage[];
 }
@@ -187,7 +188,7 @@ export interface KnownImage {
 
 export interface JobResponse {
   status: JobStatus;
-  /** The redacted log's last lines. */
+  /** The last lines of the redacted log. */
   logs: string[];
   log:
     | LogSummary
@@ -205,12 +206,12 @@ export interface JobResponse {
   /** RFC 3339 */
   startedAt: string;
   finishedAt: string;
-  /** Of a success: hex SHA-256 of what its image was made of. */
+  /** Set on success: hex SHA-256 of everything that the image was built from. */
   inputs: string;
 }
 
 export interface PingRequest {
-  /** The caller reaches the broker: it would be given a job's message, and then come for the outcome of the job's run. */
+  /** The caller reaches the broker: it would receive a job's message, and then fetch the outcome of the job's run. */
   reachesBroker: boolean;
 }
 
@@ -219,15 +220,16 @@ export interface PingResponse {
   incarnation: string;
   status: WorkerStatus;
   /**
-   * The runs that are under way or whose result is not acknowledged yet. An ended one for whose outcome nobody comes
-   * within two minutes of pings with `reaches_broker` is left out: its result is out, and what was known of that is lost.
+   * The runs that have not ended or whose result is not acknowledged yet. A run that has ended, and whose outcome no
+   * caller fetches within two minutes of pings with `reaches_broker`, is left out: its result was published, and the
+   * record of that was lost.
    */
   runs: RunRef[];
-  /** The jobs of those runs whose outcome nobody waits for: no call of RunJob is open. */
+  /** The jobs of those runs without an open RunJob call that waits for the outcome. */
   unawaitedJobIds: string[];
   /**
-   * Why it takes nothing new now though a slot may be free, such as a disk below its reserve; its status is BUSY then.
-   * Empty otherwise.
+   * Why the worker accepts no new jobs now although a slot may be free, such as a disk below its reserve; its status is
+   * BUSY then. Empty otherwise.
    */
   refusal: string;
 }
@@ -235,9 +237,9 @@ export interface PingResponse {
 export interface WatchJobRequest {
   run: RunRef | undefined;
   incarnation: string;
-  /** Events with a sequence number above this one are sent; 0 for all that is kept. */
+  /** Events with a higher sequence number are sent; 0 for all kept events. */
   afterSeq: number;
-  /** Leave out the build's steps and the log's lines. */
+  /** Leave out build steps and log lines. */
   statesOnly: boolean;
 }
 
@@ -249,27 +251,27 @@ export interface JobEvent {
   state?:
     | RunState
     | undefined;
-  /** One redacted line of the log, without its newline. */
+  /** One redacted log line, without its newline. */
   logLine?:
     | string
     | undefined;
-  /** Once when a step of the Dockerfile begins, and once when it ends. */
+  /** Sent once when a step of the Dockerfile begins, and once when it ends. */
   buildStep?: BuildStep | undefined;
 }
 
 export interface BuildStep {
-  /** As in the log's lines of this step: `#<number> …`. */
+  /** As in this step's log lines: `#<number> …`. */
   number: number;
   /** Redacted, such as `[build 2/5] RUN make`. */
   name: string;
   /** RFC 3339 */
   startedAt: string;
-  /** RFC 3339; empty while it goes on, and what follows is not known yet. */
+  /** RFC 3339; empty while the step runs, when the following fields are not known yet. */
   endedAt: string;
   durationMs: number;
-  /** Its result was there from an earlier build. */
+  /** The result of an earlier build was used. */
   cached: boolean;
-  /** Redacted; empty when it succeeded. */
+  /** Redacted; empty if the step succeeded. */
   error: string;
 }
 
@@ -281,7 +283,7 @@ export interface CancelJobRequest {
 }
 
 export interface CancelJobResponse {
-  /** The run was under way and is being ended. */
+  /** The run had not ended, and is being cancelled. */
   cancelled: boolean;
 }
 
@@ -2428,7 +2430,7 @@ export const AckResultResponse: MessageFns<AckResultResponse> = {
 
 export type WorkerServiceService = typeof WorkerServiceService;
 export const WorkerServiceService = {
-  /** Starts the run, or attaches to it, and answers with its end. Idempotent in (incarnation, job_id, attempt). */
+  /** Starts the run, or attaches to it, and responds when it ends. Idempotent in (incarnation, job_id, attempt). */
   runJob: {
     path: "/blacktree.v1.WorkerService/RunJob" as const,
     requestStream: false as const,
@@ -2438,7 +2440,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: JobResponse): Buffer => Buffer.from(JobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): JobResponse => JobResponse.decode(value),
   },
-  /** Answers at all times, whatever runs. */
+  /** Responds at all times, also while jobs run. */
   ping: {
     path: "/blacktree.v1.WorkerService/Ping" as const,
     requestStream: false as const,
@@ -2448,7 +2450,10 @@ export const WorkerServiceService = {
     responseSerialize: (value: PingResponse): Buffer => Buffer.from(PingResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PingResponse => PingResponse.decode(value),
   },
-  /** Streams the run's states, build steps and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
+  /**
+   * Streams the run's states, build steps and log lines after `after_seq`: first the past ones, then new ones. Ends
+   * with the run.
+   */
   watchJob: {
     path: "/blacktree.v1.WorkerService/WatchJob" as const,
     requestStream: false as const,
@@ -2458,7 +2463,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: JobEvent): Buffer => Buffer.from(JobEvent.encode(value).finish()),
     responseDeserialize: (value: Buffer): JobEvent => JobEvent.decode(value),
   },
-  /** Ends a run with code CANCELLED. Answers as soon as the run knows; RunJob answers when it has cleaned up. */
+  /** Ends a run with code CANCELLED. Responds once the run is notified; RunJob responds when the run has cleaned up. */
   cancelJob: {
     path: "/blacktree.v1.WorkerService/CancelJob" as const,
     requestStream: false as const,
@@ -2468,7 +2473,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
   },
-  /** The result is safe elsewhere: the worker may forget the run's response and log. */
+  /** The result is stored elsewhere: the worker may delete the run's response and log. */
   ackResult: {
     path: "/blacktree.v1.WorkerService/AckResult" as const,
     requestStream: false as const,
@@ -2481,20 +2486,23 @@ export const WorkerServiceService = {
 } as const;
 
 export interface WorkerServiceServer extends UntypedServiceImplementation {
-  /** Starts the run, or attaches to it, and answers with its end. Idempotent in (incarnation, job_id, attempt). */
+  /** Starts the run, or attaches to it, and responds when it ends. Idempotent in (incarnation, job_id, attempt). */
   runJob: handleUnaryCall<JobRequest, JobResponse>;
-  /** Answers at all times, whatever runs. */
+  /** Responds at all times, also while jobs run. */
   ping: handleUnaryCall<PingRequest, PingResponse>;
-  /** Streams the run's states, build steps and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
+  /**
+   * Streams the run's states, build steps and log lines after `after_seq`: first the past ones, then new ones. Ends
+   * with the run.
+   */
   watchJob: handleServerStreamingCall<WatchJobRequest, JobEvent>;
-  /** Ends a run with code CANCELLED. Answers as soon as the run knows; RunJob answers when it has cleaned up. */
+  /** Ends a run with code CANCELLED. Responds once the run is notified; RunJob responds when the run has cleaned up. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
-  /** The result is safe elsewhere: the worker may forget the run's response and log. */
+  /** The result is stored elsewhere: the worker may delete the run's response and log. */
   ackResult: handleUnaryCall<AckResultRequest, AckResultResponse>;
 }
 
 export interface WorkerServiceClient extends Client {
-  /** Starts the run, or attaches to it, and answers with its end. Idempotent in (incarnation, job_id, attempt). */
+  /** Starts the run, or attaches to it, and responds when it ends. Idempotent in (incarnation, job_id, attempt). */
   runJob(request: JobRequest, callback: (error: ServiceError | null, response: JobResponse) => void): ClientUnaryCall;
   runJob(
     request: JobRequest,
@@ -2507,7 +2515,7 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: JobResponse) => void,
   ): ClientUnaryCall;
-  /** Answers at all times, whatever runs. */
+  /** Responds at all times, also while jobs run. */
   ping(request: PingRequest, callback: (error: ServiceError | null, response: PingResponse) => void): ClientUnaryCall;
   ping(
     request: PingRequest,
@@ -2520,14 +2528,17 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PingResponse) => void,
   ): ClientUnaryCall;
-  /** Streams the run's states, build steps and log lines from `after_seq` on, first what was, then what comes; ends with the run. */
+  /**
+   * Streams the run's states, build steps and log lines after `after_seq`: first the past ones, then new ones. Ends
+   * with the run.
+   */
   watchJob(request: WatchJobRequest, options?: Partial<CallOptions>): ClientReadableStream<JobEvent>;
   watchJob(
     request: WatchJobRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<JobEvent>;
-  /** Ends a run with code CANCELLED. Answers as soon as the run knows; RunJob answers when it has cleaned up. */
+  /** Ends a run with code CANCELLED. Responds once the run is notified; RunJob responds when the run has cleaned up. */
   cancelJob(
     request: CancelJobRequest,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
@@ -2543,7 +2554,7 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
   ): ClientUnaryCall;
-  /** The result is safe elsewhere: the worker may forget the run's response and log. */
+  /** The result is stored elsewhere: the worker may delete the run's response and log. */
   ackResult(
     request: AckResultRequest,
     callback: (error: ServiceError | null, response: AckResultResponse) => void,
