@@ -35,7 +35,7 @@ export interface RunsFolder {
 }
 
 /** Makes this incarnation's folder, and says whose it is. */
-export async function ownRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
+export async function claimRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   const path = join(workDir, "runs", incarnation);
   await mkdir(path, { recursive: true, mode: 0o700 });
   const owner: Owner = {
@@ -47,7 +47,7 @@ export async function ownRunsFolder(workDir: string, incarnation: string): Promi
   return { path, remove: () => removeTree(path) };
 }
 
-export interface LeftoverParts {
+export interface CrashRecoveryParts {
   readonly workDir: string;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
@@ -57,7 +57,7 @@ export interface LeftoverParts {
 }
 
 /** Removes what belongs to no live process. What cannot be removed is logged, and holds nothing up. */
-export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
+export async function recoverFromCrashes(parts: CrashRecoveryParts): Promise<void> {
   const runs = join(parts.workDir, "runs");
   for (const name of await readdir(runs)) {
     const folder = join(runs, name);
@@ -77,7 +77,7 @@ export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
   });
 }
 
-async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<void> {
+async function removeIncarnation(folder: string, parts: CrashRecoveryParts): Promise<void> {
   const runFolders = (await readdir(folder))
     .filter((name) => name !== OWNER_FILE)
     .map((name) => join(folder, name));
@@ -87,7 +87,7 @@ async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<
   await removeTree(folder);
 }
 
-async function removeImages(runFolders: readonly string[], parts: LeftoverParts): Promise<void> {
+async function removeImages(runFolders: readonly string[], parts: CrashRecoveryParts): Promise<void> {
   const [scratch = parts.workDir] = runFolders;
   const environment = childEnvironment(parts.environment, scratch);
   const tags = runFolders.map((path) => attemptTagOf(basename(path)));
@@ -100,7 +100,7 @@ async function removeImages(runFolders: readonly string[], parts: LeftoverParts)
 
 async function removeAttemptTag(
   path: string,
-  { builder, authenticator, logger }: LeftoverParts,
+  { builder, authenticator, logger }: CrashRecoveryParts,
 ): Promise<void> {
   // A direct builder pushes by digest alone.
   if (builder.kind === "direct") return;

@@ -29,21 +29,21 @@ export async function watchDisks(
   const { environment: hostEnvironment, settings, logger } = parts;
   disks.addDisk({ role: "the work folder", path: settings.workDir });
   disks.addPruner({
-    what: "kept checkouts",
+    name: "kept checkouts",
     paths: [settings.workDir],
     shrinkTo: (keepBytes) => mirrors.evict(keepBytes),
   });
   try {
     // An engine that is there all the same has no part in the builds.
-    const isEngines = settings.builder.kind !== "remote";
-    const folders = isEngines ? await engineFolders({ hostEnvironment, home, signal }) : [];
+    const usesEngine = settings.builder.kind !== "remote";
+    const folders = usesEngine ? await engineFolders({ hostEnvironment, home, signal }) : [];
     for (const path of folders) disks.addDisk({ role: "docker's data", path });
     const environment = childEnvironment(hostEnvironment, home);
     disks.addPruner(buildCachePruner(builder, folders, { cwd: home, environment }));
   } catch (error) {
     if (!signal.aborted) logger.warn({ err: error }, "docker's disk is not watched");
   }
-  await disks.look(signal);
+  await disks.check(signal);
 }
 
 /** Goes on looking until there is one, since Docker or BuildKit may start after the worker; undefined when `signal` aborts. */
@@ -52,7 +52,7 @@ export async function findBuilder(
   signal: AbortSignal,
 ): Promise<ImageBuilder | undefined> {
   const { environment: hostEnvironment, logger, settings } = parts;
-  const { workDir, builder: place, builderOptions: driverOptions, buildCgroup } = settings;
+  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
   const inCgroup = buildCgroup !== undefined;
   const delay = new GrowingDelay({ firstMs: 1000, mostMs: 30_000 });
   while (!signal.aborted) {
@@ -60,7 +60,7 @@ export async function findBuilder(
       const builder = await detectBuilder({
         hostEnvironment,
         workDir,
-        place,
+        location,
         driverOptions,
         inCgroup,
         signal,
@@ -69,7 +69,7 @@ export async function findBuilder(
       return builder;
     } catch (error) {
       if (signal.aborted) break;
-      if (!mayPass(error)) throw error;
+      if (!isTransient(error)) throw error;
       const delayMs = delay.nextMs();
       logger.error(
         { reason: error.message, retry_in_ms: delayMs },
@@ -82,6 +82,6 @@ export async function findBuilder(
 }
 
 /** Docker may start later, and a look at it takes a folder, for which there may be no room yet. */
-function mayPass(error: unknown): error is Error {
+function isTransient(error: unknown): error is Error {
   return error instanceof NoUsableBuilder || (error instanceof Error && saysDiskFull(error.message));
 }

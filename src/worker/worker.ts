@@ -16,7 +16,7 @@ import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
 import { Registration } from "./control-plane/registration.ts";
 import { workerService } from "./control-plane/service.ts";
-import { bootId, ownRunsFolder, type RunsFolder, removeLeftovers } from "./crash-recovery.ts";
+import { bootId, claimRunsFolder, type RunsFolder, recoverFromCrashes } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
 import { Mirrors } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
@@ -26,7 +26,7 @@ import { findBuilder, watchDisks } from "./prepare-builder.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import { Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
-import { madeWorkerId, type WorkerSettings } from "./settings/config.ts";
+import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
 
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
@@ -72,7 +72,7 @@ export interface Worker {
  */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { settings, logger, tls } = parts;
-  const identity = { workerId: settings.workerId ?? madeWorkerId(), incarnation: randomUUID() };
+  const identity = { workerId: settings.workerId ?? generatedWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
   const mirrors = new Mirrors({
     workDir: settings.workDir,
@@ -153,11 +153,11 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 
   const registered = findBuilder(parts, stopping.signal).then(async (found) => {
     if (!found) return;
-    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found, mirrors });
+    await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder: found, mirrors });
     await watchDisks(disks, found, mirrors, { home: runsFolder.path, parts, signal: stopping.signal });
     builder.resolve(found);
     capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };
-    await Promise.all([disks.keep(stopping.signal), registration.keep(stopping.signal)]);
+    await Promise.all([disks.monitor(stopping.signal), registration.keep(stopping.signal)]);
   });
   return {
     async stop(timeoutMs, hurry) {
@@ -184,7 +184,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 /** @throws Error naming the folder. */
 async function makeRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   try {
-    return await ownRunsFolder(workDir, incarnation);
+    return await claimRunsFolder(workDir, incarnation);
   } catch (error) {
     throw new Error(`the work folder ${workDir} cannot be made: ${error}`, { cause: error });
   }

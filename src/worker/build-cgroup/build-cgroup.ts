@@ -1,7 +1,10 @@
 /** The control group that RUN steps run in. Whoever administers the machine has made it; the worker only looks at it. */
-import { describeSize } from "../disk/room.ts";
+import { describeSize } from "../disk/free-space.ts";
 import { StepFailure } from "../job/failure.ts";
 import { CGROUP_ROOT, type ControlGroup, controlGroup, describeLimits } from "./control-group.ts";
+
+/** What BuildKit says of a step that was ended by a signal that cannot be caught. */
+const KILLED = "exit code: 137";
 
 export class BuildCgroup {
   readonly #group: ControlGroup;
@@ -27,9 +30,6 @@ export class BuildCgroup {
   }
 }
 
-/** What BuildKit says of a step that was ended by a signal that cannot be caught. */
-const KILLED = "exit code: 137";
-
 /** Whether memory ran short since this was made, in this build or in another one in the group. */
 export class BuildMemory {
   readonly #path: string;
@@ -41,17 +41,17 @@ export class BuildMemory {
     this.#path = path;
     this.#group = group;
     this.#limitBytes = limitBytes;
-    this.#killsBefore = group.memoryKills();
+    this.#killsBefore = group.oomKills();
   }
 
   /** What has to be said of a RUN step that ended with these words of BuildKit's; undefined when it was not memory. */
-  blame(stepsEnd: string): string | undefined {
+  oomMessage(stepEnd: string): string | undefined {
     if (this.#limitBytes === undefined) return undefined;
     const limit = describeSize(this.#limitBytes);
-    const kills = this.#group.memoryKills();
+    const kills = this.#group.oomKills();
     if (kills === undefined) {
       const maybe = `builds in ${this.#path} may use ${limit} of memory, which may have been too little`;
-      return stepsEnd === KILLED ? maybe : undefined;
+      return stepEnd === KILLED ? maybe : undefined;
     }
     if (kills === this.#killsBefore) return undefined;
     return `builds in ${this.#path} may use ${limit} of memory, and the kernel ended processes that needed more`;

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describeSize } from "../disk/room.ts";
+import { describeSize } from "../disk/free-space.ts";
 
 /** What is set, and nothing else. */
 export interface CgroupLimits {
@@ -19,10 +19,13 @@ export interface ControlGroup {
   readonly limitFiles: string;
   limits(): CgroupLimits;
   /** How many processes of it, and of those below, were ended for memory; undefined where the kernel does not count so. */
-  memoryKills(): number | undefined;
+  oomKills(): number | undefined;
 }
 
 export const CGROUP_ROOT = "/sys/fs/cgroup";
+
+/** No limit is the largest number of whole pages. */
+const V1_UNLIMITED_BYTES = 2 ** 62;
 
 export function controlGroup(path: string, root = CGROUP_ROOT): ControlGroup {
   return existsSync(join(root, "cgroup.controllers"))
@@ -53,15 +56,15 @@ class ControlGroupV2 implements ControlGroup {
 
   limits(): CgroupLimits {
     const [quota, period] = this.#read("cpu.max").split(" ");
-    return setOnes({
-      memoryBytes: amount(this.#read("memory.max")),
-      cpus: ratio(amount(quota), amount(period)),
-      processes: amount(this.#read("pids.max")),
+    return withoutUndefined({
+      memoryBytes: parseCount(this.#read("memory.max")),
+      cpus: ratio(parseCount(quota), parseCount(period)),
+      processes: parseCount(this.#read("pids.max")),
     });
   }
 
-  memoryKills(): number {
-    return amount(/^oom_kill (\d+)$/m.exec(this.#read("memory.events"))?.[1]) ?? 0;
+  oomKills(): number {
+    return parseCount(/^oom_kill (\d+)$/m.exec(this.#read("memory.events"))?.[1]) ?? 0;
   }
 
   #read(name: string): string {
@@ -84,22 +87,25 @@ class ControlGroupV1 implements ControlGroup {
   }
 
   limits(): CgroupLimits {
-    return setOnes({
+    return withoutUndefined({
       memoryBytes: this.#memoryBytes(),
-      cpus: ratio(amount(this.#read("cpu", "cfs_quota_us")), amount(this.#read("cpu", "cfs_period_us"))),
-      processes: amount(this.#read("pids", "max")),
+      cpus: ratio(
+        parseCount(this.#read("cpu", "cfs_quota_us")),
+        parseCount(this.#read("cpu", "cfs_period_us")),
+      ),
+      processes: parseCount(this.#read("pids", "max")),
     });
   }
 
   /** They count only in the group of the very process, which is gone with its step. */
-  memoryKills(): undefined {
+  oomKills(): undefined {
     return undefined;
   }
 
   #memoryBytes(): number | undefined {
     // Without it a group's limit does not hold for the groups below, in which the steps are.
     if (this.#read("memory", "use_hierarchy") === "0") return undefined;
-    const bytes = amount(this.#read("memory", "limit_in_bytes"));
+    const bytes = parseCount(this.#read("memory", "limit_in_bytes"));
     return bytes !== undefined && bytes < V1_UNLIMITED_BYTES ? bytes : undefined;
   }
 
@@ -112,9 +118,6 @@ class ControlGroupV1 implements ControlGroup {
   }
 }
 
-/** No limit is the largest number of whole pages. */
-const V1_UNLIMITED_BYTES = 2 ** 62;
-
 /** Empty where there is no such file: a controller that is not switched on has none. */
 function contentOf(path: string): string {
   try {
@@ -125,7 +128,7 @@ function contentOf(path: string): string {
 }
 
 /** Neither `max` nor `-1` is one. */
-function amount(text: string | undefined): number | undefined {
+function parseCount(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
@@ -133,6 +136,6 @@ function ratio(quota: number | undefined, period: number | undefined): number | 
   return quota === undefined || period === undefined ? undefined : quota / period;
 }
 
-function setOnes(limits: { [Name in keyof CgroupLimits]: number | undefined }): CgroupLimits {
+function withoutUndefined(limits: { [Name in keyof CgroupLimits]: number | undefined }): CgroupLimits {
   return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
 }

@@ -1,5 +1,5 @@
+import { buildArguments } from "./build-args.ts";
 import type { BuildRequest } from "./builder.ts";
-import { buildArguments } from "./options.ts";
 import { secretArguments } from "./secret-files.ts";
 
 /** What every way of building has in common; the context comes last. */

@@ -1,4 +1,4 @@
-/** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
+/** How a worker builds images. builders/detect.ts chooses the builder once, at the start of the worker. */
 import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
@@ -18,7 +18,7 @@ export interface RegistryCache {
   readonly from: readonly string[];
   readonly to: string;
   /** Ends the storing, which goes on when the image is pushed and the run has ended. */
-  readonly storing: AbortSignal;
+  readonly exportSignal: AbortSignal;
 }
 
 export interface BuildRequest extends ProgressListener {
@@ -48,7 +48,7 @@ export interface PushedImage {
   /** The image was pushed under the attempt's tag. */
   readonly tagged: boolean;
   /** What goes on in the run's folder and needs it: storing the cache. Rejects when that fails. */
-  readonly afterwards?: Promise<void>;
+  readonly cacheExport?: Promise<void>;
 }
 
 export interface ImageBuilder {
@@ -60,7 +60,7 @@ export interface ImageBuilder {
   readonly capabilities: BuilderCapabilities;
   buildAndPush(request: BuildRequest): Promise<PushedImage>;
   /** Takes away what buildAndPush left in the engine, also after it failed or was aborted. */
-  removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void>;
+  cleanUp(request: BuildRequest, signal: AbortSignal): Promise<void>;
   /** Takes away images of attempts, named by their tags, that a worker that crashed could not. */
   removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void>;
   /** Takes away build cache, what was not used for longest first, until no more than this is left. */

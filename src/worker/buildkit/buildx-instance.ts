@@ -9,25 +9,25 @@ import { join } from "node:path";
 /** Of docker's and buildx's own. */
 export type DockerVariables = Readonly<Record<string, string>>;
 
-export interface BuildKitAccess {
+export interface BuildxInstance {
   /** Makes it the one that buildx takes when it is started with this configuration folder and the variables given back. */
   configure(dockerConfig: string): Promise<DockerVariables>;
 }
 
-export const enginesBuildKit: BuildKitAccess = {
+export const engineInstance: BuildxInstance = {
   configure: async (dockerConfig) => ({ DOCKER_CONFIG: dockerConfig }),
 };
 
 /** buildx asks the engine at its start even when it has nothing to do there, and waits for one that does not answer. */
 export const NO_ENGINE = { DOCKER_HOST: "unix:///dev/null", DOCKER_TLS_VERIFY: "" };
 
-export interface BuildxRecord {
+export interface InstanceRecord {
   readonly name: string;
   /** buildx's own words, for no other program to read. */
   readonly content: string;
 }
 
-export function recordedBuildKit(record: BuildxRecord, variables: DockerVariables): BuildKitAccess {
+export function recordedInstance(record: InstanceRecord, variables: DockerVariables): BuildxInstance {
   return {
     async configure(dockerConfig) {
       const instances = instancesFolder(dockerConfig);
@@ -39,7 +39,7 @@ export function recordedBuildKit(record: BuildxRecord, variables: DockerVariable
 }
 
 /** @throws Error when buildx has made none of this name. */
-export async function readBuildxRecord(dockerConfig: string, name: string): Promise<BuildxRecord> {
+export async function readInstanceRecord(dockerConfig: string, name: string): Promise<InstanceRecord> {
   return { name, content: await Bun.file(join(instancesFolder(dockerConfig), name)).text() };
 }
 

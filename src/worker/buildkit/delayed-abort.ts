@@ -7,14 +7,14 @@
 const CONTAINER_START_MS = 1000;
 
 /** Aborts as `signal` does, with its reason, but not in the moment in which a step begins. `performance.now()` of the last one. */
-export function settledAbort(signal: AbortSignal, lastStepAtMs: () => number): AbortSignal {
-  const settled = new AbortController();
+export function delayedAbort(signal: AbortSignal, lastStepAtMs: () => number): AbortSignal {
+  const delayed = new AbortController();
   const abort = () => {
     const waitMs = lastStepAtMs() + CONTAINER_START_MS - performance.now();
-    if (waitMs <= 0) settled.abort(signal.reason);
-    else setTimeout(() => settled.abort(signal.reason), waitMs);
+    if (waitMs <= 0) delayed.abort(signal.reason);
+    else setTimeout(() => delayed.abort(signal.reason), waitMs);
   };
   if (signal.aborted) abort();
   else signal.addEventListener("abort", abort, { once: true });
-  return settled.signal;
+  return delayed.signal;
 }

@@ -34,18 +34,18 @@ export function finalError(stderr: readonly string[]): string {
   if (marked >= 0) return lines[marked]?.replace(PREFIX, "") ?? "";
   // Docker 20.10 marks nothing; behind the last separator a message may have several lines.
   const separator = lines.findLastIndex((line) => SEPARATOR.test(line));
-  const words = separator >= 0 ? lines.slice(separator + 1) : lines.slice(-1);
-  return words.join("\n").replace(PREFIX, "");
+  const message = separator >= 0 ? lines.slice(separator + 1) : lines.slice(-1);
+  return message.join("\n").replace(PREFIX, "");
 }
 
 export function buildFailure(stderr: readonly string[], exitCode: number): StepFailure {
   const error = finalError(stderr) || `docker ended with status ${exitCode} and said nothing`;
   if (error.startsWith("failed to push ")) return pushFailure(error);
-  const stepsEnd = endOfRunStep(error);
-  const enginesWords = stepsEnd ?? error;
-  if (saysDiskFull(enginesWords)) return diskFull("build", `the build has no space left: ${error}`);
-  if (ENGINE_GONE.test(enginesWords)) return engineGone("build", error);
-  const retryable = stepsEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
+  const stepEnd = endOfRunStep(error);
+  const engineMessage = stepEnd ?? error;
+  if (saysDiskFull(engineMessage)) return diskFull("build", `the build has no space left: ${error}`);
+  if (ENGINE_GONE.test(engineMessage)) return engineGone("build", error);
+  const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
   return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
 }
 
@@ -65,9 +65,9 @@ export function pushFailure(error: string): StepFailure {
   if (ENGINE_GONE.test(error)) return engineGone("push", error);
   if (saysDiskFull(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
   if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
-  const words = withoutNames(error);
-  if (/tag invalid|immutable/i.test(words)) return failure("TAG_IMMUTABLE");
-  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(words)) {
+  const message = withoutNames(error);
+  if (/tag invalid|immutable/i.test(message)) return failure("TAG_IMMUTABLE");
+  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(message)) {
     return failure("ECR_AUTH");
   }
   return failure("PUSH_FAILED", true);

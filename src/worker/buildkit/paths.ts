@@ -10,31 +10,32 @@ export interface BuildPaths {
   readonly inCheckout: readonly [context: string, dockerfile: string];
 }
 
-function leaves(path: string): StepFailure {
+const NOT_FOUND_CODES = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
+function outsideRepository(path: string): StepFailure {
   const message = `${path} leads out of the repository`;
   return new StepFailure({ code: "INVALID_JOB", step: "build", message });
 }
 
 function isInside(folder: string, path: string): boolean {
-  const way = relative(folder, path);
-  return way !== ".." && !way.startsWith(`..${sep}`);
+  const relativePath = relative(folder, path);
+  return relativePath !== ".." && !relativePath.startsWith(`..${sep}`);
 }
 
 /** Undefined when there is nothing. A symlink counts as what it leads to. */
 async function resolveInside(checkout: string, path: string): Promise<string | undefined> {
-  const asked = join(checkout, path);
-  if (!isInside(checkout, asked)) throw leaves(path);
+  const requested = join(checkout, path);
+  if (!isInside(checkout, requested)) throw outsideRepository(path);
   try {
-    const real = await realpath(asked);
-    if (!isInside(checkout, real)) throw leaves(path);
+    const real = await realpath(requested);
+    if (!isInside(checkout, real)) throw outsideRepository(path);
     return real;
   } catch (error) {
-    if (error instanceof Error && "code" in error && NOTHING_THERE.has(String(error.code))) return undefined;
+    if (error instanceof Error && "code" in error && NOT_FOUND_CODES.has(String(error.code)))
+      return undefined;
     throw error;
   }
 }
-
-const NOTHING_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
 
 /**
  * Where the Dockerfile and the context of a job are. A repository is made by others: neither may lead, by name or

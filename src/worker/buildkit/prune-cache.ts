@@ -1,20 +1,20 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Pruner } from "../disk/pruner.ts";
+import type { Pruner } from "../disk/disk-watch.ts";
 import { runInGroup } from "../process/process-group.ts";
 import type { EngineAccess, ImageBuilder } from "./builder.ts";
-import type { BuildKitAccess } from "./buildx-instance.ts";
+import type { BuildxInstance } from "./buildx-instance.ts";
 
 /** @throws Error with docker's words. */
 export async function pruneCache(
   program: readonly [string, ...string[]],
-  buildKit: BuildKitAccess,
+  instance: BuildxInstance,
   keepBytes: number,
   { cwd, environment, signal }: EngineAccess,
 ): Promise<void> {
   const dockerConfig = await mkdtemp(join(cwd, "prune-"));
   try {
-    const access = await buildKit.configure(dockerConfig);
+    const access = await instance.configure(dockerConfig);
     const { exitCode, stderrTail } = await runInGroup({
       // Newer versions call it --reserved-space, and still know this name, which is the only one of the older.
       argv: [...program, "--force", "--all", `--keep-storage=${keepBytes}`],
@@ -34,7 +34,7 @@ export function buildCachePruner(
   at: Omit<EngineAccess, "signal">,
 ): Pruner {
   return {
-    what: "the build cache",
+    name: "the build cache",
     paths,
     shrinkTo: (keepBytes, signal) => builder.prune(keepBytes, { ...at, signal }),
   };

@@ -35,7 +35,7 @@ export function blamingDisk(end: Unsuccessful, fullDisk: string | undefined): Un
 export function blamingMemory(end: Unsuccessful, memory: BuildMemory | undefined): Unsuccessful {
   const { failure } = end;
   const stepsEnd = failure.code === "BUILD_FAILED" ? endOfRunStep(failure.message) : undefined;
-  const shortage = stepsEnd === undefined ? undefined : memory?.blame(stepsEnd);
+  const shortage = stepsEnd === undefined ? undefined : memory?.oomMessage(stepsEnd);
   if (shortage === undefined) return end;
   return { ...end, failure: { ...failure, message: `${failure.message} (${shortage})` } };
 }

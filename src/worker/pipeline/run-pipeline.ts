@@ -7,11 +7,11 @@ import { orAbort } from "../../shared/abort.ts";
 import type { Step } from "../../shared/job.ts";
 import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
+import { buildArguments } from "../buildkit/build-args.ts";
 import type { BuildRequest, PushedImage, RegistryCache } from "../buildkit/builder.ts";
 import { cacheScope } from "../buildkit/cache-scope.ts";
 import { refuseUnsupported } from "../buildkit/capabilities.ts";
 import { nameBuildContext, writeDockerConfig } from "../buildkit/docker-config.ts";
-import { buildArguments } from "../buildkit/options.ts";
 import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
@@ -313,11 +313,11 @@ class PipelineRun {
       onPushing: () => this.#pushing(),
       signal: this.#signal,
     };
-    this.#cleanUps.push((signal) => builder.removeLeftovers(request, signal));
+    this.#cleanUps.push((signal) => builder.cleanUp(request, signal));
     this.#times.begin("build");
     await writeSecrets(request);
     const image = await login.pushing(() => builder.buildAndPush(request), this.#signal);
-    this.#storing = image.afterwards;
+    this.#storing = image.cacheExport;
     this.#pushing();
     if (image.tagged) {
       const pushed = this.#inRepository(registry);
@@ -332,7 +332,7 @@ class PipelineRun {
     const defaultBranch = await this.#source?.defaultBranch();
     const cached = { ...this.#job, repositoryUrl, defaultBranch };
     const references = cacheReferences(`${registryHost}/${repository}`, cached);
-    return { ...references, storing: this.#parts.afterwork.signal };
+    return { ...references, exportSignal: this.#parts.afterwork.signal };
   }
 
   async #reuse(destination: Destination, inputs: InputLabels): Promise<Manifest | undefined> {

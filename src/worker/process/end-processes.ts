@@ -5,12 +5,12 @@
 import { readdir, readFile } from "node:fs/promises";
 import { sleep } from "../../shared/abort.ts";
 
-const LOOK_AGAIN_AFTER_MS = 20;
+const RESCAN_INTERVAL_MS = 20;
 
 /** Comes back when no process has its HOME in one of these folders of runs. @throws the signal's reason. */
 export async function endProcessesOf(runFolders: readonly string[], signal: AbortSignal): Promise<void> {
   // One that is being ended may have started another meanwhile.
-  while (await killProcessesOf(runFolders)) await sleep(LOOK_AGAIN_AFTER_MS, signal);
+  while (await killProcessesOf(runFolders)) await sleep(RESCAN_INTERVAL_MS, signal);
 }
 
 /** False when there were none. */

@@ -14,7 +14,7 @@ export interface GroupCommand {
   /** Every line of both streams, without its end; a carriage return ends a line too. */
   readonly onLine?: (line: string) => void;
   /** A longer line comes in parts. */
-  readonly longestLineChars?: number;
+  readonly maxLineChars?: number;
   /** Time between TERM and KILL. */
   readonly stopGraceMs?: number;
 }
@@ -103,13 +103,13 @@ class LineReader {
 
   constructor(
     stream: ReadableStream<Uint8Array>,
-    { onLine, longestLineChars }: Pick<GroupCommand, "onLine" | "longestLineChars">,
+    { onLine, maxLineChars }: Pick<GroupCommand, "onLine" | "maxLineChars">,
   ) {
     this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
     const lines = new LineAssembler((line) => {
       this.#keep(line);
       onLine?.(line);
-    }, longestLineChars);
+    }, maxLineChars);
     this.#done = this.#read(lines);
   }
 

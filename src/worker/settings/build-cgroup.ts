@@ -2,7 +2,7 @@
 import { matching } from "../../shared/settings/parsers.ts";
 import type { SettingProblem } from "../../shared/settings/settings.ts";
 import { CGROUP_ROOT, controlGroup, describeLimits } from "../build-cgroup/control-group.ts";
-import type { BuilderPlace } from "../buildkit/builders/location.ts";
+import type { BuilderLocation } from "../buildkit/builders/location.ts";
 
 /** No colon: BuildKit reads `some.slice:name:` in another way. No `..`, which would lead to another group. */
 export const cgroupPath = matching(
@@ -11,7 +11,7 @@ export const cgroupPath = matching(
 );
 
 interface Given {
-  readonly builder?: BuilderPlace;
+  readonly builder?: BuilderLocation;
   readonly buildCgroup?: string;
 }
 

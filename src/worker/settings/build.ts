@@ -2,7 +2,7 @@
 import * as parse from "../../shared/settings/parsers.ts";
 import { optional, withDefault } from "../../shared/settings/settings.ts";
 import { BUILD_NETWORKS } from "../buildkit/builder.ts";
-import { builderPlace } from "../buildkit/builders/location.ts";
+import { builderLocation } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
 import { cgroupPath } from "./build-cgroup.ts";
 
@@ -14,7 +14,7 @@ export const buildSettings = {
       name: "BLACKTREE_BUILDER",
       description: "whose BuildKit builds: engine, container, or a BuildKit's unix:// or tcp:// address",
     },
-    builderPlace,
+    builderLocation,
     "engine",
   ),
   builderOptions: withDefault(

@@ -112,6 +112,6 @@ export function listenAddress(settings: WorkerSettings): parse.HostPort {
 }
 
 /** Two workers of one host, or one worker before and after a restart, never have the same made id. */
-export function madeWorkerId(): string {
+export function generatedWorkerId(): string {
   return `${hostname()}-${randomBytes(4).toString("hex")}`;
 }

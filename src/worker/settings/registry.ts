@@ -17,27 +17,27 @@ const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):
 /** As STS wants it: what has another form would come back in the error's message. */
 const EXTERNAL_ID_PATTERN = /^[\w+=,.@:/-]{2,1224}$/;
 const TAG_FILTER_PATTERN = /^(?=.{1,128}$)[\w.-]*(\*[\w.-]*){0,2}$/;
-const MOST_TAG_FILTERS = 5;
+const MAX_TAG_FILTERS = 5;
 const REPOSITORY_TAG_PATTERN = /^([\p{L}\p{N} _.:/+@-]{1,128})=([\p{L}\p{N} _.:/=+@-]{0,256})$/u;
-const MOST_REPOSITORY_TAGS = 50;
+const MAX_REPOSITORY_TAGS = 50;
 const REGISTRY_PATTERN = /^(https?:\/\/)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d+)?\/?$/;
 
 const tagFilters: Parser<readonly string[]> = (raw) => {
-  const expected = `at most ${MOST_TAG_FILTERS} of letters, digits, . _ - and one or two *, comma separated`;
-  const form = parse.matching(TAG_FILTER_PATTERN, expected);
-  const filters = parse.commaSeparated(form)(raw);
-  if (filters.length <= MOST_TAG_FILTERS) return filters;
+  const expected = `at most ${MAX_TAG_FILTERS} of letters, digits, . _ - and one or two *, comma separated`;
+  const tagFilter = parse.matching(TAG_FILTER_PATTERN, expected);
+  const filters = parse.commaSeparated(tagFilter)(raw);
+  if (filters.length <= MAX_TAG_FILTERS) return filters;
   throw new BadValue("has too many", expected);
 };
 
 const repositoryTags: Parser<Readonly<Record<string, string>>> = (raw) => {
-  const expected = `key=value, comma separated, at most ${MOST_REPOSITORY_TAGS}`;
+  const expected = `key=value, comma separated, at most ${MAX_REPOSITORY_TAGS}`;
   const pairs = parse.commaSeparated((part) => {
     const [, key = "", value = ""] = REPOSITORY_TAG_PATTERN.exec(part) ?? [];
     if (key === "") throw new BadValue("has another form", expected);
     return [key, value] as const;
   })(raw);
-  if (pairs.length <= MOST_REPOSITORY_TAGS) return Object.fromEntries(pairs);
+  if (pairs.length <= MAX_REPOSITORY_TAGS) return Object.fromEntries(pairs);
   throw new BadValue("has too many", expected);
 };
 
@@ -151,7 +151,7 @@ export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem
   const problems: SettingProblem[] = [];
   if (!values.ecrCreateRepository) {
     const expected = "BLACKTREE_ECR_CREATE_REPOSITORY=true with it";
-    for (const [key, value] of ofNewRepositories(values)) problems.push(problem(key, value, expected));
+    for (const [key, value] of newRepositorySettings(values)) problems.push(problem(key, value, expected));
   }
   if (values.ecrExternalId !== undefined && values.ecrRoleArn === undefined)
     problems.push(problem("ecrExternalId", "***", "BLACKTREE_ECR_ROLE_ARN with it"));
@@ -164,7 +164,7 @@ export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem
 }
 
 /** Those that are not as they are by default. */
-function ofNewRepositories(values: Partial<RegistrySettings>): [keyof RegistrySettings, string][] {
+function newRepositorySettings(values: Partial<RegistrySettings>): [keyof RegistrySettings, string][] {
   const given: [keyof RegistrySettings, string][] = [];
   if (values.ecrScanOnPush) given.push(["ecrScanOnPush", "true"]);
   if (values.ecrTagMutability === "IMMUTABLE") given.push(["ecrTagMutability", "IMMUTABLE"]);

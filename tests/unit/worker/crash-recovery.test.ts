@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import type { ImageBuilder } from "../../../src/worker/buildkit/builder.ts";
-import { bootId, ownRunsFolder, removeLeftovers } from "../../../src/worker/crash-recovery.ts";
+import { bootId, claimRunsFolder, recoverFromCrashes } from "../../../src/worker/crash-recovery.ts";
 import { Mirrors } from "../../../src/worker/git/checkout-cache.ts";
 import type { RegistryAuthenticator } from "../../../src/worker/registry/access.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
@@ -17,8 +17,8 @@ beforeEach(async () => {
 afterEach(() => workDir.remove());
 
 /** Without run folders neither a builder nor a registry is asked for anything. */
-async function look(): Promise<string[]> {
-  await removeLeftovers({
+async function recover(): Promise<string[]> {
+  await recoverFromCrashes({
     workDir: workDir.path,
     builder: {} as ImageBuilder,
     authenticator: {} as RegistryAuthenticator,
@@ -41,10 +41,10 @@ async function statOf(pid: number): Promise<string[]> {
 }
 
 test("a live worker's folder stays, and goes when it is asked to", async () => {
-  const folder = await ownRunsFolder(workDir.path, "mine");
-  expect(await look()).toEqual(["mine"]);
+  const folder = await claimRunsFolder(workDir.path, "mine");
+  expect(await recover()).toEqual(["mine"]);
   await folder.remove();
-  expect(await look()).toEqual([]);
+  expect(await recover()).toEqual([]);
 });
 
 test("of a process that nobody has reaped yet nothing stays", async () => {
@@ -57,7 +57,7 @@ test("of a process that nobody has reaped yet nothing stays", async () => {
     await waitFor(isZombie, { timeoutMs: 30_000, what: "the child to have ended" });
     const startTicks = (await statOf(pid))[19];
     await writeOwner("unreaped", JSON.stringify({ pid, startTicks, bootId: await bootId() }));
-    expect(await look()).toEqual([]);
+    expect(await recover()).toEqual([]);
   } finally {
     parent.kill();
     await parent.exited;
@@ -70,10 +70,10 @@ test.each([
 ])("a folder %s goes", async (_, changes) => {
   const own = { startTicks: (await statOf(process.pid))[19], bootId: await bootId() };
   await writeOwner("old", JSON.stringify({ ...own, ...changes }));
-  expect(await look()).toEqual([]);
+  expect(await recover()).toEqual([]);
 });
 
 test("a folder whose owner was not written to its end goes", async () => {
   await writeOwner("cut-off", '{"pid":');
-  expect(await look()).toEqual([]);
+  expect(await recover()).toEqual([]);
 });

@@ -1,16 +1,16 @@
-import { inPlace } from "../../job/retry.ts";
+import { retryInPlace } from "../../job/retry.ts";
 import { commonArguments } from "../arguments.ts";
 import { type DockerBuild, dockerBuild } from "../build.ts";
-import { isOfCache, storingBuild } from "../build-with-cache-export.ts";
+import { buildWithCacheExport, isBrokenCache } from "../build-with-cache-export.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage, RegistryCache } from "../builder.ts";
-import type { BuildKitAccess } from "../buildx-instance.ts";
+import type { BuildxInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
 import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
 
 /** What buildx makes of a BuildKit that pushes by itself, wherever that runs. */
-export const DIRECT_CAN = {
+export const DIRECT_CAPABILITIES = {
   multiPlatform: true,
   provenance: true,
   secrets: true,
@@ -19,7 +19,7 @@ export const DIRECT_CAN = {
 
 export interface DirectBuilderParts {
   readonly buildxPath: string;
-  readonly buildKit: BuildKitAccess;
+  readonly instance: BuildxInstance;
   readonly description: string;
   readonly capabilities: BuilderCapabilities;
 }
@@ -37,11 +37,11 @@ export class DirectBuilder implements ImageBuilder {
   readonly description: string;
   readonly capabilities: BuilderCapabilities;
   readonly #buildxPath: string;
-  readonly #buildKit: BuildKitAccess;
+  readonly #instance: BuildxInstance;
 
-  constructor({ buildxPath, buildKit, description, capabilities }: DirectBuilderParts) {
+  constructor({ buildxPath, instance, description, capabilities }: DirectBuilderParts) {
     this.#buildxPath = buildxPath;
-    this.#buildKit = buildKit;
+    this.#instance = instance;
     this.description = description;
     this.capabilities = capabilities;
   }
@@ -49,10 +49,10 @@ export class DirectBuilder implements ImageBuilder {
   buildAndPush(request: BuildRequest): Promise<PushedImage> {
     const { retry: policy, signal, log } = request;
     // What is tried again after a failed push comes from BuildKit's cache up to there.
-    return inPlace({ policy, signal, log, attempt: () => this.#buildOnce(request) });
+    return retryInPlace({ policy, signal, log, attempt: () => this.#buildOnce(request) });
   }
 
-  async removeLeftovers(): Promise<void> {
+  async cleanUp(): Promise<void> {
     // With `store=false` none keeps an image.
   }
 
@@ -61,14 +61,14 @@ export class DirectBuilder implements ImageBuilder {
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {
-    return pruneCache([this.#buildxPath, "prune"], this.#buildKit, keepBytes, at);
+    return pruneCache([this.#buildxPath, "prune"], this.#instance, keepBytes, at);
   }
 
   async #buildOnce(request: BuildRequest): Promise<PushedImage> {
     const build = {
       request,
       argv: [this.#buildxPath, "build", ...this.#arguments(request)] as const,
-      environment: await this.#buildKit.configure(request.workspace.dockerConfig),
+      environment: await this.#instance.configure(request.workspace.dockerConfig),
     };
     if (request.registryCache) return this.#withCache(build, request.registryCache);
     await dockerBuild({ ...build, progress: new RawProgress(request) });
@@ -77,9 +77,9 @@ export class DirectBuilder implements ImageBuilder {
 
   async #withCache(build: Omit<DockerBuild, "progress">, cache: RegistryCache): Promise<PushedImage> {
     try {
-      return await storingBuild(build, cache);
+      return await buildWithCacheExport(build, cache);
     } catch (error) {
-      if (cache.from.length === 0 || !isOfCache(error)) throw error;
+      if (cache.from.length === 0 || !isBrokenCache(error)) throw error;
       build.request.log(`the registry's cache is broken, so it is left aside: ${error.message}`);
       // Stored anew, so that it is whole again.
       return this.#buildOnce({ ...build.request, registryCache: { ...cache, from: [] } });

@@ -29,24 +29,26 @@ export interface Buildx {
   readonly version: string;
 }
 
-export interface DockerLookOptions {
+export interface DockerProbeOptions {
   readonly hostEnvironment: HostEnvironment;
   /** A folder that is gone once the look is over. */
   readonly scratch: string;
   readonly signal: AbortSignal;
 }
 
-const LOOK_TIMEOUT_MS = 20_000;
+const PROBE_TIMEOUT_MS = 20_000;
 /** What buildx is called where it is not, or not only, a plugin. */
 const STANDALONE_NAMES = ["docker-buildx", "buildx"];
+/** The first buildx that prints its progress for programs to read. */
+const MIN_BUILDX_MINOR = 13;
 
-export class DockerLook {
+export class DockerProbe {
   readonly #hostEnvironment: HostEnvironment;
   readonly #environment: ChildEnvironment;
   readonly #scratch: string;
   readonly #signal: AbortSignal;
 
-  constructor({ hostEnvironment, scratch, signal }: DockerLookOptions) {
+  constructor({ hostEnvironment, scratch, signal }: DockerProbeOptions) {
     this.#hostEnvironment = hostEnvironment;
     this.#scratch = scratch;
     this.#signal = signal;
@@ -77,14 +79,14 @@ export class DockerLook {
 
   /** For a BuildKit that takes no engine: the plugin of any client, or a buildx without one. */
   async anyBuildx(): Promise<Buildx | undefined> {
-    const looks = [
+    const candidates = [
       ...(await this.clients()).map((docker) => async () => this.plugin(await this.info(docker))),
       ...(await Promise.all(STANDALONE_NAMES.map((name) => this.#programs(name))))
         .flat()
         .map((path) => () => this.#buildx(path)),
     ];
-    for (const look of looks) {
-      const buildx = await look().catch(() => this.#signal.throwIfAborted());
+    for (const candidate of candidates) {
+      const buildx = await candidate().catch(() => this.#signal.throwIfAborted());
       if (buildx) return buildx;
     }
     return undefined;
@@ -96,8 +98,8 @@ export class DockerLook {
   }
 
   async #buildx(path: string): Promise<Buildx | undefined> {
-    const words = await this.#output([path, "version"]);
-    const version = words.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
+    const output = await this.#output([path, "version"]);
+    const version = output.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
     return isNewEnough(version) ? { path, version } : undefined;
   }
 
@@ -114,7 +116,7 @@ export class DockerLook {
   }
 
   async #output(argv: [string, ...string[]]): Promise<string> {
-    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(LOOK_TIMEOUT_MS)]);
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
     const end = await runInGroup({ argv, cwd: this.#scratch, environment: this.#environment, signal });
     const output = end.stdoutTail.join("\n").trim();
     // `docker version` and `docker info` print what they know of the client also when no engine answers.
@@ -123,12 +125,9 @@ export class DockerLook {
   }
 }
 
-/** The first buildx that prints its progress for programs to read. */
-const FIRST_MINOR = 13;
-
 /** `version` is as `buildx version` gives it, such as "v0.13.1". One without a number of its own was made from a checkout. */
 export function isNewEnough(version: string): boolean {
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
   if (major === undefined || (major === "0" && minor === "0")) return true;
-  return Number(major) > 0 || Number(minor) >= FIRST_MINOR;
+  return Number(major) > 0 || Number(minor) >= MIN_BUILDX_MINOR;
 }

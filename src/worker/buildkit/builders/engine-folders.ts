@@ -10,7 +10,7 @@ export interface EngineFoldersOptions {
   readonly signal: AbortSignal;
 }
 
-const ASK_TIMEOUT_MS = 20_000;
+const QUERY_TIMEOUT_MS = 20_000;
 /** Where a containerd that the system starts, and not the engine, has images and build cache of the engine. */
 const SYSTEM_CONTAINERD = "/var/lib/containerd";
 
@@ -30,7 +30,7 @@ async function askForDataRoot({ hostEnvironment, home, signal }: EngineFoldersOp
     argv: ["docker", "info", "--format={{.DockerRootDir}}"],
     cwd: home,
     environment: childEnvironment(hostEnvironment, home),
-    signal: AbortSignal.any([signal, AbortSignal.timeout(ASK_TIMEOUT_MS)]),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(QUERY_TIMEOUT_MS)]),
   });
   return stdoutTail.find((line) => line.startsWith("/"));
 }

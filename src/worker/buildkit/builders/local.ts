@@ -1,9 +1,9 @@
-import { inPlace } from "../../job/retry.ts";
+import { retryInPlace } from "../../job/retry.ts";
 import { type GroupEnd, runInGroup } from "../../process/process-group.ts";
 import { commonArguments } from "../arguments.ts";
 import { dockerBuild } from "../build.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "../builder.ts";
-import { enginesBuildKit } from "../buildx-instance.ts";
+import { engineInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
 import { finalError, pushFailure } from "../failure.ts";
 import { PlainProgress } from "../progress/plain.ts";
@@ -17,12 +17,12 @@ export interface LocalPrograms {
 }
 
 /** The engine itself tries layers five times, 50 s long. */
-const LONGEST_PUSH_TRY_MS = 20_000;
+const MAX_PUSH_TRY_MS = 20_000;
 
 const PUSHED = /^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$/;
 
 /** What building into the engine's own store leaves of BuildKit. */
-export const LOCAL_CAN = {
+export const LOCAL_CAPABILITIES = {
   multiPlatform: false,
   provenance: false,
   secrets: true,
@@ -47,11 +47,11 @@ export class LocalBuilder implements ImageBuilder {
     request.onPushing();
     const { retry: policy, signal, log } = request;
     const attempt = () => this.#push(request);
-    const digest = await inPlace({ policy, signal, log, longestTryMs: LONGEST_PUSH_TRY_MS, attempt });
+    const digest = await retryInPlace({ policy, signal, log, maxTryMs: MAX_PUSH_TRY_MS, attempt });
     return { digest, tagged: true };
   }
 
-  async removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void> {
+  async cleanUp(request: BuildRequest, signal: AbortSignal): Promise<void> {
     const { exitCode, stderrTail } = await this.#docker(
       request,
       ["image", "rm", "--force", reference(request)],
@@ -59,9 +59,9 @@ export class LocalBuilder implements ImageBuilder {
         signal,
       },
     );
-    const words = stderrTail.join("\n");
-    if (exitCode !== 0 && !words.includes("No such image")) {
-      request.log(`the local image ${reference(request)} stays behind: ${words}`);
+    const message = stderrTail.join("\n");
+    if (exitCode !== 0 && !message.includes("No such image")) {
+      request.log(`the local image ${reference(request)} stays behind: ${message}`);
     }
   }
 
@@ -84,7 +84,7 @@ export class LocalBuilder implements ImageBuilder {
     const program = buildxPath
       ? ([buildxPath, "prune"] as const)
       : ([dockerPath, "builder", "prune"] as const);
-    return pruneCache(program, enginesBuildKit, keepBytes, at);
+    return pruneCache(program, engineInstance, keepBytes, at);
   }
 
   async #build(request: BuildRequest): Promise<void> {

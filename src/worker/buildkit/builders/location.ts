@@ -2,7 +2,7 @@
 import type { Parser, SettingProblem } from "../../../shared/settings/settings.ts";
 import { BadValue } from "../../../shared/settings/settings.ts";
 
-export type BuilderPlace =
+export type BuilderLocation =
   | { readonly kind: "engine" }
   /** In a container that buildx starts on the engine. */
   | { readonly kind: "container" }
@@ -11,7 +11,7 @@ export type BuilderPlace =
 
 const ADDRESS = /^(unix:\/\/\/[^\s,]+|tcp:\/\/(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5})$/;
 
-export const builderPlace: Parser<BuilderPlace> = (raw) => {
+export const builderLocation: Parser<BuilderLocation> = (raw) => {
   if (raw === "engine" || raw === "container") return { kind: raw };
   if (ADDRESS.test(raw)) return { kind: "remote", address: raw };
   throw new BadValue(
@@ -22,7 +22,7 @@ export const builderPlace: Parser<BuilderPlace> = (raw) => {
 
 /** The engine's own BuildKit is as the engine has it: an option that nobody reads would be a false promise. */
 export function checkBuilderOptions(values: {
-  readonly builder?: BuilderPlace;
+  readonly builder?: BuilderLocation;
   readonly builderOptions?: readonly string[];
 }): SettingProblem[] {
   const { builder, builderOptions = [] } = values;

@@ -1,5 +1,5 @@
 /** Where the tests' builds take place: an engine, and beside it a BuildKit of its own where that is what builds. */
-import type { BuilderPlace } from "../../../../src/worker/buildkit/builders/location.ts";
+import type { BuilderLocation } from "../../../../src/worker/buildkit/builders/location.ts";
 import { importBuildKitImage, missingBuildKit, startBuildKit } from "../../../support/servers/buildkit.ts";
 import {
   type DockerEngine,
@@ -19,7 +19,7 @@ export interface BuildSiteOptions extends DockerEngineOptions {
 export interface BuildSite {
   /** Runs what was built, also where it builds nothing. */
   readonly engine: DockerEngine;
-  readonly place: BuilderPlace;
+  readonly location: BuilderLocation;
   readonly driverOptions: readonly string[];
   /** PATH and DOCKER_HOST of the worker. */
   readonly environment: { readonly PATH: string; readonly DOCKER_HOST: string };
@@ -47,16 +47,16 @@ export async function startBuildSite({ buildKit, own, ...options }: BuildSiteOpt
     stop: engine.stop,
   };
   try {
-    if (buildKit === undefined) return { ...ofEngine, place: { kind: "engine" }, driverOptions: [] };
+    if (buildKit === undefined) return { ...ofEngine, location: { kind: "engine" }, driverOptions: [] };
     if (buildKit === "container") {
       // On a network of its own it would not reach the tests' registry, which is on this machine.
       const driverOptions = [`image=${await importBuildKitImage(engine)}`, "network=host"];
-      return { ...ofEngine, place: { kind: "container" }, driverOptions };
+      return { ...ofEngine, location: { kind: "container" }, driverOptions };
     }
     const remote = await startBuildKit();
     return {
       engine,
-      place: { kind: "remote", address: remote.address },
+      location: { kind: "remote", address: remote.address },
       driverOptions: [],
       environment: { PATH: engine.env().PATH, DOCKER_HOST: "unix:///nowhere/docker.sock" },
       kill: remote.kill,

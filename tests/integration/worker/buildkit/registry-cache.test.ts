@@ -29,7 +29,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const builder = await detectBuilder({
       hostEnvironment,
       workDir: bench.workDir,
-      place: { kind: "engine" },
+      location: { kind: "engine" },
       driverOptions: [],
       signal,
     });

@@ -3,8 +3,7 @@ import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
-import { DiskWatch } from "../../../../src/worker/disk/disk-watch.ts";
-import type { Pruner } from "../../../../src/worker/disk/pruner.ts";
+import { DiskWatch, type Pruner } from "../../../../src/worker/disk/disk-watch.ts";
 import {
   type DiskSize,
   makeSmallDisk,
@@ -29,7 +28,7 @@ async function makeCache(folder: string, files: number): Promise<Pruner & { name
   }
   const names = async () => (await readdir(folder)).toSorted();
   return {
-    what: "a cache of files",
+    name: "a cache of files",
     paths: [folder],
     names,
     async shrinkTo(keepBytes) {
@@ -55,7 +54,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
 
   function watchOf(disk: SmallDisk, ...pruners: Pruner[]): DiskWatch {
     const logger = pino({ level: "silent" });
-    const watch = new DiskWatch({ reserve: RESERVE, logger, lookIntervalMs: 10 });
+    const watch = new DiskWatch({ reserve: RESERVE, logger, checkIntervalMs: 10 });
     watch.addDisk({ role: "the work folder", path: disk.path });
     for (const pruner of pruners) watch.addPruner(pruner);
     return watch;
@@ -65,7 +64,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const disk = await smallDisk();
     const cache = await makeCache(join(disk.path, "cache"), 10);
     const watch = watchOf(disk, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toBeUndefined();
     expect(await cache.names()).toHaveLength(10);
   });
@@ -75,7 +74,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const cache = await makeCache(join(disk.path, "cache"), 30);
     await disk.fill(10 * MB);
     const watch = watchOf(disk, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toBeUndefined();
     expect(await disk.freeBytes()).toBeGreaterThanOrEqual(RESERVE.bytes);
     const left = await cache.names();
@@ -88,26 +87,26 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const cache = await makeCache(join(disk.path, "cache"), 3);
     await disk.fill(5 * MB);
     const watch = watchOf(disk, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(await cache.names()).toEqual([]);
     expect(watch.refusal).toContain("the work folder");
     expect(watch.refusal).toContain(disk.path);
     expect(watch.refusal).toMatch(/ [78] MB free; 16 MB have to stay free/);
     const stop = new AbortController();
-    const kept = watch.keep(stop.signal);
+    const watching = watch.monitor(stop.signal);
     await disk.makeRoom();
     await waitFor(() => watch.refusal === undefined, { timeoutMs: 30_000, what: "the refusal to end" });
     await disk.fill(5 * MB);
     await waitFor(() => watch.refusal !== undefined, { timeoutMs: 30_000, what: "another refusal" });
     stop.abort();
-    await kept;
+    await watching;
   });
 
   test("without room for files is short as well, however much space it has", async () => {
     const disk = await smallDisk({ sizeMiB: 32, inodes: 128 });
     for (let index = 0; index < 105; index++) await Bun.write(join(disk.path, `file-${index}`), "");
     const watch = watchOf(disk);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toMatch(/room for \d+ files; 20 have to stay free/);
   });
 
@@ -118,7 +117,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
       const cache = await makeCache(join(elsewhere.path, "cache"), 5);
       await disk.fill(5 * MB);
       const watch = watchOf(disk, cache);
-      await watch.look(neverAborted);
+      await watch.check(neverAborted);
       expect(watch.refusal).toBeDefined();
       expect(await cache.names()).toHaveLength(5);
     } finally {
@@ -132,7 +131,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     await disk.fill(10 * MB);
     const broken = { ...cache, shrinkTo: () => Promise.reject(new Error("the engine is away")) };
     const watch = watchOf(disk, broken, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toBeUndefined();
   });
 

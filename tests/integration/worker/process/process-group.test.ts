@@ -39,7 +39,7 @@ describe("runInGroup", () => {
     await shell(endless, { onLine: (line) => lines.push(line) });
     expect(lines.length).toBeGreaterThan(1);
     expect(lines.join("")).toBe("x".repeat(100_000));
-    const { stdoutTail } = await shell(endless, { longestLineChars: 60_000 });
+    const { stdoutTail } = await shell(endless, { maxLineChars: 60_000 });
     expect(stdoutTail.map((line) => line.length)).toEqual([60_000, 40_000]);
   });
 
@@ -47,7 +47,7 @@ describe("runInGroup", () => {
     const { stdoutTail } = await shell("seq 1000");
     expect(stdoutTail).toEqual(Array.from({ length: 200 }, (_, index) => String(801 + index)));
     const long = await shell("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end", {
-      longestLineChars: 2_000_000,
+      maxLineChars: 2_000_000,
     });
     expect(long.stdoutTail.map((line) => line.length)).toEqual([1_000_000, 3]);
   });

@@ -46,9 +46,9 @@ describe("version 2", () => {
     const events = (kills: number) => ({ "memory.events": `low 0\nmax 9\noom 4\noom_kill ${kills}\n` });
     await fill("/a", { "memory.max": "64000000", ...events(3) });
     const memory = new BuildCgroup("/a", root.path).beginBuild();
-    expect(memory.blame(KILLED)).toBeUndefined();
+    expect(memory.oomMessage(KILLED)).toBeUndefined();
     await fill("/a", events(4));
-    expect(memory.blame("exit code: 2")).toBe(
+    expect(memory.oomMessage("exit code: 2")).toBe(
       "builds in /a may use 64 MB of memory, and the kernel ended processes that needed more",
     );
   });
@@ -57,7 +57,7 @@ describe("version 2", () => {
     await fill("/a", { "pids.max": "7", "memory.max": "max", "memory.events": "oom_kill 0\n" });
     const memory = new BuildCgroup("/a", root.path).beginBuild();
     await fill("/a", { "memory.events": "oom_kill 1\n" });
-    expect(memory.blame(KILLED)).toBeUndefined();
+    expect(memory.oomMessage(KILLED)).toBeUndefined();
   });
 });
 
@@ -101,13 +101,15 @@ describe("version 1", () => {
   test("a step that was killed may have been killed for memory, and no other", async () => {
     await writeFiles(root.path, { "memory/a/memory.limit_in_bytes": "64000000\n" });
     const memory = new BuildCgroup("/a", root.path).beginBuild();
-    expect(memory.blame("exit code: 2")).toBeUndefined();
-    expect(memory.blame(KILLED)).toBe("builds in /a may use 64 MB of memory, which may have been too little");
+    expect(memory.oomMessage("exit code: 2")).toBeUndefined();
+    expect(memory.oomMessage(KILLED)).toBe(
+      "builds in /a may use 64 MB of memory, which may have been too little",
+    );
   });
 
   test("without a limit of memory, memory is not to blame", async () => {
     await writeFiles(root.path, { "pids/a/pids.max": "7\n" });
-    expect(new BuildCgroup("/a", root.path).beginBuild().blame(KILLED)).toBeUndefined();
+    expect(new BuildCgroup("/a", root.path).beginBuild().oomMessage(KILLED)).toBeUndefined();
   });
 });
 

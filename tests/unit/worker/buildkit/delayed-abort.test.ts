@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { settledAbort } from "../../../../src/worker/buildkit/delayed-abort.ts";
+import { delayedAbort } from "../../../../src/worker/buildkit/delayed-abort.ts";
 
 const REASON = new Error("enough");
 
@@ -8,21 +8,21 @@ test.each([
   ["the last step began long ago", performance.now() - 3_600_000],
 ])("at once when %s", (_, lastStepAtMs) => {
   const asked = new AbortController();
-  const settled = settledAbort(asked.signal, () => lastStepAtMs);
-  expect(settled.aborted).toBe(false);
+  const delayed = delayedAbort(asked.signal, () => lastStepAtMs);
+  expect(delayed.aborted).toBe(false);
   asked.abort(REASON);
-  expect(settled.reason).toBe(REASON);
+  expect(delayed.reason).toBe(REASON);
 });
 
 test("a little later, with the same reason, when a step has just begun", async () => {
   const asked = new AbortController();
-  const settled = settledAbort(asked.signal, () => performance.now());
+  const delayed = delayedAbort(asked.signal, () => performance.now());
   asked.abort(REASON);
-  expect(settled.aborted).toBe(false);
-  await new Promise((resolve) => settled.addEventListener("abort", resolve, { once: true }));
-  expect(settled.reason).toBe(REASON);
+  expect(delayed.aborted).toBe(false);
+  await new Promise((resolve) => delayed.addEventListener("abort", resolve, { once: true }));
+  expect(delayed.reason).toBe(REASON);
 });
 
 test("what was aborted before is aborted", () => {
-  expect(settledAbort(AbortSignal.abort(REASON), () => Number.NEGATIVE_INFINITY).reason).toBe(REASON);
+  expect(delayedAbort(AbortSignal.abort(REASON), () => Number.NEGATIVE_INFINITY).reason).toBe(REASON);
 });

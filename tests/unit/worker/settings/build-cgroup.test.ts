@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { BadValue } from "../../../../src/shared/settings/settings.ts";
-import type { BuilderPlace } from "../../../../src/worker/buildkit/builders/location.ts";
+import type { BuilderLocation } from "../../../../src/worker/buildkit/builders/location.ts";
 import { cgroupPath, checkBuildCgroup } from "../../../../src/worker/settings/build-cgroup.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../../support/machine/write-files.ts";
@@ -30,7 +30,7 @@ describe("the group is looked at", () => {
   });
   afterAll(() => root.remove());
 
-  function problems(buildCgroup: string, dockerHost?: string, builder: BuilderPlace = ENGINE): string[] {
+  function problems(buildCgroup: string, dockerHost?: string, builder: BuilderLocation = ENGINE): string[] {
     return checkBuildCgroup({ builder, buildCgroup }, dockerHost, root.path).map(
       ({ name, value, wrong, expected }) => `${name}=${value} ${wrong}; expected ${expected}`,
     );

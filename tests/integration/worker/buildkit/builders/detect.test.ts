@@ -23,7 +23,7 @@ const detect = (hostEnvironment: Record<string, string | undefined>, inCgroup = 
     hostEnvironment,
     inCgroup,
     workDir: join(dir.path, "work"),
-    place: { kind: "engine" },
+    location: { kind: "engine" },
     driverOptions: [],
     signal,
   });
@@ -102,7 +102,7 @@ test("buildx on an engine without the containerd image store builds locally", as
 
 const noBuildx = await missingDockerEngine("26.1");
 describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${noBuildx})` : ""}`, () => {
-  const absent = { place: { kind: "remote", address: "unix:///nowhere/buildkitd.sock" } } as const;
+  const absent = { location: { kind: "remote", address: "unix:///nowhere/buildkitd.sock" } } as const;
   const without = { workDir: "", driverOptions: [], signal };
 
   test("takes buildx, and says so where there is none", async () => {
@@ -131,7 +131,7 @@ describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${
       const found = detectBuilder({
         hostEnvironment: engine.env(),
         workDir: join(dir.path, "work"),
-        place: { kind: "container" },
+        location: { kind: "container" },
         driverOptions: ["colour=blue"],
         signal,
       });

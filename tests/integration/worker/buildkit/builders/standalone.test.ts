@@ -24,7 +24,7 @@ const detect = (options: Partial<DetectBuilderOptions> = {}) =>
   detectBuilder({
     hostEnvironment: bench.hostEnvironment,
     workDir: bench.workDir,
-    place: bench.site.place,
+    location: bench.site.location,
     driverOptions: bench.site.driverOptions,
     signal: new AbortController().signal,
     ...options,

@@ -1,17 +1,20 @@
 import { describe, expect, test } from "bun:test";
 import { BadValue } from "../../../../../src/shared/settings/settings.ts";
-import { builderPlace, checkBuilderOptions } from "../../../../../src/worker/buildkit/builders/location.ts";
+import {
+  builderLocation,
+  checkBuilderOptions,
+} from "../../../../../src/worker/buildkit/builders/location.ts";
 
 describe("whose BuildKit builds", () => {
   test("the engine's, one in a container, or one at an address", () => {
-    expect(builderPlace("engine")).toEqual({ kind: "engine" });
-    expect(builderPlace("container")).toEqual({ kind: "container" });
+    expect(builderLocation("engine")).toEqual({ kind: "engine" });
+    expect(builderLocation("container")).toEqual({ kind: "container" });
     for (const address of [
       "unix:///run/buildkit/buildkitd.sock",
       "tcp://10.0.0.7:1234",
       "tcp://[::1]:1234",
     ]) {
-      expect(builderPlace(address)).toEqual({ kind: "remote", address });
+      expect(builderLocation(address)).toEqual({ kind: "remote", address });
     }
   });
 
@@ -24,7 +27,7 @@ describe("whose BuildKit builds", () => {
       "ssh://host",
       "tcp://user:word@host:1",
     ]) {
-      expect(() => builderPlace(raw)).toThrow(BadValue);
+      expect(() => builderLocation(raw)).toThrow(BadValue);
     }
   });
 

@@ -1,7 +1,7 @@
 import { stat, statfs } from "node:fs/promises";
 
 /** What is left on the file system that a folder is on. */
-export interface Room {
+export interface FreeSpace {
   readonly freeBytes: number;
   /** Files and folders that can still be made; Infinity where the file system keeps no count. */
   readonly freeInodes: number;
@@ -9,7 +9,7 @@ export interface Room {
 }
 
 /** @throws Error when there is no such folder. */
-export async function roomAt(path: string): Promise<Room> {
+export async function freeSpaceAt(path: string): Promise<FreeSpace> {
   const { bsize, blocks, bfree, bavail, files, ffree } = await statfs(path);
   return {
     // What is kept back for root is not there for builds, though an engine that is root could use it.
@@ -20,7 +20,7 @@ export async function roomAt(path: string): Promise<Room> {
 }
 
 /** False also when one of them is not there. */
-export async function areOnOneDisk(one: string, other: string): Promise<boolean> {
+export async function areOnSameDisk(one: string, other: string): Promise<boolean> {
   try {
     return (await stat(one)).dev === (await stat(other)).dev;
   } catch {
@@ -28,17 +28,17 @@ export async function areOnOneDisk(one: string, other: string): Promise<boolean>
   }
 }
 
-/** Room that is to stay free, in bytes and in files. */
+/** FreeSpace that is to stay free, in bytes and in files. */
 export interface Reserve {
   readonly bytes: number;
   readonly inodes: number;
 }
 
-export function isWithin({ freeBytes, freeInodes }: Room, { bytes, inodes }: Reserve): boolean {
+export function meetsReserve({ freeBytes, freeInodes }: FreeSpace, { bytes, inodes }: Reserve): boolean {
   return freeBytes >= bytes && freeInodes >= inodes;
 }
 
-export function times({ bytes, inodes }: Reserve, factor: number): Reserve {
+export function scaledReserve({ bytes, inodes }: Reserve, factor: number): Reserve {
   return { bytes: bytes * factor, inodes: inodes * factor };
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { buildArguments } from "../../../../src/worker/buildkit/options.ts";
+import { buildArguments } from "../../../../src/worker/buildkit/build-args.ts";
 
 test("a value goes by the environment, so that no argument list shows it", () => {
   expect(buildArguments({ API_KEY: "the value", EMPTY: "" })).toEqual({
