@@ -13,13 +13,13 @@ import { childEnvironment } from "./process/child-environment.ts";
 import type { WorkerSettings } from "./settings/config.ts";
 
 interface BuilderParts {
-  /** Child processes get parts of it. */
+  /** Child processes receive parts of it. */
   readonly environment: Environment;
   readonly settings: Pick<WorkerSettings, "workDir" | "builder" | "builderOptions" | "buildCgroup">;
   readonly logger: Logger;
 }
 
-/** Has looked once when it comes back, so that a worker without room is pruned, or refuses, from its first moment on. */
+/** Ends with a first check, so that a worker short of disk space prunes, or refuses jobs, from its first moment on. */
 export async function watchDisks(
   disks: DiskWatch,
   builder: ImageBuilder,
@@ -34,19 +34,20 @@ export async function watchDisks(
     shrinkTo: (keepBytes) => mirrors.evict(keepBytes),
   });
   try {
-    // An engine that is there all the same has no part in the builds.
+    // With a remote BuildKit, an engine on this host takes no part in the builds.
     const usesEngine = settings.builder.kind !== "remote";
     const folders = usesEngine ? await engineFolders({ hostEnvironment, home, signal }) : [];
     for (const path of folders) disks.addDisk({ role: "docker's data", path });
     const environment = childEnvironment(hostEnvironment, home);
     disks.addPruner(buildCachePruner(builder, folders, { cwd: home, environment }));
   } catch (error) {
-    if (!signal.aborted) logger.warn({ err: error }, "docker's disk is not watched");
+    if (!signal.aborted)
+      logger.warn({ err: error }, "failed to find Docker's data folders; their disks are not monitored");
   }
   await disks.check(signal);
 }
 
-/** Goes on looking until there is one, since Docker or BuildKit may start after the worker; undefined when `signal` aborts. */
+/** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */
 export async function findBuilder(
   parts: BuilderParts,
   signal: AbortSignal,
@@ -71,17 +72,14 @@ export async function findBuilder(
       if (signal.aborted) break;
       if (!isTransient(error)) throw error;
       const delayMs = delay.nextMs();
-      logger.error(
-        { reason: error.message, retry_in_ms: delayMs },
-        "nothing to build with; not registering yet",
-      );
+      logger.error({ reason: error.message, retry_in_ms: delayMs }, "no usable builder; not registering yet");
       await sleep(delayMs, signal).catch(() => undefined);
     }
   }
   return undefined;
 }
 
-/** Docker may start later, and a look at it takes a folder, for which there may be no room yet. */
+/** Docker may start later, and a probe needs a temporary folder, for which a full disk may have no space yet. */
 function isTransient(error: unknown): error is Error {
   return error instanceof NoUsableBuilder || (error instanceof Error && saysDiskFull(error.message));
 }

@@ -1,12 +1,12 @@
 /**
- * What the kernel says of a control group. Version 2 has one tree for all controllers; version 1 one for each, also
- * where version 2 is mounted beside it without any.
+ * Reads the state of a control group. Version 2 has one tree for all controllers; version 1 has one tree for each
+ * controller, also where a version 2 tree without controllers is mounted beside it.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeSize } from "../disk/free-space.ts";
 
-/** What is set, and nothing else. */
+/** Only the limits that are set. */
 export interface CgroupLimits {
   readonly memoryBytes?: number;
   readonly cpus?: number;
@@ -15,16 +15,16 @@ export interface CgroupLimits {
 
 export interface ControlGroup {
   readonly exists: boolean;
-  /** The files that a limit can stand in. */
+  /** The files that can contain a limit, for messages. */
   readonly limitFiles: string;
   limits(): CgroupLimits;
-  /** How many processes of it, and of those below, were ended for memory; undefined where the kernel does not count so. */
+  /** Processes of this group and of those below it that the kernel killed for memory; undefined without a count. */
   oomKills(): number | undefined;
 }
 
 export const CGROUP_ROOT = "/sys/fs/cgroup";
 
-/** No limit is the largest number of whole pages. */
+/** Version 1 shows "no limit" as the largest number of whole pages, which is above this value. */
 const V1_UNLIMITED_BYTES = 2 ** 62;
 
 export function controlGroup(path: string, root = CGROUP_ROOT): ControlGroup {
@@ -33,7 +33,7 @@ export function controlGroup(path: string, root = CGROUP_ROOT): ControlGroup {
     : new ControlGroupV1(path, root);
 }
 
-/** Such as "memory 4.0 GB, CPUs 1.5, processes 200"; empty without any. */
+/** Such as "memory 4.0 GB, CPUs 1.5, processes 200"; empty without limits. */
 export function describeLimits({ memoryBytes, cpus, processes }: CgroupLimits): string {
   return [
     ...(memoryBytes === undefined ? [] : [`memory ${describeSize(memoryBytes)}`]),
@@ -97,13 +97,13 @@ class ControlGroupV1 implements ControlGroup {
     });
   }
 
-  /** They count only in the group of the very process, which is gone with its step. */
+  /** Version 1 counts only in the killed process's own group, which is removed with its step. */
   oomKills(): undefined {
     return undefined;
   }
 
   #memoryBytes(): number | undefined {
-    // Without it a group's limit does not hold for the groups below, in which the steps are.
+    // Without use_hierarchy the limit does not apply to the groups below, in which the steps run.
     if (this.#read("memory", "use_hierarchy") === "0") return undefined;
     const bytes = parseCount(this.#read("memory", "limit_in_bytes"));
     return bytes !== undefined && bytes < V1_UNLIMITED_BYTES ? bytes : undefined;
@@ -118,7 +118,7 @@ class ControlGroupV1 implements ControlGroup {
   }
 }
 
-/** Empty where there is no such file: a controller that is not switched on has none. */
+/** Empty when the file does not exist: a controller that is not enabled has none. */
 function contentOf(path: string): string {
   try {
     return readFileSync(path, "utf8").trim();
@@ -127,7 +127,7 @@ function contentOf(path: string): string {
   }
 }
 
-/** Neither `max` nor `-1` is one. */
+/** Undefined for `max` and `-1`, which mean no limit. */
 function parseCount(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }

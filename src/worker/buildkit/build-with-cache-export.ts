@@ -3,12 +3,12 @@ import { type DockerBuild, dockerBuild } from "./build.ts";
 import type { PushedImage, RegistryCache } from "./builder.ts";
 import { RawProgress } from "./progress/rawjson.ts";
 
-/** Longer, and the next build will have stored the same. */
+/** After this time the next build will have exported the same cache. */
 const MAX_CACHE_EXPORT_MS = 600_000;
 
 /**
- * BuildKit pushes the image first, and stores the cache then. Comes back when the image is pushed; storing goes on
- * as the image's `cacheExport`, whatever becomes of the run.
+ * BuildKit pushes the image first and exports the cache afterwards. Resolves when the image is pushed; the export
+ * continues as the image's `cacheExport`, however the run ends.
  */
 export async function buildWithCacheExport(
   { request, ...build }: Omit<DockerBuild, "progress">,
@@ -19,7 +19,7 @@ export async function buildWithCacheExport(
   let isPushed = false;
   const progress = new RawProgress({
     ...request,
-    // The run may have ended, and its log with it.
+    // After the push the run may have ended, and its log with it.
     log: (line) => void (isPushed || request.log(line)),
     onPushed: (digest) => {
       isPushed = true;
@@ -32,21 +32,21 @@ export async function buildWithCacheExport(
   const cacheExport = ended.then(() => {
     if (progress.cacheError !== "") throw new Error(progress.cacheError);
   });
-  // Whoever waits for it hears of it; nobody may.
+  // The caller may never await the export: its failure must not be an unhandled rejection.
   cacheExport.catch(() => undefined);
   return { digest, tagged: false, cacheExport };
 }
 
 function neverPushed(): never {
-  throw new Error("buildx ended well and did not say which image it has pushed");
+  throw new Error("buildx succeeded without reporting the digest of the pushed image");
 }
 
-/** BuildKit takes a cache's word for it, and finds only when it needs a layer that the registry has it no more. */
+/** BuildKit trusts a cache's manifest: it notices a layer missing from the registry only when it needs that layer. */
 export function isBrokenCache(error: unknown): error is StepFailure {
   return error instanceof StepFailure && /could not fetch content descriptor/.test(error.message);
 }
 
-/** Follows one signal up to a moment, and another one from then on. */
+/** Follows one signal until switchTo, and another one from then on. */
 class SwitchableSignal {
   readonly #controller = new AbortController();
   #unfollow: () => void = () => undefined;

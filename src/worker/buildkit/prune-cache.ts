@@ -5,7 +5,7 @@ import { runInGroup } from "../process/process-group.ts";
 import type { EngineAccess, ImageBuilder } from "./builder.ts";
 import type { BuildxInstance } from "./buildx-instance.ts";
 
-/** @throws Error with docker's words. */
+/** @throws Error with docker's error output. */
 export async function pruneCache(
   program: readonly [string, ...string[]],
   instance: BuildxInstance,
@@ -16,13 +16,13 @@ export async function pruneCache(
   try {
     const access = await instance.configure(dockerConfig);
     const { exitCode, stderrTail } = await runInGroup({
-      // Newer versions call it --reserved-space, and still know this name, which is the only one of the older.
+      // Newer versions call this option --reserved-space and still accept the old name, which older ones need.
       argv: [...program, "--force", "--all", `--keep-storage=${keepBytes}`],
       cwd,
       environment: { ...environment, ...access },
       signal,
     });
-    if (exitCode !== 0) throw new Error(`the build cache cannot be pruned: ${stderrTail.join(" ")}`);
+    if (exitCode !== 0) throw new Error(`failed to prune the build cache: ${stderrTail.join(" ")}`);
   } finally {
     await rm(dockerConfig, { recursive: true, force: true });
   }

@@ -18,13 +18,13 @@ export interface DiskWatchOptions {
   readonly checkIntervalMs?: number;
 }
 
-/** Something that makes jobs faster, but can be given up for room. */
+/** A cache that makes jobs faster and can be pruned to free disk space. */
 export interface Pruner {
   /** For the log, such as "the build cache". */
   readonly name: string;
-  /** Where it lies: giving it up makes room on the disks of these folders. */
+  /** Folders that contain the cache: pruning it frees space on their disks. */
   readonly paths: readonly string[];
-  /** Takes away what was not used for longest, until no more than this is left; what is in use stays. */
+  /** Removes entries, least recently used first, until at most `keepBytes` are left; entries in use stay. */
   shrinkTo(keepBytes: number, signal: AbortSignal): Promise<void>;
 }
 
@@ -33,14 +33,14 @@ interface ShortDisk extends WatchedDisk {
 }
 
 const CHECK_INTERVAL_MS = 2000;
-/** What was in use at the last time may not be any more. */
+/** Entries that were in use at the last pruning may be unused by then. */
 const PRUNE_INTERVAL_MS = 30_000;
 const PRUNE_TIMEOUT_MS = 120_000;
-/** A little more than the reserve, or the next job would end below it again. */
+/** A little more than the reserve, or the next job would fall below it again. */
 const PRUNE_TARGET = 1.25;
-/** A cache smaller than this goes as a whole. */
+/** A cache smaller than this is removed as a whole. */
 const MIN_CACHE_BYTES = 32e6;
-/** Below this part of the reserve a disk counts as full: a program that found no room may have tidied up a little. */
+/** Below this part of the reserve a disk counts as full: a program that ran out of space may have freed a little. */
 const FULL_THRESHOLD = 0.1;
 
 export class DiskWatch {
@@ -62,12 +62,12 @@ export class DiskWatch {
     this.#pruners = [...this.#pruners, pruner];
   }
 
-  /** Why nothing new can be taken now; undefined when it can. */
+  /** Why no job can be accepted now; undefined when one can. */
   get refusal(): string | undefined {
     return this.#refusal;
   }
 
-  /** Goes on until `signal` aborts; then returns. */
+  /** Checks the disks until `signal` aborts; then returns. */
   async monitor(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(this.#options.checkIntervalMs ?? CHECK_INTERVAL_MS, signal).catch(() => undefined);
@@ -75,7 +75,7 @@ export class DiskWatch {
     }
   }
 
-  /** Looks at all disks once, prunes the ones that are short, and decides whether anything new can be taken. */
+  /** Checks all disks once, prunes those that are short of space, and decides whether jobs can be accepted. */
   async check(signal: AbortSignal): Promise<void> {
     try {
       const short = await this.#shortDisks();
@@ -85,11 +85,11 @@ export class DiskWatch {
       }
       this.#decide((await this.#shortDisks())[0]);
     } catch (error) {
-      if (!signal.aborted) this.#options.logger.error({ err: error }, "the disks cannot be looked at");
+      if (!signal.aborted) this.#options.logger.error({ err: error }, "failed to check the disks");
     }
   }
 
-  /** For one run: whether a disk is, or was, full while it is under way. */
+  /** Records for one run whether a disk is, or was, full during the run. */
   beginRun(): RunDisks {
     return new RunDisks(this.#disks, scaledReserve(this.#options.reserve, FULL_THRESHOLD));
   }
@@ -115,15 +115,15 @@ export class DiskWatch {
         await this.#prune(pruner, disk, AbortSignal.any([signal, AbortSignal.timeout(PRUNE_TIMEOUT_MS)]));
       } catch (error) {
         signal.throwIfAborted();
-        this.#options.logger.warn({ err: error, pruned: pruner.name }, "no room could be made");
+        this.#options.logger.warn({ err: error, pruned: pruner.name }, "failed to free disk space");
       }
       const freed = (await freeSpaceAt(path)).freeBytes - space.freeBytes;
       const fields = { disk: role, path, pruned: pruner.name, freed_bytes: freed };
-      if (freed > 0) this.#options.logger.info(fields, "pruned a disk");
+      if (freed > 0) this.#options.logger.info(fields, "freed disk space");
     }
   }
 
-  /** How large the cache is can only be told by whoever keeps it; so it shrinks by halves until there is room. */
+  /** The size of the cache is not known here, so the cache is halved until there is enough space. */
   async #prune(pruner: Pruner, { path, space }: ShortDisk, signal: AbortSignal): Promise<void> {
     const missing = Math.max(0, this.#options.reserve.bytes * PRUNE_TARGET - space.freeBytes);
     let keepBytes = Math.max(0, Math.floor(space.usedBytes - missing));
@@ -144,18 +144,19 @@ export class DiskWatch {
     this.#refusal = short && refusalOf(short, reserve);
     if (short && before === undefined) {
       const { freeBytes: free_bytes, freeInodes: free_inodes } = short.space;
-      logger.warn({ reason: this.#refusal, path: short.path, free_bytes, free_inodes }, "takes nothing new");
+      logger.warn(
+        { reason: this.#refusal, path: short.path, free_bytes, free_inodes },
+        "not accepting jobs: low disk space",
+      );
     } else if (!short && before !== undefined) {
-      logger.info("there is room on the disks again; takes jobs again");
+      logger.info("enough disk space again; accepting jobs");
     }
   }
 }
 
 function refusalOf({ role, path, space }: ShortDisk, { bytes, inodes }: Reserve): string {
   const isShortOfBytes = space.freeBytes < bytes;
-  const left = isShortOfBytes
-    ? `${describeSize(space.freeBytes)} free`
-    : `room for ${space.freeInodes} files`;
+  const left = isShortOfBytes ? `${describeSize(space.freeBytes)} free` : `${space.freeInodes} free inodes`;
   const wanted = isShortOfBytes ? describeSize(bytes) : inodes;
-  return `disk below its reserve: ${role}, ${path}, has ${left}; ${wanted} have to stay free`;
+  return `disk below its reserve: ${role}, ${path}, has ${left}; ${wanted} must stay free`;
 }

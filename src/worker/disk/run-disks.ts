@@ -1,9 +1,9 @@
 import { describeSize, freeSpaceAt, meetsReserve, type Reserve, type WatchedDisk } from "./free-space.ts";
 
-/** A step that found no room ends at once, and what it has written may be gone a moment later. */
+/** A step that runs out of space ends at once, and its files may be removed a moment later. */
 const CHECK_INTERVAL_MS = 100;
 
-/** Remembers, from its making to its end, whether a disk was full. Looking is a single, cheap system call. */
+/** Records, from its creation until end(), whether a disk was full. A check is a single, cheap system call. */
 export class RunDisks {
   readonly #disks: readonly WatchedDisk[];
   readonly #floor: Reserve;
@@ -16,7 +16,7 @@ export class RunDisks {
     this.#timer = setInterval(() => void this.#check(), CHECK_INTERVAL_MS);
   }
 
-  /** Which disk is or was full, in words; undefined when none was. */
+  /** Describes the disk that is or was full; undefined when none was. */
   async full(): Promise<string | undefined> {
     await this.#check();
     return this.#full;
@@ -31,8 +31,7 @@ export class RunDisks {
       const space = await freeSpaceAt(path).catch(() => undefined);
       if (space === undefined || meetsReserve(space, this.#floor)) continue;
       const { freeBytes, freeInodes } = space;
-      const left =
-        freeBytes < this.#floor.bytes ? `${describeSize(freeBytes)}` : `room for ${freeInodes} files`;
+      const left = freeBytes < this.#floor.bytes ? `${describeSize(freeBytes)}` : `${freeInodes} inodes`;
       this.#full ??= `the disk of ${role}, ${path}, had ${left} left`;
     }
   }

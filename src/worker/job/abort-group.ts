@@ -1,6 +1,6 @@
 /**
- * Runs both at once. The first that fails ends the other one, and its error is the one thrown; both have ended
- * by then, so nothing of them goes on behind the caller's back.
+ * Runs both at once. The first that fails aborts the other one, and its error is thrown. By then both have ended, so
+ * neither continues in the background.
  */
 export async function bothOrNeither<A, B>(
   signal: AbortSignal,

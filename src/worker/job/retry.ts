@@ -13,14 +13,14 @@ export interface RetriedStep<T> {
   readonly policy: RetryPolicy;
   readonly signal: AbortSignal;
   readonly log: (line: string) => void;
-  /** A try that lasted longer has done its own waiting and trying: it is not repeated. */
+  /** A try that lasted longer has already waited and retried by itself, so it is not repeated. */
   readonly maxTryMs?: number;
   readonly attempt: () => Promise<T>;
 }
 
 /**
- * Faults of network and registry are first tried again here, within the run. A full disk does not get better by
- * that, and what is not retryable never does.
+ * Retries a step within the run after faults of network and registry. A full disk is not retried, since waiting does
+ * not free space, nor is a fault that is not retryable.
  */
 export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
   const { policy, signal, log, attempt, maxTryMs = Number.POSITIVE_INFINITY } = step;

@@ -1,4 +1,4 @@
-/** The worker's settings: the only place where its environment is read. */
+/** The worker's settings. Its environment is read only here. */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { checkTransport, tlsFilesOf } from "../../shared/rpc/tls.ts";
@@ -37,34 +37,33 @@ export const WORKER_SETTINGS = {
   workerId: optional(
     {
       name: "BLACKTREE_WORKER_ID",
-      description: "this worker's id; made from host name and random bytes at each start",
+      description: "this worker's id; by default generated at each start from host name and random bytes",
     },
     parse.matching(ID_PATTERN, "1 to 200 of letters, digits, . _ : and -"),
   ),
   region: required(
     {
       name: "BLACKTREE_WORKER_REGION",
-      description: "the region this worker builds in; AWS_REGION if not set",
+      description: "the region this worker builds in; default: AWS_REGION",
     },
     parse.region,
   ),
   slots: withDefault(
-    { name: "BLACKTREE_WORKER_SLOTS", description: "jobs that this worker runs at once" },
+    { name: "BLACKTREE_WORKER_SLOTS", description: "number of jobs that this worker runs at once" },
     parse.integer(1, 64),
     "1",
   ),
   listen: optional(
     {
       name: "BLACKTREE_WORKER_LISTEN",
-      description: "where this worker serves gRPC; 0.0.0.0:6000 with TLS, 127.0.0.1:6000 without",
+      description: "address that this worker serves gRPC on; 0.0.0.0:6000 with TLS, 127.0.0.1:6000 without",
     },
     parse.hostPort,
   ),
   advertise: optional(
     {
       name: "BLACKTREE_WORKER_ADVERTISE",
-      description:
-        "where orchestrators reach this worker; the first address that the listener is reachable at",
+      description: "address at which orchestrators reach this worker; default: the first one of the listener",
     },
     parse.hostPort,
   ),
@@ -74,7 +73,10 @@ export const WORKER_SETTINGS = {
     "/var/lib/blacktree",
   ),
   drainTimeoutMs: withDefault(
-    { name: "BLACKTREE_DRAIN_TIMEOUT", description: "how long a stopping worker lets its runs go on" },
+    {
+      name: "BLACKTREE_DRAIN_TIMEOUT",
+      description: "how long runs may continue on a worker that is stopping",
+    },
     parse.duration(0, 86_400_000),
     "10m",
   ),
@@ -111,7 +113,7 @@ export function listenAddress(settings: WorkerSettings): parse.HostPort {
   return settings.listen ?? { host: tlsFilesOf(settings) ? "0.0.0.0" : "127.0.0.1", port: 6000 };
 }
 
-/** Two workers of one host, or one worker before and after a restart, never have the same made id. */
+/** Two workers of one host, or one worker before and after a restart, never get the same id. */
 export function generatedWorkerId(): string {
   return `${hostname()}-${randomBytes(4).toString("hex")}`;
 }

@@ -12,11 +12,11 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 let workDir: TempDir;
 
 beforeEach(async () => {
-  workDir = await makeTempDir("leftovers");
+  workDir = await makeTempDir("crash-recovery");
 });
 afterEach(() => workDir.remove());
 
-/** Without run folders neither a builder nor a registry is asked for anything. */
+/** Without run folders neither the builder nor the registry is called. */
 async function recover(): Promise<string[]> {
   await recoverFromCrashes({
     workDir: workDir.path,
@@ -40,15 +40,15 @@ async function statOf(pid: number): Promise<string[]> {
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
-test("a live worker's folder stays, and goes when it is asked to", async () => {
+test("the folder of a live worker is kept until the worker removes it", async () => {
   const folder = await claimRunsFolder(workDir.path, "mine");
   expect(await recover()).toEqual(["mine"]);
   await folder.remove();
   expect(await recover()).toEqual([]);
 });
 
-test("of a process that nobody has reaped yet nothing stays", async () => {
-  // The shell becomes a program that never asks how its child ended.
+test("the folder of a zombie process is removed", async () => {
+  // The shell becomes a program that never reaps its child.
   const parent = Bun.spawn(["sh", "-c", "sleep 0 & echo $!; exec sleep 60"], { stdout: "pipe" });
   try {
     const { value } = await parent.stdout.getReader().read();
@@ -67,13 +67,13 @@ test("of a process that nobody has reaped yet nothing stays", async () => {
 test.each([
   ["of another process with the same id", { pid: process.pid, startTicks: "1" }],
   ["of a process before the machine's last start", { pid: process.pid, bootId: "before" }],
-])("a folder %s goes", async (_, changes) => {
+])("a folder %s is removed", async (_, changes) => {
   const own = { startTicks: (await statOf(process.pid))[19], bootId: await bootId() };
   await writeOwner("old", JSON.stringify({ ...own, ...changes }));
   expect(await recover()).toEqual([]);
 });
 
-test("a folder whose owner was not written to its end goes", async () => {
+test("a folder with an incomplete owner file is removed", async () => {
   await writeOwner("cut-off", '{"pid":');
   expect(await recover()).toEqual([]);
 });

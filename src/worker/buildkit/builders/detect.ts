@@ -9,19 +9,19 @@ import { standaloneBuilder } from "./standalone.ts";
 
 export interface DetectBuilderOptions {
   readonly hostEnvironment: HostEnvironment;
-  /** For a short-lived folder; and workers on one work folder share a BuildKit in a container. */
+  /** For a temporary folder. Workers with the same work folder share one BuildKit in a container. */
   readonly workDir: string;
   readonly location: BuilderLocation;
   /** `name=value`, for buildx's driver. */
   readonly driverOptions: readonly string[];
-  /** RUN steps have to run in a control group, which takes an engine that can. */
+  /** RUN steps have to run in a control group, which only some engines support. */
   readonly inCgroup?: boolean;
   readonly signal: AbortSignal;
 }
 
 /**
- * Looks once which way of building there is at the place that the settings name.
- * @throws NoUsableBuilder when there is none, which may change.
+ * Detects once which builder works at the location that the settings name.
+ * @throws NoUsableBuilder when none does; a later call may succeed.
  */
 export async function detectBuilder(options: DetectBuilderOptions): Promise<ImageBuilder> {
   await mkdir(options.workDir, { recursive: true });

@@ -9,7 +9,7 @@ import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
 import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
 
-/** What buildx makes of a BuildKit that pushes by itself, wherever that runs. */
+/** What buildx supports on a BuildKit that pushes by itself, wherever that runs. */
 export const DIRECT_CAPABILITIES = {
   multiPlatform: true,
   provenance: true,
@@ -25,12 +25,12 @@ export interface DirectBuilderParts {
 }
 
 /**
- * buildx on a BuildKit that sends the layers straight to the registry and names the manifest by nothing but its
- * digest. Neither the engine nor the registry keeps a tag of the attempt.
+ * buildx on a BuildKit that sends the layers straight to the registry and pushes the manifest by digest only.
+ * Neither the engine nor the registry keeps a tag of the attempt.
  *
  * buildx refuses `push-by-digest` for the docker driver, and pushes a second time through the engine when it reads
- * `push=true` (docker/buildx#3023). BuildKit itself takes `push` without a value for true, and an image without a
- * name gets `<prefix>@<digest>`, which is how it is then pushed, and told of.
+ * `push=true` (docker/buildx#3023). BuildKit itself reads `push` without a value as true. It names an image without
+ * a name `<prefix>@<digest>`, and pushes and reports it under that name.
  */
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
@@ -48,16 +48,16 @@ export class DirectBuilder implements ImageBuilder {
 
   buildAndPush(request: BuildRequest): Promise<PushedImage> {
     const { retry: policy, signal, log } = request;
-    // What is tried again after a failed push comes from BuildKit's cache up to there.
+    // After a failed push, the repeated build takes its steps from BuildKit's cache.
     return retryInPlace({ policy, signal, log, attempt: () => this.#buildOnce(request) });
   }
 
   async cleanUp(): Promise<void> {
-    // With `store=false` none keeps an image.
+    // With `store=false` the engine keeps no image.
   }
 
   async removeImages(): Promise<void> {
-    // Nor does it after a crash.
+    // The engine keeps no image after a crash either.
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {
@@ -80,8 +80,8 @@ export class DirectBuilder implements ImageBuilder {
       return await buildWithCacheExport(build, cache);
     } catch (error) {
       if (cache.from.length === 0 || !isBrokenCache(error)) throw error;
-      build.request.log(`the registry's cache is broken, so it is left aside: ${error.message}`);
-      // Stored anew, so that it is whole again.
+      build.request.log(`the registry's cache is broken, building without it: ${error.message}`);
+      // The build exports the cache again, which makes it complete.
       return this.#buildOnce({ ...build.request, registryCache: { ...cache, from: [] } });
     }
   }
@@ -90,7 +90,7 @@ export class DirectBuilder implements ImageBuilder {
     return [
       ...commonArguments(request),
       ...cacheArguments(request.registryCache),
-      // The fuller mode tells build arguments to everybody who may pull.
+      // mode=max would show the build arguments to every client that may pull the image.
       `--provenance=${request.job.provenance ? "mode=min" : "false"}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
       `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false,${COMPRESSION}`,
@@ -101,6 +101,6 @@ export class DirectBuilder implements ImageBuilder {
 async function builtDigest(metadataPath: string): Promise<string> {
   const metadata = (await Bun.file(metadataPath).json()) as { "containerimage.digest"?: string };
   const digest = metadata["containerimage.digest"];
-  if (!digest) throw new Error("buildx did not say which image it has built");
+  if (!digest) throw new Error("buildx did not report the digest of the built image");
   return digest;
 }

@@ -1,4 +1,4 @@
-/** The best way to build that the docker engine and its clients on this host offer. */
+/** Chooses the best builder that the Docker engine and its clients on this host offer. */
 import { canonicalPlatforms } from "../../../shared/platforms.ts";
 import type { ImageBuilder } from "../builder.ts";
 import { NoUsableBuilder } from "../builder.ts";
@@ -7,7 +7,7 @@ import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
 import type { DockerInfo, DockerProbe } from "./docker-probe.ts";
 import { LOCAL_CAPABILITIES, LocalBuilder } from "./local.ts";
 
-/** The client looked at, and either a builder or what it problem. */
+/** A client that was probed, with either a builder or the problem that prevents one. */
 interface Candidate {
   readonly path: string;
   readonly builder?: ImageBuilder;
@@ -21,14 +21,14 @@ interface Requirements {
 
 const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
 const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
-/** Those before ignore `--cgroup-parent`, without a word. */
+/** Older engines ignore `--cgroup-parent` silently. */
 const FIRST_ENGINE_WITH_CGROUPS = 23;
 const REMEDY =
   "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
 
 /**
- * Looks at every docker in PATH, since a newer client without buildx may stand before an older one that can build.
- * @throws NoUsableBuilder naming each that was looked at.
+ * Probes every docker in PATH, since a newer client without buildx may precede an older one that can build.
+ * @throws NoUsableBuilder naming each client that was probed.
  */
 export async function engineBuilder(probe: DockerProbe, requirements: Requirements): Promise<ImageBuilder> {
   const candidates: Candidate[] = [];
@@ -37,7 +37,9 @@ export async function engineBuilder(probe: DockerProbe, requirements: Requiremen
   const best = builders.find(({ kind }) => kind === "direct") ?? builders[0];
   if (best) return best;
   const found = candidates.map(({ path, problem }) => `${path}: ${problem}`).join("; ");
-  throw new NoUsableBuilder(`no docker here can build images (${found || "none in PATH"}). ${REMEDY}.`);
+  throw new NoUsableBuilder(
+    `no docker on this host can build images (${found || "none in PATH"}). ${REMEDY}.`,
+  );
 }
 
 async function candidate(
@@ -48,11 +50,12 @@ async function candidate(
   try {
     const clientVersion = await probe.clientVersion(path);
     const info = await probe.info(path);
-    if (!info.ServerVersion) return { path, problem: info.ServerErrors?.join(" ") ?? "no engine answers it" };
+    if (!info.ServerVersion)
+      return { path, problem: info.ServerErrors?.join(" ") ?? "the engine does not answer" };
     if (inCgroup && Number.parseInt(info.ServerVersion, 10) < FIRST_ENGINE_WITH_CGROUPS) {
       return {
         path,
-        problem: `engine ${info.ServerVersion} ignores control groups; Docker 23 and newer do not`,
+        problem: `engine ${info.ServerVersion} ignores control groups; use Docker 23 or newer`,
       };
     }
     return await builderOf(probe, path, clientVersion, info);

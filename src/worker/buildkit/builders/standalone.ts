@@ -1,4 +1,4 @@
-/** A BuildKit that is not the engine's: in a container that buildx starts, or run by somebody else. */
+/** A BuildKit that is not the engine's: in a container that buildx starts, or one that the operator runs. */
 import { createHash } from "node:crypto";
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
@@ -27,17 +27,17 @@ export interface StandaloneBuilderOptions {
   readonly driverOptions: readonly string[];
   readonly hostEnvironment: HostEnvironment;
   readonly workDir: string;
-  /** A folder that is gone once the builder is known. */
+  /** A folder that is removed once the builder is known. */
   readonly scratch: string;
   readonly signal: AbortSignal;
 }
 
-/** The container's image may have to be pulled first. */
+/** Includes pulling the container's image. */
 const START_TIMEOUT_MS = 300_000;
 const REMEDY_WITHOUT_BUILDX =
-  "no buildx of 0.13 or newer here. Install the package docker-buildx-plugin (Debian: docker-buildx), or put buildx into PATH";
+  "buildx 0.13 or newer not found: install docker-buildx-plugin (Debian: docker-buildx), or add buildx to PATH";
 
-/** @throws NoUsableBuilder when there is no buildx, or BuildKit does not answer it. */
+/** @throws NoUsableBuilder when buildx is missing, or BuildKit does not answer it. */
 export async function standaloneBuilder(options: StandaloneBuilderOptions): Promise<ImageBuilder> {
   const engine = options.location.kind === "remote" ? NO_ENGINE : {};
   const hostEnvironment = { ...options.hostEnvironment, ...engine };
@@ -89,7 +89,7 @@ class StandaloneBuildKit {
     });
   }
 
-  /** Starts nothing yet. */
+  /** Creates buildx's record of the BuildKit, without starting it. */
   async #record(): Promise<InstanceRecord> {
     const { location, driverOptions } = this.#options;
     const name = await this.#name();
@@ -103,8 +103,8 @@ class StandaloneBuildKit {
   }
 
   /**
-   * The container's and its volume's as well: the same after a restart, so that the cache is there again, and another
-   * with other options, which an existing container would not take.
+   * The container and its volume have this name too. It is the same after a restart, so that the cache is used again,
+   * and another one with other options, which an existing container would not adopt.
    */
   async #name(): Promise<string> {
     const { location, driverOptions, workDir } = this.#options;

@@ -6,23 +6,23 @@ const REASON = new Error("enough");
 test.each([
   ["no step has begun", Number.NEGATIVE_INFINITY],
   ["the last step began long ago", performance.now() - 3_600_000],
-])("at once when %s", (_, lastStepAtMs) => {
-  const asked = new AbortController();
-  const delayed = delayedAbort(asked.signal, () => lastStepAtMs);
+])("aborts at once when %s", (_, lastStepAtMs) => {
+  const source = new AbortController();
+  const delayed = delayedAbort(source.signal, () => lastStepAtMs);
   expect(delayed.aborted).toBe(false);
-  asked.abort(REASON);
+  source.abort(REASON);
   expect(delayed.reason).toBe(REASON);
 });
 
-test("a little later, with the same reason, when a step has just begun", async () => {
-  const asked = new AbortController();
-  const delayed = delayedAbort(asked.signal, () => performance.now());
-  asked.abort(REASON);
+test("aborts a little later, with the same reason, when a step has just begun", async () => {
+  const source = new AbortController();
+  const delayed = delayedAbort(source.signal, () => performance.now());
+  source.abort(REASON);
   expect(delayed.aborted).toBe(false);
   await new Promise((resolve) => delayed.addEventListener("abort", resolve, { once: true }));
   expect(delayed.reason).toBe(REASON);
 });
 
-test("what was aborted before is aborted", () => {
+test("is aborted when the signal was aborted before", () => {
   expect(delayedAbort(AbortSignal.abort(REASON), () => Number.NEGATIVE_INFINITY).reason).toBe(REASON);
 });

@@ -5,18 +5,21 @@ import { cgroupPath, checkBuildCgroup } from "../../../../src/worker/settings/bu
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../../support/machine/write-files.ts";
 
-test.each(["/blacktree", "/blacktreebuilds.slice", "/a.slice/a-b.slice/c@1_2"])("%s is a path", (raw) => {
-  expect(cgroupPath(raw)).toBe(raw);
-});
+test.each(["/blacktree", "/blacktreebuilds.slice", "/a.slice/a-b.slice/c@1_2"])(
+  "%s is a valid path",
+  (raw) => {
+    expect(cgroupPath(raw)).toBe(raw);
+  },
+);
 
 test.each([
   ...["/", "blacktree", "/blacktree/", "//a", "/a//b", "/..", "/a/../b", "/./a", "/.hidden", "/-a"],
   ...["blacktree.slice:docker:", "/a:b", "/a b", "/a,b", "/a\nb", "--help"],
-])("%j is none", (raw) => {
+])("%j is not a valid path", (raw) => {
   expect(() => cgroupPath(raw)).toThrow(BadValue);
 });
 
-describe("the group is looked at", () => {
+describe("the control group", () => {
   const ENGINE = { kind: "engine" } as const;
   let root: TempDir;
 
@@ -36,23 +39,23 @@ describe("the group is looked at", () => {
     );
   }
 
-  test("and is right when it limits something", () => {
+  test("is accepted when it has a limit", () => {
     expect(problems("/limited")).toEqual([]);
     expect(problems("/limited", "")).toEqual([]);
     expect(problems("/limited", "unix:///run/docker.sock")).toEqual([]);
     expect(checkBuildCgroup({ builder: { kind: "container" } }, "tcp://far:1", root.path)).toEqual([]);
   });
 
-  test("and has to exist, and to limit something", () => {
+  test("has to exist and to have a limit", () => {
     expect(problems("/absent")).toEqual([
       expect.stringContaining("BLACKTREE_BUILD_CGROUP=/absent does not exist on this host"),
     ]);
     expect(problems("/unlimited")).toEqual([
-      expect.stringMatching(/limits nothing; expected memory\.max, cpu\.max or pids\.max/),
+      expect.stringMatching(/has no limits; expected memory\.max, cpu\.max or pids\.max/),
     ]);
   });
 
-  test("and is of use only to the engine of this host", () => {
+  test("is accepted only with the engine of this host", () => {
     for (const host of ["tcp://127.0.0.1:2376", "ssh://builder"]) {
       expect(problems("/limited", host)).toEqual([expect.stringContaining(host)]);
     }

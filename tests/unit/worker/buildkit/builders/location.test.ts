@@ -5,8 +5,8 @@ import {
   checkBuilderOptions,
 } from "../../../../../src/worker/buildkit/builders/location.ts";
 
-describe("whose BuildKit builds", () => {
-  test("the engine's, one in a container, or one at an address", () => {
+describe("the location of BuildKit", () => {
+  test("is the engine, a container, or an address", () => {
     expect(builderLocation("engine")).toEqual({ kind: "engine" });
     expect(builderLocation("container")).toEqual({ kind: "container" });
     for (const address of [
@@ -18,7 +18,7 @@ describe("whose BuildKit builds", () => {
     }
   });
 
-  test("nothing else, and nothing that could be read as an option", () => {
+  test("is nothing else, and nothing that could be read as an option", () => {
     for (const raw of [
       "docker",
       "--leave",
@@ -31,14 +31,14 @@ describe("whose BuildKit builds", () => {
     }
   });
 
-  test("options go with a BuildKit that is not the engine's", () => {
+  test("options are accepted only for a BuildKit that is not the engine's", () => {
     const builderOptions = ["memory=4g"];
     expect(checkBuilderOptions({ builder: { kind: "container" }, builderOptions })).toEqual([]);
     expect(checkBuilderOptions({ builder: { kind: "engine" }, builderOptions: [] })).toEqual([]);
     expect(checkBuilderOptions({ builder: { kind: "engine" }, builderOptions })).toMatchObject([
       { name: "BLACKTREE_BUILDER_OPTIONS", value: "memory=4g" },
     ]);
-    // Another problem is told already.
+    // The invalid builder has already been reported.
     expect(checkBuilderOptions({ builderOptions })).toEqual([]);
   });
 });
