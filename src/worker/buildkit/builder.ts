@@ -47,7 +47,7 @@ export interface PushedImage {
   readonly digest: string;
   /** The image was pushed under the attempt's tag. */
   readonly tagged: boolean;
-  /** The export of the registry cache, which continues after the push and needs the run's folder. */
+  /** The registry cache's export, which continues after the push and needs the run's folder. Rejects when it fails. */
   readonly cacheExport?: Promise<void>;
 }
 

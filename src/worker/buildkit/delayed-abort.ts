@@ -6,7 +6,10 @@
 /** Time from the report that a step begins until its container runs, on a busy machine. */
 const CONTAINER_START_MS = 1000;
 
-/** Aborts like `signal`, with its reason, but not while a step starts. `lastStepAtMs` is from `performance.now()`. */
+/**
+ * Aborts like `signal`, with its reason, but not while a step starts. `lastStepAtMs` returns when the last step began,
+ * as `performance.now()`.
+ */
 export function delayedAbort(signal: AbortSignal, lastStepAtMs: () => number): AbortSignal {
   const delayed = new AbortController();
   const abort = () => {

@@ -12,7 +12,7 @@ const PREFIX =
 /** The engine is gone, or too busy to answer within its own time limits. */
 const ENGINE_GONE =
   /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF$)|code = Unavailable/i;
-/** `process "…" did not complete successfully: …` (BuildKit 0.10 and later), `executor failed running […]: …` before. */
+/** `process "…" did not complete successfully: …` (from BuildKit 0.10 on), or `executor failed running […]: …`. */
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** A base image could not be fetched for a reason that may pass. */
 const BASE_IMAGE_UNREACHABLE =

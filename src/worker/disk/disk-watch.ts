@@ -157,6 +157,6 @@ export class DiskWatch {
 function refusalOf({ role, path, space }: ShortDisk, { bytes, inodes }: Reserve): string {
   const isShortOfBytes = space.freeBytes < bytes;
   const left = isShortOfBytes ? `${describeSize(space.freeBytes)} free` : `${space.freeInodes} free inodes`;
-  const wanted = isShortOfBytes ? describeSize(bytes) : inodes;
-  return `disk below its reserve: ${role}, ${path}, has ${left}; ${wanted} must stay free`;
+  const required = isShortOfBytes ? describeSize(bytes) : inodes;
+  return `disk below its reserve: ${role}, ${path}, has ${left}; ${required} must stay free`;
 }

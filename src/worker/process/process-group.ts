@@ -32,7 +32,7 @@ const STREAM_GRACE_MS = 2000;
 const TAIL_LINES = 200;
 const TAIL_CHARS = 1024 * 1024;
 
-/** Reads resolve at once while there is data: without this, a program that keeps printing would block all timers. */
+/** A read resolves at once while there is data: endless output would otherwise block pings and timers. */
 function eventLoopTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

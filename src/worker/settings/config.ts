@@ -1,4 +1,4 @@
-/** The worker's settings. Its environment is read only here. */
+/** The worker's settings. No other file reads its environment. */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { checkTransport, tlsFilesOf } from "../../shared/rpc/tls.ts";
@@ -63,7 +63,8 @@ export const WORKER_SETTINGS = {
   advertise: optional(
     {
       name: "BLACKTREE_WORKER_ADVERTISE",
-      description: "address at which orchestrators reach this worker; default: the first one of the listener",
+      description:
+        "address at which orchestrators reach this worker; default: the first reachable one of the listener",
     },
     parse.hostPort,
   ),
