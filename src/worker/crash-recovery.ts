@@ -1,9 +1,9 @@
 /**
- * What a worker that crashed has left on this machine: processes, folders with credentials in them, half-made images,
- * tags of attempts. Whoever starts next on the same work folder takes it away.
+ * Removes what a crashed worker has left on this machine: processes, folders with credentials, unfinished images, tags
+ * of attempts. The next worker that starts on the same work folder does this.
  *
- * Every incarnation has a folder `<work dir>/runs/<incarnation>/` and says in it which process it is, so that two live
- * workers on one work folder leave each other alone.
+ * Every incarnation has a folder `<work dir>/runs/<incarnation>/`, in which it records its process, so that two live
+ * workers on one work folder do not remove each other's files.
  */
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -21,7 +21,7 @@ import { RegistryLogin } from "./registry/login.ts";
 const OWNER_FILE = "owner.json";
 const CLEAN_UP_TIMEOUT_MS = 30_000;
 
-/** A process id comes again, so it counts only together with its start and the machine's. */
+/** Process ids are reused, so one counts only together with the start of the process and the boot of the machine. */
 interface Owner {
   readonly pid: number;
   /** In clock ticks since boot, /proc/<pid>/stat field 22 (proc(5)). */
@@ -34,8 +34,8 @@ export interface RunsFolder {
   remove(): Promise<void>;
 }
 
-/** Makes this incarnation's folder, and says whose it is. */
-export async function ownRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
+/** Creates this incarnation's folder and records its owner in it. */
+export async function claimRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   const path = join(workDir, "runs", incarnation);
   await mkdir(path, { recursive: true, mode: 0o700 });
   const owner: Owner = {
@@ -47,7 +47,7 @@ export async function ownRunsFolder(workDir: string, incarnation: string): Promi
   return { path, remove: () => removeTree(path) };
 }
 
-export interface LeftoverParts {
+export interface CrashRecoveryParts {
   readonly workDir: string;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
@@ -56,28 +56,25 @@ export interface LeftoverParts {
   readonly logger: Logger;
 }
 
-/** Removes what belongs to no live process. What cannot be removed is logged, and holds nothing up. */
-export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
+/** Removes the folders of incarnations without a live process. A failure is logged and does not delay the start. */
+export async function recoverFromCrashes(parts: CrashRecoveryParts): Promise<void> {
   const runs = join(parts.workDir, "runs");
   for (const name of await readdir(runs)) {
     const folder = join(runs, name);
     if (await isOwnerAlive(folder)) continue;
     try {
       await removeIncarnation(folder, parts);
-      parts.logger.info({ incarnation: name }, "removed what a worker that crashed had left");
+      parts.logger.info({ incarnation: name }, "cleaned up after a crashed worker");
     } catch (error) {
-      parts.logger.warn(
-        { err: error, incarnation: name },
-        "what a worker that crashed had left could not be removed",
-      );
+      parts.logger.warn({ err: error, incarnation: name }, "failed to clean up after a crashed worker");
     }
   }
   await parts.mirrors.removeLeftovers().catch((error: unknown) => {
-    parts.logger.warn({ err: error }, "old mirrors could not be removed");
+    parts.logger.warn({ err: error }, "failed to remove old cached checkouts");
   });
 }
 
-async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<void> {
+async function removeIncarnation(folder: string, parts: CrashRecoveryParts): Promise<void> {
   const runFolders = (await readdir(folder))
     .filter((name) => name !== OWNER_FILE)
     .map((name) => join(folder, name));
@@ -87,7 +84,7 @@ async function removeIncarnation(folder: string, parts: LeftoverParts): Promise<
   await removeTree(folder);
 }
 
-async function removeImages(runFolders: readonly string[], parts: LeftoverParts): Promise<void> {
+async function removeImages(runFolders: readonly string[], parts: CrashRecoveryParts): Promise<void> {
   const [scratch = parts.workDir] = runFolders;
   const environment = childEnvironment(parts.environment, scratch);
   const tags = runFolders.map((path) => attemptTagOf(basename(path)));
@@ -100,16 +97,16 @@ async function removeImages(runFolders: readonly string[], parts: LeftoverParts)
 
 async function removeAttemptTag(
   path: string,
-  { builder, authenticator, logger }: LeftoverParts,
+  { builder, authenticator, logger }: CrashRecoveryParts,
 ): Promise<void> {
-  // A direct builder pushes by digest alone.
+  // A direct builder pushes by digest only.
   if (builder.kind === "direct") return;
   const note = await readRunNote(path);
   if (!note) return;
   try {
     await deleteTag(note, attemptTagOf(basename(path)), authenticator, logger);
   } catch (error) {
-    logger.warn({ err: error, ecr_repo: note.ecrRepo }, "the tag of a crashed attempt could not be removed");
+    logger.warn({ err: error, ecr_repo: note.ecrRepo }, "failed to remove the tag of a crashed attempt");
   }
 }
 
@@ -130,21 +127,21 @@ async function isOwnerAlive(folder: string): Promise<boolean> {
   try {
     owner = JSON.parse(await readFile(join(folder, OWNER_FILE), "utf8")) as Owner;
   } catch {
-    // Cut off while it was written: its writer is gone.
+    // The file is incomplete: its worker crashed while it wrote the file.
     return false;
   }
   return owner.bootId === (await bootId()) && owner.startTicks === (await startTicksOf(owner.pid));
 }
 
-/** Undefined when there is no such process, or only what is left of it until its parent looks. */
+/** Undefined when the process does not exist, or is a zombie that its parent has not reaped. */
 async function startTicksOf(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  // The program's name, in parentheses, may hold spaces and parentheses itself.
+  // The program's name, in parentheses, may itself contain spaces and parentheses.
   const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return state === "Z" || state === "X" ? undefined : fields[18];
 }
 
-/** Another one after each start of the machine. */
+/** Changes with every boot of the machine. */
 export async function bootId(): Promise<string> {
   return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
 }

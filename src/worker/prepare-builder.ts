@@ -13,13 +13,13 @@ import { childEnvironment } from "./process/child-environment.ts";
 import type { WorkerSettings } from "./settings/config.ts";
 
 interface BuilderParts {
-  /** Child processes get parts of it. */
+  /** Child processes receive parts of it. */
   readonly environment: Environment;
   readonly settings: Pick<WorkerSettings, "workDir" | "builder" | "builderOptions" | "buildCgroup">;
   readonly logger: Logger;
 }
 
-/** Has looked once when it comes back, so that a worker without room is pruned, or refuses, from its first moment on. */
+/** Ends with a first check, so that a worker short of disk space prunes, or refuses jobs, from its first moment on. */
 export async function watchDisks(
   disks: DiskWatch,
   builder: ImageBuilder,
@@ -29,30 +29,31 @@ export async function watchDisks(
   const { environment: hostEnvironment, settings, logger } = parts;
   disks.addDisk({ role: "the work folder", path: settings.workDir });
   disks.addPruner({
-    what: "kept checkouts",
+    name: "kept checkouts",
     paths: [settings.workDir],
     shrinkTo: (keepBytes) => mirrors.evict(keepBytes),
   });
   try {
-    // An engine that is there all the same has no part in the builds.
-    const isEngines = settings.builder.kind !== "remote";
-    const folders = isEngines ? await engineFolders({ hostEnvironment, home, signal }) : [];
+    // With a remote BuildKit, an engine on this host takes no part in the builds.
+    const usesEngine = settings.builder.kind !== "remote";
+    const folders = usesEngine ? await engineFolders({ hostEnvironment, home, signal }) : [];
     for (const path of folders) disks.addDisk({ role: "docker's data", path });
     const environment = childEnvironment(hostEnvironment, home);
     disks.addPruner(buildCachePruner(builder, folders, { cwd: home, environment }));
   } catch (error) {
-    if (!signal.aborted) logger.warn({ err: error }, "docker's disk is not watched");
+    if (!signal.aborted)
+      logger.warn({ err: error }, "failed to find Docker's data folders; their disks are not monitored");
   }
-  await disks.look(signal);
+  await disks.check(signal);
 }
 
-/** Goes on looking until there is one, since Docker or BuildKit may start after the worker; undefined when `signal` aborts. */
+/** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */
 export async function findBuilder(
   parts: BuilderParts,
   signal: AbortSignal,
 ): Promise<ImageBuilder | undefined> {
   const { environment: hostEnvironment, logger, settings } = parts;
-  const { workDir, builder: place, builderOptions: driverOptions, buildCgroup } = settings;
+  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
   const inCgroup = buildCgroup !== undefined;
   const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
@@ -60,7 +61,7 @@ export async function findBuilder(
       const builder = await detectBuilder({
         hostEnvironment,
         workDir,
-        place,
+        location,
         driverOptions,
         inCgroup,
         signal,
@@ -69,19 +70,16 @@ export async function findBuilder(
       return builder;
     } catch (error) {
       if (signal.aborted) break;
-      if (!mayPass(error)) throw error;
+      if (!isTransient(error)) throw error;
       const delayMs = delay.nextMs();
-      logger.error(
-        { reason: error.message, retry_in_ms: delayMs },
-        "nothing to build with; not registering yet",
-      );
+      logger.error({ reason: error.message, retry_in_ms: delayMs }, "no usable builder; not registering yet");
       await sleep(delayMs, signal).catch(() => undefined);
     }
   }
   return undefined;
 }
 
-/** Docker may start later, and a look at it takes a folder, for which there may be no room yet. */
-function mayPass(error: unknown): error is Error {
+/** Docker may start later, and a probe needs a temporary folder, for which a full disk may have no space yet. */
+function isTransient(error: unknown): error is Error {
   return error instanceof NoUsableBuilder || (error instanceof Error && saysDiskFull(error.message));
 }

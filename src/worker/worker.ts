@@ -16,7 +16,7 @@ import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
 import { Registration } from "./control-plane/registration.ts";
 import { type WorkerIdentity, workerService } from "./control-plane/service.ts";
-import { bootId, ownRunsFolder, type RunsFolder, removeLeftovers } from "./crash-recovery.ts";
+import { bootId, claimRunsFolder, type RunsFolder, recoverFromCrashes } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
 import { Mirrors } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
@@ -30,7 +30,7 @@ import { findBuilder, watchDisks } from "./prepare-builder.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
-import { madeWorkerId, type WorkerSettings } from "./settings/config.ts";
+import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
 
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
@@ -90,7 +90,7 @@ interface Host {
  */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { settings, logger, tls } = parts;
-  const identity = { workerId: settings.workerId ?? madeWorkerId(), incarnation: randomUUID() };
+  const identity = { workerId: settings.workerId ?? generatedWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
   const host = await prepareHost(parts);
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
@@ -113,11 +113,11 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     if (!builder) return;
     const { signal } = stopping;
     const { mirrors, disks } = host;
-    await removeLeftovers({ ...parts, workDir: settings.workDir, builder, mirrors });
+    await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, mirrors });
     await watchDisks(disks, builder, mirrors, { home: runsFolder.path, parts, signal });
     host.builder.resolve(builder);
     offer.capabilities = { ...builder.capabilities, platforms: [...builder.capabilities.platforms] };
-    await Promise.all([disks.keep(signal), registration.keep(signal)]);
+    await Promise.all([disks.monitor(signal), registration.keep(signal)]);
   });
   return {
     async stop(timeoutMs, stopNow) {
@@ -236,7 +236,7 @@ async function endRuns(runs: Runs, timeoutMs: number, stopNow: AbortSignal): Pro
 /** @throws Error that names the folder. */
 async function makeRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   try {
-    return await ownRunsFolder(workDir, incarnation);
+    return await claimRunsFolder(workDir, incarnation);
   } catch (error) {
     throw new Error(`cannot create the work folder ${workDir}: ${error}`, { cause: error });
   }

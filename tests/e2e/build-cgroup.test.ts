@@ -71,7 +71,7 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
     try {
       const settings = { ...old.env(), BLACKTREE_BUILD_CGROUP: group.path };
       const worker = await deployment.launchWorker(orchestrator, settings);
-      await worker.process.waitForLine(/20\.10\S* ignores control groups.*nothing to build with; not reg/);
+      await worker.process.waitForLine(/20\.10\S* ignores control groups.*no usable builder; not reg/);
       expect(worker.process.lines.join("\n")).not.toContain('"msg":"registered"');
       await worker.process.stop();
     } finally {

@@ -1,7 +1,10 @@
-/** The control group that RUN steps run in. Whoever administers the machine has made it; the worker only looks at it. */
-import { describeSize } from "../disk/room.ts";
+/** The control group that RUN steps run in. The machine's administrator creates it; the worker only reads it. */
+import { describeSize } from "../disk/free-space.ts";
 import { StepFailure } from "../job/failure.ts";
 import { CGROUP_ROOT, type ControlGroup, controlGroup, describeLimits } from "./control-group.ts";
+
+/** BuildKit's message for a step that SIGKILL ended. */
+const KILLED = "exit code: 137";
 
 export class BuildCgroup {
   readonly #group: ControlGroup;
@@ -13,24 +16,22 @@ export class BuildCgroup {
     this.#group = controlGroup(path, root);
   }
 
-  /** As they are now: they may be changed at any time. */
+  /** The limits as they are now: they may change at any time. */
   describe(): string {
     return describeLimits(this.#group.limits());
   }
 
-  /** @throws StepFailure when nothing is limited any more: of a group that is gone BuildKit makes one without limits. */
+  /** @throws StepFailure when the group has no limits: BuildKit would create a missing group, without limits. */
   beginBuild(): BuildMemory {
     const limits = this.#group.limits();
     if (describeLimits(limits) !== "") return new BuildMemory(this.path, this.#group, limits.memoryBytes);
-    const message = `the control group ${this.path}, in which builds have to run, is gone or limits nothing any more`;
+    const fault = `control group ${this.path} (BLACKTREE_BUILD_CGROUP) was removed or has no limits`;
+    const message = `${fault}: create it and set its limits`;
     throw new StepFailure({ code: "INTERNAL", step: "build", message, retryable: true });
   }
 }
 
-/** What BuildKit says of a step that was ended by a signal that cannot be caught. */
-const KILLED = "exit code: 137";
-
-/** Whether memory ran short since this was made, in this build or in another one in the group. */
+/** Detects whether memory has run short since the build began, in this build or in another one in the group. */
 export class BuildMemory {
   readonly #path: string;
   readonly #group: ControlGroup;
@@ -41,17 +42,17 @@ export class BuildMemory {
     this.#path = path;
     this.#group = group;
     this.#limitBytes = limitBytes;
-    this.#killsBefore = group.memoryKills();
+    this.#killsBefore = group.oomKills();
   }
 
-  /** What has to be said of a RUN step that ended with these words of BuildKit's; undefined when it was not memory. */
-  blame(stepsEnd: string): string | undefined {
+  /** Explains a RUN step's failure, for which BuildKit reported `stepEnd`; undefined when memory was not the cause. */
+  oomMessage(stepEnd: string): string | undefined {
     if (this.#limitBytes === undefined) return undefined;
     const limit = describeSize(this.#limitBytes);
-    const kills = this.#group.memoryKills();
+    const kills = this.#group.oomKills();
     if (kills === undefined) {
-      const maybe = `builds in ${this.#path} may use ${limit} of memory, which may have been too little`;
-      return stepsEnd === KILLED ? maybe : undefined;
+      const possibleCause = `builds in ${this.#path} may use ${limit} of memory, which may have been too little`;
+      return stepEnd === KILLED ? possibleCause : undefined;
     }
     if (kills === this.#killsBefore) return undefined;
     return `builds in ${this.#path} may use ${limit} of memory, and the kernel ended processes that needed more`;

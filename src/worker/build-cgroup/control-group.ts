@@ -1,12 +1,12 @@
 /**
- * What the kernel says of a control group. Version 2 has one tree for all controllers; version 1 one for each, also
- * where version 2 is mounted beside it without any.
+ * Reads the state of a control group. Version 2 has one tree for all controllers; version 1 has one tree for each
+ * controller, also where a version 2 tree without controllers is mounted beside it.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describeSize } from "../disk/room.ts";
+import { describeSize } from "../disk/free-space.ts";
 
-/** What is set, and nothing else. */
+/** Only the limits that are set. */
 export interface CgroupLimits {
   readonly memoryBytes?: number;
   readonly cpus?: number;
@@ -15,14 +15,17 @@ export interface CgroupLimits {
 
 export interface ControlGroup {
   readonly exists: boolean;
-  /** The files that a limit can stand in. */
+  /** The files that can contain a limit, for messages. */
   readonly limitFiles: string;
   limits(): CgroupLimits;
-  /** How many processes of it, and of those below, were ended for memory; undefined where the kernel does not count so. */
-  memoryKills(): number | undefined;
+  /** Processes of this group and of those below it that the kernel killed for memory; undefined without a count. */
+  oomKills(): number | undefined;
 }
 
 export const CGROUP_ROOT = "/sys/fs/cgroup";
+
+/** Version 1 shows "no limit" as the largest number of whole pages, which is above this value. */
+const V1_UNLIMITED_BYTES = 2 ** 62;
 
 export function controlGroup(path: string, root = CGROUP_ROOT): ControlGroup {
   return existsSync(join(root, "cgroup.controllers"))
@@ -30,7 +33,7 @@ export function controlGroup(path: string, root = CGROUP_ROOT): ControlGroup {
     : new ControlGroupV1(path, root);
 }
 
-/** Such as "memory 4.0 GB, CPUs 1.5, processes 200"; empty without any. */
+/** Such as "memory 4.0 GB, CPUs 1.5, processes 200"; empty without limits. */
 export function describeLimits({ memoryBytes, cpus, processes }: CgroupLimits): string {
   return [
     ...(memoryBytes === undefined ? [] : [`memory ${describeSize(memoryBytes)}`]),
@@ -53,15 +56,15 @@ class ControlGroupV2 implements ControlGroup {
 
   limits(): CgroupLimits {
     const [quota, period] = this.#read("cpu.max").split(" ");
-    return setOnes({
-      memoryBytes: amount(this.#read("memory.max")),
-      cpus: ratio(amount(quota), amount(period)),
-      processes: amount(this.#read("pids.max")),
+    return withoutUndefined({
+      memoryBytes: parseCount(this.#read("memory.max")),
+      cpus: ratio(parseCount(quota), parseCount(period)),
+      processes: parseCount(this.#read("pids.max")),
     });
   }
 
-  memoryKills(): number {
-    return amount(/^oom_kill (\d+)$/m.exec(this.#read("memory.events"))?.[1]) ?? 0;
+  oomKills(): number {
+    return parseCount(/^oom_kill (\d+)$/m.exec(this.#read("memory.events"))?.[1]) ?? 0;
   }
 
   #read(name: string): string {
@@ -84,22 +87,25 @@ class ControlGroupV1 implements ControlGroup {
   }
 
   limits(): CgroupLimits {
-    return setOnes({
+    return withoutUndefined({
       memoryBytes: this.#memoryBytes(),
-      cpus: ratio(amount(this.#read("cpu", "cfs_quota_us")), amount(this.#read("cpu", "cfs_period_us"))),
-      processes: amount(this.#read("pids", "max")),
+      cpus: ratio(
+        parseCount(this.#read("cpu", "cfs_quota_us")),
+        parseCount(this.#read("cpu", "cfs_period_us")),
+      ),
+      processes: parseCount(this.#read("pids", "max")),
     });
   }
 
-  /** They count only in the group of the very process, which is gone with its step. */
-  memoryKills(): undefined {
+  /** Version 1 counts only in the killed process's own group, which is removed with its step. */
+  oomKills(): undefined {
     return undefined;
   }
 
   #memoryBytes(): number | undefined {
-    // Without it a group's limit does not hold for the groups below, in which the steps are.
+    // Without use_hierarchy the limit does not apply to the groups below, in which the steps run.
     if (this.#read("memory", "use_hierarchy") === "0") return undefined;
-    const bytes = amount(this.#read("memory", "limit_in_bytes"));
+    const bytes = parseCount(this.#read("memory", "limit_in_bytes"));
     return bytes !== undefined && bytes < V1_UNLIMITED_BYTES ? bytes : undefined;
   }
 
@@ -112,10 +118,7 @@ class ControlGroupV1 implements ControlGroup {
   }
 }
 
-/** No limit is the largest number of whole pages. */
-const V1_UNLIMITED_BYTES = 2 ** 62;
-
-/** Empty where there is no such file: a controller that is not switched on has none. */
+/** Empty when the file does not exist: a controller that is not enabled has none. */
 function contentOf(path: string): string {
   try {
     return readFileSync(path, "utf8").trim();
@@ -124,8 +127,8 @@ function contentOf(path: string): string {
   }
 }
 
-/** Neither `max` nor `-1` is one. */
-function amount(text: string | undefined): number | undefined {
+/** Undefined for `max` and `-1`, which mean no limit. */
+function parseCount(text: string | undefined): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
@@ -133,6 +136,6 @@ function ratio(quota: number | undefined, period: number | undefined): number | 
   return quota === undefined || period === undefined ? undefined : quota / period;
 }
 
-function setOnes(limits: { [Name in keyof CgroupLimits]: number | undefined }): CgroupLimits {
+function withoutUndefined(limits: { [Name in keyof CgroupLimits]: number | undefined }): CgroupLimits {
   return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
 }

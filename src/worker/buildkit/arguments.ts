@@ -1,8 +1,8 @@
+import { buildArguments } from "./build-args.ts";
 import type { BuildRequest } from "./builder.ts";
-import { buildArguments } from "./options.ts";
 import { secretArguments } from "./secret-files.ts";
 
-/** What every way of building has in common; the context comes last. */
+/** The arguments that all builders share; the context has to follow as the last argument. */
 export function commonArguments(request: BuildRequest): string[] {
   const { job, paths, labels, cacheScope, cgroupParent } = request;
   return [
@@ -14,21 +14,21 @@ export function commonArguments(request: BuildRequest): string[] {
     ...secretArguments(request),
     `--network=${request.network}`,
     ...(cgroupParent ? [`--cgroup-parent=${cgroupParent}`] : []),
-    // Names no host that anybody asks for: extra hosts are a part of a RUN step's key, and of no image.
+    // No build looks this host up: extra hosts are part of a RUN step's cache key, and of no image.
     ...(cacheScope.steps ? [`--add-host=${cacheScope.steps}.blacktree.invalid:127.0.0.1`] : []),
-    // After the job's own, so that no job can choose another tenant's.
+    // After the job's own build arguments, so that no job can choose another tenant's namespace.
     `--build-arg=BUILDKIT_CACHE_MOUNT_NS=${cacheScope.mounts}`,
   ];
 }
 
-/** The run's own docker configuration, and the build arguments' values. */
+/** The run's own Docker configuration, and the values of the build arguments. */
 export function buildEnvironment({ environment, workspace, job }: BuildRequest): Record<string, string> {
   return {
     ...environment,
     ...buildArguments(job.buildArgs).environment,
     DOCKER_CONFIG: workspace.dockerConfig,
-    // For provenance buildx asks git about the checkout, and waits for whatever holds git's output open. Without
-    // provenance nobody reads the answer.
+    // For provenance buildx asks git about the checkout, and waits until every process has closed git's output.
+    // Without provenance the answer is not used.
     ...(!job.provenance && { BUILDX_GIT_INFO: "false" }),
   };
 }

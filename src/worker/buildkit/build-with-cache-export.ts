@@ -3,51 +3,51 @@ import { type DockerBuild, dockerBuild } from "./build.ts";
 import type { PushedImage, RegistryCache } from "./builder.ts";
 import { RawProgress } from "./progress/rawjson.ts";
 
-/** Longer, and the next build will have stored the same. */
-const LONGEST_STORING_MS = 600_000;
+/** After this time the next build will have exported the same cache. */
+const MAX_CACHE_EXPORT_MS = 600_000;
 
 /**
- * BuildKit pushes the image first, and stores the cache then. Comes back when the image is pushed; storing goes on
- * as the image's `afterwards`, whatever becomes of the run.
+ * BuildKit pushes the image first and exports the cache afterwards. Resolves when the image is pushed; the export
+ * continues as the image's `cacheExport`, however the run ends.
  */
-export async function storingBuild(
+export async function buildWithCacheExport(
   { request, ...build }: Omit<DockerBuild, "progress">,
-  { storing }: RegistryCache,
+  { exportSignal }: RegistryCache,
 ): Promise<PushedImage> {
   const pushed = Promise.withResolvers<string>();
-  const signal = new HandedOverSignal(request.signal);
+  const signal = new SwitchableSignal(request.signal);
   let isPushed = false;
   const progress = new RawProgress({
     ...request,
-    // The run may have ended, and its log with it.
+    // After the push the run may have ended, and its log with it.
     output: (line) => void (isPushed || request.output(line)),
     onPushed: (digest) => {
       isPushed = true;
-      signal.handOver(AbortSignal.any([storing, AbortSignal.timeout(LONGEST_STORING_MS)]));
+      signal.switchTo(AbortSignal.any([exportSignal, AbortSignal.timeout(MAX_CACHE_EXPORT_MS)]));
       pushed.resolve(digest);
     },
   });
   const ended = dockerBuild({ ...build, request: { ...request, signal: signal.signal }, progress });
   const digest = await Promise.race([pushed.promise, ended.then(() => neverPushed())]);
-  const afterwards = ended.then(() => {
+  const cacheExport = ended.then(() => {
     if (progress.cacheError !== "") throw new Error(progress.cacheError);
   });
-  // Whoever waits for it hears of it; nobody may.
-  afterwards.catch(() => undefined);
-  return { digest, tagged: false, afterwards };
+  // The caller may never await the export: its failure must not be an unhandled rejection.
+  cacheExport.catch(() => undefined);
+  return { digest, tagged: false, cacheExport };
 }
 
 function neverPushed(): never {
-  throw new Error("buildx ended well and did not say which image it has pushed");
+  throw new Error("buildx succeeded without reporting the digest of the pushed image");
 }
 
-/** BuildKit takes a cache's word for it, and finds only when it needs a layer that the registry has it no more. */
-export function isOfCache(error: unknown): error is StepFailure {
+/** BuildKit trusts a cache's manifest: it notices a layer missing from the registry only when it needs that layer. */
+export function isBrokenCache(error: unknown): error is StepFailure {
   return error instanceof StepFailure && /could not fetch content descriptor/.test(error.message);
 }
 
-/** Follows one signal up to a moment, and another one from then on. */
-class HandedOverSignal {
+/** Follows one signal until switchTo, and another one from then on. */
+class SwitchableSignal {
   readonly #controller = new AbortController();
   #unfollow: () => void = () => undefined;
 
@@ -59,7 +59,7 @@ class HandedOverSignal {
     return this.#controller.signal;
   }
 
-  handOver(next: AbortSignal): void {
+  switchTo(next: AbortSignal): void {
     this.#unfollow();
     this.#follow(next);
   }

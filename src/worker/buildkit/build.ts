@@ -4,7 +4,7 @@ import { StepFailure } from "../job/failure.ts";
 import { runInGroup } from "../process/process-group.ts";
 import { buildEnvironment } from "./arguments.ts";
 import type { BuildRequest } from "./builder.ts";
-import { settledAbort } from "./delayed-abort.ts";
+import { delayedAbort } from "./delayed-abort.ts";
 import { buildFailure } from "./failure.ts";
 import type { BuildProgress } from "./progress/progress.ts";
 import { MAX_STATUS_CHARS } from "./progress/solve-status.ts";
@@ -24,9 +24,9 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
     argv: [program, ...args, progress.argument, request.paths.context],
     cwd: request.workspace.path,
     environment: { ...buildEnvironment(request), ...environment },
-    signal: settledAbort(request.signal, () => progress.lastStepAtMs),
+    signal: delayedAbort(request.signal, () => progress.lastStepAtMs),
     onLine: (line) => progress.line(line),
-    longestLineChars: MAX_STATUS_CHARS,
+    maxLineChars: MAX_STATUS_CHARS,
   })
     .catch(tooLong)
     .finally(() => progress.end());

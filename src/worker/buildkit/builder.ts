@@ -1,4 +1,4 @@
-/** How a worker builds images. detect-builder.ts looks once, at the worker's start, which way the host has. */
+/** How a worker builds images. builders/detect.ts chooses the builder once, at the start of the worker. */
 import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
@@ -8,17 +8,17 @@ import type { BuilderCapabilities } from "./capabilities.ts";
 import type { BuildPaths } from "./paths.ts";
 import type { ProgressListener } from "./progress/progress.ts";
 
-/** Of RUN steps. `none` leaves them nothing but their own loopback; base images are pulled all the same. */
+/** Network of RUN steps. `none` leaves them only their own loopback; base images are still pulled. */
 export const BUILD_NETWORKS = ["default", "none"] as const;
 
 export type BuildNetwork = (typeof BUILD_NETWORKS)[number];
 
 export interface RegistryCache {
-  /** References to read from; one that does not exist does no harm. */
+  /** References to import from; one that does not exist is ignored. */
   readonly from: readonly string[];
   readonly to: string;
-  /** Ends the storing, which goes on when the image is pushed and the run has ended. */
-  readonly storing: AbortSignal;
+  /** Aborts the export, which continues after the image is pushed and the run has ended. */
+  readonly exportSignal: AbortSignal;
 }
 
 export interface BuildRequest extends ProgressListener {
@@ -26,17 +26,17 @@ export interface BuildRequest extends ProgressListener {
   readonly log: (message: string) => void;
   readonly job: Pick<PipelineJob, "target" | "buildArgs" | "provenance" | "platforms" | "secrets">;
   readonly paths: BuildPaths;
-  /** The user's and our own. */
+  /** The job's labels and those that Blacktree adds. */
   readonly labels: Readonly<Record<string, string>>;
   /** `<registry>/<repository>`. */
   readonly imageName: string;
-  /** For builders that cannot push without a tag. Never the job's version: that tag is not a builder's to put. */
+  /** For builders that cannot push without a tag. Never the job's version: no builder puts that tag. */
   readonly attemptTag: string;
   readonly network: BuildNetwork;
-  /** Each RUN step runs in a group of its own below this one. A part of its key, like its network. */
+  /** Each RUN step runs in a separate group below this one. Part of the step's cache key, like its network. */
   readonly cgroupParent?: string;
   readonly cacheScope: CacheScope;
-  /** Only for builders that can. */
+  /** Only for builders with this capability. */
   readonly registryCache?: RegistryCache;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
@@ -45,12 +45,12 @@ export interface BuildRequest extends ProgressListener {
 }
 
 export interface PushedImage {
-  /** Of the manifest as the registry has it. */
+  /** Digest of the manifest as the registry stores it. */
   readonly digest: string;
   /** The image was pushed under the attempt's tag. */
   readonly tagged: boolean;
-  /** What goes on in the run's folder and needs it: storing the cache. Rejects when that fails. */
-  readonly afterwards?: Promise<void>;
+  /** The registry cache's export, which continues after the push and needs the run's folder. Rejects when it fails. */
+  readonly cacheExport?: Promise<void>;
 }
 
 export interface ImageBuilder {
@@ -58,14 +58,14 @@ export interface ImageBuilder {
   readonly kind: "direct" | "local";
   /** For the log, such as "docker 26.1.5, buildx 0.13.1, containerd image store". */
   readonly description: string;
-  /** A job that needs more does not get here. */
+  /** A job that needs more never reaches this builder. */
   readonly capabilities: BuilderCapabilities;
   buildAndPush(request: BuildRequest): Promise<PushedImage>;
-  /** Takes away what buildAndPush left in the engine, also after it failed or was aborted. */
-  removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void>;
-  /** Takes away images of attempts, named by their tags, that a worker that crashed could not. */
+  /** Removes what buildAndPush left in the engine, also after it failed or was aborted. */
+  cleanUp(request: BuildRequest, signal: AbortSignal): Promise<void>;
+  /** Removes images that attempts of a crashed worker have left, by their tags. */
   removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void>;
-  /** Takes away build cache, what was not used for longest first, until no more than this is left. */
+  /** Removes build cache, least recently used first, until at most `keepBytes` are left. */
   prune(keepBytes: number, at: EngineAccess): Promise<void>;
 }
 
@@ -75,7 +75,7 @@ export interface EngineAccess {
   readonly signal: AbortSignal;
 }
 
-/** Nothing on this host can build for us. The message says what was looked at, and the remedy. */
+/** No builder works on this host. The message names what was tried, and the remedy. */
 export class NoUsableBuilder extends Error {
   override readonly name = "NoUsableBuilder";
 }

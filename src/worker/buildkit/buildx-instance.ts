@@ -1,33 +1,33 @@
 /**
- * Which BuildKit a buildx talks to. buildx keeps a record of each that is not the engine's in its configuration; every
- * run has a configuration of its own, and gets a copy of the record into it. So runs share no file, nothing grows,
- * and nothing has to be there again after a restart: the record is made anew at each start, from the same settings.
+ * Selects the BuildKit that buildx uses. buildx keeps a record of each BuildKit that is not the engine's in its
+ * configuration; every run has its own configuration folder, into which the record is copied. So runs share no file,
+ * no records accumulate, and none has to survive a restart: the worker creates it at each start from its settings.
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
-/** Of docker's and buildx's own. */
+/** Environment variables that docker and buildx read. */
 export type DockerVariables = Readonly<Record<string, string>>;
 
-export interface BuildKitAccess {
-  /** Makes it the one that buildx takes when it is started with this configuration folder and the variables given back. */
+export interface BuildxInstance {
+  /** Makes buildx use this instance when it is started with the configuration folder and the returned variables. */
   configure(dockerConfig: string): Promise<DockerVariables>;
 }
 
-export const enginesBuildKit: BuildKitAccess = {
+export const engineInstance: BuildxInstance = {
   configure: async (dockerConfig) => ({ DOCKER_CONFIG: dockerConfig }),
 };
 
-/** buildx asks the engine at its start even when it has nothing to do there, and waits for one that does not answer. */
+/** buildx calls the engine at its start even when it does not need it, and waits for one that does not answer. */
 export const NO_ENGINE = { DOCKER_HOST: "unix:///dev/null", DOCKER_TLS_VERIFY: "" };
 
-export interface BuildxRecord {
+export interface InstanceRecord {
   readonly name: string;
-  /** buildx's own words, for no other program to read. */
+  /** In buildx's internal format: only buildx reads it. */
   readonly content: string;
 }
 
-export function recordedBuildKit(record: BuildxRecord, variables: DockerVariables): BuildKitAccess {
+export function recordedInstance(record: InstanceRecord, variables: DockerVariables): BuildxInstance {
   return {
     async configure(dockerConfig) {
       const instances = instancesFolder(dockerConfig);
@@ -38,8 +38,8 @@ export function recordedBuildKit(record: BuildxRecord, variables: DockerVariable
   };
 }
 
-/** @throws Error when buildx has made none of this name. */
-export async function readBuildxRecord(dockerConfig: string, name: string): Promise<BuildxRecord> {
+/** @throws Error when buildx has created no record of this name. */
+export async function readInstanceRecord(dockerConfig: string, name: string): Promise<InstanceRecord> {
   return { name, content: await Bun.file(join(instancesFolder(dockerConfig), name)).text() };
 }
 

@@ -1,18 +1,18 @@
 /**
- * With whom a job shares BuildKit's cache. BuildKit takes neither a secret's value nor whose build it is for a part of
- * a step's key: another tenant's build of the same Dockerfile would be given the layer that this one's secret made.
+ * Which jobs share BuildKit's cache. In BuildKit neither a secret's value nor the tenant is part of a step's cache key:
+ * another tenant's build of the same Dockerfile would get the layer that was built with this tenant's secret.
  */
 import { createHash } from "node:crypto";
 import type { PipelineJob } from "../job/job.ts";
 
-/** `all`: builds that are alike share their steps, whoever asks. `tenant`: only those of one AWS account do. */
+/** `all`: equal steps are shared by all builds. `tenant`: they are shared only by builds of one AWS account. */
 export const CACHE_SHARING = ["all", "tenant"] as const;
 export type CacheSharing = (typeof CACHE_SHARING)[number];
 
 export interface CacheScope {
-  /** Becomes a part of the key of every RUN step; undefined where those of others will do. */
+  /** Added to the cache key of every RUN step; undefined when the steps are shared by all builds. */
   readonly steps?: string;
-  /** Whose `RUN --mount=type=cache` folders are seen. Builds write to them, so no other tenant's ever are. */
+  /** Namespace of `RUN --mount=type=cache` folders. Builds write to them, so tenants never share them. */
   readonly mounts: string;
 }
 
@@ -28,7 +28,7 @@ export function cacheScope(
   return sharing === "tenant" ? { mounts, steps: scopeName("tenant", awsAccount) } : { mounts };
 }
 
-/** Fit for a host name. */
+/** Valid as part of a host name. */
 function scopeName(...parts: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
 }

@@ -1,10 +1,9 @@
-/** What a builder can do, and what a job needs that it cannot. */
-
+/** Compares the features that a builder supports with those that a job needs. */
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 
 export interface BuilderCapabilities {
-  /** It runs programs of these, in the form of shared/platforms.ts; its own one, for jobs that name none, is the first. */
+  /** Platforms whose programs it runs, as in shared/platforms.ts. Jobs that name none get the first, its own. */
   readonly platforms: readonly string[];
   /** One image for several platforms: an index. */
   readonly multiPlatform: boolean;
@@ -20,7 +19,7 @@ interface Builder {
 
 type Needs = Pick<PipelineJob, "platforms" | "provenance" | "secrets">;
 
-/** Building without what was asked for would give an image that looks right and is not. @throws StepFailure */
+/** Building without a requested feature would push an image that looks right and is not. @throws StepFailure */
 export function refuseUnsupported(builder: Builder, job: Needs): void {
   const missing = unsupportedBy(builder.capabilities, job);
   if (missing.length === 0) return;
@@ -28,7 +27,7 @@ export function refuseUnsupported(builder: Builder, job: Needs): void {
   throw new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }
 
-/** In words that complete "cannot build". */
+/** Phrases that complete "cannot build". */
 export function unsupportedBy(can: BuilderCapabilities, job: Needs): string[] {
   const foreign = job.platforms.filter((platform) => !can.platforms.includes(platform));
   return [

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type { RegistryAccess } from "../registry/access.ts";
 
 /**
- * The run's own docker configuration: nothing of the host's logins is in it, and it goes with the run's folder.
- * The proxies are the build's own; docker makes build arguments of them.
- * Replaced as a whole, since docker may read it at any time; a folder that is gone is not made again.
+ * The run's own Docker configuration: it contains none of the host's logins, and is removed with the run's folder.
+ * The proxies are those of the build; docker turns them into build arguments.
+ * The file is replaced as a whole, since docker may read it at any time; a removed folder is not created again.
  */
 export async function writeDockerConfig(
   dockerConfigDir: string,
@@ -23,10 +23,10 @@ export async function writeDockerConfig(
 }
 
 /**
- * BuildKit keeps what it was sent of a context, by the folder's name and buildx's id of the machine, and next time is
- * sent only files of another size or time. So that id stands for one checkout with its history, and for the folders
- * in it, not for what the job calls them: two files of one name in two folders may have the same size and time, and then
- * the wrong one would be built.
+ * BuildKit keeps the files that it received of a context, by the folder's name and buildx's node id, and the next build
+ * sends only files of another size or time. So the node id is made of the checkout with its history and of the real
+ * folders in it, not of the job's names for them: two files of one name in two folders may have the same size and time,
+ * and then the wrong one would be built.
  */
 export async function nameBuildContext(dockerConfigDir: string, parts: readonly string[]): Promise<void> {
   const id = createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);

@@ -1,73 +1,73 @@
 /**
- * What the end of a build or push by docker means. Only docker's own last words are looked at: what a RUN step
- * prints is the repository's, and could say anything.
+ * Classifies the failures of docker's builds and pushes. Only docker's final error counts: the output of a RUN step
+ * belongs to the repository, and could say anything.
  */
 
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
 import { withoutNames } from "../registry/refusal.ts";
 
-/** The words that buildx, and `docker build` of 20.10, put before every error of a build. */
+/** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
 const PREFIX =
   /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |rpc error: code = \w+ desc = )*/;
-/** Gone, or too busy to answer in its own time limits. */
+/** The engine is gone, or too busy to answer within its own time limits. */
 const ENGINE_GONE =
   /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF$)|code = Unavailable/i;
-/** `process "…" did not complete successfully: …` (BuildKit 0.10 and later), `executor failed running […]: …` before. */
+/** `process "…" did not complete successfully: …` (from BuildKit 0.10 on), or `executor failed running […]: …`. */
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
-/** Whether a base image can be had may depend on the hour. */
+/** A base image could not be fetched for a reason that may pass. */
 const BASE_IMAGE_UNREACHABLE =
   /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/is;
-/** BuildKit tells the registry's status only; where an upload cannot even begin, 404 speaks of the repository. */
+/** BuildKit reports only the registry's status; 404 at the start of an upload means that the repository is missing. */
 const REPOSITORY_UNKNOWN =
   /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;
 const SEPARATOR = /^-{6,}$/;
 
-/** How the RUN step ended that a build failed with, as BuildKit says it; undefined when it was something else. */
+/** BuildKit's message about the RUN step that failed the build; undefined when the build failed for another reason. */
 export function endOfRunStep(error: string): string | undefined {
   return RUN_STEP.exec(error)?.[2];
 }
 
-/** Docker's final error, without what it repeats of the build's output. */
+/** Docker's final error, without the build output that docker repeats in it. */
 export function finalError(stderr: readonly string[]): string {
   const lines = stderr.filter((line) => line.trim() !== "");
   const marked = lines.findLastIndex((line) => line.startsWith("ERROR: "));
   if (marked >= 0) return lines[marked]?.replace(PREFIX, "") ?? "";
-  // Docker 20.10 marks nothing; behind the last separator a message may have several lines.
+  // Docker 20.10 has no such prefix; its message follows the last separator and may have several lines.
   const separator = lines.findLastIndex((line) => SEPARATOR.test(line));
-  const words = separator >= 0 ? lines.slice(separator + 1) : lines.slice(-1);
-  return words.join("\n").replace(PREFIX, "");
+  const message = separator >= 0 ? lines.slice(separator + 1) : lines.slice(-1);
+  return message.join("\n").replace(PREFIX, "");
 }
 
 export function buildFailure(stderr: readonly string[], exitCode: number): StepFailure {
-  const error = finalError(stderr) || `docker ended with status ${exitCode} and said nothing`;
+  const error = finalError(stderr) || `docker exited with status ${exitCode} and printed no error`;
   if (error.startsWith("failed to push ")) return pushFailure(error);
-  const stepsEnd = endOfRunStep(error);
-  const enginesWords = stepsEnd ?? error;
-  if (saysDiskFull(enginesWords)) return diskFull("build", `the build has no space left: ${error}`);
-  if (ENGINE_GONE.test(enginesWords)) return engineGone("build", error);
-  const retryable = stepsEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
+  const stepEnd = endOfRunStep(error);
+  const engineMessage = stepEnd ?? error;
+  if (saysDiskFull(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
+  if (ENGINE_GONE.test(engineMessage)) return engineGone("build", error);
+  const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
   return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
 }
 
 /**
- * Neither the job's fault nor the registry's, and the worker itself is well, so of the codes only INTERNAL is true;
- * on another worker, or after the engine's restart, the same job may succeed.
+ * Neither the job nor the registry is at fault, and the worker itself works, so of the codes only INTERNAL is true.
+ * On another worker, or after the engine's restart, the same job may succeed.
  */
 function engineGone(step: "build" | "push", error: string): StepFailure {
-  const message = `the docker engine, or BuildKit, broke off: ${error}`;
+  const message = `lost the connection to Docker or BuildKit: ${error}`;
   return new StepFailure({ code: "INTERNAL", step, message, retryable: true });
 }
 
-/** For the last words of `docker push`, and of a build that pushes. */
+/** For the final error of `docker push`, and of a build that pushes. */
 export function pushFailure(error: string): StepFailure {
   const failure = (code: StepFailure["failure"]["code"], retryable = false) =>
     new StepFailure({ code, step: "push", message: `the image cannot be pushed: ${error}`, retryable });
   if (ENGINE_GONE.test(error)) return engineGone("push", error);
   if (saysDiskFull(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
   if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
-  const words = withoutNames(error);
-  if (/tag invalid|immutable/i.test(words)) return failure("TAG_IMMUTABLE");
-  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(words)) {
+  const message = withoutNames(error);
+  if (/tag invalid|immutable/i.test(message)) return failure("TAG_IMMUTABLE");
+  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(message)) {
     return failure("ECR_AUTH");
   }
   return failure("PUSH_FAILED", true);

@@ -6,39 +6,40 @@ import type { PipelineJob } from "../job/job.ts";
 export interface BuildPaths {
   readonly dockerfile: string;
   readonly context: string;
-  /** Where context and Dockerfile are in the checkout, wherever that is; a symlink may have led there. */
+  /** Paths of context and Dockerfile relative to the checkout, with symlinks resolved. */
   readonly inCheckout: readonly [context: string, dockerfile: string];
 }
 
-function leaves(path: string): StepFailure {
+const NOT_FOUND_CODES = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
+function outsideRepository(path: string): StepFailure {
   const message = `${path} leads out of the repository`;
   return new StepFailure({ code: "INVALID_JOB", step: "build", message });
 }
 
 function isInside(folder: string, path: string): boolean {
-  const way = relative(folder, path);
-  return way !== ".." && !way.startsWith(`..${sep}`);
+  const relativePath = relative(folder, path);
+  return relativePath !== ".." && !relativePath.startsWith(`..${sep}`);
 }
 
-/** Undefined when there is nothing. A symlink counts as what it leads to. */
+/** Undefined when the path does not exist. Symlinks are resolved. */
 async function resolveInside(checkout: string, path: string): Promise<string | undefined> {
-  const asked = join(checkout, path);
-  if (!isInside(checkout, asked)) throw leaves(path);
+  const requested = join(checkout, path);
+  if (!isInside(checkout, requested)) throw outsideRepository(path);
   try {
-    const real = await realpath(asked);
-    if (!isInside(checkout, real)) throw leaves(path);
+    const real = await realpath(requested);
+    if (!isInside(checkout, real)) throw outsideRepository(path);
     return real;
   } catch (error) {
-    if (error instanceof Error && "code" in error && NOTHING_THERE.has(String(error.code))) return undefined;
+    if (error instanceof Error && "code" in error && NOT_FOUND_CODES.has(String(error.code)))
+      return undefined;
     throw error;
   }
 }
 
-const NOTHING_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
-
 /**
- * Where the Dockerfile and the context of a job are. A repository is made by others: neither may lead, by name or
- * by symlink, to the worker's own files.
+ * Finds the Dockerfile and the context of a job. A repository is not trusted: neither path may lead, by name or by
+ * symlink, to the worker's own files.
  */
 export async function buildPaths(
   checkoutPath: string,
@@ -51,7 +52,7 @@ export async function buildPaths(
     const message = `the repository has no folder ${contextName} to build in`;
     throw new StepFailure({ code: "INVALID_JOB", step: "build", message });
   }
-  // Like docker, which looks for the file in the context unless another one is named.
+  // As docker does: the Dockerfile is in the context unless the job names another one.
   const dockerfileName = job.dockerfile || join(job.context || "", "Dockerfile");
   const dockerfile = await resolveInside(checkout, dockerfileName);
   if (dockerfile === undefined || !(await stat(dockerfile)).isFile()) {

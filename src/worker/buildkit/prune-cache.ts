@@ -1,28 +1,28 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Pruner } from "../disk/pruner.ts";
+import type { Pruner } from "../disk/disk-watch.ts";
 import { runInGroup } from "../process/process-group.ts";
 import type { EngineAccess, ImageBuilder } from "./builder.ts";
-import type { BuildKitAccess } from "./buildx-instance.ts";
+import type { BuildxInstance } from "./buildx-instance.ts";
 
-/** @throws Error with docker's words. */
+/** @throws Error with docker's error output. */
 export async function pruneCache(
   program: readonly [string, ...string[]],
-  buildKit: BuildKitAccess,
+  instance: BuildxInstance,
   keepBytes: number,
   { cwd, environment, signal }: EngineAccess,
 ): Promise<void> {
   const dockerConfig = await mkdtemp(join(cwd, "prune-"));
   try {
-    const access = await buildKit.configure(dockerConfig);
+    const access = await instance.configure(dockerConfig);
     const { exitCode, stderrTail } = await runInGroup({
-      // Newer versions call it --reserved-space, and still know this name, which is the only one of the older.
+      // Newer versions call this option --reserved-space and still accept the old name, which older ones need.
       argv: [...program, "--force", "--all", `--keep-storage=${keepBytes}`],
       cwd,
       environment: { ...environment, ...access },
       signal,
     });
-    if (exitCode !== 0) throw new Error(`the build cache cannot be pruned: ${stderrTail.join(" ")}`);
+    if (exitCode !== 0) throw new Error(`failed to prune the build cache: ${stderrTail.join(" ")}`);
   } finally {
     await rm(dockerConfig, { recursive: true, force: true });
   }
@@ -34,7 +34,7 @@ export function buildCachePruner(
   at: Omit<EngineAccess, "signal">,
 ): Pruner {
   return {
-    what: "the build cache",
+    name: "the build cache",
     paths,
     shrinkTo: (keepBytes, signal) => builder.prune(keepBytes, { ...at, signal }),
   };

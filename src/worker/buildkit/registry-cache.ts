@@ -1,26 +1,26 @@
 /**
- * BuildKit's cache of a repository, kept in the registry that its images go to, so that a worker that never saw the
- * repository starts warm. A branch writes to its own tag alone, and reads the default branch's as well.
+ * BuildKit's cache of a repository, stored in the registry that its images go to, so that a worker without a local
+ * cache of the repository starts warm. A branch writes only to its own tag, and also reads the default branch's.
  */
 import { createHash } from "node:crypto";
 import type { ImageBuilder, RegistryCache } from "./builder.ts";
 
 interface CachingParts {
-  /** `<registry>/<repository>` that build cache is kept in. */
+  /** `<registry>/<repository>` that stores the build cache. */
   readonly cacheRepository?: string;
   readonly builder: Pick<ImageBuilder, "capabilities">;
 }
 
-/** Whose cache it is. */
+/** The branch that a cache belongs to. */
 export interface CachedBranch {
   readonly awsAccount: string;
   readonly repositoryUrl: string;
   readonly branch: string;
-  /** Where it is known. */
+  /** Undefined when it is not known. */
   readonly defaultBranch: string | undefined;
 }
 
-/** Where builds are cached: nowhere without a repository for it, or with a builder that cannot use it. */
+/** Undefined without a repository for the cache, or with a builder that cannot use one. */
 export function cacheRepositoryOf({ cacheRepository, builder }: CachingParts): string | undefined {
   return cacheRepository && builder.capabilities.registryCache ? cacheRepository : undefined;
 }
@@ -34,7 +34,7 @@ export function cacheReferences(
   return { from: [...branches].map(reference), to: reference(branch) };
 }
 
-/** Readable, fit for a tag, and no other branch's. */
+/** Readable, valid as a tag, and different for every branch. */
 function cacheTag(...parts: readonly [awsAccount: string, repositoryUrl: string, branch: string]): string {
   const hash = createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
   const [awsAccount, repositoryUrl, branch] = parts;
@@ -44,13 +44,14 @@ function cacheTag(...parts: readonly [awsAccount: string, repositoryUrl: string,
 }
 
 /**
- * How BuildKit packs layers: gzip, which everybody can unpack, on a level that takes half the time of the usual one (6)
- * and makes layers hardly larger. Docker 26.1 packed a layer of 514 MB, node_modules, in 44 to 55 s on level 6 and in 22
- * to 24 s on level 4, which made an image of 745 instead of 740 MB with its files. Level 1 makes layers 15 % larger.
+ * How BuildKit compresses layers: gzip, which every client can unpack, at a level that takes half the time of the
+ * default (6) and makes layers hardly larger. Docker 26.1 compressed a layer of 514 MB, node_modules, in 44 to 55 s at
+ * level 6 and in 22 to 24 s at level 4, which made an image of 745 instead of 740 MB with its files. Level 1 makes
+ * layers 15 % larger.
  */
 export const COMPRESSION = "compression-level=4";
 
-/** ECR takes a cache as an image's manifest alone, and not as an index. */
+/** ECR accepts a cache only as an image manifest, not as an index. */
 const EXPORT = `mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,${COMPRESSION}`;
 
 export function cacheArguments(cache: RegistryCache | undefined): string[] {

@@ -4,7 +4,7 @@ import type { BuildRequest } from "./builder.ts";
 
 type Secrets = Pick<BuildRequest, "job" | "workspace">;
 
-/** In files of the run's own folder: an argument list can be read by everybody, and an environment is short. */
+/** In files of the run's own folder: every user can read an argument list, and an environment is limited in size. */
 export async function writeSecrets({ job, workspace }: Secrets): Promise<void> {
   await mkdir(workspace.secrets, { mode: 0o700 });
   for (const [name, value] of Object.entries(job.secrets)) {
@@ -12,7 +12,7 @@ export async function writeSecrets({ job, workspace }: Secrets): Promise<void> {
   }
 }
 
-/** Relative to the run's folder: this is comma separated, and the way there may hold a comma. */
+/** Paths relative to the run's folder: the option is comma separated, and an absolute path may contain a comma. */
 export function secretArguments({ job, workspace }: Secrets): string[] {
   const folder = basename(workspace.secrets);
   return Object.keys(job.secrets).map((name) => `--secret=id=${name},src=${folder}/${name}`);

@@ -1,9 +1,9 @@
-import { describeSize, isWithin, type Reserve, roomAt, type WatchedDisk } from "./room.ts";
+import { describeSize, freeSpaceAt, meetsReserve, type Reserve, type WatchedDisk } from "./free-space.ts";
 
-/** A step that found no room ends at once, and what it has written may be gone a moment later. */
-const LOOK_INTERVAL_MS = 100;
+/** A step that runs out of space ends at once, and its files may be removed a moment later. */
+const CHECK_INTERVAL_MS = 100;
 
-/** Remembers, from its making to its end, whether a disk was full. Looking is a single, cheap system call. */
+/** Records, from its creation until end(), whether a disk was full. A check is a single, cheap system call. */
 export class RunDisks {
   readonly #disks: readonly WatchedDisk[];
   readonly #floor: Reserve;
@@ -13,12 +13,12 @@ export class RunDisks {
   constructor(disks: readonly WatchedDisk[], floor: Reserve) {
     this.#disks = disks;
     this.#floor = floor;
-    this.#timer = setInterval(() => void this.#look(), LOOK_INTERVAL_MS);
+    this.#timer = setInterval(() => void this.#check(), CHECK_INTERVAL_MS);
   }
 
-  /** Which disk is or was full, in words; undefined when none was. */
+  /** Describes the disk that is or was full; undefined when none was. */
   async full(): Promise<string | undefined> {
-    await this.#look();
+    await this.#check();
     return this.#full;
   }
 
@@ -26,13 +26,12 @@ export class RunDisks {
     clearInterval(this.#timer);
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     for (const { role, path } of this.#disks) {
-      const room = await roomAt(path).catch(() => undefined);
-      if (room === undefined || isWithin(room, this.#floor)) continue;
-      const { freeBytes, freeInodes } = room;
-      const left =
-        freeBytes < this.#floor.bytes ? `${describeSize(freeBytes)}` : `room for ${freeInodes} files`;
+      const space = await freeSpaceAt(path).catch(() => undefined);
+      if (space === undefined || meetsReserve(space, this.#floor)) continue;
+      const { freeBytes, freeInodes } = space;
+      const left = freeBytes < this.#floor.bytes ? `${describeSize(freeBytes)}` : `${freeInodes} inodes`;
       this.#full ??= `the disk of ${role}, ${path}, had ${left} left`;
     }
   }

@@ -6,7 +6,7 @@ import { chmod, lstat, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
-import { inPlace } from "../job/retry.ts";
+import { retryInPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
 import { mentionsLfs, type Pointer, pointersIn } from "./lfs-pointers.ts";
 import type { GitAccess } from "./remote.ts";
@@ -82,7 +82,7 @@ class LfsFiles {
         missing.delete(pointer);
       }
     };
-    await inPlace({ policy, signal: budget.signal, log, attempt });
+    await retryInPlace({ policy, signal: budget.signal, log, attempt });
   }
 
   async #batch(endpoint: string, pointers: readonly Pointer[]): Promise<Map<string, Download>> {

@@ -1,6 +1,6 @@
 import type { GitSettings } from "../../shared/repository-url.ts";
 import type { StepFailure } from "../job/failure.ts";
-import { inPlace, type RetryPolicy } from "../job/retry.ts";
+import { type RetryPolicy, retryInPlace } from "../job/retry.ts";
 import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
@@ -58,7 +58,7 @@ export class GitRemote {
       const end = await this.tryOnce(command);
       if (end.exitCode !== 0) throw this.failure(end);
     };
-    await inPlace({ policy, signal: budget.signal, log, attempt });
+    await retryInPlace({ policy, signal: budget.signal, log, attempt });
   }
 
   /** Gives the command's end, whatever it is. */

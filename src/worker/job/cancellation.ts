@@ -1,6 +1,6 @@
 /**
- * Why a run is ended from outside: the reason that the run's AbortSignal carries. Each is a different end
- * (run-end.ts), so an abort without one of these is a fault of Blacktree.
+ * Why a run is ended from outside: the reason of the run's AbortSignal. Each reason leads to another end (run-end.ts),
+ * so an abort with a different reason is a bug in Blacktree.
  */
 export abstract class RunAborted extends Error {}
 
@@ -9,11 +9,11 @@ export class RunTimeout extends RunAborted {
   override readonly name = "RunTimeout";
 
   constructor(readonly timeoutMs: number) {
-    super(`the run was ended after its ${timeoutMs} ms`);
+    super(`the run timed out after ${timeoutMs} ms`);
   }
 }
 
-/** Somebody asked for the end of this run. */
+/** The orchestrator asked the worker to cancel this run. */
 export class RunCancelled extends RunAborted {
   override readonly name = "RunCancelled";
 
@@ -22,7 +22,7 @@ export class RunCancelled extends RunAborted {
   }
 }
 
-/** Another attempt has the job: this one must not put its tag, and its end is nobody's news. */
+/** Another attempt has the job: this one must not put its tag, and its end is not reported. */
 export class LeaseLost extends RunAborted {
   override readonly name = "LeaseLost";
 
@@ -31,7 +31,7 @@ export class LeaseLost extends RunAborted {
   }
 }
 
-/** The worker stops, and the run could not end within the time left for it. */
+/** The worker stops, and the run did not end before the drain timeout. */
 export class RunDrained extends RunAborted {
   override readonly name = "RunDrained";
 

@@ -9,8 +9,8 @@ export interface StepFailureDetails {
 }
 
 /**
- * How a step ends a run: something outside Blacktree is wrong, and it is known what. run-pipeline.ts turns it into
- * the run's failure; anything else that a step throws is a fault of Blacktree's own.
+ * Ends a run because of a known fault outside Blacktree. run-pipeline.ts turns it into the run's failure; any other
+ * error that a step throws is a bug in Blacktree.
  */
 export class StepFailure extends Error {
   override readonly name = "StepFailure";

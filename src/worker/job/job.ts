@@ -1,6 +1,6 @@
 import type { Job, KnownImage, RunRef } from "../../shared/job.ts";
 
-/** What the pipeline has to know of a job; who asked, and how it got here, is none of its business. */
+/** The part of a job that the pipeline needs; it does not depend on the job's sender or delivery. */
 export type PipelineJob = RunRef &
   Pick<
     Job,
@@ -21,6 +21,6 @@ export type PipelineJob = RunRef &
     | "platforms"
     | "secrets"
   > & {
-    /** The latest first; none unless the job may reuse one. */
+    /** The latest first; only for jobs that may reuse an image. */
     readonly knownImages?: readonly KnownImage[];
   };

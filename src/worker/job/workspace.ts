@@ -6,48 +6,48 @@ import { diskFull, saysDiskFull } from "./failure.ts";
 import type { PipelineJob } from "./job.ts";
 
 /**
- * The folder of one run. All that the run writes is in here, so that removing it leaves nothing:
- * `<work dir>/runs/<incarnation>/<hash of the job id>-<attempt>/`. What a crash leaves of it is taken away by
- * leftovers.ts, which needs the folder's name and the note in it.
+ * The folder of one run, `<work dir>/runs/<incarnation>/<hash of the job id>-<attempt>/`. The run writes only in here,
+ * so removing the folder removes everything. After a crash, crash-recovery.ts removes it; for that it needs the
+ * folder's name and the note in it.
  */
 export interface Workspace {
   readonly path: string;
   /** HOME of the child processes. */
   readonly home: string;
   readonly checkout: string;
-  /** What is taken out of a checkout that an earlier run has left. */
+  /** Entries that are moved out of a checkout that an earlier run has left. */
   readonly aside: string;
-  /** Commits without files, only used when a job pins a commit that is not the tip. */
+  /** Commits without files; only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
   /** One file for each of the job's secrets. */
   readonly secrets: string;
-  /** Where buildx says what it has built. */
+  /** The file in which buildx reports the built image. */
   readonly buildMetadata: string;
   remove(): Promise<void>;
 }
 
-/** Where a run pushes to: all that its successor needs to take the attempt's tag away. No secret. */
+/** Where a run pushes to: all that crash recovery needs to remove the attempt's tag. Contains no secret. */
 export type RunNote = Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo">;
 
 const NOTE_FILE = "run.json";
 
-/** Short, fit for a folder and for a tag, and no other run's. */
+/** Short, valid in a folder name and in a tag, and unique to the run. */
 function runName({ jobId, attempt }: RunRef): string {
   return `${createHash("sha256").update(jobId).digest("hex").slice(0, 16)}-${attempt}`;
 }
 
-/** A builder that has to push under a tag uses this one; no two attempts share it. */
+/** For builders that have to push under a tag; no two attempts share one. */
 export function attemptTag(run: RunRef): string {
   return attemptTagOf(runName(run));
 }
 
-/** By the run's name, which is its folder's. */
+/** From the name of the run's folder. */
 export function attemptTagOf(name: string): string {
   return `blacktree-${name}`;
 }
 
-/** Undefined when the run did not get as far as writing it. */
+/** Undefined when the run ended before it had written the note. */
 export async function readRunNote(path: string): Promise<RunNote | undefined> {
   try {
     return JSON.parse(await readFile(join(path, NOTE_FILE), "utf8")) as RunNote;
@@ -80,13 +80,13 @@ export async function createWorkspace(
     await Bun.write(join(path, NOTE_FILE), JSON.stringify({ awsAccount, region, ecrRepo }));
   } catch (cause) {
     if (saysDiskFull(String(cause)))
-      throw diskFull("clone", `the run's folder cannot be made: ${cause}`, cause);
+      throw diskFull("clone", `failed to create the run's folder: ${cause}`, cause);
     throw cause;
   }
   return workspace;
 }
 
-/** Also removes what is read-only: a repository may hold such folders, and a worker need not be root. */
+/** Also removes read-only entries: a repository may contain such folders, and a worker need not be root. */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });

@@ -6,7 +6,7 @@ import type { Logger } from "../../shared/logging.ts";
 
 export interface UnfinishedRun {
   readonly jobId: string;
-  readonly storing: Promise<void>;
+  readonly cacheExport: Promise<void>;
   /** Never rejects. */
   readonly cleanUp: (report: (problem: string) => void) => Promise<void>;
 }
@@ -41,9 +41,9 @@ export class BackgroundWork {
     await this.ended();
   }
 
-  async #finish({ jobId: job_id, storing, cleanUp }: UnfinishedRun): Promise<void> {
+  async #finish({ jobId: job_id, cacheExport, cleanUp }: UnfinishedRun): Promise<void> {
     try {
-      await storing;
+      await cacheExport;
       this.#logger.debug({ job_id }, "build cache stored");
     } catch (error) {
       this.#logger.warn({ err: error, job_id }, "build cache not stored");

@@ -39,7 +39,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   const memory = parts.buildCgroup?.beginBuild();
   run.log(`building with ${builder.description}`);
   const request = await buildRequest(run, inputs);
-  cleanUp.add((signal) => builder.removeLeftovers(request, signal));
+  cleanUp.add((signal) => builder.cleanUp(request, signal));
   run.times.begin("build");
   await writeSecrets(request);
   let image: PushedImage;
@@ -48,7 +48,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   } catch (error) {
     throw blamingMemory(error, memory);
   }
-  cleanUp.waitFor(image.afterwards);
+  cleanUp.waitFor(image.cacheExport);
   enterPush(run);
   if (image.tagged) {
     const pushed = run.inRepository(registry);
@@ -93,7 +93,7 @@ async function registryCache(
   if (repository === undefined) return undefined;
   const cached = { ...job, repositoryUrl, defaultBranch: await source.defaultBranch() };
   const references = cacheReferences(`${destination.access.host}/${repository}`, cached);
-  return { ...references, storing: parts.backgroundWork.signal };
+  return { ...references, exportSignal: parts.backgroundWork.signal };
 }
 
 /** Builders report the beginning of the push more than once, or not at all. */
@@ -115,7 +115,7 @@ export function blamingMemory(error: unknown, memory: BuildMemory | undefined): 
   if (!(error instanceof StepFailure) || error.failure.code !== "BUILD_FAILED") return error;
   const { failure } = error;
   const stepsEnd = endOfRunStep(failure.message);
-  const shortage = stepsEnd === undefined ? undefined : memory?.blame(stepsEnd);
+  const shortage = stepsEnd === undefined ? undefined : memory?.oomMessage(stepsEnd);
   if (shortage === undefined) return error;
   return new StepFailure({ ...failure, message: `${failure.message} (${shortage})`, cause: error });
 }

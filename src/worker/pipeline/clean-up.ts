@@ -10,7 +10,7 @@ export class CleanUp {
   readonly #undo: Undo[] = [];
   #workspace: Workspace | undefined;
   #source: Source | undefined;
-  #storing: Promise<void> | undefined;
+  #cacheExport: Promise<void> | undefined;
 
   /** The folder is removed last. */
   removeWorkspace(workspace: Workspace): void {
@@ -27,13 +27,13 @@ export class CleanUp {
     this.#undo.push(undo);
   }
 
-  /** Clean-up has to wait for `storing`, which still uses the run's folder after the run has ended. */
-  waitFor(storing: Promise<void> | undefined): void {
-    this.#storing = storing;
+  /** Clean-up has to wait for `cacheExport`, which still uses the run's folder after the run has ended. */
+  waitFor(cacheExport: Promise<void> | undefined): void {
+    this.#cacheExport = cacheExport;
   }
 
-  get storing(): Promise<void> | undefined {
-    return this.#storing;
+  get cacheExport(): Promise<void> | undefined {
+    return this.#cacheExport;
   }
 
   /** Never rejects: calls `report` for each step that failed. */

@@ -133,7 +133,7 @@ function endOf({ commit, times }: RunContext) {
 async function cleanUp({ job, parts, cleanUp, log }: RunContext): Promise<void> {
   const timeoutMs = parts.cleanUpTimeoutMs ?? DEFAULT_CLEAN_UP_TIMEOUT_MS;
   const undo = (report: (problem: string) => void) => cleanUp.run(timeoutMs, report);
-  const { storing } = cleanUp;
-  if (storing) parts.backgroundWork.add({ jobId: job.jobId, storing, cleanUp: undo });
+  const { cacheExport } = cleanUp;
+  if (cacheExport) parts.backgroundWork.add({ jobId: job.jobId, cacheExport, cleanUp: undo });
   else await undo((problem) => log(`clean-up is not complete: ${problem}`));
 }

@@ -1,7 +1,7 @@
 /** Signs in to the registry and looks up the version that the job is to create. */
 import { orAbort } from "../../shared/abort.ts";
+import { buildArguments } from "../buildkit/build-args.ts";
 import { writeDockerConfig } from "../buildkit/docker-config.ts";
-import { buildArguments } from "../buildkit/options.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { RegistryAccess } from "../registry/access.ts";
 import { RegistryClient } from "../registry/client.ts";

@@ -7,7 +7,7 @@ import { orAbort, sleep } from "../../shared/abort.ts";
 import type { PushedImage } from "../buildkit/builder.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
-import { inPlace, type RetryPolicy } from "../job/retry.ts";
+import { type RetryPolicy, retryInPlace } from "../job/retry.ts";
 import type { RegistryAccess } from "../registry/access.ts";
 import type { Manifest, RegistryClient } from "../registry/client.ts";
 import { hasInputs, type InputLabels } from "./image-labels.ts";
@@ -45,7 +45,7 @@ export function findVersion({
     const labels = await registry.getImageLabels(job.ecrRepo, manifest, signal);
     return { digest: manifest.digest, labels };
   };
-  return inPlace({ policy: retry, signal, log, attempt });
+  return retryInPlace({ policy: retry, signal, log, attempt });
 }
 
 /**
@@ -74,7 +74,7 @@ export interface TagRequest extends TagContext {
 
 export function putVersionTag(request: TagRequest): Promise<void> {
   const { retry: policy, signal, log } = request;
-  return inPlace({ policy, signal, log, attempt: () => putOnce(request) });
+  return retryInPlace({ policy, signal, log, attempt: () => putOnce(request) });
 }
 
 async function putOnce(request: TagRequest): Promise<void> {
@@ -129,7 +129,7 @@ export function pushedManifest(
     const message = `the registry does not have ${digest}, which docker reported as pushed`;
     throw new StepFailure({ code: "PUSH_FAILED", step: "push", message, retryable: true });
   };
-  return inPlace({ policy, signal, log, attempt });
+  return retryInPlace({ policy, signal, log, attempt });
 }
 
 /** Deletes by tag: deleting by digest would also delete the version's image. */

@@ -3,8 +3,8 @@ export type HostEnvironment = Readonly<Record<string, string | undefined>>;
 export type ChildEnvironment = Readonly<Record<string, string>>;
 
 /**
- * What git and docker need of the worker's environment. All else stays out: AWS credentials, tokens, and the
- * variables by which a compiled Bun program could be turned into something else (BUN_OPTIONS, BUN_BE_BUN).
+ * The variables of the worker's environment that git and docker need. All others are withheld: AWS credentials, tokens,
+ * and the variables that change what a compiled Bun program does (BUN_OPTIONS, BUN_BE_BUN).
  */
 const PASSED_ON = [
   "PATH",
@@ -25,7 +25,7 @@ const PASSED_ON = [
   "DOCKER_API_VERSION",
 ] as const;
 
-/** For every child process; `home` is a folder of the run, so that nothing of the host's own settings is read. */
+/** For every child process. `home` is a folder of the run, so that children read no settings of the host's user. */
 export function childEnvironment(host: HostEnvironment, home: string): ChildEnvironment {
   const environment: Record<string, string> = { HOME: home, LANG: "C", LC_ALL: "C" };
   for (const name of PASSED_ON) {

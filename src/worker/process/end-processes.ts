@@ -1,19 +1,19 @@
 /**
- * What the programs of a run have started, wherever it went. Ending a process group (process-group.ts) does not reach
- * what has begun a session of its own; but all of it was given a folder of the run as HOME.
+ * Ends all processes that the programs of a run have started. Ending a process group (process-group.ts) does not reach
+ * a process that has started its own session, but every process of a run has a folder of the run as HOME.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { sleep } from "../../shared/abort.ts";
 
-const LOOK_AGAIN_AFTER_MS = 20;
+const RESCAN_INTERVAL_MS = 20;
 
-/** Comes back when no process has its HOME in one of these folders of runs. @throws the signal's reason. */
+/** Resolves when no process has its HOME in one of these folders of runs. @throws the signal's reason. */
 export async function endProcessesOf(runFolders: readonly string[], signal: AbortSignal): Promise<void> {
-  // One that is being ended may have started another meanwhile.
-  while (await killProcessesOf(runFolders)) await sleep(LOOK_AGAIN_AFTER_MS, signal);
+  // A process may have started another one before it was killed.
+  while (await killProcessesOf(runFolders)) await sleep(RESCAN_INTERVAL_MS, signal);
 }
 
-/** False when there were none. */
+/** Returns false when there were none. */
 async function killProcessesOf(runFolders: readonly string[]): Promise<boolean> {
   const pids = (await readdir("/proc"))
     .map(Number)
@@ -30,12 +30,12 @@ function kill(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch (error) {
-    // It has ended meanwhile.
+    // The process has ended in the meantime.
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 
-/** Undefined for a process that is gone or another user's. */
+/** Undefined for a process that has ended or belongs to another user. */
 async function homeOf(pid: number): Promise<string | undefined> {
   const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
   return environment

@@ -1,6 +1,6 @@
 /**
- * Child processes of a run. Each is started from an argument vector in a process group of its own, and a run that
- * is aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
+ * Child processes of a run. Each is started from an argument vector in its own process group, and a run that is
+ * aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
  */
 import type { ChildEnvironment } from "./child-environment.ts";
 import { LineSplitter } from "./line-splitter.ts";
@@ -9,13 +9,13 @@ export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
   readonly cwd: string;
   readonly environment: ChildEnvironment;
-  /** Ends the group; what runInGroup then throws is the signal's reason. */
+  /** Ends the group; runInGroup then throws the signal's reason. */
   readonly signal: AbortSignal;
-  /** Every line of both streams, without its end; a carriage return ends a line too. */
+  /** Called for every line of both streams, without its line end; a carriage return also ends a line. */
   readonly onLine?: (line: string) => void;
-  /** A longer line comes in parts. */
-  readonly longestLineChars?: number;
-  /** Time between TERM and KILL. */
+  /** A longer line is split into parts. */
+  readonly maxLineChars?: number;
+  /** Time between SIGTERM and SIGKILL. */
   readonly stopGraceMs?: number;
 }
 
@@ -27,12 +27,12 @@ export interface GroupEnd {
 }
 
 const DEFAULT_STOP_GRACE_MS = 5000;
-/** How long a stream may stay open once its process has ended: a grandchild can hold it for ever. */
+/** How long a stream may stay open after its process has ended: a grandchild can keep it open for ever. */
 const STREAM_GRACE_MS = 2000;
 const TAIL_LINES = 200;
 const TAIL_CHARS = 1024 * 1024;
 
-/** What is there to read is given at once: a program that never stops printing would leave no time to pings and timers. */
+/** A read resolves at once while there is data: endless output would otherwise block pings and timers. */
 function eventLoopTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
@@ -68,7 +68,7 @@ export function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch (error) {
-    // The group is gone, which is all that a signal to it could bring about.
+    // The group has ended already.
     if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
 }
@@ -83,12 +83,12 @@ class GroupStop {
 
   begin(): void {
     signalGroup(this.pid, "SIGTERM");
-    // A stopped process would see the signal only once it goes on.
+    // A suspended process would handle SIGTERM only after it continues.
     signalGroup(this.pid, "SIGCONT");
     this.#timer = setTimeout(() => signalGroup(this.pid, "SIGKILL"), this.graceMs);
   }
 
-  /** The leader has ended: what it left behind in its group ends now. */
+  /** The leader has ended: kills what it left in its group. */
   finish(): void {
     clearTimeout(this.#timer);
     signalGroup(this.pid, "SIGKILL");
@@ -103,13 +103,13 @@ class LineReader {
 
   constructor(
     stream: ReadableStream<Uint8Array>,
-    { onLine, longestLineChars }: Pick<GroupCommand, "onLine" | "longestLineChars">,
+    { onLine, maxLineChars }: Pick<GroupCommand, "onLine" | "maxLineChars">,
   ) {
     this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
     const lines = new LineSplitter((line) => {
       this.#keep(line);
       onLine?.(line);
-    }, longestLineChars);
+    }, maxLineChars);
     this.#done = this.#read(lines);
   }
 
@@ -132,7 +132,7 @@ class LineReader {
     lines.end();
   }
 
-  /** The last line stays, however long it is. */
+  /** Keeps the last line, however long it is. */
   #keep(line: string): void {
     this.tail.push(line);
     this.#tailChars += line.length;

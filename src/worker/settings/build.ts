@@ -1,8 +1,8 @@
-/** How a worker builds: settings that `blacktree-worker` and `blacktree up` have in common. */
+/** Build settings that `blacktree-worker` and `blacktree up` share. */
 import * as parse from "../../shared/settings/parsers.ts";
 import { optional, withDefault } from "../../shared/settings/settings.ts";
 import { BUILD_NETWORKS } from "../buildkit/builder.ts";
-import { builderPlace } from "../buildkit/builders/location.ts";
+import { builderLocation } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
 import { cgroupPath } from "./build-cgroup.ts";
 
@@ -12,40 +12,43 @@ export const buildSettings = {
   builder: withDefault(
     {
       name: "BLACKTREE_BUILDER",
-      description: "whose BuildKit builds: engine, container, or a BuildKit's unix:// or tcp:// address",
+      description: "which BuildKit builds: engine, container, or the unix:// or tcp:// address of one",
     },
-    builderPlace,
+    builderLocation,
     "engine",
   ),
   builderOptions: withDefault(
     {
       name: "BLACKTREE_BUILDER_OPTIONS",
       description:
-        "options of buildx's driver for a BuildKit that is not the engine's: name=value, comma separated",
+        "buildx driver options for a BuildKit that is not the engine's: name=value, comma separated",
     },
     parse.commaSeparated(parse.matching(/^[A-Za-z0-9_.-]+=.+$/, "name=value")),
     "",
   ),
   mirrorBytes: withDefault(
-    { name: "BLACKTREE_MIRROR_SIZE", description: "disk for checkouts kept for next runs; 0 keeps none" },
+    {
+      name: "BLACKTREE_MIRROR_SIZE",
+      description: "disk space for cached checkouts, which later runs reuse; 0 keeps none",
+    },
     parse.size,
     "10GB",
   ),
   gitTimeoutMs: withDefault(
-    { name: "BLACKTREE_GIT_TIMEOUT", description: "how long cloning may take, with submodules and LFS" },
+    { name: "BLACKTREE_GIT_TIMEOUT", description: "time limit of cloning, including submodules and LFS" },
     parse.duration(1000, 86_400_000),
     "10m",
   ),
   repositoryBytes: withDefault(
     {
       name: "BLACKTREE_REPOSITORY_LIMIT",
-      description: "how large a job's repository may be, with its files, submodules and LFS; 0 for no limit",
+      description: "size limit of a job's repository, including files, submodules and LFS; 0 for no limit",
     },
     parse.size,
     "10GB",
   ),
   buildNetwork: withDefault(
-    { name: "BLACKTREE_BUILD_NETWORK", description: "network of RUN steps: default (the engine's), or none" },
+    { name: "BLACKTREE_BUILD_NETWORK", description: "network of RUN steps: default (the engine's) or none" },
     parse.oneOf(...BUILD_NETWORKS),
     "default",
   ),
@@ -53,21 +56,21 @@ export const buildSettings = {
     {
       name: "BLACKTREE_BUILD_CGROUP",
       description:
-        "control group that RUN steps run in; memory, CPUs and processes are limited by its limits",
+        "control group that RUN steps run in; its limits apply to their memory, CPUs and processes",
     },
     cgroupPath,
   ),
   cacheRepository: optional(
     {
       name: "BLACKTREE_CACHE_REPO",
-      description: "repository with mutable tags, in the registry of each job, that keeps the build cache",
+      description: "repository with mutable tags, in the registry of each job, that stores the build cache",
     },
-    parse.matching(REPOSITORY_PATTERN, "a repository's name: lower case letters, digits, . _ - and /"),
+    parse.matching(REPOSITORY_PATTERN, "a repository name: lower case letters, digits, . _ - and /"),
   ),
   cacheSharing: withDefault(
     {
       name: "BLACKTREE_CACHE_SHARING",
-      description: "whose builds share the build cache: all, or only those of one AWS account (tenant)",
+      description: "which builds share the build cache: all, or only those of one AWS account (tenant)",
     },
     parse.oneOf(...CACHE_SHARING),
     "all",
@@ -75,20 +78,20 @@ export const buildSettings = {
   diskReserveBytes: withDefault(
     {
       name: "BLACKTREE_DISK_RESERVE",
-      description: "space that has to be free for a new job, where the worker and its docker write",
+      description: "minimum free disk space for a new job, on the disks that the worker and Docker write to",
     },
     parse.size,
     "2GB",
   ),
   inodeReserve: withDefault(
-    { name: "BLACKTREE_INODE_RESERVE", description: "minimum free inodes" },
+    { name: "BLACKTREE_INODE_RESERVE", description: "minimum free inodes for a new job, on the same disks" },
     parse.integer(0, 1_000_000_000),
     "10000",
   ),
   logLimitBytes: withDefault(
     {
       name: "BLACKTREE_LOG_LIMIT",
-      description: "size of a run's log from which on only its last lines are kept",
+      description: "size of a run's log above which only its last lines are kept",
     },
     parse.size,
     "64MB",

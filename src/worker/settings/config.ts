@@ -1,4 +1,4 @@
-/** The worker's settings: the only place where its environment is read. */
+/** The worker's settings. No other file reads its environment. */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { checkTransport, tlsFilesOf } from "../../shared/rpc/tls.ts";
@@ -45,19 +45,19 @@ export const WORKER_SETTINGS = {
   region: required(
     {
       name: "BLACKTREE_WORKER_REGION",
-      description: "the region this worker builds in; AWS_REGION if not set",
+      description: "the region this worker builds in; default: AWS_REGION",
     },
     parse.region,
   ),
   slots: withDefault(
-    { name: "BLACKTREE_WORKER_SLOTS", description: "jobs that this worker runs at once" },
+    { name: "BLACKTREE_WORKER_SLOTS", description: "number of jobs that this worker runs at once" },
     parse.integer(1, 64),
     "1",
   ),
   listen: optional(
     {
       name: "BLACKTREE_WORKER_LISTEN",
-      description: "where this worker serves gRPC",
+      description: "address that this worker serves gRPC on",
       computedDefault: "0.0.0.0:6000 with TLS, 127.0.0.1:6000 without",
     },
     parse.hostPort,
@@ -65,7 +65,7 @@ export const WORKER_SETTINGS = {
   advertise: optional(
     {
       name: "BLACKTREE_WORKER_ADVERTISE",
-      description: "where orchestrators reach this worker",
+      description: "address at which orchestrators reach this worker",
       computedDefault: "the first address that the listener is reachable at",
     },
     parse.hostPort,
@@ -76,7 +76,10 @@ export const WORKER_SETTINGS = {
     "/var/lib/blacktree",
   ),
   drainTimeoutMs: withDefault(
-    { name: "BLACKTREE_DRAIN_TIMEOUT", description: "how long a stopping worker lets its runs go on" },
+    {
+      name: "BLACKTREE_DRAIN_TIMEOUT",
+      description: "how long runs may continue on a worker that is stopping",
+    },
     parse.duration(0, 86_400_000),
     "10m",
   ),
@@ -113,7 +116,7 @@ export function listenAddress(settings: WorkerSettings): parse.HostPort {
   return settings.listen ?? { host: tlsFilesOf(settings) ? "0.0.0.0" : "127.0.0.1", port: 6000 };
 }
 
-/** Two workers of one host, or one worker before and after a restart, never have the same made id. */
-export function madeWorkerId(): string {
+/** Two workers of one host, or one worker before and after a restart, never get the same id. */
+export function generatedWorkerId(): string {
   return `${hostname()}-${randomBytes(4).toString("hex")}`;
 }

@@ -1,4 +1,4 @@
-/** Settings of where images go: of the worker, and of `blacktree up` with the one it has. */
+/** Registry settings that `blacktree-worker` and `blacktree up` share. */
 import { readFileSync } from "node:fs";
 import * as parse from "../../shared/settings/parsers.ts";
 import {
@@ -14,34 +14,34 @@ import { EcrAuthenticator } from "../registry/ecr/authenticator.ts";
 import { PlainRegistryAuthenticator } from "../registry/static-registry.ts";
 
 const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
-/** As STS wants it: what has another form would come back in the error's message. */
+/** The format that STS requires: STS would repeat an invalid value in its error message. */
 const EXTERNAL_ID_PATTERN = /^[\w+=,.@:/-]{2,1224}$/;
 const TAG_FILTER_PATTERN = /^(?=.{1,128}$)[\w.-]*(\*[\w.-]*){0,2}$/;
-const MOST_TAG_FILTERS = 5;
+const MAX_TAG_FILTERS = 5;
 const REPOSITORY_TAG_PATTERN = /^([\p{L}\p{N} _.:/+@-]{1,128})=([\p{L}\p{N} _.:/=+@-]{0,256})$/u;
-const MOST_REPOSITORY_TAGS = 50;
+const MAX_REPOSITORY_TAGS = 50;
 const REGISTRY_PATTERN = /^(https?:\/\/)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d+)?\/?$/;
 
 const tagFilters: Parser<readonly string[]> = (raw) => {
-  const expected = `at most ${MOST_TAG_FILTERS} of letters, digits, . _ - and one or two *, comma separated`;
-  const form = parse.matching(TAG_FILTER_PATTERN, expected);
-  const filters = parse.commaSeparated(form)(raw);
-  if (filters.length <= MOST_TAG_FILTERS) return filters;
-  throw new BadValue("has too many", expected);
+  const expected = `at most ${MAX_TAG_FILTERS} of letters, digits, . _ - and one or two *, comma separated`;
+  const tagFilter = parse.matching(TAG_FILTER_PATTERN, expected);
+  const filters = parse.commaSeparated(tagFilter)(raw);
+  if (filters.length <= MAX_TAG_FILTERS) return filters;
+  throw new BadValue("has too many entries", expected);
 };
 
 const repositoryTags: Parser<Readonly<Record<string, string>>> = (raw) => {
-  const expected = `key=value, comma separated, at most ${MOST_REPOSITORY_TAGS}`;
+  const expected = `key=value, comma separated, at most ${MAX_REPOSITORY_TAGS}`;
   const pairs = parse.commaSeparated((part) => {
     const [, key = "", value = ""] = REPOSITORY_TAG_PATTERN.exec(part) ?? [];
-    if (key === "") throw new BadValue("has another form", expected);
+    if (key === "") throw new BadValue("has an invalid entry", expected);
     return [key, value] as const;
   })(raw);
-  if (pairs.length <= MOST_REPOSITORY_TAGS) return Object.fromEntries(pairs);
-  throw new BadValue("has too many", expected);
+  if (pairs.length <= MAX_REPOSITORY_TAGS) return Object.fromEntries(pairs);
+  throw new BadValue("has too many entries", expected);
 };
 
-/** Its text, read at start so that a wrong file is a wrong setting; whether its rules are right is for ECR to say. */
+/** The file's text, read at the start so that a wrong file is a wrong setting; ECR checks the rules themselves. */
 const lifecyclePolicyFile: Parser<string> = (raw) => {
   const expected = 'the path of a JSON file with a lifecycle policy, {"rules": […]}';
   let text: string;
@@ -51,7 +51,7 @@ const lifecyclePolicyFile: Parser<string> = (raw) => {
     throw new BadValue(`cannot be read (${(error as NodeJS.ErrnoException).code})`, expected);
   }
   if (hasRules(text)) return text;
-  throw new BadValue("holds no lifecycle policy", expected);
+  throw new BadValue("does not contain a lifecycle policy", expected);
 };
 
 function hasRules(text: string): boolean {
@@ -66,7 +66,7 @@ export const registrySettings = {
   ecrRoleArn: optional(
     {
       name: "BLACKTREE_ECR_ROLE_ARN",
-      description: "role to assume for ECR, {account} standing for the job's account",
+      description: "role to assume for ECR; {account} is replaced by the job's account",
     },
     parse.matching(
       ROLE_PATTERN,
@@ -76,18 +76,18 @@ export const registrySettings = {
   ecrExternalId: optional(
     {
       name: "BLACKTREE_ECR_EXTERNAL_ID",
-      description: "external id that the role's trust policy asks for",
+      description: "external id that the role's trust policy requires",
       secrecy: "secret",
     },
     parse.matching(EXTERNAL_ID_PATTERN, "2 to 1224 letters, digits and _ + = , . @ : / -"),
   ),
   ecrCreateRepository: withDefault(
-    { name: "BLACKTREE_ECR_CREATE_REPOSITORY", description: "create an ECR repository that does not exist" },
+    { name: "BLACKTREE_ECR_CREATE_REPOSITORY", description: "create ECR repositories that do not exist" },
     parse.flag,
     "false",
   ),
   ecrScanOnPush: withDefault(
-    { name: "BLACKTREE_ECR_SCAN_ON_PUSH", description: "created repositories scan images that are pushed" },
+    { name: "BLACKTREE_ECR_SCAN_ON_PUSH", description: "created repositories scan pushed images" },
     parse.flag,
     "false",
   ),
@@ -103,7 +103,7 @@ export const registrySettings = {
     {
       name: "BLACKTREE_ECR_TAG_EXCLUSIONS",
       description:
-        "tags of created repositories for which the opposite holds, with * as wildcard, comma separated",
+        "tags of created repositories with the opposite mutability; * is a wildcard; comma separated",
     },
     tagFilters,
   ),
@@ -126,21 +126,25 @@ export const registrySettings = {
       name: "BLACKTREE_REGISTRY",
       description: "push all jobs to this registry instead of ECR: host, host:port or URL",
     },
-    parse.matching(REGISTRY_PATTERN, "host, host:port, or such a URL"),
+    parse.matching(REGISTRY_PATTERN, "host, host:port or URL"),
   ),
   registryUsername: optional(
-    { name: "BLACKTREE_REGISTRY_USERNAME", description: "its user name" },
+    { name: "BLACKTREE_REGISTRY_USERNAME", description: "user name for BLACKTREE_REGISTRY" },
     parse.text,
   ),
   registryPassword: optional(
-    { name: "BLACKTREE_REGISTRY_PASSWORD", description: "its password", secrecy: "secret" },
+    {
+      name: "BLACKTREE_REGISTRY_PASSWORD",
+      description: "password for BLACKTREE_REGISTRY",
+      secrecy: "secret",
+    },
     parse.text,
   ),
 };
 
 export type RegistrySettings = SettingValues<typeof registrySettings>;
 
-/** Names what is set and would have no effect. */
+/** Reports settings that would have no effect. */
 export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem[] {
   const problem = (key: keyof RegistrySettings, value: string | undefined, expected: string) => ({
     name: registrySettings[key].name,
@@ -150,11 +154,11 @@ export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem
   });
   const problems: SettingProblem[] = [];
   if (!values.ecrCreateRepository) {
-    const expected = "BLACKTREE_ECR_CREATE_REPOSITORY=true with it";
-    for (const [key, value] of ofNewRepositories(values)) problems.push(problem(key, value, expected));
+    const expected = "BLACKTREE_ECR_CREATE_REPOSITORY=true as well";
+    for (const [key, value] of newRepositorySettings(values)) problems.push(problem(key, value, expected));
   }
   if (values.ecrExternalId !== undefined && values.ecrRoleArn === undefined)
-    problems.push(problem("ecrExternalId", "***", "BLACKTREE_ECR_ROLE_ARN with it"));
+    problems.push(problem("ecrExternalId", "***", "BLACKTREE_ECR_ROLE_ARN as well"));
   const { registry, registryUsername, registryPassword } = values;
   if (registry !== undefined && (registryUsername === undefined) !== (registryPassword === undefined)) {
     const missing = registryUsername === undefined ? "registryUsername" : "registryPassword";
@@ -163,8 +167,8 @@ export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem
   return problems;
 }
 
-/** Those that are not as they are by default. */
-function ofNewRepositories(values: Partial<RegistrySettings>): [keyof RegistrySettings, string][] {
+/** Settings of created repositories that differ from their defaults. */
+function newRepositorySettings(values: Partial<RegistrySettings>): [keyof RegistrySettings, string][] {
   const given: [keyof RegistrySettings, string][] = [];
   if (values.ecrScanOnPush) given.push(["ecrScanOnPush", "true"]);
   if (values.ecrTagMutability === "IMMUTABLE") given.push(["ecrTagMutability", "IMMUTABLE"]);

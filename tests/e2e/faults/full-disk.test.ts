@@ -86,7 +86,9 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     await disk.fill(3 * MB);
     const refusal = await untilRefusing(worker);
     expect(refusal).toContain(worker.workDir);
-    expect(worker.process.lines.some((line) => line.includes('"msg":"takes nothing new"'))).toBe(true);
+    expect(
+      worker.process.lines.some((line) => line.includes('"msg":"not accepting jobs: low disk space"')),
+    ).toBe(true);
     const job = await sampleJob(site.backends, { variant: "working" });
     await expect(runJob(worker, job)).rejects.toMatchObject({
       code: status.RESOURCE_EXHAUSTED,

@@ -42,7 +42,7 @@ async function restart(
   orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
 ): Promise<WorkerProcess> {
   const worker = await site.deployment.startWorker(orchestrator, { BLACKTREE_WORK_DIR: crashed.workDir });
-  await worker.process.waitForLine("removed what a worker that crashed had left");
+  await worker.process.waitForLine("cleaned up after a crashed worker");
   expect(await readdir(join(crashed.workDir, "runs"))).toEqual([worker.incarnation]);
   return worker;
 }

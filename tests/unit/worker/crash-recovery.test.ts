@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import type { ImageBuilder } from "../../../src/worker/buildkit/builder.ts";
-import { bootId, ownRunsFolder, removeLeftovers } from "../../../src/worker/crash-recovery.ts";
+import { bootId, claimRunsFolder, recoverFromCrashes } from "../../../src/worker/crash-recovery.ts";
 import { Mirrors } from "../../../src/worker/git/checkout-cache.ts";
 import type { RegistryAuthenticator } from "../../../src/worker/registry/access.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
@@ -12,13 +12,13 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 let workDir: TempDir;
 
 beforeEach(async () => {
-  workDir = await makeTempDir("leftovers");
+  workDir = await makeTempDir("crash-recovery");
 });
 afterEach(() => workDir.remove());
 
-/** Without run folders neither a builder nor a registry is asked for anything. */
-async function look(): Promise<string[]> {
-  await removeLeftovers({
+/** Without run folders neither the builder nor the registry is called. */
+async function recover(): Promise<string[]> {
+  await recoverFromCrashes({
     workDir: workDir.path,
     builder: {} as ImageBuilder,
     authenticator: {} as RegistryAuthenticator,
@@ -40,15 +40,15 @@ async function statOf(pid: number): Promise<string[]> {
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
-test("a live worker's folder stays, and goes when it is asked to", async () => {
-  const folder = await ownRunsFolder(workDir.path, "mine");
-  expect(await look()).toEqual(["mine"]);
+test("the folder of a live worker is kept until the worker removes it", async () => {
+  const folder = await claimRunsFolder(workDir.path, "mine");
+  expect(await recover()).toEqual(["mine"]);
   await folder.remove();
-  expect(await look()).toEqual([]);
+  expect(await recover()).toEqual([]);
 });
 
-test("of a process that nobody has reaped yet nothing stays", async () => {
-  // The shell becomes a program that never asks how its child ended.
+test("the folder of a zombie process is removed", async () => {
+  // The shell becomes a program that never reaps its child.
   const parent = Bun.spawn(["sh", "-c", "sleep 0 & echo $!; exec sleep 60"], { stdout: "pipe" });
   try {
     const { value } = await parent.stdout.getReader().read();
@@ -57,7 +57,7 @@ test("of a process that nobody has reaped yet nothing stays", async () => {
     await waitFor(isZombie, { timeoutMs: 30_000, what: "the child to have ended" });
     const startTicks = (await statOf(pid))[19];
     await writeOwner("unreaped", JSON.stringify({ pid, startTicks, bootId: await bootId() }));
-    expect(await look()).toEqual([]);
+    expect(await recover()).toEqual([]);
   } finally {
     parent.kill();
     await parent.exited;
@@ -67,13 +67,13 @@ test("of a process that nobody has reaped yet nothing stays", async () => {
 test.each([
   ["of another process with the same id", { pid: process.pid, startTicks: "1" }],
   ["of a process before the machine's last start", { pid: process.pid, bootId: "before" }],
-])("a folder %s goes", async (_, changes) => {
+])("a folder %s is removed", async (_, changes) => {
   const own = { startTicks: (await statOf(process.pid))[19], bootId: await bootId() };
   await writeOwner("old", JSON.stringify({ ...own, ...changes }));
-  expect(await look()).toEqual([]);
+  expect(await recover()).toEqual([]);
 });
 
-test("a folder whose owner was not written to its end goes", async () => {
+test("a folder with an incomplete owner file is removed", async () => {
   await writeOwner("cut-off", '{"pid":');
-  expect(await look()).toEqual([]);
+  expect(await recover()).toEqual([]);
 });

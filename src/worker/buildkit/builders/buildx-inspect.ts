@@ -1,14 +1,14 @@
-/** What `buildx inspect` prints of a builder with one node. */
+/** Parses the output of `buildx inspect` for a builder with one node. */
 import { canonicalPlatforms } from "../../../shared/platforms.ts";
 
 export interface InspectedBuildKit {
   /** Such as "v0.29.0". */
   readonly version: string;
-  /** That of its machine first, then those that it emulates or that are compatible. */
+  /** The machine's own platform first, then those that it emulates or that are compatible. */
   readonly platforms: readonly string[];
 }
 
-/** @throws Error when it says neither that it runs nor for what it builds. */
+/** @throws Error when the output reports an error or lists no platform. */
 export function readInspection(lines: readonly string[]): InspectedBuildKit {
   const field = (name: string) =>
     lines
@@ -16,7 +16,7 @@ export function readInspection(lines: readonly string[]): InspectedBuildKit {
       .find((value) => value !== undefined);
   const failure = field("Error");
   if (failure !== undefined) throw new Error(failure);
-  // A star marks what the user has fixed.
+  // A star marks a platform that the user has set.
   const platforms = (field("Platforms") ?? "").split(/,\s*/).map((platform) => platform.replace(/\*$/, ""));
   const named = platforms.filter((platform) => platform !== "").flatMap((one) => canonicalPlatforms([one]));
   if (named.length === 0) throw new Error(`buildx inspect names no platform: ${lines.join(" ")}`);

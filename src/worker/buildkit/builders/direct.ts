@@ -1,16 +1,16 @@
-import { inPlace } from "../../job/retry.ts";
+import { retryInPlace } from "../../job/retry.ts";
 import { commonArguments } from "../arguments.ts";
 import { type DockerBuild, dockerBuild } from "../build.ts";
-import { isOfCache, storingBuild } from "../build-with-cache-export.ts";
+import { buildWithCacheExport, isBrokenCache } from "../build-with-cache-export.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage, RegistryCache } from "../builder.ts";
-import type { BuildKitAccess } from "../buildx-instance.ts";
+import type { BuildxInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
 import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
 
-/** What buildx makes of a BuildKit that pushes by itself, wherever that runs. */
-export const DIRECT_CAN = {
+/** What buildx supports on a BuildKit that pushes by itself, wherever that runs. */
+export const DIRECT_CAPABILITIES = {
   multiPlatform: true,
   provenance: true,
   secrets: true,
@@ -19,56 +19,56 @@ export const DIRECT_CAN = {
 
 export interface DirectBuilderParts {
   readonly buildxPath: string;
-  readonly buildKit: BuildKitAccess;
+  readonly instance: BuildxInstance;
   readonly description: string;
   readonly capabilities: BuilderCapabilities;
 }
 
 /**
- * buildx on a BuildKit that sends the layers straight to the registry and names the manifest by nothing but its
- * digest. Neither the engine nor the registry keeps a tag of the attempt.
+ * buildx on a BuildKit that sends the layers straight to the registry and pushes the manifest by digest only.
+ * Neither the engine nor the registry keeps a tag of the attempt.
  *
  * buildx refuses `push-by-digest` for the docker driver, and pushes a second time through the engine when it reads
- * `push=true` (docker/buildx#3023). BuildKit itself takes `push` without a value for true, and an image without a
- * name gets `<prefix>@<digest>`, which is how it is then pushed, and told of.
+ * `push=true` (docker/buildx#3023). BuildKit itself reads `push` without a value as true. It names an image without
+ * a name `<prefix>@<digest>`, and pushes and reports it under that name.
  */
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
   readonly description: string;
   readonly capabilities: BuilderCapabilities;
   readonly #buildxPath: string;
-  readonly #buildKit: BuildKitAccess;
+  readonly #instance: BuildxInstance;
 
-  constructor({ buildxPath, buildKit, description, capabilities }: DirectBuilderParts) {
+  constructor({ buildxPath, instance, description, capabilities }: DirectBuilderParts) {
     this.#buildxPath = buildxPath;
-    this.#buildKit = buildKit;
+    this.#instance = instance;
     this.description = description;
     this.capabilities = capabilities;
   }
 
   buildAndPush(request: BuildRequest): Promise<PushedImage> {
     const { retry: policy, signal, log } = request;
-    // What is tried again after a failed push comes from BuildKit's cache up to there.
-    return inPlace({ policy, signal, log, attempt: () => this.#buildOnce(request) });
+    // After a failed push, the repeated build takes its steps from BuildKit's cache.
+    return retryInPlace({ policy, signal, log, attempt: () => this.#buildOnce(request) });
   }
 
-  async removeLeftovers(): Promise<void> {
-    // With `store=false` none keeps an image.
+  async cleanUp(): Promise<void> {
+    // With `store=false` the engine keeps no image.
   }
 
   async removeImages(): Promise<void> {
-    // Nor does it after a crash.
+    // The engine keeps no image after a crash either.
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {
-    return pruneCache([this.#buildxPath, "prune"], this.#buildKit, keepBytes, at);
+    return pruneCache([this.#buildxPath, "prune"], this.#instance, keepBytes, at);
   }
 
   async #buildOnce(request: BuildRequest): Promise<PushedImage> {
     const build = {
       request,
       argv: [this.#buildxPath, "build", ...this.#arguments(request)] as const,
-      environment: await this.#buildKit.configure(request.workspace.dockerConfig),
+      environment: await this.#instance.configure(request.workspace.dockerConfig),
     };
     if (request.registryCache) return this.#withCache(build, request.registryCache);
     await dockerBuild({ ...build, progress: new RawProgress(request) });
@@ -77,11 +77,11 @@ export class DirectBuilder implements ImageBuilder {
 
   async #withCache(build: Omit<DockerBuild, "progress">, cache: RegistryCache): Promise<PushedImage> {
     try {
-      return await storingBuild(build, cache);
+      return await buildWithCacheExport(build, cache);
     } catch (error) {
-      if (cache.from.length === 0 || !isOfCache(error)) throw error;
-      build.request.log(`the registry's cache is broken, so it is left aside: ${error.message}`);
-      // Stored anew, so that it is whole again.
+      if (cache.from.length === 0 || !isBrokenCache(error)) throw error;
+      build.request.log(`the registry's cache is broken, building without it: ${error.message}`);
+      // The build exports the cache again, which makes it complete.
       return this.#buildOnce({ ...build.request, registryCache: { ...cache, from: [] } });
     }
   }
@@ -90,7 +90,7 @@ export class DirectBuilder implements ImageBuilder {
     return [
       ...commonArguments(request),
       ...cacheArguments(request.registryCache),
-      // The fuller mode tells build arguments to everybody who may pull.
+      // mode=max would show the build arguments to every client that may pull the image.
       `--provenance=${request.job.provenance ? "mode=min" : "false"}`,
       `--metadata-file=${request.workspace.buildMetadata}`,
       `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false,${COMPRESSION}`,
@@ -101,6 +101,6 @@ export class DirectBuilder implements ImageBuilder {
 async function builtDigest(metadataPath: string): Promise<string> {
   const metadata = (await Bun.file(metadataPath).json()) as { "containerimage.digest"?: string };
   const digest = metadata["containerimage.digest"];
-  if (!digest) throw new Error("buildx did not say which image it has built");
+  if (!digest) throw new Error("buildx did not report the digest of the built image");
   return digest;
 }

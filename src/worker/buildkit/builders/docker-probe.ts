@@ -1,4 +1,4 @@
-/** What the docker programs of this host say of themselves and of the engine. */
+/** Asks the docker programs of this host for their versions and for the state of the engine. */
 import { realpath } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import {
@@ -9,7 +9,7 @@ import {
 import { runInGroup } from "../../process/process-group.ts";
 import { type InspectedBuildKit, readInspection } from "./buildx-inspect.ts";
 
-/** What is read of `docker info`. */
+/** The fields of `docker info` that are read. */
 export interface DockerInfo {
   readonly ServerVersion?: string;
   readonly OSType?: string;
@@ -29,33 +29,35 @@ export interface Buildx {
   readonly version: string;
 }
 
-export interface DockerLookOptions {
+export interface DockerProbeOptions {
   readonly hostEnvironment: HostEnvironment;
-  /** A folder that is gone once the look is over. */
+  /** A folder that is removed after the probe. */
   readonly scratch: string;
   readonly signal: AbortSignal;
 }
 
-const LOOK_TIMEOUT_MS = 20_000;
-/** What buildx is called where it is not, or not only, a plugin. */
+const PROBE_TIMEOUT_MS = 20_000;
+/** Names of buildx where it is installed outside docker's plugin folders. */
 const STANDALONE_NAMES = ["docker-buildx", "buildx"];
+/** buildx 0.13 is the first that prints its progress in a format for programs. */
+const MIN_BUILDX_MINOR = 13;
 
-export class DockerLook {
+export class DockerProbe {
   readonly #hostEnvironment: HostEnvironment;
   readonly #environment: ChildEnvironment;
   readonly #scratch: string;
   readonly #signal: AbortSignal;
 
-  constructor({ hostEnvironment, scratch, signal }: DockerLookOptions) {
+  constructor({ hostEnvironment, scratch, signal }: DockerProbeOptions) {
     this.#hostEnvironment = hostEnvironment;
     this.#scratch = scratch;
     this.#signal = signal;
-    // Plugins may be installed for the user alone; all else of the user's configuration is left aside, as in a run.
+    // Plugins may be installed for the user only; the rest of the user's configuration is ignored, as in a run.
     const { HOME = scratch, DOCKER_CONFIG = join(HOME, ".docker") } = hostEnvironment;
     this.#environment = { ...childEnvironment(hostEnvironment, HOME), DOCKER_CONFIG };
   }
 
-  /** Every docker in PATH, in its order. */
+  /** Every docker in PATH, in the order of PATH. */
   clients(): Promise<string[]> {
     return this.#programs("docker");
   }
@@ -68,36 +70,36 @@ export class DockerLook {
     return JSON.parse(await this.#output([docker, "info", "--format={{json .}}"])) as DockerInfo;
   }
 
-  /** The plugin of the client that has given this. */
+  /** The buildx plugin of the client that printed this info. */
   async plugin({ ClientInfo }: DockerInfo): Promise<Buildx | undefined> {
     const plugin = ClientInfo?.Plugins?.find(({ Name, Err }) => Name === "buildx" && !Err);
-    // The program itself: called through docker it would be looked for in each run's own configuration.
+    // The plugin is called directly: docker would look for it in each run's own configuration.
     return plugin?.Path === undefined ? undefined : this.#buildx(await realpath(plugin.Path));
   }
 
-  /** For a BuildKit that takes no engine: the plugin of any client, or a buildx without one. */
+  /** For a BuildKit that needs no engine: the plugin of any client, or a standalone buildx. */
   async anyBuildx(): Promise<Buildx | undefined> {
-    const looks = [
+    const candidates = [
       ...(await this.clients()).map((docker) => async () => this.plugin(await this.info(docker))),
       ...(await Promise.all(STANDALONE_NAMES.map((name) => this.#programs(name))))
         .flat()
         .map((path) => () => this.#buildx(path)),
     ];
-    for (const look of looks) {
-      const buildx = await look().catch(() => this.#signal.throwIfAborted());
+    for (const candidate of candidates) {
+      const buildx = await candidate().catch(() => this.#signal.throwIfAborted());
       if (buildx) return buildx;
     }
     return undefined;
   }
 
-  /** The BuildKit of the engine, as buildx sees it. */
+  /** The engine's BuildKit, as buildx reports it. */
   async engineBuildKit({ path }: Buildx): Promise<InspectedBuildKit> {
     return readInspection((await this.#output([path, "inspect", "default"])).split("\n"));
   }
 
   async #buildx(path: string): Promise<Buildx | undefined> {
-    const words = await this.#output([path, "version"]);
-    const version = words.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
+    const output = await this.#output([path, "version"]);
+    const version = output.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
     return isNewEnough(version) ? { path, version } : undefined;
   }
 
@@ -107,28 +109,25 @@ export class DockerLook {
     for (const folder of folders) {
       const path = join(folder, name);
       const real = await realpath(path).catch(() => undefined);
-      // /bin is often a link to /usr/bin: the same program twice.
+      // /bin is often a link to /usr/bin: the same program would be listed twice.
       if (real !== undefined && !found.has(real)) found.set(real, path);
     }
     return [...found.values()];
   }
 
   async #output(argv: [string, ...string[]]): Promise<string> {
-    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(LOOK_TIMEOUT_MS)]);
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]);
     const end = await runInGroup({ argv, cwd: this.#scratch, environment: this.#environment, signal });
     const output = end.stdoutTail.join("\n").trim();
-    // `docker version` and `docker info` print what they know of the client also when no engine answers.
+    // `docker version` and `docker info` also print the client's part when no engine answers.
     if (output !== "") return output;
-    throw new Error(end.stderrTail.join(" ") || `${argv.join(" ")} ended with status ${end.exitCode}`);
+    throw new Error(end.stderrTail.join(" ") || `${argv.join(" ")} exited with status ${end.exitCode}`);
   }
 }
 
-/** The first buildx that prints its progress for programs to read. */
-const FIRST_MINOR = 13;
-
-/** `version` is as `buildx version` gives it, such as "v0.13.1". One without a number of its own was made from a checkout. */
+/** `version` is from `buildx version`, such as "v0.13.1". A buildx built from a checkout has no version number. */
 export function isNewEnough(version: string): boolean {
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
   if (major === undefined || (major === "0" && minor === "0")) return true;
-  return Number(major) > 0 || Number(minor) >= FIRST_MINOR;
+  return Number(major) > 0 || Number(minor) >= MIN_BUILDX_MINOR;
 }

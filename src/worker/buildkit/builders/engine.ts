@@ -1,85 +1,92 @@
-/** The best way to build that the docker engine and its clients on this host offer. */
+/** Chooses the best builder that the Docker engine and its clients on this host offer. */
 import { canonicalPlatforms } from "../../../shared/platforms.ts";
 import type { ImageBuilder } from "../builder.ts";
 import { NoUsableBuilder } from "../builder.ts";
-import { enginesBuildKit } from "../buildx-instance.ts";
-import { DIRECT_CAN, DirectBuilder } from "./direct.ts";
-import type { DockerInfo, DockerLook } from "./docker-probe.ts";
-import { LOCAL_CAN, LocalBuilder } from "./local.ts";
+import { engineInstance } from "../buildx-instance.ts";
+import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
+import type { DockerInfo, DockerProbe } from "./docker-probe.ts";
+import { LOCAL_CAPABILITIES, LocalBuilder } from "./local.ts";
 
-/** The client looked at, and either a builder or what it lacks. */
+/** A client that was probed, with either a builder or the problem that prevents one. */
 interface Candidate {
   readonly path: string;
   readonly builder?: ImageBuilder;
-  readonly lacks?: string;
+  readonly problem?: string;
 }
 
-interface Wanted {
+interface Requirements {
   readonly inCgroup?: boolean;
   readonly signal: AbortSignal;
 }
 
 const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
 const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
-/** Those before ignore `--cgroup-parent`, without a word. */
+/** Older engines ignore `--cgroup-parent` silently. */
 const FIRST_ENGINE_WITH_CGROUPS = 23;
 const REMEDY =
   "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
 
 /**
- * Looks at every docker in PATH, since a newer client without buildx may stand before an older one that can build.
- * @throws NoUsableBuilder naming each that was looked at.
+ * Probes every docker in PATH, since a newer client without buildx may precede an older one that can build.
+ * @throws NoUsableBuilder naming each client that was probed.
  */
-export async function engineBuilder(look: DockerLook, wanted: Wanted): Promise<ImageBuilder> {
+export async function engineBuilder(probe: DockerProbe, requirements: Requirements): Promise<ImageBuilder> {
   const candidates: Candidate[] = [];
-  for (const path of await look.clients()) candidates.push(await candidate(look, path, wanted));
+  for (const path of await probe.clients()) candidates.push(await candidate(probe, path, requirements));
   const builders = candidates.flatMap(({ builder }) => builder ?? []);
   const best = builders.find(({ kind }) => kind === "direct") ?? builders[0];
   if (best) return best;
-  const found = candidates.map(({ path, lacks }) => `${path}: ${lacks}`).join("; ");
-  throw new NoUsableBuilder(`no docker here can build images (${found || "none in PATH"}). ${REMEDY}.`);
+  const found = candidates.map(({ path, problem }) => `${path}: ${problem}`).join("; ");
+  throw new NoUsableBuilder(
+    `no docker on this host can build images (${found || "none in PATH"}). ${REMEDY}.`,
+  );
 }
 
-async function candidate(look: DockerLook, path: string, { inCgroup, signal }: Wanted): Promise<Candidate> {
+async function candidate(
+  probe: DockerProbe,
+  path: string,
+  { inCgroup, signal }: Requirements,
+): Promise<Candidate> {
   try {
-    const clientVersion = await look.clientVersion(path);
-    const info = await look.info(path);
-    if (!info.ServerVersion) return { path, lacks: info.ServerErrors?.join(" ") ?? "no engine answers it" };
+    const clientVersion = await probe.clientVersion(path);
+    const info = await probe.info(path);
+    if (!info.ServerVersion)
+      return { path, problem: info.ServerErrors?.join(" ") ?? "the engine does not answer" };
     if (inCgroup && Number.parseInt(info.ServerVersion, 10) < FIRST_ENGINE_WITH_CGROUPS) {
       return {
         path,
-        lacks: `engine ${info.ServerVersion} ignores control groups; Docker 23 and newer do not`,
+        problem: `engine ${info.ServerVersion} ignores control groups; use Docker 23 or newer`,
       };
     }
-    return await builderOf(look, path, clientVersion, info);
+    return await builderOf(probe, path, clientVersion, info);
   } catch (error) {
     signal.throwIfAborted();
-    return { path, lacks: error instanceof Error ? error.message : String(error) };
+    return { path, problem: error instanceof Error ? error.message : String(error) };
   }
 }
 
 async function builderOf(
-  look: DockerLook,
+  probe: DockerProbe,
   path: string,
   clientVersion: string,
   info: DockerInfo,
 ): Promise<Candidate> {
-  const buildx = await look.plugin(info);
+  const buildx = await probe.plugin(info);
   const capabilities = {
-    ...LOCAL_CAN,
+    ...LOCAL_CAPABILITIES,
     platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),
   };
   const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
   if (buildx && usesContainerdStore(info)) {
     const description = `${client}, ${buildx.version}, containerd image store`;
-    const { platforms } = await look.engineBuildKit(buildx);
+    const { platforms } = await probe.engineBuildKit(buildx);
     return {
       path,
       builder: new DirectBuilder({
         buildxPath: buildx.path,
-        buildKit: enginesBuildKit,
+        instance: engineInstance,
         description,
-        capabilities: { ...DIRECT_CAN, platforms },
+        capabilities: { ...DIRECT_CAPABILITIES, platforms },
       }),
     };
   }
@@ -92,7 +99,7 @@ async function builderOf(
     const description = `${client}, its own BuildKit client`;
     return { path, builder: new LocalBuilder({ dockerPath: path }, description, capabilities) };
   }
-  return { path, lacks: `docker ${clientVersion} has no working buildx plugin of 0.13 or newer` };
+  return { path, problem: `docker ${clientVersion} has no working buildx plugin of 0.13 or newer` };
 }
 
 function usesContainerdStore({ DriverStatus }: DockerInfo): boolean {

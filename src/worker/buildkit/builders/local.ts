@@ -1,9 +1,9 @@
-import { inPlace } from "../../job/retry.ts";
+import { retryInPlace } from "../../job/retry.ts";
 import { type GroupEnd, runInGroup } from "../../process/process-group.ts";
 import { commonArguments } from "../arguments.ts";
 import { dockerBuild } from "../build.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "../builder.ts";
-import { enginesBuildKit } from "../buildx-instance.ts";
+import { engineInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
 import { finalError, pushFailure } from "../failure.ts";
 import { PlainProgress } from "../progress/plain.ts";
@@ -12,17 +12,17 @@ import { pruneCache } from "../prune-cache.ts";
 
 export interface LocalPrograms {
   readonly dockerPath: string;
-  /** Clients from 23 on build with it; those before have BuildKit built in. */
+  /** Clients from 23 on build with it; older ones have BuildKit built in. */
   readonly buildxPath?: string;
 }
 
-/** The engine itself tries layers five times, 50 s long. */
-const LONGEST_PUSH_TRY_MS = 20_000;
+/** The engine itself tries each layer five times, for 50 s: a push that took longer than this is not repeated. */
+const MAX_PUSH_TRY_MS = 20_000;
 
 const PUSHED = /^\S+: digest: (sha256:[0-9a-f]{64}) size: \d+$/;
 
-/** What building into the engine's own store leaves of BuildKit. */
-export const LOCAL_CAN = {
+/** What BuildKit supports when it builds into the engine's own image store. */
+export const LOCAL_CAPABILITIES = {
   multiPlatform: false,
   provenance: false,
   secrets: true,
@@ -47,11 +47,11 @@ export class LocalBuilder implements ImageBuilder {
     request.onPushing();
     const { retry: policy, signal, log } = request;
     const attempt = () => this.#push(request);
-    const digest = await inPlace({ policy, signal, log, longestTryMs: LONGEST_PUSH_TRY_MS, attempt });
+    const digest = await retryInPlace({ policy, signal, log, maxTryMs: MAX_PUSH_TRY_MS, attempt });
     return { digest, tagged: true };
   }
 
-  async removeLeftovers(request: BuildRequest, signal: AbortSignal): Promise<void> {
+  async cleanUp(request: BuildRequest, signal: AbortSignal): Promise<void> {
     const { exitCode, stderrTail } = await this.#docker(
       request,
       ["image", "rm", "--force", reference(request)],
@@ -59,16 +59,16 @@ export class LocalBuilder implements ImageBuilder {
         signal,
       },
     );
-    const words = stderrTail.join("\n");
-    if (exitCode !== 0 && !words.includes("No such image")) {
-      request.log(`the local image ${reference(request)} stays behind: ${words}`);
+    const message = stderrTail.join("\n");
+    if (exitCode !== 0 && !message.includes("No such image")) {
+      request.log(`failed to remove the local image ${reference(request)}: ${message}`);
     }
   }
 
   async removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void> {
-    const left: string[] = [];
+    const images: string[] = [];
     const onLine = (name: string) => {
-      if (attemptTags.some((tag) => name.endsWith(`:${tag}`))) left.push(name);
+      if (attemptTags.some((tag) => name.endsWith(`:${tag}`))) images.push(name);
     };
     const { dockerPath } = this.#programs;
     await runInGroup({
@@ -76,7 +76,8 @@ export class LocalBuilder implements ImageBuilder {
       ...at,
       onLine,
     });
-    if (left.length > 0) await runInGroup({ argv: [dockerPath, "image", "rm", "--force", ...left], ...at });
+    if (images.length > 0)
+      await runInGroup({ argv: [dockerPath, "image", "rm", "--force", ...images], ...at });
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {
@@ -84,7 +85,7 @@ export class LocalBuilder implements ImageBuilder {
     const program = buildxPath
       ? ([buildxPath, "prune"] as const)
       : ([dockerPath, "builder", "prune"] as const);
-    return pruneCache(program, enginesBuildKit, keepBytes, at);
+    return pruneCache(program, engineInstance, keepBytes, at);
   }
 
   async #build(request: BuildRequest): Promise<void> {
@@ -107,7 +108,7 @@ export class LocalBuilder implements ImageBuilder {
     });
     if (exitCode !== 0) throw pushFailure(finalError(stderrTail));
     const digest = stdoutTail.map((line) => PUSHED.exec(line)?.[1]).findLast((found) => found !== undefined);
-    if (digest === undefined) throw new Error("docker push did not say which digest it has pushed");
+    if (digest === undefined) throw new Error("docker push did not report the digest of the pushed image");
     return digest;
   }
 

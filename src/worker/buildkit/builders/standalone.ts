@@ -1,4 +1,4 @@
-/** A BuildKit that is not the engine's: in a container that buildx starts, or run by somebody else. */
+/** A BuildKit that is not the engine's: in a container that buildx starts, or one that the operator runs. */
 import { createHash } from "node:crypto";
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,40 +11,40 @@ import { runInGroup } from "../../process/process-group.ts";
 import type { ImageBuilder } from "../builder.ts";
 import { NoUsableBuilder } from "../builder.ts";
 import {
-  type BuildxRecord,
   type DockerVariables,
+  type InstanceRecord,
   NO_ENGINE,
-  readBuildxRecord,
-  recordedBuildKit,
+  readInstanceRecord,
+  recordedInstance,
 } from "../buildx-instance.ts";
 import { readInspection } from "./buildx-inspect.ts";
-import { DIRECT_CAN, DirectBuilder } from "./direct.ts";
-import { type Buildx, DockerLook } from "./docker-probe.ts";
-import type { BuilderPlace } from "./location.ts";
+import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
+import { type Buildx, DockerProbe } from "./docker-probe.ts";
+import type { BuilderLocation } from "./location.ts";
 
-export interface OwnBuildKitOptions {
-  readonly place: Exclude<BuilderPlace, { kind: "engine" }>;
+export interface StandaloneBuilderOptions {
+  readonly location: Exclude<BuilderLocation, { kind: "engine" }>;
   readonly driverOptions: readonly string[];
   readonly hostEnvironment: HostEnvironment;
   readonly workDir: string;
-  /** A folder that is gone once the builder is known. */
+  /** A folder that is removed once the builder is known. */
   readonly scratch: string;
   readonly signal: AbortSignal;
 }
 
-/** The container's image may have to be pulled first. */
+/** Includes pulling the container's image. */
 const START_TIMEOUT_MS = 300_000;
 const REMEDY_WITHOUT_BUILDX =
-  "no buildx of 0.13 or newer here. Install the package docker-buildx-plugin (Debian: docker-buildx), or put buildx into PATH";
+  "buildx 0.13 or newer not found: install docker-buildx-plugin (Debian: docker-buildx), or add buildx to PATH";
 
-/** @throws NoUsableBuilder when there is no buildx, or BuildKit does not answer it. */
-export async function ownBuildKitBuilder(options: OwnBuildKitOptions): Promise<ImageBuilder> {
-  const engine = options.place.kind === "remote" ? NO_ENGINE : {};
+/** @throws NoUsableBuilder when buildx is missing, or BuildKit does not answer it. */
+export async function standaloneBuilder(options: StandaloneBuilderOptions): Promise<ImageBuilder> {
+  const engine = options.location.kind === "remote" ? NO_ENGINE : {};
   const hostEnvironment = { ...options.hostEnvironment, ...engine };
-  const buildx = await new DockerLook({ ...options, hostEnvironment }).anyBuildx();
+  const buildx = await new DockerProbe({ ...options, hostEnvironment }).anyBuildx();
   if (!buildx) throw new NoUsableBuilder(REMEDY_WITHOUT_BUILDX);
   try {
-    return await new OwnBuildKit(options, buildx, engine).builder();
+    return await new StandaloneBuildKit(options, buildx, engine).builder();
   } catch (error) {
     options.signal.throwIfAborted();
     const reason = error instanceof Error ? error.message : String(error);
@@ -54,18 +54,18 @@ export async function ownBuildKitBuilder(options: OwnBuildKitOptions): Promise<I
   }
 }
 
-function nameOf({ place }: OwnBuildKitOptions): string {
-  return place.kind === "remote" ? `BuildKit at ${place.address}` : "BuildKit in a container";
+function nameOf({ location }: StandaloneBuilderOptions): string {
+  return location.kind === "remote" ? `BuildKit at ${location.address}` : "BuildKit in a container";
 }
 
-class OwnBuildKit {
-  readonly #options: OwnBuildKitOptions;
+class StandaloneBuildKit {
+  readonly #options: StandaloneBuilderOptions;
   readonly #buildx: Buildx;
   readonly #engine: DockerVariables;
   readonly #dockerConfig: string;
   readonly #environment: ChildEnvironment;
 
-  constructor(options: OwnBuildKitOptions, buildx: Buildx, engine: DockerVariables) {
+  constructor(options: StandaloneBuilderOptions, buildx: Buildx, engine: DockerVariables) {
     this.#options = options;
     this.#buildx = buildx;
     this.#engine = engine;
@@ -83,32 +83,32 @@ class OwnBuildKit {
     const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
     return new DirectBuilder({
       buildxPath: this.#buildx.path,
-      buildKit: recordedBuildKit(record, this.#engine),
+      instance: recordedInstance(record, this.#engine),
       description: `${this.#buildx.version}, ${nameOf(this.#options)}, ${version}`,
-      capabilities: { ...DIRECT_CAN, platforms },
+      capabilities: { ...DIRECT_CAPABILITIES, platforms },
     });
   }
 
-  /** Starts nothing yet. */
-  async #record(): Promise<BuildxRecord> {
-    const { place, driverOptions } = this.#options;
+  /** Creates buildx's record of the BuildKit, without starting it. */
+  async #record(): Promise<InstanceRecord> {
+    const { location, driverOptions } = this.#options;
     const name = await this.#name();
     const options = driverOptions.map((option) => `--driver-opt=${option}`);
     const driver =
-      place.kind === "remote"
-        ? ["--driver=remote", ...options, place.address]
+      location.kind === "remote"
+        ? ["--driver=remote", ...options, location.address]
         : ["--driver=docker-container", ...options];
     await this.#run("create", `--name=${name}`, ...driver);
-    return readBuildxRecord(this.#dockerConfig, name);
+    return readInstanceRecord(this.#dockerConfig, name);
   }
 
   /**
-   * The container's and its volume's as well: the same after a restart, so that the cache is there again, and another
-   * with other options, which an existing container would not take.
+   * The container and its volume have this name too. It is the same after a restart, so that the cache is used again,
+   * and another one with other options, which an existing container would not adopt.
    */
   async #name(): Promise<string> {
-    const { place, driverOptions, workDir } = this.#options;
-    const identity = JSON.stringify([await realpath(workDir), place, driverOptions]);
+    const { location, driverOptions, workDir } = this.#options;
+    const identity = JSON.stringify([await realpath(workDir), location, driverOptions]);
     return `blacktree-${createHash("sha256").update(identity).digest("hex").slice(0, 16)}`;
   }
 

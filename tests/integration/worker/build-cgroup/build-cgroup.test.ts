@@ -1,4 +1,4 @@
-/** Builds within limits that the kernel holds them to. */
+/** Builds in a control group whose limits the kernel enforces. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
 import { RunCancelled } from "../../../../src/worker/job/cancellation.ts";
@@ -42,7 +42,7 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       return name;
     }
 
-    /** In the group, unless another path, or none, is said. */
+    /** In the group, unless another path is passed. */
     function start(repoUrl: string, path: string | undefined = group.path): StartedRun {
       return bench.start({ repoUrl }, { parts: { buildCgroup: new BuildCgroup(path) } });
     }
@@ -55,14 +55,14 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
 
     const printed = (run: StartedRun) => run.lines.filter((line) => /^#\d+ \d+\.\d+ /.test(line)).join("\n");
 
-    test("the limits are found, and a build below them passes", async () => {
+    test("the limits are read, and a build within them succeeds", async () => {
       expect(checkBuildCgroup({ buildCgroup: group.path }, undefined)).toEqual([]);
       expect(new BuildCgroup(group.path).describe()).toBe("memory 67 MB, CPUs 0.2, processes 40");
       const { name } = await bench.createSample();
       expect(await start(name).end).toMatchObject({ status: "SUCCESS" });
     });
 
-    test("a step's processes are in the group, and gone from it after a cancel", async () => {
+    test("a step's processes are in the group, and end with a cancel", async () => {
       const run = start(await repositoryOf("echo the step is running; /bin/busybox sleep 300"));
       await run.waitForLine(/^#\d+ \d+\.\d+ the step is running/);
       expect((await group.processes()).length).toBeGreaterThan(0);
@@ -71,7 +71,7 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       await untilEmpty(group);
     });
 
-    test("a step that needs more memory fails, and the failure says why", async () => {
+    test("a step that needs more memory fails, and the failure names the limit", async () => {
       const end = await start(await repositoryOf(EATS_256_MB)).end;
       expect(end).toMatchObject({
         status: "FAILED",
@@ -82,13 +82,13 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       expect(end.failure?.message).toContain("67 MB of memory");
     });
 
-    test("memory is not blamed for what it has no part in", async () => {
+    test("a failure for another reason does not mention memory", async () => {
       const end = await start(await repositoryOf("exit 3")).end;
       expect(end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
       expect(end.failure?.message).toEndWith("exit code: 3");
     });
 
-    test("a step that starts too many processes cannot, and the next build can", async () => {
+    test("a step that starts too many processes fails, and the next build succeeds", async () => {
       const many =
         "i=0; while [ $i -lt 200 ]; do /bin/busybox sleep 300 & i=$((i+1)); done; echo all started";
       const run = start(await repositoryOf(many));
@@ -98,13 +98,13 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       expect(await start(name).end).toMatchObject({ status: "SUCCESS" });
     });
 
-    test("a step that wants more of the processors waits for them", async () => {
+    test("a step that needs more CPU time is throttled", async () => {
       const slow = await makeControlGroup({ ...LIMITS, cpus: 0.02 });
       try {
-        // It never stops wanting more, so the group has to hold it back at some time, however busy the machine is.
+        // It never stops using the CPU, so the group has to throttle it at some time, however busy the machine is.
         const run = start(await repositoryOf("while :; do :; done"), slow.path);
-        const isHeldBack = async () => (await slow.throttledPeriods()) > 0;
-        await waitFor(isHeldBack, { timeoutMs: 50_000, what: "the step to be throttled" }).finally(() =>
+        const isThrottled = async () => (await slow.throttledPeriods()) > 0;
+        await waitFor(isThrottled, { timeoutMs: 50_000, what: "the step to be throttled" }).finally(() =>
           run.abort(new RunCancelled("enough")),
         );
         expect(await run.end).toMatchObject({ status: "CANCELLED" });
@@ -114,7 +114,7 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       }
     });
 
-    test("what a step made in one group is not taken for what it makes in another", async () => {
+    test("a step's cached result in one group is not used in another", async () => {
       const name = await repositoryOf("echo the step runs");
       const first = start(name);
       expect(await first.end).toMatchObject({ status: "SUCCESS" });
@@ -132,7 +132,7 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       }
     });
 
-    test("nothing is built in a group that is not there, and none is made", async () => {
+    test("no build runs in a missing group, and the group is not created", async () => {
       const { name } = await bench.createSample();
       const absent = new BuildCgroup(`${group.path}-absent`);
       const run = start(name, absent.path);
@@ -143,7 +143,7 @@ describe.skipIf(reason !== undefined).each(["containerd", "overlay2"] as const)(
       expect(checkBuildCgroup({ buildCgroup: absent.path }, undefined)).toHaveLength(1);
     });
 
-    test("without one there is no limit", async () => {
+    test("a build without a control group has no limit", async () => {
       const run = bench.start({ repoUrl: await repositoryOf(EATS_256_MB) });
       expect(await run.end).toMatchObject({ status: "SUCCESS" });
     });

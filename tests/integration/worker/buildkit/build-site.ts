@@ -1,5 +1,5 @@
-/** Where the tests' builds take place: an engine, and beside it a BuildKit of its own where that is what builds. */
-import type { BuilderPlace } from "../../../../src/worker/buildkit/builders/location.ts";
+/** Where the tests' builds run: an engine, and beside it a separate BuildKit for the tests that build with one. */
+import type { BuilderLocation } from "../../../../src/worker/buildkit/builders/location.ts";
 import { importBuildKitImage, missingBuildKit, startBuildKit } from "../../../support/servers/buildkit.ts";
 import {
   type DockerEngine,
@@ -10,26 +10,26 @@ import {
 import { borrowDockerEngine } from "../../../support/servers/pool.ts";
 
 export interface BuildSiteOptions extends DockerEngineOptions {
-  /** The engine is the caller's own and may be killed; else it is one that is borrowed, unless it has a disk of its own. */
+  /** The engine belongs to the caller and may be killed; else it is borrowed, unless it needs a separate disk. */
   readonly own?: boolean;
-  /** Builds instead of the engine's. A remote one is all that the worker is given: no engine answers it. */
+  /** Builds instead of the engine's BuildKit. With a remote one, no engine answers the worker. */
   buildKit?: "container" | "remote";
 }
 
 export interface BuildSite {
-  /** Runs what was built, also where it builds nothing. */
+  /** Runs the built images, also when it does not build them. */
   readonly engine: DockerEngine;
-  readonly place: BuilderPlace;
+  readonly location: BuilderLocation;
   readonly driverOptions: readonly string[];
   /** PATH and DOCKER_HOST of the worker. */
   readonly environment: { readonly PATH: string; readonly DOCKER_HOST: string };
-  /** What builds, without a chance to tidy up. Only where that is the caller's own. */
+  /** Kills the engine or BuildKit that builds, without a clean-up. Only for one that belongs to the caller. */
   kill(): Promise<void>;
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Why tests there cannot run here; undefined when they can. */
+/** Why the tests of this site cannot run on this machine; undefined when they can. */
 export async function missingForSite({ engine, buildKit }: BuildSiteOptions): Promise<string | undefined> {
   return (await missingDockerEngine(engine)) ?? (buildKit && (await missingBuildKit()));
 }
@@ -47,16 +47,16 @@ export async function startBuildSite({ buildKit, own, ...options }: BuildSiteOpt
     stop: engine.stop,
   };
   try {
-    if (buildKit === undefined) return { ...ofEngine, place: { kind: "engine" }, driverOptions: [] };
+    if (buildKit === undefined) return { ...ofEngine, location: { kind: "engine" }, driverOptions: [] };
     if (buildKit === "container") {
-      // On a network of its own it would not reach the tests' registry, which is on this machine.
+      // On its default network it would not reach the tests' registry, which is on this machine.
       const driverOptions = [`image=${await importBuildKitImage(engine)}`, "network=host"];
-      return { ...ofEngine, place: { kind: "container" }, driverOptions };
+      return { ...ofEngine, location: { kind: "container" }, driverOptions };
     }
     const remote = await startBuildKit();
     return {
       engine,
-      place: { kind: "remote", address: remote.address },
+      location: { kind: "remote", address: remote.address },
       driverOptions: [],
       environment: { PATH: engine.env().PATH, DOCKER_HOST: "unix:///nowhere/docker.sock" },
       kill: remote.kill,

@@ -1,4 +1,4 @@
-/** Which files of a repository a build sees: what it ignores, and where its symbolic links lead. */
+/** Which files of a repository a build can read: ignore files and symbolic links. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { run } from "../../../support/machine/processes.ts";
@@ -37,7 +37,7 @@ async function runOf({ files, symlinks = {} }: Tree, job: Partial<PipelineJob> =
   return { end: await started.end, log: started.lines.join("\n"), ...started.job };
 }
 
-/** The image's only layer, as `tar` lists it: each entry with what it is and where it leads. */
+/** The image's only layer, as `tar` lists it: each entry with its type and its link target. */
 async function layerOf(tree: Tree, job: Partial<PipelineJob> = {}) {
   const { end, ecrRepo, deploymentVersion } = await runOf(tree, job);
   expect(end).toMatchObject({ status: "SUCCESS" });
@@ -63,7 +63,7 @@ test("a Dockerfile that is a symbolic link into the repository, or below a folde
   expect((await layerOf(tree, { dockerfile: "linked/Real" })).paths).toEqual(["one"]);
 });
 
-test("what leads out of the repository is refused, and nothing of it is told", async () => {
+test("a path that leads out of the repository is refused, and no content from there is logged", async () => {
   const tree = {
     files: { Dockerfile: COPY_ALL },
     symlinks: {
@@ -89,7 +89,7 @@ test("what leads out of the repository is refused, and nothing of it is told", a
   }
 });
 
-test("a symbolic link in the context stays one, and what it leads to is not in the image", async () => {
+test("a symbolic link in the context stays a link, and its target is not in the image", async () => {
   const links = { file: `${outside.path}/secret`, folder: outside.path, relative: "../../../../../../etc" };
   const { paths, text } = await layerOf({ files: { Dockerfile: COPY_ALL }, symlinks: links });
   for (const [name, target] of Object.entries(links)) expect(paths).toContain(`${name} -> ${target}`);
@@ -97,14 +97,14 @@ test("a symbolic link in the context stays one, and what it leads to is not in t
   expect(text).not.toContain(SECRET);
 });
 
-test("a link that is copied by its name leads nowhere outside of the context", async () => {
+test("a link that is copied by its name does not lead out of the context", async () => {
   const files = { Dockerfile: "FROM scratch\nCOPY file /\n" };
   const { end, log } = await runOf({ files, symlinks: { file: `${outside.path}/secret` } });
   expect(end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED", step: "build" } });
   expect(log).not.toContain(SECRET);
 });
 
-test("files that are ignored are not in the image, and the Dockerfile's own list stands in for the other", async () => {
+test("ignored files are not in the image, and a Dockerfile's own ignore file replaces the common one", async () => {
   const files = {
     Dockerfile: COPY_ALL,
     "other.Dockerfile": COPY_ALL,
@@ -122,7 +122,7 @@ test("files that are ignored are not in the image, and the Dockerfile's own list
   expect((await layerOf({ files }, { context: "service" })).paths).toEqual(["four"]);
 });
 
-test("a list of ignored files that is a symbolic link leads nowhere outside", async () => {
+test("an ignore file that is a symbolic link does not lead out of the repository", async () => {
   const files = { Dockerfile: COPY_ALL, one: "1" };
   const { log } = await runOf({ files, symlinks: { ".dockerignore": `${outside.path}/secret` } });
   expect(log).not.toContain(SECRET);

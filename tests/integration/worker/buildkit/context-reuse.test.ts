@@ -11,7 +11,7 @@ setDefaultTimeout(120_000);
 
 const missing = await missingDockerEngine("26.1");
 
-describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () => {
+describe.skipIf(missing !== undefined)("the context that BuildKit has cached", () => {
   let bench: PipelineBench;
   let mirrorsDir: string;
   let mirrors: Mirrors;
@@ -42,19 +42,19 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     return new TextDecoder().decode(tar.subarray(512, 1024)).replace(/\0+$/, "");
   }
 
-  /** As if all files of this test's mirrors had been written at the same moment. */
-  async function giveOneTime(): Promise<void> {
+  /** Sets one time for all files of this test's cached checkouts. */
+  async function setSameTime(): Promise<void> {
     const touch = ["-exec", "touch", "-d", "@1000000000", "{}", "+"];
     await run(["find", mirrorsDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
     const { stdout } = await run(["find", mirrorsDir, "-type", "d", "-name", ".git"]);
-    // Else git takes the files for changed ones, and writes them again.
+    // Otherwise git considers the files changed, and writes them again.
     for (const gitDir of stdout.trim().split("\n"))
       await run(["git", "update-index", "--refresh"], { cwd: dirname(gitDir) });
   }
 
   const WITH_BUSYBOX = /transferring context: [\d.]+MB/;
 
-  test("is used by the next run of the repository, which sends only what has changed", async () => {
+  test("is used by the next run of the repository, which sends only changed files", async () => {
     const { name } = await bench.createSample();
     const job = { repoUrl: name };
     expect((await built(job)).log).toMatch(WITH_BUSYBOX);
@@ -64,13 +64,13 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     expect(second.log).not.toMatch(WITH_BUSYBOX);
   });
 
-  test("is no other account's", async () => {
+  test("is not used for another account", async () => {
     const { name } = await bench.createSample();
     expect((await built({ repoUrl: name, awsAccount: "111111111111" })).log).toMatch(WITH_BUSYBOX);
     expect((await built({ repoUrl: name, awsAccount: "222222222222" })).log).toMatch(WITH_BUSYBOX);
   });
 
-  test("is not taken for another folder's of the same name, nor one Dockerfile for another", async () => {
+  test("is not used for another folder of the same name, nor for another Dockerfile", async () => {
     const name = bench.unique("acme/app");
     await bench.git.createRepository(name, {
       "one/app/f": "of one",
@@ -82,7 +82,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
       "two/Other": "FROM scratch\nCOPY f /els\n",
     });
     await built({ repoUrl: name, context: "one/app" });
-    await giveOneTime();
+    await setSameTime();
     const one = await built({ repoUrl: name, context: "one/app" });
     const two = await built({ repoUrl: name, context: "two/app" });
     expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
@@ -92,7 +92,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     expect(elsewhere.log).toContain("COPY f /els");
   });
 
-  test("is not taken for another folder's, nor one Dockerfile for another, where a symlink leads elsewhere now", async () => {
+  test("is not used for another folder, nor for another Dockerfile, after a symlink has changed", async () => {
     const name = bench.unique("acme/app");
     await bench.git.createRepository(name, {
       "one/app/f": "of one",
@@ -106,7 +106,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
       return built(job);
     };
     await linkedTo("one");
-    await giveOneTime();
+    await setSameTime();
     const one = await built({ ...job, buildArgs: { A: "b" } });
     const two = await linkedTo("two");
     expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
@@ -114,7 +114,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     expect(two.log).toContain("COPY f /two");
   });
 
-  test("has nothing of a file whose content changed within its size", async () => {
+  test("is not used for a file whose content changed while its size did not", async () => {
     const name = bench.unique("acme/app");
     await bench.git.createRepository(name, { Dockerfile: "FROM scratch\nCOPY f /f\n", f: "AAAA" });
     for (const content of ["AAAA", "BBBB", "AAAA", "CCCC"]) {
@@ -127,7 +127,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     const attributes = { ".gitattributes": "*.bin filter=lfs -text\n" };
     const pointerTo = (content: string | Uint8Array) => bench.git.lfs.add(Buffer.from(content));
 
-    test("is sent again what has changed, and not what has stayed", async () => {
+    test("receives changed files again, and not unchanged ones", async () => {
       const { name } = await bench.createSample();
       await bench.git.commit(name, { ...attributes, "large.bin": pointerTo(noise(3e6)) });
       const job = { repoUrl: name };
@@ -138,7 +138,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
       expect(second.log).not.toMatch(WITH_BUSYBOX);
     });
 
-    test("has nothing of one whose content changed within its size, or that took another's place", async () => {
+    test("is not used for a file whose content changed while its size did not, or that was swapped with another", async () => {
       const name = bench.unique("acme/app");
       const dockerfile = "FROM scratch\nCOPY f.bin /f\n";
       await bench.git.createRepository(name, { Dockerfile: dockerfile, ...attributes });

@@ -1,4 +1,4 @@
-/** Which layers go over the wire: none that the registry has already, whatever the engine still has of them. */
+/** Which layers are uploaded: none that the registry already has, whatever the engine has cached. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
@@ -7,7 +7,7 @@ setDefaultTimeout(60_000);
 
 const reason = await missingDockerEngine("26.1");
 
-describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reason})` : ""}`, () => {
+describe.skipIf(reason !== undefined)(`layer uploads${reason ? ` (${reason})` : ""}`, () => {
   let bench: PipelineBench;
 
   beforeAll(async () => {
@@ -20,7 +20,7 @@ describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reaso
     return stored?.json.layers?.map(({ digest }) => digest) ?? [];
   }
 
-  /** The digests of all that is uploaded to this repository while `work` goes on. */
+  /** The digests of all blobs that are uploaded to this repository during `work`. */
   async function uploadsDuring(repository: string, work: () => Promise<unknown>): Promise<string[]> {
     const before = bench.proxy.requests.length;
     await work();
@@ -36,7 +36,7 @@ describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reaso
     return run;
   }
 
-  test("the first push sends each layer once, another version of the same image none", async () => {
+  test("the first push uploads each layer once, and another version of the same image uploads none", async () => {
     const { name } = await bench.createSample();
     const ecrRepo = bench.unique("images");
     const job = { repoUrl: name, ecrRepo };
@@ -48,12 +48,12 @@ describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reaso
     expect(layers.length).toBeGreaterThan(1);
     expect(sent).toEqual(expect.arrayContaining(layers));
     expect(new Set(sent).size).toBe(sent.length);
-    // Its configuration names the version.
+    // The image's configuration contains the version, so it is uploaded.
     const sentAgain = await uploadsDuring(ecrRepo, () => pushed(job));
     expect(sentAgain.filter((digest) => layers.includes(digest))).toEqual([]);
   });
 
-  test("an engine that has lost its cache sends none of the layers of a base image that the registry has", async () => {
+  test("an engine that has lost its cache uploads no layer of a base image that the registry has", async () => {
     const { name: baseName } = await bench.createSample();
     const ecrRepo = bench.unique("images");
     const base = await pushed({ repoUrl: baseName, ecrRepo });
@@ -72,7 +72,7 @@ describe.skipIf(reason !== undefined)(`layers that are sent${reason ? ` (${reaso
     const layers = run ? await layersOf(run) : [];
     expect(layers).toHaveLength(baseLayers.length + 1);
     expect(layers).toEqual(expect.arrayContaining(baseLayers));
-    // The layer of its own, and the image's configuration.
+    // The layer that the image adds, and the image's configuration.
     expect(sent).toHaveLength(2);
     expect(sent).toContain(layers.at(-1) ?? "");
   });

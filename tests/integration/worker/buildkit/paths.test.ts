@@ -61,7 +61,7 @@ test.each([
   expect(error).toMatchObject({ failure: { code, step: "build", retryable: false } });
 });
 
-test("a workspace is the owner's alone, and goes with read-only folders and links in it", async () => {
+test("only the owner can read a workspace, and it is removed with read-only folders and links in it", async () => {
   const workspace = await createWorkspace(dir.path, "paths", {
     jobId: "a:b/../c",
     attempt: 2,

@@ -1,4 +1,4 @@
-/** BuildKit's cache in the registry: what it saves a second worker, and that it costs no build anything. */
+/** BuildKit's cache in the registry: a second worker uses it, and no build fails or waits because of it. */
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ const reason = await missingDockerEngine("26.1");
 describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reason})` : ""}`, () => {
   let bench: PipelineBench;
   let otherEngine: DockerEngine;
-  /** A worker that never saw any repository: another engine. */
+  /** A worker without any build cache: it has another engine. */
   let otherWorker: Partial<PipelineParts>;
 
   beforeAll(async () => {
@@ -29,13 +29,13 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const builder = await detectBuilder({
       hostEnvironment,
       workDir: bench.workDir,
-      place: { kind: "engine" },
+      location: { kind: "engine" },
       driverOptions: [],
       signal,
     });
     otherWorker = { builder, hostEnvironment };
   }, 120_000);
-  // The samples' first steps are the same.
+  // All samples have the same first steps.
   beforeEach(async () => {
     for (const engine of [bench.engine, otherEngine]) await engine.request("POST", "/build/prune?all=1");
   }, 60_000);
@@ -44,7 +44,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
   interface CachingRun extends StartedRun {
     readonly cacheRepository: string;
     readonly backgroundWork: BackgroundWork;
-    /** What the worker's own log says. */
+    /** The lines of the worker's own log. */
     readonly logged: readonly string[];
   }
 
@@ -68,7 +68,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     return run;
   }
 
-  test("a worker that never saw the repository has all its steps from there", async () => {
+  test("a worker that never built the repository takes all its steps from the registry", async () => {
     const { name } = await bench.createSample();
     const first = await stored({ repoUrl: name });
     expect(stepsCached(first)).toEqual([false, false, false]);
@@ -81,7 +81,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(await bench.leftFolders()).toEqual([]);
   });
 
-  test("a new branch begins with the default branch's, and writes to a tag of its own", async () => {
+  test("a new branch starts with the default branch's cache, and writes to its own tag", async () => {
     const { name } = await bench.createSample();
     const first = await stored({ repoUrl: name });
     const { cacheRepository } = first;
@@ -93,7 +93,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(await bench.registry.listTags(cacheRepository)).toHaveLength(2);
   });
 
-  test("that is the branch which the repository's HEAD names, whatever its name", async () => {
+  test("the default branch is the one that the repository's HEAD names, whatever its name", async () => {
     const name = bench.unique("acme/app");
     await bench.git.createRepository(name, await sampleRepository({ greeting: name }), { branch: "trunk" });
     const { cacheRepository } = await stored({ repoUrl: name, branch: "trunk" });
@@ -104,7 +104,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     await second.backgroundWork.ended();
   });
 
-  test("where HEAD names none, a branch has its own cache alone", async () => {
+  test("when HEAD names no branch, a branch reads only its own cache", async () => {
     const { name } = await bench.createSample();
     const { cacheRepository } = await stored({ repoUrl: name });
     await bench.git.commit(name, { "NEWS.md": "new\n" }, { branch: "other" });
@@ -116,7 +116,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     await second.backgroundWork.ended();
   });
 
-  test("the result does not wait for it, and the run's folder goes when it is stored", async () => {
+  test("the result does not wait for the export, and the run's folder is removed after it", async () => {
     const { name } = await bench.createSample();
     const cacheRepository = bench.unique("cache");
     const held = bench.proxy.hold({ method: "POST", path: new RegExp(`^/v2/${cacheRepository}/`) });
@@ -132,7 +132,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(await bench.leftFolders()).toEqual([]);
   });
 
-  test("a worker that stops gives it up, and leaves nothing behind", async () => {
+  test("a stopping worker aborts the export, and removes the run's folder", async () => {
     const { name } = await bench.createSample();
     const cacheRepository = bench.unique("cache");
     const held = bench.proxy.hold({ method: "POST", path: new RegExp(`^/v2/${cacheRepository}/`) });
@@ -145,7 +145,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     held.release();
   });
 
-  test("a failing build stores nothing, and is cleaned up at once", async () => {
+  test("a failing build exports no cache, and is cleaned up at once", async () => {
     const { name } = await bench.createSample({ variant: "failing" });
     const run = start({ repoUrl: name });
     expect(await run.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
@@ -153,20 +153,23 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     expect(await bench.registry.listTags(run.cacheRepository)).toEqual([]);
   });
 
-  test.each([403, 404, 500])("a registry that answers %d for it is worth a warning", async (status) => {
-    const { name } = await bench.createSample();
-    const cacheRepository = bench.unique("cache");
-    bench.proxy.failNext({ path: new RegExp(`^/v2/${cacheRepository}/`), count: 100_000, status });
-    const run = start({ repoUrl: name }, { cacheRepository });
-    expect(await run.end).toMatchObject({ status: "SUCCESS" });
-    await run.backgroundWork.ended();
-    bench.proxy.clearFailures();
-    expect(run.lines.join("\n")).toMatch(/^#\d+ no cache there: /m);
-    expect(run.logged.join()).toContain("build cache not stored");
-    expect(await bench.leftFolders()).toEqual([]);
-  });
+  test.each([403, 404, 500])(
+    "a registry that answers %d to the export causes only a warning",
+    async (status) => {
+      const { name } = await bench.createSample();
+      const cacheRepository = bench.unique("cache");
+      bench.proxy.failNext({ path: new RegExp(`^/v2/${cacheRepository}/`), count: 100_000, status });
+      const run = start({ repoUrl: name }, { cacheRepository });
+      expect(await run.end).toMatchObject({ status: "SUCCESS" });
+      await run.backgroundWork.ended();
+      bench.proxy.clearFailures();
+      expect(run.lines.join("\n")).toMatch(/^#\d+ no cache there: /m);
+      expect(run.logged.join()).toContain("build cache not stored");
+      expect(await bench.leftFolders()).toEqual([]);
+    },
+  );
 
-  test("a tag that holds no cache is built without", async () => {
+  test("a build ignores a tag that contains no cache", async () => {
     const { name } = await bench.createSample();
     const image = await stored({ repoUrl: name });
     const { cacheRepository } = image;
@@ -181,7 +184,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     await run.backgroundWork.ended();
   });
 
-  test("a cache whose layers are gone is built without", async () => {
+  test("a build ignores a cache whose layers are missing", async () => {
     const { name } = await bench.createSample();
     const { cacheRepository } = await stored({ repoUrl: name });
     const [tag = ""] = await bench.registry.listTags(cacheRepository);
@@ -193,7 +196,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
       const hex = digest.replace("sha256:", "");
       await rm(join(blobs, hex.slice(0, 2), hex), { recursive: true });
     }
-    // It remembers which blobs it has.
+    // The registry keeps a list of its blobs in memory.
     await bench.registry.kill();
     await bench.registry.start();
     const run = start({ repoUrl: name }, { ...otherWorker, cacheRepository });

@@ -1,10 +1,9 @@
-/** The watch on real disks, which are small; caches are folders of files here, the engine's own is in full-disk.test.ts. */
+/** DiskWatch on real, small disks. Caches here are folders of files; full-disk.test.ts tests the engine's cache. */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
-import { DiskWatch } from "../../../../src/worker/disk/disk-watch.ts";
-import type { Pruner } from "../../../../src/worker/disk/pruner.ts";
+import { DiskWatch, type Pruner } from "../../../../src/worker/disk/disk-watch.ts";
 import {
   type DiskSize,
   makeSmallDisk,
@@ -21,7 +20,7 @@ const RESERVE = { bytes: 16 * MB, inodes: 20 };
 const neverAborted = new AbortController().signal;
 const missing = await missingSmallDisks();
 
-/** Files of 1 MB each; the first of them was not used for longest. */
+/** Files of 1 MB each; the first one is the least recently used. */
 async function makeCache(folder: string, files: number): Promise<Pruner & { names(): Promise<string[]> }> {
   await mkdir(folder, { recursive: true });
   for (let index = 0; index < files; index++) {
@@ -29,7 +28,7 @@ async function makeCache(folder: string, files: number): Promise<Pruner & { name
   }
   const names = async () => (await readdir(folder)).toSorted();
   return {
-    what: "a cache of files",
+    name: "a cache of files",
     paths: [folder],
     names,
     async shrinkTo(keepBytes) {
@@ -55,27 +54,27 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
 
   function watchOf(disk: SmallDisk, ...pruners: Pruner[]): DiskWatch {
     const logger = pino({ level: "silent" });
-    const watch = new DiskWatch({ reserve: RESERVE, logger, lookIntervalMs: 10 });
+    const watch = new DiskWatch({ reserve: RESERVE, logger, checkIntervalMs: 10 });
     watch.addDisk({ role: "the work folder", path: disk.path });
     for (const pruner of pruners) watch.addPruner(pruner);
     return watch;
   }
 
-  test("with room is left alone", async () => {
+  test("with enough free space is not pruned", async () => {
     const disk = await smallDisk();
     const cache = await makeCache(join(disk.path, "cache"), 10);
     const watch = watchOf(disk, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toBeUndefined();
     expect(await cache.names()).toHaveLength(10);
   });
 
-  test("below its reserve is pruned, the oldest first, and only as far as that takes", async () => {
+  test("below its reserve is pruned, the oldest first, and only as far as necessary", async () => {
     const disk = await smallDisk();
     const cache = await makeCache(join(disk.path, "cache"), 30);
     await disk.fill(10 * MB);
     const watch = watchOf(disk, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toBeUndefined();
     expect(await disk.freeBytes()).toBeGreaterThanOrEqual(RESERVE.bytes);
     const left = await cache.names();
@@ -83,42 +82,42 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     expect(left.at(-1)).toBe("029");
   });
 
-  test("that pruning does not help is a refusal that names it, until there is room again", async () => {
+  test("below its reserve after pruning is named in the refusal, until there is enough space again", async () => {
     const disk = await smallDisk();
     const cache = await makeCache(join(disk.path, "cache"), 3);
     await disk.fill(5 * MB);
     const watch = watchOf(disk, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(await cache.names()).toEqual([]);
     expect(watch.refusal).toContain("the work folder");
     expect(watch.refusal).toContain(disk.path);
-    expect(watch.refusal).toMatch(/ [78] MB free; 16 MB have to stay free/);
+    expect(watch.refusal).toMatch(/ [78] MB free; 16 MB must stay free/);
     const stop = new AbortController();
-    const kept = watch.keep(stop.signal);
+    const watching = watch.monitor(stop.signal);
     await disk.makeRoom();
     await waitFor(() => watch.refusal === undefined, { timeoutMs: 30_000, what: "the refusal to end" });
     await disk.fill(5 * MB);
     await waitFor(() => watch.refusal !== undefined, { timeoutMs: 30_000, what: "another refusal" });
     stop.abort();
-    await kept;
+    await watching;
   });
 
-  test("without room for files is short as well, however much space it has", async () => {
+  test("with too few free inodes is below its reserve, however much space it has", async () => {
     const disk = await smallDisk({ sizeMiB: 32, inodes: 128 });
     for (let index = 0; index < 105; index++) await Bun.write(join(disk.path, `file-${index}`), "");
     const watch = watchOf(disk);
-    await watch.look(neverAborted);
-    expect(watch.refusal).toMatch(/room for \d+ files; 20 have to stay free/);
+    await watch.check(neverAborted);
+    expect(watch.refusal).toMatch(/ \d+ free inodes; 20 must stay free/);
   });
 
-  test("is not helped by what lies on another one", async () => {
+  test("is not freed by pruning a cache on another disk", async () => {
     const disk = await smallDisk();
     const elsewhere = await makeTempDir("cache");
     try {
       const cache = await makeCache(join(elsewhere.path, "cache"), 5);
       await disk.fill(5 * MB);
       const watch = watchOf(disk, cache);
-      await watch.look(neverAborted);
+      await watch.check(neverAborted);
       expect(watch.refusal).toBeDefined();
       expect(await cache.names()).toHaveLength(5);
     } finally {
@@ -126,22 +125,22 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     }
   });
 
-  test("whose first pruner fails is pruned by the next", async () => {
+  test("is pruned by the next pruner when the first one fails", async () => {
     const disk = await smallDisk();
     const cache = await makeCache(join(disk.path, "cache"), 30);
     await disk.fill(10 * MB);
-    const broken = { ...cache, shrinkTo: () => Promise.reject(new Error("the engine is away")) };
+    const broken = { ...cache, shrinkTo: () => Promise.reject(new Error("the engine does not answer")) };
     const watch = watchOf(disk, broken, cache);
-    await watch.look(neverAborted);
+    await watch.check(neverAborted);
     expect(watch.refusal).toBeUndefined();
   });
 
-  test("that was full for a moment is remembered by the run of that time, and by no other", async () => {
+  test("that was full for a moment is reported to the run of that time, and to no other", async () => {
     const disk = await smallDisk();
     const watch = watchOf(disk);
     const during = watch.beginRun();
     await disk.fill(1.1 * MB);
-    await waitFor(async () => (await during.full()) !== undefined, { timeoutMs: 30_000, what: "the look" });
+    await waitFor(async () => (await during.full()) !== undefined, { timeoutMs: 30_000, what: "the check" });
     await disk.makeRoom();
     expect(await during.full()).toContain("the work folder");
     const after = watch.beginRun();

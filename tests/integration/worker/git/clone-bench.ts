@@ -64,7 +64,7 @@ export async function startCloneBench(): Promise<CloneBench> {
       mirrors: wanted.mirrors ?? new Mirrors({ workDir, limitBytes: 0, bootId: "boot" }),
       limits: { ...DEFAULT_CLONE_LIMITS, ...limits },
       needsDefaultBranch: wanted.needsDefaultBranch ?? false,
-      retry: { tries: 2, firstDelayMs: 10 },
+      retry: { tries: 2, initialDelayMs: 10 },
       log: (line) => lines.push(line),
       signal: wanted.signal ?? new AbortController().signal,
     });

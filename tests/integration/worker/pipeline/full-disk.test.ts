@@ -129,7 +129,7 @@ for (const engine of engines) {
           expect(await runOf({ Dockerfile: busyboxStep(script) })).toMatchObject({ status: "SUCCESS" });
         }
         await engineDisk.fill(8 * MB);
-        await disks.look(neverAborted);
+        await disks.check(neverAborted);
         expect(disks.refusal).toBeUndefined();
         expect(await engineDisk.freeBytes()).toBeGreaterThanOrEqual(RESERVE.bytes);
       });

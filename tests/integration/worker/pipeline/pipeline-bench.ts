@@ -70,10 +70,10 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
   ]);
   const proxy = await startRegistryProxy(registry);
   const hostEnvironment = { ...process.env, ...site.environment, SECRET_OF_THE_HOST: "never passed on" };
-  const { engine, place, driverOptions } = site;
+  const { engine, location, driverOptions } = site;
   const workDir = dir.path;
   const signal = notAborted();
-  const builder = await detectBuilder({ hostEnvironment, workDir, place, driverOptions, signal });
+  const builder = await detectBuilder({ hostEnvironment, workDir, location, driverOptions, signal });
   const { username, password } = registry;
   const authenticator = new PlainRegistryAuthenticator({
     registry: proxy.url,
@@ -90,7 +90,7 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
     buildNetwork: "default",
     cacheSharing: "all",
     backgroundWork,
-    retry: { tries: 3, firstDelayMs: 20 },
+    retry: { tries: 3, initialDelayMs: 20 },
   };
   const unique = (prefix: string) => `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
 

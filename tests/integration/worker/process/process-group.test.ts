@@ -22,24 +22,24 @@ const ended = (pid: string) =>
   waitFor(async () => !(await isAlive(pid)), { timeoutMs: 30_000, what: `process ${pid} to end` });
 
 describe("runInGroup", () => {
-  test("gives the exit status and each stream's last lines", async () => {
+  test("returns the exit status and each stream's last lines", async () => {
     const end = await shell("echo out; echo err >&2; exit 3");
     expect(end).toEqual({ exitCode: 3, stdoutTail: ["out"], stderrTail: ["err"] });
   });
 
-  test("tells lines as they come, ended by newline, carriage return or the end", async () => {
+  test("passes lines on as they arrive, ended by newline, carriage return or the end", async () => {
     const lines: string[] = [];
     await shell("printf 'a\\r\\nb\\rc\\n\\nd'", { onLine: (line) => lines.push(line) });
     expect(lines).toEqual(["a", "b", "c", "", "d"]);
   });
 
-  test("a line that never ends comes in parts, as long as asked for", async () => {
+  test("splits a line that never ends into parts of the given length", async () => {
     const lines: string[] = [];
     const endless = "head -c 100000 /dev/zero | tr '\\0' x";
     await shell(endless, { onLine: (line) => lines.push(line) });
     expect(lines.length).toBeGreaterThan(1);
     expect(lines.join("")).toBe("x".repeat(100_000));
-    const { stdoutTail } = await shell(endless, { longestLineChars: 60_000 });
+    const { stdoutTail } = await shell(endless, { maxLineChars: 60_000 });
     expect(stdoutTail.map((line) => line.length)).toEqual([60_000, 40_000]);
   });
 
@@ -47,12 +47,12 @@ describe("runInGroup", () => {
     const { stdoutTail } = await shell("seq 1000");
     expect(stdoutTail).toEqual(Array.from({ length: 200 }, (_, index) => String(801 + index)));
     const long = await shell("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end", {
-      longestLineChars: 2_000_000,
+      maxLineChars: 2_000_000,
     });
     expect(long.stdoutTail.map((line) => line.length)).toEqual([1_000_000, 3]);
   });
 
-  test("gives the child no environment but its own", async () => {
+  test("passes only the given environment to the child", async () => {
     const { stdoutTail } = await shell("env", { environment: { PATH: "/usr/bin:/bin", ONLY: "this" } });
     const names = stdoutTail
       .map((line) => line.split("=")[0])
@@ -76,7 +76,7 @@ describe("runInGroup", () => {
     for (const pid of pids) await ended(pid);
   });
 
-  test("kills what does not listen to TERM", async () => {
+  test("kills a process that ignores SIGTERM", async () => {
     const abort = new AbortController();
     const pids: string[] = [];
     const run = shell("trap '' TERM; echo $$; while :; do sleep 0.1; done", {
@@ -98,27 +98,27 @@ describe("runInGroup", () => {
     await ended(stdoutTail[0] ?? "");
   });
 
-  test("starts nothing once aborted", async () => {
+  test("starts nothing when the signal is already aborted", async () => {
     const signal = AbortSignal.abort(new Error("the reason"));
     await expect(shell("echo no", { signal })).rejects.toThrow("the reason");
   });
 
-  test("a program that prints faster than it is read leaves time to everything else", async () => {
+  test("a program that prints faster than it is read does not block timers", async () => {
     const printedChars = 16_000_000;
-    let givenChars = 0;
-    let mostGivenChars = 0;
+    let passedChars = 0;
+    let maxPassedChars = 0;
     const onLine = (line: string) => {
-      givenChars += line.length;
-      mostGivenChars = Math.max(mostGivenChars, givenChars);
-      // Meanwhile the pipe is filled again.
+      passedChars += line.length;
+      maxPassedChars = Math.max(maxPassedChars, passedChars);
+      // During this time the pipe fills up again.
       Bun.sleepSync(2);
     };
     const counting = setInterval(() => {
-      givenChars = 0;
+      passedChars = 0;
     }, 0);
     await shell(`head -c ${printedChars} /dev/zero`, { onLine });
     clearInterval(counting);
-    // Without a turn of the event loop after each chunk, nearly all of it is given at once.
-    expect(mostGivenChars).toBeLessThan(printedChars / 2);
+    // Without a turn of the event loop after each chunk, nearly all output would be passed on at once.
+    expect(maxPassedChars).toBeLessThan(printedChars / 2);
   });
 });

@@ -1,4 +1,4 @@
-/** On copies of what the kernel shows, since a machine has one version only. */
+/** Uses copies of the kernel's files, since a machine has only one version. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
@@ -24,7 +24,7 @@ describe("version 2", () => {
     await writeFiles(join(root.path, path), files);
   }
 
-  test("what is set is a limit, and what is max is none", async () => {
+  test("a value that is set is a limit, and max is not", async () => {
     await fill("/a.slice", {
       "memory.max": "4294967296\n",
       "cpu.max": "150000 100000\n",
@@ -35,36 +35,36 @@ describe("version 2", () => {
     expect(limitsOf("/b/c")).toEqual({ processes: 7 });
   });
 
-  test("a controller that is not switched on limits nothing", async () => {
+  test("a controller that is not enabled has no limits", async () => {
     await fill("/a", { "cgroup.procs": "" });
     expect(controlGroup("/a", root.path).exists).toBe(true);
     expect(limitsOf("/a")).toEqual({});
     expect(controlGroup("/b", root.path).exists).toBe(false);
   });
 
-  test("processes that were ended for memory are counted, and blamed whatever the step said", async () => {
+  test("an OOM kill explains the failure, however the step ended", async () => {
     const events = (kills: number) => ({ "memory.events": `low 0\nmax 9\noom 4\noom_kill ${kills}\n` });
     await fill("/a", { "memory.max": "64000000", ...events(3) });
     const memory = new BuildCgroup("/a", root.path).beginBuild();
-    expect(memory.blame(KILLED)).toBeUndefined();
+    expect(memory.oomMessage(KILLED)).toBeUndefined();
     await fill("/a", events(4));
-    expect(memory.blame("exit code: 2")).toBe(
+    expect(memory.oomMessage("exit code: 2")).toBe(
       "builds in /a may use 64 MB of memory, and the kernel ended processes that needed more",
     );
   });
 
-  test("without a limit of memory, memory is not to blame", async () => {
+  test("without a memory limit, memory does not explain a failure", async () => {
     await fill("/a", { "pids.max": "7", "memory.max": "max", "memory.events": "oom_kill 0\n" });
     const memory = new BuildCgroup("/a", root.path).beginBuild();
     await fill("/a", { "memory.events": "oom_kill 1\n" });
-    expect(memory.blame(KILLED)).toBeUndefined();
+    expect(memory.oomMessage(KILLED)).toBeUndefined();
   });
 });
 
 describe("version 1", () => {
   const UNLIMITED = "9223372036854771712\n";
 
-  test("each controller has a tree of its own, and not all need to have the group", async () => {
+  test("each controller has its own tree, and the group may be missing in some", async () => {
     await writeFiles(root.path, {
       "unified/cgroup.controllers": "",
       "memory/a/memory.use_hierarchy": "1\n",
@@ -80,7 +80,7 @@ describe("version 1", () => {
     expect(controlGroup("/c", root.path).exists).toBe(false);
   });
 
-  test("no limit is -1, max, or the largest number of pages", async () => {
+  test("-1, max and the largest number of pages mean no limit", async () => {
     await writeFiles(root.path, {
       "memory/a/memory.limit_in_bytes": UNLIMITED,
       "cpu/a/cpu.cfs_quota_us": "-1\n",
@@ -90,7 +90,7 @@ describe("version 1", () => {
     expect(limitsOf("/a")).toEqual({});
   });
 
-  test("a limit of memory that does not hold for the groups below is none", async () => {
+  test("a memory limit that does not apply to the groups below is ignored", async () => {
     await writeFiles(root.path, {
       "memory/a/memory.use_hierarchy": "0\n",
       "memory/a/memory.limit_in_bytes": "64000000\n",
@@ -98,20 +98,22 @@ describe("version 1", () => {
     expect(limitsOf("/a")).toEqual({});
   });
 
-  test("a step that was killed may have been killed for memory, and no other", async () => {
+  test("only a killed step may have failed for memory", async () => {
     await writeFiles(root.path, { "memory/a/memory.limit_in_bytes": "64000000\n" });
     const memory = new BuildCgroup("/a", root.path).beginBuild();
-    expect(memory.blame("exit code: 2")).toBeUndefined();
-    expect(memory.blame(KILLED)).toBe("builds in /a may use 64 MB of memory, which may have been too little");
+    expect(memory.oomMessage("exit code: 2")).toBeUndefined();
+    expect(memory.oomMessage(KILLED)).toBe(
+      "builds in /a may use 64 MB of memory, which may have been too little",
+    );
   });
 
-  test("without a limit of memory, memory is not to blame", async () => {
+  test("without a memory limit, memory does not explain a failure", async () => {
     await writeFiles(root.path, { "pids/a/pids.max": "7\n" });
-    expect(new BuildCgroup("/a", root.path).beginBuild().blame(KILLED)).toBeUndefined();
+    expect(new BuildCgroup("/a", root.path).beginBuild().oomMessage(KILLED)).toBeUndefined();
   });
 });
 
-test("limits are told in words", () => {
+test("limits are described for the log", () => {
   expect(describeLimits({ memoryBytes: 4e9, cpus: 1.5, processes: 200 })).toBe(
     "memory 4.0 GB, CPUs 1.5, processes 200",
   );
@@ -119,7 +121,7 @@ test("limits are told in words", () => {
   expect(describeLimits({})).toBe("");
 });
 
-test("no build begins in a group that has lost its limits, and another worker may do it", async () => {
+test("no build begins in a group that has lost its limits, and the failure is retryable", async () => {
   await writeFiles(root.path, { "cgroup.controllers": "", "a/pids.max": "7" });
   const cgroup = new BuildCgroup("/a", root.path);
   expect(() => cgroup.beginBuild()).not.toThrow();

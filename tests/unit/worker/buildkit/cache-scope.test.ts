@@ -6,7 +6,7 @@ const ONE = { awsAccount: "111111111111", secrets: {} };
 const OTHER = { awsAccount: "222222222222", secrets: {} };
 const withSecret = (job: typeof ONE) => ({ ...job, secrets: { npm: crypto.randomUUID() } });
 
-test("jobs without secrets share their steps, unless each tenant is to have its own", () => {
+test("jobs without secrets share their steps, unless sharing is limited to the tenant", () => {
   expect(cacheScope(ONE, REPOSITORY, "all").steps).toBeUndefined();
   const mine = cacheScope(ONE, REPOSITORY, "tenant").steps;
   expect(mine).toBeDefined();
@@ -15,7 +15,7 @@ test("jobs without secrets share their steps, unless each tenant is to have its 
 });
 
 test.each(["all", "tenant"] as const)(
-  "a job with secrets shares only with its own repository's, when %s do",
+  "a job with secrets shares its steps only with jobs of its repository (sharing: %s)",
   (sharing) => {
     const mine = cacheScope(withSecret(ONE), REPOSITORY, sharing).steps;
     expect(mine).toBeDefined();
@@ -26,13 +26,13 @@ test.each(["all", "tenant"] as const)(
   },
 );
 
-test("cache mounts are a tenant's own in any case", () => {
+test("cache mounts are never shared between tenants", () => {
   const { mounts } = cacheScope(ONE, REPOSITORY, "all");
   expect(cacheScope(withSecret(ONE), REPOSITORY, "tenant").mounts).toBe(mounts);
   expect(cacheScope(OTHER, REPOSITORY, "all").mounts).not.toBe(mounts);
 });
 
-test("it does not show the account, and is fit for a host name", () => {
+test("the scope does not show the account, and is valid in a host name", () => {
   const { steps, mounts } = cacheScope(ONE, REPOSITORY, "tenant");
   for (const name of [steps, mounts]) expect(name).toMatch(/^[0-9a-f]{32}$/);
 });

@@ -5,15 +5,15 @@ import {
   unsupportedBy,
 } from "../../../../src/worker/buildkit/capabilities.ts";
 
-const NOTHING_ASKED = { platforms: [], provenance: false, secrets: {} };
-const LEAST: BuilderCapabilities = {
+const NO_REQUIREMENTS = { platforms: [], provenance: false, secrets: {} };
+const MINIMAL: BuilderCapabilities = {
   platforms: ["linux/amd64"],
   multiPlatform: false,
   provenance: false,
   secrets: false,
   registryCache: false,
 };
-const MOST: BuilderCapabilities = {
+const FULL: BuilderCapabilities = {
   platforms: ["linux/amd64", "linux/arm64"],
   multiPlatform: true,
   provenance: true,
@@ -21,9 +21,9 @@ const MOST: BuilderCapabilities = {
   registryCache: true,
 };
 
-test("a job that asks for nothing, or for the builder's own platform, is for every builder", () => {
-  expect(unsupportedBy(LEAST, NOTHING_ASKED)).toEqual([]);
-  expect(unsupportedBy(LEAST, { ...NOTHING_ASKED, platforms: ["linux/amd64"] })).toEqual([]);
+test("every builder supports a job without requirements, or with the builder's own platform", () => {
+  expect(unsupportedBy(MINIMAL, NO_REQUIREMENTS)).toEqual([]);
+  expect(unsupportedBy(MINIMAL, { ...NO_REQUIREMENTS, platforms: ["linux/amd64"] })).toEqual([]);
 });
 
 test.each([
@@ -31,14 +31,14 @@ test.each([
   [{ platforms: ["linux/amd64", "linux/arm64"] }, "several platforms"],
   [{ provenance: true }, "provenance"],
   [{ secrets: { npm: "hidden" } }, "secrets"],
-])("%j takes a builder that can", (asked, named) => {
-  const job = { ...NOTHING_ASKED, ...asked };
-  expect(unsupportedBy(LEAST, job).join()).toContain(named);
-  expect(unsupportedBy(MOST, job)).toEqual([]);
+])("%j needs a builder with that capability", (requested, named) => {
+  const job = { ...NO_REQUIREMENTS, ...requested };
+  expect(unsupportedBy(MINIMAL, job).join()).toContain(named);
+  expect(unsupportedBy(FULL, job)).toEqual([]);
 });
 
-test("the refusal is no failure that may pass, says all that is missing, and what there is", () => {
-  const builder = { description: "docker 20.10", capabilities: LEAST };
+test("the refusal names everything that is missing, and the builder", () => {
+  const builder = { description: "docker 20.10", capabilities: MINIMAL };
   const job = { platforms: ["linux/arm64"], provenance: true, secrets: { npm: "hidden" } };
   expect(() => refuseUnsupported(builder, job)).toThrow(
     "this worker cannot build for linux/arm64 (only for linux/amd64) and with provenance and with secrets: it has docker 20.10",

@@ -13,7 +13,7 @@ describe("finalError", () => {
     expect(finalError(stderr)).toBe("the truth");
   });
 
-  test("of docker 20.10 is what stands behind the last separator, in all its lines", () => {
+  test("is, for docker 20.10, all lines after the last separator", () => {
     const stderr = [
       "#6 0.1 x",
       "------",
@@ -134,7 +134,7 @@ describe("buildFailure", () => {
     expect(buildFailure(["#1 a step", line], 1).failure).toMatchObject({ code, retryable });
   });
 
-  test("a docker that says nothing is told by its exit status", () => {
+  test("without any output, names docker's exit status", () => {
     expect(buildFailure([], 137).message).toContain("137");
   });
 });

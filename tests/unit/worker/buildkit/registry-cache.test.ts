@@ -10,17 +10,17 @@ const BRANCH: CachedBranch = {
 const references = (changes: Partial<CachedBranch> = {}) =>
   cacheReferences("host/cache", { ...BRANCH, ...changes });
 
-test("a branch writes to its own tag, and reads the default branch's as well", () => {
+test("a branch writes to its own tag, and also reads the default branch's", () => {
   const { from, to } = references();
   expect(from).toEqual([to, references({ branch: "trunk" }).to]);
 });
 
-test.each(["trunk", undefined])("its own tag is all that it reads where the default branch is %s", (name) => {
+test.each(["trunk", undefined])("a branch reads only its own tag when the default branch is %s", (name) => {
   const { from, to } = references({ branch: "trunk", defaultBranch: name });
   expect(from).toEqual([to]);
 });
 
-test("every account, repository and branch has a tag of its own", () => {
+test("every account, repository and branch has a different tag", () => {
   const tags = [
     references().to,
     references({ awsAccount: "999999999999" }).to,
@@ -32,8 +32,11 @@ test("every account, repository and branch has a tag of its own", () => {
   expect(references().to).toBe(references().to);
 });
 
-test.each([BRANCH.branch, "x".repeat(255), "-", "ä/ö"])("it can be read, and is a tag: %s", (branch) => {
-  const { to } = references({ branch });
-  expect(to).toMatch(/^host\/cache:123456789012-acme-app-[A-Za-z0-9_.-]+$/);
-  expect(to.split(":")[1]).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/);
-});
+test.each([BRANCH.branch, "x".repeat(255), "-", "ä/ö"])(
+  "the reference is readable and a valid tag for the branch %s",
+  (branch) => {
+    const { to } = references({ branch });
+    expect(to).toMatch(/^host\/cache:123456789012-acme-app-[A-Za-z0-9_.-]+$/);
+    expect(to.split(":")[1]).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/);
+  },
+);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { attemptTag } from "../../../../src/worker/job/workspace.ts";
 
-test("attempts have tags of their own, fit for a registry", () => {
+test("every attempt has a different tag, valid in a registry", () => {
   const tags = [
     attemptTag({ jobId: "a:b/c", attempt: 1 }),
     attemptTag({ jobId: "a:b/c", attempt: 2 }),

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
 
-test("only what git and docker need is passed on, and HOME is the run's", () => {
+test("passes on only the variables that git and docker need, and sets HOME to the run's", () => {
   const host = {
     PATH: "/bin",
     HOME: "/root",

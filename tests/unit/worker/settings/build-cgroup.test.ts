@@ -1,22 +1,25 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { BadValue } from "../../../../src/shared/settings/settings.ts";
-import type { BuilderPlace } from "../../../../src/worker/buildkit/builders/location.ts";
+import type { BuilderLocation } from "../../../../src/worker/buildkit/builders/location.ts";
 import { cgroupPath, checkBuildCgroup } from "../../../../src/worker/settings/build-cgroup.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../../support/machine/write-files.ts";
 
-test.each(["/blacktree", "/blacktreebuilds.slice", "/a.slice/a-b.slice/c@1_2"])("%s is a path", (raw) => {
-  expect(cgroupPath(raw)).toBe(raw);
-});
+test.each(["/blacktree", "/blacktreebuilds.slice", "/a.slice/a-b.slice/c@1_2"])(
+  "%s is a valid path",
+  (raw) => {
+    expect(cgroupPath(raw)).toBe(raw);
+  },
+);
 
 test.each([
   ...["/", "blacktree", "/blacktree/", "//a", "/a//b", "/..", "/a/../b", "/./a", "/.hidden", "/-a"],
   ...["blacktree.slice:docker:", "/a:b", "/a b", "/a,b", "/a\nb", "--help"],
-])("%j is none", (raw) => {
+])("%j is not a valid path", (raw) => {
   expect(() => cgroupPath(raw)).toThrow(BadValue);
 });
 
-describe("the group is looked at", () => {
+describe("the control group", () => {
   const ENGINE = { kind: "engine" } as const;
   let root: TempDir;
 
@@ -30,29 +33,29 @@ describe("the group is looked at", () => {
   });
   afterAll(() => root.remove());
 
-  function problems(buildCgroup: string, dockerHost?: string, builder: BuilderPlace = ENGINE): string[] {
+  function problems(buildCgroup: string, dockerHost?: string, builder: BuilderLocation = ENGINE): string[] {
     return checkBuildCgroup({ builder, buildCgroup }, dockerHost, root.path).map(
       ({ name, value, wrong, expected }) => `${name}=${value} ${wrong}; expected ${expected}`,
     );
   }
 
-  test("and is right when it limits something", () => {
+  test("is accepted when it has a limit", () => {
     expect(problems("/limited")).toEqual([]);
     expect(problems("/limited", "")).toEqual([]);
     expect(problems("/limited", "unix:///run/docker.sock")).toEqual([]);
     expect(checkBuildCgroup({ builder: { kind: "container" } }, "tcp://far:1", root.path)).toEqual([]);
   });
 
-  test("and has to exist, and to limit something", () => {
+  test("has to exist and to have a limit", () => {
     expect(problems("/absent")).toEqual([
       expect.stringContaining("BLACKTREE_BUILD_CGROUP=/absent does not exist on this host"),
     ]);
     expect(problems("/unlimited")).toEqual([
-      expect.stringMatching(/limits nothing; expected memory\.max, cpu\.max or pids\.max/),
+      expect.stringMatching(/has no limits; expected memory\.max, cpu\.max or pids\.max/),
     ]);
   });
 
-  test("and is of use only to the engine of this host", () => {
+  test("is accepted only with the engine of this host", () => {
     for (const host of ["tcp://127.0.0.1:2376", "ssh://builder"]) {
       expect(problems("/limited", host)).toEqual([expect.stringContaining(host)]);
     }

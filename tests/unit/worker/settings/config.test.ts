@@ -39,12 +39,12 @@ describe("worker settings", () => {
     ).toEqual([]);
   });
 
-  test("the three TLS files go together", () => {
+  test("the three TLS files are required together", () => {
     const names = problems({ ...REQUIRED, BLACKTREE_TLS_CA: "/nowhere.pem" });
     expect(names).toEqual(["BLACKTREE_TLS_CA", "BLACKTREE_TLS_CERT", "BLACKTREE_TLS_KEY"]);
   });
 
-  test("every bad one is named at once", () => {
+  test("every invalid setting is reported at once", () => {
     const names = problems({
       BLACKTREE_ORCHESTRATOR_ADDR: "nowhere",
       BLACKTREE_WORKER_SLOTS: "0",
@@ -75,7 +75,7 @@ describe("registry settings", () => {
   });
   afterAll(() => dir.remove());
 
-  test("say how a repository is made", () => {
+  test("configure created repositories", () => {
     const values = load({
       ...REQUIRED,
       ...NEW_REPOSITORIES,
@@ -91,7 +91,7 @@ describe("registry settings", () => {
     });
   });
 
-  test("that are without effect while no repository is made are named", () => {
+  test("that have no effect while no repositories are created are reported", () => {
     const given = { ...NEW_REPOSITORIES, BLACKTREE_ECR_LIFECYCLE_POLICY_FILE: policy("right") };
     expect(problems({ ...REQUIRED, ...given }).toSorted()).toEqual(Object.keys(given).toSorted());
     const defaults = { BLACKTREE_ECR_SCAN_ON_PUSH: "false", BLACKTREE_ECR_TAG_MUTABILITY: "MUTABLE" };
@@ -125,7 +125,7 @@ describe("registry settings", () => {
     expect(load(given)).toMatchObject({ ecrRoleArn: arn, ecrExternalId: externalId });
   });
 
-  test("an external id goes with a role, and is not shown", () => {
+  test("an external id requires a role, and is masked", () => {
     const given = { ...REQUIRED, BLACKTREE_ECR_EXTERNAL_ID: "some:id-1" };
     expect(problems(given)).toEqual(["BLACKTREE_ECR_EXTERNAL_ID"]);
     const environment = { ...given, BLACKTREE_ECR_ROLE_ARN: "arn:aws:iam::{account}:role/push" };
@@ -133,7 +133,7 @@ describe("registry settings", () => {
     expect(() => load({ ...environment, BLACKTREE_ECR_EXTERNAL_ID: "wrong id" })).toThrow('"***"');
   });
 
-  test("a registry's user name and password go together", () => {
+  test("a registry's user name and password are required together", () => {
     const registry = { ...REQUIRED, BLACKTREE_REGISTRY: "registry.example:5000" };
     expect(problems(registry)).toEqual([]);
     expect(problems({ ...registry, BLACKTREE_REGISTRY_USERNAME: "me" })).toEqual([
@@ -155,14 +155,14 @@ describe("the advertised address", () => {
     ],
   } as unknown as ReturnType<typeof import("node:os").networkInterfaces>;
 
-  test("is the listener's own", () => {
+  test("is that of the listener", () => {
     expect(firstReachableAddress({ host: "127.0.0.1", port: 6000 }, interfaces)).toEqual({
       host: "127.0.0.1",
       port: 6000,
     });
   });
 
-  test("is the machine's first beyond loopback when the listener takes all", () => {
+  test("is the machine's first one beyond loopback when the listener listens on all addresses", () => {
     expect(firstReachableAddress({ host: "0.0.0.0", port: 6000 }, interfaces)).toEqual({
       host: "192.0.2.7",
       port: 6000,

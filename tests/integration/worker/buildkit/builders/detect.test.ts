@@ -23,12 +23,12 @@ const detect = (hostEnvironment: Record<string, string | undefined>, inCgroup = 
     hostEnvironment,
     inCgroup,
     workDir: join(dir.path, "work"),
-    place: { kind: "engine" },
+    location: { kind: "engine" },
     driverOptions: [],
     signal,
   });
 
-/** A client that says of itself and its engine what it is told to. */
+/** A client that prints the given version and info. */
 async function fakeDocker(name: string, version: string, info: unknown): Promise<string> {
   const path = join(dir.path, name, "docker");
   const script = `#!/bin/sh\nif [ "$1" = version ]; then echo ${version}; else /bin/cat <<'END'\n${JSON.stringify(info)}\nEND\nfi\n`;
@@ -37,12 +37,12 @@ async function fakeDocker(name: string, version: string, info: unknown): Promise
   return join(dir.path, name);
 }
 
-test("nothing in PATH is said to be nothing", async () => {
+test("without docker in PATH, the error says so", async () => {
   await expect(detect({ PATH: "/nowhere" })).rejects.toThrow(NoUsableBuilder);
   await expect(detect({ PATH: "/nowhere" })).rejects.toThrow("none in PATH");
 });
 
-test("each docker that was looked at is named, with what it lacks and the remedy", async () => {
+test("each probed docker is named, with its problem and the remedy", async () => {
   const old = await fakeDocker("silent", "20.10.24", {
     ServerErrors: ["Cannot connect to the Docker daemon"],
   });
@@ -67,7 +67,7 @@ for (const name of ["20.10", "26.1"] as const) {
     }, 120_000);
     afterAll(() => engine?.stop(), 60_000);
 
-    test("a client without buildx that stands first in PATH does not hide one that can build", async () => {
+    test("a client without buildx that is first in PATH does not hide one that can build", async () => {
       const bare = await fakeDocker("first", "28.2.2", { ServerVersion: "1", ClientInfo: { Plugins: [] } });
       const { PATH, DOCKER_HOST } = engine.env();
       const builder = await detect({ PATH: `${bare}:${PATH}`, DOCKER_HOST });
@@ -75,7 +75,7 @@ for (const name of ["20.10", "26.1"] as const) {
       expect(builder.description).toContain(engine.version);
     });
 
-    test("builds have to run in a control group: an engine that ignores that is named, and not used", async () => {
+    test("when builds have to run in a control group, an engine that ignores control groups is not used", async () => {
       const found = detect(engine.env(), true);
       if (name === "20.10") {
         await expect(found).rejects.toThrow(NoUsableBuilder);
@@ -101,18 +101,18 @@ test("buildx on an engine without the containerd image store builds locally", as
 });
 
 const noBuildx = await missingDockerEngine("26.1");
-describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${noBuildx})` : ""}`, () => {
-  const absent = { place: { kind: "remote", address: "unix:///nowhere/buildkitd.sock" } } as const;
+describe.skipIf(noBuildx !== undefined)(`a standalone BuildKit${noBuildx ? ` (${noBuildx})` : ""}`, () => {
+  const absent = { location: { kind: "remote", address: "unix:///nowhere/buildkitd.sock" } } as const;
   const without = { workDir: "", driverOptions: [], signal };
 
-  test("takes buildx, and says so where there is none", async () => {
+  test("needs buildx, and the error says so when it is missing", async () => {
     const options = { ...without, ...absent, workDir: join(dir.path, "work") };
     const found = detectBuilder({ ...options, hostEnvironment: { PATH: "/nowhere" } });
     await expect(found).rejects.toThrow(NoUsableBuilder);
     await expect(found).rejects.toThrow("docker-buildx");
   });
 
-  test("that does not answer is named", async () => {
+  test("that does not answer is named in the error", async () => {
     const PATH = join(dir.path, "standalone");
     await mkdir(PATH);
     await symlink(await buildxProgram(), join(PATH, "buildx"));
@@ -125,13 +125,13 @@ describe.skipIf(noBuildx !== undefined)(`a BuildKit of its own${noBuildx ? ` (${
     expect(await readdir(join(dir.path, "work"))).toEqual([]);
   });
 
-  test("is not mistaken for the engine's when its options are wrong", async () => {
+  test("with invalid options is an error, and the engine's BuildKit is not used instead", async () => {
     const engine = await borrowDockerEngine("26.1");
     try {
       const found = detectBuilder({
         hostEnvironment: engine.env(),
         workDir: join(dir.path, "work"),
-        place: { kind: "container" },
+        location: { kind: "container" },
         driverOptions: ["colour=blue"],
         signal,
       });

@@ -24,7 +24,7 @@ const detect = (options: Partial<DetectBuilderOptions> = {}) =>
   detectBuilder({
     hostEnvironment: bench.hostEnvironment,
     workDir: bench.workDir,
-    place: bench.site.place,
+    location: bench.site.location,
     driverOptions: bench.site.driverOptions,
     signal: new AbortController().signal,
     ...options,
@@ -36,13 +36,13 @@ describe.skipIf(missing !== undefined)(`a BuildKit at an address${reason}`, () =
   });
   afterAll(() => bench?.stop());
 
-  test("is all that is asked, whatever engine is named", async () => {
-    let askedCount = 0;
+  test("is used without a call to the engine that DOCKER_HOST names", async () => {
+    let connectionCount = 0;
     const engine = Bun.listen({
       hostname: "127.0.0.1",
       port: 0,
-      // Takes connections, and never says a word.
-      socket: { open: () => void askedCount++, data: () => undefined },
+      // Accepts connections and never answers.
+      socket: { open: () => void connectionCount++, data: () => undefined },
     });
     try {
       const hostEnvironment = { ...bench.hostEnvironment, DOCKER_HOST: `tcp://127.0.0.1:${engine.port}` };
@@ -50,7 +50,7 @@ describe.skipIf(missing !== undefined)(`a BuildKit at an address${reason}`, () =
       const { name } = await bench.createSample();
       const run = bench.start({ repoUrl: name }, { parts: { builder, hostEnvironment } });
       expect(await run.end).toMatchObject({ status: "SUCCESS" });
-      expect(askedCount).toBe(0);
+      expect(connectionCount).toBe(0);
     } finally {
       engine.stop(true);
     }
@@ -64,7 +64,7 @@ describe.skipIf(missing !== undefined)(`a BuildKit at an address${reason}`, () =
     expect(description).toMatch(/^buildx [\w.+-]+, BuildKit at unix:\/\/\S+, v0\./);
   });
 
-  test("takes the options that its driver knows", async () => {
+  test("accepts only the options of its driver", async () => {
     await expect(detect({ driverOptions: ["colour=blue"] })).rejects.toThrow("invalid driver option colour");
   });
 });
@@ -85,7 +85,7 @@ describe.skipIf(missing !== undefined)(`a BuildKit in a container${reason}`, () 
     return stdout.trim().split("\n").toSorted();
   };
 
-  test("is the same for every worker on one work folder, one after the other or at once", async () => {
+  test("is shared by all workers on one work folder, one after the other or at once", async () => {
     const before = await containers();
     expect(before).toHaveLength(1);
     expect(before[0]).toMatch(/ buildx_buildkit_blacktree-[0-9a-f]{16}0$/);
@@ -93,7 +93,7 @@ describe.skipIf(missing !== undefined)(`a BuildKit in a container${reason}`, () 
     expect(await containers("--all")).toEqual(before);
   });
 
-  test("is another one with other options, or for another work folder", async () => {
+  test("is a different one with other options, or for another work folder", async () => {
     const before = await containers();
     await detect({ driverOptions: [...bench.site.driverOptions, "memory=1g"] });
     await detect({ workDir: join(bench.workDir, "other") });
@@ -102,7 +102,7 @@ describe.skipIf(missing !== undefined)(`a BuildKit in a container${reason}`, () 
     expect(now).toEqual(expect.arrayContaining(before));
   });
 
-  test("is started again, with its cache, when somebody has removed it", async () => {
+  test("is started again, with its cache, after its container was removed", async () => {
     const { name } = await bench.createSample();
     expect(await bench.start({ repoUrl: name }).end).toMatchObject({ status: "SUCCESS" });
     const ids = (await containers()).map((line) => line.split(" ")[0] ?? "");

@@ -13,8 +13,8 @@ const inspection = (...lines: string[]) => [
   " org.mobyproject.buildkit.worker.executor:    oci",
 ];
 
-describe("what buildx inspect prints", () => {
-  test("the machine's own platform stays the first, and none is there twice", () => {
+describe("readInspection", () => {
+  test("lists the machine's own platform first, and each platform once", () => {
     const lines = [
       "Status:    running",
       "BuildKit:  v0.29.0",
@@ -26,14 +26,14 @@ describe("what buildx inspect prints", () => {
     });
   });
 
-  test("the version is optional, and called differently by different releases", () => {
+  test("accepts a missing version, and its different names in different releases", () => {
     const platforms = "Platforms: linux/amd64";
     expect(readInspection(inspection("Buildkit:  v0.13.2", platforms)).version).toBe("v0.13.2");
     expect(readInspection(inspection("BuildKit version: v0.15.0", platforms)).version).toBe("v0.15.0");
     expect(readInspection(inspection(platforms)).version).toBe("of unknown version");
   });
 
-  test("a BuildKit that is not well is none", () => {
+  test("throws when BuildKit reports an error or lists no platform", () => {
     expect(() => readInspection(inspection("Error:     connection refused"))).toThrow("connection refused");
     expect(() => readInspection(inspection("Status:    stopped", "Platforms: "))).toThrow(
       "names no platform",

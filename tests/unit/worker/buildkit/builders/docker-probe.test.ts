@@ -8,7 +8,7 @@ test.each([
   "buildx v1.0.0",
   "buildx v0.0.0+unknown",
   "buildx",
-])("%s prints its progress for programs", (version) => {
+])("%s prints its progress in a format for programs", (version) => {
   expect(isNewEnough(version)).toBe(true);
 });
 

@@ -1,21 +1,24 @@
 import { describe, expect, test } from "bun:test";
 import { BadValue } from "../../../../../src/shared/settings/settings.ts";
-import { builderPlace, checkBuilderOptions } from "../../../../../src/worker/buildkit/builders/location.ts";
+import {
+  builderLocation,
+  checkBuilderOptions,
+} from "../../../../../src/worker/buildkit/builders/location.ts";
 
-describe("whose BuildKit builds", () => {
-  test("the engine's, one in a container, or one at an address", () => {
-    expect(builderPlace("engine")).toEqual({ kind: "engine" });
-    expect(builderPlace("container")).toEqual({ kind: "container" });
+describe("the location of BuildKit", () => {
+  test("is the engine, a container, or an address", () => {
+    expect(builderLocation("engine")).toEqual({ kind: "engine" });
+    expect(builderLocation("container")).toEqual({ kind: "container" });
     for (const address of [
       "unix:///run/buildkit/buildkitd.sock",
       "tcp://10.0.0.7:1234",
       "tcp://[::1]:1234",
     ]) {
-      expect(builderPlace(address)).toEqual({ kind: "remote", address });
+      expect(builderLocation(address)).toEqual({ kind: "remote", address });
     }
   });
 
-  test("nothing else, and nothing that could be read as an option", () => {
+  test("is nothing else, and nothing that could be read as an option", () => {
     for (const raw of [
       "docker",
       "--leave",
@@ -24,18 +27,18 @@ describe("whose BuildKit builds", () => {
       "ssh://host",
       "tcp://user:word@host:1",
     ]) {
-      expect(() => builderPlace(raw)).toThrow(BadValue);
+      expect(() => builderLocation(raw)).toThrow(BadValue);
     }
   });
 
-  test("options go with a BuildKit that is not the engine's", () => {
+  test("options are accepted only for a BuildKit that is not the engine's", () => {
     const builderOptions = ["memory=4g"];
     expect(checkBuilderOptions({ builder: { kind: "container" }, builderOptions })).toEqual([]);
     expect(checkBuilderOptions({ builder: { kind: "engine" }, builderOptions: [] })).toEqual([]);
     expect(checkBuilderOptions({ builder: { kind: "engine" }, builderOptions })).toMatchObject([
       { name: "BLACKTREE_BUILDER_OPTIONS", value: "memory=4g" },
     ]);
-    // Another problem is told already.
+    // The invalid builder has already been reported.
     expect(checkBuilderOptions({ builderOptions })).toEqual([]);
   });
 });

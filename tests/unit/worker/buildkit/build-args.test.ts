@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { buildArguments } from "../../../../src/worker/buildkit/options.ts";
+import { buildArguments } from "../../../../src/worker/buildkit/build-args.ts";
 
-test("a value goes by the environment, so that no argument list shows it", () => {
+test("a value is passed in the environment, so that no argument list shows it", () => {
   expect(buildArguments({ API_KEY: "the value", EMPTY: "" })).toEqual({
     args: ["--build-arg=API_KEY", "--build-arg=EMPTY"],
     environment: { API_KEY: "the value", EMPTY: "" },
@@ -18,20 +18,20 @@ test.each([
   "SSH_KEY",
   "LANG",
   "USER",
-])("%s means nothing to docker", (name) => {
+])("%s does not affect docker", (name) => {
   expect(buildArguments({ [name]: "value" }).environment).toEqual({ [name]: "value" });
 });
 
 test.each([
   ...["PATH", "HOME", "LD_PRELOAD", "DOCKER_HOST", "GODEBUG", "SSL_CERT_FILE", "BUILDX_CONFIG"],
   ...["GIT_CONFIG_COUNT", "GIT_SSH_COMMAND", "OTEL_EXPORTER_OTLP_ENDPOINT"],
-])("%s would steer docker itself, and is refused without its value", (name) => {
+])("%s would affect docker itself, and is refused without showing its value", (name) => {
   const pass = () => buildArguments({ FIRST: "x", [name]: "hidden" });
-  expect(pass).toThrow(`the build argument ${name} would steer docker itself`);
+  expect(pass).toThrow(`the build argument ${name} would affect docker itself`);
   expect(pass).not.toThrow("hidden");
 });
 
-test("a proxy goes by docker's configuration, which has one for both spellings", () => {
+test("a proxy is passed in docker's configuration, which has one value for both spellings", () => {
   const proxy = "http://user:word@proxy:3128";
   expect(buildArguments({ https_proxy: proxy, HTTPS_PROXY: proxy, NO_PROXY: "intern" })).toEqual({
     args: [],

@@ -1,10 +1,10 @@
 import { StepFailure } from "../job/failure.ts";
 
 /**
- * Docker takes a build argument's value from its own environment when only the name is given: an argument list could be
- * read by everybody. But these names would steer docker itself, its loader or what it starts.
+ * Docker takes a build argument's value from its environment when only the name is passed. So values stay out of the
+ * argument list, which every user can read. But these names would affect docker itself, its loader or its children.
  */
-const STEERS_DOCKER = new RegExp(
+const AFFECTS_DOCKER = new RegExp(
   `^(${[
     "PATH|HOME|PWD|TMPDIR|XDG_.*|KUBECONFIG|NO_COLOR",
     "LD_.*|GLIBC_.*|MALLOC_.*|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS",
@@ -17,7 +17,7 @@ const STEERS_DOCKER = new RegExp(
   ].join("|")})$`,
 );
 
-/** Those of a docker configuration, by the build arguments that they stand for. */
+/** Proxy settings of a Docker configuration, by the build arguments that docker makes of them. */
 const PROXIES: Readonly<Record<string, string>> = {
   HTTP_PROXY: "httpProxy",
   HTTPS_PROXY: "httpsProxy",
@@ -31,17 +31,17 @@ type Values = Readonly<Record<string, string>>;
 export interface BuildArguments {
   readonly args: readonly string[];
   readonly environment: Values;
-  /** For the docker configuration: in the environment docker itself would use them. */
+  /** For the Docker configuration: in the environment they would apply to docker itself. */
   readonly proxies: Values;
 }
 
-/** @throws StepFailure for an argument that could only be shown to everybody, or would do something else. */
+/** @throws StepFailure for an argument that cannot be passed without showing its value or affecting docker itself. */
 export function buildArguments(values: Values): BuildArguments {
   const environment: Record<string, string> = {};
   const proxies: Record<string, string> = {};
   for (const [name, value] of Object.entries(values)) {
     const proxy = PROXIES[name.toUpperCase()];
-    if (proxy === undefined && STEERS_DOCKER.test(name)) throw steersDocker(name);
+    if (proxy === undefined && AFFECTS_DOCKER.test(name)) throw affectsDocker(name);
     if (proxy === undefined) environment[name] = value;
     else if (proxies[proxy] === undefined || proxies[proxy] === value) proxies[proxy] = value;
     else throw twoProxies(name);
@@ -49,13 +49,13 @@ export function buildArguments(values: Values): BuildArguments {
   return { args: Object.keys(environment).map((name) => `--build-arg=${name}`), environment, proxies };
 }
 
-function steersDocker(name: string): StepFailure {
-  const message = `the build argument ${name} would steer docker itself, so it cannot be passed on; give it another name`;
+function affectsDocker(name: string): StepFailure {
+  const message = `the build argument ${name} would affect docker itself, so it cannot be passed on; rename it`;
   return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }
 
-/** A docker configuration has one for both. */
+/** A Docker configuration has one value for both spellings. */
 function twoProxies(name: string): StepFailure {
-  const message = `the build argument ${name} is given in upper and in lower case with different values`;
+  const message = `the build argument ${name} has different values in upper and in lower case`;
   return new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }

@@ -1,26 +1,26 @@
 import { stat, statfs } from "node:fs/promises";
 
-/** What is left on the file system that a folder is on. */
-export interface Room {
+/** Free space on the file system of a folder. */
+export interface FreeSpace {
   readonly freeBytes: number;
-  /** Files and folders that can still be made; Infinity where the file system keeps no count. */
+  /** Files and folders that can still be created; Infinity where the file system does not count inodes. */
   readonly freeInodes: number;
   readonly usedBytes: number;
 }
 
-/** @throws Error when there is no such folder. */
-export async function roomAt(path: string): Promise<Room> {
+/** @throws Error when the folder does not exist. */
+export async function freeSpaceAt(path: string): Promise<FreeSpace> {
   const { bsize, blocks, bfree, bavail, files, ffree } = await statfs(path);
   return {
-    // What is kept back for root is not there for builds, though an engine that is root could use it.
+    // Space reserved for root does not count as free, though an engine that runs as root could use it.
     freeBytes: bavail * bsize,
     freeInodes: files === 0 ? Number.POSITIVE_INFINITY : ffree,
     usedBytes: (blocks - bfree) * bsize,
   };
 }
 
-/** False also when one of them is not there. */
-export async function areOnOneDisk(one: string, other: string): Promise<boolean> {
+/** Also false when one of them does not exist. */
+export async function areOnSameDisk(one: string, other: string): Promise<boolean> {
   try {
     return (await stat(one)).dev === (await stat(other)).dev;
   } catch {
@@ -28,17 +28,17 @@ export async function areOnOneDisk(one: string, other: string): Promise<boolean>
   }
 }
 
-/** Room that is to stay free, in bytes and in files. */
+/** Space that has to stay free, in bytes and in inodes. */
 export interface Reserve {
   readonly bytes: number;
   readonly inodes: number;
 }
 
-export function isWithin({ freeBytes, freeInodes }: Room, { bytes, inodes }: Reserve): boolean {
+export function meetsReserve({ freeBytes, freeInodes }: FreeSpace, { bytes, inodes }: Reserve): boolean {
   return freeBytes >= bytes && freeInodes >= inodes;
 }
 
-export function times({ bytes, inodes }: Reserve, factor: number): Reserve {
+export function scaledReserve({ bytes, inodes }: Reserve, factor: number): Reserve {
   return { bytes: bytes * factor, inodes: inodes * factor };
 }
 
