@@ -84,7 +84,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
     // Its only worker starts and ends with this process, so nothing can be running that is not known.
-    leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0 }),
+    leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0, logger }),
     records: new SqliteJobRecords({ database, jobMemoryMs }),
     names: { queue: "queue", leases: "leases" },
     // There is one worker, so a job that would be built elsewhere is built here, unless it insists.

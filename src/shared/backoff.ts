@@ -5,22 +5,27 @@ export interface DelayBounds {
   readonly mostMs: number;
 }
 
-/** Doubles from `firstMs` up to `mostMs`; each value is drawn from the upper half of its step. */
-export class GrowingDelay {
-  #nextMs: number;
+/**
+ * The delay before retry `attempt`, counted from 1: the step doubles from `firstMs` up to `mostMs`, and each delay is
+ * drawn from the upper half of its step.
+ */
+export function delayBeforeAttempt(attempt: number, { firstMs, mostMs }: DelayBounds): number {
+  const stepMs = Math.min(firstMs * 2 ** (attempt - 1), mostMs);
+  return Math.round(stepMs * (0.5 + Math.random() / 2));
+}
 
-  constructor(private readonly bounds: DelayBounds) {
-    this.#nextMs = bounds.firstMs;
-  }
+/** Counts the attempts for `delayBeforeAttempt`. */
+export class GrowingDelay {
+  #attempts = 0;
+
+  constructor(private readonly bounds: DelayBounds) {}
 
   nextMs(): number {
-    const stepMs = this.#nextMs;
-    this.#nextMs = Math.min(stepMs * 2, this.bounds.mostMs);
-    return Math.round(stepMs * (0.5 + Math.random() / 2));
+    return delayBeforeAttempt(++this.#attempts, this.bounds);
   }
 
   /** After a success. */
   reset(): void {
-    this.#nextMs = this.bounds.firstMs;
+    this.#attempts = 0;
   }
 }

@@ -1,5 +1,7 @@
 /** Leases in this process's memory, by the rules of scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
+import { Listeners } from "../../shared/listeners.ts";
+import type { Logger } from "../../shared/logging.ts";
 import { covers } from "./capabilities.ts";
 import { type Attempts, JobMemory } from "./job-memory.ts";
 import {
@@ -29,6 +31,7 @@ export interface InProcessLeasesOptions {
   readonly jobMemoryMs: number;
   /** See `ClaimRequest.mayBeRunning`. 0 when the workers start and end with this process. */
   readonly settleMs: number;
+  readonly logger: Logger;
   /** A monotonic clock; default `performance.now`. */
   readonly nowMs?: () => number;
 }
@@ -37,7 +40,7 @@ export class InProcessLeases implements Leases {
   readonly #workers: WorkerTable;
   readonly #jobs: JobMemory;
   readonly #claims = new Map<string, TimedClaim>();
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners: Listeners;
   readonly #nowMs: () => number;
   readonly #sinceMs: number;
   #usedAtMs: number;
@@ -48,6 +51,9 @@ export class InProcessLeases implements Leases {
     this.#nowMs = nowMs;
     this.#workers = new WorkerTable(leaseTtlMs, nowMs);
     this.#jobs = new JobMemory({ jobMemoryMs, leaseTtlMs, nowMs });
+    this.#listeners = new Listeners((error) =>
+      options.logger.error({ err: error }, "a listener for changes of leases failed"),
+    );
     this.#sinceMs = this.#nowMs();
     this.#usedAtMs = this.#sinceMs;
   }
@@ -67,7 +73,7 @@ export class InProcessLeases implements Leases {
     if (!worker) return "id-in-use";
     for (const run of runs) this.#holdRun(worker, run);
     this.#forgetWhatIsOver();
-    this.#announceChange();
+    this.#listeners.notify();
     return "registered";
   }
 
@@ -76,7 +82,7 @@ export class InProcessLeases implements Leases {
     if (!worker) return;
     for (const { claim } of this.#claimsOf(worker)) this.#claims.delete(claim.jobId);
     this.#workers.remove(workerId);
-    this.#announceChange();
+    this.#listeners.notify();
   }
 
   async observe(
@@ -89,7 +95,7 @@ export class InProcessLeases implements Leases {
     const wasSchedulable = this.#workers.isSchedulable(worker);
     this.#workers.observe(worker, { status, refusal });
     const stale = runs.filter((run) => !this.#holdRun(worker, run));
-    if (!wasSchedulable && this.#workers.isSchedulable(worker)) this.#announceChange();
+    if (!wasSchedulable && this.#workers.isSchedulable(worker)) this.#listeners.notify();
     return stale;
   }
 
@@ -151,7 +157,7 @@ export class InProcessLeases implements Leases {
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
     this.#assertReady();
     this.#jobs.cancel(jobId, reason);
-    this.#announceChange();
+    this.#listeners.notify();
     const claim = this.#claimOf(jobId);
     if (claim) return { kind: "claimed", claim };
     if (this.#isSettling()) return { kind: "unknown" };
@@ -231,11 +237,11 @@ export class InProcessLeases implements Leases {
       this.#workers.markUsed(worker);
     }
     this.#forgetWhatIsOver();
-    this.#announceChange();
+    this.#listeners.notify();
   }
 
   onChange(listener: () => void): void {
-    this.#listeners.push(listener);
+    this.#listeners.add(listener);
   }
 
   async close(): Promise<void> {
@@ -362,10 +368,6 @@ export class InProcessLeases implements Leases {
     this.#workers.removeLongLost();
     for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= this.#nowMs()) this.#claims.delete(jobId);
     this.#jobs.forgetExpired();
-  }
-
-  #announceChange(): void {
-    for (const listener of this.#listeners) listener();
   }
 }
 

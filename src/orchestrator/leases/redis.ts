@@ -1,5 +1,6 @@
 /** Leases in Redis, shared by all orchestrators. What is kept there and how is scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
+import { Listeners } from "../../shared/listeners.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
@@ -70,18 +71,21 @@ export class RedisLeases implements Leases {
   /** A subscribed connection can do nothing else. */
   readonly #subscriber: RedisClient;
   readonly #prefix: string;
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners: Listeners;
   #closed = false;
 
   constructor(private readonly options: RedisLeasesOptions) {
     this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
     this.#client = createRedisClient(options);
+    this.#listeners = new Listeners((error) =>
+      options.logger.error({ err: error }, "a listener for changes of leases failed"),
+    );
     // One of the two says that Redis is away.
     this.#subscriber = createRedisClient({
       ...options,
       logger: options.logger.child({}, { level: "silent" }),
     });
-    this.#subscriber.on("message", () => this.#announceChange());
+    this.#subscriber.on("message", () => this.#listeners.notify());
     this.#subscriber.on("ready", () => void this.#subscribe());
   }
 
@@ -204,7 +208,7 @@ export class RedisLeases implements Leases {
   }
 
   onChange(listener: () => void): void {
-    this.#listeners.push(listener);
+    this.#listeners.add(listener);
   }
 
   async close(): Promise<void> {
@@ -231,20 +235,10 @@ export class RedisLeases implements Leases {
     try {
       await this.#subscriber.subscribe(`${this.#prefix}changes`);
       // What was published while nobody listened.
-      this.#announceChange();
+      this.#listeners.notify();
     } catch (error) {
       // A lost connection subscribes when it is back.
       this.options.logger.debug({ err: error }, "the changes of leases could not be subscribed to");
-    }
-  }
-
-  #announceChange(): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener();
-      } catch (error) {
-        this.options.logger.error({ err: error }, "a listener for changes of leases failed");
-      }
     }
   }
 }

@@ -1,5 +1,6 @@
 /** Connections to Redis: a single server, Sentinel or Cluster, that come back by themselves and never wait for long. */
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis";
+import { delayBeforeAttempt } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { maskUrlPasswords } from "../../shared/settings/settings.ts";
 
@@ -65,7 +66,7 @@ function makeClient(urlList: string): RedisClient {
     ...addressOf(first),
     db: databaseOf(first),
     lazyConnect: true,
-    retryStrategy: delayBeforeAttempt,
+    retryStrategy: reconnectDelayMs,
   });
 }
 
@@ -79,8 +80,8 @@ function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisO
     enableTLSForSentinelMode: first.protocol === "rediss:",
     sentinelTLS: loginOf(first).tls,
     lazyConnect: true,
-    retryStrategy: delayBeforeAttempt,
-    sentinelRetryStrategy: delayBeforeAttempt,
+    retryStrategy: reconnectDelayMs,
+    sentinelRetryStrategy: reconnectDelayMs,
   };
 }
 
@@ -90,7 +91,7 @@ function clusterOptions(first: URL): ClusterOptions {
     enableOfflineQueue,
     redisOptions: { ...redisOptions, ...loginOf(first) },
     lazyConnect: true,
-    clusterRetryStrategy: delayBeforeAttempt,
+    clusterRetryStrategy: reconnectDelayMs,
     // Names stay names, since it is those that certificates are made out to.
     dnsLookup: (host, callback) => callback(null, host),
     // A command that meets a failover fails soon, too.
@@ -114,10 +115,8 @@ function databaseOf(url: URL): number {
   return Number(url.pathname.slice(1)) || 0;
 }
 
-/** Grows up to a bound, with jitter, so that many orchestrators do not come back at once. */
-function delayBeforeAttempt(attempt: number): number {
-  const stepMs = Math.min(RECONNECT_DELAY.firstMs * 2 ** (attempt - 1), RECONNECT_DELAY.mostMs);
-  return Math.round(stepMs * (0.5 + Math.random() / 2));
+function reconnectDelayMs(attempt: number): number {
+  return delayBeforeAttempt(attempt, RECONNECT_DELAY);
 }
 
 function reportAvailability(client: RedisClient, { url, logger }: RedisClientOptions): void {

@@ -2,6 +2,7 @@
 import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
+import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type {
   Delivery,
@@ -63,7 +64,7 @@ export class RabbitMqQueue implements JobQueue {
   readonly #regions: Regions;
   readonly #lanes: Lanes;
   readonly #events: Events;
-  readonly #listeners: ((lane: Lane) => void)[] = [];
+  readonly #listeners: Listeners<Lane>;
 
   constructor(options: RabbitMqQueueOptions) {
     const {
@@ -76,6 +77,10 @@ export class RabbitMqQueue implements JobQueue {
     const names = { jobQueue, resultQueue, readyPrefix, eventExchange };
     this.#names = names;
     this.#logger = logger;
+    // A listener that fails must not undo the publish or the consumer that the hint came from.
+    this.#listeners = new Listeners((error, lane) =>
+      logger.error({ err: error, ...lane }, "a listener for waiting jobs failed"),
+    );
     this.#connection = new RabbitMqConnection({
       urls: options.urls,
       heartbeatSeconds: options.heartbeatSeconds ?? DEFAULT_HEARTBEAT_SECONDS,
@@ -198,7 +203,7 @@ export class RabbitMqQueue implements JobQueue {
   }
 
   onReady(listener: (lane: Lane) => void): void {
-    this.#listeners.push(listener);
+    this.#listeners.add(listener);
   }
 
   async publishResult(
@@ -290,13 +295,6 @@ export class RabbitMqQueue implements JobQueue {
   #announce(lane: Lane): void {
     // Whoever is told would ask in vain; every lane is announced as soon as the connection is ready.
     if (!this.isReady) return;
-    for (const listener of this.#listeners) {
-      try {
-        listener(lane);
-      } catch (error) {
-        // A hint that somebody chokes on must not undo the publish or the consumer that it came from.
-        this.#logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
-      }
-    }
+    this.#listeners.notify(lane);
   }
 }

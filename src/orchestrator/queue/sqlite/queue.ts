@@ -3,6 +3,7 @@ import type { Database } from "bun:sqlite";
 import { orAbort, sleep } from "../../../shared/abort.ts";
 import { GrowingDelay } from "../../../shared/backoff.ts";
 import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
+import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import {
   type Delivery,
@@ -71,7 +72,7 @@ export interface SqliteQueueOptions {
 export class SqliteQueue implements JobQueue {
   readonly #database: Database;
   readonly #closing = new AbortController();
-  readonly #listeners: ((lane: Lane) => void)[] = [];
+  readonly #listeners: Listeners<Lane>;
   readonly #inHand = new Set<SqliteDelivery>();
   #submissionsInHand = 0;
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
@@ -79,6 +80,9 @@ export class SqliteQueue implements JobQueue {
 
   constructor(private readonly options: SqliteQueueOptions) {
     this.#database = options.database;
+    this.#listeners = new Listeners((error, lane) =>
+      options.logger.error({ err: error, ...lane }, "a listener for waiting jobs failed"),
+    );
     this.#database.run(SCHEMA);
     // The file is held by one process at a time, so what was in hand is in nobody's now.
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
@@ -173,7 +177,7 @@ export class SqliteQueue implements JobQueue {
   }
 
   onReady(listener: (lane: Lane) => void): void {
-    this.#listeners.push(listener);
+    this.#listeners.add(listener);
   }
 
   async publishResult(
@@ -327,14 +331,7 @@ export class SqliteQueue implements JobQueue {
   }
 
   #announce(lane: Lane): void {
-    if (!this.isReady) return;
-    for (const listener of this.#listeners) {
-      try {
-        listener(lane);
-      } catch (error) {
-        this.options.logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
-      }
-    }
+    if (this.isReady) this.#listeners.notify(lane);
   }
 }
 

@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test";
+import pino from "pino";
 import { InProcessLeases } from "../../../../src/orchestrator/leases/in-process.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
 
+const logger = pino({ level: "silent" });
 const LEASE_TTL_MS = 60_000;
 const worker = {
   workerId: "w1",
@@ -18,7 +20,7 @@ const worker = {
 /** With a clock that only the test moves. */
 function startLeases(times: LeaseTimes) {
   let nowMs = 0;
-  const leases = new InProcessLeases({ ...times, nowMs: () => nowMs });
+  const leases = new InProcessLeases({ ...times, logger, nowMs: () => nowMs });
   leases.start();
   const advance = (ms: number) => {
     nowMs += ms;
@@ -48,7 +50,7 @@ test("in process: leases and claims outlast a standstill of the process", async 
 });
 
 test("in process: time is real by default", async () => {
-  const leases = new InProcessLeases({ leaseTtlMs: 200, jobMemoryMs: 200, settleMs: 0 });
+  const leases = new InProcessLeases({ leaseTtlMs: 200, jobMemoryMs: 200, settleMs: 0, logger });
   leases.start();
   await leases.register(worker);
   await waitFor(async () => (await leases.workers())[0]?.status === "LOST", {
