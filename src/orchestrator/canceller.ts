@@ -13,7 +13,7 @@ export interface CancellerParts {
   readonly results: ResultHandler;
   readonly logger: Logger;
   connect(address: string): WorkerClient;
-  /** The job may be in this orchestrator's hands, or first in its lane. */
+  /** The job may be in this orchestrator's hands, or first in its ready queue. */
   onCancelled(jobId: string): void;
 }
 

@@ -2,14 +2,14 @@
  * Dispatcher: takes a waiting job only when a slot is free for it, leases a worker, has it run there, and hands the
  * outcome on. A job's message stays unacked from here until its result is confirmed.
  *
- * It sweeps the lanes whenever something may have changed: a job came in, a slot became free, a worker appeared. Hints
- * may be missed, so it also looks by itself once a second.
+ * It sweeps the ready queues whenever something may have changed: a job came in, a slot became free, a worker appeared.
+ * Hints may be missed, so it also looks by itself once a second.
  */
 import { type Job, type JobResult, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job/message.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
-import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
+import type { JobQueue, ReadyDelivery, ReadyQueue } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
@@ -17,10 +17,10 @@ import { type Lease, WorkerRefused } from "./workers/assignment.ts";
 import { FreeSlots } from "./workers/free-slots.ts";
 
 const LOOK_INTERVAL_MS = 1000;
-/** Jobs of one lane that may be in hand without a worker; see `#mayTake`. */
-const HELD_PER_LANE = 16;
+/** Jobs of one ready queue that may be in hand without a worker; see `#mayTake`. */
+const HELD_PER_READY_QUEUE = 16;
 /** And at most so many while a run's message is looked for, or of those that wait for a worker that can build them. */
-const MOST_HELD_PER_LANE = 64;
+const MOST_HELD_PER_READY_QUEUE = 64;
 
 export interface DispatcherParts {
   readonly queue: JobQueue;
@@ -41,10 +41,10 @@ interface Held {
 
 export class Dispatcher {
   readonly #parts: DispatcherParts;
-  /** Lanes that may hold a message. */
-  readonly #hinted = new Map<string, Lane>();
+  /** Ready queues that may hold a message. */
+  readonly #hinted = new Map<string, ReadyQueue>();
   #held: readonly Held[] = [];
-  /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a lane twice runs once. */
+  /** By job id: jobs in the hands of this orchestrator, so that a job that lies in a ready queue twice runs once. */
   readonly #running = new Map<string, Promise<void>>();
   /** Jobs that run while nobody waits for them; see `lookFor`. */
   #unawaited: ReadonlySet<string> = new Set();
@@ -60,8 +60,8 @@ export class Dispatcher {
   }
 
   start(): void {
-    this.#parts.queue.onReady((lane) => {
-      this.#hint(lane);
+    this.#parts.queue.onReady((readyQueue) => {
+      this.#hint(readyQueue);
       this.#wake();
     });
     this.#parts.leases.onChange(() => this.#wake());
@@ -72,15 +72,15 @@ export class Dispatcher {
     }, LOOK_INTERVAL_MS);
   }
 
-  /** It may be in hand, or first in its lane; deeper in there it is found to have ended when its turn comes. */
+  /** It may be in hand, or first in its ready queue; deeper in there it is found to have ended when its turn comes. */
   cancelled(jobId: string): void {
     this.lookFor([jobId]);
   }
 
   /**
    * Nobody waits for the runs of these jobs: whoever had their messages has died, or the broker took them back, and
-   * they lie in their lanes once more, at the front. The slots of their runs are not free, so taking them cannot wait for
-   * a free one: the next sweep takes one message of each lane all the same.
+   * they lie in their ready queues once more, at the front. The slots of their runs are not free, so taking them cannot
+   * wait for a free one: the next sweep takes one message of each ready queue all the same.
    */
   lookFor(jobIds: readonly string[]): void {
     const unawaited = jobIds.filter((jobId) => !this.#running.has(jobId));
@@ -104,8 +104,8 @@ export class Dispatcher {
     await Promise.all(this.#running.values());
   }
 
-  #hint(lane: Lane): void {
-    this.#hinted.set(`${lane.region}.${lane.priority}`, lane);
+  #hint(readyQueue: ReadyQueue): void {
+    this.#hinted.set(`${readyQueue.region}.${readyQueue.priority}`, readyQueue);
   }
 
   #hintAll(): void {
@@ -145,15 +145,15 @@ export class Dispatcher {
     const free = new FreeSlots(await leases.freeSlots());
     await this.#placeHeld(free, unawaited);
     for (const priority of PRIORITIES) {
-      for (const lane of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
-        await this.#emptyLane(lane, free);
-        if (unawaited.size > 0) await this.#lookThrough(lane, free);
+      for (const readyQueue of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
+        await this.#emptyReadyQueue(readyQueue, free);
+        if (unawaited.size > 0) await this.#lookThrough(readyQueue, free);
       }
     }
   }
 
   async #placeHeld(free: FreeSlots, unawaited: ReadonlySet<string>): Promise<void> {
-    const waiting = this.#held.filter(({ delivery }) => !delivery.takenBack.aborted);
+    const waiting = this.#held.filter(({ delivery }) => !delivery.revoked.aborted);
     const isLook = this.#isLookDue;
     this.#held = [];
     this.#isLookDue = false;
@@ -165,22 +165,23 @@ export class Dispatcher {
     }
   }
 
-  async #emptyLane(lane: Lane, free: FreeSlots): Promise<void> {
-    while (!this.#isStopped && this.#mayTake(lane, free)) {
-      if (!(await this.#takeOne(lane, free))) return;
+  async #emptyReadyQueue(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
+    while (!this.#isStopped && this.#mayTake(readyQueue, free)) {
+      if (!(await this.#takeOne(readyQueue, free))) return;
     }
   }
 
   /** Takes one message whatever is free; see `lookFor`. */
-  async #lookThrough(lane: Lane, free: FreeSlots): Promise<void> {
-    if (!this.#isStopped && this.#heldOf(lane).length < MOST_HELD_PER_LANE) await this.#takeOne(lane, free);
+  async #lookThrough(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
+    if (!this.#isStopped && this.#heldOf(readyQueue).length < MOST_HELD_PER_READY_QUEUE)
+      await this.#takeOne(readyQueue, free);
   }
 
-  /** False: the lane is empty. */
-  async #takeOne(lane: Lane, free: FreeSlots): Promise<boolean> {
-    const delivery = await this.#parts.queue.take(lane);
+  /** False: the ready queue is empty. */
+  async #takeOne(readyQueue: ReadyQueue, free: FreeSlots): Promise<boolean> {
+    const delivery = await this.#parts.queue.take(readyQueue);
     if (!delivery) {
-      this.#hinted.delete(`${lane.region}.${lane.priority}`);
+      this.#hinted.delete(`${readyQueue.region}.${readyQueue.priority}`);
       return false;
     }
     const job = await this.#read(delivery);
@@ -189,20 +190,20 @@ export class Dispatcher {
   }
 
   /**
-   * A slot in the lane's own region fits every job of it whose worker need not have special abilities. A slot elsewhere
-   * fits those that do not insist on their region. Both only show once a job is in hand; so a few that the slot does not
-   * fit may be held meanwhile.
+   * A slot in the ready queue's own region fits every job of it whose worker need not have special abilities. A slot
+   * elsewhere fits those that do not insist on their region. Both only show once a job is in hand; so a few that the
+   * slot does not fit may be held meanwhile.
    */
-  #mayTake(lane: Lane, free: FreeSlots): boolean {
-    const held = this.#heldOf(lane);
-    if (held.length >= MOST_HELD_PER_LANE) return false;
-    if (free.isAnyIn([lane.region])) return true;
+  #mayTake(readyQueue: ReadyQueue, free: FreeSlots): boolean {
+    const held = this.#heldOf(readyQueue);
+    if (held.length >= MOST_HELD_PER_READY_QUEUE) return false;
+    if (free.isAnyIn([readyQueue.region])) return true;
     const insisting = held.filter(({ job }) => this.#parts.workers.wishOf(job).needs.length === 0);
-    return free.isAnyIn(this.#parts.regionFallback) && insisting.length < HELD_PER_LANE;
+    return free.isAnyIn(this.#parts.regionFallback) && insisting.length < HELD_PER_READY_QUEUE;
   }
 
-  #heldOf(lane: Lane): readonly Held[] {
-    return this.#held.filter((held) => held.delivery.lane.region === lane.region);
+  #heldOf(readyQueue: ReadyQueue): readonly Held[] {
+    return this.#held.filter((held) => held.delivery.readyQueue.region === readyQueue.region);
   }
 
   /** Gives the job to a worker, or holds it: whatever fails on the way, a job in hand stays in sight. */
@@ -257,15 +258,15 @@ export class Dispatcher {
     const { delivery, job } = held;
     const { logger, results } = this.#parts;
     try {
-      // A second attempt may mean that the first one's message lay in the lane twice.
+      // A second attempt may mean that the first one's message lay in the ready queue twice.
       if (lease.claim.attempt > 1 && (await this.#settleFinished(held))) return await lease.release();
-      const outcome = await lease.run(delivery.takenBack);
+      const outcome = await lease.run(delivery.revoked);
       // Not lost, but over before the call came: whoever has the job's other message was faster.
       if (outcome.failure?.code === "WORKER_LOST" && (await this.#isSettled(held)))
         return await lease.release();
       await results.handle(delivery, job, lease, outcome);
     } catch (error) {
-      if (delivery.takenBack.aborted) {
+      if (delivery.revoked.aborted) {
         logger.warn(
           { job_id: job.jobId },
           "the broker took the job's message back; whoever has it now goes on with it",
@@ -310,7 +311,7 @@ export class Dispatcher {
     this.#running.set(jobId, tracked);
   }
 
-  /** The job lay in a lane twice; the other one has ended, one way or another. */
+  /** The job lay in a ready queue twice; the other one has ended, one way or another. */
   async #runAgain(held: Held): Promise<void> {
     if (!(await this.#settleFinished(held))) this.#hold(held);
   }
@@ -332,13 +333,13 @@ export class Dispatcher {
   }
 
   async #settle({ delivery }: Held, result: JobResult): Promise<void> {
-    await this.#parts.results.settle(result, delivery.properties, delivery.takenBack);
+    await this.#parts.results.settle(result, delivery.properties, delivery.revoked);
     delivery.ack();
   }
 
   /** Undefined: it is no job any more (the rules have changed since its intake), and its sender was told. */
   async #read(delivery: ReadyDelivery): Promise<Job | undefined> {
-    const { jobId, defaultRegion } = delivery.stamp;
+    const { jobId, defaultRegion } = delivery.envelope;
     const message = readJobMessage(delivery.body, delivery.properties, {
       ...this.#parts.rules,
       defaultRegion,

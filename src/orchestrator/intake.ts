@@ -1,8 +1,9 @@
 /**
- * Intake: takes every message from `jobs.build` at once, checks it, gives it id and time, and moves it to its lane.
+ * Intake: takes every message from `jobs.build` at once, checks it, gives it id and time, and moves it to its ready
+ * queue.
  * Order of the steps, and why a crash between any two loses nothing: admit (known by its id), cancel what it
  * supersedes, offer (confirmed by the broker), note it as queued, ack. A message that comes again before "queued" is offered again, and the Dispatcher
- * runs a job that lies in a lane twice only once.
+ * runs a job that lies in a ready queue twice only once.
  */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
@@ -56,14 +57,14 @@ export class Intake {
     const { replyTo, correlationId } = delivery.properties;
     const { publicJob: job } = message;
     const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
-    const admission = await this.#persist(() => this.parts.records.admit(request), delivery.takenBack);
+    const admission = await this.#persist(() => this.parts.records.admit(request), delivery.revoked);
     if (admission.kind === "active") {
       this.parts.logger.info({ job_id: jobId }, "message joins the job of its id");
     } else if (admission.kind === "finished") {
       await this.#answerAgain(delivery, admission.result);
     } else {
       this.#nameUnknown(message.unknownFields);
-      await this.#persist(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
+      await this.#persist(() => this.#supersede({ ...message.job, jobId }), delivery.revoked);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
   }
@@ -78,7 +79,7 @@ export class Intake {
   }
 
   /** QUEUED is told before the offer, so that it comes before ASSIGNED however fast a worker is found. */
-  async #queue({ body, properties, takenBack }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
+  async #queue({ body, properties, revoked }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
     const { queue, events, rules, logger } = this.parts;
     const { jobId, workerRegion, priority } = job;
     await events.tell({
@@ -87,13 +88,13 @@ export class Intake {
       state: "QUEUED",
       detail: { worker_region: workerRegion, priority },
     });
-    const stamp = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
-    await queue.offer({ region: workerRegion, priority }, { body, properties, stamp }, takenBack);
+    const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
+    await queue.offer({ region: workerRegion, priority }, { body, properties, envelope }, revoked);
     await this.#noteQueued(jobId);
     logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
   }
 
-  /** The message is safe in its lane: a fault here must not bring it back, it would lie there twice. */
+  /** The message is safe in its ready queue: a fault here must not bring it back, it would lie there twice. */
   async #noteQueued(jobId: string): Promise<void> {
     try {
       await this.parts.records.queued(jobId);
@@ -103,13 +104,13 @@ export class Intake {
   }
 
   /** A job whose id has ended: its outcome goes out again, to the result queue and to whoever asks now. */
-  async #answerAgain({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
+  async #answerAgain({ properties, revoked }: Delivery, result: JobResult): Promise<void> {
     const { replyTo, correlationId } = properties;
     this.parts.logger.info(
       { job_id: result.job_id },
       "message repeats a finished job; its result goes out again",
     );
-    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
+    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], revoked);
   }
 
   async #refuse(delivery: Delivery, message: Read<"bad">): Promise<void> {
@@ -117,16 +118,16 @@ export class Intake {
     this.parts.logger.warn({ job_id: message.explicitId, reason }, "bad message goes to the dead letters");
     if (message.explicitId !== undefined)
       await this.#answerBad(delivery, message, message.explicitId, reason);
-    await this.parts.queue.deadLetter(delivery, reason, delivery.takenBack);
+    await this.parts.queue.deadLetter(delivery, reason, delivery.revoked);
   }
 
   /** A job has one result: an id that waits, runs or has ended keeps its own. */
   async #answerBad(delivery: Delivery, message: Read<"bad">, jobId: string, reason: string): Promise<void> {
-    if (await this.#persist(() => this.parts.records.find(jobId), delivery.takenBack)) return;
+    if (await this.#persist(() => this.parts.records.find(jobId), delivery.revoked)) return;
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
     const result = refusal(jobId, failure, readableTarget(message.given), undefined);
     const { correlationId, replyTo } = delivery.properties;
-    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
+    await this.parts.results.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.revoked);
   }
 
   /** While the records are away nothing is accepted: the message stays the broker's, and is not hurried. */

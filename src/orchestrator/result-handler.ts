@@ -47,15 +47,15 @@ export interface ResultHandlerParts {
 export class ResultHandler {
   constructor(private readonly parts: ResultHandlerParts) {}
 
-  /** @throws the reason of `delivery.takenBack`: the result is then another's to publish. */
+  /** @throws the reason of `delivery.revoked`: the result is then another's to publish. */
   async handle(delivery: ReadyDelivery, job: Job, lease: Lease, ended: Outcome): Promise<void> {
     const outcome = await this.#afterCancel(job.jobId, ended);
     const verdict = judge(outcome, lease.claim.attempt, this.parts.maxAttempts);
     if (verdict.kind === "retry") return this.#retry(delivery, lease, outcome, verdict.delayMs);
     await this.#rememberImage(job, outcome);
     const run = { claim: lease.claim, assignedAt: lease.assignedAt, outcome };
-    const result = resultOf(job, delivery.stamp.acceptedAt, run, this.parts.resultLogLines);
-    await this.settle(result, delivery.properties, delivery.takenBack);
+    const result = resultOf(job, delivery.envelope.acceptedAt, run, this.parts.resultLogLines);
+    await this.settle(result, delivery.properties, delivery.revoked);
     delivery.ack();
     await this.#letGo(lease);
   }
@@ -104,25 +104,25 @@ export class ResultHandler {
 
   /** For the message of a job that was cancelled while it did not run. */
   async cancelled(delivery: ReadyDelivery, job: Job, reason: string, attempts: number): Promise<void> {
-    const { jobId, acceptedAt } = delivery.stamp;
+    const { jobId, acceptedAt } = delivery.envelope;
     const result = cancelledResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
-    await this.settle(result, delivery.properties, delivery.takenBack);
+    await this.settle(result, delivery.properties, delivery.revoked);
     delivery.ack();
   }
 
   /** For the message of a job that no worker can build. */
   async unsupported(delivery: ReadyDelivery, job: Job, reason: string, attempts: number): Promise<void> {
-    const { jobId, acceptedAt } = delivery.stamp;
+    const { jobId, acceptedAt } = delivery.envelope;
     const result = unsupportedResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
-    await this.settle(result, delivery.properties, delivery.takenBack);
+    await this.settle(result, delivery.properties, delivery.revoked);
     delivery.ack();
   }
 
   /** For a message that is no job any more: the rules have changed since its intake. */
   async refuse(delivery: ReadyDelivery, reason: string): Promise<void> {
-    const { jobId, acceptedAt } = delivery.stamp;
+    const { jobId, acceptedAt } = delivery.envelope;
     const failure: JobFailure = { code: "INVALID_JOB", step: "dispatch", retryable: false, message: reason };
-    await this.settle(refusal(jobId, failure, {}, acceptedAt), delivery.properties, delivery.takenBack);
+    await this.settle(refusal(jobId, failure, {}, acceptedAt), delivery.properties, delivery.revoked);
     delivery.ack();
   }
 
@@ -134,8 +134,8 @@ export class ResultHandler {
   }
 
   /**
-   * For a job whose message waits in its lane: its result need not. Whoever takes the message later finds that the job
-   * has ended, and publishes the result if that does not succeed here. @throws RecordsUnavailable
+   * For a job whose message waits in its ready queue: its result need not. Whoever takes the message later finds that the
+   * job has ended, and publishes the result if that does not succeed here. @throws RecordsUnavailable
    */
   async settleWaiting(result: JobResult): Promise<void> {
     const publisher = randomUUID();

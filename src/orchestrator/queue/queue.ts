@@ -6,13 +6,13 @@
 import type { JobEvent, JobResult, Priority } from "../../shared/job.ts";
 
 /** A waiting line: the jobs of one worker region and priority, queue `jobs.ready.<region>.<priority>`. */
-export interface Lane {
+export interface ReadyQueue {
   readonly region: string;
   readonly priority: Priority;
 }
 
 /** What intake adds to a message when it accepts it. The body stays as submitted. */
-export interface Stamp {
+export interface Envelope {
   readonly jobId: string;
   readonly acceptedAt: Date;
   /** The registry's region that an unnamed `region` means; fixed here, so every orchestrator reads the job alike. */
@@ -38,7 +38,7 @@ export interface MessageProperties {
 
 /**
  * A message in our hands. It stays the broker's until `ack`: if this process dies, or the broker takes it back,
- * somebody else gets it. `ack` and `requeue` after `takenBack` do nothing.
+ * somebody else gets it. `ack` and `requeue` after `revoked` do nothing.
  */
 export interface Delivery {
   readonly body: Buffer;
@@ -46,21 +46,21 @@ export interface Delivery {
   /** It was in somebody's hands before. */
   readonly redelivered: boolean;
   /** Aborts when the broker no longer considers the message ours. Its result is then another's to publish. */
-  readonly takenBack: AbortSignal;
+  readonly revoked: AbortSignal;
   ack(): void;
   /** Gives it back to the place it came from. */
   requeue(): void;
 }
 
 export interface ReadyDelivery extends Delivery {
-  readonly lane: Lane;
-  readonly stamp: Stamp;
+  readonly readyQueue: ReadyQueue;
+  readonly envelope: Envelope;
 }
 
 export interface ReadyMessage {
   readonly body: Buffer;
   readonly properties: MessageProperties;
-  readonly stamp: Stamp;
+  readonly envelope: Envelope;
 }
 
 /**
@@ -85,20 +85,20 @@ export interface JobQueue {
   /** Moves a submitted message, byte for byte, to the dead letters, then acks it. Confirmed before the ack. */
   deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
 
-  /** Puts an accepted job into its lane. */
-  offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
+  /** Puts an accepted job into its ready queue. */
+  offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
   /**
-   * Puts a job in hand back into its lane after `delayMs`, one of retry-policy.ts, with what is now known of its
+   * Puts a job in hand back into its ready queue after `delayMs`, one of retry-policy.ts, with what is now known of its
    * attempts. Confirmed; the caller then acks the delivery.
    */
   offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void>;
-  /** Takes the oldest message of a lane, or undefined when it is empty or the broker is away. */
-  take(lane: Lane): Promise<ReadyDelivery | undefined>;
+  /** Takes the oldest message of a ready queue, or undefined when it is empty or the broker is away. */
+  take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
   /** The regions that any orchestrator has ever offered a job for: each may hold waiting jobs. */
   regions(): readonly string[];
-  /** Calls back when a lane may have got a message, from whichever orchestrator. May call too often, never too seldom
-   * while connected; after a reconnection it is called once for every lane. */
-  onReady(listener: (lane: Lane) => void): void;
+  /** Calls back when a ready queue may have got a message, from whichever orchestrator. May call too often, never too seldom
+   * while connected; after a reconnection it is called once for every ready queue. */
+  onReady(listener: (readyQueue: ReadyQueue) => void): void;
 
   /**
    * Publishes a result to the result queue and to each of `replyTo` that names an existing queue that is not

@@ -30,7 +30,7 @@ export interface AdmissionRequest {
 }
 
 export type Admission =
-  /** Not known, or admitted before without having reached its lane (a crash in between): go on, with the first acceptance's time. */
+  /** Not known, or admitted before without having reached its ready queue (a crash in between): go on, with the first acceptance's time. */
   | { readonly kind: "new"; readonly acceptedAt: Date }
   /** It waits or runs: the message starts nothing; its `replyTo` was noted for the result. */
   | { readonly kind: "active" }
@@ -67,7 +67,7 @@ export interface JobRecords {
 
   /** Decides in one atomic step what a message with this id means. */
   admit(request: AdmissionRequest): Promise<Admission>;
-  /** The job is in its lane; from here on a message with its id joins. */
+  /** The job is in its ready queue; from here on a message with its id joins. */
   queued(jobId: string): Promise<void>;
   /** Appends an event and returns it with its `seq`. Works for a job that has no record (after a loss): seq starts at 1. */
   append(event: UnnumberedEvent): Promise<JobEvent>;

@@ -131,7 +131,7 @@ export class SqliteJobRecords implements JobRecords {
     return this.#atomically(() => {
       const { job_id, attempt, state, at, ...details } = event;
       const known = this.#openRow(job_id);
-      // Only a job in its lane has events: one without a record lost it.
+      // Only a job in its ready queue has events: one without a record lost it.
       const queued = known.queued || (known.job === null && known.result === null) ? 1 : 0;
       const seq = known.seq + 1;
       const numbered: JobEvent = { job_id, attempt, seq, state, at, ...details };

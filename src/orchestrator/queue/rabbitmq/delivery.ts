@@ -1,6 +1,6 @@
 /** A message from RabbitMQ in our hands. */
 import type { GetMessage, Message, Options } from "amqplib";
-import type { Delivery, Lane, MessageProperties, ReadyDelivery, Stamp } from "../queue.ts";
+import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 import type { OpenChannel } from "./channel.ts";
 
 const JOB_ID_HEADER = "x-blacktree-job-id";
@@ -13,16 +13,16 @@ const LAST_WORKER_HEADER = "x-blacktree-last-worker";
 const MOST_DELIVERIES = 5;
 
 export class RabbitMqDelivery implements Delivery {
-  readonly #takenBack = new AbortController();
-  #state: "in hand" | "settled" | "taken back" = "in hand";
+  readonly #revoked = new AbortController();
+  #state: "in hand" | "settled" | "revoked" = "in hand";
 
   constructor(
     readonly message: Message,
     private readonly open: OpenChannel,
     private readonly onSettled: (how: "acked" | "requeued") => void = () => undefined,
   ) {
-    if (open.lost.aborted) this.#takeBack();
-    else open.lost.addEventListener("abort", this.#takeBack, { once: true });
+    if (open.lost.aborted) this.#revoke();
+    else open.lost.addEventListener("abort", this.#revoke, { once: true });
   }
 
   get body(): Buffer {
@@ -38,8 +38,8 @@ export class RabbitMqDelivery implements Delivery {
     return this.message.fields.redelivered;
   }
 
-  get takenBack(): AbortSignal {
-    return this.#takenBack.signal;
+  get revoked(): AbortSignal {
+    return this.#revoked.signal;
   }
 
   ack(): void {
@@ -53,29 +53,29 @@ export class RabbitMqDelivery implements Delivery {
   #settle(how: "acked" | "requeued", write: () => void): void {
     if (this.#state !== "in hand") return;
     this.#state = "settled";
-    this.open.lost.removeEventListener("abort", this.#takeBack);
+    this.open.lost.removeEventListener("abort", this.#revoke);
     try {
       write();
     } catch (error) {
       // amqplib throws on a channel that is closing; the message is the broker's again, as it would be a moment later.
-      this.#state = "taken back";
-      this.#takenBack.abort(error);
+      this.#state = "revoked";
+      this.#revoked.abort(error);
       return;
     }
     this.onSettled(how);
   }
 
-  readonly #takeBack = () => {
-    this.#state = "taken back";
-    this.#takenBack.abort(this.open.lost.reason);
+  readonly #revoke = () => {
+    this.#state = "revoked";
+    this.#revoked.abort(this.open.lost.reason);
   };
 }
 
 export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDelivery {
   constructor(
     message: GetMessage,
-    readonly lane: Lane,
-    readonly stamp: Stamp,
+    readonly readyQueue: ReadyQueue,
+    readonly envelope: Envelope,
     open: OpenChannel,
     onSettled: (how: "acked" | "requeued") => void,
   ) {
@@ -128,18 +128,18 @@ export function copiedOptions(message: Message): Options.Publish {
   };
 }
 
-export function stampHeaders(stamp: Stamp): Record<string, string | number> {
-  const { retry } = stamp;
+export function envelopeHeaders(envelope: Envelope): Record<string, string | number> {
+  const { retry } = envelope;
   return {
-    [JOB_ID_HEADER]: stamp.jobId,
-    [ACCEPTED_AT_HEADER]: stamp.acceptedAt.toISOString(),
-    [DEFAULT_REGION_HEADER]: stamp.defaultRegion,
+    [JOB_ID_HEADER]: envelope.jobId,
+    [ACCEPTED_AT_HEADER]: envelope.acceptedAt.toISOString(),
+    [DEFAULT_REGION_HEADER]: envelope.defaultRegion,
     ...(retry && { [ATTEMPTS_HEADER]: retry.attempts, [LAST_WORKER_HEADER]: retry.lastWorkerId }),
   };
 }
 
 /** Undefined for a message that did not come through intake. */
-export function readStamp(message: Message): Stamp | undefined {
+export function readEnvelope(message: Message): Envelope | undefined {
   const headers = message.properties.headers ?? {};
   const jobId = headers[JOB_ID_HEADER];
   const defaultRegion = headers[DEFAULT_REGION_HEADER];

@@ -3,7 +3,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import type { JobEvent, Priority } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type { Lane } from "../queue.ts";
+import type { ReadyQueue } from "../queue.ts";
 import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
 import { ensureEventExchange, type Names } from "./topology.ts";
 
@@ -11,8 +11,8 @@ export interface EventsOptions {
   readonly names: Names;
   readonly closing: AbortSignal;
   readonly logger: Logger;
-  /** Some orchestrator has put a job into this lane. */
-  readonly onQueued: (lane: Lane) => void;
+  /** Some orchestrator has put a job into this ready queue. */
+  readonly onQueued: (readyQueue: ReadyQueue) => void;
 }
 
 export class Events {
@@ -71,13 +71,13 @@ export class Events {
   }
 
   #hear(message: ConsumeMessage): void {
-    const lane = readLane(message.content);
-    if (lane) this.options.onQueued(lane);
+    const readyQueue = parseReadyQueue(message.content);
+    if (readyQueue) this.options.onQueued(readyQueue);
   }
 }
 
 /** Anybody may publish to the exchange, so nothing is taken for granted. */
-function readLane(body: Buffer): Lane | undefined {
+function parseReadyQueue(body: Buffer): ReadyQueue | undefined {
   let event: unknown;
   try {
     event = JSON.parse(body.toString("utf8"));

@@ -7,19 +7,19 @@ import type { Logger } from "../../../shared/logging.ts";
 import type {
   Delivery,
   JobQueue,
-  Lane,
   MessageProperties,
   ReadyDelivery,
   ReadyMessage,
+  ReadyQueue,
   Retry,
   RetryDelayMs,
 } from "../queue.ts";
 import type { Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
-import { copiedOptions, RabbitMqDelivery, stampHeaders } from "./delivery.ts";
+import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
-import { Lanes } from "./ready-queues.ts";
+import { ReadyQueues } from "./ready-queues.ts";
 import { Regions } from "./regions.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
@@ -28,8 +28,8 @@ import {
   ensureQueue,
   ensureRetryQueues,
   isOwnQueue,
-  laneQueue,
   type Names,
+  readyQueueName,
   retryQueue,
 } from "./topology.ts";
 
@@ -62,9 +62,9 @@ export class RabbitMqQueue implements JobQueue {
   readonly #publisher: Publisher;
   readonly #submissions: Submissions;
   readonly #regions: Regions;
-  readonly #lanes: Lanes;
+  readonly #readyQueues: ReadyQueues;
   readonly #events: Events;
-  readonly #listeners: Listeners<Lane>;
+  readonly #listeners: Listeners<ReadyQueue>;
 
   constructor(options: RabbitMqQueueOptions) {
     const {
@@ -78,8 +78,8 @@ export class RabbitMqQueue implements JobQueue {
     this.#names = names;
     this.#logger = logger;
     // A listener that fails must not undo the publish or the consumer that the hint came from.
-    this.#listeners = new Listeners((error, lane) =>
-      logger.error({ err: error, ...lane }, "a listener for waiting jobs failed"),
+    this.#listeners = new Listeners((error, readyQueue) =>
+      logger.error({ err: error, ...readyQueue }, "a listener for waiting jobs failed"),
     );
     this.#connection = new RabbitMqConnection({
       urls: options.urls,
@@ -102,14 +102,19 @@ export class RabbitMqQueue implements JobQueue {
       logger,
       onRegion: (region) => this.#announceRegion(region),
     });
-    this.#lanes = new Lanes({
+    this.#readyQueues = new ReadyQueues({
       names,
       publisher,
       regions: this.#regions,
       logger,
-      onRequeued: (lane) => this.#announce(lane),
+      onRequeued: (readyQueue) => this.#announce(readyQueue),
     });
-    this.#events = new Events({ names, closing, logger, onQueued: (lane) => void this.#heardOf(lane) });
+    this.#events = new Events({
+      names,
+      closing,
+      logger,
+      onQueued: (readyQueue) => void this.#heardOf(readyQueue),
+    });
   }
 
   start(): void {
@@ -136,7 +141,7 @@ export class RabbitMqQueue implements JobQueue {
   async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
     if (!(delivery instanceof RabbitMqDelivery)) throw new TypeError("not a delivery of this queue");
     // Whoever has it now finds it just as bad.
-    if (delivery.takenBack.aborted) return;
+    if (delivery.revoked.aborted) return;
     const reasonHeaders = {
       [REASON_HEADER]: reason.slice(0, LONGEST_REASON),
       [DEAD_AT_HEADER]: new Date().toISOString(),
@@ -158,51 +163,51 @@ export class RabbitMqQueue implements JobQueue {
     delivery.ack();
   }
 
-  async offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
-    await this.#regions.keep(lane.region, signal);
+  async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+    await this.#regions.keep(readyQueue.region, signal);
     await this.#publisher.publish(
       {
-        queue: laneQueue(this.#names, lane),
+        queue: readyQueueName(this.#names, readyQueue),
         body: message.body,
         options: {
           ...message.properties,
           contentType: "application/json",
-          headers: stampHeaders(message.stamp),
+          headers: envelopeHeaders(message.envelope),
         },
       },
-      () => this.#regions.declareAgain(lane.region),
+      () => this.#regions.declareAgain(readyQueue.region),
       signal,
     );
-    this.#announce(lane);
+    this.#announce(readyQueue);
   }
 
   async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
-    const { lane, body, properties, stamp, takenBack } = delivery;
+    const { readyQueue, body, properties, envelope, revoked } = delivery;
     await this.#publisher.publish(
       {
         exchange: retryQueue(this.#names, delayMs),
-        queue: laneQueue(this.#names, lane),
+        queue: readyQueueName(this.#names, readyQueue),
         body,
         options: {
           ...properties,
           contentType: "application/json",
-          headers: stampHeaders({ ...stamp, retry }),
+          headers: envelopeHeaders({ ...envelope, retry }),
         },
       },
       () => this.#declareRetryQueuesAgain(),
-      takenBack,
+      revoked,
     );
   }
 
-  take(lane: Lane): Promise<ReadyDelivery | undefined> {
-    return this.#lanes.take(lane);
+  take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
+    return this.#readyQueues.take(readyQueue);
   }
 
   regions(): readonly string[] {
     return this.#regions.known;
   }
 
-  onReady(listener: (lane: Lane) => void): void {
+  onReady(listener: (readyQueue: ReadyQueue) => void): void {
     this.#listeners.add(listener);
   }
 
@@ -236,15 +241,15 @@ export class RabbitMqQueue implements JobQueue {
     await this.#publisher.attach(session);
     await this.#events.attach(session);
     await this.#regions.attach(session);
-    this.#lanes.attach(session);
+    this.#readyQueues.attach(session);
     await this.#submissions.attach(session);
   }
 
   async #settle(): Promise<void> {
-    await Promise.all([this.#submissions.close(), this.#lanes.close()]);
+    await Promise.all([this.#submissions.close(), this.#readyQueues.close()]);
   }
 
-  /** For queues with fixed names; lanes are declared by region. */
+  /** For queues with fixed names; ready queues are declared by region. */
   #publish(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
     return this.#publisher.publish({ queue, body, options }, () => this.#declareAgain(queue), signal);
   }
@@ -281,20 +286,23 @@ export class RabbitMqQueue implements JobQueue {
     }
   }
 
-  async #heardOf(lane: Lane): Promise<void> {
-    await this.#regions.learn(lane.region).catch((error) => {
-      this.#logger.warn({ err: error, region: lane.region }, "the lanes of a region could not be declared");
+  async #heardOf(readyQueue: ReadyQueue): Promise<void> {
+    await this.#regions.learn(readyQueue.region).catch((error) => {
+      this.#logger.warn(
+        { err: error, region: readyQueue.region },
+        "the ready queues of a region could not be declared",
+      );
     });
-    this.#announce(lane);
+    this.#announce(readyQueue);
   }
 
   #announceRegion(region: string): void {
     for (const priority of PRIORITIES) this.#announce({ region, priority });
   }
 
-  #announce(lane: Lane): void {
-    // Whoever is told would ask in vain; every lane is announced as soon as the connection is ready.
+  #announce(readyQueue: ReadyQueue): void {
+    // Whoever is told would ask in vain; every ready queue is announced as soon as the connection is ready.
     if (!this.isReady) return;
-    this.#listeners.notify(lane);
+    this.#listeners.notify(readyQueue);
   }
 }

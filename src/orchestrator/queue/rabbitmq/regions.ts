@@ -13,7 +13,7 @@ import type { Logger } from "../../../shared/logging.ts";
 import { asOpenChannel, closeInOrder, type Session } from "./channel.ts";
 import { wearsOut } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
-import { ensureQueue, laneQueue, type Names, regionQueue } from "./topology.ts";
+import { ensureQueue, type Names, readyQueueName, regionQueue } from "./topology.ts";
 
 const READ_DELAY = { firstMs: 500, mostMs: 60_000 };
 
@@ -22,14 +22,14 @@ export interface RegionsOptions {
   readonly publisher: Publisher;
   readonly closing: AbortSignal;
   readonly logger: Logger;
-  /** A region became known, and its lanes exist. */
+  /** A region became known, and its ready queues exist. */
   readonly onRegion: (region: string) => void;
 }
 
 export class Regions {
   /** In the order in which they became known; only grows. */
   readonly #known = new Set<string>();
-  /** Regions whose lanes were declared in this session. A failed declaration is forgotten, so that it is tried again. */
+  /** Regions whose ready queues were declared in this session. A failed declaration is forgotten, so that it is tried again. */
   #declared = new Map<string, Promise<void>>();
   /** Regions whose message was seen or confirmed in this session: the broker may have lost what it had before. */
   #kept = new Set<string>();
@@ -51,7 +51,7 @@ export class Regions {
     void this.#keepReading(session);
   }
 
-  /** To be called before a job is put into one of the region's lanes. */
+  /** To be called before a job is put into one of the region's ready queues. */
   async keep(region: string, signal?: AbortSignal): Promise<void> {
     if (!this.#kept.has(region)) {
       const kept = this.#kept;
@@ -59,8 +59,8 @@ export class Regions {
       kept.add(region);
     }
     await this.learn(region).catch((error) => {
-      // The publish that follows finds the lane missing and declares it then.
-      this.options.logger.warn({ err: error, region }, "the lanes of a region could not be declared");
+      // The publish that follows finds the ready queue missing and declares it then.
+      this.options.logger.warn({ err: error, region }, "the ready queues of a region could not be declared");
     });
   }
 
@@ -73,7 +73,7 @@ export class Regions {
     this.options.onRegion(region);
   }
 
-  /** The lanes' queues turned out to be missing. */
+  /** The ready queues turned out to be missing. */
   async declareAgain(region: string): Promise<void> {
     this.#declared.delete(region);
     await this.learn(region);
@@ -84,7 +84,9 @@ export class Regions {
     if (running) return running;
     const declared = this.#declared;
     const declaring = Promise.all(
-      PRIORITIES.map((priority) => ensureQueue(session, laneQueue(this.options.names, { region, priority }))),
+      PRIORITIES.map((priority) =>
+        ensureQueue(session, readyQueueName(this.options.names, { region, priority })),
+      ),
     ).then(
       () => undefined,
       (error) => {

@@ -111,12 +111,12 @@ export class Submissions {
       // Sent before the broker knew that we had stopped.
       else delivery.requeue();
     } catch (error) {
-      if (delivery.takenBack.aborted) return;
+      if (delivery.revoked.aborted) return;
       this.options.logger.warn(
         { err: error },
         "a submitted message could not be handled; it goes back to the queue",
       );
-      await sleep(FAILURE_PAUSE_MS, delivery.takenBack).catch(() => undefined);
+      await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
       delivery.requeue();
     }
   }
@@ -125,7 +125,7 @@ export class Submissions {
     await this.options.publisher.publish(
       { queue: this.options.jobQueue, body: message.content, options: copiedOptions(message) },
       async () => undefined,
-      delivery.takenBack,
+      delivery.revoked,
     );
     delivery.ack();
   }

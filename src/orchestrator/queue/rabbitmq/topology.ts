@@ -1,6 +1,6 @@
 /** The names and arguments of what Blacktree has in RabbitMQ, and how it is declared. */
 import type { ChannelModel, Options } from "amqplib";
-import type { Lane } from "../queue.ts";
+import type { ReadyQueue } from "../queue.ts";
 import { RETRY_DELAYS_MS, type RetryDelayMs } from "../queue.ts";
 import { onOwnChannel, type Session } from "./channel.ts";
 
@@ -9,7 +9,7 @@ export interface Names {
   readonly jobQueue: string;
   /** `jobs.results` */
   readonly resultQueue: string;
-  /** `jobs.ready`, the beginning of the lanes' names */
+  /** `jobs.ready`, the beginning of the ready queues' names */
   readonly readyPrefix: string;
   /** `jobs.events` */
   readonly eventExchange: string;
@@ -21,7 +21,8 @@ export const deadLetterQueue = (names: Names) => `${names.jobQueue}.dead`;
 export const regionQueue = (names: Names) => `${names.readyPrefix}.regions`;
 /** Exchange and queue of one delay. */
 export const retryQueue = (names: Names, delayMs: RetryDelayMs) => `${names.readyPrefix}.later.${delayMs}ms`;
-export const laneQueue = (names: Names, lane: Lane) => `${names.readyPrefix}.${lane.region}.${lane.priority}`;
+export const readyQueueName = (names: Names, readyQueue: ReadyQueue) =>
+  `${names.readyPrefix}.${readyQueue.region}.${readyQueue.priority}`;
 
 export function isOwnQueue(names: Names, queue: string): boolean {
   return (
@@ -58,7 +59,7 @@ export function ensureDeadLetterQueue(session: Session, names: Names): Promise<v
 
 /**
  * One queue a delay, since a message leaves a queue only at its head: with a time of its own it would wait behind longer
- * ones. A message comes in by the exchange of the same name, under its lane's name as routing key, and that is where it
+ * ones. A message comes in by the exchange of the same name, under its ready queue's name as routing key, and that is where it
  * is dead-lettered to when its time is over: by the broker, at least once, so that no retry hangs on an orchestrator.
  * (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)
  */

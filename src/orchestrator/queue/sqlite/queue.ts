@@ -7,15 +7,15 @@ import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import {
   type Delivery,
+  type Envelope,
   type JobQueue,
-  type Lane,
   type MessageProperties,
   QueueClosed,
   type ReadyDelivery,
   type ReadyMessage,
+  type ReadyQueue,
   type Retry,
   type RetryDelayMs,
-  type Stamp,
 } from "../queue.ts";
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
@@ -72,7 +72,7 @@ export interface SqliteQueueOptions {
 export class SqliteQueue implements JobQueue {
   readonly #database: Database;
   readonly #closing = new AbortController();
-  readonly #listeners: Listeners<Lane>;
+  readonly #listeners: Listeners<ReadyQueue>;
   readonly #inHand = new Set<SqliteDelivery>();
   #submissionsInHand = 0;
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
@@ -80,8 +80,8 @@ export class SqliteQueue implements JobQueue {
 
   constructor(private readonly options: SqliteQueueOptions) {
     this.#database = options.database;
-    this.#listeners = new Listeners((error, lane) =>
-      options.logger.error({ err: error, ...lane }, "a listener for waiting jobs failed"),
+    this.#listeners = new Listeners((error, readyQueue) =>
+      options.logger.error({ err: error, ...readyQueue }, "a listener for waiting jobs failed"),
     );
     this.#database.run(SCHEMA);
     // The file is held by one process at a time, so what was in hand is in nobody's now.
@@ -133,37 +133,37 @@ export class SqliteQueue implements JobQueue {
     delivery.ack();
   }
 
-  async offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+  async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
     await this.#write(() => {
-      this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [lane.region]);
-      this.#insert(placeOf(lane), message.body, message.properties, message.stamp);
+      this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [readyQueue.region]);
+      this.#insert(placeOf(readyQueue), message.body, message.properties, message.envelope);
     }, signal);
-    this.#announce(lane);
+    this.#announce(readyQueue);
   }
 
   async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
-    const { lane, body, properties, stamp, takenBack } = delivery;
+    const { readyQueue, body, properties, envelope, revoked } = delivery;
     const dueAt = Date.now() + delayMs;
     await this.#write(
-      () => this.#insert(placeOf(lane), body, properties, { ...stamp, retry }, dueAt),
-      takenBack,
+      () => this.#insert(placeOf(readyQueue), body, properties, { ...envelope, retry }, dueAt),
+      revoked,
     );
-    // A restart in between is no loss: whoever looks at the lane later finds it due.
-    setTimeout(() => this.#announce(lane), delayMs).unref();
+    // A restart in between is no loss: whoever looks at the ready queue later finds it due.
+    setTimeout(() => this.#announce(readyQueue), delayMs).unref();
   }
 
-  async take(lane: Lane): Promise<ReadyDelivery | undefined> {
+  async take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     if (!this.isReady) return undefined;
-    const row = this.#takeRow(placeOf(lane));
+    const row = this.#takeRow(placeOf(readyQueue));
     if (row?.job_id == null || row.default_region === null) return undefined;
-    const stamp = {
+    const envelope = {
       jobId: row.job_id,
       acceptedAt: new Date(row.accepted_at ?? 0),
       defaultRegion: row.default_region,
       retry: row.attempts > 0 ? { attempts: row.attempts, lastWorkerId: row.last_worker_id } : undefined,
     };
-    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(lane) });
-    const delivery = new SqliteReadyDelivery(row, settlement, lane, stamp);
+    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(readyQueue) });
+    const delivery = new SqliteReadyDelivery(row, settlement, readyQueue, envelope);
     this.#inHand.add(delivery);
     return delivery;
   }
@@ -176,7 +176,7 @@ export class SqliteQueue implements JobQueue {
     return rows.map(({ region }) => region);
   }
 
-  onReady(listener: (lane: Lane) => void): void {
+  onReady(listener: (readyQueue: ReadyQueue) => void): void {
     this.#listeners.add(listener);
   }
 
@@ -217,12 +217,12 @@ export class SqliteQueue implements JobQueue {
     if (this.#closing.signal.aborted) return;
     const reason = new QueueClosed("the queue was closed");
     this.#closing.abort(reason);
-    for (const delivery of this.#inHand) delivery.takeBack(reason);
+    for (const delivery of this.#inHand) delivery.revoke(reason);
     this.#inHand.clear();
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
   }
 
-  #insert(place: string, body: Buffer, properties: MessageProperties, stamp?: Stamp, dueAt = 0): void {
+  #insert(place: string, body: Buffer, properties: MessageProperties, envelope?: Envelope, dueAt = 0): void {
     this.#database.run(
       `INSERT INTO messages (place, body, message_id, correlation_id, reply_to, job_id, accepted_at, default_region,
          attempts, last_worker_id, due_at)
@@ -233,11 +233,11 @@ export class SqliteQueue implements JobQueue {
         properties.messageId ?? null,
         properties.correlationId ?? null,
         properties.replyTo ?? null,
-        stamp?.jobId ?? null,
-        stamp?.acceptedAt.getTime() ?? null,
-        stamp?.defaultRegion ?? null,
-        stamp?.retry?.attempts ?? 0,
-        stamp?.retry?.lastWorkerId ?? "",
+        envelope?.jobId ?? null,
+        envelope?.acceptedAt.getTime() ?? null,
+        envelope?.defaultRegion ?? null,
+        envelope?.retry?.attempts ?? 0,
+        envelope?.retry?.lastWorkerId ?? "",
         dueAt,
       ],
     );
@@ -284,12 +284,12 @@ export class SqliteQueue implements JobQueue {
     try {
       await handler(delivery);
     } catch (error) {
-      if (delivery.takenBack.aborted) return;
+      if (delivery.revoked.aborted) return;
       this.options.logger.warn(
         { err: error },
         "a submitted message could not be handled; it goes back to the queue",
       );
-      await sleep(FAILURE_PAUSE_MS, delivery.takenBack).catch(() => undefined);
+      await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
       delivery.requeue();
     }
   }
@@ -330,11 +330,11 @@ export class SqliteQueue implements JobQueue {
     }
   }
 
-  #announce(lane: Lane): void {
-    if (this.isReady) this.#listeners.notify(lane);
+  #announce(readyQueue: ReadyQueue): void {
+    if (this.isReady) this.#listeners.notify(readyQueue);
   }
 }
 
-function placeOf(lane: Lane): string {
-  return `ready/${lane.region}/${lane.priority}`;
+function placeOf(readyQueue: ReadyQueue): string {
+  return `ready/${readyQueue.region}/${readyQueue.priority}`;
 }

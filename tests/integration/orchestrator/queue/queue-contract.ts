@@ -3,11 +3,11 @@ import { randomBytes } from "node:crypto";
 import {
   type Delivery,
   type JobQueue,
-  type Lane,
   QueueClosed,
   RETRY_DELAYS_MS,
   type ReadyDelivery,
   type ReadyMessage,
+  type ReadyQueue,
 } from "../../../../src/orchestrator/queue/queue.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
@@ -36,10 +36,10 @@ export interface Broker {
 }
 
 const TIMEOUT_MS = 30_000;
-const lane: Lane = { region: "eu-central-1", priority: "normal" };
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 
 function readyMessage(jobId: string, body = Buffer.from(jobId)): ReadyMessage {
-  return { body, properties: {}, stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" } };
+  return { body, properties: {}, envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" } };
 }
 
 /** The queue in `src/orchestrator/queue/queue.ts`, as both implementations keep it. */
@@ -85,11 +85,11 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     }
 
-    async function takeOne(from: Lane = lane): Promise<ReadyDelivery> {
+    async function takeOne(from: ReadyQueue = readyQueue): Promise<ReadyDelivery> {
       return await waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
     }
 
-    async function isEmpty(from: Lane = lane): Promise<boolean> {
+    async function isEmpty(from: ReadyQueue = readyQueue): Promise<boolean> {
       const delivery = await queue.take(from);
       delivery?.requeue();
       return delivery === undefined;
@@ -108,7 +108,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
           replyTo: "answers",
         });
         expect(deliveries[0]?.redelivered).toBe(false);
-        expect(deliveries[0]?.takenBack.aborted).toBe(false);
+        expect(deliveries[0]?.revoked.aborted).toBe(false);
       });
 
       test("wait for a handler that comes later", async () => {
@@ -157,12 +157,12 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(again.map(({ body }) => body.toString())).toEqual(["next"]);
       });
 
-      test("not acked are taken back at the end and delivered again", async () => {
+      test("not acked are revoked at the end and delivered again", async () => {
         const deliveries = collectSubmitted();
         await queue.submit(Buffer.from("unacked"), { messageId: "m-2" });
         await countOf(deliveries, 1);
         await reopen();
-        expect(deliveries[0]?.takenBack.aborted).toBe(true);
+        expect(deliveries[0]?.revoked.aborted).toBe(true);
         const again = collectSubmitted();
         await countOf(again, 1);
         expect(again[0]?.redelivered).toBe(true);
@@ -204,7 +204,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await countOf(deliveries, 1);
         await stop();
         await queue.submit(Buffer.from("second"), {});
-        expect(deliveries[0]?.takenBack.aborted).toBe(false);
+        expect(deliveries[0]?.revoked.aborted).toBe(false);
         deliveries[0]?.ack();
         await reopen();
         const later = collectSubmitted();
@@ -260,74 +260,78 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("lanes", () => {
+    describe("ready queues", () => {
       test("give back what was offered", async () => {
         const body = randomBytes(50_000);
-        const stamp = {
+        const envelope = {
           jobId: "job-1",
           acceptedAt: new Date("2026-01-02T03:04:05.678Z"),
           defaultRegion: "us-east-1",
         };
-        await queue.offer(lane, { body, properties: { correlationId: "c-4", replyTo: "r-4" }, stamp });
+        await queue.offer(readyQueue, {
+          body,
+          properties: { correlationId: "c-4", replyTo: "r-4" },
+          envelope,
+        });
         const delivery = await takeOne();
         expect(delivery.body.equals(body)).toBe(true);
-        expect(delivery.stamp).toEqual(stamp);
-        expect(delivery.lane).toEqual(lane);
+        expect(delivery.envelope).toEqual(envelope);
+        expect(delivery.readyQueue).toEqual(readyQueue);
         expect(delivery.properties.correlationId).toBe("c-4");
         expect(delivery.properties.replyTo).toBe("r-4");
         expect(delivery.redelivered).toBe(false);
       });
 
       test("are first in, first out", async () => {
-        for (let index = 0; index < 5; index++) await queue.offer(lane, readyMessage(`job-${index}`));
+        for (let index = 0; index < 5; index++) await queue.offer(readyQueue, readyMessage(`job-${index}`));
         const taken: string[] = [];
-        for (let index = 0; index < 5; index++) taken.push((await takeOne()).stamp.jobId);
+        for (let index = 0; index < 5; index++) taken.push((await takeOne()).envelope.jobId);
         expect(taken).toEqual(["job-0", "job-1", "job-2", "job-3", "job-4"]);
       });
 
       test("stand beside each other", async () => {
         await queue.offer({ region: "eu-central-1", priority: "low" }, readyMessage("low"));
         await queue.offer({ region: "us-east-1", priority: "normal" }, readyMessage("elsewhere"));
-        expect(await queue.take(lane)).toBeUndefined();
-        expect((await takeOne({ region: "us-east-1", priority: "normal" })).stamp.jobId).toBe("elsewhere");
-        expect((await takeOne({ region: "eu-central-1", priority: "low" })).stamp.jobId).toBe("low");
+        expect(await queue.take(readyQueue)).toBeUndefined();
+        expect((await takeOne({ region: "us-east-1", priority: "normal" })).envelope.jobId).toBe("elsewhere");
+        expect((await takeOne({ region: "eu-central-1", priority: "low" })).envelope.jobId).toBe("low");
       });
 
       test("that nobody ever offered to are empty", async () => {
         expect(await queue.take({ region: "nowhere-1", priority: "high" })).toBeUndefined();
-        await queue.offer(lane, readyMessage("still works"));
+        await queue.offer(readyQueue, readyMessage("still works"));
         await takeOne();
       });
 
       test("give no message to two", async () => {
         const jobIds = Array.from({ length: 100 }, (_, index) => `job-${index}`);
-        await Promise.all(jobIds.map((jobId) => queue.offer(lane, readyMessage(jobId))));
-        const taken = await Promise.all(jobIds.map(() => queue.take(lane)));
-        expect(taken.map((delivery) => delivery?.stamp.jobId).toSorted()).toEqual(jobIds.toSorted());
-        expect(await queue.take(lane)).toBeUndefined();
+        await Promise.all(jobIds.map((jobId) => queue.offer(readyQueue, readyMessage(jobId))));
+        const taken = await Promise.all(jobIds.map(() => queue.take(readyQueue)));
+        expect(taken.map((delivery) => delivery?.envelope.jobId).toSorted()).toEqual(jobIds.toSorted());
+        expect(await queue.take(readyQueue)).toBeUndefined();
         for (const delivery of taken) delivery?.ack();
       });
 
       test("take back what is requeued", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+        await queue.offer(readyQueue, readyMessage("job-1"));
         (await takeOne()).requeue();
         const again = await takeOne();
         expect(again.redelivered).toBe(true);
-        expect(again.stamp.jobId).toBe("job-1");
+        expect(again.envelope.jobId).toBe("job-1");
       });
 
       test("forget what is acked", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+        await queue.offer(readyQueue, readyMessage("job-1"));
         (await takeOne()).ack();
         await reopen();
         expect(await isEmpty()).toBe(true);
       });
 
       test("keep what was in hand at the end for the next", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+        await queue.offer(readyQueue, readyMessage("job-1"));
         const held = await takeOne();
         await reopen();
-        expect(held.takenBack.aborted).toBe(true);
+        expect(held.revoked.aborted).toBe(true);
         const again = await takeOne();
         expect(again.redelivered).toBe(true);
         held.ack();
@@ -335,13 +339,13 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
 
       test("hold a message as long as it takes, while others come and go", async () => {
-        await queue.offer(lane, readyMessage("long"));
+        await queue.offer(readyQueue, readyMessage("long"));
         const long = await takeOne();
         for (let index = 0; index < 20; index++) {
-          await queue.offer(lane, readyMessage(`short-${index}`));
+          await queue.offer(readyQueue, readyMessage(`short-${index}`));
           (await takeOne()).ack();
         }
-        expect(long.takenBack.aborted).toBe(false);
+        expect(long.revoked.aborted).toBe(false);
         long.ack();
         await reopen();
         expect(await isEmpty()).toBe(true);
@@ -350,26 +354,26 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
 
     describe("a later offer", () => {
       async function taken(jobId: string): Promise<ReadyDelivery> {
-        await queue.offer(lane, readyMessage(jobId));
-        const delivery = await queue.take(lane);
-        if (!delivery) throw new Error("the lane is empty");
+        await queue.offer(readyQueue, readyMessage(jobId));
+        const delivery = await queue.take(readyQueue);
+        if (!delivery) throw new Error("the ready queue is empty");
         return delivery;
       }
 
       const [delayMs] = RETRY_DELAYS_MS;
       const retry = { attempts: 2, lastWorkerId: "worker-1" };
 
-      test("comes back to its lane after its delay, and not before, with what is known of its attempts", async () => {
+      test("comes back to its ready queue after its delay, and not before, with what is known of its attempts", async () => {
         const delivery = await taken("again");
         const offeredAtMs = performance.now();
         await queue.offerLater(delivery, retry, delayMs);
         delivery.ack();
-        const back = await waitFor(() => queue.take(lane), {
+        const back = await waitFor(() => queue.take(readyQueue), {
           timeoutMs: TIMEOUT_MS,
           what: "the job to come back",
         });
         expect(performance.now() - offeredAtMs).toBeGreaterThan(delayMs * 0.9);
-        expect(back.stamp).toEqual({ ...delivery.stamp, retry });
+        expect(back.envelope).toEqual({ ...delivery.envelope, retry });
         expect(back.body).toEqual(delivery.body);
         expect(back.properties).toEqual(delivery.properties);
       });
@@ -379,11 +383,11 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await queue.offerLater(delivery, retry, delayMs);
         delivery.ack();
         await reopen();
-        const back = await waitFor(() => queue.take(lane), {
+        const back = await waitFor(() => queue.take(readyQueue), {
           timeoutMs: TIMEOUT_MS,
           what: "the job to come back",
         });
-        expect(back.stamp.retry).toEqual(retry);
+        expect(back.envelope.retry).toEqual(retry);
       });
 
       test("of a short delay does not wait behind a long one", async () => {
@@ -392,11 +396,11 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await queue.offerLater(second, retry, delayMs);
         first.ack();
         second.ack();
-        const back = await waitFor(() => queue.take(lane), {
+        const back = await waitFor(() => queue.take(readyQueue), {
           timeoutMs: TIMEOUT_MS,
           what: "the job to come back",
         });
-        expect(back.stamp.jobId).toBe("short");
+        expect(back.envelope.jobId).toBe("short");
       });
     });
 
@@ -409,45 +413,48 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(queue.regions().toSorted()).toEqual(["ap-south-1", "eu-central-1"]);
         await reopen();
         expect(queue.regions().toSorted()).toEqual(["ap-south-1", "eu-central-1"]);
-        expect((await takeOne({ region: "ap-south-1", priority: "high" })).stamp.jobId).toBe("job-3");
+        expect((await takeOne({ region: "ap-south-1", priority: "high" })).envelope.jobId).toBe("job-3");
       });
     });
 
     describe("hints", () => {
-      test("name the lane of an offer once its message can be taken", async () => {
+      test("name the ready queue of an offer once its message can be taken", async () => {
         const taken: (string | undefined)[] = [];
         queue.onReady((hinted) => {
           void queue.take(hinted).then((delivery) => {
-            if (delivery) taken.push(delivery.stamp.jobId);
+            if (delivery) taken.push(delivery.envelope.jobId);
           });
         });
-        await queue.offer(lane, readyMessage("job-1"));
+        await queue.offer(readyQueue, readyMessage("job-1"));
         await countOf(taken, 1);
         expect(taken).toEqual(["job-1"]);
       });
 
-      test("name a lane that something went back to", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("name a ready queue that something went back to", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         const held = await takeOne();
-        const hinted: Lane[] = [];
+        const hinted: ReadyQueue[] = [];
         queue.onReady((each) => void hinted.push(each));
         held.requeue();
         await countOf(hinted, 1);
-        expect(hinted).toEqual([lane]);
+        expect(hinted).toEqual([readyQueue]);
       });
 
-      test("name every lane at the start", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("name every ready queue at the start", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         await queue.close();
         queue = broker.open();
-        const hinted: Lane[] = [];
+        const hinted: ReadyQueue[] = [];
         queue.onReady((each) => void hinted.push(each));
         queue.start();
         await waitFor(
-          () => hinted.some(({ region, priority }) => region === lane.region && priority === lane.priority),
+          () =>
+            hinted.some(
+              ({ region, priority }) => region === readyQueue.region && priority === readyQueue.priority,
+            ),
           {
             timeoutMs: TIMEOUT_MS,
-            what: "the lane's hint",
+            what: "the ready queue's hint",
           },
         );
         expect(queue.isReady).toBe(true);
@@ -457,8 +464,8 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         queue.onReady(() => {
           throw new Error("choked");
         });
-        await queue.offer(lane, readyMessage("job-1"));
-        expect((await takeOne()).stamp.jobId).toBe("job-1");
+        await queue.offer(readyQueue, readyMessage("job-1"));
+        expect((await takeOne()).envelope.jobId).toBe("job-1");
       });
     });
 
@@ -490,17 +497,17 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       const reason = new Error("enough");
       const signal = AbortSignal.abort(reason);
       await expect(queue.submit(Buffer.from("x"), {}, signal)).rejects.toBe(reason);
-      await expect(queue.offer(lane, readyMessage("x"), signal)).rejects.toBe(reason);
+      await expect(queue.offer(readyQueue, readyMessage("x"), signal)).rejects.toBe(reason);
       await expect(queue.publishResult(sampleResult("x"), undefined, [], signal)).rejects.toBe(reason);
     });
 
     test("a closed queue publishes nothing, gives nothing, and closes again", async () => {
-      await queue.offer(lane, readyMessage("job-1"));
+      await queue.offer(readyQueue, readyMessage("job-1"));
       await queue.close();
       expect(queue.isReady).toBe(false);
       await expect(queue.submit(Buffer.from("x"), {})).rejects.toBeInstanceOf(QueueClosed);
-      await expect(queue.offer(lane, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
-      expect(await queue.take(lane)).toBeUndefined();
+      await expect(queue.offer(readyQueue, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
+      expect(await queue.take(readyQueue)).toBeUndefined();
       await queue.close();
     });
   });

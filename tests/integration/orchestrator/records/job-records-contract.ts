@@ -53,7 +53,7 @@ export function describeJobRecordsContract(
     const admit = (jobId: string, replyTo?: string) => records.admit({ jobId, job, acceptedAt, replyTo });
 
     describe("admission", () => {
-      test("is new until the job is in its lane, always with the first acceptance's time", async () => {
+      test("is new until the job is in its ready queue, always with the first acceptance's time", async () => {
         expect(await admit("j1")).toEqual({ kind: "new", acceptedAt });
         const later = { jobId: "j1", job, acceptedAt: new Date() };
         expect(await records.admit(later)).toEqual({ kind: "new", acceptedAt });

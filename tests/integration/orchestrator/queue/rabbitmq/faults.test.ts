@@ -4,9 +4,9 @@ import pino from "pino";
 import type {
   Delivery,
   JobQueue,
-  Lane,
   ReadyDelivery,
   ReadyMessage,
+  ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
 import { onOwnChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
 import { freePort } from "../../../../support/machine/free-port.ts";
@@ -20,7 +20,7 @@ import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 const TIMEOUT_MS = 60_000;
 /** More than closing waits for a broker, less than connecting does. */
 const CLOSE_LIMIT_MS = 8_000;
-const lane: Lane = { region: "eu-central-1", priority: "normal" };
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMq;
 
 beforeAll(async () => {
@@ -66,41 +66,41 @@ describe("RabbitMQ in trouble", () => {
   }
 
   function aborted(delivery: Delivery | undefined): Promise<unknown> {
-    return waitFor(() => delivery?.takenBack.aborted, {
+    return waitFor(() => delivery?.revoked.aborted, {
       timeoutMs: TIMEOUT_MS,
-      what: "the delivery to be taken back",
+      what: "the delivery to be revoked",
     });
   }
 
   function takeOne(queue: JobQueue): Promise<ReadyDelivery> {
-    return waitFor(() => queue.take(lane), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
+    return waitFor(() => queue.take(readyQueue), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
   }
 
   function message(jobId: string): ReadyMessage {
     return {
       body: Buffer.from(jobId),
       properties: {},
-      stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+      envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
     };
   }
 
   test("over a restart of the broker what is unacked comes back, and publishing waits until it is confirmed", async () => {
     const queue = await startedQueue();
     const deliveries: Delivery[] = [];
-    const hinted: Lane[] = [];
+    const hinted: ReadyQueue[] = [];
     queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
     await queue.submit(Buffer.from("submitted"), {});
-    await queue.offer(lane, message("taken"));
-    await queue.offer(lane, message("waiting"));
+    await queue.offer(readyQueue, message("taken"));
+    await queue.offer(readyQueue, message("waiting"));
     const taken = await takeOne(queue);
     await waitFor(() => deliveries.length === 1, { timeoutMs: TIMEOUT_MS, what: "the submission" });
     queue.onReady((each) => void hinted.push(each));
 
     const restart = server.restart();
     await readiness(queue, false);
-    expect(taken.takenBack.aborted).toBe(true);
-    expect(deliveries[0]?.takenBack.aborted).toBe(true);
-    expect(await queue.take(lane)).toBeUndefined();
+    expect(taken.revoked.aborted).toBe(true);
+    expect(deliveries[0]?.revoked.aborted).toBe(true);
+    expect(await queue.take(readyQueue)).toBeUndefined();
     taken.ack();
     deliveries[0]?.requeue();
     queue.publishEvent({
@@ -112,7 +112,7 @@ describe("RabbitMQ in trouble", () => {
     });
     const publishing = Promise.all([
       queue.submit(Buffer.from("meanwhile"), {}),
-      queue.offer(lane, message("meanwhile")),
+      queue.offer(readyQueue, message("meanwhile")),
       queue.offer({ region: "new-1", priority: "low" }, message("new")),
       queue.publishResult(sampleResult("meanwhile"), undefined, []),
     ]);
@@ -125,20 +125,22 @@ describe("RabbitMQ in trouble", () => {
     expect([...bodies()].toSorted()).toEqual(["meanwhile", "submitted"]);
     expect(deliveries.slice(1).find(({ body }) => body.toString() === "submitted")?.redelivered).toBe(true);
     const jobIds: string[] = [];
-    for (let index = 0; index < 3; index++) jobIds.push((await takeOne(queue)).stamp.jobId);
+    for (let index = 0; index < 3; index++) jobIds.push((await takeOne(queue)).envelope.jobId);
     expect(jobIds.toSorted()).toEqual(["meanwhile", "taken", "waiting"]);
     expect(await broker.results()).toHaveLength(1);
-    expect(hinted.some(({ region, priority }) => region === lane.region && priority === "low")).toBe(true);
+    expect(hinted.some(({ region, priority }) => region === readyQueue.region && priority === "low")).toBe(
+      true,
+    );
   }, 240_000);
 
   test("a broker that is killed without warning loses nothing confirmed", async () => {
     const queue = await startedQueue();
     // RabbitMQ writes the register of its quorum queues lazily: one that is killed right after a declaration may not
     // find that queue again. An orderly restart writes it.
-    await queue.offer(lane, message("job-0"));
+    await queue.offer(readyQueue, message("job-0"));
     await server.restart();
     const jobIds = Array.from({ length: 300 }, (_, index) => `job-${index}`);
-    const offers = jobIds.slice(1).map((jobId) => queue.offer(lane, message(jobId)));
+    const offers = jobIds.slice(1).map((jobId) => queue.offer(readyQueue, message(jobId)));
     await offers[20];
     await server.kill();
     await server.start();
@@ -146,8 +148,8 @@ describe("RabbitMQ in trouble", () => {
     const seen = new Set<string>();
     await waitFor(
       async () => {
-        const delivery = await queue.take(lane);
-        if (delivery) seen.add(delivery.stamp.jobId);
+        const delivery = await queue.take(readyQueue);
+        if (delivery) seen.add(delivery.envelope.jobId);
         delivery?.ack();
         return seen.size === jobIds.length;
       },
@@ -157,11 +159,11 @@ describe("RabbitMQ in trouble", () => {
 
   test("a frozen broker is noticed by its silence, and comes back", async () => {
     const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 1, logger }));
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     const held = await takeOne(queue);
     server.pause();
     try {
-      const offering = queue.offer(lane, message("job-2"));
+      const offering = queue.offer(readyQueue, message("job-2"));
       await aborted(held);
       await readiness(queue, false);
       server.resume();
@@ -171,7 +173,7 @@ describe("RabbitMQ in trouble", () => {
     }
     await readiness(queue, true);
     const again = [await takeOne(queue), await takeOne(queue)];
-    expect(again.map(({ stamp }) => stamp.jobId).toSorted()).toEqual(["job-1", "job-2"]);
+    expect(again.map(({ envelope }) => envelope.jobId).toSorted()).toEqual(["job-1", "job-2"]);
   }, 240_000);
 
   test("a frozen broker does not keep the queue from closing", async () => {
@@ -223,46 +225,49 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("a delivery that outlasts the consumer timeout is taken back alone", async () => {
+  test("a delivery that outlasts the consumer timeout is revoked alone", async () => {
     const timeoutMs = 3_000;
     // Read when a channel opens; the check itself runs with the channel's tick.
     await server.rabbitmqctl(["eval", `application:set_env(rabbit, consumer_timeout, ${timeoutMs}).`]);
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
     try {
       const queue = await startedQueue();
-      await queue.offer(lane, message("long"));
+      await queue.offer(readyQueue, message("long"));
       const long = await takeOne(queue);
       const others: ReadyDelivery[] = [];
-      const takenBackAfterMs: number[] = [];
-      const offering = setInterval(() => queue.offer(lane, message("short")).catch(() => undefined), 200);
+      const revokedAfterMs: number[] = [];
+      const offering = setInterval(
+        () => queue.offer(readyQueue, message("short")).catch(() => undefined),
+        200,
+      );
       try {
         await waitFor(
           async () => {
             const askedAtMs = performance.now();
-            const other = await queue.take(lane);
-            other?.takenBack.addEventListener("abort", () =>
-              takenBackAfterMs.push(performance.now() - askedAtMs),
+            const other = await queue.take(readyQueue);
+            other?.revoked.addEventListener("abort", () =>
+              revokedAfterMs.push(performance.now() - askedAtMs),
             );
             // Held for a moment over the long one's end.
             if (other) others.push(other);
             if (others.length > 4) others.shift()?.ack();
-            return long.takenBack.aborted;
+            return long.revoked.aborted;
           },
-          { timeoutMs: TIMEOUT_MS, what: "the long delivery to be taken back" },
+          { timeoutMs: TIMEOUT_MS, what: "the long delivery to be revoked" },
         );
       } finally {
         clearInterval(offering);
       }
       // On a busy machine another delivery may itself outlast the timeout.
-      expect(takenBackAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
+      expect(revokedAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
       expect(queue.isReady).toBe(true);
       // The loop above may have been quick enough to take it again.
       const again =
-        others.find(({ stamp }) => stamp.jobId === "long") ??
+        others.find(({ envelope }) => envelope.jobId === "long") ??
         (await waitFor(
           async () => {
-            const delivery = await queue.take(lane);
-            if (delivery?.stamp.jobId === "long") return delivery;
+            const delivery = await queue.take(readyQueue);
+            if (delivery?.envelope.jobId === "long") return delivery;
             delivery?.ack();
             return undefined;
           },
@@ -270,7 +275,7 @@ describe("RabbitMQ in trouble", () => {
         ));
       expect(again.redelivered).toBe(true);
       long.ack();
-      expect(again.takenBack.aborted).toBe(false);
+      expect(again.revoked.aborted).toBe(false);
       again.ack();
     } finally {
       await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
@@ -287,7 +292,7 @@ describe("RabbitMQ in trouble", () => {
       queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
       await queue.submit(Buffer.from("slow"), {});
       await waitFor(() => deliveries.length >= 2, { timeoutMs: TIMEOUT_MS, what: "the second delivery" });
-      expect(deliveries[0]?.takenBack.aborted).toBe(true);
+      expect(deliveries[0]?.revoked.aborted).toBe(true);
       expect(deliveries[1]?.redelivered).toBe(true);
       deliveries[1]?.ack();
     } finally {
@@ -319,11 +324,11 @@ describe("RabbitMQ in trouble", () => {
     const reason = new Error("enough");
     const controller = new AbortController();
     const abortedPublish = queue.submit(Buffer.from("x"), {}, controller.signal);
-    const closedPublish = queue.offer(lane, message("x"));
+    const closedPublish = queue.offer(readyQueue, message("x"));
     abortedPublish.catch(() => undefined);
     closedPublish.catch(() => undefined);
     expect(queue.isReady).toBe(false);
-    expect(await queue.take(lane)).toBeUndefined();
+    expect(await queue.take(readyQueue)).toBeUndefined();
     controller.abort(reason);
     await expect(abortedPublish).rejects.toBe(reason);
     await queue.close();

@@ -4,9 +4,9 @@ import pino from "pino";
 import type {
   Delivery,
   JobQueue,
-  Lane,
   ReadyDelivery,
   ReadyMessage,
+  ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
@@ -16,7 +16,7 @@ import { describeQueueContract } from "../queue-contract.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
 const TIMEOUT_MS = 30_000;
-const lane: Lane = { region: "eu-central-1", priority: "normal" };
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMqServer;
 
 async function got(getting: Promise<GetMessage | false>): Promise<GetMessage | undefined> {
@@ -55,7 +55,7 @@ describe("RabbitMQ", () => {
     return queue;
   }
 
-  function takeOne(queue: JobQueue, from: Lane = lane): Promise<ReadyDelivery> {
+  function takeOne(queue: JobQueue, from: ReadyQueue = readyQueue): Promise<ReadyDelivery> {
     return waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
   }
 
@@ -63,7 +63,7 @@ describe("RabbitMQ", () => {
     return {
       body: Buffer.from(jobId),
       properties: {},
-      stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+      envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
     };
   }
 
@@ -85,7 +85,7 @@ describe("RabbitMQ", () => {
 
   test("declares durable quorum queues, and dead letters live seven days", async () => {
     const queue = await startedQueue();
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     const queues = await listQueues();
     const queueNamed = (name: string) => queues.find((line) => line.startsWith(`${name}\t`));
     for (const name of [
@@ -119,8 +119,8 @@ describe("RabbitMQ", () => {
     expect(await broker.deadLetters()).toHaveLength(1);
     await queue.publishResult(sampleResult("job-1"), undefined, []);
     expect(await broker.results()).toHaveLength(1);
-    await queue.offer(lane, message("job-1"));
-    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+    await queue.offer(readyQueue, message("job-1"));
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
   });
 
   test("a dead letter keeps the sender's properties and headers, but goes only there and stays", async () => {
@@ -208,7 +208,7 @@ describe("RabbitMQ", () => {
 
   test("a reply_to that is missing, full or Blacktree's own delays nothing", async () => {
     const queue = await startedQueue();
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     const full = `${broker.jobQueue}.full`;
     await broker.withChannel((channel) =>
       channel.assertQueue(full, { durable: true, maxLength: 0, overflow: "reject-publish" }),
@@ -231,8 +231,8 @@ describe("RabbitMQ", () => {
       ].toSorted(),
     );
     expect(await broker.results()).toHaveLength(1);
-    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
-    expect(await queue.take(lane)).toBeUndefined();
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
+    expect(await queue.take(readyQueue)).toBeUndefined();
     const counts = await broker.withChannel((channel) => channel.checkQueue(broker.jobQueue));
     expect(counts.messageCount).toBe(0);
   });
@@ -244,7 +244,7 @@ describe("RabbitMQ", () => {
       bodies.push(delivery.body.toString());
       delivery.ack();
     });
-    await queue.offer(lane, message("job-0"));
+    await queue.offer(readyQueue, message("job-0"));
     await broker.withChannel(async (channel) => {
       for (const name of [
         broker.jobQueue,
@@ -255,11 +255,11 @@ describe("RabbitMQ", () => {
         await channel.deleteQueue(name);
       }
     });
-    expect(await queue.take(lane)).toBeUndefined();
+    expect(await queue.take(readyQueue)).toBeUndefined();
     await queue.submit(Buffer.from("submitted"), {});
     await waitFor(() => bodies.length === 1, { timeoutMs: TIMEOUT_MS, what: "the submission" });
-    await queue.offer(lane, message("job-1"));
-    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+    await queue.offer(readyQueue, message("job-1"));
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
     await queue.publishResult(sampleResult("job-1"), undefined, []);
     expect(await broker.results()).toHaveLength(1);
   });
@@ -326,9 +326,9 @@ describe("RabbitMQ", () => {
   describe("with two orchestrators", () => {
     test("each hears of the other's offers, also of those for new regions", async () => {
       const [first, second] = await Promise.all([startedQueue(), startedQueue()]);
-      const hinted: Lane[] = [];
+      const hinted: ReadyQueue[] = [];
       second.onReady((each) => void hinted.push(each));
-      const fresh: Lane = { region: "sa-east-1", priority: "high" };
+      const fresh: ReadyQueue = { region: "sa-east-1", priority: "high" };
       await first.offer(fresh, message("job-1"));
       first.publishEvent({
         job_id: "job-1",
@@ -347,7 +347,7 @@ describe("RabbitMQ", () => {
         },
       );
       expect(second.regions()).toEqual(["sa-east-1"]);
-      expect((await takeOne(second, fresh)).stamp.jobId).toBe("job-1");
+      expect((await takeOne(second, fresh)).envelope.jobId).toBe("job-1");
     });
 
     test("started at the same time both learn every region", async () => {
@@ -378,27 +378,27 @@ describe("RabbitMQ", () => {
           channel.publish(broker.eventExchange, "job.queued", Buffer.from(body));
         }
       });
-      await queue.offer(lane, message("job-1"));
-      expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+      await queue.offer(readyQueue, message("job-1"));
+      expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
       expect(queue.regions()).toEqual(["eu-central-1"]);
     });
   });
 
-  test("a message in a lane that did not come through intake is sent there", async () => {
+  test("a message in a ready queue that did not come through intake is sent there", async () => {
     const queue = await startedQueue();
     const submitted: string[] = [];
     queue.onSubmitted(async (delivery) => {
       submitted.push(delivery.body.toString());
       delivery.ack();
     });
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     (await takeOne(queue)).ack();
     await broker.withChannel(async (channel) => {
       channel.sendToQueue(`${broker.readyPrefix}.eu-central-1.normal`, Buffer.from("stray"));
     });
     await waitFor(
       async () => {
-        expect(await queue.take(lane)).toBeUndefined();
+        expect(await queue.take(readyQueue)).toBeUndefined();
         return submitted.length === 1;
       },
       { timeoutMs: TIMEOUT_MS, what: "the stray message" },
@@ -420,10 +420,10 @@ describe("RabbitMQ", () => {
     });
     await queue.submit(Buffer.from("stubborn"), {});
     await waitFor(() => deliveries === 30, { timeoutMs: TIMEOUT_MS, what: "the thirtieth delivery" });
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     for (let index = 0; index < 30; index++) (await takeOne(queue)).requeue();
     const last = await takeOne(queue);
-    expect(last.stamp.jobId).toBe("job-1");
+    expect(last.envelope.jobId).toBe("job-1");
     last.ack();
   });
 });

@@ -107,10 +107,10 @@ test("a killed process leaves no lock, and its messages are delivered again", as
     ]);
     expect(queue.regions()).toEqual(["us-east-1"]);
     const taken = await queue.take({ region: "us-east-1", priority: "high" });
-    expect(taken?.stamp.jobId).toBe("taken");
+    expect(taken?.envelope.jobId).toBe("taken");
     expect(taken?.redelivered).toBe(true);
     const untouched = await queue.take({ region: "us-east-1", priority: "high" });
-    expect(untouched?.stamp.jobId).toBe("untouched");
+    expect(untouched?.envelope.jobId).toBe("untouched");
     expect(untouched?.redelivered).toBe(false);
     await queue.close();
     database.close();
