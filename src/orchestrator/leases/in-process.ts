@@ -1,4 +1,4 @@
-/** Leases in this process's memory, by the rules of scripts/common.lua. */
+/** Leases in the memory of this process. The rules are those of scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
 import { Listeners } from "../../shared/listeners.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -15,6 +15,7 @@ import {
   type Observation,
   type SlotGroup,
   unproven,
+  unregistered,
   type WorkerRegistration,
   type WorkerView,
 } from "./leases.ts";
@@ -43,7 +44,7 @@ export class InProcessLeases implements Leases {
   readonly #listeners: Listeners;
   readonly #nowMs: () => number;
   readonly #sinceMs: number;
-  #usedAtMs: number;
+  #lastCallAtMs: number;
   #started = false;
 
   constructor(private readonly options: InProcessLeasesOptions) {
@@ -52,10 +53,10 @@ export class InProcessLeases implements Leases {
     this.#workers = new WorkerTable(leaseTtlMs, nowMs);
     this.#jobs = new JobMemory({ jobMemoryMs, leaseTtlMs, nowMs });
     this.#listeners = new Listeners((error) =>
-      options.logger.error({ err: error }, "a listener for changes of leases failed"),
+      options.logger.error({ err: error }, "lease change listener failed"),
     );
     this.#sinceMs = this.#nowMs();
-    this.#usedAtMs = this.#sinceMs;
+    this.#lastCallAtMs = this.#sinceMs;
   }
 
   start(): void {
@@ -72,7 +73,7 @@ export class InProcessLeases implements Leases {
     const worker = this.#workers.register(rest);
     if (!worker) return "id-in-use";
     for (const run of runs) this.#holdRun(worker, run);
-    this.#forgetWhatIsOver();
+    this.#forgetExpired();
     this.#listeners.notify();
     return "registered";
   }
@@ -106,7 +107,7 @@ export class InProcessLeases implements Leases {
 
   async workers(): Promise<readonly WorkerView[]> {
     this.#assertReady();
-    this.#forgetWhatIsOver();
+    this.#forgetExpired();
     return this.#workers.all().map((worker) => {
       const { workerId, incarnation, region, address, slots, version, capabilities, refusal, lastSeen } =
         worker;
@@ -171,7 +172,7 @@ export class InProcessLeases implements Leases {
 
   async cancelling(): Promise<readonly CancelledJob[]> {
     this.#assertReady();
-    this.#forgetWhatIsOver();
+    this.#forgetExpired();
     return this.#jobs.cancelling();
   }
 
@@ -203,12 +204,12 @@ export class InProcessLeases implements Leases {
       return this.options.leaseTtlMs;
     }
     if (worker || !this.#isOpenTo(run)) return undefined;
-    throw new LeasesUnavailable(`worker ${workerId} is not registered, so nothing is known of its runs`);
+    throw unregistered(workerId);
   }
 
   async release(claim: Claim): Promise<void> {
     this.#end(claim, ({ last, done }, attempt) => {
-      // A ping on its way may still report the run; it must not get the claim back.
+      // A ping in flight may still report the run, which must not get the claim back.
       this.#jobs.rememberAttempts(claim.jobId, {
         last: Math.max(last, attempt),
         done: Math.max(done, attempt),
@@ -232,11 +233,11 @@ export class InProcessLeases implements Leases {
     remember(this.#jobs.attemptsOf(jobId), attempt);
     const worker = this.#find(workerId, incarnation);
     if (worker) {
-      // What the last ping said is older than this. If it is busy all the same, it refuses the next job.
+      // The last ping is older than this release. If the worker is still busy, it refuses the next job.
       if (worker.status === "BUSY" && worker.refusal === undefined) worker.status = "FREE";
       this.#workers.markUsed(worker);
     }
-    this.#forgetWhatIsOver();
+    this.#forgetExpired();
     this.#listeners.notify();
   }
 
@@ -249,20 +250,20 @@ export class InProcessLeases implements Leases {
   }
 
   #assertReady(): void {
-    if (!this.#started) throw new LeasesUnavailable("the leases are not started, or closed");
-    this.#bridgeStandstill();
+    if (!this.#started) throw new LeasesUnavailable("the leases have not been started, or are closed");
+    this.#ignoreSuspension();
   }
 
   /**
-   * Somebody asks every few moments; when nobody did for a lease time, this process has stood still, and its workers could
-   * not be heard.
+   * The orchestrator calls these methods every few moments. A lease time without any call means that this process was
+   * suspended and could not receive its workers' pings, so that time does not count against their leases.
    */
-  #bridgeStandstill(): void {
-    const silentMs = this.#nowMs() - this.#usedAtMs;
-    this.#usedAtMs = this.#nowMs();
-    if (silentMs < this.options.leaseTtlMs) return;
-    this.#workers.prolongLeases(silentMs);
-    for (const claim of this.#claims.values()) claim.untilMs += silentMs;
+  #ignoreSuspension(): void {
+    const suspendedMs = this.#nowMs() - this.#lastCallAtMs;
+    this.#lastCallAtMs = this.#nowMs();
+    if (suspendedMs < this.options.leaseTtlMs) return;
+    this.#workers.prolongLeases(suspendedMs);
+    for (const claim of this.#claims.values()) claim.untilMs += suspendedMs;
   }
 
   #find(workerId: string, incarnation: string): Worker | undefined {
@@ -296,7 +297,7 @@ export class InProcessLeases implements Leases {
     return undefined;
   }
 
-  /** Most free slots first, then the one that built this last, then the one that has been without a new job for longest. */
+  /** Prefers the most free slots, then the worker that built this source last, then the one least recently used. */
   #bestWorker(
     region: string,
     { needs = [], source }: ClaimRequest,
@@ -323,12 +324,12 @@ export class InProcessLeases implements Leases {
     return candidates[0]?.worker;
   }
 
-  /** There are workers, and none that could build it if it were free. */
+  /** The regions have live workers, but none that could build it even if it were free. */
   #isIncapable({ regions, needs = [] }: ClaimRequest): boolean {
-    const there = this.#workers
+    const live = this.#workers
       .all()
       .filter((worker) => this.#workers.isAlive(worker) && regions.includes(worker.region));
-    return there.length > 0 && !there.some(({ capabilities }) => covers(capabilities, needs));
+    return live.length > 0 && !live.some(({ capabilities }) => covers(capabilities, needs));
   }
 
   #putClaim(worker: Worker, { jobId, attempt }: RunRef): Claim {
@@ -340,7 +341,7 @@ export class InProcessLeases implements Leases {
     return claim;
   }
 
-  /** As in scripts/common.lua: true when the run has the claim. */
+  /** As `holdRun` in scripts/common.lua: true when the run has the claim. */
   #holdRun(worker: Worker, run: RunRef): boolean {
     const { workerId, incarnation } = worker;
     const current = this.#claimOf(run.jobId);
@@ -351,7 +352,7 @@ export class InProcessLeases implements Leases {
     return true;
   }
 
-  /** Nobody else has the job under this attempt or a higher one, it was not cancelled, nor this attempt released. */
+  /** No other run of the job has this attempt or a higher one, the job was not cancelled, nor this attempt released. */
   #isOpenTo({ jobId, attempt }: RunRef): boolean {
     if (this.#jobs.cancellationOf(jobId) !== undefined) return false;
     const current = this.#claimOf(jobId);
@@ -364,7 +365,7 @@ export class InProcessLeases implements Leases {
     return this.#nowMs() < this.#sinceMs + this.options.settleMs;
   }
 
-  #forgetWhatIsOver(): void {
+  #forgetExpired(): void {
     this.#workers.removeLongLost();
     for (const [jobId, { untilMs }] of this.#claims) if (untilMs <= this.#nowMs()) this.#claims.delete(jobId);
     this.#jobs.forgetExpired();

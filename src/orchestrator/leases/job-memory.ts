@@ -1,4 +1,4 @@
-/** What InProcessLeases stores about jobs besides their claims. Every entry expires, as its key does in scripts/common.lua. */
+/** What InProcessLeases stores about jobs except claims. Entries expire like the keys in scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
 import type { CancelledJob } from "./leases.ts";
 

@@ -40,7 +40,7 @@ export class WorkerTable {
     return worker;
   }
 
-  /** Whatever its incarnation. */
+  /** Of any incarnation. */
   get(workerId: string): Worker | undefined {
     return this.#workers.get(workerId);
   }

@@ -1,4 +1,4 @@
-/** Connections to Redis: a single server, Sentinel or Cluster, that come back by themselves and never wait for long. */
+/** Connections to Redis (single server, Sentinel or Cluster) that reconnect by themselves and fail commands quickly. */
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis";
 import { delayBeforeAttempt } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -18,21 +18,21 @@ export interface RedisClientOptions {
 const DEFAULT_PORT = 6379;
 const DEFAULT_SENTINEL_PORT = 26_379;
 const RECONNECT_DELAY = { firstMs: 100, mostMs: 5_000 };
-/** While it stays away, this often. */
+/** How often the loss is logged again while Redis stays unreachable. */
 const REMINDER_INTERVAL_MS = 30_000;
 
 /**
- * By default a frozen server fails nothing: commands wait for ever. Here every command fails within moments, and
- * whatever it asked for may or may not have happened.
+ * By default commands to a frozen server wait for ever. With these options every command fails within moments, and the
+ * server may or may not have executed it.
  */
-const PATIENCE: RedisOptions = {
+const TIMEOUTS: RedisOptions = {
   connectTimeout: 1_000,
   commandTimeout: 1_500,
   socketTimeout: 2_000,
   maxRetriesPerRequest: 1,
   autoResendUnfulfilledCommands: false,
   enableOfflineQueue: false,
-  // A master that was demoted says so; the next connection asks again who is master.
+  // A demoted master answers READONLY; the next connection looks up the master again.
   reconnectOnError: (error) => error.message.startsWith("READONLY"),
 };
 
@@ -43,9 +43,9 @@ export function createRedisClient(options: RedisClientOptions): RedisClient {
   return client;
 }
 
-/** Goes on trying until the client is disconnected. */
+/** Keeps trying until the client is disconnected. */
 export function connectInBackground(client: RedisClient): void {
-  // The first failure alone rejects; it has been reported, and the client tries again by itself.
+  // Only the first failure rejects; it is already logged, and the client retries by itself.
   client.connect().catch(() => undefined);
 }
 
@@ -61,7 +61,7 @@ function makeClient(urlList: string): RedisClient {
   if (sentinelMaster !== null) return new Redis(sentinelOptions(urls, first, sentinelMaster));
   if (urls.length > 1) return new Cluster(urls.map(addressOf), clusterOptions(first));
   return new Redis({
-    ...PATIENCE,
+    ...TIMEOUTS,
     ...loginOf(first),
     ...addressOf(first),
     db: databaseOf(first),
@@ -72,7 +72,7 @@ function makeClient(urlList: string): RedisClient {
 
 function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisOptions {
   return {
-    ...PATIENCE,
+    ...TIMEOUTS,
     ...loginOf(first),
     sentinels: urls.map((url) => ({ ...addressOf(url), port: Number(url.port) || DEFAULT_SENTINEL_PORT })),
     name,
@@ -86,15 +86,15 @@ function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisO
 }
 
 function clusterOptions(first: URL): ClusterOptions {
-  const { enableOfflineQueue, ...redisOptions } = PATIENCE;
+  const { enableOfflineQueue, ...redisOptions } = TIMEOUTS;
   return {
     enableOfflineQueue,
     redisOptions: { ...redisOptions, ...loginOf(first) },
     lazyConnect: true,
     clusterRetryStrategy: reconnectDelayMs,
-    // Names stay names, since it is those that certificates are made out to.
+    // Host names are not resolved here, since certificates are issued for names.
     dnsLookup: (host, callback) => callback(null, host),
-    // A command that meets a failover fails soon, too.
+    // A command during a failover fails soon, too.
     maxRedirections: 3,
   };
 }

@@ -1,4 +1,4 @@
-/** A message from RabbitMQ in our hands. */
+/** A message that RabbitMQ has delivered to this orchestrator. */
 import type { GetMessage, Message, Options } from "amqplib";
 import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 import type { OpenChannel } from "./channel.ts";
@@ -9,12 +9,12 @@ const DEFAULT_REGION_HEADER = "x-blacktree-region";
 const ATTEMPTS_HEADER = "x-blacktree-attempts";
 const LAST_WORKER_HEADER = "x-blacktree-last-worker";
 
-/** Far below the 20 of RabbitMQ 4, since a crash of ours counts as a delivery too. */
-const MOST_DELIVERIES = 5;
+/** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
+const MAX_DELIVERIES = 5;
 
 export class RabbitMqDelivery implements Delivery {
   readonly #revoked = new AbortController();
-  #state: "in hand" | "settled" | "revoked" = "in hand";
+  #state: "unsettled" | "settled" | "revoked" = "unsettled";
 
   constructor(
     readonly message: Message,
@@ -51,13 +51,13 @@ export class RabbitMqDelivery implements Delivery {
   }
 
   #settle(how: "acked" | "requeued", write: () => void): void {
-    if (this.#state !== "in hand") return;
+    if (this.#state !== "unsettled") return;
     this.#state = "settled";
     this.open.lost.removeEventListener("abort", this.#revoke);
     try {
       write();
     } catch (error) {
-      // amqplib throws on a channel that is closing; the message is the broker's again, as it would be a moment later.
+      // amqplib throws on a channel that is closing; its close, a moment later, would revoke the delivery anyway.
       this.#state = "revoked";
       this.#revoked.abort(error);
       return;
@@ -84,14 +84,14 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
 }
 
 /**
- * A queue with a delivery limit, declared by somebody else or before an upgrade to RabbitMQ 4, drops a message that
- * was delivered too often. One that gets near that is published anew, which starts its count again.
+ * A queue with a delivery limit, declared by another program or before an upgrade to RabbitMQ 4, drops a message that
+ * was delivered too often. A message that nears the limit is published again, which resets its count.
  */
-export function wearsOut(message: Message): boolean {
-  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MOST_DELIVERIES;
+export function nearsDeliveryLimit(message: Message): boolean {
+  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MAX_DELIVERIES;
 }
 
-/** A message's properties and headers for publishing it again, less what would make the copy go astray. */
+/** A message's properties and headers for publishing it again, without those that would misroute or drop the copy. */
 export function copiedOptions(message: Message): Options.Publish {
   const {
     contentType,
@@ -105,8 +105,8 @@ export function copiedOptions(message: Message): Options.Publish {
     priority,
     headers,
   } = message.properties;
-  // Not copied: `userId`, which only its own user may set; `expiration`, which would end the copy early; CC and BCC,
-  // which would route it to more queues; the counts, which are the broker's.
+  // Not copied: `userId`, which only that user may set; `expiration`, which would drop the copy early; CC and BCC,
+  // which would route it to more queues; the counts, which the broker maintains.
   const {
     CC: _cc,
     BCC: _bcc,
@@ -138,7 +138,7 @@ export function envelopeHeaders(envelope: Envelope): Record<string, string | num
   };
 }
 
-/** Undefined for a message that did not come through intake. */
+/** Undefined for a message that did not pass through intake. */
 export function readEnvelope(message: Message): Envelope | undefined {
   const headers = message.properties.headers ?? {};
   const jobId = headers[JOB_ID_HEADER];

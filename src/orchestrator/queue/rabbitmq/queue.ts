@@ -1,4 +1,4 @@
-/** The job queue in RabbitMQ. Which queues there are and what travels in them is docs/messages.md. */
+/** The job queue in RabbitMQ. docs/messages.md lists the queues and their messages. */
 import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
@@ -35,9 +35,9 @@ import {
 
 const REASON_HEADER = "x-blacktree-reason";
 const DEAD_AT_HEADER = "x-blacktree-at";
-/** Headers travel in one frame. */
-const LONGEST_REASON = 8 * 1024;
-/** Only a queue that exists but cannot confirm takes this long, and a reply may not hold up the job for it. */
+/** All headers have to fit into one frame. */
+const MAX_REASON_CHARS = 8 * 1024;
+/** Only a queue that exists but cannot confirm takes this long, and such a queue must not delay the job. */
 const REPLY_TIMEOUT_MS = 10_000;
 const DEFAULT_HEARTBEAT_SECONDS = 10;
 
@@ -47,11 +47,11 @@ export interface RabbitMqQueueOptions {
   readonly jobQueue: string;
   readonly resultQueue: string;
   readonly logger: Logger;
-  /** Beginning of the names of Blacktree's own ready queues; default `jobs.ready`. */
+  /** Prefix of the names of the ready queues; default `jobs.ready`. */
   readonly readyPrefix?: string;
   /** Default `jobs.events`. */
   readonly eventExchange?: string;
-  /** A frozen broker is noticed after two to three of these. */
+  /** A frozen broker is detected after two to three heartbeats. */
   readonly heartbeatSeconds?: number;
 }
 
@@ -77,9 +77,9 @@ export class RabbitMqQueue implements JobQueue {
     const names = { jobQueue, resultQueue, readyPrefix, eventExchange };
     this.#names = names;
     this.#logger = logger;
-    // A listener that fails must not undo the publish or the consumer that the hint came from.
+    // A failing listener must not fail the publish or the consumer that caused the call.
     this.#listeners = new Listeners((error, readyQueue) =>
-      logger.error({ err: error, ...readyQueue }, "a listener for waiting jobs failed"),
+      logger.error({ err: error, ...readyQueue }, "ready queue listener failed"),
     );
     this.#connection = new RabbitMqConnection({
       urls: options.urls,
@@ -113,7 +113,7 @@ export class RabbitMqQueue implements JobQueue {
       names,
       closing,
       logger,
-      onQueued: (readyQueue) => void this.#heardOf(readyQueue),
+      onQueued: (readyQueue) => void this.#onQueued(readyQueue),
     });
   }
 
@@ -140,10 +140,10 @@ export class RabbitMqQueue implements JobQueue {
 
   async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
     if (!(delivery instanceof RabbitMqDelivery)) throw new TypeError("not a delivery of this queue");
-    // Whoever has it now finds it just as bad.
+    // The orchestrator that receives it next finds the same fault.
     if (delivery.revoked.aborted) return;
     const reasonHeaders = {
-      [REASON_HEADER]: reason.slice(0, LONGEST_REASON),
+      [REASON_HEADER]: reason.slice(0, MAX_REASON_CHARS),
       [DEAD_AT_HEADER]: new Date().toISOString(),
     };
     const options = copiedOptions(delivery.message);
@@ -156,7 +156,7 @@ export class RabbitMqQueue implements JobQueue {
         signal,
       );
     await withHeaders(options.headers).catch((error) => {
-      // The sender's headers left no room for ours in amqplib's 64 KiB.
+      // With the sender's headers, Blacktree's do not fit into amqplib's limit of 64 KiB.
       if (!(error instanceof RangeError)) throw error;
       return withHeaders({});
     });
@@ -249,7 +249,7 @@ export class RabbitMqQueue implements JobQueue {
     await Promise.all([this.#submissions.close(), this.#readyQueues.close()]);
   }
 
-  /** For queues with fixed names; ready queues are declared by region. */
+  /** For queues with fixed names; Regions declares the ready queues. */
   #publish(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
     return this.#publisher.publish({ queue, body, options }, () => this.#declareAgain(queue), signal);
   }
@@ -269,28 +269,27 @@ export class RabbitMqQueue implements JobQueue {
   async #reply(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
     const fields = { reply_to: queue, job_id: options.messageId };
     if (isOwnQueue(this.#names, queue)) {
-      this.#logger.warn(fields, "a result was not sent to reply_to: that queue is Blacktree's own");
+      this.#logger.warn(fields, "result not sent to reply_to: the queue belongs to Blacktree");
       return;
     }
-    const patience = AbortSignal.timeout(REPLY_TIMEOUT_MS);
+    const timeout = AbortSignal.timeout(REPLY_TIMEOUT_MS);
     try {
       const answer = await this.#publisher.publishOnce(
         { queue, body, options },
-        AbortSignal.any([patience, ...(signal ? [signal] : [])]),
+        AbortSignal.any([timeout, ...(signal ? [signal] : [])]),
       );
-      if (answer !== "confirmed")
-        this.#logger.warn({ ...fields, answer }, "a result was not sent to reply_to");
+      if (answer !== "confirmed") this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
     } catch (error) {
-      if (!patience.aborted) throw error;
-      this.#logger.warn({ ...fields, answer: "none" }, "a result was not sent to reply_to");
+      if (!timeout.aborted) throw error;
+      this.#logger.warn({ ...fields, answer: "none" }, "result not sent to reply_to");
     }
   }
 
-  async #heardOf(readyQueue: ReadyQueue): Promise<void> {
+  async #onQueued(readyQueue: ReadyQueue): Promise<void> {
     await this.#regions.learn(readyQueue.region).catch((error) => {
       this.#logger.warn(
         { err: error, region: readyQueue.region },
-        "the ready queues of a region could not be declared",
+        "failed to declare the ready queues of a region",
       );
     });
     this.#announce(readyQueue);
@@ -301,7 +300,7 @@ export class RabbitMqQueue implements JobQueue {
   }
 
   #announce(readyQueue: ReadyQueue): void {
-    // Whoever is told would ask in vain; every ready queue is announced as soon as the connection is ready.
+    // `take` would return nothing now; every ready queue is announced as soon as the connection is ready.
     if (!this.isReady) return;
     this.#listeners.notify(readyQueue);
   }

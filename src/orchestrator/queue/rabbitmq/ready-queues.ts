@@ -1,28 +1,28 @@
-/** Taking from the ready queues, one message at a time. */
+/** Takes messages from the ready queues, one at a time. */
 import type { GetMessage } from "amqplib";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyDelivery, ReadyQueue } from "../queue.ts";
-import { asOpenChannel, closeInOrder, type OpenChannel, type Session } from "./channel.ts";
-import { copiedOptions, RabbitMqReadyDelivery, readEnvelope, wearsOut } from "./delivery.ts";
+import { asOpenChannel, closeGracefully, type OpenChannel, type Session } from "./channel.ts";
+import { copiedOptions, nearsDeliveryLimit, RabbitMqReadyDelivery, readEnvelope } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Regions } from "./regions.ts";
 import { ensureQueue, type Names, readyQueueName, replyCode } from "./topology.ts";
 
-const MOST_IDLE_CHANNELS = 64;
+const MAX_IDLE_CHANNELS = 64;
 
 export interface ReadyQueuesOptions {
   readonly names: Names;
   readonly publisher: Publisher;
   readonly regions: Regions;
   readonly logger: Logger;
-  /** One of ours went back into its ready queue. */
+  /** A message that was taken here has returned to its ready queue. */
   readonly onRequeued: (readyQueue: ReadyQueue) => void;
 }
 
 /**
- * Every message taken has a channel to itself until it is settled: RabbitMQ answers a delivery that stays unacked for
- * its consumer timeout by closing the channel with all that is on it, and a long build may disturb no other job.
- * A channel without a message waits here for the next one.
+ * Every taken message has a dedicated channel until it is settled: when a delivery stays unacked for RabbitMQ's
+ * consumer timeout, RabbitMQ closes the channel with every delivery on it, and a long build must not affect another
+ * job. Channels without a message are kept for the next ones.
  */
 export class ReadyQueues {
   #session: Session | undefined;
@@ -45,14 +45,14 @@ export class ReadyQueues {
     } catch (error) {
       if (session.lost.aborted) return undefined;
       if (replyCode(error) === 404) await this.options.regions.declareAgain(readyQueue.region);
-      else this.options.logger.warn({ err: error, ...readyQueue }, "a waiting job could not be taken");
+      else this.options.logger.warn({ err: error, ...readyQueue }, "failed to take a waiting job");
       return undefined;
     }
   }
 
   async close(): Promise<void> {
     this.#session = undefined;
-    await Promise.all([...this.#open].map(closeInOrder));
+    await Promise.all([...this.#open].map(closeGracefully));
   }
 
   async #takeFrom(session: Session, readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
@@ -64,13 +64,13 @@ export class ReadyQueues {
         return undefined;
       }
       const envelope = readEnvelope(message);
-      if (envelope && !wearsOut(message)) {
+      if (envelope && !nearsDeliveryLimit(message)) {
         return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, (how) => {
           this.#release(session, open);
           if (how === "requeued") this.options.onRequeued(readyQueue);
         });
       }
-      await this.#moveOn(
+      await this.#republish(
         session,
         message,
         envelope ? readyQueueName(this.options.names, readyQueue) : this.options.names.jobQueue,
@@ -79,9 +79,9 @@ export class ReadyQueues {
     }
   }
 
-  /** A message without an envelope belongs before intake; a worn one goes back to its ready queue as a copy. */
-  async #moveOn(session: Session, message: GetMessage, queue: string): Promise<void> {
-    this.options.logger.info({ queue }, "a waiting message is published anew");
+  /** A message without an envelope goes to intake; one near the delivery limit is copied to its ready queue. */
+  async #republish(session: Session, message: GetMessage, queue: string): Promise<void> {
+    this.options.logger.info({ queue }, "publishing a waiting message again");
     await this.options.publisher.publish(
       { queue, body: message.content, options: copiedOptions(message) },
       () => ensureQueue(session, queue),
@@ -101,7 +101,7 @@ export class ReadyQueues {
 
   #release(session: Session, open: OpenChannel): void {
     if (open.lost.aborted || session !== this.#session) return;
-    if (this.#idle.length < MOST_IDLE_CHANNELS) this.#idle.push(open);
-    else void closeInOrder(open);
+    if (this.#idle.length < MAX_IDLE_CHANNELS) this.#idle.push(open);
+    else void closeGracefully(open);
   }
 }

@@ -1,4 +1,4 @@
-/** The job queue in an SQLite file, for one process: what is unacked when it dies is redelivered when it comes back. */
+/** The job queue in an SQLite file, for one process: unacked messages are redelivered when the process restarts. */
 import type { Database } from "bun:sqlite";
 import { orAbort, sleep } from "../../../shared/abort.ts";
 import { GrowingDelay } from "../../../shared/backoff.ts";
@@ -20,7 +20,7 @@ import {
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
 const SUBMITTED = "submitted";
-const MOST_IN_HAND = 64;
+const PREFETCH = 64;
 const FAILURE_PAUSE_MS = 1_000;
 const WRITE_RETRY_DELAY = { firstMs: 250, mostMs: 5_000 };
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
@@ -62,7 +62,7 @@ const SCHEMA = `
 `;
 
 export interface SqliteQueueOptions {
-  /** See embedded-database.ts; stays its owner's. */
+  /** See embedded-database.ts; closed by its owner. */
   readonly database: Database;
   /** How long results can be read back. */
   readonly resultMemoryMs: number;
@@ -73,18 +73,18 @@ export class SqliteQueue implements JobQueue {
   readonly #database: Database;
   readonly #closing = new AbortController();
   readonly #listeners: Listeners<ReadyQueue>;
-  readonly #inHand = new Set<SqliteDelivery>();
-  #submissionsInHand = 0;
+  readonly #unsettled = new Set<SqliteDelivery>();
+  #unsettledSubmissions = 0;
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
   #started = false;
 
   constructor(private readonly options: SqliteQueueOptions) {
     this.#database = options.database;
     this.#listeners = new Listeners((error, readyQueue) =>
-      options.logger.error({ err: error, ...readyQueue }, "a listener for waiting jobs failed"),
+      options.logger.error({ err: error, ...readyQueue }, "ready queue listener failed"),
     );
     this.#database.run(SCHEMA);
-    // The file is held by one process at a time, so what was in hand is in nobody's now.
+    // Only one process at a time uses the file, so every delivery of an earlier process has ended.
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
   }
 
@@ -148,7 +148,7 @@ export class SqliteQueue implements JobQueue {
       () => this.#insert(placeOf(readyQueue), body, properties, { ...envelope, retry }, dueAt),
       revoked,
     );
-    // A restart in between is no loss: whoever looks at the ready queue later finds it due.
+    // After a restart this hint is missing, but `take` still finds the message once it is due.
     setTimeout(() => this.#announce(readyQueue), delayMs).unref();
   }
 
@@ -164,7 +164,7 @@ export class SqliteQueue implements JobQueue {
     };
     const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(readyQueue) });
     const delivery = new SqliteReadyDelivery(row, settlement, readyQueue, envelope);
-    this.#inHand.add(delivery);
+    this.#unsettled.add(delivery);
     return delivery;
   }
 
@@ -189,7 +189,7 @@ export class SqliteQueue implements JobQueue {
     if (replyTo.length > 0) {
       this.options.logger.warn(
         { job_id: result.job_id, reply_to: replyTo },
-        "reply_to means nothing to the embedded queue",
+        "reply_to ignored: the embedded queue has no reply queues",
       );
     }
     await this.#write(() => {
@@ -201,7 +201,7 @@ export class SqliteQueue implements JobQueue {
     }, signal);
   }
 
-  /** A published result, as long as it is remembered. */
+  /** A published result, for as long as results are stored. */
   findResult(jobId: string): JobResult | undefined {
     const row = this.#database
       .query<{ body: string }, [string]>("SELECT body FROM results WHERE job_id = ?")
@@ -217,8 +217,8 @@ export class SqliteQueue implements JobQueue {
     if (this.#closing.signal.aborted) return;
     const reason = new QueueClosed("the queue was closed");
     this.#closing.abort(reason);
-    for (const delivery of this.#inHand) delivery.revoke(reason);
-    this.#inHand.clear();
+    for (const delivery of this.#unsettled) delivery.revoke(reason);
+    this.#unsettled.clear();
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
   }
 
@@ -243,7 +243,7 @@ export class SqliteQueue implements JobQueue {
     );
   }
 
-  /** Marks the oldest message of a place as in hand. A full disk leaves it where it is. */
+  /** Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. */
   #takeRow(place: string): MessageRow | undefined {
     try {
       const row = this.#database
@@ -255,27 +255,24 @@ export class SqliteQueue implements JobQueue {
         .get(place, Date.now());
       return row ?? undefined;
     } catch (error) {
-      this.options.logger.error(
-        { err: error, place },
-        "a message could not be taken from the embedded queue",
-      );
+      this.options.logger.error({ err: error, place }, "failed to take a message from the embedded queue");
       return undefined;
     }
   }
 
-  /** Hands out submitted messages as long as there are any and not too many are in hand. */
+  /** Delivers submitted messages until none is left or too many are unsettled. */
   #deliver(): void {
-    while (this.isReady && this.#handler && this.#submissionsInHand < MOST_IN_HAND) {
+    while (this.isReady && this.#handler && this.#unsettledSubmissions < PREFETCH) {
       const row = this.#takeRow(SUBMITTED);
       if (!row) return;
-      this.#submissionsInHand++;
+      this.#unsettledSubmissions++;
       const afterSettling = () => {
-        this.#submissionsInHand--;
+        this.#unsettledSubmissions--;
         this.#deliver();
       };
       const settlement = this.#settlement(row.id, { afterAck: afterSettling, afterRequeue: afterSettling });
       const delivery = new SqliteDelivery(row, settlement);
-      this.#inHand.add(delivery);
+      this.#unsettled.add(delivery);
       void this.#receive(this.#handler, delivery);
     }
   }
@@ -287,7 +284,7 @@ export class SqliteQueue implements JobQueue {
       if (delivery.revoked.aborted) return;
       this.options.logger.warn(
         { err: error },
-        "a submitted message could not be handled; it goes back to the queue",
+        "failed to process a submitted message, returning it to the queue",
       );
       await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
       delivery.requeue();
@@ -299,12 +296,12 @@ export class SqliteQueue implements JobQueue {
     then: { readonly afterAck?: () => void; readonly afterRequeue: () => void },
   ): Settlement {
     const settle = async (delivery: SqliteDelivery, statement: string) => {
-      this.#inHand.delete(delivery);
+      this.#unsettled.delete(delivery);
       try {
-        // An ack that a full disk refuses is tried until the queue closes.
+        // When the disk is full, an ack is retried until the queue closes.
         await this.#write(() => this.#database.run(statement, [id]), undefined);
       } catch (error) {
-        // Then it is redelivered at the next start, like everything unacked.
+        // Then the message is redelivered at the next start, like every unacked one.
         if (!(error instanceof QueueClosed)) throw error;
       }
     };
@@ -315,7 +312,7 @@ export class SqliteQueue implements JobQueue {
     };
   }
 
-  /** One transaction, tried until the disk takes it. */
+  /** One transaction, retried until it is written. */
   async #write(change: () => void, signal: AbortSignal | undefined): Promise<void> {
     const delay = new GrowingDelay(WRITE_RETRY_DELAY);
     for (;;) {
@@ -324,7 +321,7 @@ export class SqliteQueue implements JobQueue {
       try {
         return this.#database.transaction(change)();
       } catch (error) {
-        this.options.logger.error({ err: error }, "the embedded queue could not be written; trying again");
+        this.options.logger.error({ err: error }, "failed to write the embedded queue, retrying");
       }
       await orAbort(sleep(delay.nextMs()), signal, this.#closing.signal);
     }

@@ -17,7 +17,7 @@ const worker = {
   runs: [],
 };
 
-/** With a clock that only the test moves. */
+/** With a clock that only the test advances. */
 function startLeases(times: LeaseTimes) {
   let nowMs = 0;
   const leases = new InProcessLeases({ ...times, logger, nowMs: () => nowMs });
@@ -37,7 +37,7 @@ describeLeasesContract("in process", async (times) => {
   };
 });
 
-test("in process: leases and claims outlast a standstill of the process", async () => {
+test("in process: leases and claims outlast a suspension of the process", async () => {
   const { leases, advance } = startLeases({ leaseTtlMs: LEASE_TTL_MS, jobMemoryMs: 600_000, settleMs: 0 });
   await leases.register(worker);
   await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
@@ -49,7 +49,7 @@ test("in process: leases and claims outlast a standstill of the process", async 
   expect(await leases.workers()).toMatchObject([{ status: "LOST", jobs: [] }]);
 });
 
-test("in process: time is real by default", async () => {
+test("in process: the default clock is the real time", async () => {
   const leases = new InProcessLeases({ leaseTtlMs: 200, jobMemoryMs: 200, settleMs: 0, logger });
   leases.start();
   await leases.register(worker);

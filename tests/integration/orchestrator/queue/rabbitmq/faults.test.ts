@@ -8,7 +8,7 @@ import type {
   ReadyMessage,
   ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
-import { onOwnChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
+import { onDedicatedChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
 import { freePort } from "../../../../support/machine/free-port.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
@@ -29,7 +29,7 @@ beforeAll(async () => {
 
 afterAll(() => server.stop(), 30_000);
 
-describe("RabbitMQ in trouble", () => {
+describe("RabbitMQ under faults", () => {
   let broker: RabbitMqBroker;
   const opened: JobQueue[] = [];
   const logLines: string[] = [];
@@ -61,7 +61,7 @@ describe("RabbitMQ in trouble", () => {
   function readiness(queue: JobQueue, expected: boolean): Promise<unknown> {
     return waitFor(() => queue.isReady === expected, {
       timeoutMs: TIMEOUT_MS,
-      what: expected ? "the queue to be ready" : "the loss to be noticed",
+      what: expected ? "the queue to be ready" : "the loss to be detected",
     });
   }
 
@@ -84,7 +84,7 @@ describe("RabbitMQ in trouble", () => {
     };
   }
 
-  test("over a restart of the broker what is unacked comes back, and publishing waits until it is confirmed", async () => {
+  test("after a restart of the broker unacked messages are redelivered, and publishing waits until it is confirmed", async () => {
     const queue = await startedQueue();
     const deliveries: Delivery[] = [];
     const hinted: ReadyQueue[] = [];
@@ -135,8 +135,8 @@ describe("RabbitMQ in trouble", () => {
 
   test("a broker that is killed without warning loses nothing confirmed", async () => {
     const queue = await startedQueue();
-    // RabbitMQ writes the register of its quorum queues lazily: one that is killed right after a declaration may not
-    // find that queue again. An orderly restart writes it.
+    // RabbitMQ writes its list of quorum queues lazily: a broker that is killed right after a declaration may lose that
+    // queue. A clean restart writes the list.
     await queue.offer(readyQueue, message("job-0"));
     await server.restart();
     const jobIds = Array.from({ length: 300 }, (_, index) => `job-${index}`);
@@ -157,7 +157,7 @@ describe("RabbitMQ in trouble", () => {
     );
   }, 240_000);
 
-  test("a frozen broker is noticed by its silence, and comes back", async () => {
+  test("a frozen broker is detected by its missed heartbeats, and used again later", async () => {
     const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 1, logger }));
     await queue.offer(readyQueue, message("job-1"));
     const held = await takeOne(queue);
@@ -177,7 +177,7 @@ describe("RabbitMQ in trouble", () => {
   }, 240_000);
 
   test("a frozen broker does not keep the queue from closing", async () => {
-    // With a heartbeat so rare that its loss does not end the connection meanwhile.
+    // The heartbeat is so rare that a missed one does not end the connection meanwhile.
     const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
     server.pause();
     try {
@@ -196,8 +196,8 @@ describe("RabbitMQ in trouble", () => {
       url.port = String(proxy.port);
       const model = await connect(url.href);
       model.on("error", () => undefined);
-      const used = onOwnChannel(model, async () => {
-        // The request to close the channel gets no answer.
+      const used = onDedicatedChannel(model, async () => {
+        // The request to close the channel is never answered.
         proxy.cut();
         setTimeout(() => proxy.reset(), 100);
         return "used";
@@ -208,7 +208,7 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 60_000);
 
-  test("a connection that the broker closes is made again, and the handler goes on", async () => {
+  test("a connection that the broker closes is opened again, and the handler keeps working", async () => {
     const queue = await startedQueue();
     const bodies: string[] = [];
     queue.onSubmitted(async (delivery) => {
@@ -225,9 +225,9 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("a delivery that outlasts the consumer timeout is revoked alone", async () => {
+  test("only the delivery that exceeds the consumer timeout is revoked", async () => {
     const timeoutMs = 3_000;
-    // Read when a channel opens; the check itself runs with the channel's tick.
+    // RabbitMQ reads the timeout when a channel opens, and checks it at every tick of the channel.
     await server.rabbitmqctl(["eval", `application:set_env(rabbit, consumer_timeout, ${timeoutMs}).`]);
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
     try {
@@ -248,7 +248,7 @@ describe("RabbitMQ in trouble", () => {
             other?.revoked.addEventListener("abort", () =>
               revokedAfterMs.push(performance.now() - askedAtMs),
             );
-            // Held for a moment over the long one's end.
+            // Kept for a moment beyond the end of the long one.
             if (other) others.push(other);
             if (others.length > 4) others.shift()?.ack();
             return long.revoked.aborted;
@@ -258,10 +258,10 @@ describe("RabbitMQ in trouble", () => {
       } finally {
         clearInterval(offering);
       }
-      // On a busy machine another delivery may itself outlast the timeout.
+      // On a busy machine another delivery may exceed the timeout itself.
       expect(revokedAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
       expect(queue.isReady).toBe(true);
-      // The loop above may have been quick enough to take it again.
+      // The loop above may already have taken it again.
       const again =
         others.find(({ envelope }) => envelope.jobId === "long") ??
         (await waitFor(
@@ -283,7 +283,7 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("a submission that outlasts the consumer timeout is delivered again", async () => {
+  test("a submission that exceeds the consumer timeout is delivered again", async () => {
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1500)."]);
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
     try {
@@ -301,9 +301,9 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("an address that does not answer is named without its password, and the next one is tried", async () => {
+  test("an unreachable address is logged without its password, and the next one is tried", async () => {
     const port = await freePort();
-    const other = `amqp://somebody:very-secret@127.0.0.1:${port}`;
+    const other = `amqp://user:very-secret@127.0.0.1:${port}`;
     const twoAddresses = rabbitMqBroker(server.url, { otherUrls: [other], logger });
     await startedQueue(twoAddresses);
     await twoAddresses.remove();
@@ -312,13 +312,13 @@ describe("RabbitMQ in trouble", () => {
       .find((line) => line.includes("not reachable"));
     expect(warning).toMatch(
       new RegExp(
-        `^RabbitMQ is not reachable at amqp://somebody:\\*\\*\\*@127\\.0\\.0\\.1:${port} \\(ECONNREFUSED\\); trying again in [0-9.]+ s$`,
+        `^RabbitMQ is not reachable at amqp://user:\\*\\*\\*@127\\.0\\.0\\.1:${port} \\(ECONNREFUSED\\); trying again in [0-9.]+ s$`,
       ),
     );
     expect(logLines.join("")).not.toContain("very-secret");
   }, 240_000);
 
-  test("an absent broker ends no publish but by its signal or the queue's end", async () => {
+  test("without a broker only a signal or the close of the queue ends a publish", async () => {
     const absent = rabbitMqBroker(`amqp://127.0.0.1:${await freePort()}`);
     const queue = newQueue(absent);
     const reason = new Error("enough");

@@ -67,7 +67,7 @@ describe("RabbitMQ", () => {
     };
   }
 
-  /** A line for each queue: name, type, durable, arguments. */
+  /** One line per queue: name, type, durable, arguments. */
   async function listQueues(): Promise<readonly string[]> {
     const { stdout } = await server.rabbitmqctl([
       "list_queues",
@@ -83,7 +83,7 @@ describe("RabbitMQ", () => {
     return stdout.split("\n");
   }
 
-  test("declares durable quorum queues, and dead letters live seven days", async () => {
+  test("declares durable quorum queues, and dead letters expire after seven days", async () => {
     const queue = await startedQueue();
     await queue.offer(readyQueue, message("job-1"));
     const queues = await listQueues();
@@ -102,7 +102,7 @@ describe("RabbitMQ", () => {
     expect(queueNamed(`${broker.jobQueue}.dead`)).toContain(`"x-message-ttl",604800000`);
   });
 
-  test("uses queues as they are that somebody else declared otherwise", async () => {
+  test("uses existing queues with other arguments as they are", async () => {
     await broker.withChannel(async (channel) => {
       await channel.assertQueue(broker.jobQueue, { durable: true, maxPriority: 5 });
       await channel.assertQueue(broker.resultQueue, { durable: false, autoDelete: false });
@@ -123,7 +123,7 @@ describe("RabbitMQ", () => {
     expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
   });
 
-  test("a dead letter keeps the sender's properties and headers, but goes only there and stays", async () => {
+  test("a dead letter keeps the sender's properties and headers, without CC, BCC and expiration", async () => {
     await startedQueue().then((queue) =>
       queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong")),
     );
@@ -160,11 +160,11 @@ describe("RabbitMQ", () => {
       nested: { list: [1, "two", true] },
       "x-blacktree-reason": "wrong",
     });
-    // The sender's own copy, and no second one.
+    // The sender's own CC copy, and no second one.
     expect(await broker.drain(`${broker.jobQueue}.copies`, 1)).toHaveLength(1);
   });
 
-  test("a message whose user id is another's can still be dead-lettered", async () => {
+  test("a message with another user's id can still be dead-lettered", async () => {
     await server.rabbitmqctl(["add_user", broker.jobQueue, "pw"]);
     await server.rabbitmqctl(["set_permissions", "-p", server.vhost, broker.jobQueue, ".*", ".*", ".*"]);
     const queue = await startedQueue();
@@ -177,7 +177,7 @@ describe("RabbitMQ", () => {
     expect((await broker.deadLetters())[0]?.body.toString()).toBe("theirs");
   });
 
-  test("headers that leave no room do not keep a message from the dead letters", async () => {
+  test("a message whose headers fill the limit is still dead-lettered", async () => {
     const queue = await startedQueue();
     queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong"));
     await broker.withChannel(async (channel) => {
@@ -206,7 +206,7 @@ describe("RabbitMQ", () => {
     }
   });
 
-  test("a reply_to that is missing, full or Blacktree's own delays nothing", async () => {
+  test("a reply_to queue that is missing, full or Blacktree's own delays nothing", async () => {
     const queue = await startedQueue();
     await queue.offer(readyQueue, message("job-1"));
     const full = `${broker.jobQueue}.full`;
@@ -221,7 +221,7 @@ describe("RabbitMQ", () => {
     ];
     await queue.publishResult(sampleResult("job-2"), undefined, ["no-such-queue", "", full, ...own]);
     const answers = logLines.map((line) => JSON.parse(line)).map((entry) => [entry.reply_to, entry.answer]);
-    // The answer of a queue that was waited for up to the time limit would be "none".
+    // After a wait up to the time limit the answer would be "none".
     expect(answers.toSorted()).toEqual(
       [
         ["no-such-queue", "unroutable"],
@@ -237,7 +237,7 @@ describe("RabbitMQ", () => {
     expect(counts.messageCount).toBe(0);
   });
 
-  test("queues that are deleted under it are declared again, and nothing that follows is lost", async () => {
+  test("deleted queues are declared again, and no later message is lost", async () => {
     const queue = await startedQueue();
     const bodies: string[] = [];
     queue.onSubmitted(async (delivery) => {
@@ -264,7 +264,7 @@ describe("RabbitMQ", () => {
     expect(await broker.results()).toHaveLength(1);
   });
 
-  test("an event exchange that is deleted comes back", async () => {
+  test("a deleted event exchange is declared again", async () => {
     const queue = await startedQueue();
     await broker.withChannel((channel) => channel.deleteExchange(broker.eventExchange));
     const listening = broker.withChannel(async (channel) => {
@@ -279,7 +279,7 @@ describe("RabbitMQ", () => {
           });
           return broker.withChannel((other) => other.checkExchange(broker.eventExchange));
         },
-        { timeoutMs: TIMEOUT_MS, what: "the exchange to be back" },
+        { timeoutMs: TIMEOUT_MS, what: "the exchange to be declared again" },
       );
       const { queue: name } = await channel.assertQueue("", { exclusive: true });
       await channel.bindQueue(name, broker.eventExchange, "job.building");
@@ -324,7 +324,7 @@ describe("RabbitMQ", () => {
   });
 
   describe("with two orchestrators", () => {
-    test("each hears of the other's offers, also of those for new regions", async () => {
+    test("each is notified of the other's offers, also for new regions", async () => {
       const [first, second] = await Promise.all([startedQueue(), startedQueue()]);
       const hinted: ReadyQueue[] = [];
       second.onReady((each) => void hinted.push(each));
@@ -350,7 +350,7 @@ describe("RabbitMQ", () => {
       expect((await takeOne(second, fresh)).envelope.jobId).toBe("job-1");
     });
 
-    test("started at the same time both learn every region", async () => {
+    test("both learn every region when they start at the same time", async () => {
       const regions = Array.from({ length: 12 }, (_, index) => `region-${index + 10}`);
       const before = await startedQueue();
       await Promise.all(regions.map((region) => before.offer({ region, priority: "low" }, message(region))));
@@ -365,7 +365,7 @@ describe("RabbitMQ", () => {
       }
     });
 
-    test("a strange event harms nobody", async () => {
+    test("an invalid event is ignored", async () => {
       const queue = await startedQueue();
       await broker.withChannel(async (channel) => {
         for (const body of [
@@ -384,7 +384,7 @@ describe("RabbitMQ", () => {
     });
   });
 
-  test("a message in a ready queue that did not come through intake is sent there", async () => {
+  test("a message in a ready queue that did not pass through intake is sent to intake", async () => {
     const queue = await startedQueue();
     const submitted: string[] = [];
     queue.onSubmitted(async (delivery) => {
@@ -406,7 +406,7 @@ describe("RabbitMQ", () => {
     expect(submitted).toEqual(["stray"]);
   });
 
-  test("a delivery limit drops neither a submission nor a waiting job", async () => {
+  test("a delivery limit drops neither submissions nor waiting jobs", async () => {
     const limited = { durable: true, arguments: { "x-queue-type": "quorum", "x-delivery-limit": 10 } };
     await broker.withChannel(async (channel) => {
       await channel.assertQueue(broker.jobQueue, limited);

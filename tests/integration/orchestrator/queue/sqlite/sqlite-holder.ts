@@ -1,4 +1,4 @@
-/** Runs until it is killed, with messages in its hands. Its one argument is the database's path. */
+/** Runs until it is killed, with unsettled messages. Its one argument is the database's path. */
 import pino from "pino";
 import { openEmbeddedDatabase } from "../../../../../src/orchestrator/embedded-database.ts";
 import { SqliteQueue } from "../../../../../src/orchestrator/queue/sqlite/queue.ts";
