@@ -91,7 +91,7 @@ test("the file cannot be opened twice at the same time", async () => {
 test("a killed process leaves no lock, and its messages are delivered again", async () => {
   const holder = startProcess([process.execPath, join(import.meta.dir, "sqlite-holder.ts"), path]);
   try {
-    await holder.waitForLine("in hand", { timeoutMs: 30_000 });
+    await holder.waitForLine("unsettled", { timeoutMs: 30_000 });
     expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
     await holder.kill("SIGKILL");
 

@@ -27,5 +27,5 @@ await queue.offer(readyQueue, {
 });
 await queue.take(readyQueue);
 
-process.stdout.write("in hand\n");
+process.stdout.write("unsettled\n");
 setInterval(() => undefined, 1_000);
