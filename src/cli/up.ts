@@ -84,7 +84,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
     // The only worker starts and ends with this process, so no earlier run can exist after a start.
-    leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0 }),
+    leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0, logger }),
     records: new SqliteJobRecords({ database, jobMemoryMs }),
     names: { queue: "queue", leases: "leases" },
     // The one worker also builds jobs for other regions, unless their region_policy is `require`.

@@ -10,7 +10,7 @@ import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job/message.ts";
 import type { HeldJob, JobRunner } from "./job-runner.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
-import type { JobQueue, Lane, ReadyDelivery } from "./queue/queue.ts";
+import type { JobQueue, ReadyDelivery, ReadyQueue } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
@@ -38,7 +38,7 @@ export interface DispatcherParts {
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   /** Ready queues that may contain a message, by region and priority. */
-  readonly #hinted = new Map<string, Lane>();
+  readonly #hinted = new Map<string, ReadyQueue>();
   /** Jobs without a worker: another orchestrator was faster, or no worker is free or able to build them. */
   #held: readonly HeldJob[] = [];
   /** By job id: jobs that this orchestrator processes, so that a job with two messages in the queues runs once. */
@@ -57,8 +57,8 @@ export class Dispatcher {
   }
 
   start(): void {
-    this.#parts.queue.onReady((lane) => {
-      this.#hint(lane);
+    this.#parts.queue.onReady((readyQueue) => {
+      this.#hint(readyQueue);
       this.#wake();
     });
     this.#parts.leases.onChange(() => this.#wake());
@@ -101,8 +101,8 @@ export class Dispatcher {
     await Promise.all(this.#running.values());
   }
 
-  #hint(lane: Lane): void {
-    this.#hinted.set(`${lane.region}.${lane.priority}`, lane);
+  #hint(readyQueue: ReadyQueue): void {
+    this.#hinted.set(`${readyQueue.region}.${readyQueue.priority}`, readyQueue);
   }
 
   #hintAll(): void {
@@ -142,15 +142,15 @@ export class Dispatcher {
     const free = new FreeSlots(await leases.freeSlots());
     await this.#placeHeld(free, unawaited);
     for (const priority of PRIORITIES) {
-      for (const lane of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
-        await this.#dispatchFrom(lane, free);
-        if (unawaited.size > 0) await this.#dispatchFirst(lane, free);
+      for (const readyQueue of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
+        await this.#dispatchFrom(readyQueue, free);
+        if (unawaited.size > 0) await this.#dispatchFirst(readyQueue, free);
       }
     }
   }
 
   async #placeHeld(free: FreeSlots, unawaited: ReadonlySet<string>): Promise<void> {
-    const waiting = this.#held.filter(({ delivery }) => !delivery.takenBack.aborted);
+    const waiting = this.#held.filter(({ delivery }) => !delivery.revoked.aborted);
     const isPoll = this.#isPollDue;
     this.#held = [];
     this.#isPollDue = false;
@@ -162,23 +162,23 @@ export class Dispatcher {
     }
   }
 
-  async #dispatchFrom(lane: Lane, free: FreeSlots): Promise<void> {
-    while (!this.#isStopped && this.#canTakeFrom(lane, free)) {
-      if (!(await this.#dispatchOne(lane, free))) return;
+  async #dispatchFrom(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
+    while (!this.#isStopped && this.#canTakeFrom(readyQueue, free)) {
+      if (!(await this.#dispatchOne(readyQueue, free))) return;
     }
   }
 
   /** Takes one message even without a free slot; see `recoverUnawaited`. */
-  async #dispatchFirst(lane: Lane, free: FreeSlots): Promise<void> {
-    if (!this.#isStopped && this.#heldInRegionOf(lane).length < MAX_HELD_PER_REGION)
-      await this.#dispatchOne(lane, free);
+  async #dispatchFirst(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
+    if (!this.#isStopped && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION)
+      await this.#dispatchOne(readyQueue, free);
   }
 
   /** False: the ready queue is empty. */
-  async #dispatchOne(lane: Lane, free: FreeSlots): Promise<boolean> {
-    const delivery = await this.#parts.queue.take(lane);
+  async #dispatchOne(readyQueue: ReadyQueue, free: FreeSlots): Promise<boolean> {
+    const delivery = await this.#parts.queue.take(readyQueue);
     if (!delivery) {
-      this.#hinted.delete(`${lane.region}.${lane.priority}`);
+      this.#hinted.delete(`${readyQueue.region}.${readyQueue.priority}`);
       return false;
     }
     const job = await this.#read(delivery);
@@ -191,18 +191,18 @@ export class Dispatcher {
    * that do not require their region. A job's needs and region policy are known only once its message is taken, so a
    * limited number of jobs that the slot does not fit may be held.
    */
-  #canTakeFrom(lane: Lane, free: FreeSlots): boolean {
-    const held = this.#heldInRegionOf(lane);
+  #canTakeFrom(readyQueue: ReadyQueue, free: FreeSlots): boolean {
+    const held = this.#heldInRegionOf(readyQueue);
     if (held.length >= MAX_HELD_PER_REGION) return false;
-    if (free.hasAnyIn([lane.region])) return true;
+    if (free.hasAnyIn([readyQueue.region])) return true;
     const waitingForSlot = held.filter(
       ({ job }) => this.#parts.workers.requirementsOf(job).needs.length === 0,
     );
     return free.hasAnyIn(this.#parts.regionFallback) && waitingForSlot.length < MAX_UNPLACED_PER_REGION;
   }
 
-  #heldInRegionOf(lane: Lane): readonly HeldJob[] {
-    return this.#held.filter((held) => held.delivery.lane.region === lane.region);
+  #heldInRegionOf(readyQueue: ReadyQueue): readonly HeldJob[] {
+    return this.#held.filter((held) => held.delivery.readyQueue.region === readyQueue.region);
   }
 
   /** Places the job, else holds it: also after an error, so that no taken job is lost. */
@@ -282,7 +282,7 @@ export class Dispatcher {
 
   /** Undefined: not a valid job any more (the rules have changed since its intake); its FAILED result was published. */
   async #read(delivery: ReadyDelivery): Promise<Job | undefined> {
-    const { jobId, defaultRegion } = delivery.stamp;
+    const { jobId, defaultRegion } = delivery.envelope;
     const message = readJobMessage(delivery.body, delivery.properties, {
       ...this.#parts.rules,
       defaultRegion,

@@ -56,14 +56,14 @@ export class Intake {
     const { replyTo, correlationId } = delivery.properties;
     const { publicJob: job } = message;
     const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
-    const admission = await this.#whenAvailable(() => this.parts.records.admit(request), delivery.takenBack);
+    const admission = await this.#whenAvailable(() => this.parts.records.admit(request), delivery.revoked);
     if (admission.kind === "active") {
       this.parts.logger.info({ job_id: jobId }, "duplicate message: a job with its id is waiting or running");
     } else if (admission.kind === "finished") {
       await this.#republish(delivery, admission.result);
     } else {
       this.#logUnknownFields(message.unknownFields);
-      await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.takenBack);
+      await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.revoked);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
   }
@@ -78,7 +78,7 @@ export class Intake {
   }
 
   /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
-  async #queue({ body, properties, takenBack }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
+  async #queue({ body, properties, revoked }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
     const { queue, events, rules, logger } = this.parts;
     const { jobId, workerRegion, priority } = job;
     await events.publish({
@@ -87,8 +87,8 @@ export class Intake {
       state: "QUEUED",
       detail: { worker_region: workerRegion, priority },
     });
-    const stamp = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
-    await queue.offer({ region: workerRegion, priority }, { body, properties, stamp }, takenBack);
+    const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
+    await queue.offer({ region: workerRegion, priority }, { body, properties, envelope }, revoked);
     await this.#recordQueued(jobId);
     logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
   }
@@ -103,13 +103,13 @@ export class Intake {
   }
 
   /** The job with this id has ended: its result is published again, to the result queue and the new `reply_to`. */
-  async #republish({ properties, takenBack }: Delivery, result: JobResult): Promise<void> {
+  async #republish({ properties, revoked }: Delivery, result: JobResult): Promise<void> {
     const { replyTo, correlationId } = properties;
     this.parts.logger.info(
       { job_id: result.job_id },
       "duplicate message: the job has ended, publishing its result again",
     );
-    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], takenBack);
+    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], revoked);
   }
 
   async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {
@@ -120,7 +120,7 @@ export class Intake {
     );
     if (message.explicitId !== undefined)
       await this.#publishInvalid(delivery, message, message.explicitId, reason);
-    await this.parts.queue.deadLetter(delivery, reason, delivery.takenBack);
+    await this.parts.queue.deadLetter(delivery, reason, delivery.revoked);
   }
 
   /** A job has one result: no second one is published for the id of a waiting, running or ended job. */
@@ -130,11 +130,11 @@ export class Intake {
     jobId: string,
     reason: string,
   ): Promise<void> {
-    if (await this.#whenAvailable(() => this.parts.records.find(jobId), delivery.takenBack)) return;
+    if (await this.#whenAvailable(() => this.parts.records.find(jobId), delivery.revoked)) return;
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
     const result = rejectedResult(jobId, failure, readableTarget(message.given), undefined);
     const { correlationId, replyTo } = delivery.properties;
-    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.takenBack);
+    await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.revoked);
   }
 
   /** While records or leases are unavailable no job is accepted: the message stays unacked, and the call is retried. */

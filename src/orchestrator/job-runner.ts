@@ -37,7 +37,7 @@ export class JobRunner {
       await this.#runToResult(held, assignment);
       return "done";
     } catch (error) {
-      if (delivery.takenBack.aborted) {
+      if (delivery.revoked.aborted) {
         this.parts.logger.warn(
           { job_id: job.jobId },
           "delivery revoked by broker; the orchestrator that gets the message next continues the job",
@@ -71,7 +71,7 @@ export class JobRunner {
     const { delivery, job } = held;
     // After attempt 1 this message may be a duplicate of one whose job has ended.
     if (assignment.claim.attempt > 1 && (await this.settleEnded(held))) return await assignment.release();
-    const outcome = await assignment.run(delivery.takenBack);
+    const outcome = await assignment.run(delivery.revoked);
     // The worker may not be lost: an orchestrator with a duplicate of this message may have handled the result before
     // this call.
     if (outcome.failure?.code === "WORKER_LOST" && (await this.#settleEndedIfKnown(held)))

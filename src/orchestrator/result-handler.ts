@@ -37,27 +37,27 @@ export interface ResultHandlerParts {
 export class ResultHandler {
   constructor(private readonly parts: ResultHandlerParts) {}
 
-  /** @throws the reason of `delivery.takenBack`: another orchestrator then publishes the result. */
+  /** @throws the reason of `delivery.revoked`: another orchestrator then publishes the result. */
   async handle(delivery: ReadyDelivery, job: Job, assignment: Assignment, ended: Outcome): Promise<void> {
     const outcome = await this.#afterCancel(job.jobId, ended);
     const decision = decideRetry(outcome, assignment.claim.attempt, this.parts.maxAttempts);
     if (decision.kind === "retry") return this.#retry(delivery, assignment, outcome, decision.delayMs);
     await this.#rememberImage(job, outcome);
     const run = { claim: assignment.claim, assignedAt: assignment.assignedAt, outcome };
-    const result = resultOf(job, delivery.stamp.acceptedAt, run, this.parts.resultLogLines);
+    const result = resultOf(job, delivery.envelope.acceptedAt, run, this.parts.resultLogLines);
     await this.settle(delivery, result);
     await this.#releaseWorker(assignment);
   }
 
   /** Publishes the result of the message's job, unless it is out already, then acks the message. */
   async settle(delivery: ReadyDelivery, result: JobResult): Promise<void> {
-    await this.parts.publisher.publishOnce(result, delivery.properties, delivery.takenBack);
+    await this.parts.publisher.publishOnce(result, delivery.properties, delivery.revoked);
     delivery.ack();
   }
 
   /** For the message of a job that was cancelled while it did not run. */
   async settleCancelled(delivery: ReadyDelivery, job: Job, reason: string, attempts: number): Promise<void> {
-    const { jobId, acceptedAt } = delivery.stamp;
+    const { jobId, acceptedAt } = delivery.envelope;
     const result = cancelledResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
     await this.settle(delivery, result);
   }
@@ -69,14 +69,14 @@ export class ResultHandler {
     reason: string,
     attempts: number,
   ): Promise<void> {
-    const { jobId, acceptedAt } = delivery.stamp;
+    const { jobId, acceptedAt } = delivery.envelope;
     const result = unsupportedResult({ jobId, reason, target: targetOf(job), acceptedAt, attempts });
     await this.settle(delivery, result);
   }
 
   /** For a message that is not a valid job any more: the rules have changed since its intake. */
   async settleInvalid(delivery: ReadyDelivery, reason: string): Promise<void> {
-    const { jobId, acceptedAt } = delivery.stamp;
+    const { jobId, acceptedAt } = delivery.envelope;
     const failure: JobFailure = { code: "INVALID_JOB", step: "dispatch", retryable: false, message: reason };
     await this.settle(delivery, rejectedResult(jobId, failure, {}, acceptedAt));
   }

@@ -45,8 +45,8 @@ export class WorkerManager {
     return { regions: [...new Set([job.workerRegion, ...fallback])], needs: neededBy(job) };
   }
 
-  async place(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "stamp">): Promise<Placement> {
-    const { retry } = delivery.stamp;
+  async place(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "envelope">): Promise<Placement> {
+    const { retry } = delivery.envelope;
     const requirements = this.requirementsOf(job);
     const outcome = await this.#leases.claim({
       jobId: job.jobId,

@@ -5,22 +5,27 @@ export interface BackoffBounds {
   readonly maxMs: number;
 }
 
-/** Doubles from `initialMs` up to `maxMs`; each delay is a random value from the upper half of its step. */
-export class Backoff {
-  #nextMs: number;
+/**
+ * The delay before retry `attempt`, counted from 1: the step doubles from `initialMs` up to `maxMs`, and each delay is
+ * drawn from the upper half of its step.
+ */
+export function delayBeforeAttempt(attempt: number, { initialMs, maxMs }: BackoffBounds): number {
+  const stepMs = Math.min(initialMs * 2 ** (attempt - 1), maxMs);
+  return Math.round(stepMs * (0.5 + Math.random() / 2));
+}
 
-  constructor(private readonly bounds: BackoffBounds) {
-    this.#nextMs = bounds.initialMs;
-  }
+/** Counts the attempts for `delayBeforeAttempt`. */
+export class Backoff {
+  #attempts = 0;
+
+  constructor(private readonly bounds: BackoffBounds) {}
 
   nextMs(): number {
-    const stepMs = this.#nextMs;
-    this.#nextMs = Math.min(stepMs * 2, this.bounds.maxMs);
-    return Math.round(stepMs * (0.5 + Math.random() / 2));
+    return delayBeforeAttempt(++this.#attempts, this.bounds);
   }
 
   /** After a success. */
   reset(): void {
-    this.#nextMs = this.bounds.initialMs;
+    this.#attempts = 0;
   }
 }

@@ -1,27 +1,27 @@
 /**
- * Leases: which worker may be given which job. Everything in here has a time to live and can be lost; what is lost
- * is rebuilt from registrations and pings. Redis (redis.ts) and one process's memory (in-process.ts) stand behind
- * this interface, and both pass tests/integration/orchestrator/leases/leases-contract.ts.
+ * Leases: which job may run on which worker. Every entry has a time to live and can be lost; lost entries are rebuilt
+ * from registrations and pings. Redis (redis.ts) and one process's memory (in-process.ts) implement this interface,
+ * and both pass tests/integration/orchestrator/leases/leases-contract.ts.
  *
  * Glossary. Worker lease: the time a worker counts as alive after its last answered ping. Region index: the workers
  * of a region. Claim: one job's right to one slot of one worker, `job -> worker, incarnation, attempt`; a claim lives
- * as long as its worker keeps reporting the run (observe), or one lease time from its making.
+ * as long as its worker keeps reporting the run (observe), or one lease time from its creation.
  *
- * A claim that ended or was lost is made anew when a worker reports or confirms its run, unless the job has another
- * claim by then, was given a higher attempt, was cancelled, or this attempt was released.
+ * A claim that has ended or was lost is created again when a worker reports or confirms its run, unless the job has
+ * another claim by then, has a higher attempt, was cancelled, or this attempt was released.
  */
 import type { RunRef } from "../../shared/job.ts";
 
 export interface WorkerRegistration {
   readonly workerId: string;
-  /** Made anew at each start of the worker. */
+  /** A new value at each start of the worker. */
   readonly incarnation: string;
   readonly region: string;
   /** `host:port` of its gRPC server. */
   readonly address: string;
   readonly slots: number;
   readonly version: string;
-  /** In the words of ../capabilities.ts. */
+  /** Names as in capabilities.ts. */
   readonly capabilities: readonly string[];
   readonly runs: readonly RunRef[];
 }
@@ -33,12 +33,12 @@ export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
   readonly status: WorkerStatus;
   /** Ids of the jobs that are claimed on it. */
   readonly jobs: readonly string[];
-  /** Why it takes nothing new though a slot may be free, as it said last. */
+  /** The worker's last reported reason for refusing new jobs although a slot may be free. */
   readonly refusal: string | undefined;
   readonly lastSeen: Date;
 }
 
-/** The free slots of a region's workers that can do the same. */
+/** The free slots of a region's workers that have the same capabilities. */
 export interface SlotGroup {
   readonly region: string;
   readonly capabilities: readonly string[];
@@ -55,41 +55,41 @@ export interface ClaimRequest {
   readonly jobId: string;
   /** Worker regions in the order of preference. */
   readonly regions: readonly string[];
-  /** What its worker has to be able to do, in the words of ../capabilities.ts. */
+  /** The capabilities that the worker must have, named as in capabilities.ts. */
   readonly needs?: readonly string[];
-  /** What is built, by a name of its own: of workers that are equally free, the one that built it last is preferred. */
+  /** Key of the build's source: of workers that are equally free, the one that built this source last is preferred. */
   readonly source?: string;
   /**
-   * Its message was in somebody's hands before. When the data began anew (a loss, the very first start, or a lease time
-   * without any orchestrator), such a job gets "none" for as long as workers need to report what they run; a job that
-   * nobody ever held need not wait.
+   * The job's message was delivered before, so the job may be running. During the settle time (after a loss of the
+   * data, the very first start, or a lease time without any orchestrator) such a job gets "none", until every worker
+   * has had time to report its runs. A job that was never delivered before need not wait.
    */
   readonly mayBeRunning?: boolean;
-  /** As many attempts have ended, as far as the job's message knows; the attempt gets a higher number. */
+  /** The number of ended attempts according to the job's message; the new attempt gets a higher number. */
   readonly attempts?: number;
-  /** This worker only when no other one is free. */
+  /** This worker is chosen only when no other one is free. */
   readonly avoidWorkerId?: string;
 }
 
 export type ClaimOutcome =
-  /** A slot was free and is now this job's; the attempt is one more than any claimed before for this job. */
+  /** A slot was free and is now this job's; the attempt is one higher than any earlier claim's of this job. */
   | { readonly kind: "claimed"; readonly claim: Claim }
   /** The job runs already (a redelivery): attach to it. */
   | { readonly kind: "held"; readonly claim: Claim }
-  /** No live, free, reachable, not draining worker that can build it in any of the regions; or see `mayBeRunning`. */
+  /** No live, free, reachable, not draining worker in any of the regions can build it; or see `mayBeRunning`. */
   | { readonly kind: "none" }
-  /** The regions have live workers, and for so long none was seen there that can build it; `attempts` have ended. */
+  /** The regions have had live workers, but none that can build it, for `forMs`; `attempts` have ended. */
   | { readonly kind: "incapable"; readonly forMs: number; readonly attempts: number }
-  /** The job gets no claim any more; `attempts` were given one. */
+  /** The job can no longer be claimed; it had `attempts` claims. */
   | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number };
 
-/** What stands in the way of a job that has just been cancelled. */
+/** The state of a job that has just been cancelled. */
 export type JobAtCancel =
-  /** Its run is to be ended. */
+  /** Its run has to be ended. */
   | { readonly kind: "claimed"; readonly claim: Claim }
-  /** It does not run, and will not; `attempts` were given a claim. */
+  /** It does not run, and will not; it had `attempts` claims. */
   | { readonly kind: "unclaimed"; readonly attempts: number }
-  /** The data began anew a short time ago: a worker may still report a run of it. See `ClaimRequest.mayBeRunning`. */
+  /** The settle time has not passed: a worker may still report a run of it. See `ClaimRequest.mayBeRunning`. */
   | { readonly kind: "unknown" };
 
 export interface CancelledJob {
@@ -97,28 +97,28 @@ export interface CancelledJob {
   readonly reason: string;
 }
 
-/** What a worker answered to a ping. */
+/** A worker's answer to a ping. */
 export interface Observation {
   readonly status: "FREE" | "BUSY" | "DRAINING";
   readonly runs: readonly RunRef[];
-  /** Why it is BUSY though a slot may be free. */
+  /** Why it is BUSY although a slot may be free. */
   readonly refusal?: string;
 }
 
 export interface Leases {
-  /** Connects, and goes on reconnecting with growing delay until `close`. Never rejects for an absent server. */
+  /** Connects, and keeps reconnecting with growing delay until `close`. Does not fail without a server. */
   start(): void;
-  /** Answers now. Every other method rejects with LeasesUnavailable while this is false. */
+  /** The server answers now. Every other method rejects with LeasesUnavailable while this is false. */
   readonly isReady: boolean;
 
-  /** Makes the worker known for one lease time. "id-in-use": another incarnation of that id holds a live lease. */
+  /** Registers the worker for one lease time. "id-in-use": another incarnation of that id has a live lease. */
   register(worker: WorkerRegistration): Promise<"registered" | "id-in-use">;
   /** Ends the worker's lease and its claims at once; does nothing for another incarnation. */
   deregister(workerId: string, incarnation: string): Promise<void>;
   /**
    * A ping was answered: extends the worker's lease and the claims of the runs it reports, and makes it schedulable
-   * again. Claims are extended only for the same worker, incarnation and attempt. Gives the reported runs that are
-   * stale: another attempt has the job, or it is over. Undefined: the worker is not known (any more) under that
+   * again. Claims are extended only for the same worker, incarnation and attempt. Returns the reported runs that are
+   * stale: the job has another attempt, or has ended. Undefined: the worker is not, or no longer, known under that
    * incarnation and has to register again. BUSY holds until the worker's next release; with a refusal, until
    * the next `observe`.
    */
@@ -127,51 +127,55 @@ export interface Leases {
     incarnation: string,
     observation: Observation,
   ): Promise<readonly RunRef[] | undefined>;
-  /** A ping was missed, or a job refused for want of a slot: no new job for this worker until the next `observe`; its lease runs on. */
+  /**
+   * A ping was missed, or a job was refused because no slot was free: this worker gets no new job until the next
+   * `observe`; its lease is not ended.
+   */
   suspect(workerId: string, incarnation: string): Promise<void>;
-  /** All workers known, the lost ones for an hour after their last ping. */
+  /** All known workers; lost ones for an hour after their last ping. */
   workers(): Promise<readonly WorkerView[]>;
   /** Free slots of schedulable workers; groups without any are absent. */
   freeSlots(): Promise<readonly SlotGroup[]>;
 
-  /** Decides in one atomic step, so two orchestrators never give one slot twice nor run one job twice. */
+  /** Decides in one atomic step, so two orchestrators never assign one slot twice nor run one job twice. */
   claim(request: ClaimRequest): Promise<ClaimOutcome>;
   /** The job's claim, if it has one. */
   find(jobId: string): Promise<Claim | undefined>;
   /**
-   * False: the claim has ended, and its run is not the job's any more. While the data began anew a short time ago, a
-   * claim that is missing may still come back; see `ClaimRequest.mayBeRunning`.
+   * False: the claim has ended, and its run no longer belongs to the job. True for a missing claim during the settle
+   * time, since its worker may still report it; see `ClaimRequest.mayBeRunning`.
    */
   holds(claim: Claim): Promise<boolean>;
   /**
-   * Is this run still the job's? Then its claim is extended to a full lease time and the time left is returned, in ms.
-   * Undefined: no, for good; so for a cancelled job. Rejects with LeasesUnavailable when this cannot be known after a loss:
-   * when the worker has not registered again; and when only its own word is known of the run, as long as nobody who has the
-   * job's message has called `claim`. The job may have ended in another attempt, and its result be out.
+   * If this run still belongs to the job, extends its claim to a full lease time and returns the time left, in ms.
+   * Undefined: it does not, and never will again, as for a cancelled job. Rejects with LeasesUnavailable when this is
+   * unknown after a loss: when the worker has not registered again; and when the run is known only from its worker's
+   * report, until an orchestrator that holds the job's message has called `claim`. Until then the job may have ended in
+   * another attempt with a published result.
    */
   confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined>;
   /**
-   * From here on the job gets no claim, and no run of it is confirmed, for the job memory. A claim that it has stays,
-   * and is extended, until its run has ended. Again for the same job: the first reason stays.
+   * For the job memory from now on the job gets no claim, and no run of it is confirmed. A claim that it has stays, and
+   * is extended, until its run has ended. When called again for the same job, the first reason stays.
    */
   cancel(jobId: string, reason: string): Promise<JobAtCancel>;
   /** Why the job was cancelled; undefined when it was not. */
   cancellation(jobId: string): Promise<string | undefined>;
-  /** The cancelled jobs that have not come to their end. */
+  /** The cancelled jobs that have not ended yet. */
   cancelling(): Promise<readonly CancelledJob[]>;
-  /** A cancelled job has come to its end; it stays cancelled. */
+  /** A cancelled job has ended; it stays cancelled. */
   cancelEnded(jobId: string): Promise<void>;
-  /** Ends the claim for good and frees the slot; does nothing when the job has another claim by now. */
+  /** Ends the claim permanently and frees the slot; does nothing when the job has another claim by now. */
   release(claim: Claim): Promise<void>;
   /** As `release`, for a run that its worker has refused and never began: the next claim has the same attempt. */
   retract(claim: Claim): Promise<void>;
-  /** Calls back when a slot may have become free or a worker available, from whichever orchestrator. Hints only. */
+  /** Calls back when a slot may be free or a worker available again, whichever orchestrator caused it. Only a hint. */
   onChange(listener: () => void): void;
 
   close(): Promise<void>;
 }
 
-/** The server behind the leases does not answer; nothing was decided, or it is not known what. */
+/** The server behind the leases does not answer; nothing was decided, or the decision is unknown. */
 export class LeasesUnavailable extends Error {
   override readonly name = "LeasesUnavailable";
 }
@@ -179,6 +183,13 @@ export class LeasesUnavailable extends Error {
 /** See `Leases.confirm`. */
 export function unproven({ jobId, attempt }: RunRef): LeasesUnavailable {
   return new LeasesUnavailable(
-    `nothing is known of attempt ${attempt} of job ${jobId} but its worker's word: whoever has the job's message decides`,
+    `attempt ${attempt} of job ${jobId} is known only from its worker's report: only an orchestrator that holds the job's message can confirm it`,
+  );
+}
+
+/** See `Leases.confirm`. */
+export function unregistered(workerId: string): LeasesUnavailable {
+  return new LeasesUnavailable(
+    `worker ${workerId} has not registered again, so its runs cannot be confirmed yet`,
   );
 }

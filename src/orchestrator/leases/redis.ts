@@ -1,5 +1,6 @@
-/** Leases in Redis, shared by all orchestrators. What is kept there and how is scripts/common.lua. */
+/** Leases in Redis, shared by all orchestrators. Keys and rules are in scripts/common.lua. */
 import type { RunRef } from "../../shared/job.ts";
+import { Listeners } from "../../shared/listeners.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
@@ -14,6 +15,7 @@ import {
   type Observation,
   type SlotGroup,
   unproven,
+  unregistered,
   type WorkerRegistration,
   type WorkerStatus,
   type WorkerView,
@@ -32,7 +34,7 @@ import releaseLua from "./scripts/release.lua" with { type: "text" };
 import suspectLua from "./scripts/suspect.lua" with { type: "text" };
 import workersLua from "./scripts/workers.lua" with { type: "text" };
 
-/** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
+/** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
 const DEFAULT_KEY_PREFIX = "{blacktree}:";
 const WORKER_UNKNOWN = -2;
 const UNPROVEN = -3;
@@ -53,12 +55,12 @@ const scripts = {
 };
 
 export interface RedisLeasesOptions {
-  /** As in redis-client.ts. */
+  /** See `RedisClientOptions.url`. */
   readonly url: string;
   readonly leaseTtlMs: number;
   /** Attempt numbers are remembered this long after a job's last claim. */
   readonly jobMemoryMs: number;
-  /** See `ClaimRequest.mayBeRunning`: lease time and two pings, after which every worker has reported its runs. */
+  /** See `ClaimRequest.mayBeRunning`: lease time plus two pings, after which every worker has reported its runs. */
   readonly settleMs: number;
   readonly logger: Logger;
   /** With a hash tag. */
@@ -67,21 +69,24 @@ export interface RedisLeasesOptions {
 
 export class RedisLeases implements Leases {
   readonly #client: RedisClient;
-  /** A subscribed connection can do nothing else. */
+  /** A subscribed connection accepts no other commands. */
   readonly #subscriber: RedisClient;
   readonly #prefix: string;
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners: Listeners;
   #closed = false;
 
   constructor(private readonly options: RedisLeasesOptions) {
     this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
     this.#client = createRedisClient(options);
-    // One of the two says that Redis is away.
+    this.#listeners = new Listeners((error) =>
+      options.logger.error({ err: error }, "lease change listener failed"),
+    );
+    // The other client already logs that Redis is unreachable.
     this.#subscriber = createRedisClient({
       ...options,
       logger: options.logger.child({}, { level: "silent" }),
     });
-    this.#subscriber.on("message", () => this.#announceChange());
+    this.#subscriber.on("message", () => this.#listeners.notify());
     this.#subscriber.on("ready", () => void this.#subscribe());
   }
 
@@ -125,7 +130,11 @@ export class RedisLeases implements Leases {
 
   async freeSlots(): Promise<readonly SlotGroup[]> {
     const groups = (await this.#run(scripts.freeSlots, [])) as [string, string, number][];
-    return groups.map(([region, words, free]) => ({ region, capabilities: fromWords(words), free }));
+    return groups.map(([region, capabilities, free]) => ({
+      region,
+      capabilities: splitCapabilities(capabilities),
+      free,
+    }));
   }
 
   async claim(request: ClaimRequest): Promise<ClaimOutcome> {
@@ -189,7 +198,7 @@ export class RedisLeases implements Leases {
   ): Promise<number | undefined> {
     const remainingMs = Number(await this.#run(scripts.confirm, [workerId, incarnation, jobId, attempt]));
     if (remainingMs === WORKER_UNKNOWN) {
-      throw new LeasesUnavailable(`worker ${workerId} is not registered, so nothing is known of its runs`);
+      throw unregistered(workerId);
     }
     if (remainingMs === UNPROVEN) throw unproven({ jobId, attempt });
     return remainingMs < 0 ? undefined : remainingMs;
@@ -204,7 +213,7 @@ export class RedisLeases implements Leases {
   }
 
   onChange(listener: () => void): void {
-    this.#listeners.push(listener);
+    this.#listeners.add(listener);
   }
 
   async close(): Promise<void> {
@@ -223,28 +232,18 @@ export class RedisLeases implements Leases {
     try {
       return await command();
     } catch (cause) {
-      throw new LeasesUnavailable("Redis did not carry out a command", { cause });
+      throw new LeasesUnavailable("a Redis command failed", { cause });
     }
   }
 
   async #subscribe(): Promise<void> {
     try {
       await this.#subscriber.subscribe(`${this.#prefix}changes`);
-      // What was published while nobody listened.
-      this.#announceChange();
+      // Changes may have been published while this orchestrator was not subscribed.
+      this.#listeners.notify();
     } catch (error) {
-      // A lost connection subscribes when it is back.
-      this.options.logger.debug({ err: error }, "the changes of leases could not be subscribed to");
-    }
-  }
-
-  #announceChange(): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener();
-      } catch (error) {
-        this.options.logger.error({ err: error }, "a listener for changes of leases failed");
-      }
+      // The subscription is made again when the connection is ready again.
+      this.options.logger.debug({ err: error }, "failed to subscribe to lease changes");
     }
   }
 }
@@ -270,8 +269,19 @@ type WorkerEntry = [
 ];
 
 function toWorkerView(entry: WorkerEntry): WorkerView {
-  const [workerId, incarnation, region, address, slots, version, words, status, lastSeenMs, jobs, refusal] =
-    entry;
+  const [
+    workerId,
+    incarnation,
+    region,
+    address,
+    slots,
+    version,
+    capabilities,
+    status,
+    lastSeenMs,
+    jobs,
+    refusal,
+  ] = entry;
   return {
     workerId,
     incarnation,
@@ -279,7 +289,7 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     address,
     slots,
     version,
-    capabilities: fromWords(words),
+    capabilities: splitCapabilities(capabilities),
     status,
     jobs,
     refusal: refusal === "" ? undefined : refusal,
@@ -287,8 +297,8 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
   };
 }
 
-function fromWords(words: string): readonly string[] {
-  return words === "" ? [] : words.split(",");
+function splitCapabilities(joined: string): readonly string[] {
+  return joined === "" ? [] : joined.split(",");
 }
 
 function inPairs<Value>(flat: readonly Value[]): [Value, Value][] {

@@ -1,35 +1,35 @@
 /**
- * The queue: where jobs wait and results go. A message in it is the one durable fact that a job is owed a result.
- * RabbitMQ (rabbitmq.ts) and the embedded SQLite file (sqlite.ts) stand behind this interface, and both pass
- * tests/integration/orchestrator/queue/queue-contract.ts.
+ * The queue: jobs wait in it and results are published to it. A message in it is the one durable record that a job
+ * still needs a result. RabbitMQ (rabbitmq/queue.ts) and the embedded SQLite file (sqlite/queue.ts) implement this
+ * interface, and both pass tests/integration/orchestrator/queue/queue-contract.ts.
  */
 import type { JobEvent, JobResult, Priority } from "../../shared/job.ts";
 
-/** A waiting line: the jobs of one worker region and priority, queue `jobs.ready.<region>.<priority>`. */
-export interface Lane {
+/** The waiting jobs of one worker region and priority: queue `jobs.ready.<region>.<priority>`. */
+export interface ReadyQueue {
   readonly region: string;
   readonly priority: Priority;
 }
 
-/** What intake adds to a message when it accepts it. The body stays as submitted. */
-export interface Stamp {
+/** The fields that intake adds to a message when it accepts it. The body stays as submitted. */
+export interface Envelope {
   readonly jobId: string;
   readonly acceptedAt: Date;
-  /** The registry's region that an unnamed `region` means; fixed here, so every orchestrator reads the job alike. */
+  /** The registry region of a job that names no `region`; stored here, so every orchestrator reads the job alike. */
   readonly defaultRegion: string;
   /** Missing while no attempt has ended. */
   readonly retry?: Retry;
 }
 
-/** What is known of a job's earlier attempts. It travels with the message, since everything else may be lost. */
+/** A job's earlier attempts. They travel with the message, since every other record of them may be lost. */
 export interface Retry {
   /** How many attempts have ended: the next one has a higher number. */
   readonly attempts: number;
-  /** The worker of the last one; another is preferred. */
+  /** The worker of the last one; another worker is preferred. */
   readonly lastWorkerId: string;
 }
 
-/** What a sender may put beside a message's body. */
+/** Properties that a sender may set on a message. */
 export interface MessageProperties {
   readonly messageId?: string;
   readonly correlationId?: string;
@@ -37,30 +37,30 @@ export interface MessageProperties {
 }
 
 /**
- * A message in our hands. It stays the broker's until `ack`: if this process dies, or the broker takes it back,
- * somebody else gets it. `ack` and `requeue` after `takenBack` do nothing.
+ * A message delivered to this orchestrator. It stays in the broker until `ack`: if this process dies, or the broker
+ * revokes the delivery, the message is delivered again. After `revoked`, `ack` and `requeue` do nothing.
  */
 export interface Delivery {
   readonly body: Buffer;
   readonly properties: MessageProperties;
-  /** It was in somebody's hands before. */
+  /** The message was delivered before. */
   readonly redelivered: boolean;
-  /** Aborts when the broker no longer considers the message ours. Its result is then another's to publish. */
-  readonly takenBack: AbortSignal;
+  /** Aborts when the broker revokes the delivery. The job's result is then another orchestrator's to publish. */
+  readonly revoked: AbortSignal;
   ack(): void;
-  /** Gives it back to the place it came from. */
+  /** Returns the message to its queue. */
   requeue(): void;
 }
 
 export interface ReadyDelivery extends Delivery {
-  readonly lane: Lane;
-  readonly stamp: Stamp;
+  readonly readyQueue: ReadyQueue;
+  readonly envelope: Envelope;
 }
 
 export interface ReadyMessage {
   readonly body: Buffer;
   readonly properties: MessageProperties;
-  readonly stamp: Stamp;
+  readonly envelope: Envelope;
 }
 
 /**
@@ -69,40 +69,42 @@ export interface ReadyMessage {
  * (QueueClosed).
  */
 export interface JobQueue {
-  /** Connects, declares, and goes on reconnecting with growing delay until `close`. Never rejects for an absent broker. */
+  /** Connects, declares, and keeps reconnecting with growing delay until `close`. Does not fail without a broker. */
   start(): void;
   /** Connected and declared. */
   readonly isReady: boolean;
 
-  /** Puts a job where the outside puts it (`jobs.build`). */
+  /** Publishes a job to the queue that clients use (`jobs.build`). */
   submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void>;
   /**
-   * Hands every submitted message to `handler`, several at once, again after every reconnection.
-   * The handler acks, requeues or dead-letters each; one that throws requeues it.
-   * Call once, before or after `start`. Returns a function that stops the deliveries; what is in hand stays valid.
+   * Passes every submitted message to `handler`, several at once, again after every reconnection.
+   * The handler acks, requeues or dead-letters each message; if it throws, the message is requeued.
+   * Call once, before or after `start`. Returns a function that stops the deliveries; unsettled ones stay valid.
    */
   onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void>;
-  /** Moves a submitted message, byte for byte, to the dead letters, then acks it. Confirmed before the ack. */
+  /** Moves a submitted message, byte for byte, to the dead-letter queue, and acks it once that is confirmed. */
   deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
 
-  /** Puts an accepted job into its lane. */
-  offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
+  /** Publishes an accepted job to its ready queue. */
+  offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
   /**
-   * Puts a job in hand back into its lane after `delayMs`, one of retry-policy.ts, with what is now known of its
-   * attempts. Confirmed; the caller then acks the delivery.
+   * Publishes a delivered job to its ready queue again, after `delayMs` (chosen by job/retry-policy.ts) and with the
+   * given record of its attempts. Confirmed; the caller then acks the delivery.
    */
   offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void>;
-  /** Takes the oldest message of a lane, or undefined when it is empty or the broker is away. */
-  take(lane: Lane): Promise<ReadyDelivery | undefined>;
-  /** The regions that any orchestrator has ever offered a job for: each may hold waiting jobs. */
+  /** Takes the oldest message of a ready queue; undefined when it is empty or the broker is down. */
+  take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
+  /** The regions that any orchestrator has ever offered a job for: each may have waiting jobs. */
   regions(): readonly string[];
-  /** Calls back when a lane may have got a message, from whichever orchestrator. May call too often, never too seldom
-   * while connected; after a reconnection it is called once for every lane. */
-  onReady(listener: (lane: Lane) => void): void;
+  /**
+   * Calls back when a ready queue may have a new message, from any orchestrator. May call too often, but misses none
+   * while connected; after a reconnection it is called once for every ready queue.
+   */
+  onReady(listener: (readyQueue: ReadyQueue) => void): void;
 
   /**
-   * Publishes a result to the result queue and to each of `replyTo` that names an existing queue that is not
-   * Blacktree's own; one that is missing is logged and delays nothing.
+   * Publishes a result to the result queue and to each of `replyTo` that names an existing queue which does not belong
+   * to Blacktree; a missing one is logged and delays nothing.
    */
   publishResult(
     result: JobResult,
@@ -113,18 +115,18 @@ export interface JobQueue {
   /** Publishes a change of state. Best effort: an event that cannot be sent is logged, and delays nothing. */
   publishEvent(event: JobEvent): void;
 
-  /** Stops consuming and closes. What is unacked goes back to the broker. */
+  /** Stops consuming and closes. Unacked messages return to the broker. */
   close(): Promise<void>;
 }
 
-/** The queue was closed while something waited for it. */
+/** The queue was closed while a call waited for it. */
 export class QueueClosed extends Error {
   override readonly name = "QueueClosed";
 }
 
 /**
- * How long a job waits before its second, third … attempt, in ms; the last one holds for all that follow. Each has a
- * queue of its own: in a single queue a short delay would stand behind a long one.
+ * The delay before a job's second, third … attempt, in ms; the last one applies to all that follow. Each delay has a
+ * dedicated queue: in a single queue a short delay would wait behind a long one.
  */
 export const RETRY_DELAYS_MS = [2000, 10_000, 60_000] as const;
 

@@ -1,13 +1,13 @@
 /**
- * Job records: what is known of each job by its id, from its acceptance until BLACKTREE_JOB_MEMORY after its end.
- * They give a repeated id its answer, the admin API its jobs, and events their numbers. They hold no secret.
- * Beside that they remember images that were pushed, for jobs that may reuse one.
- * Losing them costs history, never a job. Redis (redis.ts) and the embedded SQLite file (sqlite.ts) stand behind this
- * interface, and both pass tests/integration/orchestrator/records/job-records-contract.ts.
+ * Job records: each job's message, events and result by job id, from its acceptance until BLACKTREE_JOB_MEMORY after
+ * its end. They answer a repeated id, provide the jobs of the admin API, and number events. They contain no secrets.
+ * They also store which images were pushed, for jobs that may reuse one. Losing them costs history, never a job.
+ * Redis (redis.ts) and the embedded SQLite file (sqlite.ts) implement this interface, and both pass
+ * tests/integration/orchestrator/records/job-records-contract.ts.
  */
 import type { JobEvent, JobResult, JobState, KnownImage } from "../../shared/job.ts";
 
-/** A job message as it may be shown: no secret, values of build arguments masked. */
+/** A job message that may be shown: without secrets, and with masked values of build arguments. */
 export type PublicJob = Readonly<Record<string, unknown>>;
 
 export interface JobRecord {
@@ -23,18 +23,18 @@ export interface AdmissionRequest {
   readonly jobId: string;
   readonly job: PublicJob;
   readonly acceptedAt: Date;
-  /** Where the sender wants the result as well. */
+  /** A further queue for the result, named by the sender. */
   readonly replyTo?: string;
-  /** What the sender wants to find on the result. */
+  /** The sender's correlation id, copied to the result. */
   readonly correlationId?: string;
 }
 
 export type Admission =
-  /** Not known, or admitted before without having reached its lane (a crash in between): go on, with the first acceptance's time. */
+  /** Unknown, or admitted before a crash that kept it from its ready queue: go on, with the first acceptance's time. */
   | { readonly kind: "new"; readonly acceptedAt: Date }
-  /** It waits or runs: the message starts nothing; its `replyTo` was noted for the result. */
+  /** The job waits or runs: the message starts nothing; its `replyTo` was stored for the result. */
   | { readonly kind: "active" }
-  /** It has ended within the job memory. */
+  /** The job has ended within the job memory. */
   | { readonly kind: "finished"; readonly result: JobResult };
 
 /** An event before it has its number. (`Omit` would lose the named fields to the open ones.) */
@@ -42,67 +42,67 @@ export type UnnumberedEvent = Pick<JobEvent, "job_id" | "attempt" | "state" | "a
   readonly [detail: string]: unknown;
 };
 
-/** What the result handler has to do for a job that has just ended. */
+/** The result handler's next step for a job that has just ended. */
 export type Finish =
-  /** First to end it, or the one before never got its result confirmed: publish this result, also to `replyTo`. */
+  /** The first end of the job, or its result was never confirmed: publish this result, also to `replyTo`. */
   | {
       readonly kind: "publish";
       readonly result: JobResult;
       readonly replyTo: readonly string[];
       readonly correlationId?: string;
     }
-  /** Somebody else publishes it right now. */
+  /** Another publisher is publishing it now. */
   | { readonly kind: "publishing" }
-  /** Its result is out. */
+  /** Its result is published. */
   | { readonly kind: "published" };
 
-/** The right to publish a job's result ends with its publisher, this many ms after its last word. */
+/** A publisher's right to publish a job's result ends this many ms after its last `finish` or `publishing` call. */
 export const PUBLISHER_TTL_MS = 5000;
 
 export interface JobRecords {
-  /** Connects, and goes on reconnecting with growing delay until `close`. Never rejects for an absent server. */
+  /** Connects, and keeps reconnecting with growing delay until `close`. Does not fail without a server. */
   start(): void;
-  /** Answers now. Every other method rejects with RecordsUnavailable while this is false. */
+  /** The server answers now. Every other method rejects with RecordsUnavailable while this is false. */
   readonly isReady: boolean;
 
-  /** Decides in one atomic step what a message with this id means. */
+  /** Decides in one atomic step whether a message with this id starts a job. */
   admit(request: AdmissionRequest): Promise<Admission>;
-  /** The job is in its lane; from here on a message with its id joins. */
+  /** The job is in its ready queue; from now on a message with its id joins the job. */
   queued(jobId: string): Promise<void>;
-  /** Appends an event and returns it with its `seq`. Works for a job that has no record (after a loss): seq starts at 1. */
+  /** Appends an event and returns it with its `seq`. For a job without a record (after a loss) seq starts at 1. */
   append(event: UnnumberedEvent): Promise<JobEvent>;
   /**
-   * Keeps the job's one result: the first one offered stays, whoever asks later gets that one back.
-   * The record lives for the job memory from here. "publish" gives `publisher`, a name made for this once, the right to
-   * publish it: a job may lie in the queue twice, in the hands of two orchestrators, and be cancelled by a third.
+   * Stores the job's only result: the first one stays, and later calls return that one. The record is stored for the
+   * job memory from now on. "publish" grants `publisher`, a name unique to this publication, the right to publish it: a
+   * job may be in the queue twice, be delivered to two orchestrators, and be cancelled by a third.
    */
   finish(result: JobResult, publisher: string): Promise<Finish>;
-  /** The publisher is still at it. */
+  /** The publisher is still publishing: renews its right. */
   publishing(jobId: string, publisher: string): Promise<void>;
-  /** The publisher has given up: another one need not wait for it. */
+  /** The publisher has given up: another one may publish at once. */
   unpublished(jobId: string, publisher: string): Promise<void>;
   /** The result was confirmed by the queue. */
   published(jobId: string): Promise<void>;
   /** The job's result, when it has ended. */
   result(jobId: string): Promise<JobResult | undefined>;
   /**
-   * The job was accepted under this key. Gives the jobs that were accepted under it before and not let go of since,
-   * the oldest first. Again for the same job: its place stays.
+   * The job was accepted under this key. Returns the jobs that were accepted under it before and not passed to
+   * `superseded` since, the oldest first. When called again for the same job, its place stays.
    */
   supersede(key: string, jobId: string): Promise<readonly string[]>;
-  /** This job need not be superseded any more. */
+  /** This job no longer has to be superseded. */
   superseded(key: string, jobId: string): Promise<void>;
-  /** This image is in the repository, by whatever name the caller has for it. */
+  /** This image is in the repository. The caller chooses the name of the repository. */
   rememberImage(repository: string, image: KnownImage): Promise<void>;
-  /** Up to 200 images of the repository, the one remembered last first. Each is remembered for 30 days, and 1,000 at most. */
+  /** Up to 200 images of the repository, the latest first. At most 1,000 are stored, each for 30 days. */
   knownImages(repository: string): Promise<readonly KnownImage[]>;
-  /** Its last 200 events; `job` is empty for a record that began with an event, after a loss. */
+  /** With its last 200 events; `job` is empty for a record that began with an event, after a loss. */
   find(jobId: string): Promise<JobRecord | undefined>;
 
   close(): Promise<void>;
 }
 
-/** Errors other than these are faults of Blacktree. */
+/** The only expected error of job records; any other is a bug in Blacktree. */
 export class RecordsUnavailable extends Error {
   override readonly name = "RecordsUnavailable";
 }

@@ -1,14 +1,14 @@
-/** A job that is retried for days still has a record of bounded size. */
-export const MOST_EVENTS = 200;
+/** Bounds the record of a job that is retried for days. */
+export const MAX_EVENTS = 200;
 
-/** Of one repository. */
-export const MOST_IMAGES = 1000;
-export const MOST_IMAGES_TOLD = 200;
+/** Per repository. */
+export const MAX_IMAGES = 1000;
+export const MAX_IMAGES_RETURNED = 200;
 export const IMAGE_MEMORY_MS = 30 * 24 * 60 * 60 * 1000;
 
-const LEAST_ACTIVE_MEMORY_MS = 7 * 24 * 60 * 60 * 1000;
+const MIN_ACTIVE_MEMORY_MS = 7 * 24 * 60 * 60 * 1000;
 
-/** How long a job may wait or run without any news before it is forgotten. */
+/** How long a job may wait or run without any change before its record expires. */
 export function activeMemoryMs(jobMemoryMs: number): number {
-  return Math.max(jobMemoryMs, LEAST_ACTIVE_MEMORY_MS);
+  return Math.max(jobMemoryMs, MIN_ACTIVE_MEMORY_MS);
 }

@@ -1,4 +1,4 @@
-/** Job records in Redis, shared by all orchestrators. What is kept there is scripts/common.lua. */
+/** Job records in Redis, shared by all orchestrators. scripts/common.lua lists the keys. */
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -18,9 +18,9 @@ import {
 import {
   activeMemoryMs,
   IMAGE_MEMORY_MS,
-  MOST_EVENTS,
-  MOST_IMAGES,
-  MOST_IMAGES_TOLD,
+  MAX_EVENTS,
+  MAX_IMAGES,
+  MAX_IMAGES_RETURNED,
 } from "./record-limits.ts";
 import admitLua from "./scripts/admit.lua" with { type: "text" };
 import appendLua from "./scripts/append.lua" with { type: "text" };
@@ -32,7 +32,7 @@ import queuedLua from "./scripts/queued.lua" with { type: "text" };
 import rememberImageLua from "./scripts/remember-image.lua" with { type: "text" };
 import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 
-/** The braces are the hash tag that keeps all keys on one node of a Cluster, as scripts need it. */
+/** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
 const DEFAULT_KEY_PREFIX = "{blacktree}:";
 
 const scripts = {
@@ -47,9 +47,9 @@ const scripts = {
 };
 
 export interface RedisJobRecordsOptions {
-  /** As in redis-client.ts. */
+  /** See `RedisClientOptions.url`. */
   readonly url: string;
-  /** How long a record lives after its job's end. */
+  /** How long a record is stored after its job's end. */
   readonly jobMemoryMs: number;
   readonly logger: Logger;
   /** With a hash tag. */
@@ -87,7 +87,7 @@ export class RedisJobRecords implements JobRecords {
   }
 
   async append(event: UnnumberedEvent): Promise<JobEvent> {
-    const seq = Number(await this.#run(scripts.append, event.job_id, [JSON.stringify(event), MOST_EVENTS]));
+    const seq = Number(await this.#run(scripts.append, event.job_id, [JSON.stringify(event), MAX_EVENTS]));
     return numbered(event, seq);
   }
 
@@ -130,13 +130,13 @@ export class RedisJobRecords implements JobRecords {
   }
 
   async rememberImage(repository: string, { inputs, digest }: KnownImage): Promise<void> {
-    const args = [repository, `${inputs} ${digest}`, MOST_IMAGES, IMAGE_MEMORY_MS];
+    const args = [repository, `${inputs} ${digest}`, MAX_IMAGES, IMAGE_MEMORY_MS];
     await this.#attempt(() => scripts.rememberImage.run(this.#client, this.#prefix, args));
   }
 
   async knownImages(repository: string): Promise<readonly KnownImage[]> {
     const key = `${this.#prefix}images:${repository}`;
-    const images = await this.#attempt(() => this.#client.zrevrange(key, 0, MOST_IMAGES_TOLD - 1));
+    const images = await this.#attempt(() => this.#client.zrevrange(key, 0, MAX_IMAGES_RETURNED - 1));
     return images.map((image) => {
       const [inputs = "", digest = ""] = image.split(" ");
       return { inputs, digest };
@@ -180,12 +180,12 @@ export class RedisJobRecords implements JobRecords {
     try {
       return await command();
     } catch (cause) {
-      throw new RecordsUnavailable("Redis did not carry out a command", { cause });
+      throw new RecordsUnavailable("a Redis command failed", { cause });
     }
   }
 }
 
-/** The number stands before the event, because only the script knows it. */
+/** The number precedes the event, because only the script knows it. */
 function readEvent(line: string): JobEvent {
   const space = line.indexOf(" ");
   return numbered(JSON.parse(line.slice(space + 1)), Number(line.slice(0, space)));

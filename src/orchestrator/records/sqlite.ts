@@ -16,9 +16,9 @@ import {
 import {
   activeMemoryMs,
   IMAGE_MEMORY_MS,
-  MOST_EVENTS,
-  MOST_IMAGES,
-  MOST_IMAGES_TOLD,
+  MAX_EVENTS,
+  MAX_IMAGES,
+  MAX_IMAGES_RETURNED,
 } from "./record-limits.ts";
 
 const SCHEMA = `
@@ -76,9 +76,9 @@ interface RecordRow {
 }
 
 export interface SqliteJobRecordsOptions {
-  /** See embedded-database.ts; stays its owner's. */
+  /** See embedded-database.ts; closed by its owner. */
   readonly database: Database;
-  /** How long a record lives after its job's end. */
+  /** How long a record is stored after its job's end. */
   readonly jobMemoryMs: number;
 }
 
@@ -131,7 +131,7 @@ export class SqliteJobRecords implements JobRecords {
     return this.#atomically(() => {
       const { job_id, attempt, state, at, ...details } = event;
       const known = this.#openRow(job_id);
-      // Only a job in its lane has events: one without a record lost it.
+      // Only a job in its ready queue has events, so a job without a record has lost it.
       const queued = known.queued || (known.job === null && known.result === null) ? 1 : 0;
       const seq = known.seq + 1;
       const numbered: JobEvent = { job_id, attempt, seq, state, at, ...details };
@@ -145,7 +145,7 @@ export class SqliteJobRecords implements JobRecords {
         seq,
         JSON.stringify(numbered),
       ]);
-      this.#database.run("DELETE FROM job_events WHERE job_id = ? AND seq <= ?", [job_id, seq - MOST_EVENTS]);
+      this.#database.run("DELETE FROM job_events WHERE job_id = ? AND seq <= ?", [job_id, seq - MAX_EVENTS]);
       return numbered;
     });
   }
@@ -225,7 +225,7 @@ export class SqliteJobRecords implements JobRecords {
       this.#database.run(
         `DELETE FROM known_images WHERE repository = ?1 AND place NOT IN
            (SELECT place FROM known_images WHERE repository = ?1 ORDER BY place DESC LIMIT ?2)`,
-        [repository, MOST_IMAGES],
+        [repository, MAX_IMAGES],
       );
     });
   }
@@ -236,7 +236,7 @@ export class SqliteJobRecords implements JobRecords {
         .query<KnownImage, [string, number]>(
           "SELECT inputs, digest FROM known_images WHERE repository = ? ORDER BY place DESC LIMIT ?",
         )
-        .all(repository, MOST_IMAGES_TOLD),
+        .all(repository, MAX_IMAGES_RETURNED),
     );
   }
 
@@ -282,7 +282,7 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  /** The job's row, made if there is none. An active one is kept for longer by being looked at. */
+  /** The job's row, created if missing. Extends the expiry of an active job's row. */
   #openRow(jobId: string): RecordRow {
     const expiresAt = Date.now() + activeMemoryMs(this.options.jobMemoryMs);
     this.#database.run(
@@ -291,7 +291,7 @@ export class SqliteJobRecords implements JobRecords {
       [jobId, expiresAt],
     );
     const row = this.#row(jobId);
-    if (!row) throw new Error(`the record of job ${jobId} vanished within a transaction`);
+    if (!row) throw new Error(`the record of job ${jobId} disappeared within a transaction`);
     return row;
   }
 
@@ -299,21 +299,21 @@ export class SqliteJobRecords implements JobRecords {
     return this.#database.query<RecordRow, [string]>("SELECT * FROM job_records WHERE job_id = ?").get(jobId);
   }
 
-  /** One transaction, in which what has expired does not exist. */
+  /** One transaction, in which expired records do not exist. */
   #atomically<T>(decide: () => T): T {
-    if (!this.#started) throw new RecordsUnavailable("the records are not started, or closed");
+    if (!this.#started) throw new RecordsUnavailable("the job records have not been started, or are closed");
     try {
       return this.#database.transaction(() => {
         this.#database.run("DELETE FROM job_records WHERE expires_at <= ?", [Date.now()]);
         return decide();
       })();
     } catch (cause) {
-      throw new RecordsUnavailable("the embedded database did not carry out a transaction", { cause });
+      throw new RecordsUnavailable("a transaction of the embedded database failed", { cause });
     }
   }
 }
 
-/** The file may be of a version that had fewer. */
+/** The file may have been created by a version with fewer columns. */
 function addMissingColumns(database: Database): void {
   const present = database
     .query<{ name: string }, []>("SELECT name FROM pragma_table_info('job_records')")

@@ -1,5 +1,6 @@
-/** Connections to Redis: a single server, Sentinel or Cluster, that come back by themselves and never wait for long. */
+/** Connections to Redis (single server, Sentinel or Cluster) that reconnect by themselves and fail commands quickly. */
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis";
+import { delayBeforeAttempt } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { maskUrlPasswords } from "../../shared/settings/settings.ts";
 
@@ -17,21 +18,21 @@ export interface RedisClientOptions {
 const DEFAULT_PORT = 6379;
 const DEFAULT_SENTINEL_PORT = 26_379;
 const RECONNECT_DELAY = { initialMs: 100, maxMs: 5_000 };
-/** While it stays away, this often. */
+/** How often the loss is logged again while Redis stays unreachable. */
 const REMINDER_INTERVAL_MS = 30_000;
 
 /**
- * By default a frozen server fails nothing: commands wait for ever. Here every command fails within moments, and
- * whatever it asked for may or may not have happened.
+ * By default commands to a frozen server wait for ever. With these options every command fails within moments, and the
+ * server may or may not have executed it.
  */
-const PATIENCE: RedisOptions = {
+const TIMEOUTS: RedisOptions = {
   connectTimeout: 1_000,
   commandTimeout: 1_500,
   socketTimeout: 2_000,
   maxRetriesPerRequest: 1,
   autoResendUnfulfilledCommands: false,
   enableOfflineQueue: false,
-  // A master that was demoted says so; the next connection asks again who is master.
+  // A demoted master answers READONLY; the next connection looks up the master again.
   reconnectOnError: (error) => error.message.startsWith("READONLY"),
 };
 
@@ -42,9 +43,9 @@ export function createRedisClient(options: RedisClientOptions): RedisClient {
   return client;
 }
 
-/** Goes on trying until the client is disconnected. */
+/** Keeps trying until the client is disconnected. */
 export function connectInBackground(client: RedisClient): void {
-  // The first failure alone rejects; it has been reported, and the client tries again by itself.
+  // Only the first failure rejects; it is already logged, and the client retries by itself.
   client.connect().catch(() => undefined);
 }
 
@@ -60,18 +61,18 @@ function makeClient(urlList: string): RedisClient {
   if (sentinelMaster !== null) return new Redis(sentinelOptions(urls, first, sentinelMaster));
   if (urls.length > 1) return new Cluster(urls.map(addressOf), clusterOptions(first));
   return new Redis({
-    ...PATIENCE,
+    ...TIMEOUTS,
     ...loginOf(first),
     ...addressOf(first),
     db: databaseOf(first),
     lazyConnect: true,
-    retryStrategy: delayBeforeAttempt,
+    retryStrategy: reconnectDelayMs,
   });
 }
 
 function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisOptions {
   return {
-    ...PATIENCE,
+    ...TIMEOUTS,
     ...loginOf(first),
     sentinels: urls.map((url) => ({ ...addressOf(url), port: Number(url.port) || DEFAULT_SENTINEL_PORT })),
     name,
@@ -79,21 +80,21 @@ function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisO
     enableTLSForSentinelMode: first.protocol === "rediss:",
     sentinelTLS: loginOf(first).tls,
     lazyConnect: true,
-    retryStrategy: delayBeforeAttempt,
-    sentinelRetryStrategy: delayBeforeAttempt,
+    retryStrategy: reconnectDelayMs,
+    sentinelRetryStrategy: reconnectDelayMs,
   };
 }
 
 function clusterOptions(first: URL): ClusterOptions {
-  const { enableOfflineQueue, ...redisOptions } = PATIENCE;
+  const { enableOfflineQueue, ...redisOptions } = TIMEOUTS;
   return {
     enableOfflineQueue,
     redisOptions: { ...redisOptions, ...loginOf(first) },
     lazyConnect: true,
-    clusterRetryStrategy: delayBeforeAttempt,
-    // Names stay names, since it is those that certificates are made out to.
+    clusterRetryStrategy: reconnectDelayMs,
+    // Host names are not resolved here, since certificates are issued for names.
     dnsLookup: (host, callback) => callback(null, host),
-    // A command that meets a failover fails soon, too.
+    // A command during a failover fails soon, too.
     maxRedirections: 3,
   };
 }
@@ -114,10 +115,8 @@ function databaseOf(url: URL): number {
   return Number(url.pathname.slice(1)) || 0;
 }
 
-/** Grows up to a bound, with jitter, so that many orchestrators do not come back at once. */
-function delayBeforeAttempt(attempt: number): number {
-  const stepMs = Math.min(RECONNECT_DELAY.initialMs * 2 ** (attempt - 1), RECONNECT_DELAY.maxMs);
-  return Math.round(stepMs * (0.5 + Math.random() / 2));
+function reconnectDelayMs(attempt: number): number {
+  return delayBeforeAttempt(attempt, RECONNECT_DELAY);
 }
 
 function reportAvailability(client: RedisClient, { url, logger }: RedisClientOptions): void {

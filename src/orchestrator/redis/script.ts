@@ -6,7 +6,7 @@ export class RedisScript {
   readonly #text: string;
   readonly #sha1: string;
 
-  /** The parts are joined: what several scripts have in common stands first. */
+  /** The parts are joined in this order, a part shared by several scripts first. */
   constructor(...parts: readonly string[]) {
     this.#text = parts.join("\n");
     this.#sha1 = createHash("sha1").update(this.#text).digest("hex");

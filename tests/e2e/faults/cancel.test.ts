@@ -71,8 +71,8 @@ async function expectCancelled(job: SampleJob, details: object): Promise<void> {
 }
 
 /**
- * A job's result may be out before its message is taken off its lane. Whoever takes it neither runs it nor answers again:
- * it stands before the next job, whose result is the next one.
+ * A job's result may be out before its message is taken off its ready queue. Whoever takes it neither runs it nor
+ * answers again: it stands before the next job, whose result is the next one.
  */
 async function expectNextResultIsOfNextJob(orchestrator: OrchestratorProcess, job: SampleJob): Promise<void> {
   const worker = await site.deployment.startWorker(orchestrator);

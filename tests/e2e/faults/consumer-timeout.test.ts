@@ -48,13 +48,13 @@ for (const [index, { timeoutSeconds, buildSeconds, neighbourSeconds }] of CASES.
       const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: buildSeconds });
       await deployment.publish(job);
       await untilState(orchestrator, job.job_id, "BUILDING");
-      const takenBack = () => linesAbout(orchestrator, job, "attaching to a running job").length;
+      const revocations = () => linesAbout(orchestrator, job, "attaching to a running job").length;
 
       // One after the other, so that one runs at whatever moment the broker loses its patience, and one begins after it.
       const neighbours: SampleJob[] = [];
       let isLast = false;
       while (!isLast) {
-        isLast = takenBack() > 0;
+        isLast = revocations() > 0;
         const neighbour = await sampleJob(site.backends, { variant: "slow", sleepSeconds: neighbourSeconds });
         neighbours.push(neighbour);
         await deployment.publish(neighbour);
@@ -65,7 +65,7 @@ for (const [index, { timeoutSeconds, buildSeconds, neighbourSeconds }] of CASES.
       expect([job, ...neighbours].map((each) => runsStarted(worker, each))).toEqual(
         [job, ...neighbours].map(() => 1),
       );
-      expect(takenBack()).toBeGreaterThan(0);
+      expect(revocations()).toBeGreaterThan(0);
       expect(
         neighbours.flatMap((each) => linesAbout(orchestrator, each, "attaching to a running job")),
       ).toEqual([]);

@@ -1,5 +1,5 @@
--- ARGV: lease time, job memory, job id, reason, how long after a loss nothing is decided.
--- {"claimed", worker, incarnation, attempt, address}, {"unclaimed", attempts} or {"unknown"}.
+-- ARGV: lease time, job memory, job id, reason, settle time after a loss.
+-- Returns {"claimed", worker, incarnation, attempt, address}, {"unclaimed", attempts} or {"unknown"}.
 local jobId = ARGV[3]
 redis.call('SET', prefix .. 'cancelled:' .. jobId, ARGV[4], 'PX', jobMemoryMs, 'NX')
 redis.call('SADD', prefix .. 'cancelling', jobId)

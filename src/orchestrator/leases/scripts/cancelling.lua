@@ -1,4 +1,5 @@
--- ARGV: lease time, job memory. Job and reason in turn.
+-- ARGV: lease time, job memory.
+-- Returns job id, reason, job id, reason …
 local reply = {}
 for _, jobId in ipairs(redis.call('SMEMBERS', prefix .. 'cancelling')) do
   local reason = cancellation(jobId)

@@ -1,7 +1,7 @@
--- ARGV: lease time, job memory, job id, how long after a loss nothing is decided (0: at once), how many attempts have
--- ended, the worker to avoid, what its worker must be able to do, what is built (or empty), regions in order.
--- {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts}, {"none"}, or
--- {"incapable", for how long, attempts}.
+-- ARGV: lease time, job memory, job id, settle time after a loss (0: decide at once), number of ended attempts, id of
+-- the worker to avoid, needs, source of the build (or empty), regions in the order of preference.
+-- Returns {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts}, {"none"}, or
+-- {"incapable", for how many ms, attempts}.
 local jobId, attemptsEnded, avoided, needs, source = ARGV[3], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
 local firstRegion = 9
 local warmKey, incapableKey = prefix .. 'warm:' .. source, prefix .. 'incapable:' .. jobId
@@ -19,7 +19,7 @@ local function warmth(worker)
   return source ~= '' and tonumber(redis.call('ZSCORE', warmKey, worker.id) or 0) or 0
 end
 
--- Most free slots first, then the one that built this last, then the one that has been without a new job for longest.
+-- Prefers the most free slots, then the worker that built this source last, then the one least recently used.
 local function isBetter(worker, free, best, bestFree)
   if not best then return true end
   if free ~= bestFree then return free > bestFree end
@@ -71,7 +71,7 @@ local use = nextUse()
 redis.call('HSET', workerKey(worker.id), 'used', use)
 if source ~= '' then
   redis.call('ZADD', warmKey, use, worker.id)
-  redis.call('ZREMRANGEBYRANK', warmKey, 0, -mostWarm - 1)
+  redis.call('ZREMRANGEBYRANK', warmKey, 0, -maxWarm - 1)
   redis.call('PEXPIRE', warmKey, forgetWarmMs)
 end
 return { 'claimed', worker.id, worker.incarnation, attempt, worker.address }

@@ -1,26 +1,26 @@
--- What the scripts of the leases have in common. KEYS[1] is the prefix of every key; ARGV starts with the lease time
--- and the job memory. Keys:
+-- Common part of the lease scripts. KEYS[1] is the prefix of every key; ARGV starts with the lease time and the job
+-- memory, both in ms. Keys:
 --   workers                    sorted set: worker id -> last seen
 --   worker:<id>                hash: the registration, and status, suspect, lastSeen, leaseUntil, used, refusal
 --   region:<region>            set: worker ids
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
 --   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
---   attempts:<job>             hash: last (highest attempt known), done (highest attempt released), unproven (an attempt that
---                              nothing is known of but its worker's word)
---   cancelled:<job>            why it was cancelled
---   cancelling                 set: cancelled jobs that have not come to their end
---   warm:<source>              sorted set: the workers that built it last -> their `used` then
---   incapable:<job>            since when no live worker could build it; expires when nobody looks any more
+--   attempts:<job>             hash: last (highest attempt known), done (highest attempt released), unproven (attempt
+--                              that is known only from its worker's report)
+--   cancelled:<job>            the reason of the cancellation
+--   cancelling                 set: cancelled jobs that have not ended yet
+--   warm:<source>              sorted set: the workers that built it last -> their `used` at that time
+--   incapable:<job>            since when no live worker could build it; expires when it is not requested any more
 --   uses                       counter: the higher a worker's `used`, the more recently it had a job
---   since                      when somebody began to look after this data; missing after a loss, and once no orchestrator
---                              was there for a lease time: then every lease has ended, though its worker may be well
---   changes                    channel: something became free
+--   since                      start of the settle time; missing after a loss, and after a lease time without any
+--                              orchestrator: every lease has ended then, although its worker may be healthy
+--   changes                    channel: a slot or worker became free
 local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])
 local jobMemoryMs = tonumber(ARGV[2])
 local forgetWorkerMs = 3600000
 local forgetWarmMs = 604800000
-local mostWarm = 10
+local maxWarm = 10
 local forgetIncapableMs = 3600000
 
 -- The server's clock, since those of the orchestrators differ.
@@ -59,7 +59,7 @@ local function isSchedulable(worker)
   return isAlive(worker) and not worker.suspect and worker.status == 'FREE'
 end
 
--- Both are words, separated by commas; those that the worker has are compared as a whole.
+-- Both are comma separated names; a name matches only as a whole.
 local function canBuild(worker, needs)
   local capabilities = ',' .. worker.capabilities .. ','
   for need in string.gmatch(needs, '[^,]+') do
@@ -98,10 +98,10 @@ local function isUnproven(jobId, attempt)
   return tonumber(redis.call('HGET', attemptsKey(jobId), 'unproven')) == attempt
 end
 
--- Whoever has the job's message says so: then the job has no result yet.
+-- Called on behalf of an orchestrator that holds the job's message, which shows that the job has no result yet.
 local function prove(jobId) redis.call('HDEL', attemptsKey(jobId), 'unproven') end
 
--- Makes the claim, or extends it to a full lease time.
+-- Creates the claim, or extends it to a full lease time.
 local function putClaim(jobId, workerId, incarnation, attempt, address)
   redis.call('HSET', claimKey(jobId), 'worker', workerId, 'incarnation', incarnation, 'attempt', attempt, 'address', address)
   redis.call('PEXPIRE', claimKey(jobId), leaseTtlMs)
@@ -114,9 +114,9 @@ local function putClaim(jobId, workerId, incarnation, attempt, address)
   redis.call('PEXPIRE', attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
 end
 
--- Extends the claim of a run that a worker says it has, or makes it anew when it ended or was lost and nobody else has
--- the job. A claim of a lower attempt gives way: while nothing is lost there is none, since only `claim` raises it.
--- True when the run has the claim.
+-- Extends the claim of a run that a worker reports, or creates it again when it has ended or was lost and no other run
+-- has the job. Replaces a claim of a lower attempt; without a loss there is none, since only `claim` raises it.
+-- Returns true when the run has the claim.
 local function holdRun(worker, jobId, attempt)
   local claim = readClaim(jobId)
   if claim and claim.attempt >= attempt then
@@ -131,7 +131,7 @@ local function holdRun(worker, jobId, attempt)
   return true
 end
 
--- ARGV from `first` on: job id and attempt in turn. Gives the jobs whose runs are stale.
+-- ARGV from `first` on: job id, attempt, job id, attempt … Returns the jobs whose runs are stale.
 local function holdRuns(worker, first)
   local stale = {}
   for index = first, #ARGV, 2 do

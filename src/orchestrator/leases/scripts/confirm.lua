@@ -1,6 +1,6 @@
 -- ARGV: lease time, job memory, worker id, incarnation, job id, attempt.
--- Time left in ms, -1: refused, -2: the worker has to register before this can be known, -3: only whoever has the job's
--- message can know it.
+-- Returns the time left in ms, or -1: refused, -2: the worker has to register before this can be known, -3: only an
+-- orchestrator that holds the job's message can confirm it.
 local workerId, incarnation, jobId, attempt = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 if cancellation(jobId) then return -1 end
 local worker = readWorker(workerId)

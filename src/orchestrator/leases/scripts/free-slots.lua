@@ -1,4 +1,5 @@
--- ARGV: lease time, job memory. Region, capabilities and free slots of workers that are alike in the first two.
+-- ARGV: lease time, job memory.
+-- Returns {region, capabilities, free slots} for each group of workers with the same region and capabilities.
 local groups, byName = {}, {}
 for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs - leaseTtlMs, '+inf')) do
   local worker = readWorker(workerId)

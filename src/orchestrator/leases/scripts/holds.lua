@@ -1,4 +1,4 @@
--- ARGV: lease time, job memory, worker id, incarnation, job id, attempt, how long after a loss nothing is decided.
+-- ARGV: lease time, job memory, worker id, incarnation, job id, attempt, settle time after a loss.
 local jobId, attempt = ARGV[5], tonumber(ARGV[6])
 local claim = readClaim(jobId)
 if claim then return isOf(claim, ARGV[3], ARGV[4], attempt) and 1 or 0 end

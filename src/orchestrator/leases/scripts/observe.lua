@@ -1,5 +1,5 @@
--- ARGV: lease time, job memory, worker id, incarnation, status, refusal, runs. The jobs whose runs are stale; nothing when the
--- worker is not known under that incarnation.
+-- ARGV: lease time, job memory, worker id, incarnation, status, refusal, runs.
+-- Returns the jobs whose runs are stale, or false when the worker is not known under that incarnation.
 local before = readWorker(ARGV[3])
 if not before or before.incarnation ~= ARGV[4] then return false end
 extendLease(before.id)

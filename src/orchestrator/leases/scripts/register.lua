@@ -1,5 +1,5 @@
 -- ARGV: lease time, job memory, worker id, incarnation, region, address, slots, version, capabilities, runs.
--- 1: registered, 0: id in use.
+-- Returns 1: registered, 0: id in use.
 local workerId, incarnation, region = ARGV[3], ARGV[4], ARGV[5]
 local known = readWorker(workerId)
 if known and known.incarnation ~= incarnation and isAlive(known) then return 0 end

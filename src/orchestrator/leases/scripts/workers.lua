@@ -1,4 +1,4 @@
--- ARGV: lease time, job memory. One entry a worker, with its jobs at the end.
+-- ARGV: lease time, job memory. Returns one entry per worker.
 local function statusOf(worker, jobs)
   if worker.suspect or not isAlive(worker) then return 'LOST' end
   if worker.status == 'DRAINING' then return 'DRAINING' end

@@ -12,18 +12,18 @@ export interface Session {
   readonly lost: AbortSignal;
 }
 
-/** A channel as long as it is open. `lost` aborts whether it ends alone or with its connection. */
+/** An open channel. `lost` aborts when the channel closes, alone or with its connection. */
 export interface OpenChannel<C extends Channel = Channel> {
   readonly channel: C;
   readonly lost: AbortSignal;
 }
 
-/** Why something that was in hand no longer is. */
+/** The abort reason when a channel or its connection is lost. */
 export class ChannelLost extends Error {
   override readonly name = "ChannelLost";
 }
 
-/** Opens a channel whose errors are noted in `lost` and go nowhere else. */
+/** Opens a channel whose errors are logged and reported only through `lost`. */
 export async function asOpenChannel<C extends Channel>(
   opening: Promise<C>,
   logger: Logger,
@@ -35,13 +35,13 @@ export async function asOpenChannel<C extends Channel>(
     cause = error;
     logger.warn({ err: error }, "RabbitMQ closed a channel");
   });
-  channel.on("close", () => lost.abort(new ChannelLost("the RabbitMQ channel was lost", { cause })));
-  channel.on("handler-error", (error) => logger.error({ err: error }, "a RabbitMQ listener failed"));
+  channel.on("close", () => lost.abort(new ChannelLost("RabbitMQ channel lost", { cause })));
+  channel.on("handler-error", (error) => logger.error({ err: error }, "RabbitMQ event handler failed"));
   return { channel, lost: lost.signal };
 }
 
-/** Runs `use` on a channel of its own, since a refusal by the broker closes the channel that it is given on. */
-export async function onOwnChannel<T>(
+/** Runs `use` on a dedicated channel, since the broker closes a channel on which it refuses a request. */
+export async function onDedicatedChannel<T>(
   model: ChannelModel,
   use: (channel: Channel) => Promise<T>,
 ): Promise<T> {
@@ -52,36 +52,36 @@ export async function onOwnChannel<T>(
   try {
     return await use(channel);
   } finally {
-    // amqplib never answers a close whose connection is lost meanwhile; the session's owner sees the loss.
+    // amqplib never settles a close whose connection is lost meanwhile; the session's owner handles that loss.
     if (!closed.signal.aborted) await orAbort(channel.close(), closed.signal).catch(() => undefined);
   }
 }
 
-/** Acks and requeues are only written, never answered: closing the channel in order makes sure that they arrive. */
-export async function closeInOrder(open: OpenChannel): Promise<void> {
+/** The broker does not confirm acks and requeues: a graceful close of the channel makes sure that they arrive. */
+export async function closeGracefully(open: OpenChannel): Promise<void> {
   if (open.lost.aborted) return;
   try {
     await orAbort(open.channel.close(), open.lost);
   } catch (error) {
-    // It was lost meanwhile, or somebody else is closing it.
+    // The channel was lost meanwhile, or is being closed already.
     if (!(open.lost.aborted || error instanceof IllegalOperationError)) throw error;
   }
 }
 
-export interface LastingChannelOptions<C extends Channel> {
+export interface ReopeningChannelOptions<C extends Channel> {
   readonly open: (model: ChannelModel) => Promise<C>;
-  /** Runs on every new channel before anybody gets it. */
+  /** Runs on every new channel before the channel is used. */
   readonly prepare: (open: OpenChannel<C>, session: Session) => Promise<void>;
   readonly closing: AbortSignal;
   readonly logger: Logger;
 }
 
-/** A channel that is opened again when it is lost while its connection lives. */
-export class LastingChannel<C extends Channel> {
+/** A channel that is reopened when it is lost while its connection is still open. */
+export class ReopeningChannel<C extends Channel> {
   #current: OpenChannel<C> | undefined;
   #opened = Promise.withResolvers<OpenChannel<C>>();
 
-  constructor(private readonly options: LastingChannelOptions<C>) {}
+  constructor(private readonly options: ReopeningChannelOptions<C>) {}
 
   get current(): OpenChannel<C> | undefined {
     return this.#current;
@@ -92,13 +92,13 @@ export class LastingChannel<C extends Channel> {
     return this.#current ?? (await orAbort(this.#opened.promise, signal, this.options.closing));
   }
 
-  /** Called once for each session. */
+  /** To be called once per session. */
   async attach(session: Session): Promise<void> {
     const open = await asOpenChannel(this.options.open(session.model), this.options.logger);
     try {
       await orAbort(this.options.prepare(open, session), open.lost);
     } catch (error) {
-      await closeInOrder(open);
+      await closeGracefully(open);
       throw error;
     }
     this.#current = open;
@@ -115,14 +115,14 @@ export class LastingChannel<C extends Channel> {
   async #reopen(session: Session): Promise<void> {
     const delay = new Backoff(REOPEN_DELAY);
     for (;;) {
-      // Also leaves the connection the time to notice its own end, of which its channels hear first.
+      // The delay also lets the connection detect its own loss, which its channels report first.
       await sleep(delay.nextMs());
       if (session.lost.aborted || this.options.closing.aborted) return;
       try {
         return await this.attach(session);
       } catch (error) {
         if (!session.lost.aborted)
-          this.options.logger.warn({ err: error }, "a RabbitMQ channel could not be opened again");
+          this.options.logger.warn({ err: error }, "failed to reopen a RabbitMQ channel, retrying");
       }
     }
   }

@@ -1,4 +1,4 @@
-/** One connection to RabbitMQ that comes back after every loss, and channels that do the same within it. */
+/** One connection to RabbitMQ that is reopened after every loss. */
 import { type ChannelModel, connect } from "amqplib";
 import { aborted, orAbort, sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
@@ -16,10 +16,10 @@ export interface RabbitMqConnectionOptions {
   readonly urls: readonly string[];
   readonly heartbeatSeconds: number;
   readonly logger: Logger;
-  /** Declares and opens whatever a session needs; the connection counts as ready when it has resolved. */
+  /** Declares and opens everything that a session needs; the connection is ready once this has resolved. */
   readonly prepare: (session: Session) => Promise<void>;
   readonly onReady: () => void;
-  /** The last thing on a connection that is being closed by us. */
+  /** Runs before this process closes a connection. */
   readonly beforeClose: () => Promise<void>;
 }
 
@@ -30,7 +30,7 @@ export class RabbitMqConnection {
 
   constructor(private readonly options: RabbitMqConnectionOptions) {}
 
-  /** The prepared session, if there is one now. */
+  /** The current prepared session, if any. */
   get session(): Session | undefined {
     return this.#session;
   }
@@ -64,14 +64,14 @@ export class RabbitMqConnection {
     }
   }
 
-  /** Resolves with the cause once the connection is gone or could not be made. */
+  /** Resolves with the cause once the connection is lost or could not be opened. */
   async #holdSession(url: string, delay: Backoff): Promise<unknown> {
     const connecting = this.#connect(url);
     let model: ChannelModel;
     try {
       model = await orAbort(connecting, this.closing);
     } catch (error) {
-      // A connection that nobody waits for any more may still come about, or fail; the latter is no news.
+      // The abandoned attempt may still succeed, and the connection is closed then; a failure needs no report.
       if (this.closing.aborted) void connecting.then((unwanted) => unwanted.close()).catch(() => undefined);
       return error;
     }
@@ -107,12 +107,12 @@ export class RabbitMqConnection {
     this.options.onReady();
   }
 
-  /** A frozen broker answers nothing, so nothing here waits for ever. */
+  /** A frozen broker never answers, so this waits for a limited time only. */
   async #end(model: ChannelModel): Promise<void> {
     const ended = this.options
       .beforeClose()
       .then(() => model.close())
-      // It can only fail by being gone already.
+      // This fails only when the connection is already closed.
       .catch(() => undefined);
     await Promise.race([ended, sleep(CLOSE_TIMEOUT_MS)]);
   }
@@ -124,25 +124,25 @@ export class RabbitMqConnection {
       cause = error;
     });
     model.on("close", (error) =>
-      lost.abort(new ChannelLost("the connection to RabbitMQ was lost", { cause: cause ?? error })),
+      lost.abort(new ChannelLost("connection to RabbitMQ lost", { cause: cause ?? error })),
     );
     model.on("blocked", (reason) =>
       this.options.logger.warn(
         { reason },
-        `RabbitMQ at ${maskUrlPasswords(url)} takes no messages for now; see its alarms`,
+        `RabbitMQ at ${maskUrlPasswords(url)} is blocking publishers; check its memory and disk alarms`,
       ),
     );
     model.on("unblocked", () =>
-      this.options.logger.info(`RabbitMQ at ${maskUrlPasswords(url)} takes messages again`),
+      this.options.logger.info(`RabbitMQ at ${maskUrlPasswords(url)} accepts messages again`),
     );
     model.on("handler-error", (error) =>
-      this.options.logger.error({ err: error }, "a RabbitMQ listener failed"),
+      this.options.logger.error({ err: error }, "RabbitMQ event handler failed"),
     );
     return lost.signal;
   }
 }
 
-/** amqplib takes the heartbeat from nowhere but the URL. One that the operator wrote there stays. */
+/** amqplib reads the heartbeat only from the URL. A heartbeat that the operator set there stays. */
 function withHeartbeat(url: string, heartbeatSeconds: number): string {
   const parsed = new URL(url);
   if (!parsed.searchParams.has("heartbeat")) parsed.searchParams.set("heartbeat", String(heartbeatSeconds));

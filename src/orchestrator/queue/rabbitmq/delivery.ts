@@ -1,6 +1,6 @@
-/** A message from RabbitMQ in our hands. */
+/** A message that RabbitMQ has delivered to this orchestrator. */
 import type { GetMessage, Message, Options } from "amqplib";
-import type { Delivery, Lane, MessageProperties, ReadyDelivery, Stamp } from "../queue.ts";
+import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 import type { OpenChannel } from "./channel.ts";
 
 const JOB_ID_HEADER = "x-blacktree-job-id";
@@ -9,20 +9,20 @@ const DEFAULT_REGION_HEADER = "x-blacktree-region";
 const ATTEMPTS_HEADER = "x-blacktree-attempts";
 const LAST_WORKER_HEADER = "x-blacktree-last-worker";
 
-/** Far below the 20 of RabbitMQ 4, since a crash of ours counts as a delivery too. */
-const MOST_DELIVERIES = 5;
+/** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
+const MAX_DELIVERIES = 5;
 
 export class RabbitMqDelivery implements Delivery {
-  readonly #takenBack = new AbortController();
-  #state: "in hand" | "settled" | "taken back" = "in hand";
+  readonly #revoked = new AbortController();
+  #state: "unsettled" | "settled" | "revoked" = "unsettled";
 
   constructor(
     readonly message: Message,
     private readonly open: OpenChannel,
     private readonly onSettled: (how: "acked" | "requeued") => void = () => undefined,
   ) {
-    if (open.lost.aborted) this.#takeBack();
-    else open.lost.addEventListener("abort", this.#takeBack, { once: true });
+    if (open.lost.aborted) this.#revoke();
+    else open.lost.addEventListener("abort", this.#revoke, { once: true });
   }
 
   get body(): Buffer {
@@ -38,8 +38,8 @@ export class RabbitMqDelivery implements Delivery {
     return this.message.fields.redelivered;
   }
 
-  get takenBack(): AbortSignal {
-    return this.#takenBack.signal;
+  get revoked(): AbortSignal {
+    return this.#revoked.signal;
   }
 
   ack(): void {
@@ -51,31 +51,31 @@ export class RabbitMqDelivery implements Delivery {
   }
 
   #settle(how: "acked" | "requeued", write: () => void): void {
-    if (this.#state !== "in hand") return;
+    if (this.#state !== "unsettled") return;
     this.#state = "settled";
-    this.open.lost.removeEventListener("abort", this.#takeBack);
+    this.open.lost.removeEventListener("abort", this.#revoke);
     try {
       write();
     } catch (error) {
-      // amqplib throws on a channel that is closing; the message is the broker's again, as it would be a moment later.
-      this.#state = "taken back";
-      this.#takenBack.abort(error);
+      // amqplib throws on a channel that is closing; its close, a moment later, would revoke the delivery anyway.
+      this.#state = "revoked";
+      this.#revoked.abort(error);
       return;
     }
     this.onSettled(how);
   }
 
-  readonly #takeBack = () => {
-    this.#state = "taken back";
-    this.#takenBack.abort(this.open.lost.reason);
+  readonly #revoke = () => {
+    this.#state = "revoked";
+    this.#revoked.abort(this.open.lost.reason);
   };
 }
 
 export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDelivery {
   constructor(
     message: GetMessage,
-    readonly lane: Lane,
-    readonly stamp: Stamp,
+    readonly readyQueue: ReadyQueue,
+    readonly envelope: Envelope,
     open: OpenChannel,
     onSettled: (how: "acked" | "requeued") => void,
   ) {
@@ -84,14 +84,14 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
 }
 
 /**
- * A queue with a delivery limit, declared by somebody else or before an upgrade to RabbitMQ 4, drops a message that
- * was delivered too often. One that gets near that is published anew, which starts its count again.
+ * A queue with a delivery limit, declared by another program or before an upgrade to RabbitMQ 4, drops a message that
+ * was delivered too often. A message that nears the limit is published again, which resets its count.
  */
-export function wearsOut(message: Message): boolean {
-  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MOST_DELIVERIES;
+export function nearsDeliveryLimit(message: Message): boolean {
+  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MAX_DELIVERIES;
 }
 
-/** A message's properties and headers for publishing it again, less what would make the copy go astray. */
+/** A message's properties and headers for publishing it again, without those that would misroute or drop the copy. */
 export function copiedOptions(message: Message): Options.Publish {
   const {
     contentType,
@@ -105,8 +105,8 @@ export function copiedOptions(message: Message): Options.Publish {
     priority,
     headers,
   } = message.properties;
-  // Not copied: `userId`, which only its own user may set; `expiration`, which would end the copy early; CC and BCC,
-  // which would route it to more queues; the counts, which are the broker's.
+  // Not copied: `userId`, which only that user may set; `expiration`, which would drop the copy early; CC and BCC,
+  // which would route it to more queues; the counts, which the broker maintains.
   const {
     CC: _cc,
     BCC: _bcc,
@@ -128,18 +128,18 @@ export function copiedOptions(message: Message): Options.Publish {
   };
 }
 
-export function stampHeaders(stamp: Stamp): Record<string, string | number> {
-  const { retry } = stamp;
+export function envelopeHeaders(envelope: Envelope): Record<string, string | number> {
+  const { retry } = envelope;
   return {
-    [JOB_ID_HEADER]: stamp.jobId,
-    [ACCEPTED_AT_HEADER]: stamp.acceptedAt.toISOString(),
-    [DEFAULT_REGION_HEADER]: stamp.defaultRegion,
+    [JOB_ID_HEADER]: envelope.jobId,
+    [ACCEPTED_AT_HEADER]: envelope.acceptedAt.toISOString(),
+    [DEFAULT_REGION_HEADER]: envelope.defaultRegion,
     ...(retry && { [ATTEMPTS_HEADER]: retry.attempts, [LAST_WORKER_HEADER]: retry.lastWorkerId }),
   };
 }
 
-/** Undefined for a message that did not come through intake. */
-export function readStamp(message: Message): Stamp | undefined {
+/** Undefined for a message that did not pass through intake. */
+export function readEnvelope(message: Message): Envelope | undefined {
   const headers = message.properties.headers ?? {};
   const jobId = headers[JOB_ID_HEADER];
   const defaultRegion = headers[DEFAULT_REGION_HEADER];

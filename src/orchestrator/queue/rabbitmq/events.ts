@@ -1,25 +1,25 @@
-/** The exchange that every change of a job's state goes to, and what orchestrators hear on it from one another. */
+/** The exchange for every change of a job's state, on which orchestrators also learn of each other's queued jobs. */
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { JobEvent, Priority } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type { Lane } from "../queue.ts";
-import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
+import type { ReadyQueue } from "../queue.ts";
+import { type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 import { ensureEventExchange, type Names } from "./topology.ts";
 
 export interface EventsOptions {
   readonly names: Names;
   readonly closing: AbortSignal;
   readonly logger: Logger;
-  /** Some orchestrator has put a job into this lane. */
-  readonly onQueued: (lane: Lane) => void;
+  /** Any orchestrator has published a job to this ready queue. */
+  readonly onQueued: (readyQueue: ReadyQueue) => void;
 }
 
 export class Events {
-  readonly #channel: LastingChannel<Channel>;
+  readonly #channel: ReopeningChannel<Channel>;
 
   constructor(private readonly options: EventsOptions) {
-    this.#channel = new LastingChannel({
+    this.#channel = new ReopeningChannel({
       open: (model) => model.createChannel(),
       prepare: (open, session) => this.#listen(open, session),
       ...options,
@@ -34,7 +34,7 @@ export class Events {
     const open = this.#channel.current;
     const fields = { job_id: event.job_id, seq: event.seq, state: event.state };
     if (!open) {
-      this.options.logger.warn(fields, "an event was not published: RabbitMQ is away");
+      this.options.logger.warn(fields, "event not published: RabbitMQ is not connected");
       return;
     }
     try {
@@ -45,7 +45,7 @@ export class Events {
         { persistent: true, contentType: "application/json", messageId: `${event.job_id}.${event.seq}` },
       );
     } catch (error) {
-      this.options.logger.warn({ ...fields, err: error }, "an event was not published");
+      this.options.logger.warn({ ...fields, err: error }, "event not published");
     }
   }
 
@@ -55,29 +55,29 @@ export class Events {
       exclusive: true,
       autoDelete: true,
       durable: false,
-      // A virtual host whose default is another type may refuse that for an exclusive queue.
+      // A virtual host may have another default type that does not support exclusive queues.
       arguments: { "x-queue-type": "classic" },
     });
     await channel.bindQueue(queue, this.options.names.eventExchange, "job.queued");
     await channel.consume(
       queue,
       (message) => {
-        if (message) this.#hear(message);
-        // The channel that follows declares and binds again. Its end is no news.
+        if (message) this.#receive(message);
+        // The broker cancelled the consumer: the channel is reopened, which declares and binds the queue again.
         else void channel.close().catch(() => undefined);
       },
       { noAck: true },
     );
   }
 
-  #hear(message: ConsumeMessage): void {
-    const lane = readLane(message.content);
-    if (lane) this.options.onQueued(lane);
+  #receive(message: ConsumeMessage): void {
+    const readyQueue = parseReadyQueue(message.content);
+    if (readyQueue) this.options.onQueued(readyQueue);
   }
 }
 
-/** Anybody may publish to the exchange, so nothing is taken for granted. */
-function readLane(body: Buffer): Lane | undefined {
+/** Any client may publish to the exchange, so every field is checked. */
+function parseReadyQueue(body: Buffer): ReadyQueue | undefined {
   let event: unknown;
   try {
     event = JSON.parse(body.toString("utf8"));

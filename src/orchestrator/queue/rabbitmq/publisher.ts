@@ -1,13 +1,13 @@
-/** Publishing that ends only when the broker has answered for the message. */
+/** Publishes a message until the broker has answered. */
 import { type ConfirmChannel, IllegalOperationError, type Options } from "amqplib";
 import { orAbort, sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import { LastingChannel, type OpenChannel, type Session } from "./channel.ts";
+import { type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 
 /**
- * Tells one publish from another when the broker returns it. A message id cannot do that: the same id may be on its
- * way to the same queue twice.
+ * Identifies a publish when the broker returns its message. A message id cannot: two messages with the same id may be
+ * in flight to the same queue.
  */
 const PUBLISH_ID_HEADER = "x-blacktree-publish";
 const RETRY_DELAY = { initialMs: 50, maxMs: 5_000 };
@@ -22,7 +22,7 @@ export interface Outgoing {
   readonly options: Options.Publish;
 }
 
-/** "unroutable": there is no such queue. "refused": the queue does not take it, for being full for example. */
+/** "unroutable": the queue does not exist. "refused": the queue rejects the message, for example because it is full. */
 type Answer = "confirmed" | "unroutable" | "refused";
 
 export interface PublisherOptions {
@@ -31,12 +31,12 @@ export interface PublisherOptions {
 }
 
 export class Publisher {
-  readonly #channel: LastingChannel<ConfirmChannel>;
+  readonly #channel: ReopeningChannel<ConfirmChannel>;
   readonly #returned = new WeakMap<ConfirmChannel, Set<string>>();
   #lastId = 0;
 
   constructor(private readonly options: PublisherOptions) {
-    this.#channel = new LastingChannel({
+    this.#channel = new ReopeningChannel({
       open: (model) => model.createConfirmChannel(),
       prepare: (open) => this.#watchReturns(open),
       ...options,
@@ -47,7 +47,7 @@ export class Publisher {
     return this.#channel.attach(session);
   }
 
-  /** Goes on until the message is confirmed; calls `declare` when its queue turns out to be missing. */
+  /** Publishes until the message is confirmed; calls `declare` when its queue does not exist. */
   async publish(message: Outgoing, declare: () => Promise<void>, signal?: AbortSignal): Promise<void> {
     const delay = new Backoff(RETRY_DELAY);
     for (;;) {
@@ -55,24 +55,24 @@ export class Publisher {
       if (answer === "confirmed") return;
       this.options.logger.warn(
         { queue: message.queue, answer },
-        "RabbitMQ did not take a message; it is published again",
+        "RabbitMQ did not accept a message, publishing it again",
       );
       await orAbort(sleep(delay.nextMs()), signal, this.options.closing);
       if (answer === "unroutable") {
         await declare().catch((error) =>
-          this.options.logger.warn({ err: error, queue: message.queue }, "a queue could not be declared"),
+          this.options.logger.warn({ err: error, queue: message.queue }, "failed to declare a queue"),
         );
       }
     }
   }
 
-  /** Goes on until the broker has answered, across lost channels and connections. */
+  /** Publishes until the broker has answered, across lost channels and connections. */
   async publishOnce(message: Outgoing, signal?: AbortSignal): Promise<Answer> {
     for (;;) {
       const open = await this.#channel.whenOpen(signal);
       const answer = await orAbort(this.#attempt(open, message), signal, this.options.closing);
       if (answer !== "lost") return answer;
-      // A connection that is about to close still has its channels for a moment.
+      // The channels of a connection that is about to close stay open for a moment.
       await orAbort(sleep(CLOSING_PAUSE_MS), signal, this.options.closing);
     }
   }
@@ -96,7 +96,7 @@ export class Publisher {
       try {
         channel.publish(message.exchange ?? "", message.queue, message.body, options, onAnswer);
       } catch (error) {
-        // Anything but a closed channel is a message that cannot be written at all.
+        // Any other error means that the message itself cannot be encoded.
         if (error instanceof IllegalOperationError) resolve("lost");
         else reject(error);
       }

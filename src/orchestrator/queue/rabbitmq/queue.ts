@@ -1,24 +1,25 @@
-/** The job queue in RabbitMQ. Which queues there are and what travels in them is docs/messages.md. */
+/** The job queue in RabbitMQ. docs/messages.md lists the queues and their messages. */
 import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
+import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type {
   Delivery,
   JobQueue,
-  Lane,
   MessageProperties,
   ReadyDelivery,
   ReadyMessage,
+  ReadyQueue,
   Retry,
   RetryDelayMs,
 } from "../queue.ts";
 import type { Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
-import { copiedOptions, RabbitMqDelivery, stampHeaders } from "./delivery.ts";
+import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
-import { Lanes } from "./ready-queues.ts";
+import { ReadyQueues } from "./ready-queues.ts";
 import { Regions } from "./regions.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
@@ -27,16 +28,16 @@ import {
   ensureQueue,
   ensureRetryQueues,
   isOwnQueue,
-  laneQueue,
   type Names,
+  readyQueueName,
   retryQueue,
 } from "./topology.ts";
 
 const REASON_HEADER = "x-blacktree-reason";
 const DEAD_AT_HEADER = "x-blacktree-at";
-/** Headers travel in one frame. */
-const LONGEST_REASON = 8 * 1024;
-/** Only a queue that exists but cannot confirm takes this long, and a reply may not hold up the job for it. */
+/** All headers have to fit into one frame. */
+const MAX_REASON_CHARS = 8 * 1024;
+/** Only a queue that exists but cannot confirm takes this long, and such a queue must not delay the job. */
 const REPLY_TIMEOUT_MS = 10_000;
 const DEFAULT_HEARTBEAT_SECONDS = 10;
 
@@ -46,11 +47,11 @@ export interface RabbitMqQueueOptions {
   readonly jobQueue: string;
   readonly resultQueue: string;
   readonly logger: Logger;
-  /** Beginning of the names of Blacktree's own ready queues; default `jobs.ready`. */
+  /** Prefix of the names of the ready queues; default `jobs.ready`. */
   readonly readyPrefix?: string;
   /** Default `jobs.events`. */
   readonly eventExchange?: string;
-  /** A frozen broker is noticed after two to three of these. */
+  /** A frozen broker is detected after two to three heartbeats. */
   readonly heartbeatSeconds?: number;
 }
 
@@ -61,9 +62,9 @@ export class RabbitMqQueue implements JobQueue {
   readonly #publisher: Publisher;
   readonly #submissions: Submissions;
   readonly #regions: Regions;
-  readonly #lanes: Lanes;
+  readonly #readyQueues: ReadyQueues;
   readonly #events: Events;
-  readonly #listeners: ((lane: Lane) => void)[] = [];
+  readonly #listeners: Listeners<ReadyQueue>;
 
   constructor(options: RabbitMqQueueOptions) {
     const {
@@ -76,6 +77,10 @@ export class RabbitMqQueue implements JobQueue {
     const names = { jobQueue, resultQueue, readyPrefix, eventExchange };
     this.#names = names;
     this.#logger = logger;
+    // A failing listener must not fail the publish or the consumer that caused the call.
+    this.#listeners = new Listeners((error, readyQueue) =>
+      logger.error({ err: error, ...readyQueue }, "ready queue listener failed"),
+    );
     this.#connection = new RabbitMqConnection({
       urls: options.urls,
       heartbeatSeconds: options.heartbeatSeconds ?? DEFAULT_HEARTBEAT_SECONDS,
@@ -97,14 +102,19 @@ export class RabbitMqQueue implements JobQueue {
       logger,
       onRegion: (region) => this.#announceRegion(region),
     });
-    this.#lanes = new Lanes({
+    this.#readyQueues = new ReadyQueues({
       names,
       publisher,
       regions: this.#regions,
       logger,
-      onRequeued: (lane) => this.#announce(lane),
+      onRequeued: (readyQueue) => this.#announce(readyQueue),
     });
-    this.#events = new Events({ names, closing, logger, onQueued: (lane) => void this.#heardOf(lane) });
+    this.#events = new Events({
+      names,
+      closing,
+      logger,
+      onQueued: (readyQueue) => void this.#onQueued(readyQueue),
+    });
   }
 
   start(): void {
@@ -130,10 +140,10 @@ export class RabbitMqQueue implements JobQueue {
 
   async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
     if (!(delivery instanceof RabbitMqDelivery)) throw new TypeError("not a delivery of this queue");
-    // Whoever has it now finds it just as bad.
-    if (delivery.takenBack.aborted) return;
+    // The orchestrator that receives it next finds the same fault.
+    if (delivery.revoked.aborted) return;
     const reasonHeaders = {
-      [REASON_HEADER]: reason.slice(0, LONGEST_REASON),
+      [REASON_HEADER]: reason.slice(0, MAX_REASON_CHARS),
       [DEAD_AT_HEADER]: new Date().toISOString(),
     };
     const options = copiedOptions(delivery.message);
@@ -146,59 +156,59 @@ export class RabbitMqQueue implements JobQueue {
         signal,
       );
     await withHeaders(options.headers).catch((error) => {
-      // The sender's headers left no room for ours in amqplib's 64 KiB.
+      // With the sender's headers, Blacktree's do not fit into amqplib's limit of 64 KiB.
       if (!(error instanceof RangeError)) throw error;
       return withHeaders({});
     });
     delivery.ack();
   }
 
-  async offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
-    await this.#regions.keep(lane.region, signal);
+  async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+    await this.#regions.keep(readyQueue.region, signal);
     await this.#publisher.publish(
       {
-        queue: laneQueue(this.#names, lane),
+        queue: readyQueueName(this.#names, readyQueue),
         body: message.body,
         options: {
           ...message.properties,
           contentType: "application/json",
-          headers: stampHeaders(message.stamp),
+          headers: envelopeHeaders(message.envelope),
         },
       },
-      () => this.#regions.declareAgain(lane.region),
+      () => this.#regions.declareAgain(readyQueue.region),
       signal,
     );
-    this.#announce(lane);
+    this.#announce(readyQueue);
   }
 
   async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
-    const { lane, body, properties, stamp, takenBack } = delivery;
+    const { readyQueue, body, properties, envelope, revoked } = delivery;
     await this.#publisher.publish(
       {
         exchange: retryQueue(this.#names, delayMs),
-        queue: laneQueue(this.#names, lane),
+        queue: readyQueueName(this.#names, readyQueue),
         body,
         options: {
           ...properties,
           contentType: "application/json",
-          headers: stampHeaders({ ...stamp, retry }),
+          headers: envelopeHeaders({ ...envelope, retry }),
         },
       },
       () => this.#declareRetryQueuesAgain(),
-      takenBack,
+      revoked,
     );
   }
 
-  take(lane: Lane): Promise<ReadyDelivery | undefined> {
-    return this.#lanes.take(lane);
+  take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
+    return this.#readyQueues.take(readyQueue);
   }
 
   regions(): readonly string[] {
     return this.#regions.known;
   }
 
-  onReady(listener: (lane: Lane) => void): void {
-    this.#listeners.push(listener);
+  onReady(listener: (readyQueue: ReadyQueue) => void): void {
+    this.#listeners.add(listener);
   }
 
   async publishResult(
@@ -231,15 +241,15 @@ export class RabbitMqQueue implements JobQueue {
     await this.#publisher.attach(session);
     await this.#events.attach(session);
     await this.#regions.attach(session);
-    this.#lanes.attach(session);
+    this.#readyQueues.attach(session);
     await this.#submissions.attach(session);
   }
 
   async #settle(): Promise<void> {
-    await Promise.all([this.#submissions.close(), this.#lanes.close()]);
+    await Promise.all([this.#submissions.close(), this.#readyQueues.close()]);
   }
 
-  /** For queues with fixed names; lanes are declared by region. */
+  /** For queues with fixed names; Regions declares the ready queues. */
   #publish(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
     return this.#publisher.publish({ queue, body, options }, () => this.#declareAgain(queue), signal);
   }
@@ -259,44 +269,39 @@ export class RabbitMqQueue implements JobQueue {
   async #reply(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
     const fields = { reply_to: queue, job_id: options.messageId };
     if (isOwnQueue(this.#names, queue)) {
-      this.#logger.warn(fields, "a result was not sent to reply_to: that queue is Blacktree's own");
+      this.#logger.warn(fields, "result not sent to reply_to: the queue belongs to Blacktree");
       return;
     }
-    const patience = AbortSignal.timeout(REPLY_TIMEOUT_MS);
+    const timeout = AbortSignal.timeout(REPLY_TIMEOUT_MS);
     try {
       const answer = await this.#publisher.publishOnce(
         { queue, body, options },
-        AbortSignal.any([patience, ...(signal ? [signal] : [])]),
+        AbortSignal.any([timeout, ...(signal ? [signal] : [])]),
       );
-      if (answer !== "confirmed")
-        this.#logger.warn({ ...fields, answer }, "a result was not sent to reply_to");
+      if (answer !== "confirmed") this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
     } catch (error) {
-      if (!patience.aborted) throw error;
-      this.#logger.warn({ ...fields, answer: "none" }, "a result was not sent to reply_to");
+      if (!timeout.aborted) throw error;
+      this.#logger.warn({ ...fields, answer: "none" }, "result not sent to reply_to");
     }
   }
 
-  async #heardOf(lane: Lane): Promise<void> {
-    await this.#regions.learn(lane.region).catch((error) => {
-      this.#logger.warn({ err: error, region: lane.region }, "the lanes of a region could not be declared");
+  async #onQueued(readyQueue: ReadyQueue): Promise<void> {
+    await this.#regions.learn(readyQueue.region).catch((error) => {
+      this.#logger.warn(
+        { err: error, region: readyQueue.region },
+        "failed to declare the ready queues of a region",
+      );
     });
-    this.#announce(lane);
+    this.#announce(readyQueue);
   }
 
   #announceRegion(region: string): void {
     for (const priority of PRIORITIES) this.#announce({ region, priority });
   }
 
-  #announce(lane: Lane): void {
-    // Whoever is told would ask in vain; every lane is announced as soon as the connection is ready.
+  #announce(readyQueue: ReadyQueue): void {
+    // `take` would return nothing now; every ready queue is announced as soon as the connection is ready.
     if (!this.isReady) return;
-    for (const listener of this.#listeners) {
-      try {
-        listener(lane);
-      } catch (error) {
-        // A hint that somebody chokes on must not undo the publish or the consumer that it came from.
-        this.#logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
-      }
-    }
+    this.#listeners.notify(readyQueue);
   }
 }

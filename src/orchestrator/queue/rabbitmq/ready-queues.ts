@@ -1,87 +1,87 @@
-/** Taking from the lanes, one message at a time. */
+/** Takes messages from the ready queues, one at a time. */
 import type { GetMessage } from "amqplib";
 import type { Logger } from "../../../shared/logging.ts";
-import type { Lane, ReadyDelivery } from "../queue.ts";
-import { asOpenChannel, closeInOrder, type OpenChannel, type Session } from "./channel.ts";
-import { copiedOptions, RabbitMqReadyDelivery, readStamp, wearsOut } from "./delivery.ts";
+import type { ReadyDelivery, ReadyQueue } from "../queue.ts";
+import { asOpenChannel, closeGracefully, type OpenChannel, type Session } from "./channel.ts";
+import { copiedOptions, nearsDeliveryLimit, RabbitMqReadyDelivery, readEnvelope } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Regions } from "./regions.ts";
-import { ensureQueue, laneQueue, type Names, replyCode } from "./topology.ts";
+import { ensureQueue, type Names, readyQueueName, replyCode } from "./topology.ts";
 
-const MOST_IDLE_CHANNELS = 64;
+const MAX_IDLE_CHANNELS = 64;
 
-export interface LanesOptions {
+export interface ReadyQueuesOptions {
   readonly names: Names;
   readonly publisher: Publisher;
   readonly regions: Regions;
   readonly logger: Logger;
-  /** One of ours went back into its lane. */
-  readonly onRequeued: (lane: Lane) => void;
+  /** A message that was taken here has returned to its ready queue. */
+  readonly onRequeued: (readyQueue: ReadyQueue) => void;
 }
 
 /**
- * Every message taken has a channel to itself until it is settled: RabbitMQ answers a delivery that stays unacked for
- * its consumer timeout by closing the channel with all that is on it, and a long build may disturb no other job.
- * A channel without a message waits here for the next one.
+ * Every taken message has a dedicated channel until it is settled: when a delivery stays unacked for RabbitMQ's
+ * consumer timeout, RabbitMQ closes the channel with every delivery on it, and a long build must not affect another
+ * job. Channels without a message are kept for the next ones.
  */
-export class Lanes {
+export class ReadyQueues {
   #session: Session | undefined;
   #idle: OpenChannel[] = [];
   readonly #open = new Set<OpenChannel>();
 
-  constructor(private readonly options: LanesOptions) {}
+  constructor(private readonly options: ReadyQueuesOptions) {}
 
   attach(session: Session): void {
     this.#session = session;
     this.#idle = [];
   }
 
-  async take(lane: Lane): Promise<ReadyDelivery | undefined> {
+  async take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     const session = this.#session;
-    if (!session || session.lost.aborted || !this.options.regions.known.includes(lane.region))
+    if (!session || session.lost.aborted || !this.options.regions.known.includes(readyQueue.region))
       return undefined;
     try {
-      return await this.#takeFrom(session, lane);
+      return await this.#takeFrom(session, readyQueue);
     } catch (error) {
       if (session.lost.aborted) return undefined;
-      if (replyCode(error) === 404) await this.options.regions.declareAgain(lane.region);
-      else this.options.logger.warn({ err: error, ...lane }, "a waiting job could not be taken");
+      if (replyCode(error) === 404) await this.options.regions.declareAgain(readyQueue.region);
+      else this.options.logger.warn({ err: error, ...readyQueue }, "failed to take a waiting job");
       return undefined;
     }
   }
 
   async close(): Promise<void> {
     this.#session = undefined;
-    await Promise.all([...this.#open].map(closeInOrder));
+    await Promise.all([...this.#open].map(closeGracefully));
   }
 
-  async #takeFrom(session: Session, lane: Lane): Promise<ReadyDelivery | undefined> {
+  async #takeFrom(session: Session, readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     const open = await this.#idleChannel(session);
     for (;;) {
-      const message = await open.channel.get(laneQueue(this.options.names, lane));
+      const message = await open.channel.get(readyQueueName(this.options.names, readyQueue));
       if (message === false) {
         this.#release(session, open);
         return undefined;
       }
-      const stamp = readStamp(message);
-      if (stamp && !wearsOut(message)) {
-        return new RabbitMqReadyDelivery(message, lane, stamp, open, (how) => {
+      const envelope = readEnvelope(message);
+      if (envelope && !nearsDeliveryLimit(message)) {
+        return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, (how) => {
           this.#release(session, open);
-          if (how === "requeued") this.options.onRequeued(lane);
+          if (how === "requeued") this.options.onRequeued(readyQueue);
         });
       }
-      await this.#moveOn(
+      await this.#republish(
         session,
         message,
-        stamp ? laneQueue(this.options.names, lane) : this.options.names.jobQueue,
+        envelope ? readyQueueName(this.options.names, readyQueue) : this.options.names.jobQueue,
       );
       open.channel.ack(message);
     }
   }
 
-  /** A message that nobody stamped belongs before intake; a worn one goes back to its lane as a copy. */
-  async #moveOn(session: Session, message: GetMessage, queue: string): Promise<void> {
-    this.options.logger.info({ queue }, "a waiting message is published anew");
+  /** A message without an envelope goes to intake; one near the delivery limit is copied to its ready queue. */
+  async #republish(session: Session, message: GetMessage, queue: string): Promise<void> {
+    this.options.logger.info({ queue }, "publishing a waiting message again");
     await this.options.publisher.publish(
       { queue, body: message.content, options: copiedOptions(message) },
       () => ensureQueue(session, queue),
@@ -101,7 +101,7 @@ export class Lanes {
 
   #release(session: Session, open: OpenChannel): void {
     if (open.lost.aborted || session !== this.#session) return;
-    if (this.#idle.length < MOST_IDLE_CHANNELS) this.#idle.push(open);
-    else void closeInOrder(open);
+    if (this.#idle.length < MAX_IDLE_CHANNELS) this.#idle.push(open);
+    else void closeGracefully(open);
   }
 }

@@ -1,19 +1,19 @@
 /**
- * The set of regions that may hold waiting jobs, kept in RabbitMQ itself: AMQP cannot list queues, and Redis may have
- * lost everything. Queue `jobs.ready.regions` holds one message a region, published before the first job of that
- * region. Every orchestrator reads them all, without taking any away. While one reads, another sees only the rest;
- * so each reads again, soon at first and then every minute or so, and hears of new regions by events meanwhile.
- * (A stream queue would be the obvious place, but Amazon MQ has none.)
+ * The set of regions that may have waiting jobs, stored in RabbitMQ itself: AMQP cannot list queues, and Redis may have
+ * lost its data. Queue `jobs.ready.regions` holds one message per region, published before the first job of that
+ * region. Every orchestrator reads all of them and removes none. While one reads, another sees only the rest; so each
+ * reads again, soon at first and then every minute or so, and learns of new regions from events in between.
+ * (A stream queue would be the obvious choice, but Amazon MQ does not support them.)
  */
 import type { GetMessage } from "amqplib";
 import { sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import { asOpenChannel, closeInOrder, type Session } from "./channel.ts";
-import { wearsOut } from "./delivery.ts";
+import { asOpenChannel, closeGracefully, type Session } from "./channel.ts";
+import { nearsDeliveryLimit } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
-import { ensureQueue, laneQueue, type Names, regionQueue } from "./topology.ts";
+import { ensureQueue, type Names, readyQueueName, regionQueue } from "./topology.ts";
 
 const READ_DELAY = { initialMs: 500, maxMs: 60_000 };
 
@@ -22,16 +22,16 @@ export interface RegionsOptions {
   readonly publisher: Publisher;
   readonly closing: AbortSignal;
   readonly logger: Logger;
-  /** A region became known, and its lanes exist. */
+  /** A new region is known, and its ready queues exist. */
   readonly onRegion: (region: string) => void;
 }
 
 export class Regions {
-  /** In the order in which they became known; only grows. */
+  /** In the order of discovery; only grows. */
   readonly #known = new Set<string>();
-  /** Regions whose lanes were declared in this session. A failed declaration is forgotten, so that it is tried again. */
+  /** Regions whose ready queues were declared in this session. Failed declarations are removed, to be tried again. */
   #declared = new Map<string, Promise<void>>();
-  /** Regions whose message was seen or confirmed in this session: the broker may have lost what it had before. */
+  /** Regions whose message was seen or confirmed in this session: the broker may have lost earlier ones. */
   #kept = new Set<string>();
   #session: Session | undefined;
 
@@ -51,7 +51,7 @@ export class Regions {
     void this.#keepReading(session);
   }
 
-  /** To be called before a job is put into one of the region's lanes. */
+  /** To be called before a job is published to one of the region's ready queues. */
   async keep(region: string, signal?: AbortSignal): Promise<void> {
     if (!this.#kept.has(region)) {
       const kept = this.#kept;
@@ -59,12 +59,12 @@ export class Regions {
       kept.add(region);
     }
     await this.learn(region).catch((error) => {
-      // The publish that follows finds the lane missing and declares it then.
-      this.options.logger.warn({ err: error, region }, "the lanes of a region could not be declared");
+      // The publish that follows declares a ready queue that does not exist.
+      this.options.logger.warn({ err: error, region }, "failed to declare the ready queues of a region");
     });
   }
 
-  /** Somebody has offered, or is about to offer, a job for this region. */
+  /** An orchestrator has offered, or is about to offer, a job for this region. */
   async learn(region: string): Promise<void> {
     const session = this.#session;
     if (session && !session.lost.aborted) await this.#declare(session, region);
@@ -73,7 +73,7 @@ export class Regions {
     this.options.onRegion(region);
   }
 
-  /** The lanes' queues turned out to be missing. */
+  /** To be called when a ready queue of the region does not exist. */
   async declareAgain(region: string): Promise<void> {
     this.#declared.delete(region);
     await this.learn(region);
@@ -84,7 +84,9 @@ export class Regions {
     if (running) return running;
     const declared = this.#declared;
     const declaring = Promise.all(
-      PRIORITIES.map((priority) => ensureQueue(session, laneQueue(this.options.names, { region, priority }))),
+      PRIORITIES.map((priority) =>
+        ensureQueue(session, readyQueueName(this.options.names, { region, priority })),
+      ),
     ).then(
       () => undefined,
       (error) => {
@@ -118,12 +120,12 @@ export class Regions {
       if (this.options.closing.aborted) return;
       await this.#read(session).catch((error) => {
         if (!session.lost.aborted)
-          this.options.logger.warn({ err: error }, "the regions with waiting jobs could not be read");
+          this.options.logger.warn({ err: error }, "failed to read the regions with waiting jobs");
       });
     }
   }
 
-  /** Gets every message, keeps one of each region, and lets all of those go back. */
+  /** Gets every message, acks duplicates of a region, and returns the others to the queue. */
   async #read(session: Session): Promise<void> {
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
     const seen = new Set<string>();
@@ -132,19 +134,19 @@ export class Regions {
         const message = await open.channel.get(regionQueue(this.options.names));
         if (message === false) break;
         const region = message.content.toString("utf8");
-        if (seen.has(region) || (await this.#renewed(message, region))) open.channel.ack(message);
+        if (seen.has(region) || (await this.#renewNearLimit(message, region))) open.channel.ack(message);
         seen.add(region);
       }
     } finally {
-      // Closing the channel gives back what was not acked.
-      await closeInOrder(open);
+      // Closing the channel returns the unacked messages to the queue.
+      await closeGracefully(open);
     }
     for (const region of seen) this.#kept.add(region);
     await Promise.all([...seen].map((region) => this.learn(region)));
   }
 
-  async #renewed(message: GetMessage, region: string): Promise<boolean> {
-    if (!wearsOut(message)) return false;
+  async #renewNearLimit(message: GetMessage, region: string): Promise<boolean> {
+    if (!nearsDeliveryLimit(message)) return false;
     await this.#publish(region);
     return true;
   }

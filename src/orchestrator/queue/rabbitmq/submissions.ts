@@ -1,20 +1,20 @@
-/** Consuming the job queue. */
+/** Consumes the job queue. */
 import type { Channel, ConsumeMessage } from "amqplib";
 import { sleep } from "../../../shared/abort.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { Delivery } from "../queue.ts";
-import { closeInOrder, LastingChannel, type OpenChannel, type Session } from "./channel.ts";
-import { copiedOptions, RabbitMqDelivery, wearsOut } from "./delivery.ts";
+import { closeGracefully, type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
+import { copiedOptions, nearsDeliveryLimit, RabbitMqDelivery } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import { ensureQueue } from "./topology.ts";
 
 /** Enough to keep intake busy over a round trip, few enough for several orchestrators to share a burst. */
 const PREFETCH = 64;
-/** How long a message stays in our hands after its handler failed, so that it does not spin. */
+/** The delay before a message whose handler failed is requeued, so that it is not redelivered in a busy loop. */
 const FAILURE_PAUSE_MS = 1_000;
 /**
- * A quorum queue's channel passes on 32 acks at once and keeps the rest until the first ones are replicated. Those it
- * forgets when it is closed, so it stays open for a while after the last.
+ * A channel of a quorum queue forwards 32 acks at once and buffers the rest until the first ones are replicated. It
+ * drops the buffered ones when it is closed, so it stays open for this long after the last ack.
  */
 const SETTLING_TIME_MS = 300;
 
@@ -28,13 +28,13 @@ export interface SubmissionsOptions {
 }
 
 export class Submissions {
-  readonly #channel: LastingChannel<Channel>;
+  readonly #channel: ReopeningChannel<Channel>;
   #handler: SubmissionHandler | undefined;
   #lastSettledAtMs = Number.NEGATIVE_INFINITY;
   #consumer: { readonly open: OpenChannel; readonly tag: string } | undefined;
 
   constructor(private readonly options: SubmissionsOptions) {
-    this.#channel = new LastingChannel({
+    this.#channel = new ReopeningChannel({
       open: (model) => model.createChannel(),
       prepare: (open, session) => this.#prepare(open, session),
       ...options,
@@ -57,7 +57,7 @@ export class Submissions {
     if (!current) return;
     const settledAgoMs = performance.now() - this.#lastSettledAtMs;
     if (settledAgoMs < SETTLING_TIME_MS) await sleep(SETTLING_TIME_MS - settledAgoMs);
-    await closeInOrder(current);
+    await closeGracefully(current);
   }
 
   async #prepare(open: OpenChannel, session: Session): Promise<void> {
@@ -66,15 +66,15 @@ export class Submissions {
     await this.#consume(open);
   }
 
-  /** For a handler that comes after the channel; `#prepare` has done it for one that came before. */
+  /** For a handler that is set after the channel opened; `#prepare` consumes for one that was set before. */
   async #consumeWhenOpen(): Promise<void> {
     try {
       const open = await this.#channel.whenOpen();
       if (this.#consumer?.open !== open) await this.#consume(open);
     } catch (error) {
-      // A lost channel consumes when it comes back.
+      // A lost channel consumes again once it is reopened.
       if (!this.options.closing.aborted)
-        this.options.logger.warn({ err: error }, "the job queue could not be consumed");
+        this.options.logger.warn({ err: error }, "failed to consume the job queue");
     }
   }
 
@@ -89,15 +89,15 @@ export class Submissions {
   }
 
   /**
-   * The queue was deleted, or a delivery outlasted the consumer timeout of RabbitMQ 4.3. What is on the channel is
-   * then no longer surely ours, so all of it goes back; the channel that follows declares and consumes again.
+   * The queue was deleted, or a delivery exceeded the consumer timeout of RabbitMQ 4.3. The deliveries on the channel
+   * may be revoked then, so all of them are returned; the channel is reopened, which declares and consumes again.
    */
   async #onCancelled(open: OpenChannel): Promise<void> {
     this.options.logger.warn(
       { queue: this.options.jobQueue },
       "RabbitMQ cancelled the consumer of the job queue",
     );
-    await closeInOrder(open);
+    await closeGracefully(open);
   }
 
   readonly #onSettled = () => {
@@ -106,17 +106,17 @@ export class Submissions {
 
   async #receive(delivery: RabbitMqDelivery, message: ConsumeMessage): Promise<void> {
     try {
-      if (wearsOut(message)) await this.#renew(delivery, message);
+      if (nearsDeliveryLimit(message)) await this.#renew(delivery, message);
       else if (this.#handler) await this.#handler(delivery);
-      // Sent before the broker knew that we had stopped.
+      // The broker sent it before it had processed the cancellation of the consumer.
       else delivery.requeue();
     } catch (error) {
-      if (delivery.takenBack.aborted) return;
+      if (delivery.revoked.aborted) return;
       this.options.logger.warn(
         { err: error },
-        "a submitted message could not be handled; it goes back to the queue",
+        "failed to process a submitted message, returning it to the queue",
       );
-      await sleep(FAILURE_PAUSE_MS, delivery.takenBack).catch(() => undefined);
+      await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
       delivery.requeue();
     }
   }
@@ -125,7 +125,7 @@ export class Submissions {
     await this.options.publisher.publish(
       { queue: this.options.jobQueue, body: message.content, options: copiedOptions(message) },
       async () => undefined,
-      delivery.takenBack,
+      delivery.revoked,
     );
     delivery.ack();
   }
@@ -139,7 +139,7 @@ export class Submissions {
     const consumer = this.#consumer;
     this.#consumer = undefined;
     if (!consumer || consumer.open.lost.aborted) return;
-    // Fails only with its channel, and then the consumer is gone as well.
+    // This fails only when the channel is lost, which ends the consumer too.
     await consumer.open.channel.cancel(consumer.tag).catch(() => undefined);
   }
 }

@@ -1,15 +1,15 @@
-/** The names and arguments of what Blacktree has in RabbitMQ, and how it is declared. */
+/** The names and arguments of Blacktree's queues and exchanges in RabbitMQ, and their declaration. */
 import type { ChannelModel, Options } from "amqplib";
-import type { Lane } from "../queue.ts";
+import type { ReadyQueue } from "../queue.ts";
 import { RETRY_DELAYS_MS, type RetryDelayMs } from "../queue.ts";
-import { onOwnChannel, type Session } from "./channel.ts";
+import { onDedicatedChannel, type Session } from "./channel.ts";
 
 export interface Names {
   /** `jobs.build` */
   readonly jobQueue: string;
   /** `jobs.results` */
   readonly resultQueue: string;
-  /** `jobs.ready`, the beginning of the lanes' names */
+  /** `jobs.ready`, the prefix of the ready queues' names */
   readonly readyPrefix: string;
   /** `jobs.events` */
   readonly eventExchange: string;
@@ -19,9 +19,10 @@ const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 export const deadLetterQueue = (names: Names) => `${names.jobQueue}.dead`;
 export const regionQueue = (names: Names) => `${names.readyPrefix}.regions`;
-/** Exchange and queue of one delay. */
+/** The name of the exchange and of the queue for one delay. */
 export const retryQueue = (names: Names, delayMs: RetryDelayMs) => `${names.readyPrefix}.later.${delayMs}ms`;
-export const laneQueue = (names: Names, lane: Lane) => `${names.readyPrefix}.${lane.region}.${lane.priority}`;
+export const readyQueueName = (names: Names, readyQueue: ReadyQueue) =>
+  `${names.readyPrefix}.${readyQueue.region}.${readyQueue.priority}`;
 
 export function isOwnQueue(names: Names, queue: string): boolean {
   return (
@@ -33,8 +34,8 @@ export function isOwnQueue(names: Names, queue: string): boolean {
 }
 
 /**
- * Declares a durable quorum queue, unless a queue of that name exists: that one is used as it is, whatever its
- * arguments. Looking first also spares a user who may not configure anything the refusal.
+ * Declares a durable quorum queue, unless a queue of that name exists: an existing one is used as it is, whatever its
+ * arguments. The check first also supports a RabbitMQ user without the permission to configure queues.
  */
 export async function ensureQueue(
   session: Session,
@@ -46,8 +47,8 @@ export async function ensureQueue(
     durable: true,
     arguments: { "x-queue-type": "quorum", ...deliveryLimit(session), ...extraArguments },
   };
-  await onOwnChannel(session.model, (channel) => channel.assertQueue(queue, options)).catch((error) => {
-    // Somebody else declared it otherwise in between.
+  await onDedicatedChannel(session.model, (channel) => channel.assertQueue(queue, options)).catch((error) => {
+    // Another client has declared it with other arguments in the meantime.
     if (replyCode(error) !== 406) throw error;
   });
 }
@@ -57,10 +58,10 @@ export function ensureDeadLetterQueue(session: Session, names: Names): Promise<v
 }
 
 /**
- * One queue a delay, since a message leaves a queue only at its head: with a time of its own it would wait behind longer
- * ones. A message comes in by the exchange of the same name, under its lane's name as routing key, and that is where it
- * is dead-lettered to when its time is over: by the broker, at least once, so that no retry hangs on an orchestrator.
- * (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)
+ * One queue per delay, since messages expire only at the head of a queue: with a TTL per message, a short delay would
+ * wait behind a longer one. A message is published to the exchange of the same name, with its ready queue's name as
+ * routing key, and when its delay is over the broker dead-letters it to that queue, at least once, so that no retry
+ * depends on an orchestrator. (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)
  */
 export async function ensureRetryQueues(session: Session, names: Names): Promise<void> {
   await Promise.all(
@@ -75,21 +76,21 @@ async function ensureRetryQueue(session: Session, name: string, delayMs: number)
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
   });
-  await onOwnChannel(session.model, async (channel) => {
+  await onDedicatedChannel(session.model, async (channel) => {
     await channel.assertExchange(name, "fanout", { durable: true });
     await channel.bindQueue(name, name, "");
   });
 }
 
 export async function ensureEventExchange(session: Session, names: Names): Promise<void> {
-  const exists = await onOwnChannel(session.model, (channel) =>
+  const exists = await onDedicatedChannel(session.model, (channel) =>
     channel.checkExchange(names.eventExchange),
   ).then(
     () => true,
     (error) => refusedWith(error, 404),
   );
   if (exists) return;
-  await onOwnChannel(session.model, (channel) =>
+  await onDedicatedChannel(session.model, (channel) =>
     channel.assertExchange(names.eventExchange, "topic", { durable: true }),
   ).catch((error) => {
     if (replyCode(error) !== 406) throw error;
@@ -97,15 +98,15 @@ export async function ensureEventExchange(session: Session, names: Names): Promi
 }
 
 async function queueExists(model: ChannelModel, queue: string): Promise<boolean> {
-  return await onOwnChannel(model, (channel) => channel.checkQueue(queue)).then(
+  return await onDedicatedChannel(model, (channel) => channel.checkQueue(queue)).then(
     () => true,
     (error) => refusedWith(error, 404),
   );
 }
 
 /**
- * From 4.0 on a quorum queue drops a message after 20 deliveries by default; -1 lifts that. Earlier versions have no
- * limit and refuse the value. Queues that were declared otherwise are covered by `wearsOut` (rabbitmq-delivery.ts).
+ * From 4.0 on a quorum queue drops a message after 20 deliveries by default; -1 removes that limit. Earlier versions
+ * have no limit and refuse the value. `nearsDeliveryLimit` (delivery.ts) handles queues declared with other arguments.
  */
 function deliveryLimit(session: Session): Record<string, unknown> {
   return session.serverMajorVersion >= 4 ? { "x-delivery-limit": -1 } : {};

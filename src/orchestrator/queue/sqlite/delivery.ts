@@ -1,4 +1,11 @@
-import type { Delivery, Lane, MessageProperties, QueueClosed, ReadyDelivery, Stamp } from "../queue.ts";
+import type {
+  Delivery,
+  Envelope,
+  MessageProperties,
+  QueueClosed,
+  ReadyDelivery,
+  ReadyQueue,
+} from "../queue.ts";
 
 export interface MessageRow {
   readonly id: number;
@@ -23,7 +30,7 @@ export class SqliteDelivery implements Delivery {
   readonly body: Buffer;
   readonly properties: MessageProperties;
   readonly redelivered: boolean;
-  readonly #takenBack = new AbortController();
+  readonly #revoked = new AbortController();
   #settled = false;
 
   constructor(
@@ -39,8 +46,8 @@ export class SqliteDelivery implements Delivery {
     this.redelivered = row.deliveries > 1;
   }
 
-  get takenBack(): AbortSignal {
-    return this.#takenBack.signal;
+  get revoked(): AbortSignal {
+    return this.#revoked.signal;
   }
 
   ack(): void {
@@ -55,9 +62,9 @@ export class SqliteDelivery implements Delivery {
     this.settlement.requeue(this);
   }
 
-  takeBack(reason: QueueClosed): void {
+  revoke(reason: QueueClosed): void {
     this.#settled = true;
-    this.#takenBack.abort(reason);
+    this.#revoked.abort(reason);
   }
 }
 
@@ -65,8 +72,8 @@ export class SqliteReadyDelivery extends SqliteDelivery implements ReadyDelivery
   constructor(
     row: MessageRow,
     settlement: Settlement,
-    readonly lane: Lane,
-    readonly stamp: Stamp,
+    readonly readyQueue: ReadyQueue,
+    readonly envelope: Envelope,
   ) {
     super(row, settlement);
   }

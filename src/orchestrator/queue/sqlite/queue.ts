@@ -1,25 +1,26 @@
-/** The job queue in an SQLite file, for one process: what is unacked when it dies is redelivered when it comes back. */
+/** The job queue in an SQLite file, for one process: unacked messages are redelivered when the process restarts. */
 import type { Database } from "bun:sqlite";
 import { orAbort, sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
 import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
+import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import {
   type Delivery,
+  type Envelope,
   type JobQueue,
-  type Lane,
   type MessageProperties,
   QueueClosed,
   type ReadyDelivery,
   type ReadyMessage,
+  type ReadyQueue,
   type Retry,
   type RetryDelayMs,
-  type Stamp,
 } from "../queue.ts";
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
 const SUBMITTED = "submitted";
-const MOST_IN_HAND = 64;
+const PREFETCH = 64;
 const FAILURE_PAUSE_MS = 1_000;
 const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
@@ -61,7 +62,7 @@ const SCHEMA = `
 `;
 
 export interface SqliteQueueOptions {
-  /** See embedded-database.ts; stays its owner's. */
+  /** See embedded-database.ts; closed by its owner. */
   readonly database: Database;
   /** How long results can be read back. */
   readonly resultMemoryMs: number;
@@ -71,16 +72,19 @@ export interface SqliteQueueOptions {
 export class SqliteQueue implements JobQueue {
   readonly #database: Database;
   readonly #closing = new AbortController();
-  readonly #listeners: ((lane: Lane) => void)[] = [];
-  readonly #inHand = new Set<SqliteDelivery>();
-  #submissionsInHand = 0;
+  readonly #listeners: Listeners<ReadyQueue>;
+  readonly #unsettled = new Set<SqliteDelivery>();
+  #unsettledSubmissions = 0;
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
   #started = false;
 
   constructor(private readonly options: SqliteQueueOptions) {
     this.#database = options.database;
+    this.#listeners = new Listeners((error, readyQueue) =>
+      options.logger.error({ err: error, ...readyQueue }, "ready queue listener failed"),
+    );
     this.#database.run(SCHEMA);
-    // The file is held by one process at a time, so what was in hand is in nobody's now.
+    // Only one process at a time uses the file, so every delivery of an earlier process has ended.
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
   }
 
@@ -129,38 +133,38 @@ export class SqliteQueue implements JobQueue {
     delivery.ack();
   }
 
-  async offer(lane: Lane, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+  async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
     await this.#write(() => {
-      this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [lane.region]);
-      this.#insert(placeOf(lane), message.body, message.properties, message.stamp);
+      this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [readyQueue.region]);
+      this.#insert(placeOf(readyQueue), message.body, message.properties, message.envelope);
     }, signal);
-    this.#announce(lane);
+    this.#announce(readyQueue);
   }
 
   async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
-    const { lane, body, properties, stamp, takenBack } = delivery;
+    const { readyQueue, body, properties, envelope, revoked } = delivery;
     const dueAt = Date.now() + delayMs;
     await this.#write(
-      () => this.#insert(placeOf(lane), body, properties, { ...stamp, retry }, dueAt),
-      takenBack,
+      () => this.#insert(placeOf(readyQueue), body, properties, { ...envelope, retry }, dueAt),
+      revoked,
     );
-    // A restart in between is no loss: whoever looks at the lane later finds it due.
-    setTimeout(() => this.#announce(lane), delayMs).unref();
+    // After a restart this hint is missing, but `take` still finds the message once it is due.
+    setTimeout(() => this.#announce(readyQueue), delayMs).unref();
   }
 
-  async take(lane: Lane): Promise<ReadyDelivery | undefined> {
+  async take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     if (!this.isReady) return undefined;
-    const row = this.#takeRow(placeOf(lane));
+    const row = this.#takeRow(placeOf(readyQueue));
     if (row?.job_id == null || row.default_region === null) return undefined;
-    const stamp = {
+    const envelope = {
       jobId: row.job_id,
       acceptedAt: new Date(row.accepted_at ?? 0),
       defaultRegion: row.default_region,
       retry: row.attempts > 0 ? { attempts: row.attempts, lastWorkerId: row.last_worker_id } : undefined,
     };
-    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(lane) });
-    const delivery = new SqliteReadyDelivery(row, settlement, lane, stamp);
-    this.#inHand.add(delivery);
+    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(readyQueue) });
+    const delivery = new SqliteReadyDelivery(row, settlement, readyQueue, envelope);
+    this.#unsettled.add(delivery);
     return delivery;
   }
 
@@ -172,8 +176,8 @@ export class SqliteQueue implements JobQueue {
     return rows.map(({ region }) => region);
   }
 
-  onReady(listener: (lane: Lane) => void): void {
-    this.#listeners.push(listener);
+  onReady(listener: (readyQueue: ReadyQueue) => void): void {
+    this.#listeners.add(listener);
   }
 
   async publishResult(
@@ -185,7 +189,7 @@ export class SqliteQueue implements JobQueue {
     if (replyTo.length > 0) {
       this.options.logger.warn(
         { job_id: result.job_id, reply_to: replyTo },
-        "reply_to means nothing to the embedded queue",
+        "reply_to ignored: the embedded queue has no reply queues",
       );
     }
     await this.#write(() => {
@@ -197,7 +201,7 @@ export class SqliteQueue implements JobQueue {
     }, signal);
   }
 
-  /** A published result, as long as it is remembered. */
+  /** A published result, for as long as results are stored. */
   findResult(jobId: string): JobResult | undefined {
     const row = this.#database
       .query<{ body: string }, [string]>("SELECT body FROM results WHERE job_id = ?")
@@ -213,12 +217,12 @@ export class SqliteQueue implements JobQueue {
     if (this.#closing.signal.aborted) return;
     const reason = new QueueClosed("the queue was closed");
     this.#closing.abort(reason);
-    for (const delivery of this.#inHand) delivery.takeBack(reason);
-    this.#inHand.clear();
+    for (const delivery of this.#unsettled) delivery.revoke(reason);
+    this.#unsettled.clear();
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
   }
 
-  #insert(place: string, body: Buffer, properties: MessageProperties, stamp?: Stamp, dueAt = 0): void {
+  #insert(place: string, body: Buffer, properties: MessageProperties, envelope?: Envelope, dueAt = 0): void {
     this.#database.run(
       `INSERT INTO messages (place, body, message_id, correlation_id, reply_to, job_id, accepted_at, default_region,
          attempts, last_worker_id, due_at)
@@ -229,17 +233,17 @@ export class SqliteQueue implements JobQueue {
         properties.messageId ?? null,
         properties.correlationId ?? null,
         properties.replyTo ?? null,
-        stamp?.jobId ?? null,
-        stamp?.acceptedAt.getTime() ?? null,
-        stamp?.defaultRegion ?? null,
-        stamp?.retry?.attempts ?? 0,
-        stamp?.retry?.lastWorkerId ?? "",
+        envelope?.jobId ?? null,
+        envelope?.acceptedAt.getTime() ?? null,
+        envelope?.defaultRegion ?? null,
+        envelope?.retry?.attempts ?? 0,
+        envelope?.retry?.lastWorkerId ?? "",
         dueAt,
       ],
     );
   }
 
-  /** Marks the oldest message of a place as in hand. A full disk leaves it where it is. */
+  /** Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. */
   #takeRow(place: string): MessageRow | undefined {
     try {
       const row = this.#database
@@ -251,27 +255,24 @@ export class SqliteQueue implements JobQueue {
         .get(place, Date.now());
       return row ?? undefined;
     } catch (error) {
-      this.options.logger.error(
-        { err: error, place },
-        "a message could not be taken from the embedded queue",
-      );
+      this.options.logger.error({ err: error, place }, "failed to take a message from the embedded queue");
       return undefined;
     }
   }
 
-  /** Hands out submitted messages as long as there are any and not too many are in hand. */
+  /** Delivers submitted messages until none is left or too many are unsettled. */
   #deliver(): void {
-    while (this.isReady && this.#handler && this.#submissionsInHand < MOST_IN_HAND) {
+    while (this.isReady && this.#handler && this.#unsettledSubmissions < PREFETCH) {
       const row = this.#takeRow(SUBMITTED);
       if (!row) return;
-      this.#submissionsInHand++;
+      this.#unsettledSubmissions++;
       const afterSettling = () => {
-        this.#submissionsInHand--;
+        this.#unsettledSubmissions--;
         this.#deliver();
       };
       const settlement = this.#settlement(row.id, { afterAck: afterSettling, afterRequeue: afterSettling });
       const delivery = new SqliteDelivery(row, settlement);
-      this.#inHand.add(delivery);
+      this.#unsettled.add(delivery);
       void this.#receive(this.#handler, delivery);
     }
   }
@@ -280,12 +281,12 @@ export class SqliteQueue implements JobQueue {
     try {
       await handler(delivery);
     } catch (error) {
-      if (delivery.takenBack.aborted) return;
+      if (delivery.revoked.aborted) return;
       this.options.logger.warn(
         { err: error },
-        "a submitted message could not be handled; it goes back to the queue",
+        "failed to process a submitted message, returning it to the queue",
       );
-      await sleep(FAILURE_PAUSE_MS, delivery.takenBack).catch(() => undefined);
+      await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
       delivery.requeue();
     }
   }
@@ -295,12 +296,12 @@ export class SqliteQueue implements JobQueue {
     then: { readonly afterAck?: () => void; readonly afterRequeue: () => void },
   ): Settlement {
     const settle = async (delivery: SqliteDelivery, statement: string) => {
-      this.#inHand.delete(delivery);
+      this.#unsettled.delete(delivery);
       try {
-        // An ack that a full disk refuses is tried until the queue closes.
+        // When the disk is full, an ack is retried until the queue closes.
         await this.#write(() => this.#database.run(statement, [id]), undefined);
       } catch (error) {
-        // Then it is redelivered at the next start, like everything unacked.
+        // Then the message is redelivered at the next start, like every unacked one.
         if (!(error instanceof QueueClosed)) throw error;
       }
     };
@@ -311,7 +312,7 @@ export class SqliteQueue implements JobQueue {
     };
   }
 
-  /** One transaction, tried until the disk takes it. */
+  /** One transaction, retried until it is written. */
   async #write(change: () => void, signal: AbortSignal | undefined): Promise<void> {
     const delay = new Backoff(WRITE_RETRY_DELAY);
     for (;;) {
@@ -320,24 +321,17 @@ export class SqliteQueue implements JobQueue {
       try {
         return this.#database.transaction(change)();
       } catch (error) {
-        this.options.logger.error({ err: error }, "the embedded queue could not be written; trying again");
+        this.options.logger.error({ err: error }, "failed to write the embedded queue, retrying");
       }
       await orAbort(sleep(delay.nextMs()), signal, this.#closing.signal);
     }
   }
 
-  #announce(lane: Lane): void {
-    if (!this.isReady) return;
-    for (const listener of this.#listeners) {
-      try {
-        listener(lane);
-      } catch (error) {
-        this.options.logger.error({ err: error, ...lane }, "a listener for waiting jobs failed");
-      }
-    }
+  #announce(readyQueue: ReadyQueue): void {
+    if (this.isReady) this.#listeners.notify(readyQueue);
   }
 }
 
-function placeOf(lane: Lane): string {
-  return `ready/${lane.region}/${lane.priority}`;
+function placeOf(readyQueue: ReadyQueue): string {
+  return `ready/${readyQueue.region}/${readyQueue.priority}`;
 }

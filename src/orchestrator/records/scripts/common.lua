@@ -1,5 +1,5 @@
--- What the scripts of the job records have in common. KEYS[1] is the prefix of every key; ARGV starts with the job id,
--- the memory of a finished job and that of an active one. Keys:
+-- Common part of the job record scripts. KEYS[1] is the prefix of every key; ARGV starts with the job id and the
+-- memories: how long the record of a finished job and that of an active job is stored, in ms. Keys:
 --   job:<job>        hash: job, acceptedAt, correlationId, queued, seq, replyTo, result, publisher, publisherUntil,
 --                    published
 --   events:<job>     list of events, oldest first
@@ -17,7 +17,7 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 local function get(field) return redis.call('HGET', recordKey, field) end
 local function set(...) redis.call('HSET', recordKey, ...) end
 
--- From its end on a record lives for the job memory, whatever else happens to it.
+-- From its job's end on a record is stored for the job memory; later changes do not extend that.
 local function keepAlive()
   local isFinished = redis.call('HEXISTS', recordKey, 'result') == 1
   local remainingMs = isFinished and redis.call('PTTL', recordKey) or activeMemoryMs
@@ -26,7 +26,7 @@ local function keepAlive()
   redis.call('PEXPIRE', eventsKey, remainingMs)
 end
 
--- `replyTo` is a JSON list; an empty one is never written, since Lua cannot tell it from an object.
+-- `replyTo` is a JSON list; an empty one is never written, since Lua cannot distinguish it from an object.
 local function noteReplyTo(target)
   if target == '' then return end
   local targets = cjson.decode(get('replyTo') or '[]')

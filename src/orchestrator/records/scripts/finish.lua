@@ -1,4 +1,4 @@
--- ARGV: job id, memories, result, publisher, its time to live. {"published"}, {"publishing"}, or
+-- ARGV: job id, memories, result, publisher, its time to live in ms. Returns {"published"}, {"publishing"}, or
 -- {"publish", result, reply to as JSON, correlation id}.
 if not get('result') then
   set('result', ARGV[4])

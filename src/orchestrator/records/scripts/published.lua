@@ -1,3 +1,3 @@
--- ARGV: job id, memories. The result is the sign of a record worth marking.
+-- ARGV: job id, memories. A record without a result is not marked.
 if get('result') then set('published', '1') end
 return 1

@@ -1,5 +1,5 @@
--- ARGV: repository, inputs and digest with a space between them, most images, how long each is remembered in ms.
--- Key images:<repository>: sorted set, image -> when it was remembered last, in microseconds so that no two are at once.
+-- ARGV: repository, inputs and digest separated by a space, maximum number of images, how long each is stored in ms.
+-- Key images:<repository>: sorted set, image -> when it was last stored, in microseconds so that no two are equal.
 local images, memoryMs = KEYS[1] .. 'images:' .. ARGV[1], tonumber(ARGV[4])
 local time = redis.call('TIME')
 local nowUs = time[1] * 1000000 + time[2]

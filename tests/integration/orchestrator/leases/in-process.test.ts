@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test";
+import pino from "pino";
 import { InProcessLeases } from "../../../../src/orchestrator/leases/in-process.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
 
+const logger = pino({ level: "silent" });
 const LEASE_TTL_MS = 60_000;
 const worker = {
   workerId: "w1",
@@ -15,10 +17,10 @@ const worker = {
   runs: [],
 };
 
-/** With a clock that only the test moves. */
+/** With a clock that only the test advances. */
 function startLeases(times: LeaseTimes) {
   let nowMs = 0;
-  const leases = new InProcessLeases({ ...times, nowMs: () => nowMs });
+  const leases = new InProcessLeases({ ...times, logger, nowMs: () => nowMs });
   leases.start();
   const advance = (ms: number) => {
     nowMs += ms;
@@ -35,7 +37,7 @@ describeLeasesContract("in process", async (times) => {
   };
 });
 
-test("in process: leases and claims outlast a standstill of the process", async () => {
+test("in process: leases and claims outlast a suspension of the process", async () => {
   const { leases, advance } = startLeases({ leaseTtlMs: LEASE_TTL_MS, jobMemoryMs: 600_000, settleMs: 0 });
   await leases.register(worker);
   await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
@@ -47,8 +49,8 @@ test("in process: leases and claims outlast a standstill of the process", async 
   expect(await leases.workers()).toMatchObject([{ status: "LOST", jobs: [] }]);
 });
 
-test("in process: time is real by default", async () => {
-  const leases = new InProcessLeases({ leaseTtlMs: 200, jobMemoryMs: 200, settleMs: 0 });
+test("in process: the default clock is the real time", async () => {
+  const leases = new InProcessLeases({ leaseTtlMs: 200, jobMemoryMs: 200, settleMs: 0, logger });
   leases.start();
   await leases.register(worker);
   await waitFor(async () => (await leases.workers())[0]?.status === "LOST", {

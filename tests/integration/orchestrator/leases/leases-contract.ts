@@ -18,7 +18,7 @@ export interface LeaseTimes {
 
 /** The data of one test. */
 export interface LeaseStore {
-  /** Started and ready; a second one stands for a second orchestrator on the same data. */
+  /** Started and ready; a second call simulates a second orchestrator on the same data. */
   open(): Promise<Leases>;
   /** Makes everything in the store older at once, without waiting. */
   advance(ms: number): Promise<void>;
@@ -26,7 +26,7 @@ export interface LeaseStore {
 }
 
 const LEASE_TTL_MS = 60_000;
-/** Long enough that nothing ends within a test unless the test lets time pass. */
+/** Long enough that nothing expires within a test unless the test advances the time. */
 const TIMES: LeaseTimes = { leaseTtlMs: LEASE_TTL_MS, jobMemoryMs: 600_000, settleMs: 0 };
 const TIMEOUT_MS = 30_000;
 const REGION = "us-east-1";
@@ -45,7 +45,7 @@ function worker(workerId: string, overrides: Partial<WorkerRegistration> = {}): 
   };
 }
 
-/** Of workers that can do nothing special. */
+/** Of workers without capabilities. */
 function free(count: number, region = REGION): SlotGroup[] {
   return [{ region, capabilities: [], free: count }];
 }
@@ -59,7 +59,7 @@ function byJob(one: { jobId: string }, other: { jobId: string }): number {
   return one.jobId.localeCompare(other.jobId);
 }
 
-/** The leases in `src/orchestrator/leases/leases.ts`, as both implementations keep them. */
+/** The contract of `src/orchestrator/leases/leases.ts`, which both implementations pass. */
 export function describeLeasesContract(
   name: string,
   makeStore: (times: LeaseTimes) => Promise<LeaseStore>,
@@ -81,7 +81,7 @@ export function describeLeasesContract(
       return await (await store(times)).open();
     }
 
-    /** Lets time pass in steps: a whole lease time without a call would count as a standstill of the orchestrators. */
+    /** Advances the time in steps: a whole lease time without a call would count as one without any orchestrator. */
     async function pass(ms: number, leases: Leases): Promise<void> {
       const stepMs = LEASE_TTL_MS / 4;
       for (let leftMs = ms; leftMs > 0; leftMs -= stepMs) {
@@ -100,7 +100,7 @@ export function describeLeasesContract(
     });
 
     describe("a worker", () => {
-      test("is known as it registered", async () => {
+      test("is listed as it registered", async () => {
         const leases = await openLeases();
         expect(await leases.workers()).toEqual([]);
         const before = Date.now() - 1_000;
@@ -119,7 +119,7 @@ export function describeLeasesContract(
         expect(known?.lastSeen.getTime()).toBeWithin(before, Date.now() + 1_000);
       });
 
-      test("keeps its id against another incarnation while its lease lives", async () => {
+      test("keeps its id against another incarnation while its lease is valid", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         expect(await leases.register(worker("w1", { incarnation: "other" }))).toBe("id-in-use");
@@ -146,7 +146,7 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j1", "eu-central-1"))).kind).toBe("claimed");
       });
 
-      test("lives on by its pings and is LOST without them", async () => {
+      test("stays alive through its pings and is LOST without them", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         for (let ping = 1; ping <= 6; ping++) {
@@ -158,12 +158,12 @@ export function describeLeasesContract(
         expect((await view(leases, "w1"))?.status).toBe("LOST");
         expect((await leases.claim(request("j1"))).kind).toBe("none");
         expect(await leases.freeSlots()).toEqual([]);
-        // It was only silent for too long.
+        // Its pings only came too late.
         expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toEqual([]);
         expect((await leases.claim(request("j1"))).kind).toBe("claimed");
       });
 
-      test("that missed a ping gets nothing new until the next is answered, and keeps its lease and claims", async () => {
+      test("that missed a ping gets no new job until it answers the next one, and keeps its lease and claims", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1", { slots: 2 }));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -176,14 +176,14 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
       });
 
-      test("is not suspected for another incarnation's silence", async () => {
+      test("is not suspected when another incarnation misses a ping", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.suspect("w1", "earlier");
         expect((await view(leases, "w1"))?.status).toBe("FREE");
       });
 
-      test("that drains or is busy gets nothing", async () => {
+      test("that drains or is busy gets no job", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1", { slots: 2 }));
         for (const status of ["DRAINING", "BUSY"] as const) {
@@ -196,7 +196,7 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j1"))).kind).toBe("claimed");
       });
 
-      test("is BUSY when its slots are claimed, and free again right after a release, whatever its last ping said", async () => {
+      test("is BUSY when its slots are claimed, and FREE right after a release, even if its last ping reported BUSY", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -207,7 +207,7 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
       });
 
-      test("that takes nothing new says why, and gets nothing until it says that it does again", async () => {
+      test("that refuses new jobs reports why, and gets none until it reports that it accepts them again", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1", { slots: 2 }));
         expect((await view(leases, "w1"))?.refusal).toBeUndefined();
@@ -215,7 +215,7 @@ export function describeLeasesContract(
         const refusal = "the disk has 3 MB free";
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [claim], refusal });
         expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", refusal });
-        // The end of its run makes a slot free, but is no reason to take anything new.
+        // The end of its run frees a slot, but does not end the refusal.
         await leases.release(claim);
         expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", refusal });
         expect((await leases.claim(request("j2"))).kind).toBe("none");
@@ -226,10 +226,10 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
       });
 
-      test("that was started anew has nothing of its predecessor's refusal", async () => {
+      test("that was restarted does not inherit the refusal of its earlier incarnation", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
-        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [], refusal: "no room" });
+        await leases.observe("w1", "w1-first", { status: "BUSY", runs: [], refusal: "low disk space" });
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.register(worker("w1", { incarnation: "second" }))).toBe("registered");
         const known = await view(leases, "w1");
@@ -237,7 +237,7 @@ export function describeLeasesContract(
         expect(known?.refusal).toBeUndefined();
       });
 
-      test("that deregisters is gone at once with its claims, but only in its own incarnation", async () => {
+      test("that deregisters is removed at once with its claims, but not by an earlier incarnation", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.claim(request("j1"));
@@ -251,7 +251,7 @@ export function describeLeasesContract(
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
       });
 
-      test("nobody knows is not observed", async () => {
+      test("that is unknown is not observed", async () => {
         const leases = await openLeases();
         expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toBeUndefined();
         await leases.suspect("w1", "w1-first");
@@ -278,7 +278,7 @@ export function describeLeasesContract(
         expect(await leases.find("j2")).toBeUndefined();
       });
 
-      test("is held by whoever asks again, from wherever", async () => {
+      test("is returned as held to every later request, from any orchestrator and for any region", async () => {
         const shared = await store();
         const [one, other] = [await shared.open(), await shared.open()];
         await one.register(worker("w1", { slots: 5 }));
@@ -288,7 +288,7 @@ export function describeLeasesContract(
         expect(await one.freeSlots()).toEqual(free(4));
       });
 
-      test("prefers any other worker to the one to avoid, also in another region, and takes that one if it must", async () => {
+      test("prefers any other worker to the avoided one, also in another region, and uses that one if no other is free", async () => {
         const leases = await openLeases();
         await leases.register(worker("a"));
         await leases.register(worker("b", { region: "far" }));
@@ -298,7 +298,7 @@ export function describeLeasesContract(
         expect((await ask("three")).kind).toBe("none");
       });
 
-      test("has a higher attempt than the job's message knows of", async () => {
+      test("has a higher attempt than the job's message records", async () => {
         const leases = await openLeases();
         await leases.register(worker("a", { slots: 2 }));
         const attemptOf = async (attempts: number) =>
@@ -307,7 +307,7 @@ export function describeLeasesContract(
         expect(await attemptOf(2)).toBe(3);
       });
 
-      test("goes to a worker that can do what the job needs, the others' slots stay free", async () => {
+      test("goes to a worker with the needed capabilities, and the others' slots stay free", async () => {
         const leases = await openLeases();
         await leases.register(worker("plain", { slots: 9, capabilities: ["linux/amd64"] }));
         await leases.register(worker("able", { capabilities: ["linux/amd64", "linux/arm64", "secrets"] }));
@@ -321,7 +321,7 @@ export function describeLeasesContract(
         expect((await view(leases, "able"))?.capabilities).toEqual(["linux/amd64", "linux/arm64", "secrets"]);
       });
 
-      test("needs the whole name of a capability", async () => {
+      test("matches only the whole name of a capability", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1", { capabilities: ["linux/arm/v7", "linux/amd64"] }));
         for (const need of ["linux/arm", "arm/v7", "linux/amd6", "linux.amd64"])
@@ -336,7 +336,7 @@ export function describeLeasesContract(
         expect(claimOf(outcome).workerId).toBe("far");
       });
 
-      test("that no live worker could have is told apart, with its time and attempts", async () => {
+      test("that no live worker can serve is reported as incapable, with its duration and attempts", async () => {
         const shared = await store();
         const [one, other] = [await shared.open(), await shared.open()];
         const ask = (leases: Leases) => leases.claim({ ...request("j1"), needs: ["secrets"], attempts: 2 });
@@ -348,13 +348,13 @@ export function describeLeasesContract(
         expect(await ask(one)).toEqual({ kind: "none" });
         await one.register(worker("w1"));
         expect(await ask(one)).toMatchObject({ kind: "incapable", attempts: 2 });
-        // The time goes on whoever asks.
+        // Requests of both orchestrators share one duration.
         await pass(20_000, one);
         expect(await forMs(other)).toBeGreaterThanOrEqual(20_000);
         await pass(20_000, one);
         expect(await forMs(one)).toBeGreaterThanOrEqual(40_000);
 
-        // One that can build it, but is not free, is one to wait for.
+        // The job waits for a worker that can build it but is not free.
         await one.register(worker("able", { capabilities: ["secrets"] }));
         await one.observe("able", "able-first", { status: "DRAINING", runs: [] });
         expect(await ask(one)).toEqual({ kind: "none" });
@@ -364,7 +364,7 @@ export function describeLeasesContract(
         expect(await ask(one)).toEqual({ kind: "none" });
       });
 
-      test("goes to the worker that built its source last, of those that are equally free", async () => {
+      test("goes to the worker that built its source last, among equally free ones", async () => {
         const leases = await openLeases();
         for (const id of ["a", "b", "c"]) await leases.register(worker(id, { slots: 2 }));
         let jobs = 0;
@@ -393,7 +393,7 @@ export function describeLeasesContract(
         expect((await build("unknown")).workerId).toBe("b");
       });
 
-      test("takes regions in their order", async () => {
+      test("tries regions in the requested order", async () => {
         const leases = await openLeases();
         await leases.register(worker("near"));
         await leases.register(worker("far", { region: "eu-central-1", slots: 9 }));
@@ -404,7 +404,7 @@ export function describeLeasesContract(
         expect(await leases.claim({ jobId: "j3", regions: [] })).toEqual({ kind: "none" });
       });
 
-      test("goes to the most free slots, then to whoever is without a new job for longest", async () => {
+      test("goes to the worker with the most free slots, then to the one least recently used", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.register(worker("w2"));
@@ -421,14 +421,14 @@ export function describeLeasesContract(
         expect(claimOf(await leases.claim(request("again-1"))).workerId).toBe("w1");
       });
 
-      test("is freed by its release, for good", async () => {
+      test("ends permanently with its release", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
         await leases.release(claim);
         expect(await leases.find("j1")).toBeUndefined();
         expect(await leases.freeSlots()).toEqual(free(1));
-        // A ping that was under way meanwhile.
+        // A ping that was in flight during the release.
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [claim] });
         expect(await leases.find("j1")).toBeUndefined();
         expect(await leases.confirm(claim, "w1", "w1-first")).toBeUndefined();
@@ -439,7 +439,7 @@ export function describeLeasesContract(
         expect(await leases.find("j1")).toEqual(next);
       });
 
-      test("of a run that its worker refused is freed, and its attempt is the next claim's", async () => {
+      test("of a run that its worker refused is freed, and the next claim gets the same attempt", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.register(worker("w2"));
@@ -449,7 +449,7 @@ export function describeLeasesContract(
         expect(await leases.freeSlots()).toEqual(free(2));
         const next = claimOf(await leases.claim(request("j1")));
         expect(next).toMatchObject({ attempt: 1, workerId: refused.workerId === "w1" ? "w2" : "w1" });
-        // A second refusal of what another worker has by now.
+        // A second refusal after another worker has claimed the job.
         await leases.retract(refused);
         expect(await leases.find("j1")).toEqual(next);
         await leases.release(next);
@@ -457,7 +457,7 @@ export function describeLeasesContract(
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
       });
 
-      test("ends one lease time after its making unless it is reported", async () => {
+      test("ends one lease time after its creation unless its run is reported", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.claim(request("j1"));
@@ -470,7 +470,7 @@ export function describeLeasesContract(
         expect(next.attempt).toBe(2);
       });
 
-      test("lives as long as its run is reported", async () => {
+      test("stays valid as long as its run is reported", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -498,7 +498,7 @@ export function describeLeasesContract(
         expect(await leases.find("j1")).toBeUndefined();
       });
 
-      test("of a worker that was silent comes back with its next ping, if nobody else has the job", async () => {
+      test("that ended while its worker missed pings is restored by the next ping, if the job has no other claim", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -508,7 +508,7 @@ export function describeLeasesContract(
         expect(await leases.find("j1")).toEqual(claim);
       });
 
-      test("does not come back once the job was given to another", async () => {
+      test("is not restored once another worker has claimed the job", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const lost = claimOf(await leases.claim(request("j1")));
@@ -530,7 +530,7 @@ export function describeLeasesContract(
       const cancelled = { kind: "cancelled", reason: "not wanted" } as const;
       const cancel = (leases: Leases) => leases.cancel("j1", "not wanted");
 
-      test("that waits gets no claim any more, and keeps its first reason", async () => {
+      test("that waits gets no more claims, and keeps its first reason", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         expect(await leases.cancellation("j1")).toBeUndefined();
@@ -542,7 +542,7 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
       });
 
-      test("that runs keeps its claim to the end of its run, which is not confirmed any more", async () => {
+      test("that runs keeps its claim until its run ends, but the run is no longer confirmed", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -556,7 +556,7 @@ export function describeLeasesContract(
         expect(await leases.claim(request("j1"))).toEqual({ ...cancelled, attempts: 1 });
       });
 
-      test("whose worker comes back after its claim has ended does not get it again", async () => {
+      test("whose claim has ended does not get it back when its worker reports the run again", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.claim(request("j1"));
@@ -568,7 +568,7 @@ export function describeLeasesContract(
         expect(await leases.find("j1")).toBeUndefined();
       });
 
-      test("is named to every orchestrator until it has come to its end", async () => {
+      test("is listed for every orchestrator until it has ended", async () => {
         const shared = await store();
         const [leases, other] = [await shared.open(), await shared.open()];
         await cancel(leases);
@@ -596,7 +596,7 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j1"))).kind).toBe("claimed");
       });
 
-      test("may still run somewhere while the data has only begun", async () => {
+      test("may still be running during the settle time", async () => {
         const settleMs = LEASE_TTL_MS / 2;
         const leases = await openLeases({ ...TIMES, settleMs });
         expect(await cancel(leases)).toEqual({ kind: "unknown" });
@@ -605,7 +605,7 @@ export function describeLeasesContract(
       });
     });
 
-    describe("a claim holds", () => {
+    describe("a claim is valid", () => {
       test("until it is released or another attempt has the job", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
@@ -621,7 +621,7 @@ export function describeLeasesContract(
         expect(await leases.holds(next)).toBeFalse();
       });
 
-      test("while the data has only begun, and its worker may still report it", async () => {
+      test("during the settle time, when its worker may still report it", async () => {
         const settleMs = LEASE_TTL_MS / 2;
         const leases = await openLeases({ ...TIMES, settleMs });
         const claim: Claim = { ...worker("w1"), jobId: "j1", attempt: 2 };
@@ -632,7 +632,7 @@ export function describeLeasesContract(
     });
 
     describe("a stale run", () => {
-      test("is named when the job has another claim, or is over", async () => {
+      test("is reported when the job has another claim, or has ended", async () => {
         const { leases, run } = await lostRun();
         await leases.register(worker("w2"));
         const next = claimOf(await leases.claim({ jobId: run.jobId, regions: [REGION] }));
@@ -644,12 +644,12 @@ export function describeLeasesContract(
         expect(await leases.find(run.jobId)).toBeUndefined();
       });
 
-      test("is not named while nobody else has the job", async () => {
+      test("is not reported while the job has no other claim", async () => {
         const { leases, run } = await lostRun();
         expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([]);
       });
 
-      /** Its worker was silent for longer than the claim holds, and lives. */
+      /** A run whose live worker missed pings until the claim ended. */
       async function lostRun() {
         const leases = await openLeases();
         await leases.register(worker("w1"));
@@ -662,7 +662,7 @@ export function describeLeasesContract(
     });
 
     describe("confirmation", () => {
-      test("extends the claim to a full lease time and says so", async () => {
+      test("extends the claim to a full lease time and returns that time", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -685,7 +685,7 @@ export function describeLeasesContract(
         expect(await leases.confirm(claim, "w1", "w1-first")).toBe(LEASE_TTL_MS);
       });
 
-      test("gives an ended claim back that nobody else got", async () => {
+      test("restores an ended claim of a job without another claim", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
@@ -700,15 +700,15 @@ export function describeLeasesContract(
         const run = { jobId: "j1", attempt: 3 };
         await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
         await leases.register(worker("w1", { runs: [run] }));
-        // It may have been out of reach while another attempt ended the job, all of which is forgotten.
+        // It may have been unreachable while another attempt ended the job, and that record is lost.
         for (const _ of [1, 2])
           await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
-        // Who claims has the job's message, so it has not ended.
+        // The caller of `claim` holds the job's message, so the job has not ended.
         expect((await leases.claim(request("j1"))).kind).toBe("held");
         expect(await leases.confirm(run, "w1", "w1-first")).toBe(LEASE_TTL_MS);
       });
 
-      test("of what only its worker knows waits also when that was silent meanwhile", async () => {
+      test("of a run that only its worker has reported is undecided also after missed pings", async () => {
         const leases = await openLeases();
         const run = { jobId: "j1", attempt: 3 };
         await leases.register(worker("w1", { runs: [run] }));
@@ -721,7 +721,7 @@ export function describeLeasesContract(
     });
 
     describe("after a loss", () => {
-      test("registrations bring the claims back, and attempts go on from them", async () => {
+      test("registrations restore the claims, and later attempts continue from them", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1", { slots: 2, runs: [{ jobId: "j1", attempt: 4 }] }));
         expect(await leases.claim(request("j1"))).toMatchObject({
@@ -733,7 +733,7 @@ export function describeLeasesContract(
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(5);
       });
 
-      test("pings do so as well", async () => {
+      test("pings restore the claims as well", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 2 }] });
@@ -776,7 +776,7 @@ export function describeLeasesContract(
       expect(await leases.freeSlots()).toEqual(free(4));
     });
 
-    test("two orchestrators never give a slot twice nor a job twice", async () => {
+    test("two orchestrators never assign a slot twice nor a job twice", async () => {
       const shared = await store();
       const orchestrators = [await shared.open(), await shared.open()];
       const [first] = orchestrators;
@@ -810,7 +810,7 @@ export function describeLeasesContract(
       expect(await first?.freeSlots()).toEqual([]);
     });
 
-    test("200 jobs pass through 10 workers, claimed and released from two sides at once", async () => {
+    test("200 jobs pass through 10 workers, claimed and released by two orchestrators at once", async () => {
       const shared = await store();
       const orchestrators = [await shared.open(), await shared.open()] as const;
       for (let index = 0; index < 10; index++) await orchestrators[0].register(worker(`w${index}`));
@@ -838,7 +838,7 @@ export function describeLeasesContract(
       expect(await orchestrators[0].freeSlots()).toEqual(free(10));
     });
 
-    test("changes are heard of by every orchestrator", async () => {
+    test("every orchestrator is notified of changes", async () => {
       const shared = await store();
       const [one, other] = [await shared.open(), await shared.open()];
       let changes = 0;
@@ -848,7 +848,7 @@ export function describeLeasesContract(
         await change();
         await waitFor(() => changes > before, { timeoutMs: TIMEOUT_MS, what: `the hint of ${what}` });
       };
-      // A subscription that starts now may come with a hint of its own.
+      // A subscription that starts now may cause a hint itself.
       await expectChange("a registration", () => one.register(worker("w1")));
       const claim = claimOf(await one.claim(request("j1")));
       await expectChange("a release", () => one.release(claim));
@@ -863,7 +863,7 @@ export function describeLeasesContract(
       await expectChange("a departure", () => one.deregister("w1", "w1-first"));
     });
 
-    test("closed leases answer nothing", async () => {
+    test("closed leases reject every call", async () => {
       const leases = await openLeases();
       await leases.close();
       expect(leases.isReady).toBe(false);

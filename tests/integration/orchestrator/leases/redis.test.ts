@@ -64,7 +64,7 @@ const worker = {
 };
 const claimRequest = { jobId: "j1", regions: ["us-east-1"] };
 
-describe("Redis leases in trouble", () => {
+describe("Redis leases under faults", () => {
   async function failureOf(call: Promise<unknown>): Promise<LeasesUnavailable> {
     const error = await call.then(
       () => undefined,
@@ -74,13 +74,13 @@ describe("Redis leases in trouble", () => {
     return error;
   }
 
-  /** The call failed without a command, so there was nothing to wait for. */
+  /** The call failed without sending a command, so it did not have to wait. */
   async function expectRefusal(call: Promise<unknown>): Promise<void> {
     const { message, cause } = await failureOf(call);
     expect({ message, cause }).toEqual({ message: "Redis is not connected", cause: undefined });
   }
 
-  test("an absent server fails every call at once, and is used when it comes", async () => {
+  test("calls fail at once without a server, and work once it is reachable", async () => {
     const own = await startRedis();
     await own.kill();
     const leases = new RedisLeases({ url: own.url, ...TIMES, logger: silent });
@@ -97,7 +97,7 @@ describe("Redis leases in trouble", () => {
     }
   });
 
-  test("a killed and emptied server costs only what it held", async () => {
+  test("the loss of a server's data costs only that data", async () => {
     const own = await startRedis();
     const leases = await openLeases(own.url, TIMES);
     let changes = 0;
@@ -106,16 +106,16 @@ describe("Redis leases in trouble", () => {
       await leases.register(worker);
       await leases.claim(claimRequest);
       await own.kill();
-      await waitFor(() => !leases.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be noticed" });
+      await waitFor(() => !leases.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be detected" });
       await expectRefusal(leases.freeSlots());
       await own.start();
-      await waitFor(() => leases.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be back" });
+      await waitFor(() => leases.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be reachable again" });
       expect(
         await leases.observe("w1", "first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 1 }] }),
       ).toBeUndefined();
       await leases.register({ ...worker, runs: [{ jobId: "j1", attempt: 1 }] });
       expect((await leases.claim(claimRequest)).kind).toBe("held");
-      // The subscription is back as well.
+      // The subscription is restored as well.
       await waitFor(
         async () => {
           await leases.register(worker);
@@ -129,7 +129,7 @@ describe("Redis leases in trouble", () => {
     }
   });
 
-  test("a frozen server fails calls at the command timeout, with their cause", async () => {
+  test("calls to a frozen server fail at the command timeout, with their cause", async () => {
     const own = await startRedis();
     const leases = await openLeases(own.url, TIMES);
     try {
@@ -143,7 +143,7 @@ describe("Redis leases in trouble", () => {
         timeoutMs: TIMEOUT_MS,
         what: "Redis to answer again",
       });
-      // The claim whose answer was lost may have been made; asking again attaches to it, and no slot is lost.
+      // The claim whose reply was lost may exist; a second request attaches to it, and no slot is lost.
       const claim = await leases.find("j1");
       expect(claim?.attempt).toBe(1);
     } finally {
@@ -153,7 +153,7 @@ describe("Redis leases in trouble", () => {
     }
   });
 
-  test("absence is logged once for a while, without the password", async () => {
+  test("an unreachable server is logged once per interval, without the password", async () => {
     const lines: string[] = [];
     const logger = pino({ level: "debug" }, { write: (line: string) => void lines.push(line) });
     const port = await freePort();
@@ -189,7 +189,7 @@ describe("Redis leases in trouble", () => {
     }
   });
 
-  test("leases, claims and the time to report end by the server's clock", async () => {
+  test("leases, claims and the settle time end by the server's clock", async () => {
     const keyPrefix = `{${randomUUID()}}:`;
     const soonMs = 200;
     const late = await openLeases(server.url, { ...TIMES, settleMs: soonMs }, keyPrefix);
@@ -223,7 +223,7 @@ describe("Redis leases in trouble", () => {
     await after.close();
   });
 
-  test("keys of jobs and workers do not live for ever", async () => {
+  test("keys of jobs and workers expire", async () => {
     const keyPrefix = `{${randomUUID()}}:`;
     const leases = await openLeases(server.url, TIMES, keyPrefix);
     await leases.register(worker);
@@ -234,7 +234,7 @@ describe("Redis leases in trouble", () => {
     for (const key of keys)
       if ((await server.cli("pttl", key)) === "-1") immortal.push(key.slice(keyPrefix.length));
     expect(keys.length).toBeGreaterThan(5);
-    // Bounded by the number of workers and regions, and single numbers.
+    // Keys bounded by the number of workers and regions, and single numbers.
     expect(immortal.toSorted()).toEqual(["region:us-east-1", "uses", "workers"]);
     await leases.close();
   });

@@ -3,11 +3,11 @@ import { randomBytes } from "node:crypto";
 import {
   type Delivery,
   type JobQueue,
-  type Lane,
   QueueClosed,
   RETRY_DELAYS_MS,
   type ReadyDelivery,
   type ReadyMessage,
+  type ReadyQueue,
 } from "../../../../src/orchestrator/queue/queue.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
@@ -26,9 +26,9 @@ export interface PublishedResult {
   readonly correlationId: string | undefined;
 }
 
-/** What stands behind the queues of one test, and how the test sees what they put there. */
+/** The backend of one test's queues, and the test's access to what they publish. */
 export interface Broker {
-  /** A queue as a newly started orchestrator has it, not started yet. One at a time. */
+  /** The queue of a new orchestrator, not started yet. One at a time. */
   open(): JobQueue;
   deadLetters(): Promise<readonly DeadLetter[]>;
   results(): Promise<readonly PublishedResult[]>;
@@ -36,13 +36,13 @@ export interface Broker {
 }
 
 const TIMEOUT_MS = 30_000;
-const lane: Lane = { region: "eu-central-1", priority: "normal" };
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 
 function readyMessage(jobId: string, body = Buffer.from(jobId)): ReadyMessage {
-  return { body, properties: {}, stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" } };
+  return { body, properties: {}, envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" } };
 }
 
-/** The queue in `src/orchestrator/queue/queue.ts`, as both implementations keep it. */
+/** The contract of `src/orchestrator/queue/queue.ts`, which both implementations pass. */
 export function describeQueueContract(name: string, makeBroker: () => Promise<Broker>): void {
   describe(`${name}: job queue`, () => {
     let broker: Broker;
@@ -65,13 +65,13 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       return opened;
     }
 
-    /** As after a restart of the orchestrator. */
+    /** Simulates a restart of the orchestrator. */
     async function reopen(): Promise<void> {
       await queue.close();
       queue = await startedQueue();
     }
 
-    /** Everything that is delivered, left in hand. */
+    /** Collects every delivery and leaves it unsettled. */
     function collectSubmitted(): Delivery[] {
       const deliveries: Delivery[] = [];
       queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
@@ -85,11 +85,11 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     }
 
-    async function takeOne(from: Lane = lane): Promise<ReadyDelivery> {
+    async function takeOne(from: ReadyQueue = readyQueue): Promise<ReadyDelivery> {
       return await waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
     }
 
-    async function isEmpty(from: Lane = lane): Promise<boolean> {
+    async function isEmpty(from: ReadyQueue = readyQueue): Promise<boolean> {
       const delivery = await queue.take(from);
       delivery?.requeue();
       return delivery === undefined;
@@ -108,10 +108,10 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
           replyTo: "answers",
         });
         expect(deliveries[0]?.redelivered).toBe(false);
-        expect(deliveries[0]?.takenBack.aborted).toBe(false);
+        expect(deliveries[0]?.revoked.aborted).toBe(false);
       });
 
-      test("wait for a handler that comes later", async () => {
+      test("wait for a handler that is set later", async () => {
         await queue.submit(Buffer.from("early"), {});
         const deliveries = collectSubmitted();
         await countOf(deliveries, 1);
@@ -127,13 +127,13 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await countOf(deliveries, 1);
       });
 
-      test("of any number are handled several at once and each once", async () => {
+      test("are handled several at once, and each exactly once", async () => {
         const bodies = Array.from({ length: 200 }, (_, index) => `job-${index}`);
         const seen: string[] = [];
         const several = Promise.withResolvers<void>();
         let inHand = 0;
         queue.onSubmitted(async (delivery) => {
-          // The first one ends only when there is a second one.
+          // The first handler ends only once a second one runs.
           if (++inHand > 1) several.resolve();
           await several.promise;
           inHand--;
@@ -145,7 +145,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(seen.toSorted()).toEqual(bodies.toSorted());
       });
 
-      test("acked right before the end stay acked", async () => {
+      test("acked right before the queue closes stay acked", async () => {
         const deliveries = collectSubmitted();
         await Promise.all(Array.from({ length: 50 }, () => queue.submit(Buffer.from("done"), {})));
         await countOf(deliveries, 50);
@@ -157,25 +157,25 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(again.map(({ body }) => body.toString())).toEqual(["next"]);
       });
 
-      test("not acked are taken back at the end and delivered again", async () => {
+      test("not acked are revoked when the queue closes, and delivered again", async () => {
         const deliveries = collectSubmitted();
         await queue.submit(Buffer.from("unacked"), { messageId: "m-2" });
         await countOf(deliveries, 1);
         await reopen();
-        expect(deliveries[0]?.takenBack.aborted).toBe(true);
+        expect(deliveries[0]?.revoked.aborted).toBe(true);
         const again = collectSubmitted();
         await countOf(again, 1);
         expect(again[0]?.redelivered).toBe(true);
         expect(again[0]?.properties.messageId).toBe("m-2");
         expect(again[0]?.body.toString()).toBe("unacked");
-        // The old owner's late words change nothing.
+        // The old owner's late ack and requeue change nothing.
         deliveries[0]?.ack();
         deliveries[0]?.requeue();
         await reopen();
         await countOf(collectSubmitted(), 1);
       });
 
-      test("come back when they are requeued", async () => {
+      test("are delivered again when they are requeued", async () => {
         const deliveries = collectSubmitted();
         await queue.submit(Buffer.from("again"), {});
         await countOf(deliveries, 1);
@@ -185,7 +185,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(deliveries[1]?.body.toString()).toBe("again");
       });
 
-      test("come back when their handler throws, without spinning", async () => {
+      test("are delivered again when their handler throws, after a pause", async () => {
         let calls = 0;
         queue.onSubmitted(async (delivery) => {
           if (++calls < 3) throw new Error("not now");
@@ -197,14 +197,14 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(performance.now() - startedAt).toBeGreaterThan(500);
       });
 
-      test("stop when told, and what is in hand stays valid", async () => {
+      test("stop on request, and unsettled deliveries stay valid", async () => {
         const deliveries: Delivery[] = [];
         const stop = queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
         await queue.submit(Buffer.from("first"), {});
         await countOf(deliveries, 1);
         await stop();
         await queue.submit(Buffer.from("second"), {});
-        expect(deliveries[0]?.takenBack.aborted).toBe(false);
+        expect(deliveries[0]?.revoked.aborted).toBe(false);
         deliveries[0]?.ack();
         await reopen();
         const later = collectSubmitted();
@@ -228,7 +228,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
     });
 
     describe("dead letters", () => {
-      test("hold the message byte for byte, with the reason", async () => {
+      test("contain the message byte for byte, with the reason", async () => {
         const body = Buffer.concat([Buffer.from([0xff, 0xfe, 0x00, 0x0a]), randomBytes(10_000)]);
         const deliveries = collectSubmitted();
         await queue.submit(body, { messageId: "m-3", correlationId: "c-3" });
@@ -247,7 +247,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(letters[0]?.at.getTime()).toBeWithin(before - 1, Date.now() + 1);
       });
 
-      test("are gone from the submissions", async () => {
+      test("are removed from the submissions", async () => {
         const deliveries = collectSubmitted();
         await queue.submit(Buffer.from("bad"), {});
         await countOf(deliveries, 1);
@@ -260,88 +260,92 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("lanes", () => {
-      test("give back what was offered", async () => {
+    describe("ready queues", () => {
+      test("return the offered message", async () => {
         const body = randomBytes(50_000);
-        const stamp = {
+        const envelope = {
           jobId: "job-1",
           acceptedAt: new Date("2026-01-02T03:04:05.678Z"),
           defaultRegion: "us-east-1",
         };
-        await queue.offer(lane, { body, properties: { correlationId: "c-4", replyTo: "r-4" }, stamp });
+        await queue.offer(readyQueue, {
+          body,
+          properties: { correlationId: "c-4", replyTo: "r-4" },
+          envelope,
+        });
         const delivery = await takeOne();
         expect(delivery.body.equals(body)).toBe(true);
-        expect(delivery.stamp).toEqual(stamp);
-        expect(delivery.lane).toEqual(lane);
+        expect(delivery.envelope).toEqual(envelope);
+        expect(delivery.readyQueue).toEqual(readyQueue);
         expect(delivery.properties.correlationId).toBe("c-4");
         expect(delivery.properties.replyTo).toBe("r-4");
         expect(delivery.redelivered).toBe(false);
       });
 
       test("are first in, first out", async () => {
-        for (let index = 0; index < 5; index++) await queue.offer(lane, readyMessage(`job-${index}`));
+        for (let index = 0; index < 5; index++) await queue.offer(readyQueue, readyMessage(`job-${index}`));
         const taken: string[] = [];
-        for (let index = 0; index < 5; index++) taken.push((await takeOne()).stamp.jobId);
+        for (let index = 0; index < 5; index++) taken.push((await takeOne()).envelope.jobId);
         expect(taken).toEqual(["job-0", "job-1", "job-2", "job-3", "job-4"]);
       });
 
-      test("stand beside each other", async () => {
+      test("are independent of each other", async () => {
         await queue.offer({ region: "eu-central-1", priority: "low" }, readyMessage("low"));
         await queue.offer({ region: "us-east-1", priority: "normal" }, readyMessage("elsewhere"));
-        expect(await queue.take(lane)).toBeUndefined();
-        expect((await takeOne({ region: "us-east-1", priority: "normal" })).stamp.jobId).toBe("elsewhere");
-        expect((await takeOne({ region: "eu-central-1", priority: "low" })).stamp.jobId).toBe("low");
+        expect(await queue.take(readyQueue)).toBeUndefined();
+        expect((await takeOne({ region: "us-east-1", priority: "normal" })).envelope.jobId).toBe("elsewhere");
+        expect((await takeOne({ region: "eu-central-1", priority: "low" })).envelope.jobId).toBe("low");
       });
 
-      test("that nobody ever offered to are empty", async () => {
+      test("that never got a message are empty", async () => {
         expect(await queue.take({ region: "nowhere-1", priority: "high" })).toBeUndefined();
-        await queue.offer(lane, readyMessage("still works"));
+        await queue.offer(readyQueue, readyMessage("still works"));
         await takeOne();
       });
 
-      test("give no message to two", async () => {
+      test("deliver no message twice", async () => {
         const jobIds = Array.from({ length: 100 }, (_, index) => `job-${index}`);
-        await Promise.all(jobIds.map((jobId) => queue.offer(lane, readyMessage(jobId))));
-        const taken = await Promise.all(jobIds.map(() => queue.take(lane)));
-        expect(taken.map((delivery) => delivery?.stamp.jobId).toSorted()).toEqual(jobIds.toSorted());
-        expect(await queue.take(lane)).toBeUndefined();
+        await Promise.all(jobIds.map((jobId) => queue.offer(readyQueue, readyMessage(jobId))));
+        const taken = await Promise.all(jobIds.map(() => queue.take(readyQueue)));
+        expect(taken.map((delivery) => delivery?.envelope.jobId).toSorted()).toEqual(jobIds.toSorted());
+        expect(await queue.take(readyQueue)).toBeUndefined();
         for (const delivery of taken) delivery?.ack();
       });
 
-      test("take back what is requeued", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("contain a requeued message again", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         (await takeOne()).requeue();
         const again = await takeOne();
         expect(again.redelivered).toBe(true);
-        expect(again.stamp.jobId).toBe("job-1");
+        expect(again.envelope.jobId).toBe("job-1");
       });
 
-      test("forget what is acked", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("no longer contain an acked message", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         (await takeOne()).ack();
         await reopen();
         expect(await isEmpty()).toBe(true);
       });
 
-      test("keep what was in hand at the end for the next", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("deliver messages that were unsettled at the close to the next orchestrator", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         const held = await takeOne();
         await reopen();
-        expect(held.takenBack.aborted).toBe(true);
+        expect(held.revoked.aborted).toBe(true);
         const again = await takeOne();
         expect(again.redelivered).toBe(true);
         held.ack();
         again.ack();
       });
 
-      test("hold a message as long as it takes, while others come and go", async () => {
-        await queue.offer(lane, readyMessage("long"));
+      test("keep a delivery valid for long, while others are taken and acked", async () => {
+        await queue.offer(readyQueue, readyMessage("long"));
         const long = await takeOne();
         for (let index = 0; index < 20; index++) {
-          await queue.offer(lane, readyMessage(`short-${index}`));
+          await queue.offer(readyQueue, readyMessage(`short-${index}`));
           (await takeOne()).ack();
         }
-        expect(long.takenBack.aborted).toBe(false);
+        expect(long.revoked.aborted).toBe(false);
         long.ack();
         await reopen();
         expect(await isEmpty()).toBe(true);
@@ -350,40 +354,40 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
 
     describe("a later offer", () => {
       async function taken(jobId: string): Promise<ReadyDelivery> {
-        await queue.offer(lane, readyMessage(jobId));
-        const delivery = await queue.take(lane);
-        if (!delivery) throw new Error("the lane is empty");
+        await queue.offer(readyQueue, readyMessage(jobId));
+        const delivery = await queue.take(readyQueue);
+        if (!delivery) throw new Error("the ready queue is empty");
         return delivery;
       }
 
       const [delayMs] = RETRY_DELAYS_MS;
       const retry = { attempts: 2, lastWorkerId: "worker-1" };
 
-      test("comes back to its lane after its delay, and not before, with what is known of its attempts", async () => {
+      test("returns to its ready queue after its delay, and not before, with the record of its attempts", async () => {
         const delivery = await taken("again");
         const offeredAtMs = performance.now();
         await queue.offerLater(delivery, retry, delayMs);
         delivery.ack();
-        const back = await waitFor(() => queue.take(lane), {
+        const back = await waitFor(() => queue.take(readyQueue), {
           timeoutMs: TIMEOUT_MS,
-          what: "the job to come back",
+          what: "the job to return",
         });
         expect(performance.now() - offeredAtMs).toBeGreaterThan(delayMs * 0.9);
-        expect(back.stamp).toEqual({ ...delivery.stamp, retry });
+        expect(back.envelope).toEqual({ ...delivery.envelope, retry });
         expect(back.body).toEqual(delivery.body);
         expect(back.properties).toEqual(delivery.properties);
       });
 
-      test("outlives the orchestrator", async () => {
+      test("survives a restart of the orchestrator", async () => {
         const delivery = await taken("again");
         await queue.offerLater(delivery, retry, delayMs);
         delivery.ack();
         await reopen();
-        const back = await waitFor(() => queue.take(lane), {
+        const back = await waitFor(() => queue.take(readyQueue), {
           timeoutMs: TIMEOUT_MS,
-          what: "the job to come back",
+          what: "the job to return",
         });
-        expect(back.stamp.retry).toEqual(retry);
+        expect(back.envelope.retry).toEqual(retry);
       });
 
       test("of a short delay does not wait behind a long one", async () => {
@@ -392,16 +396,16 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await queue.offerLater(second, retry, delayMs);
         first.ack();
         second.ack();
-        const back = await waitFor(() => queue.take(lane), {
+        const back = await waitFor(() => queue.take(readyQueue), {
           timeoutMs: TIMEOUT_MS,
-          what: "the job to come back",
+          what: "the job to return",
         });
-        expect(back.stamp.jobId).toBe("short");
+        expect(back.envelope.jobId).toBe("short");
       });
     });
 
     describe("regions", () => {
-      test("are known from the first offer on, also to the next orchestrator", async () => {
+      test("are known from the first offer on, also after a restart", async () => {
         expect(queue.regions()).toEqual([]);
         await queue.offer({ region: "ap-south-1", priority: "low" }, readyMessage("job-1"));
         await queue.offer({ region: "eu-central-1", priority: "low" }, readyMessage("job-2"));
@@ -409,45 +413,48 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(queue.regions().toSorted()).toEqual(["ap-south-1", "eu-central-1"]);
         await reopen();
         expect(queue.regions().toSorted()).toEqual(["ap-south-1", "eu-central-1"]);
-        expect((await takeOne({ region: "ap-south-1", priority: "high" })).stamp.jobId).toBe("job-3");
+        expect((await takeOne({ region: "ap-south-1", priority: "high" })).envelope.jobId).toBe("job-3");
       });
     });
 
     describe("hints", () => {
-      test("name the lane of an offer once its message can be taken", async () => {
+      test("name the ready queue of an offer once its message can be taken", async () => {
         const taken: (string | undefined)[] = [];
         queue.onReady((hinted) => {
           void queue.take(hinted).then((delivery) => {
-            if (delivery) taken.push(delivery.stamp.jobId);
+            if (delivery) taken.push(delivery.envelope.jobId);
           });
         });
-        await queue.offer(lane, readyMessage("job-1"));
+        await queue.offer(readyQueue, readyMessage("job-1"));
         await countOf(taken, 1);
         expect(taken).toEqual(["job-1"]);
       });
 
-      test("name a lane that something went back to", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("name a ready queue that a message was requeued to", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         const held = await takeOne();
-        const hinted: Lane[] = [];
+        const hinted: ReadyQueue[] = [];
         queue.onReady((each) => void hinted.push(each));
         held.requeue();
         await countOf(hinted, 1);
-        expect(hinted).toEqual([lane]);
+        expect(hinted).toEqual([readyQueue]);
       });
 
-      test("name every lane at the start", async () => {
-        await queue.offer(lane, readyMessage("job-1"));
+      test("name every ready queue at the start", async () => {
+        await queue.offer(readyQueue, readyMessage("job-1"));
         await queue.close();
         queue = broker.open();
-        const hinted: Lane[] = [];
+        const hinted: ReadyQueue[] = [];
         queue.onReady((each) => void hinted.push(each));
         queue.start();
         await waitFor(
-          () => hinted.some(({ region, priority }) => region === lane.region && priority === lane.priority),
+          () =>
+            hinted.some(
+              ({ region, priority }) => region === readyQueue.region && priority === readyQueue.priority,
+            ),
           {
             timeoutMs: TIMEOUT_MS,
-            what: "the lane's hint",
+            what: "the ready queue's hint",
           },
         );
         expect(queue.isReady).toBe(true);
@@ -455,10 +462,10 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
 
       test("survive a listener that throws", async () => {
         queue.onReady(() => {
-          throw new Error("choked");
+          throw new Error("failed");
         });
-        await queue.offer(lane, readyMessage("job-1"));
-        expect((await takeOne()).stamp.jobId).toBe("job-1");
+        await queue.offer(readyQueue, readyMessage("job-1"));
+        expect((await takeOne()).envelope.jobId).toBe("job-1");
       });
     });
 
@@ -475,7 +482,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    test("an event needs nobody to listen", async () => {
+    test("an event needs no consumer", async () => {
       queue.publishEvent({
         job_id: "job-1",
         attempt: 1,
@@ -490,17 +497,17 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       const reason = new Error("enough");
       const signal = AbortSignal.abort(reason);
       await expect(queue.submit(Buffer.from("x"), {}, signal)).rejects.toBe(reason);
-      await expect(queue.offer(lane, readyMessage("x"), signal)).rejects.toBe(reason);
+      await expect(queue.offer(readyQueue, readyMessage("x"), signal)).rejects.toBe(reason);
       await expect(queue.publishResult(sampleResult("x"), undefined, [], signal)).rejects.toBe(reason);
     });
 
-    test("a closed queue publishes nothing, gives nothing, and closes again", async () => {
-      await queue.offer(lane, readyMessage("job-1"));
+    test("a closed queue publishes nothing, delivers nothing, and can be closed again", async () => {
+      await queue.offer(readyQueue, readyMessage("job-1"));
       await queue.close();
       expect(queue.isReady).toBe(false);
       await expect(queue.submit(Buffer.from("x"), {})).rejects.toBeInstanceOf(QueueClosed);
-      await expect(queue.offer(lane, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
-      expect(await queue.take(lane)).toBeUndefined();
+      await expect(queue.offer(readyQueue, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
+      expect(await queue.take(readyQueue)).toBeUndefined();
       await queue.close();
     });
   });

@@ -11,7 +11,7 @@ import { sampleResult } from "../sample-result.ts";
 
 /** The data of one test. */
 export interface RecordStore {
-  /** Started and ready; a second one stands for a second orchestrator, or for the same after a restart. */
+  /** Started and ready; a second call simulates a second orchestrator, or a restart. */
   open(): Promise<JobRecords>;
   /** Makes every record older at once, without waiting. */
   advance(ms: number): Promise<void>;
@@ -28,7 +28,7 @@ function event(jobId: string, state: JobState, details: Record<string, unknown> 
   return { job_id: jobId, attempt: 1, state, at: "2026-01-02T03:04:06.000Z", ...details };
 }
 
-/** The records in `src/orchestrator/records/job-records.ts`, as both implementations keep them. */
+/** The contract of `src/orchestrator/records/job-records.ts`, which both implementations pass. */
 export function describeJobRecordsContract(
   name: string,
   makeStore: (jobMemoryMs: number) => Promise<RecordStore>,
@@ -53,7 +53,7 @@ export function describeJobRecordsContract(
     const admit = (jobId: string, replyTo?: string) => records.admit({ jobId, job, acceptedAt, replyTo });
 
     describe("admission", () => {
-      test("is new until the job is in its lane, always with the first acceptance's time", async () => {
+      test("is new until the job is in its ready queue, always with the time of the first acceptance", async () => {
         expect(await admit("j1")).toEqual({ kind: "new", acceptedAt });
         const later = { jobId: "j1", job, acceptedAt: new Date() };
         expect(await records.admit(later)).toEqual({ kind: "new", acceptedAt });
@@ -62,7 +62,7 @@ export function describeJobRecordsContract(
         expect(await admit("j2")).toEqual({ kind: "new", acceptedAt });
       });
 
-      test("of a finished job gives its result", async () => {
+      test("of a finished job returns its result", async () => {
         await admit("j1");
         await records.queued("j1");
         await records.finish(sampleResult("j1"), "p-1");
@@ -71,7 +71,7 @@ export function describeJobRecordsContract(
         expect(await admit("j1")).toEqual({ kind: "finished", result: sampleResult("j1") });
       });
 
-      test("of a finished job is new again when its memory is over", async () => {
+      test("of a finished job is new again when its record has expired", async () => {
         await useStore(SHORT_MEMORY_MS);
         await admit("j1");
         await records.queued("j1");
@@ -79,25 +79,25 @@ export function describeJobRecordsContract(
         await records.finish(sampleResult("j1"), "p-1");
         await waitFor(async () => (await admit("j1")).kind === "new", {
           timeoutMs: TIMEOUT_MS,
-          what: "the end of the memory",
+          what: "the record to expire",
         });
         expect((await records.find("j1"))?.events).toEqual([]);
         expect((await records.append(event("j1", "QUEUED"))).seq).toBe(1);
       });
 
-      test("of an active job outlasts the memory of finished ones", async () => {
+      test("of an active job is stored for longer than a finished one", async () => {
         await useStore(SHORT_MEMORY_MS);
         await admit("active");
         await records.queued("active");
         await records.finish(sampleResult("finished"), "p-1");
         await waitFor(async () => (await records.find("finished")) === undefined, {
           timeoutMs: TIMEOUT_MS,
-          what: "the end of the memory",
+          what: "the record to expire",
         });
         expect(await admit("active")).toEqual({ kind: "active" });
       });
 
-      test("by many at once gives one answer", async () => {
+      test("of many at once has one answer", async () => {
         const other = await store.open();
         const times = Array.from({ length: 20 }, (_, index) => new Date(acceptedAt.getTime() + index));
         const admissions = await Promise.all(
@@ -109,7 +109,7 @@ export function describeJobRecordsContract(
         expect(answers.size).toBe(1);
       });
 
-      test("after a loss in mid-job joins the job", async () => {
+      test("after a loss during a job joins the job", async () => {
         await records.append(event("j1", "BUILDING"));
         expect(await admit("j1", "answers")).toEqual({ kind: "active" });
         expect(await records.find("j1")).toMatchObject({ job, acceptedAt, state: "BUILDING" });
@@ -124,7 +124,7 @@ export function describeJobRecordsContract(
       const finish = (publisher: string) => records.finish(sampleResult("j1"), publisher);
       const kindFor = async (publisher: string) => (await finish(publisher)).kind;
 
-      test("is one publisher's, who may ask again", async () => {
+      test("belongs to one publisher, which may request it again", async () => {
         const other = await store.open();
         await records.admit({ jobId: "j1", job, acceptedAt, correlationId: "c-1", replyTo: "answers" });
         const result = sampleResult("j1");
@@ -142,7 +142,7 @@ export function describeJobRecordsContract(
         expect([await kindFor("p-1"), await kindFor("p-2")]).toEqual(["published", "published"]);
       });
 
-      test("is given back by its publisher alone", async () => {
+      test("can be returned only by its publisher", async () => {
         expect(await kindFor("p-1")).toBe("publish");
         await records.unpublished("j1", "p-2");
         expect(await kindFor("p-2")).toBe("publishing");
@@ -153,7 +153,7 @@ export function describeJobRecordsContract(
         expect(await kindFor("p-1")).toBe("publishing");
       });
 
-      test("passes to another one when its publisher is silent", async () => {
+      test("passes to another publisher when it is not renewed", async () => {
         expect(await kindFor("p-1")).toBe("publish");
         await store.advance(PUBLISHER_TTL_MS);
         expect(await kindFor("p-2")).toBe("publish");
@@ -161,7 +161,7 @@ export function describeJobRecordsContract(
       });
     });
 
-    test("the result alone can be asked for", async () => {
+    test("the result can be read alone", async () => {
       expect(await records.result("j1")).toBeUndefined();
       await admit("j1");
       expect(await records.result("j1")).toBeUndefined();
@@ -170,12 +170,12 @@ export function describeJobRecordsContract(
     });
 
     describe("superseding", () => {
-      test("names the jobs before under the same key, until they are let go of", async () => {
+      test("returns the earlier jobs of the same key, until they are superseded", async () => {
         for (const id of ["j1", "j2", "j3", "other"]) await admit(id);
         expect(await records.supersede("main", "j1")).toEqual([]);
         expect(await records.supersede("main", "j2")).toEqual(["j1"]);
         expect(await records.supersede("branch", "other")).toEqual([]);
-        // A message that comes again, after a crash, keeps its job's place.
+        // A message that is delivered again after a crash keeps its job's place.
         expect(await records.supersede("main", "j1")).toEqual([]);
         expect(await records.supersede("main", "j3")).toEqual(["j1", "j2"]);
         await records.superseded("main", "j1");
@@ -217,7 +217,7 @@ export function describeJobRecordsContract(
         expect((await records.append(event("j2", "QUEUED"))).seq).toBe(1);
       });
 
-      test("never get one number twice", async () => {
+      test("never get the same number twice", async () => {
         const other = await store.open();
         const appended = await Promise.all(
           Array.from({ length: 100 }, (_, index) =>
@@ -248,7 +248,7 @@ export function describeJobRecordsContract(
         expect((await records.find("j1"))?.state).toBe("SUCCEEDED");
       });
 
-      test("after the end do not make the record live on", async () => {
+      test("after the job's end do not extend the record", async () => {
         await useStore(SHORT_MEMORY_MS);
         await admit("j1");
         await records.finish(sampleResult("j1"), "p-1");
@@ -258,13 +258,13 @@ export function describeJobRecordsContract(
             if (found?.result) await records.append(event("j1", "SUCCEEDED"));
             return found?.result === undefined;
           },
-          { timeoutMs: TIMEOUT_MS, what: "the end of the memory" },
+          { timeoutMs: TIMEOUT_MS, what: "the record to expire" },
         );
       });
     });
 
-    describe("the end", () => {
-      test("is published by whoever asks, until it is confirmed", async () => {
+    describe("the result of a job", () => {
+      test("is granted to its publisher again until it is confirmed", async () => {
         await admit("j1");
         const publish = { kind: "publish", result: sampleResult("j1"), replyTo: [] } as const;
         expect(await records.finish(sampleResult("j1"), "p-1")).toEqual(publish);
@@ -273,7 +273,7 @@ export function describeJobRecordsContract(
         expect(await records.finish(sampleResult("j1"), "p-1")).toEqual({ kind: "published" });
       });
 
-      test("is the first one offered", async () => {
+      test("is the first one stored", async () => {
         await admit("j1");
         const second = sampleResult("j1", { status: "FAILED", attempt: 2, logs: [] });
         await records.finish(sampleResult("j1"), "p-1");
@@ -284,7 +284,7 @@ export function describeJobRecordsContract(
         expect(await records.find("j1")).toMatchObject({ state: "SUCCEEDED", result: sampleResult("j1") });
       });
 
-      test("is one, however many offer theirs at once", async () => {
+      test("is the same for all, however many are stored at once", async () => {
         const other = await store.open();
         const finishes = await Promise.all(
           Array.from({ length: 20 }, (_, index) =>
@@ -294,7 +294,7 @@ export function describeJobRecordsContract(
         expect(new Set(finishes.map((finish) => JSON.stringify(finish))).size).toBe(1);
       });
 
-      test("goes to every reply_to that was named, once", async () => {
+      test("goes once to every named reply_to", async () => {
         await admit("j1", "first");
         await records.queued("j1");
         await admit("j1", "second");
@@ -314,13 +314,13 @@ export function describeJobRecordsContract(
         expect((await records.find("j1"))?.state).toBe(state);
       });
 
-      test("needs no record, and keeps values that are empty as they are", async () => {
+      test("needs no record, and keeps empty values as they are", async () => {
         const result = sampleResult("j1", { logs: [], error: null, image_url: null, status: "CANCELLED" });
         expect(await records.finish(result, "p-1")).toEqual({ kind: "publish", result, replyTo: [] });
         expect((await records.find("j1"))?.result).toEqual(result);
       });
 
-      test("cannot be confirmed before it is there", async () => {
+      test("cannot be confirmed before it is stored", async () => {
         await admit("j1");
         await records.published("j1");
         await records.published("unknown");
@@ -332,7 +332,7 @@ export function describeJobRecordsContract(
     describe("images that were pushed", () => {
       const image = (number: number) => ({ inputs: `inputs-${number}`, digest: `sha256:${number}` });
 
-      test("are remembered for their repository, the latest first, by everybody", async () => {
+      test("are listed for their repository, the latest first, for every orchestrator", async () => {
         expect(await records.knownImages("one")).toEqual([]);
         for (const number of [1, 2, 3]) await records.rememberImage("one", image(number));
         await records.rememberImage("other", image(4));
@@ -342,7 +342,7 @@ export function describeJobRecordsContract(
         expect(await second.knownImages("other")).toEqual([image(4)]);
       });
 
-      test("of the same inputs are all remembered", async () => {
+      test("of the same inputs are all stored", async () => {
         await records.rememberImage("one", image(1));
         await records.rememberImage("one", { ...image(1), digest: "sha256:again" });
         expect((await records.knownImages("one")).map(({ digest }) => digest)).toEqual([
@@ -351,7 +351,7 @@ export function describeJobRecordsContract(
         ]);
       });
 
-      test("are told up to 200, and kept up to 1,000", async () => {
+      test("are returned up to 200, and stored up to 1,000", async () => {
         for (let number = 0; number < 1_010; number++) await records.rememberImage("one", image(number));
         const told = await records.knownImages("one");
         expect(told).toHaveLength(200);
@@ -360,7 +360,7 @@ export function describeJobRecordsContract(
       });
     });
 
-    test("a record shows what is known of the job", async () => {
+    test("a record contains the job, its state, events and result", async () => {
       expect(await records.find("j1")).toBeUndefined();
       await admit("j1");
       await records.queued("j1");
@@ -375,7 +375,7 @@ export function describeJobRecordsContract(
       });
     });
 
-    test("closed records answer nothing", async () => {
+    test("closed records reject every call", async () => {
       await records.close();
       expect(records.isReady).toBe(false);
       await expect(admit("j1")).rejects.toBeInstanceOf(RecordsUnavailable);

@@ -45,7 +45,7 @@ describeJobRecordsContract("Redis", async (jobMemoryMs) => {
   };
 });
 
-test("Redis: every key of a record ends by itself", async () => {
+test("Redis: every key of a record expires", async () => {
   const keyPrefix = `{${randomUUID()}}:`;
   const records = await openRecords(server.url, 60_000, keyPrefix);
   await records.admit({ jobId: "active", job: {}, acceptedAt: new Date(), replyTo: "answers" });
@@ -74,18 +74,18 @@ async function failureOf(call: Promise<unknown>): Promise<RecordsUnavailable> {
   return error;
 }
 
-test("Redis: a killed server fails calls at once, a frozen one at the command timeout; an emptied one is used again", async () => {
+test("Redis: calls fail at once when the server is killed, at the command timeout when frozen; an emptied one is used", async () => {
   const own = await startRedis();
   const records = await openRecords(own.url, 60_000);
   try {
     await own.kill();
-    await waitFor(() => !records.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be noticed" });
-    // The call failed without a command, so there was nothing to wait for.
+    await waitFor(() => !records.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be detected" });
+    // The call failed without sending a command, so it did not have to wait.
     const refusal = await failureOf(records.finish(sampleResult("j1"), "p-1"));
     expect(refusal.message).toBe("Redis is not connected");
     expect(refusal.cause).toBeUndefined();
     await own.start();
-    await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be back" });
+    await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be reachable again" });
     expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
     own.pause();
     const call = records.find("j1");

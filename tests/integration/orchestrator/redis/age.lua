@@ -1,7 +1,7 @@
 -- Makes all keys with a prefix older. KEYS[1]: the prefix; ARGV[1]: by how many ms.
 local ageMs = tonumber(ARGV[1])
 
--- A number this large is a time of day in ms since 1970; counters and durations are smaller. Nil for anything else.
+-- A number this large is a time of day in ms since 1970; counters and durations are smaller. Nil for all others.
 local function aged(text)
   local value = tonumber(text)
   return value and value > 1e12 and string.format('%.0f', value - ageMs) or nil

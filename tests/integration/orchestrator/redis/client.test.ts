@@ -102,10 +102,10 @@ async function expectToWork(url: string): Promise<void> {
   }
 }
 
-test("a Cluster is used by a list of its nodes", async () => {
+test("a Cluster is used through a list of its nodes", async () => {
   const ports = [await freePort(), await freePort(), await freePort()];
   for (const port of ports) {
-    // The bus of a node listens 10,000 above its port by default, where a neighbour may be.
+    // The bus of a node listens 10,000 above its port by default, where another program may listen.
     await startServer(
       "--port",
       String(port),
@@ -129,7 +129,7 @@ test("a Cluster is used by a list of its nodes", async () => {
   await expectToWork(ports.map((port) => `redis://127.0.0.1:${port}`).join(","));
 }, 120_000);
 
-test("Sentinels name the master, and the next one after a failover", async () => {
+test("the master is looked up from Sentinels, also after a failover", async () => {
   const [first, second] = [await freePort(), await freePort()];
   const { server: master } = await startServer("--port", String(first));
   await startServer(
@@ -147,7 +147,7 @@ test("Sentinels name the master, and the next one after a failover", async () =>
   });
   const sentinelPort = await freePort();
   const config = join(await makeFolder(), "sentinel.conf");
-  // Until the master is killed, a busy machine must not make it look dead.
+  // Until the master is killed, a busy machine must not make it seem dead.
   await Bun.write(
     config,
     [
@@ -178,7 +178,7 @@ test("Sentinels name the master, and the next one after a failover", async () =>
   }
 }, 120_000);
 
-test("TLS is used for rediss://, and a certificate that nobody vouches for is refused", async () => {
+test("TLS is used for rediss://, and an untrusted certificate is refused", async () => {
   const folder = await makeFolder();
   const certificates = await makeCertificates(folder);
   const port = await freePort();

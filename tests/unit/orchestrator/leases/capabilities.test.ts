@@ -5,21 +5,21 @@ const AMD64 = "linux/amd64";
 const ARM64 = "linux/arm64";
 const PLAIN = { platforms: [], provenance: false, secrets: {} };
 
-describe("what a worker can build", () => {
-  test("is what it declares", () => {
+describe("the capabilities of a worker", () => {
+  test("are those that it declares", () => {
     const declared = { platforms: [AMD64, ARM64], multiPlatform: true, provenance: true, secrets: true };
     expect(capabilitiesOf(declared)).toEqual([AMD64, ARM64, "multi-platform", "provenance", "secrets"]);
     const little = { platforms: [AMD64], multiPlatform: false, provenance: false, secrets: false };
     expect(capabilitiesOf(little)).toEqual([AMD64]);
   });
 
-  test("is nothing special when it declares nothing, as older versions do", () => {
+  test("are empty when it declares none, as older versions do", () => {
     expect(capabilitiesOf(undefined)).toEqual([]);
   });
 });
 
-describe("what a job needs", () => {
-  test("is nothing special when it asks for nothing", () => {
+describe("the needs of a job", () => {
+  test("are empty when it requests nothing special", () => {
     expect(neededBy(PLAIN)).toEqual([]);
     expect(covers([], neededBy(PLAIN))).toBe(true);
   });
@@ -29,11 +29,11 @@ describe("what a job needs", () => {
     ["several platforms", { platforms: [AMD64, ARM64] }, [AMD64, ARM64, "multi-platform"]],
     ["provenance", { provenance: true }, ["provenance"]],
     ["secrets", { secrets: { npm: "hidden" } }, ["secrets"]],
-  ])("is %s", (_, asked, needs) => {
+  ])("are %s", (_, asked, needs) => {
     expect(neededBy({ ...PLAIN, ...asked })).toEqual(needs);
   });
 
-  test("has to be covered in full", () => {
+  test("have to be covered in full", () => {
     const needs = neededBy({ ...PLAIN, platforms: [ARM64], provenance: true });
     expect(covers([AMD64, ARM64, "provenance", "secrets"], needs)).toBe(true);
     expect(covers([AMD64, "provenance"], needs)).toBe(false);

@@ -1,4 +1,4 @@
-/** Queues of one test in a RabbitMQ that several tests share: every test has names of its own. */
+/** The queues of one test in a RabbitMQ that several tests share: every test has separate names. */
 import { randomUUID } from "node:crypto";
 import { type Channel, type ChannelModel, connect, type GetMessage } from "amqplib";
 import pino, { type Logger } from "pino";
@@ -11,9 +11,9 @@ export interface RabbitMqBroker extends Broker {
   readonly resultQueue: string;
   readonly readyPrefix: string;
   readonly eventExchange: string;
-  /** Not the queue's own connection. Refusals close a channel, so every use gets a new one. */
+  /** A channel on a separate connection. Refusals close a channel, so every use gets a new one. */
   withChannel<T>(use: (channel: Channel) => Promise<T>): Promise<T>;
-  /** Waits for messages and takes them away. */
+  /** Waits for messages and removes them. */
   drain(queue: string, count: number): Promise<readonly GetMessage[]>;
   open(): RabbitMqQueue;
 }
@@ -21,7 +21,7 @@ export interface RabbitMqBroker extends Broker {
 export interface BrokerOptions {
   readonly heartbeatSeconds?: number;
   readonly logger?: Logger;
-  /** Tried before the broker's own. */
+  /** Tried before the broker's own URL. */
   readonly otherUrls?: readonly string[];
 }
 

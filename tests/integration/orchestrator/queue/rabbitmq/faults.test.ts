@@ -4,11 +4,11 @@ import pino from "pino";
 import type {
   Delivery,
   JobQueue,
-  Lane,
   ReadyDelivery,
   ReadyMessage,
+  ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
-import { onOwnChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
+import { onDedicatedChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
 import { freePort } from "../../../../support/machine/free-port.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
@@ -20,7 +20,7 @@ import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 const TIMEOUT_MS = 60_000;
 /** More than closing waits for a broker, less than connecting does. */
 const CLOSE_LIMIT_MS = 8_000;
-const lane: Lane = { region: "eu-central-1", priority: "normal" };
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMq;
 
 beforeAll(async () => {
@@ -29,7 +29,7 @@ beforeAll(async () => {
 
 afterAll(() => server.stop(), 30_000);
 
-describe("RabbitMQ in trouble", () => {
+describe("RabbitMQ under faults", () => {
   let broker: RabbitMqBroker;
   const opened: JobQueue[] = [];
   const logLines: string[] = [];
@@ -61,46 +61,46 @@ describe("RabbitMQ in trouble", () => {
   function readiness(queue: JobQueue, expected: boolean): Promise<unknown> {
     return waitFor(() => queue.isReady === expected, {
       timeoutMs: TIMEOUT_MS,
-      what: expected ? "the queue to be ready" : "the loss to be noticed",
+      what: expected ? "the queue to be ready" : "the loss to be detected",
     });
   }
 
   function aborted(delivery: Delivery | undefined): Promise<unknown> {
-    return waitFor(() => delivery?.takenBack.aborted, {
+    return waitFor(() => delivery?.revoked.aborted, {
       timeoutMs: TIMEOUT_MS,
-      what: "the delivery to be taken back",
+      what: "the delivery to be revoked",
     });
   }
 
   function takeOne(queue: JobQueue): Promise<ReadyDelivery> {
-    return waitFor(() => queue.take(lane), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
+    return waitFor(() => queue.take(readyQueue), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
   }
 
   function message(jobId: string): ReadyMessage {
     return {
       body: Buffer.from(jobId),
       properties: {},
-      stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+      envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
     };
   }
 
-  test("over a restart of the broker what is unacked comes back, and publishing waits until it is confirmed", async () => {
+  test("after a restart of the broker unacked messages are redelivered, and publishing waits until it is confirmed", async () => {
     const queue = await startedQueue();
     const deliveries: Delivery[] = [];
-    const hinted: Lane[] = [];
+    const hinted: ReadyQueue[] = [];
     queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
     await queue.submit(Buffer.from("submitted"), {});
-    await queue.offer(lane, message("taken"));
-    await queue.offer(lane, message("waiting"));
+    await queue.offer(readyQueue, message("taken"));
+    await queue.offer(readyQueue, message("waiting"));
     const taken = await takeOne(queue);
     await waitFor(() => deliveries.length === 1, { timeoutMs: TIMEOUT_MS, what: "the submission" });
     queue.onReady((each) => void hinted.push(each));
 
     const restart = server.restart();
     await readiness(queue, false);
-    expect(taken.takenBack.aborted).toBe(true);
-    expect(deliveries[0]?.takenBack.aborted).toBe(true);
-    expect(await queue.take(lane)).toBeUndefined();
+    expect(taken.revoked.aborted).toBe(true);
+    expect(deliveries[0]?.revoked.aborted).toBe(true);
+    expect(await queue.take(readyQueue)).toBeUndefined();
     taken.ack();
     deliveries[0]?.requeue();
     queue.publishEvent({
@@ -112,7 +112,7 @@ describe("RabbitMQ in trouble", () => {
     });
     const publishing = Promise.all([
       queue.submit(Buffer.from("meanwhile"), {}),
-      queue.offer(lane, message("meanwhile")),
+      queue.offer(readyQueue, message("meanwhile")),
       queue.offer({ region: "new-1", priority: "low" }, message("new")),
       queue.publishResult(sampleResult("meanwhile"), undefined, []),
     ]);
@@ -125,20 +125,22 @@ describe("RabbitMQ in trouble", () => {
     expect([...bodies()].toSorted()).toEqual(["meanwhile", "submitted"]);
     expect(deliveries.slice(1).find(({ body }) => body.toString() === "submitted")?.redelivered).toBe(true);
     const jobIds: string[] = [];
-    for (let index = 0; index < 3; index++) jobIds.push((await takeOne(queue)).stamp.jobId);
+    for (let index = 0; index < 3; index++) jobIds.push((await takeOne(queue)).envelope.jobId);
     expect(jobIds.toSorted()).toEqual(["meanwhile", "taken", "waiting"]);
     expect(await broker.results()).toHaveLength(1);
-    expect(hinted.some(({ region, priority }) => region === lane.region && priority === "low")).toBe(true);
+    expect(hinted.some(({ region, priority }) => region === readyQueue.region && priority === "low")).toBe(
+      true,
+    );
   }, 240_000);
 
   test("a broker that is killed without warning loses nothing confirmed", async () => {
     const queue = await startedQueue();
-    // RabbitMQ writes the register of its quorum queues lazily: one that is killed right after a declaration may not
-    // find that queue again. An orderly restart writes it.
-    await queue.offer(lane, message("job-0"));
+    // RabbitMQ writes its list of quorum queues lazily: a broker that is killed right after a declaration may lose that
+    // queue. A clean restart writes the list.
+    await queue.offer(readyQueue, message("job-0"));
     await server.restart();
     const jobIds = Array.from({ length: 300 }, (_, index) => `job-${index}`);
-    const offers = jobIds.slice(1).map((jobId) => queue.offer(lane, message(jobId)));
+    const offers = jobIds.slice(1).map((jobId) => queue.offer(readyQueue, message(jobId)));
     await offers[20];
     await server.kill();
     await server.start();
@@ -146,8 +148,8 @@ describe("RabbitMQ in trouble", () => {
     const seen = new Set<string>();
     await waitFor(
       async () => {
-        const delivery = await queue.take(lane);
-        if (delivery) seen.add(delivery.stamp.jobId);
+        const delivery = await queue.take(readyQueue);
+        if (delivery) seen.add(delivery.envelope.jobId);
         delivery?.ack();
         return seen.size === jobIds.length;
       },
@@ -155,13 +157,13 @@ describe("RabbitMQ in trouble", () => {
     );
   }, 240_000);
 
-  test("a frozen broker is noticed by its silence, and comes back", async () => {
+  test("a frozen broker is detected by its missed heartbeats, and used again later", async () => {
     const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 1, logger }));
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     const held = await takeOne(queue);
     server.pause();
     try {
-      const offering = queue.offer(lane, message("job-2"));
+      const offering = queue.offer(readyQueue, message("job-2"));
       await aborted(held);
       await readiness(queue, false);
       server.resume();
@@ -171,11 +173,11 @@ describe("RabbitMQ in trouble", () => {
     }
     await readiness(queue, true);
     const again = [await takeOne(queue), await takeOne(queue)];
-    expect(again.map(({ stamp }) => stamp.jobId).toSorted()).toEqual(["job-1", "job-2"]);
+    expect(again.map(({ envelope }) => envelope.jobId).toSorted()).toEqual(["job-1", "job-2"]);
   }, 240_000);
 
   test("a frozen broker does not keep the queue from closing", async () => {
-    // With a heartbeat so rare that its loss does not end the connection meanwhile.
+    // The heartbeat is so rare that a missed one does not end the connection meanwhile.
     const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
     server.pause();
     try {
@@ -194,8 +196,8 @@ describe("RabbitMQ in trouble", () => {
       url.port = String(proxy.port);
       const model = await connect(url.href);
       model.on("error", () => undefined);
-      const used = onOwnChannel(model, async () => {
-        // The request to close the channel gets no answer.
+      const used = onDedicatedChannel(model, async () => {
+        // The request to close the channel is never answered.
         proxy.cut();
         setTimeout(() => proxy.reset(), 100);
         return "used";
@@ -206,7 +208,7 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 60_000);
 
-  test("a connection that the broker closes is made again, and the handler goes on", async () => {
+  test("a connection that the broker closes is opened again, and the handler keeps working", async () => {
     const queue = await startedQueue();
     const bodies: string[] = [];
     queue.onSubmitted(async (delivery) => {
@@ -223,46 +225,49 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("a delivery that outlasts the consumer timeout is taken back alone", async () => {
+  test("only the delivery that exceeds the consumer timeout is revoked", async () => {
     const timeoutMs = 3_000;
-    // Read when a channel opens; the check itself runs with the channel's tick.
+    // RabbitMQ reads the timeout when a channel opens, and checks it at every tick of the channel.
     await server.rabbitmqctl(["eval", `application:set_env(rabbit, consumer_timeout, ${timeoutMs}).`]);
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
     try {
       const queue = await startedQueue();
-      await queue.offer(lane, message("long"));
+      await queue.offer(readyQueue, message("long"));
       const long = await takeOne(queue);
       const others: ReadyDelivery[] = [];
-      const takenBackAfterMs: number[] = [];
-      const offering = setInterval(() => queue.offer(lane, message("short")).catch(() => undefined), 200);
+      const revokedAfterMs: number[] = [];
+      const offering = setInterval(
+        () => queue.offer(readyQueue, message("short")).catch(() => undefined),
+        200,
+      );
       try {
         await waitFor(
           async () => {
             const askedAtMs = performance.now();
-            const other = await queue.take(lane);
-            other?.takenBack.addEventListener("abort", () =>
-              takenBackAfterMs.push(performance.now() - askedAtMs),
+            const other = await queue.take(readyQueue);
+            other?.revoked.addEventListener("abort", () =>
+              revokedAfterMs.push(performance.now() - askedAtMs),
             );
-            // Held for a moment over the long one's end.
+            // Kept for a moment beyond the end of the long one.
             if (other) others.push(other);
             if (others.length > 4) others.shift()?.ack();
-            return long.takenBack.aborted;
+            return long.revoked.aborted;
           },
-          { timeoutMs: TIMEOUT_MS, what: "the long delivery to be taken back" },
+          { timeoutMs: TIMEOUT_MS, what: "the long delivery to be revoked" },
         );
       } finally {
         clearInterval(offering);
       }
-      // On a busy machine another delivery may itself outlast the timeout.
-      expect(takenBackAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
+      // On a busy machine another delivery may exceed the timeout itself.
+      expect(revokedAfterMs.filter((heldMs) => heldMs < timeoutMs)).toEqual([]);
       expect(queue.isReady).toBe(true);
-      // The loop above may have been quick enough to take it again.
+      // The loop above may already have taken it again.
       const again =
-        others.find(({ stamp }) => stamp.jobId === "long") ??
+        others.find(({ envelope }) => envelope.jobId === "long") ??
         (await waitFor(
           async () => {
-            const delivery = await queue.take(lane);
-            if (delivery?.stamp.jobId === "long") return delivery;
+            const delivery = await queue.take(readyQueue);
+            if (delivery?.envelope.jobId === "long") return delivery;
             delivery?.ack();
             return undefined;
           },
@@ -270,7 +275,7 @@ describe("RabbitMQ in trouble", () => {
         ));
       expect(again.redelivered).toBe(true);
       long.ack();
-      expect(again.takenBack.aborted).toBe(false);
+      expect(again.revoked.aborted).toBe(false);
       again.ack();
     } finally {
       await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
@@ -278,7 +283,7 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("a submission that outlasts the consumer timeout is delivered again", async () => {
+  test("a submission that exceeds the consumer timeout is delivered again", async () => {
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1500)."]);
     await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
     try {
@@ -287,7 +292,7 @@ describe("RabbitMQ in trouble", () => {
       queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
       await queue.submit(Buffer.from("slow"), {});
       await waitFor(() => deliveries.length >= 2, { timeoutMs: TIMEOUT_MS, what: "the second delivery" });
-      expect(deliveries[0]?.takenBack.aborted).toBe(true);
+      expect(deliveries[0]?.revoked.aborted).toBe(true);
       expect(deliveries[1]?.redelivered).toBe(true);
       deliveries[1]?.ack();
     } finally {
@@ -296,9 +301,9 @@ describe("RabbitMQ in trouble", () => {
     }
   }, 240_000);
 
-  test("an address that does not answer is named without its password, and the next one is tried", async () => {
+  test("an unreachable address is logged without its password, and the next one is tried", async () => {
     const port = await freePort();
-    const other = `amqp://somebody:very-secret@127.0.0.1:${port}`;
+    const other = `amqp://user:very-secret@127.0.0.1:${port}`;
     const twoAddresses = rabbitMqBroker(server.url, { otherUrls: [other], logger });
     await startedQueue(twoAddresses);
     await twoAddresses.remove();
@@ -307,23 +312,23 @@ describe("RabbitMQ in trouble", () => {
       .find((line) => line.includes("not reachable"));
     expect(warning).toMatch(
       new RegExp(
-        `^RabbitMQ is not reachable at amqp://somebody:\\*\\*\\*@127\\.0\\.0\\.1:${port} \\(ECONNREFUSED\\); trying again in [0-9.]+ s$`,
+        `^RabbitMQ is not reachable at amqp://user:\\*\\*\\*@127\\.0\\.0\\.1:${port} \\(ECONNREFUSED\\); trying again in [0-9.]+ s$`,
       ),
     );
     expect(logLines.join("")).not.toContain("very-secret");
   }, 240_000);
 
-  test("an absent broker ends no publish but by its signal or the queue's end", async () => {
+  test("without a broker only a signal or the close of the queue ends a publish", async () => {
     const absent = rabbitMqBroker(`amqp://127.0.0.1:${await freePort()}`);
     const queue = newQueue(absent);
     const reason = new Error("enough");
     const controller = new AbortController();
     const abortedPublish = queue.submit(Buffer.from("x"), {}, controller.signal);
-    const closedPublish = queue.offer(lane, message("x"));
+    const closedPublish = queue.offer(readyQueue, message("x"));
     abortedPublish.catch(() => undefined);
     closedPublish.catch(() => undefined);
     expect(queue.isReady).toBe(false);
-    expect(await queue.take(lane)).toBeUndefined();
+    expect(await queue.take(readyQueue)).toBeUndefined();
     controller.abort(reason);
     await expect(abortedPublish).rejects.toBe(reason);
     await queue.close();

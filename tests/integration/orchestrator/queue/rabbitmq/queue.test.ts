@@ -4,9 +4,9 @@ import pino from "pino";
 import type {
   Delivery,
   JobQueue,
-  Lane,
   ReadyDelivery,
   ReadyMessage,
+  ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
@@ -16,7 +16,7 @@ import { describeQueueContract } from "../queue-contract.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
 const TIMEOUT_MS = 30_000;
-const lane: Lane = { region: "eu-central-1", priority: "normal" };
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMqServer;
 
 async function got(getting: Promise<GetMessage | false>): Promise<GetMessage | undefined> {
@@ -55,7 +55,7 @@ describe("RabbitMQ", () => {
     return queue;
   }
 
-  function takeOne(queue: JobQueue, from: Lane = lane): Promise<ReadyDelivery> {
+  function takeOne(queue: JobQueue, from: ReadyQueue = readyQueue): Promise<ReadyDelivery> {
     return waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
   }
 
@@ -63,11 +63,11 @@ describe("RabbitMQ", () => {
     return {
       body: Buffer.from(jobId),
       properties: {},
-      stamp: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+      envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
     };
   }
 
-  /** A line for each queue: name, type, durable, arguments. */
+  /** One line per queue: name, type, durable, arguments. */
   async function listQueues(): Promise<readonly string[]> {
     const { stdout } = await server.rabbitmqctl([
       "list_queues",
@@ -83,9 +83,9 @@ describe("RabbitMQ", () => {
     return stdout.split("\n");
   }
 
-  test("declares durable quorum queues, and dead letters live seven days", async () => {
+  test("declares durable quorum queues, and dead letters expire after seven days", async () => {
     const queue = await startedQueue();
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     const queues = await listQueues();
     const queueNamed = (name: string) => queues.find((line) => line.startsWith(`${name}\t`));
     for (const name of [
@@ -102,7 +102,7 @@ describe("RabbitMQ", () => {
     expect(queueNamed(`${broker.jobQueue}.dead`)).toContain(`"x-message-ttl",604800000`);
   });
 
-  test("uses queues as they are that somebody else declared otherwise", async () => {
+  test("uses existing queues with other arguments as they are", async () => {
     await broker.withChannel(async (channel) => {
       await channel.assertQueue(broker.jobQueue, { durable: true, maxPriority: 5 });
       await channel.assertQueue(broker.resultQueue, { durable: false, autoDelete: false });
@@ -119,11 +119,11 @@ describe("RabbitMQ", () => {
     expect(await broker.deadLetters()).toHaveLength(1);
     await queue.publishResult(sampleResult("job-1"), undefined, []);
     expect(await broker.results()).toHaveLength(1);
-    await queue.offer(lane, message("job-1"));
-    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+    await queue.offer(readyQueue, message("job-1"));
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
   });
 
-  test("a dead letter keeps the sender's properties and headers, but goes only there and stays", async () => {
+  test("a dead letter keeps the sender's properties and headers, without CC, BCC and expiration", async () => {
     await startedQueue().then((queue) =>
       queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong")),
     );
@@ -160,11 +160,11 @@ describe("RabbitMQ", () => {
       nested: { list: [1, "two", true] },
       "x-blacktree-reason": "wrong",
     });
-    // The sender's own copy, and no second one.
+    // The sender's own CC copy, and no second one.
     expect(await broker.drain(`${broker.jobQueue}.copies`, 1)).toHaveLength(1);
   });
 
-  test("a message whose user id is another's can still be dead-lettered", async () => {
+  test("a message with another user's id can still be dead-lettered", async () => {
     await server.rabbitmqctl(["add_user", broker.jobQueue, "pw"]);
     await server.rabbitmqctl(["set_permissions", "-p", server.vhost, broker.jobQueue, ".*", ".*", ".*"]);
     const queue = await startedQueue();
@@ -177,7 +177,7 @@ describe("RabbitMQ", () => {
     expect((await broker.deadLetters())[0]?.body.toString()).toBe("theirs");
   });
 
-  test("headers that leave no room do not keep a message from the dead letters", async () => {
+  test("a message whose headers fill the limit is still dead-lettered", async () => {
     const queue = await startedQueue();
     queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong"));
     await broker.withChannel(async (channel) => {
@@ -206,9 +206,9 @@ describe("RabbitMQ", () => {
     }
   });
 
-  test("a reply_to that is missing, full or Blacktree's own delays nothing", async () => {
+  test("a reply_to queue that is missing, full or Blacktree's own delays nothing", async () => {
     const queue = await startedQueue();
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     const full = `${broker.jobQueue}.full`;
     await broker.withChannel((channel) =>
       channel.assertQueue(full, { durable: true, maxLength: 0, overflow: "reject-publish" }),
@@ -221,7 +221,7 @@ describe("RabbitMQ", () => {
     ];
     await queue.publishResult(sampleResult("job-2"), undefined, ["no-such-queue", "", full, ...own]);
     const answers = logLines.map((line) => JSON.parse(line)).map((entry) => [entry.reply_to, entry.answer]);
-    // The answer of a queue that was waited for up to the time limit would be "none".
+    // After a wait up to the time limit the answer would be "none".
     expect(answers.toSorted()).toEqual(
       [
         ["no-such-queue", "unroutable"],
@@ -231,20 +231,20 @@ describe("RabbitMQ", () => {
       ].toSorted(),
     );
     expect(await broker.results()).toHaveLength(1);
-    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
-    expect(await queue.take(lane)).toBeUndefined();
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
+    expect(await queue.take(readyQueue)).toBeUndefined();
     const counts = await broker.withChannel((channel) => channel.checkQueue(broker.jobQueue));
     expect(counts.messageCount).toBe(0);
   });
 
-  test("queues that are deleted under it are declared again, and nothing that follows is lost", async () => {
+  test("deleted queues are declared again, and no later message is lost", async () => {
     const queue = await startedQueue();
     const bodies: string[] = [];
     queue.onSubmitted(async (delivery) => {
       bodies.push(delivery.body.toString());
       delivery.ack();
     });
-    await queue.offer(lane, message("job-0"));
+    await queue.offer(readyQueue, message("job-0"));
     await broker.withChannel(async (channel) => {
       for (const name of [
         broker.jobQueue,
@@ -255,16 +255,16 @@ describe("RabbitMQ", () => {
         await channel.deleteQueue(name);
       }
     });
-    expect(await queue.take(lane)).toBeUndefined();
+    expect(await queue.take(readyQueue)).toBeUndefined();
     await queue.submit(Buffer.from("submitted"), {});
     await waitFor(() => bodies.length === 1, { timeoutMs: TIMEOUT_MS, what: "the submission" });
-    await queue.offer(lane, message("job-1"));
-    expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+    await queue.offer(readyQueue, message("job-1"));
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
     await queue.publishResult(sampleResult("job-1"), undefined, []);
     expect(await broker.results()).toHaveLength(1);
   });
 
-  test("an event exchange that is deleted comes back", async () => {
+  test("a deleted event exchange is declared again", async () => {
     const queue = await startedQueue();
     await broker.withChannel((channel) => channel.deleteExchange(broker.eventExchange));
     const listening = broker.withChannel(async (channel) => {
@@ -279,7 +279,7 @@ describe("RabbitMQ", () => {
           });
           return broker.withChannel((other) => other.checkExchange(broker.eventExchange));
         },
-        { timeoutMs: TIMEOUT_MS, what: "the exchange to be back" },
+        { timeoutMs: TIMEOUT_MS, what: "the exchange to be declared again" },
       );
       const { queue: name } = await channel.assertQueue("", { exclusive: true });
       await channel.bindQueue(name, broker.eventExchange, "job.building");
@@ -324,11 +324,11 @@ describe("RabbitMQ", () => {
   });
 
   describe("with two orchestrators", () => {
-    test("each hears of the other's offers, also of those for new regions", async () => {
+    test("each is notified of the other's offers, also for new regions", async () => {
       const [first, second] = await Promise.all([startedQueue(), startedQueue()]);
-      const hinted: Lane[] = [];
+      const hinted: ReadyQueue[] = [];
       second.onReady((each) => void hinted.push(each));
-      const fresh: Lane = { region: "sa-east-1", priority: "high" };
+      const fresh: ReadyQueue = { region: "sa-east-1", priority: "high" };
       await first.offer(fresh, message("job-1"));
       first.publishEvent({
         job_id: "job-1",
@@ -347,10 +347,10 @@ describe("RabbitMQ", () => {
         },
       );
       expect(second.regions()).toEqual(["sa-east-1"]);
-      expect((await takeOne(second, fresh)).stamp.jobId).toBe("job-1");
+      expect((await takeOne(second, fresh)).envelope.jobId).toBe("job-1");
     });
 
-    test("started at the same time both learn every region", async () => {
+    test("both learn every region when they start at the same time", async () => {
       const regions = Array.from({ length: 12 }, (_, index) => `region-${index + 10}`);
       const before = await startedQueue();
       await Promise.all(regions.map((region) => before.offer({ region, priority: "low" }, message(region))));
@@ -365,7 +365,7 @@ describe("RabbitMQ", () => {
       }
     });
 
-    test("a strange event harms nobody", async () => {
+    test("an invalid event is ignored", async () => {
       const queue = await startedQueue();
       await broker.withChannel(async (channel) => {
         for (const body of [
@@ -378,27 +378,27 @@ describe("RabbitMQ", () => {
           channel.publish(broker.eventExchange, "job.queued", Buffer.from(body));
         }
       });
-      await queue.offer(lane, message("job-1"));
-      expect((await takeOne(queue)).stamp.jobId).toBe("job-1");
+      await queue.offer(readyQueue, message("job-1"));
+      expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
       expect(queue.regions()).toEqual(["eu-central-1"]);
     });
   });
 
-  test("a message in a lane that did not come through intake is sent there", async () => {
+  test("a message in a ready queue that did not pass through intake is sent to intake", async () => {
     const queue = await startedQueue();
     const submitted: string[] = [];
     queue.onSubmitted(async (delivery) => {
       submitted.push(delivery.body.toString());
       delivery.ack();
     });
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     (await takeOne(queue)).ack();
     await broker.withChannel(async (channel) => {
       channel.sendToQueue(`${broker.readyPrefix}.eu-central-1.normal`, Buffer.from("stray"));
     });
     await waitFor(
       async () => {
-        expect(await queue.take(lane)).toBeUndefined();
+        expect(await queue.take(readyQueue)).toBeUndefined();
         return submitted.length === 1;
       },
       { timeoutMs: TIMEOUT_MS, what: "the stray message" },
@@ -406,7 +406,7 @@ describe("RabbitMQ", () => {
     expect(submitted).toEqual(["stray"]);
   });
 
-  test("a delivery limit drops neither a submission nor a waiting job", async () => {
+  test("a delivery limit drops neither submissions nor waiting jobs", async () => {
     const limited = { durable: true, arguments: { "x-queue-type": "quorum", "x-delivery-limit": 10 } };
     await broker.withChannel(async (channel) => {
       await channel.assertQueue(broker.jobQueue, limited);
@@ -420,10 +420,10 @@ describe("RabbitMQ", () => {
     });
     await queue.submit(Buffer.from("stubborn"), {});
     await waitFor(() => deliveries === 30, { timeoutMs: TIMEOUT_MS, what: "the thirtieth delivery" });
-    await queue.offer(lane, message("job-1"));
+    await queue.offer(readyQueue, message("job-1"));
     for (let index = 0; index < 30; index++) (await takeOne(queue)).requeue();
     const last = await takeOne(queue);
-    expect(last.stamp.jobId).toBe("job-1");
+    expect(last.envelope.jobId).toBe("job-1");
     last.ack();
   });
 });

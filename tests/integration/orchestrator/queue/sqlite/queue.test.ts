@@ -72,7 +72,7 @@ beforeEach(async () => {
 
 afterEach(() => folder.remove());
 
-test("the file and its journal are readable by their owner alone", async () => {
+test("the file and its journal are readable only by their owner", async () => {
   const database = openEmbeddedDatabase(path);
   const queue = openQueue(database);
   await queue.submit(Buffer.from("secret"), {});
@@ -81,7 +81,7 @@ test("the file and its journal are readable by their owner alone", async () => {
   database.close();
 });
 
-test("a second opening of the file is refused while the first lasts", async () => {
+test("the file cannot be opened twice at the same time", async () => {
   const database = openEmbeddedDatabase(path);
   expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
   database.close();
@@ -91,7 +91,7 @@ test("a second opening of the file is refused while the first lasts", async () =
 test("a killed process leaves no lock, and its messages are delivered again", async () => {
   const holder = startProcess([process.execPath, join(import.meta.dir, "sqlite-holder.ts"), path]);
   try {
-    await holder.waitForLine("in hand", { timeoutMs: 30_000 });
+    await holder.waitForLine("unsettled", { timeoutMs: 30_000 });
     expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
     await holder.kill("SIGKILL");
 
@@ -107,10 +107,10 @@ test("a killed process leaves no lock, and its messages are delivered again", as
     ]);
     expect(queue.regions()).toEqual(["us-east-1"]);
     const taken = await queue.take({ region: "us-east-1", priority: "high" });
-    expect(taken?.stamp.jobId).toBe("taken");
+    expect(taken?.envelope.jobId).toBe("taken");
     expect(taken?.redelivered).toBe(true);
     const untouched = await queue.take({ region: "us-east-1", priority: "high" });
-    expect(untouched?.stamp.jobId).toBe("untouched");
+    expect(untouched?.envelope.jobId).toBe("untouched");
     expect(untouched?.redelivered).toBe(false);
     await queue.close();
     database.close();
@@ -119,7 +119,7 @@ test("a killed process leaves no lock, and its messages are delivered again", as
   }
 });
 
-test("results are read back until their time is over", async () => {
+test("results can be read back until they expire", async () => {
   const database = openEmbeddedDatabase(path);
   const queue = openQueue(database, 50);
   await queue.publishResult(sampleResult("job-1"), undefined, ["nowhere"]);
@@ -129,7 +129,7 @@ test("results are read back until their time is over", async () => {
       await queue.publishResult(sampleResult("job-2"), undefined, []);
       return queue.findResult("job-1") === undefined;
     },
-    { timeoutMs: 30_000, what: "the first result to be forgotten" },
+    { timeoutMs: 30_000, what: "the first result to expire" },
   );
   expect(queue.findResult("job-2")).toBeDefined();
   await queue.close();

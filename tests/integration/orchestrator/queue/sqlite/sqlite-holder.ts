@@ -1,4 +1,4 @@
-/** Runs until it is killed, with messages in its hands. Its one argument is the database's path. */
+/** Runs until it is killed, with unsettled messages. Its one argument is the database's path. */
 import pino from "pino";
 import { openEmbeddedDatabase } from "../../../../../src/orchestrator/embedded-database.ts";
 import { SqliteQueue } from "../../../../../src/orchestrator/queue/sqlite/queue.ts";
@@ -11,13 +11,21 @@ const queue = new SqliteQueue({
 queue.onSubmitted(async () => undefined);
 queue.start();
 
-const lane = { region: "us-east-1", priority: "high" } as const;
-const stamp = { acceptedAt: new Date(), defaultRegion: "us-east-1" };
+const readyQueue = { region: "us-east-1", priority: "high" } as const;
+const envelope = { acceptedAt: new Date(), defaultRegion: "us-east-1" };
 await queue.submit(Buffer.from("submitted-1"), {});
 await queue.submit(Buffer.from("submitted-2"), {});
-await queue.offer(lane, { body: Buffer.from("1"), properties: {}, stamp: { ...stamp, jobId: "taken" } });
-await queue.offer(lane, { body: Buffer.from("2"), properties: {}, stamp: { ...stamp, jobId: "untouched" } });
-await queue.take(lane);
+await queue.offer(readyQueue, {
+  body: Buffer.from("1"),
+  properties: {},
+  envelope: { ...envelope, jobId: "taken" },
+});
+await queue.offer(readyQueue, {
+  body: Buffer.from("2"),
+  properties: {},
+  envelope: { ...envelope, jobId: "untouched" },
+});
+await queue.take(readyQueue);
 
-process.stdout.write("in hand\n");
+process.stdout.write("unsettled\n");
 setInterval(() => undefined, 1_000);

@@ -1,0 +1,98 @@
+/** The workers known to InProcessLeases: registration, liveness and status. */
+import type { Observation, WorkerRegistration, WorkerStatus } from "./leases.ts";
+
+const FORGET_WORKER_MS = 60 * 60 * 1000;
+
+export interface Worker extends Omit<WorkerRegistration, "runs"> {
+  status: Observation["status"];
+  refusal: string | undefined;
+  isSuspect: boolean;
+  lastSeen: Date;
+  leaseUntilMs: number;
+  /** The higher, the more recently a job was assigned to the worker or ended on it. */
+  used: number;
+}
+
+export class WorkerTable {
+  readonly #workers = new Map<string, Worker>();
+  #uses = 0;
+
+  constructor(
+    private readonly leaseTtlMs: number,
+    private readonly nowMs: () => number,
+  ) {}
+
+  /** Undefined: another incarnation of that id has a live lease. */
+  register(registration: Omit<WorkerRegistration, "runs">): Worker | undefined {
+    const known = this.#workers.get(registration.workerId);
+    const isSame = known?.incarnation === registration.incarnation;
+    if (known && !isSame && this.isAlive(known)) return undefined;
+    const worker: Worker = {
+      ...registration,
+      status: isSame ? known.status : "FREE",
+      refusal: isSame ? known.refusal : undefined,
+      isSuspect: false,
+      lastSeen: new Date(),
+      leaseUntilMs: this.nowMs() + this.leaseTtlMs,
+      used: isSame ? known.used : ++this.#uses,
+    };
+    this.#workers.set(worker.workerId, worker);
+    return worker;
+  }
+
+  /** Of any incarnation. */
+  get(workerId: string): Worker | undefined {
+    return this.#workers.get(workerId);
+  }
+
+  find(workerId: string, incarnation: string): Worker | undefined {
+    const worker = this.#workers.get(workerId);
+    return worker?.incarnation === incarnation ? worker : undefined;
+  }
+
+  all(): readonly Worker[] {
+    return [...this.#workers.values()];
+  }
+
+  remove(workerId: string): void {
+    this.#workers.delete(workerId);
+  }
+
+  /** The worker has answered a ping. */
+  observe(worker: Worker, { status, refusal }: Omit<Observation, "runs">): void {
+    worker.status = status;
+    worker.refusal = refusal;
+    worker.isSuspect = false;
+    worker.lastSeen = new Date();
+    worker.leaseUntilMs = this.nowMs() + this.leaseTtlMs;
+  }
+
+  /** A job was assigned to the worker, or ended on it. */
+  markUsed(worker: Worker): void {
+    worker.used = ++this.#uses;
+  }
+
+  isAlive(worker: Worker): boolean {
+    return worker.leaseUntilMs > this.nowMs();
+  }
+
+  isSchedulable(worker: Worker): boolean {
+    return this.isAlive(worker) && !worker.isSuspect && worker.status === "FREE";
+  }
+
+  statusOf(worker: Worker, claims: number): WorkerStatus {
+    if (worker.isSuspect || !this.isAlive(worker)) return "LOST";
+    if (worker.status === "DRAINING") return "DRAINING";
+    return worker.status === "BUSY" || claims >= worker.slots ? "BUSY" : "FREE";
+  }
+
+  prolongLeases(byMs: number): void {
+    for (const worker of this.#workers.values()) worker.leaseUntilMs += byMs;
+  }
+
+  removeLongLost(): void {
+    for (const [workerId, { lastSeen }] of this.#workers) {
+      if (Date.now() - lastSeen.getTime() > FORGET_WORKER_MS) this.#workers.delete(workerId);
+    }
+  }
+}
