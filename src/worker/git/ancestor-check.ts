@@ -30,19 +30,11 @@ export async function checkInHistory(remote: GitRemote, question: HistoryQuestio
     ...cloneArguments(branch, url, folder),
   ];
   await remote.run({ args, cwd: dirname(folder), gitFolder: folder, into: folder });
-  const { exitCode, stderrTail } = await remote.git.local(
-    ["merge-base", "--is-ancestor", commit, "HEAD"],
-    folder,
-  );
-  if (exitCode === 0 && (await isCommit(remote, commit, folder))) return;
+  // Prints the commit of an annotated tag, so the id of a tag does not pass for one of a commit.
+  const { exitCode, stdoutTail, stderrTail } = await remote.git.local(["merge-base", commit, "HEAD"], folder);
+  if (stdoutTail[0] === commit) return;
   const words = stderrTail.join("; ");
   if (exitCode > 1 && !NOT_HERE.test(words)) throw new Error(`git merge-base failed: ${words}`);
   const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
   throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
-}
-
-/** Git takes the id of an annotated tag for that of its commit. */
-async function isCommit(remote: GitRemote, id: string, folder: string): Promise<boolean> {
-  const { stdoutTail } = await remote.git.local(["cat-file", "-t", id], folder);
-  return stdoutTail[0] === "commit";
 }

@@ -15,7 +15,7 @@ export interface Declaration {
 export async function declaredSubmodules(copy: WorkingCopy, commit: string): Promise<Declaration[]> {
   const declarations = new Map<string, Record<string, string>>();
   const args = [`--blob=${commit}:.gitmodules`, "--get-regexp", "^submodule\\..*\\.(path|url|update)$"];
-  await copy.remote.git.local(["config", ...args], copy.path, (line) => {
+  await copy.remote.git.localInGroup(["config", ...args], copy.path, (line) => {
     const [, name, key, value] = /^submodule\.(.*)\.(path|url|update) (.*)$/.exec(line) ?? [];
     if (name === undefined || key === undefined || value === undefined) return;
     declarations.set(name, { ...declarations.get(name), [key]: value });
