@@ -10,7 +10,7 @@ import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
-import type { Mirrors } from "./git/checkout-cache.ts";
+import type { CheckoutCache } from "./git/checkout-cache.ts";
 import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./job/workspace.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import { endProcessesOf } from "./process/end-processes.ts";
@@ -51,7 +51,7 @@ export interface LeftoverParts {
   readonly workDir: string;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
-  readonly mirrors: Mirrors;
+  readonly checkoutCache: CheckoutCache;
   readonly environment: Environment;
   readonly logger: Logger;
 }
@@ -72,8 +72,8 @@ export async function removeLeftovers(parts: LeftoverParts): Promise<void> {
       );
     }
   }
-  await parts.mirrors.removeLeftovers().catch((error: unknown) => {
-    parts.logger.warn({ err: error }, "old mirrors could not be removed");
+  await parts.checkoutCache.removeStale().catch((error: unknown) => {
+    parts.logger.warn({ err: error }, "failed to remove old cached checkouts");
   });
 }
 

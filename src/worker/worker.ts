@@ -18,7 +18,7 @@ import { Registration } from "./control-plane/registration.ts";
 import { workerService } from "./control-plane/service.ts";
 import { bootId, ownRunsFolder, type RunsFolder, removeLeftovers } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
-import { Mirrors } from "./git/checkout-cache.ts";
+import { CheckoutCache } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import { Afterwork } from "./pipeline/background-work.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
@@ -74,9 +74,9 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { settings, logger, tls } = parts;
   const identity = { workerId: settings.workerId ?? madeWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
-  const mirrors = new Mirrors({
+  const checkoutCache = new CheckoutCache({
     workDir: settings.workDir,
-    limitBytes: settings.mirrorBytes,
+    limitBytes: settings.checkoutCacheBytes,
     bootId: await bootId(),
   });
 
@@ -109,7 +109,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
         incarnation: identity.incarnation,
         git,
         cloneLimits: { timeoutMs, repositoryBytes },
-        mirrors,
+        checkoutCache,
         builder: await builder.promise,
         authenticator: parts.authenticator,
         hostEnvironment: parts.environment,
@@ -153,8 +153,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 
   const registered = findBuilder(parts, stopping.signal).then(async (found) => {
     if (!found) return;
-    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found, mirrors });
-    await watchDisks(disks, found, mirrors, { home: runsFolder.path, parts, signal: stopping.signal });
+    await removeLeftovers({ ...parts, workDir: settings.workDir, builder: found, checkoutCache });
+    await watchDisks(disks, found, checkoutCache, { home: runsFolder.path, parts, signal: stopping.signal });
     builder.resolve(found);
     capabilities = { ...found.capabilities, platforms: [...found.capabilities.platforms] };
     await Promise.all([disks.keep(stopping.signal), registration.keep(stopping.signal)]);

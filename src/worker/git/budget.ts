@@ -11,7 +11,7 @@ export interface CloneLimits {
 
 export const DEFAULT_CLONE_LIMITS: CloneLimits = { timeoutMs: 600_000, repositoryBytes: 10e9 };
 
-const LOOK_EVERY_MS = 200;
+const CHECK_INTERVAL_MS = 200;
 /** A file takes whole blocks, and an empty one still an inode. */
 const BLOCK_BYTES = 4096;
 
@@ -19,14 +19,14 @@ export class CloneBudget {
   /** Aborts with the run, and with a StepFailure when one of the limits is passed. */
   readonly signal: AbortSignal;
   readonly #limits: CloneLimits;
-  readonly #passed = new AbortController();
+  readonly #exceeded = new AbortController();
   readonly #timer: Timer;
   #usedBytes = 0;
 
   constructor(limits: CloneLimits, signal: AbortSignal) {
     this.#limits = limits;
-    this.signal = AbortSignal.any([signal, this.#passed.signal]);
-    this.#timer = setTimeout(() => this.#passed.abort(tookTooLong(limits.timeoutMs)), limits.timeoutMs);
+    this.signal = AbortSignal.any([signal, this.#exceeded.signal]);
+    this.#timer = setTimeout(() => this.#exceeded.abort(timedOut(limits.timeoutMs)), limits.timeoutMs);
   }
 
   spend(bytes: number): void {
@@ -41,7 +41,7 @@ export class CloneBudget {
     const look = async () => this.#check(this.#usedBytes + (await packedBytes(gitFolder)) - beforeBytes);
     const timer = setInterval(() => {
       lookingAt = look();
-    }, LOOK_EVERY_MS);
+    }, CHECK_INTERVAL_MS);
     try {
       return await work();
     } finally {
@@ -58,7 +58,8 @@ export class CloneBudget {
 
   #check(bytes: number): void {
     const { repositoryBytes } = this.#limits;
-    if (repositoryBytes > 0 && bytes > repositoryBytes) this.#passed.abort(tooLarge(bytes, repositoryBytes));
+    if (repositoryBytes > 0 && bytes > repositoryBytes)
+      this.#exceeded.abort(tooLarge(bytes, repositoryBytes));
   }
 }
 
@@ -87,7 +88,7 @@ function tooLarge(bytes: number, limitBytes: number): StepFailure {
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message });
 }
 
-function tookTooLong(timeoutMs: number): StepFailure {
+function timedOut(timeoutMs: number): StepFailure {
   const message = `cloning was ended after ${timeoutMs / 1000} s, which is BLACKTREE_GIT_TIMEOUT`;
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }

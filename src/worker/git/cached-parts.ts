@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { declaredSubmodules } from "./gitmodules.ts";
 import type { WorkingCopy } from "./working-copy.ts";
 
-export interface KeptSubmodule {
+export interface CachedSubmodule {
   /** Where it lies now. */
   readonly place: string;
   /** As its parent declared it. */
@@ -19,16 +19,16 @@ export interface KeptSubmodule {
 }
 
 /** By the paths that they had in the checkout. */
-export interface KeptParts {
-  readonly submodules: ReadonlyMap<string, KeptSubmodule>;
+export interface CachedParts {
+  readonly submodules: ReadonlyMap<string, CachedSubmodule>;
   /** Where each lies now. What is in it nobody has looked at. */
   readonly lfsFiles: ReadonlyMap<string, string>;
 }
 
-export const NOTHING_KEPT: KeptParts = { submodules: new Map(), lfsFiles: new Map() };
+export const NO_CACHED_PARTS: CachedParts = { submodules: new Map(), lfsFiles: new Map() };
 
 /** Moves them to `aside`, a folder of the run. @throws whatever a damaged checkout brings about. */
-export async function takeKeptParts(copy: WorkingCopy, aside: string): Promise<KeptParts> {
+export async function moveAsideCachedParts(copy: WorkingCopy, aside: string): Promise<CachedParts> {
   await mkdir(aside, { recursive: true, mode: 0o700 });
   const take = async (path: string) => {
     const place = join(aside, randomUUID());
@@ -46,8 +46,8 @@ async function takeLfsFiles(copy: WorkingCopy, take: Take): Promise<Map<string, 
   return files;
 }
 
-async function takeSubmodules(copy: WorkingCopy, take: Take): Promise<Map<string, KeptSubmodule>> {
-  const submodules = new Map<string, KeptSubmodule>();
+async function takeSubmodules(copy: WorkingCopy, take: Take): Promise<Map<string, CachedSubmodule>> {
+  const submodules = new Map<string, CachedSubmodule>();
   const paths = await copy.gitlinkPaths();
   if (paths.length === 0) return submodules;
   const declared = await declaredSubmodules(copy, await copy.head());

@@ -12,28 +12,28 @@ import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTree } from "../job/workspace.ts";
 
-export interface MirrorOwner {
+export interface CheckoutOwner {
   /** The tenant: what one has fetched is not another's to start from. */
   readonly awsAccount: string;
   readonly repositoryUrl: string;
 }
 
-export interface Mirror {
+export interface CachedCheckout {
   /** Stays the same however often it is used and moved. */
   readonly id: string;
   readonly sizeBytes: number;
   /** No submodules in it, and no files of Git LFS. */
-  readonly isGitsAlone: boolean;
+  readonly isGitOnly: boolean;
 }
 
-export interface MirrorOptions {
+export interface CheckoutCacheOptions {
   readonly workDir: string;
   /** Of all mirrors together; 0 for none. */
   readonly limitBytes: number;
   readonly bootId: string;
 }
 
-interface Entry extends Mirror {
+interface Entry extends CachedCheckout {
   readonly path: string;
   readonly usedAtMs: number;
 }
@@ -43,37 +43,37 @@ const REMOVING = "removing-";
 const MORE = "more";
 const NAME = new RegExp(`^(\\d+)-(\\d+)-(?:(${MORE})-)?(.+)$`);
 
-export class Mirrors {
+export class CheckoutCache {
   readonly #root: string;
   readonly #folder: string;
   readonly #limitBytes: number;
 
-  constructor({ workDir, limitBytes, bootId }: MirrorOptions) {
+  constructor({ workDir, limitBytes, bootId }: CheckoutCacheOptions) {
     this.#root = join(workDir, "mirrors");
     this.#folder = join(this.#root, bootId);
     this.#limitBytes = limitBytes;
   }
 
   /** Moves one to `checkout`, preferably one of the same branch; undefined when there is none. */
-  async take(owner: MirrorOwner, branch: string, checkout: string): Promise<Mirror | undefined> {
+  async acquire(owner: CheckoutOwner, branch: string, checkout: string): Promise<CachedCheckout | undefined> {
     if (this.#limitBytes === 0) return undefined;
     const found = await this.#entriesOf(folderName(owner));
     const ofBranch = await Promise.all(found.map((entry) => isOfBranch(entry, branch)));
     const order = (entry: Entry) => entry.usedAtMs + (ofBranch[found.indexOf(entry)] ? Date.now() : 0);
     for (const entry of found.toSorted((one, other) => order(other) - order(one))) {
-      const { path, id, sizeBytes, isGitsAlone } = entry;
-      if (await moved(path, checkout)) return { id, sizeBytes, isGitsAlone };
+      const { path, id, sizeBytes, isGitOnly } = entry;
+      if (await moved(path, checkout)) return { id, sizeBytes, isGitOnly };
     }
     return undefined;
   }
 
   /** Moves the checkout of a run that has ended to the mirrors, and makes room for it. */
-  async keep(owner: MirrorOwner, checkout: string, mirror: Mirror): Promise<void> {
-    const { id, sizeBytes, isGitsAlone } = mirror;
+  async store(owner: CheckoutOwner, checkout: string, cachedCheckout: CachedCheckout): Promise<void> {
+    const { id, sizeBytes, isGitOnly } = cachedCheckout;
     if (sizeBytes > this.#limitBytes) return;
     const folder = join(this.#folder, folderName(owner));
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const name = [Date.now(), sizeBytes, ...(isGitsAlone ? [] : [MORE]), id].join("-");
+    const name = [Date.now(), sizeBytes, ...(isGitOnly ? [] : [MORE]), id].join("-");
     await rename(checkout, join(folder, name));
     await this.evict(this.#limitBytes);
   }
@@ -89,7 +89,7 @@ export class Mirrors {
   }
 
   /** What was being removed when a worker was killed, and what is from before the machine's last start. */
-  async removeLeftovers(): Promise<void> {
+  async removeStale(): Promise<void> {
     for (const name of await namesIn(this.#root)) {
       const path = join(this.#root, name);
       if (path !== this.#folder) await removeTree(path);
@@ -107,13 +107,13 @@ export class Mirrors {
     return (await namesIn(path)).flatMap((name) => {
       const [, usedAtMs, sizeBytes, more, id] = NAME.exec(name) ?? [];
       if (id === undefined) return [];
-      const isGitsAlone = more === undefined;
+      const isGitOnly = more === undefined;
       return {
         path: join(path, name),
         id,
         usedAtMs: Number(usedAtMs),
         sizeBytes: Number(sizeBytes),
-        isGitsAlone,
+        isGitOnly,
       };
     });
   }
@@ -125,7 +125,7 @@ export class Mirrors {
   }
 }
 
-function folderName({ awsAccount, repositoryUrl }: MirrorOwner): string {
+function folderName({ awsAccount, repositoryUrl }: CheckoutOwner): string {
   return createHash("sha256")
     .update(JSON.stringify([awsAccount, repositoryUrl]))
     .digest("hex")

@@ -12,11 +12,11 @@ import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { checkInHistory } from "./ancestor-check.ts";
+import { checkAncestor } from "./ancestor-check.ts";
 import { CloneBudget, type CloneLimits, packedBytes } from "./budget.ts";
-import { type KeptParts, NOTHING_KEPT, takeKeptParts } from "./cached-parts.ts";
-import type { Mirror, MirrorOwner, Mirrors } from "./checkout-cache.ts";
-import { DefaultBranchQuestion } from "./default-branch.ts";
+import { type CachedParts, moveAsideCachedParts, NO_CACHED_PARTS } from "./cached-parts.ts";
+import type { CachedCheckout, CheckoutCache, CheckoutOwner } from "./checkout-cache.ts";
+import { DefaultBranchQuery } from "./default-branch.ts";
 import { fetchLfsFiles } from "./lfs.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
@@ -28,7 +28,7 @@ export interface CloneRequest {
   readonly allowed: GitSettings;
   readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
   readonly environment: ChildEnvironment;
-  readonly mirrors: Mirrors;
+  readonly checkoutCache: CheckoutCache;
   readonly limits: CloneLimits;
   /** Somebody will ask for the default branch. */
   readonly needsDefaultBranch: boolean;
@@ -47,7 +47,7 @@ export interface Source {
   /** As the server names it now; undefined when that is not to be learned. */
   defaultBranch(): Promise<string | undefined>;
   /** Leaves a whole checkout to the next run, when nothing uses it any more. */
-  keep(): Promise<void>;
+  cacheCheckout(): Promise<void>;
 }
 
 /** @throws StepFailure */
@@ -70,10 +70,10 @@ class Clone implements Source {
   readonly #request: CloneRequest;
   readonly #access: GitAccess;
   readonly #remote: GitRemote;
-  readonly #owner: MirrorOwner;
-  readonly #defaultBranch: DefaultBranchQuestion | undefined;
+  readonly #owner: CheckoutOwner;
+  readonly #defaultBranch: DefaultBranchQuery | undefined;
   /** What the checkout is made from, or what is made of it. */
-  #mirror = newMirror();
+  #cachedCheckout = newCheckout();
   #state: CheckoutState = "empty";
   #copy: WorkingCopy;
   #tip: Tip | undefined;
@@ -87,35 +87,35 @@ class Clone implements Source {
     this.#remote = new GitRemote(repository, this.#access);
     this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget);
     if (request.needsDefaultBranch)
-      this.#defaultBranch = new DefaultBranchQuestion(repository, this.#access, request.workspace.path);
+      this.#defaultBranch = new DefaultBranchQuery(repository, this.#access, request.workspace.path);
   }
 
   async resolve(): Promise<void> {
     const { job, repositoryUrl, log, workspace } = this.#request;
     log(`cloning ${repositoryUrl}, ${job.branch}`);
-    const tip = (await this.#tipFromMirror()) ?? (await this.#copy.cloneTip(job.branch));
+    const tip = (await this.#tipOfCachedCheckout()) ?? (await this.#copy.cloneTip(job.branch));
     this.commit = job.commit?.toLowerCase() ?? tip.commit;
     if (this.commit === tip.commit) this.#tip = tip;
     else {
       log(`looking for ${this.commit} in the history of ${job.branch}`);
       const question = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
-      await checkInHistory(this.#remote, question);
+      await checkAncestor(this.#remote, question);
     }
   }
 
   get checkoutId(): string {
-    return this.#mirror.id;
+    return this.#cachedCheckout.id;
   }
 
   async checkOut(): Promise<void> {
     if (this.#state === "whole") return;
     try {
-      const isFromMirror = this.#state === "kept";
-      const isUnchanged = isFromMirror && this.#tip !== undefined && !this.#copy.holdsMore;
+      const isCached = this.#state === "kept";
+      const isUnchanged = isCached && this.#tip !== undefined && !this.#copy.hasExtraObjects;
       // Git's own part was offered by the server just now; all else has servers of its own to ask.
-      if (!(isUnchanged && this.#mirror.isGitsAlone)) {
+      if (!(isUnchanged && this.#cachedCheckout.isGitOnly)) {
         this.#state = "under way";
-        await this.#fillBeyondGit(await (isFromMirror ? this.#goOnWithMirror() : this.#checkOutAnew()));
+        await this.#fillBeyondGit(await (isCached ? this.#updateCachedCheckout() : this.#checkOutNewClone()));
       }
       this.#state = "whole";
     } finally {
@@ -135,60 +135,64 @@ class Clone implements Source {
     await this.#defaultBranch?.end();
   }
 
-  async keep(): Promise<void> {
+  async cacheCheckout(): Promise<void> {
     await this.end();
-    const isUntouched = this.#state === "kept" && !this.#copy.holdsMore;
+    const isUntouched = this.#state === "kept" && !this.#copy.hasExtraObjects;
     if (this.#state !== "whole" && !isUntouched) return;
-    await this.#request.mirrors.keep(this.#owner, this.#request.workspace.checkout, this.#mirror);
+    await this.#request.checkoutCache.store(
+      this.#owner,
+      this.#request.workspace.checkout,
+      this.#cachedCheckout,
+    );
   }
 
   /** Undefined without a mirror. */
-  async #tipFromMirror(): Promise<Tip | undefined> {
-    const { mirrors, job, workspace } = this.#request;
-    const mirror = await mirrors.take(this.#owner, job.branch, workspace.checkout);
-    if (!mirror) return undefined;
-    this.#mirror = mirror;
+  async #tipOfCachedCheckout(): Promise<Tip | undefined> {
+    const { checkoutCache, job, workspace } = this.#request;
+    const cachedCheckout = await checkoutCache.acquire(this.#owner, job.branch, workspace.checkout);
+    if (!cachedCheckout) return undefined;
+    this.#cachedCheckout = cachedCheckout;
     this.#state = "kept";
     try {
       return await this.#copy.fetchTip(job.branch);
     } catch (error) {
-      if (mayBeTheMirrors(error)) await this.#giveMirrorUp(error);
+      if (mayBeCausedByCache(error)) await this.#discardCachedCheckout(error);
       else {
         // Nothing was fetched into it, so it is as good as it was.
-        await mirrors.keep(this.#owner, workspace.checkout, mirror);
+        await checkoutCache.store(this.#owner, workspace.checkout, cachedCheckout);
         throw error;
       }
       return undefined;
     }
   }
 
-  async #goOnWithMirror(): Promise<Superproject> {
+  async #updateCachedCheckout(): Promise<Superproject> {
     try {
       if (!this.#tip && (await this.#copy.head()) !== this.commit) await this.#copy.fetchCommit(this.commit);
       const { aside } = this.#request.workspace;
       return await this.#fillCopy(
-        this.#mirror.isGitsAlone ? NOTHING_KEPT : await takeKeptParts(this.#copy, aside),
+        this.#cachedCheckout.isGitOnly ? NO_CACHED_PARTS : await moveAsideCachedParts(this.#copy, aside),
       );
     } catch (error) {
-      if (!mayBeTheMirrors(error)) throw error;
-      await this.#giveMirrorUp(error);
+      if (!mayBeCausedByCache(error)) throw error;
+      await this.#discardCachedCheckout(error);
       const tip = await this.#copy.cloneTip(this.#request.job.branch);
       // It may have moved on meanwhile.
       this.#tip = tip.commit === this.commit ? tip : undefined;
-      return await this.#checkOutAnew();
+      return await this.#checkOutNewClone();
     }
   }
 
-  async #checkOutAnew(): Promise<Superproject> {
+  async #checkOutNewClone(): Promise<Superproject> {
     if (!this.#tip) await this.#copy.fetchCommit(this.commit);
-    return this.#fillCopy(NOTHING_KEPT);
+    return this.#fillCopy(NO_CACHED_PARTS);
   }
 
-  async #fillCopy(kept: KeptParts): Promise<Superproject> {
+  async #fillCopy(cached: CachedParts): Promise<Superproject> {
     const { commit } = this;
     const listing = await this.#copy.list(commit);
     await this.#copy.checkOut(commit, this.#tip);
-    return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, kept };
+    return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, cached };
   }
 
   /** Submodules, and the files of Git LFS in all of them. */
@@ -197,32 +201,32 @@ class Clone implements Source {
     const own = { repositoryUrl, token: job.gitToken };
     const context = { access: this.#access, own, aside: workspace.aside };
     let sizeBytes = 0;
-    let isGitsAlone = whole.listing.gitlinks.length === 0;
+    let isGitOnly = whole.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
       const lfsBytes = await fetchLfsFiles(filled, context);
-      if (lfsBytes > 0) isGitsAlone = false;
+      if (lfsBytes > 0) isGitOnly = false;
       sizeBytes += filled.listing.sizeBytes + lfsBytes + (await packedBytes(filled.copy.gitFolder));
     };
     await onFilled(whole);
     await checkOutSubmodules(whole, { ...context, onFilled });
-    this.#mirror = { ...this.#mirror, sizeBytes, isGitsAlone };
+    this.#cachedCheckout = { ...this.#cachedCheckout, sizeBytes, isGitOnly };
   }
 
-  async #giveMirrorUp(error: unknown): Promise<void> {
+  async #discardCachedCheckout(error: unknown): Promise<void> {
     this.#access.budget.signal.throwIfAborted();
     const { log, workspace } = this.#request;
     log(`cloning anew, since what an earlier run has left is of no use: ${error}`);
-    this.#mirror = newMirror();
+    this.#cachedCheckout = newCheckout();
     this.#state = "empty";
     this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget);
   }
 }
 
-function newMirror(): Mirror {
-  return { id: randomUUID(), sizeBytes: 0, isGitsAlone: true };
+function newCheckout(): CachedCheckout {
+  return { id: randomUUID(), sizeBytes: 0, isGitOnly: true };
 }
 
 /** Of what the server has said of itself, no mirror is the reason. */
-function mayBeTheMirrors(error: unknown): boolean {
+function mayBeCausedByCache(error: unknown): boolean {
   return !(error instanceof StepFailure) || error.failure.retryable;
 }

@@ -17,12 +17,12 @@ export interface GitCommands {
 
 export interface NetworkOptions {
   /** Told of each branch and tag that the server offers, as soon as it does: before anything is sent. */
-  readonly onOffer?: (offer: Offer) => void;
+  readonly onAdvertisedRef?: (offer: AdvertisedRef) => void;
   /** Ends this command alone. */
   readonly signal?: AbortSignal;
 }
 
-export interface Offer {
+export interface AdvertisedRef {
   readonly id: string;
   readonly ref: string;
 }
@@ -35,33 +35,35 @@ export interface GitOptions extends Credentials {
 
 /** Git prints the packets that it exchanges with the server to its stderr, but not the packs among them. */
 const TRACED = /^\d\d:\d\d:\d\d\.\d+ .*packet: +(\S+) (.*)$/;
-const OFFER = /^([0-9a-f]{40}|[0-9a-f]{64}) (refs\/[^ \0]+)/;
+const ADVERTISED_REF = /^([0-9a-f]{40}|[0-9a-f]{64}) (refs\/[^ \0]+)/;
 
-function readTrace(line: string): { offer?: Offer } | undefined {
+function readTrace(line: string): { offer?: AdvertisedRef } | undefined {
   const [, direction, packet = ""] = TRACED.exec(line) ?? [];
   if (direction === undefined) return undefined;
-  const [, id, ref] = (direction === "fetch<" && OFFER.exec(packet)) || [];
+  const [, id, ref] = (direction === "fetch<" && ADVERTISED_REF.exec(packet)) || [];
   return id !== undefined && ref !== undefined ? { offer: { id, ref } } : {};
 }
 
 export function gitCommands({ environment, signal, onLine, ...credentials }: GitOptions): GitCommands {
   return {
-    async network(args, cwd, { onOffer, signal: own } = {}) {
+    async network(args, cwd, { onAdvertisedRef, signal: own } = {}) {
       const end = await runInGroup({
         argv: ["git", ...args],
         cwd,
         environment: {
           ...networkEnvironment(environment, credentials, cwd),
-          ...(onOffer && { GIT_TRACE_PACKET: "2" }),
+          ...(onAdvertisedRef && { GIT_TRACE_PACKET: "2" }),
         },
         signal: own ? AbortSignal.any([signal, own]) : signal,
         onLine: (line) => {
-          const traced = onOffer && readTrace(line);
+          const traced = onAdvertisedRef && readTrace(line);
           if (!traced) onLine(line);
-          else if (traced.offer) onOffer(traced.offer);
+          else if (traced.offer) onAdvertisedRef(traced.offer);
         },
       });
-      return onOffer ? { ...end, stderrTail: end.stderrTail.filter((line) => !TRACED.test(line)) } : end;
+      return onAdvertisedRef
+        ? { ...end, stderrTail: end.stderrTail.filter((line) => !TRACED.test(line)) }
+        : end;
     },
     local: (args, cwd) => runLocalGit({ args, cwd, environment, signal }),
     localInGroup: (args, cwd, onLine) =>

@@ -10,9 +10,9 @@ const TIMEOUT_MS = 10_000;
 /** Git would also name another ref's target whose name ends so. */
 const TARGET = /^ref: refs\/heads\/(.+)\tHEAD$/;
 
-export class DefaultBranchQuestion {
+export class DefaultBranchQuery {
   readonly answer: Promise<DefaultBranch>;
-  readonly #noMatter = new AbortController();
+  readonly #cancelled = new AbortController();
 
   constructor(repository: RemoteRepository, access: GitAccess, cwd: string) {
     // What git prints is the answer alone; the job's log is told what became of it.
@@ -21,13 +21,13 @@ export class DefaultBranchQuestion {
 
   /** Once nobody waits for the answer. */
   async end(): Promise<void> {
-    this.#noMatter.abort(new Error("nobody waits for it"));
+    this.#cancelled.abort(new Error("nobody waits for it"));
     await this.answer;
   }
 
   async #ask(remote: GitRemote, cwd: string): Promise<DefaultBranch> {
     const args = (url: string) => ["ls-remote", "--symref", "--", url, "HEAD"];
-    const signal = AbortSignal.any([this.#noMatter.signal, AbortSignal.timeout(TIMEOUT_MS)]);
+    const signal = AbortSignal.any([this.#cancelled.signal, AbortSignal.timeout(TIMEOUT_MS)]);
     try {
       const end = await remote.tryOnce({ args, cwd, signal });
       return end.exitCode === 0 ? named(end.stdoutTail) : { unknown: remote.failure(end).message };

@@ -59,20 +59,20 @@ const KINDS: readonly Kind[] = [
 /** Of a file in the checkout git says only this, whatever the reason; there is hardly another one. */
 const CANNOT_WRITE = /^error: unable to write file /;
 
-export function gitSaysDiskFull(stderr: readonly string[]): boolean {
+export function isGitDiskFull(stderr: readonly string[]): boolean {
   return stderr.some((line) => saysDiskFull(line) || CANNOT_WRITE.test(line));
 }
 
-export function saysRedirect(stderr: readonly string[]): boolean {
+export function isRedirect(stderr: readonly string[]): boolean {
   return stderr.some((line) => line.startsWith("fatal: ") && REDIRECT.test(line));
 }
 
-const SERVERS_FAULT =
+const SERVER_FAULT =
   /unable to access|RPC failed|early EOF|hung up unexpectedly|unexpected disconnect|expected (flush|packfile)/;
 
 /** Not a fault of what is here already. */
-export function saysServersFault(stderr: readonly string[]): boolean {
-  return stderr.some((line) => SERVERS_FAULT.test(line));
+export function isServerFault(stderr: readonly string[]): boolean {
+  return stderr.some((line) => SERVER_FAULT.test(line));
 }
 
 /** What a failing network command of git means for the job. */
@@ -81,7 +81,7 @@ export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): Step
   const errors = stderr.filter((line) => /^(fatal|error): /.test(line));
   const told = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
   const words = (told.length > 0 ? told : stderr).slice(-4).join("; ");
-  if (gitSaysDiskFull(errors)) return diskFull("clone", `git has no space left: ${words}`);
+  if (isGitDiskFull(errors)) return diskFull("clone", `git has no space left: ${words}`);
   const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
   if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
   const message = `${attempt.repositoryUrl} cannot be cloned: ${words}`;

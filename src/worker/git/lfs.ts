@@ -10,7 +10,7 @@ import { inPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
 import { mentionsLfs, type Pointer, pointersIn } from "./lfs-pointers.ts";
 import type { GitAccess } from "./remote.ts";
-import { requestAt } from "./request.ts";
+import { sendRequest } from "./request.ts";
 import type { Superproject } from "./submodules.ts";
 
 export interface LfsContext {
@@ -24,7 +24,7 @@ interface Download {
   readonly header?: Readonly<Record<string, string>>;
 }
 
-interface BatchAnswer {
+interface BatchResponse {
   readonly objects?: readonly {
     readonly oid: string;
     readonly error?: { readonly code: number; readonly message: string };
@@ -33,7 +33,7 @@ interface BatchAnswer {
 }
 
 const BATCH_SIZE = 100;
-const MOST_REDIRECTS = 5;
+const MAX_REDIRECTS = 5;
 const MEDIA_TYPE = "application/vnd.git-lfs+json";
 
 /** Gives the room that they take: 0 when no file is in LFS. */
@@ -46,13 +46,13 @@ export async function fetchLfsFiles(filled: Superproject, context: LfsContext): 
   context.access.log(`fetching ${pointers.length} files of Git LFS from ${endpoint}`);
   for (let from = 0; from < pointers.length; from += BATCH_SIZE)
     await files.fetch(endpoint, pointers.slice(from, from + BATCH_SIZE));
-  if (files.putBack > 0) context.access.log(`${files.putBack} of them an earlier run had fetched`);
+  if (files.restored > 0) context.access.log(`${files.restored} of them an earlier run had fetched`);
   return pointers.reduce((sum, { size }) => sum + fileBytes(size), 0);
 }
 
 class LfsFiles {
   /** How many an earlier run had fetched. */
-  putBack = 0;
+  restored = 0;
   readonly #filled: Superproject;
   readonly #context: LfsContext;
 
@@ -92,7 +92,7 @@ class LfsFiles {
       headers: { Accept: MEDIA_TYPE, "Content-Type": MEDIA_TYPE },
       body: JSON.stringify({ operation: "download", transfers: ["basic"], objects }),
     });
-    const answer = (await response.json()) as BatchAnswer;
+    const answer = (await response.json()) as BatchResponse;
     const downloads = new Map<string, Download>();
     for (const { oid, error, actions } of answer.objects ?? []) {
       const path = pointers.find((pointer) => pointer.oid === oid)?.path;
@@ -105,35 +105,35 @@ class LfsFiles {
   async #get(pointer: Pointer, download: Download | undefined): Promise<void> {
     if (!download) throw failed(`Git LFS says nothing of where ${pointer.path} is`);
     this.#checkHost(download.href, this.#context.access.allowed);
-    if (await this.#putKeptBack(pointer)) this.putBack += 1;
+    if (await this.#restoreCached(pointer)) this.restored += 1;
     else await this.#download(pointer, download);
   }
 
   /** Only now that the server offers it to this job. False when what an earlier run has left is another file. */
-  async #putKeptBack({ path, oid, size }: Pointer): Promise<boolean> {
-    const kept = this.#filled.kept.lfsFiles.get(path);
-    if (kept === undefined || Bun.file(kept).size !== size) return false;
+  async #restoreCached({ path, oid, size }: Pointer): Promise<boolean> {
+    const cached = this.#filled.cached.lfsFiles.get(path);
+    if (cached === undefined || Bun.file(cached).size !== size) return false;
     const hash = new Bun.CryptoHasher("sha256");
-    for await (const chunk of Bun.file(kept).stream()) {
+    for await (const chunk of Bun.file(cached).stream()) {
       this.#context.access.budget.signal.throwIfAborted();
       hash.update(chunk);
     }
     if (hash.digest("hex") !== oid) return false;
-    await this.#putInPlace(kept, path);
+    await this.#putInPlace(cached, path);
     return true;
   }
 
   async #download(pointer: Pointer, download: Download): Promise<void> {
     const response = await this.#request(download.href, { headers: download.header ?? {} });
     const { copy } = this.#filled;
-    const arriving = join(copy.gitFolder, "lfs-arriving");
+    const temporary = join(copy.gitFolder, "lfs-arriving");
     const hash = new Bun.CryptoHasher("sha256");
-    let arrivedBytes = 0;
-    const sink = Bun.file(arriving).writer();
+    let receivedBytes = 0;
+    const sink = Bun.file(temporary).writer();
     try {
       for await (const chunk of response.body ?? []) {
-        arrivedBytes += chunk.byteLength;
-        if (arrivedBytes > pointer.size) break;
+        receivedBytes += chunk.byteLength;
+        if (receivedBytes > pointer.size) break;
         hash.update(chunk);
         sink.write(chunk);
         await sink.flush();
@@ -144,13 +144,13 @@ class LfsFiles {
     }
     if (hash.digest("hex") !== pointer.oid)
       throw failed(`what Git LFS gives for ${pointer.path} is not what its pointer says`, true);
-    await this.#putInPlace(arriving, pointer.path);
+    await this.#putInPlace(temporary, pointer.path);
   }
 
-  async #putInPlace(arriving: string, path: string): Promise<void> {
+  async #putInPlace(temporary: string, path: string): Promise<void> {
     const place = join(this.#filled.copy.path, path);
-    await chmod(arriving, (await lstat(place)).mode);
-    await rename(arriving, place);
+    await chmod(temporary, (await lstat(place)).mode);
+    await rename(temporary, place);
   }
 
   /** Follows redirects, without what was meant for the first place alone. */
@@ -158,10 +158,10 @@ class LfsFiles {
     const { environment, allowed, budget } = this.#context.access;
     let current = url;
     let headers = { ...options.headers, ...this.#authorization(url, options.headers) };
-    for (let followed = 0; followed <= MOST_REDIRECTS; followed++) {
+    for (let followed = 0; followed <= MAX_REDIRECTS; followed++) {
       this.#checkHost(current, allowed);
       const request = { ...options, headers, environment, signal: budget.signal };
-      const response = await requestAt(current, request).catch((error: unknown) => {
+      const response = await sendRequest(current, request).catch((error: unknown) => {
         budget.signal.throwIfAborted();
         throw failed(`${new URL(current).host} cannot be reached for Git LFS: ${error}`, true, error);
       });

@@ -1,6 +1,6 @@
 import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { requestAt } from "./request.ts";
+import { sendRequest } from "./request.ts";
 
 export interface RedirectOptions {
   readonly environment: ChildEnvironment;
@@ -9,7 +9,7 @@ export interface RedirectOptions {
 }
 
 const SERVICE = "/info/refs?service=git-upload-pack";
-const MOST_REDIRECTS = 5;
+const MAX_REDIRECTS = 5;
 
 /**
  * Where a repository has moved to, its server says; undefined when that is on no allowed host. Git itself would go
@@ -17,7 +17,7 @@ const MOST_REDIRECTS = 5;
  */
 export async function redirectTarget(url: string, options: RedirectOptions): Promise<string | undefined> {
   let current = url;
-  for (let followed = 0; followed < MOST_REDIRECTS; followed++) {
+  for (let followed = 0; followed < MAX_REDIRECTS; followed++) {
     const next = await locationOf(current, options);
     if (next === undefined) return current;
     if (!next.endsWith(SERVICE)) return undefined;
@@ -32,7 +32,7 @@ async function locationOf(
   { environment, signal }: RedirectOptions,
 ): Promise<string | undefined> {
   const asked = `${url}${SERVICE}`;
-  const response = await requestAt(asked, { environment, signal });
+  const response = await sendRequest(asked, { environment, signal });
   await response.body?.cancel();
   const location = response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
   return location === null ? undefined : URL.parse(location, asked)?.href;

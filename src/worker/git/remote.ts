@@ -6,7 +6,7 @@ import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import type { CloneBudget } from "./budget.ts";
 import { type GitCommands, gitCommands, type NetworkOptions } from "./command.ts";
-import { gitFailure, saysRedirect } from "./failure.ts";
+import { gitFailure, isRedirect } from "./failure.ts";
 import { redirectTarget } from "./redirects.ts";
 
 /** What talking to any git server takes, whichever repository it is about. */
@@ -64,8 +64,7 @@ export class GitRemote {
   /** Gives the command's end, whatever it is. */
   async tryOnce(command: RemoteCommand): Promise<GroupEnd> {
     const end = await this.#once(command);
-    if (end.exitCode === 0 || this.#repository.token !== undefined || !saysRedirect(end.stderrTail))
-      return end;
+    if (end.exitCode === 0 || this.#repository.token !== undefined || !isRedirect(end.stderrTail)) return end;
     const { environment, allowed, budget, log } = this.#access;
     const target = await redirectTarget(this.#url, { environment, allowed, signal: budget.signal });
     if (target === undefined || target === this.#url) return end;

@@ -1,6 +1,6 @@
 import type { ChildEnvironment } from "../process/child-environment.ts";
 
-export interface PlainRequest {
+export interface HttpRequest {
   readonly environment: ChildEnvironment;
   readonly signal: AbortSignal;
   readonly method?: string;
@@ -9,7 +9,7 @@ export interface PlainRequest {
 }
 
 /** An HTTP request that takes the way git's take: the same proxies and authorities. No redirect is followed. */
-export function requestAt(url: string, { environment, ...request }: PlainRequest): Promise<Response> {
+export function sendRequest(url: string, { environment, ...request }: HttpRequest): Promise<Response> {
   const authorities = environment.GIT_SSL_CAINFO ?? environment.SSL_CERT_FILE;
   return fetch(url, {
     ...request,

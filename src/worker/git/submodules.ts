@@ -6,7 +6,12 @@ import { lstat, mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
-import { type KeptParts, type KeptSubmodule, NOTHING_KEPT, takeKeptParts } from "./cached-parts.ts";
+import {
+  type CachedParts,
+  type CachedSubmodule,
+  moveAsideCachedParts,
+  NO_CACHED_PARTS,
+} from "./cached-parts.ts";
 import { declaredSubmodules, refused, submoduleUrl } from "./gitmodules.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import type { Gitlink, TreeListing } from "./tree-listing.ts";
@@ -20,7 +25,7 @@ export interface Superproject {
   /** What a submodule's relative URL is relative to. */
   readonly url: string;
   /** Of its parts. */
-  readonly kept: KeptParts;
+  readonly cached: CachedParts;
 }
 
 export interface SubmoduleContext {
@@ -33,7 +38,7 @@ export interface SubmoduleContext {
   readonly onFilled: (filled: Superproject) => Promise<void>;
 }
 
-const DEEPEST = 10;
+const MAX_DEPTH = 10;
 
 export async function checkOutSubmodules(
   parent: Superproject,
@@ -42,7 +47,7 @@ export async function checkOutSubmodules(
 ): Promise<void> {
   const { gitlinks } = parent.listing;
   if (gitlinks.length === 0) return;
-  if (depth > DEEPEST) throw refused(`its submodules are nested more than ${DEEPEST} deep`);
+  if (depth > MAX_DEPTH) throw refused(`its submodules are nested more than ${MAX_DEPTH} deep`);
   const declared = await declaredSubmodules(parent.copy, parent.commit);
   for (const gitlink of gitlinks) {
     const { url, update } = declared.find(({ path }) => path === gitlink.path) ?? {};
@@ -60,7 +65,7 @@ export async function checkOutSubmodules(
 
 class Submodule {
   readonly #gitlink: Gitlink;
-  readonly #kept: KeptSubmodule | undefined;
+  readonly #cached: CachedSubmodule | undefined;
   readonly #checkout: string;
   readonly #place: string;
   readonly #url: string;
@@ -74,16 +79,16 @@ class Submodule {
     this.#checkout = parent.copy.path;
     this.#place = join(parent.copy.path, gitlink.path);
     this.#url = submoduleUrl(declaredUrl, parent.url, access);
-    const kept = parent.kept.submodules.get(gitlink.path);
-    this.#kept = kept?.declaredUrl === declaredUrl ? kept : undefined;
+    const cached = parent.cached.submodules.get(gitlink.path);
+    this.#cached = cached?.declaredUrl === declaredUrl ? cached : undefined;
     const token = this.#url === own.repositoryUrl ? own.token : undefined;
     this.#remote = new GitRemote({ repositoryUrl: this.#url, branch: gitlink.commit, token }, access);
   }
 
   /** Of its files alone: what is nested in it is not its own. */
   async fill(): Promise<Superproject> {
-    await checkPlace(this.#checkout, this.#gitlink.path);
-    return (this.#kept && (await this.#goOnWith(this.#kept))) ?? (await this.#clone());
+    await checkPath(this.#checkout, this.#gitlink.path);
+    return (this.#cached && (await this.#updateCached(this.#cached))) ?? (await this.#clone());
   }
 
   async #clone(): Promise<Superproject> {
@@ -92,18 +97,19 @@ class Submodule {
     access.log(`cloning submodule ${path}: ${this.#url}, ${commit}`);
     const copy = await WorkingCopy.create(this.#place, this.#remote, access.budget);
     await copy.fetchCommit(commit);
-    return this.#checkOut(copy, NOTHING_KEPT);
+    return this.#checkOut(copy, NO_CACHED_PARTS);
   }
 
   /** Undefined when it is of no use, or its server does not give this job the commit: a new clone says which. */
-  async #goOnWith(kept: KeptSubmodule): Promise<Superproject | undefined> {
+  async #updateCached(cached: CachedSubmodule): Promise<Superproject | undefined> {
     const { path, commit } = this.#gitlink;
     const { access, aside } = this.#context;
     try {
-      await rename(kept.place, this.#place);
+      await rename(cached.place, this.#place);
       const copy = new WorkingCopy(this.#place, this.#remote, access.budget);
       access.log(`updating submodule ${path}: ${this.#url}, ${commit}`);
-      if (await copy.fetchNew(commit)) return await this.#checkOut(copy, await takeKeptParts(copy, aside));
+      if (await copy.fetchNew(commit))
+        return await this.#checkOut(copy, await moveAsideCachedParts(copy, aside));
       access.log(`cloning submodule ${path} anew, since what an earlier run has left did not help`);
     } catch (error) {
       access.budget.signal.throwIfAborted();
@@ -114,16 +120,16 @@ class Submodule {
     return undefined;
   }
 
-  async #checkOut(copy: WorkingCopy, kept: KeptParts): Promise<Superproject> {
+  async #checkOut(copy: WorkingCopy, cached: CachedParts): Promise<Superproject> {
     const { commit } = this.#gitlink;
     const listing = await copy.list(commit);
     await copy.checkOut(commit, undefined);
-    return { copy, commit, listing, url: this.#url, kept };
+    return { copy, commit, listing, url: this.#url, cached };
   }
 }
 
 /** Git has made the folder. No part of the way there may lead elsewhere, or into a .git. */
-async function checkPlace(checkout: string, path: string): Promise<void> {
+async function checkPath(checkout: string, path: string): Promise<void> {
   const parts = path.split("/");
   if (parts.some((part) => part === "" || part === "." || part === ".." || /^\.git$/i.test(part)))
     throw refused("its path is none that a submodule may have");

@@ -9,8 +9,8 @@ import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
-import type { Offer } from "./command.ts";
-import { gitSaysDiskFull, saysServersFault } from "./failure.ts";
+import type { AdvertisedRef } from "./command.ts";
+import { isGitDiskFull, isServerFault } from "./failure.ts";
 import { runLocalGit } from "./local.ts";
 import type { GitRemote } from "./remote.ts";
 import { TreeListing, unquoted } from "./tree-listing.ts";
@@ -31,7 +31,7 @@ const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
 export class WorkingCopy {
   readonly gitFolder: string;
   /** The packs may hold more than the commit that is checked out. */
-  #holdsMore = false;
+  #hasExtraObjects = false;
 
   constructor(
     readonly path: string,
@@ -49,8 +49,8 @@ export class WorkingCopy {
     return copy;
   }
 
-  get holdsMore(): boolean {
-    return this.#holdsMore;
+  get hasExtraObjects(): boolean {
+    return this.#hasExtraObjects;
   }
 
   /** One connection. Git prefers a branch to a tag of the same name. */
@@ -76,7 +76,7 @@ export class WorkingCopy {
   }
 
   async fetchCommit(commit: string): Promise<void> {
-    this.#holdsMore = true;
+    this.#hasExtraObjects = true;
     const command = { cwd: this.path, gitFolder: this.gitFolder };
     const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
     if (alone.exitCode === 0) return;
@@ -95,7 +95,7 @@ export class WorkingCopy {
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
     const args = (url: string) => [...FETCH, ...options, url, commit];
     const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
-    this.#holdsMore = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
+    this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
     return exitCode === 0;
   }
 
@@ -130,16 +130,16 @@ export class WorkingCopy {
 
   /** Without a tip the commit is one that no branch or tag is known to name. */
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
-    await this.#point(commit, tip);
-    await this.#forgetOtherForm(commit);
+    await this.#writeGitFolder(commit, tip);
+    await this.#discardFilesOfOtherAttributes(commit);
     const written = this.#localInGroup(["read-tree", "--reset", "-u", commit]);
-    const packed = this.#holdsMore ? this.#packAlone() : undefined;
+    const packed = this.#hasExtraObjects ? this.#repackCommit() : undefined;
     // When one fails, the caller removes the folder, and the other must not write into it any more.
     await Promise.allSettled([written, packed]);
     await written;
     const repacked = await packed;
-    if (repacked !== undefined) await this.#removePacksBut(repacked);
-    this.#holdsMore = false;
+    if (repacked !== undefined) await this.#removeOtherPacks(repacked);
+    this.#hasExtraObjects = false;
   }
 
   /** Of the index. The pattern tells names from warnings. */
@@ -162,35 +162,41 @@ export class WorkingCopy {
   async #fetchRef(ref: string): Promise<Tip | undefined> {
     const held = await this.#idOf(ref);
     const known = new AbortController();
-    const onOffer = (offer: Offer) => {
+    const onAdvertisedRef = (offer: AdvertisedRef) => {
       // That is all there was to learn.
-      if (offer.ref === ref && offer.id === held) known.abort(new TipIsKnown());
+      if (offer.ref === ref && offer.id === held) known.abort(new TipUnchanged());
     };
     let end: GroupEnd;
     try {
       const args = (url: string) => [...FETCH, url, ref];
-      const command = { args, cwd: this.path, gitFolder: this.gitFolder, onOffer, signal: known.signal };
+      const command = {
+        args,
+        cwd: this.path,
+        gitFolder: this.gitFolder,
+        onAdvertisedRef,
+        signal: known.signal,
+      };
       end = await this.remote.tryOnce(command);
     } catch (error) {
-      if (held === undefined || !(error instanceof TipIsKnown)) throw error;
+      if (held === undefined || !(error instanceof TipUnchanged)) throw error;
       // Git has made it, and a `COPY . .` must not see that anybody has asked.
       await rm(join(this.gitFolder, "FETCH_HEAD"), { force: true });
       return { ref, id: held, commit: await this.head() };
     }
     if (end.exitCode === 0) return this.#fetched(ref);
     if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
-    if (saysServersFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
+    if (isServerFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
     throw this.remote.failure(end);
   }
 
   async #fetched(ref: string): Promise<Tip> {
-    this.#holdsMore = true;
+    this.#hasExtraObjects = true;
     const [id = "", commit = ""] = await this.#local(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
     return { ref, id, commit };
   }
 
   /** By hand: git's own commands would leave the old branch, and notes of what was fetched from where. */
-  async #point(commit: string, tip: Tip | undefined): Promise<void> {
+  async #writeGitFolder(commit: string, tip: Tip | undefined): Promise<void> {
     for (const name of ["refs", "logs", "packed-refs", "FETCH_HEAD", "ORIG_HEAD", "description"])
       await rm(join(this.gitFolder, name), { recursive: true, force: true });
     const isBranch = tip?.ref.startsWith("refs/heads/");
@@ -199,11 +205,11 @@ export class WorkingCopy {
     await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${tip?.ref}\n` : `${commit}\n`);
     if (tip) await Bun.write(join(this.gitFolder, tip.ref), `${tip.id}\n`);
     // Its parents are not here.
-    if (this.#holdsMore) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
+    if (this.#hasExtraObjects) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
   }
 
   /** Attributes say in which form files are written, and git writes no file again only because those have changed. */
-  async #forgetOtherForm(commit: string): Promise<void> {
+  async #discardFilesOfOtherAttributes(commit: string): Promise<void> {
     const index = join(this.gitFolder, "index");
     if (!(await Bun.file(index).exists())) return;
     const names = ["--name-only", commit, "--", ":(glob)**/.gitattributes"];
@@ -214,13 +220,13 @@ export class WorkingCopy {
   }
 
   /** Gives the name of the pack that has all of what is checked out, and nothing else. */
-  async #packAlone(): Promise<string> {
+  async #repackCommit(): Promise<string> {
     const base = join(this.gitFolder, "objects", "pack", "pack");
     const [hash = ""] = await this.#localInGroup(["pack-objects", "--all", "--quiet", base]);
     return `pack-${hash}`;
   }
 
-  async #removePacksBut(name: string): Promise<void> {
+  async #removeOtherPacks(name: string): Promise<void> {
     const folder = join(this.gitFolder, "objects", "pack");
     for (const file of await readdir(folder)) if (!file.startsWith(`${name}.`)) await rm(join(folder, file));
   }
@@ -243,7 +249,7 @@ export class WorkingCopy {
 function output(args: readonly string[], { exitCode, stdoutTail, stderrTail }: GroupEnd): readonly string[] {
   if (exitCode === 0) return stdoutTail;
   const message = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
-  if (gitSaysDiskFull(stderrTail)) throw diskFull("clone", message);
+  if (isGitDiskFull(stderrTail)) throw diskFull("clone", message);
   throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }
 
@@ -261,8 +267,8 @@ export function cloneArguments(branch: string, url: string, into: string): strin
   ];
 }
 
-class TipIsKnown extends Error {
-  override readonly name = "TipIsKnown";
+class TipUnchanged extends Error {
+  override readonly name = "TipUnchanged";
 }
 
 /** When the checked out commit was made. Undefined for a time that no calendar has: a commit may claim anything. */

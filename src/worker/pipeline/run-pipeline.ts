@@ -19,7 +19,7 @@ import { writeSecrets } from "../buildkit/secret-files.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
 import { resolve, type Source } from "../git/checkout.ts";
-import { Mirrors } from "../git/checkout-cache.ts";
+import { CheckoutCache } from "../git/checkout-cache.ts";
 import { commitTime } from "../git/working-copy.ts";
 import { bothOrNeither } from "../job/abort-group.ts";
 import { StepFailure } from "../job/failure.ts";
@@ -60,7 +60,7 @@ const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
 /** BuildKit repeats a RUN step's whole script in its name and in its error, and gRPC takes 4 MB at once. */
 const LONGEST_MESSAGE_CHARS = 16_384;
-const NO_MIRRORS = new Mirrors({ workDir: "", limitBytes: 0, bootId: "" });
+const NO_CHECKOUT_CACHE = new CheckoutCache({ workDir: "", limitBytes: 0, bootId: "" });
 
 export async function runPipeline(
   job: PipelineJob,
@@ -212,7 +212,7 @@ class PipelineRun {
     const workspace = await createWorkspace(workDir, incarnation, this.#job);
     this.#cleanUps.push(workspace.remove, async (signal) => {
       await endProcessesOf([workspace.path], signal);
-      await this.#source?.keep();
+      await this.#source?.cacheCheckout();
     });
     return workspace;
   }
@@ -229,14 +229,18 @@ class PipelineRun {
   ): Promise<Source> {
     this.#reporter.state("CLONING");
     return this.#times.during("clone", async () => {
-      const { git: allowed, cloneLimits: limits = DEFAULT_CLONE_LIMITS, mirrors = NO_MIRRORS } = this.#parts;
+      const {
+        git: allowed,
+        cloneLimits: limits = DEFAULT_CLONE_LIMITS,
+        checkoutCache = NO_CHECKOUT_CACHE,
+      } = this.#parts;
       const source = await resolve({
         job: this.#job,
         repositoryUrl,
         allowed,
         workspace,
         environment,
-        mirrors,
+        checkoutCache,
         limits,
         needsDefaultBranch: cacheRepositoryOf(this.#parts) !== undefined,
         retry: this.#retry,

@@ -13,12 +13,12 @@ export function tokenUrlOf(refusal: Response, registryOrigin: string): URL | und
     [...challenge.matchAll(PARAMETERS)].map(([, name = "", value = ""]) => [name, value]),
   );
   const url = URL.parse(realm);
-  if (!url || isLessSafe(url, registryOrigin)) return undefined;
+  if (!url || isLessSecure(url, registryOrigin)) return undefined;
   for (const name of ["service", "scope"]) if (asked[name]) url.searchParams.set(name, asked[name]);
   return url;
 }
 
 /** A registry that was asked with TLS must not have the password sent elsewhere without. */
-function isLessSafe(url: URL, registryOrigin: string): boolean {
+function isLessSecure(url: URL, registryOrigin: string): boolean {
   return url.protocol !== "https:" && !(url.protocol === "http:" && registryOrigin.startsWith("http:"));
 }

@@ -14,15 +14,15 @@ export interface RegistryLoginOptions {
 }
 
 /** Whatever a registry says of the time, it is not asked for new credentials more often. */
-const SHORTEST_LIFE_MS = 1000;
+const MIN_RENEWAL_INTERVAL_MS = 1000;
 /** Longer than timers can wait. */
-const LONGEST_WAIT_MS = 24 * 3_600_000;
-const RENEW_AGAIN_AFTER_MS = 15_000;
+const MAX_WAIT_MS = 24 * 3_600_000;
+const RETRY_INTERVAL_MS = 15_000;
 
 export class RegistryLogin {
   readonly #options: RegistryLoginOptions | undefined;
   #access: RegistryAccess;
-  #underWay: Promise<boolean> | undefined;
+  #pending: Promise<boolean> | undefined;
 
   constructor(access: RegistryAccess, options?: RegistryLoginOptions) {
     this.#access = access;
@@ -36,10 +36,10 @@ export class RegistryLogin {
 
   /** False when there are no other credentials; the log says why. One renewal at a time, for however many callers. */
   renew(): Promise<boolean> {
-    this.#underWay ??= this.#renewOnce().finally(() => {
-      this.#underWay = undefined;
+    this.#pending ??= this.#renewOnce().finally(() => {
+      this.#pending = undefined;
     });
-    return this.#underWay;
+    return this.#pending;
   }
 
   /**
@@ -78,14 +78,14 @@ export class RegistryLogin {
   async #keepFresh(signal: AbortSignal): Promise<void> {
     let waitMs = this.#usableForMs();
     while (waitMs !== undefined && (await isAwake(waitMs, signal))) {
-      waitMs = (await this.renew()) ? this.#usableForMs() : RENEW_AGAIN_AFTER_MS;
+      waitMs = (await this.renew()) ? this.#usableForMs() : RETRY_INTERVAL_MS;
     }
   }
 
   #usableForMs(): number | undefined {
     const { usableUntilMs } = this.#access;
     if (usableUntilMs === undefined) return undefined;
-    return Math.min(LONGEST_WAIT_MS, Math.max(SHORTEST_LIFE_MS, usableUntilMs - Date.now()));
+    return Math.min(MAX_WAIT_MS, Math.max(MIN_RENEWAL_INTERVAL_MS, usableUntilMs - Date.now()));
   }
 }
 

@@ -2,11 +2,11 @@ import type { Step } from "../../shared/job.ts";
 import { StepFailure } from "../job/failure.ts";
 
 /** Image references, URLs, resources, and what a message quotes. */
-const NAMES = /(?<=failed to push )\S+|https?:\/\/\S+|\barn:\S+|'[^']*'/g;
+const QUOTED_NAMES = /(?<=failed to push )\S+|https?:\/\/\S+|\barn:\S+|'[^']*'/g;
 
 /** What a registry or docker says of a push, without the names in it: a repository may be called `authentication`. */
 export function withoutNames(words: string): string {
-  return words.replace(NAMES, "…");
+  return words.replace(QUOTED_NAMES, "…");
 }
 
 /** What a registry's refusal means, by its status and the error codes of the OCI distribution specification. */

@@ -1,6 +1,6 @@
 import type { RegistryAccess, RegistryAuthenticator, RegistryCredentials } from "./access.ts";
 
-export interface PlainRegistrySettings {
+export interface StaticRegistrySettings {
   /** `host`, `host:port` or a URL. Without a scheme: http on loopback, https elsewhere, as docker does it. */
   readonly registry: string;
   readonly credentials?: RegistryCredentials;
@@ -9,10 +9,10 @@ export interface PlainRegistrySettings {
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 
 /** Every job goes to one registry that is not ECR, whatever account and region it names. */
-export class PlainRegistryAuthenticator implements RegistryAuthenticator {
+export class StaticRegistryAuthenticator implements RegistryAuthenticator {
   readonly #access: RegistryAccess;
 
-  constructor({ registry, credentials }: PlainRegistrySettings) {
+  constructor({ registry, credentials }: StaticRegistrySettings) {
     const scheme = LOOPBACK.test(registry) ? "http" : "https";
     const { host, origin } = new URL(registry.includes("://") ? registry : `${scheme}://${registry}`);
     this.#access = { host, origin, credentials, tagMutability: "unknown" };

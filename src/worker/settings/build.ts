@@ -26,7 +26,7 @@ export const buildSettings = {
     parse.commaSeparated(parse.matching(/^[A-Za-z0-9_.-]+=.+$/, "name=value")),
     "",
   ),
-  mirrorBytes: withDefault(
+  checkoutCacheBytes: withDefault(
     { name: "BLACKTREE_MIRROR_SIZE", description: "disk for checkouts kept for next runs; 0 keeps none" },
     parse.size,
     "10GB",

@@ -44,7 +44,7 @@ export class EcrAuthenticator implements RegistryAuthenticator {
     const key = `${awsAccount} ${region}`;
     const ecr = this.#clients.of(awsAccount, region);
     const [token, repository] = await Promise.all([
-      this.#tokens.get(key, () => askToken(ecr)),
+      this.#tokens.get(key, () => requestToken(ecr)),
       ecrRepository(ecr, request, this.#settings.newRepository),
     ]);
     request.signal.throwIfAborted();
@@ -59,13 +59,13 @@ export class EcrAuthenticator implements RegistryAuthenticator {
     const { username, password, usableUntilMs } = token;
     const renew = async () => {
       this.#tokens.forget(key, token);
-      return this.#credentials(key, ecr, await this.#tokens.get(key, () => askToken(ecr)));
+      return this.#credentials(key, ecr, await this.#tokens.get(key, () => requestToken(ecr)));
     };
     return { credentials: { username, password }, usableUntilMs, renew };
   }
 }
 
-async function askToken(ecr: ECRClient): Promise<EcrToken> {
+async function requestToken(ecr: ECRClient): Promise<EcrToken> {
   try {
     const { authorizationData } = await ecr.send(new GetAuthorizationTokenCommand({}));
     const [answer] = authorizationData ?? [];

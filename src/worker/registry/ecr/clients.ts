@@ -20,7 +20,7 @@ type ClientSettings = Pick<ECRClientConfig & STSClientConfig, "retryMode" | "max
 export class EcrClients {
   readonly #role: EcrRole | undefined;
   readonly #settings: ClientSettings;
-  readonly #made = new Map<string, ECRClient>();
+  readonly #clients = new Map<string, ECRClient>();
 
   /** Without a role the worker's own credentials are used, for every account. */
   constructor(role: EcrRole | undefined, requestTimeoutMs: number) {
@@ -38,12 +38,12 @@ export class EcrClients {
 
   of(awsAccount: string, region: string): ECRClient {
     const key = `${awsAccount} ${region}`;
-    const made = this.#made.get(key);
+    const made = this.#clients.get(key);
     if (made) return made;
     const settings = { ...this.#settings, region };
     const credentials = this.#role && roleCredentials(this.#role, awsAccount, settings);
     const client = new ECRClient({ ...settings, credentials });
-    this.#made.set(key, client);
+    this.#clients.set(key, client);
     return client;
   }
 }

@@ -32,7 +32,7 @@ export async function ecrRepository(
   } catch (error) {
     request.signal.throwIfAborted();
     if (errorName(error) === "RepositoryNotFoundException") return missing(ecr, request, wanted);
-    return notSeen(error, request);
+    return cannotDescribe(error, request);
   }
 }
 
@@ -44,7 +44,7 @@ async function describe(ecr: ECRClient, { job, signal }: AuthenticationRequest) 
 }
 
 /** A worker need not be allowed to look: the registry itself decides when it is pushed to. */
-function notSeen(error: unknown, { job, log }: AuthenticationRequest): undefined {
+function cannotDescribe(error: unknown, { job, log }: AuthenticationRequest): undefined {
   if (error instanceof StepFailure) throw error;
   log(`cannot look at the ECR repository ${job.ecrRepo} before the push: ${errorName(error)}`);
 }
@@ -67,7 +67,7 @@ async function create(ecr: ECRClient, request: AuthenticationRequest, wanted: Ne
   } catch (error) {
     // Another run was faster, and may have been told to make it otherwise.
     if (errorName(error) === "RepositoryAlreadyExistsException") {
-      return describe(ecr, request).catch((refusal: unknown) => notSeen(refusal, request));
+      return describe(ecr, request).catch((refusal: unknown) => cannotDescribe(refusal, request));
     }
     if (error instanceof StepFailure) throw error;
     throw ecrAuthFailure(`the ECR repository ${job.ecrRepo} cannot be created`, error);

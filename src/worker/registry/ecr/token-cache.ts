@@ -15,8 +15,8 @@ export interface UsableEcrToken extends EcrToken {
 export class EcrTokenCache {
   readonly #usableForMs: number;
   readonly #now: () => number;
-  readonly #kept = new Map<string, UsableEcrToken>();
-  readonly #underWay = new Map<string, Promise<UsableEcrToken>>();
+  readonly #tokens = new Map<string, UsableEcrToken>();
+  readonly #pending = new Map<string, Promise<UsableEcrToken>>();
 
   /**
    * `usableForMs`: a token that does not live for so long any more may end during the run that it is given to. Of a
@@ -29,26 +29,26 @@ export class EcrTokenCache {
 
   /** One request at a time per key, for however many callers; so it must not end with one of them. */
   get(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
-    const kept = this.#kept.get(key);
+    const kept = this.#tokens.get(key);
     if (kept && kept.usableUntilMs > this.#now()) return Promise.resolve(kept);
-    const underWay = this.#underWay.get(key) ?? this.#ask(key, request);
-    this.#underWay.set(key, underWay);
-    return underWay;
+    const pending = this.#pending.get(key) ?? this.#request(key, request);
+    this.#pending.set(key, pending);
+    return pending;
   }
 
   /** After the registry refused it: the next caller gets another one, unless somebody has it already. */
   forget(key: string, refused: UsableEcrToken): void {
-    if (this.#kept.get(key) === refused) this.#kept.delete(key);
+    if (this.#tokens.get(key) === refused) this.#tokens.delete(key);
   }
 
-  async #ask(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
+  async #request(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
     try {
       const token = await request();
       const usable = { ...token, usableUntilMs: this.#usableUntilMs(token) };
-      this.#kept.set(key, usable);
+      this.#tokens.set(key, usable);
       return usable;
     } finally {
-      this.#underWay.delete(key);
+      this.#pending.delete(key);
     }
   }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { dirname, join } from "node:path";
-import { Mirrors } from "../../../../src/worker/git/checkout-cache.ts";
+import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { noise } from "../../../support/machine/noise.ts";
 import { run } from "../../../support/machine/processes.ts";
@@ -13,21 +13,21 @@ const missing = await missingDockerEngine("26.1");
 
 describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () => {
   let bench: PipelineBench;
-  let mirrorsDir: string;
-  let mirrors: Mirrors;
+  let cacheDir: string;
+  let checkoutCache: CheckoutCache;
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
   });
   afterAll(() => bench.stop());
   beforeEach(() => {
-    mirrorsDir = join(bench.workDir, bench.unique("mirrors-of"));
-    mirrors = new Mirrors({ workDir: mirrorsDir, limitBytes: 1e9, bootId: "boot" });
+    cacheDir = join(bench.workDir, bench.unique("checkout-cache-of"));
+    checkoutCache = new CheckoutCache({ workDir: cacheDir, limitBytes: 1e9, bootId: "boot" });
   });
 
   async function built(job: Partial<PipelineJob>) {
     const ecrRepo = bench.unique("images");
-    const started = bench.start({ ...job, ecrRepo }, { parts: { mirrors } });
+    const started = bench.start({ ...job, ecrRepo }, { parts: { checkoutCache } });
     const end = await started.end;
     if (end.status !== "SUCCESS") throw new Error(`the run ended ${JSON.stringify(end)}`);
     return { ecrRepo, digest: end.imageDigest ?? "", log: started.lines.join("\n") };
@@ -42,11 +42,11 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
     return new TextDecoder().decode(tar.subarray(512, 1024)).replace(/\0+$/, "");
   }
 
-  /** As if all files of this test's mirrors had been written at the same moment. */
+  /** As if all files in this test's checkout cache had been written at the same moment. */
   async function giveOneTime(): Promise<void> {
     const touch = ["-exec", "touch", "-d", "@1000000000", "{}", "+"];
-    await run(["find", mirrorsDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
-    const { stdout } = await run(["find", mirrorsDir, "-type", "d", "-name", ".git"]);
+    await run(["find", cacheDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
+    const { stdout } = await run(["find", cacheDir, "-type", "d", "-name", ".git"]);
     // Else git takes the files for changed ones, and writes them again.
     for (const gitDir of stdout.trim().split("\n"))
       await run(["git", "update-index", "--refresh"], { cwd: dirname(gitDir) });

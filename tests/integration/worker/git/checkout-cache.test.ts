@@ -5,7 +5,7 @@ import { run } from "../../../support/machine/processes.ts";
 import type { GitRequest, GitServer } from "../../../support/servers/git-server.ts";
 import { contentsOf } from "./checkout-contents.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
-import { mirrorsIn, theMirror } from "./kept-checkouts.ts";
+import { cachedCheckoutsIn, theCachedCheckout } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -64,7 +64,7 @@ const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(worksp
 describe("with a mirror", () => {
   test("files are in the form that their commit's attributes want, whatever the mirror's said", async () => {
     const { name, url } = await createRepository({ "sub/file.txt": "one\ntwo\n", untouched: "x" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const textOf = async () => {
       const run = await bench.cloned({ url, branch: "main", ...at });
       await expectCommitAlone(run, run.commit);
@@ -83,7 +83,7 @@ describe("with a mirror", () => {
 
   test("only what is new is fetched, and only changed files are written", async () => {
     const { name, url, requests } = await createRepository({ big: BIG, file: "one", gone: "x" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const first = await bench.cloned({ url, branch: "main", ...at });
     const before = await stat(join(first.workspace.checkout, "big"), { bigint: true });
     await first.end();
@@ -101,7 +101,7 @@ describe("with a mirror", () => {
 
   test("of an unchanged tip nothing is fetched", async () => {
     const { url, first, requests } = await createRepository({ file: "one", big: BIG });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const asked = requests().length;
     const again = await bench.cloned({ url, branch: "main", ...at });
@@ -116,7 +116,7 @@ describe("with a mirror", () => {
     const { name, url, first } = await createRepository({ file: "one", kept: "k" });
     const onMain = await git.commit(name, { file: "two" });
     const onTopic = await git.commit(name, { file: "three", more: "m" }, { branch: "topic" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const wanted = [
       { branch: "main", expected: onMain },
       { branch: "topic", expected: onTopic },
@@ -132,14 +132,14 @@ describe("with a mirror", () => {
       expect(done.commit).toBe(expected);
       await expectCommitAlone(done, expected);
       await done.end();
-      await theMirror(at.workDir);
+      await theCachedCheckout(at.workDir);
     }
   });
 
   test("what the server has no more is gone from the checkout, too", async () => {
     const { name, url, first } = await createRepository();
     await git.commit(name, { file: "pushed by mistake", secret: "s" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     await git.resetBranch(name, "main", first);
     const done = await bench.cloned({ url, branch: "main", ...at });
@@ -148,7 +148,7 @@ describe("with a mirror", () => {
 
   test("files, folders, symlinks and modes may take each other's place", async () => {
     const { name, url } = await createRepository({ one: "file", "two/inner": "x", "bin/tool": "t" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     await git.commit(name, {}, { remove: ["one", "two/inner"] });
     await git.commit(name, { "one/inner": "now a folder", two: "now a file" });
@@ -161,12 +161,12 @@ describe("with a mirror", () => {
 
   test("a run that ends before its files are written leaves the mirror for the next one", async () => {
     const { url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
-    const mirror = await theMirror(at.workDir);
+    const cachedCheckout = await theCachedCheckout(at.workDir);
     await (await bench.resolved({ url, branch: "main", ...at })).end();
     const idOf = (path: string) => basename(path).split("-").slice(2);
-    expect(idOf(await theMirror(at.workDir))).toEqual(idOf(mirror));
+    expect(idOf(await theCachedCheckout(at.workDir))).toEqual(idOf(cachedCheckout));
   });
 });
 
@@ -176,7 +176,7 @@ describe("whose a mirror is", () => {
     const token = `token-${crypto.randomUUID()}`;
     await git.createRepository(name, { file: "one" }, { private: { token } });
     const url = `${git.baseUrl}/${name}`;
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", gitToken: token, ...at })).end();
     for (const gitToken of [undefined, "another"]) {
       const failure = await bench.failureOf({ url, branch: "main", gitToken, ...at });
@@ -186,20 +186,20 @@ describe("whose a mirror is", () => {
       code: "REF_NOT_FOUND",
     });
     // It is still there for who may have it.
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
     const done = await bench.cloned({ url, branch: "main", gitToken: token, ...at });
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await done.end();
   });
 
   test("another account starts from nothing", async () => {
     const { url } = await createRepository({ file: "one", big: BIG });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", awsAccount: "111111111111", ...at })).end();
     const other = await bench.cloned({ url, branch: "main", awsAccount: "222222222222", ...at });
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
     await other.end();
-    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
   });
 
   test("nothing of the token is in the work folder, neither in a checkout nor in a mirror", async () => {
@@ -207,7 +207,7 @@ describe("whose a mirror is", () => {
     const token = `token-${crypto.randomUUID()}`;
     const first = await git.createRepository(name, { file: "one" }, { private: { token } });
     const url = `${git.baseUrl}/${name}`;
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const job = { url, branch: "main", gitToken: token, ...at };
     await (await bench.cloned(job)).end();
     await git.commit(name, { file: "two" });
@@ -221,15 +221,15 @@ describe("whose a mirror is", () => {
 });
 
 describe("a mirror that is of no use is replaced", () => {
-  const packsOf = async (mirror: string) => {
-    const folder = join(mirror, ".git", "objects", "pack");
+  const packsOf = async (cachedCheckout: string) => {
+    const folder = join(cachedCheckout, ".git", "objects", "pack");
     return (await readdir(folder)).map((name) => join(folder, name));
   };
-  const damages: [what: string, damage: (mirror: string) => Promise<unknown>][] = [
+  const damages: [what: string, damage: (cachedCheckout: string) => Promise<unknown>][] = [
     [
       "packs cut off",
-      async (mirror) => {
-        for (const path of await packsOf(mirror)) {
+      async (cachedCheckout) => {
+        for (const path of await packsOf(cachedCheckout)) {
           await chmod(path, 0o600);
           await truncate(path, 100);
         }
@@ -237,38 +237,41 @@ describe("a mirror that is of no use is replaced", () => {
     ],
     [
       "packs overwritten",
-      async (mirror) => {
-        for (const path of await packsOf(mirror)) {
+      async (cachedCheckout) => {
+        for (const path of await packsOf(cachedCheckout)) {
           await chmod(path, 0o600);
           await writeFile(path, new Uint8Array(5000));
         }
       },
     ],
-    ["no objects", (mirror) => rm(join(mirror, ".git", "objects"), { recursive: true })],
-    ["no HEAD", (mirror) => rm(join(mirror, ".git", "HEAD"))],
-    ["a broken configuration", (mirror) => writeFile(join(mirror, ".git", "config"), "[core")],
-    ["a broken index", (mirror) => writeFile(join(mirror, ".git", "index"), "DIRC nonsense")],
+    ["no objects", (cachedCheckout) => rm(join(cachedCheckout, ".git", "objects"), { recursive: true })],
+    ["no HEAD", (cachedCheckout) => rm(join(cachedCheckout, ".git", "HEAD"))],
+    [
+      "a broken configuration",
+      (cachedCheckout) => writeFile(join(cachedCheckout, ".git", "config"), "[core"),
+    ],
+    ["a broken index", (cachedCheckout) => writeFile(join(cachedCheckout, ".git", "index"), "DIRC nonsense")],
     [
       "locks of a git that was killed",
-      async (mirror) => {
+      async (cachedCheckout) => {
         for (const name of ["index.lock", "shallow.lock", "HEAD.lock"])
-          await writeFile(join(mirror, ".git", name), "");
+          await writeFile(join(cachedCheckout, ".git", name), "");
       },
     ],
     [
       "nothing in it",
-      async (mirror) => {
-        await rm(mirror, { recursive: true });
-        await mkdir(mirror);
+      async (cachedCheckout) => {
+        await rm(cachedCheckout, { recursive: true });
+        await mkdir(cachedCheckout);
       },
     ],
   ];
 
   test.each(damages)("%s", async (_what, damage) => {
     const { name, url } = await createRepository({ file: "one", other: "o" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
-    await damage(await theMirror(at.workDir));
+    await damage(await theCachedCheckout(at.workDir));
     const tip = await git.commit(name, { file: "two" });
     const done = await bench.cloned({ url, branch: "main", ...at });
     await expectCommitAlone(done, tip);
@@ -279,9 +282,9 @@ describe("a mirror that is of no use is replaced", () => {
 
   test("and nothing happens to a repository that the work folder is in", async () => {
     const { name, url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
-    await rm(join(await theMirror(at.workDir), ".git"), { recursive: true });
+    await rm(join(await theCachedCheckout(at.workDir), ".git"), { recursive: true });
     await run(["git", "init", "--quiet", "--template=", at.workDir]);
     const before = await contentsOf(join(at.workDir, ".git"));
     const tip = await git.commit(name, { file: "two" });
@@ -297,7 +300,7 @@ describe("a mirror that is of no use is replaced", () => {
 
   test.each(requestKinds)("git is killed while it %s", async (_what, matches) => {
     const { name, url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const tip = await git.commit(name, { file: "two" });
     let posts = 0;
@@ -321,7 +324,7 @@ describe("a mirror that is of no use is replaced", () => {
 describe("many at once", () => {
   test("each has a checkout of its own, of its own commit", async () => {
     const { name, url } = await createRepository({ file: "one", big: BIG });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     for (let round = 0; round < 3; round++) {
       const tip = await git.commit(name, { file: `of round ${round}` });
       const runs = await Promise.all(
@@ -331,7 +334,7 @@ describe("many at once", () => {
       expect(runs.map(({ commit }) => commit).slice(0, 2)).toEqual([tip, tip]);
       for (const done of runs) await expectCommitAlone(done, done.commit);
       await Promise.all(runs.map((done) => done.end()));
-      expect(await mirrorsIn(at.workDir)).toHaveLength(3);
+      expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(3);
     }
   });
 });
@@ -344,15 +347,15 @@ describe("how much there is of it", () => {
       await createRepository({ big: BIG }),
     ] as const;
     // Each takes some 800 kB: the file, and the pack with it.
-    const at = bench.mirrors(2_000_000);
+    const at = bench.checkoutCache(2_000_000);
     const job = (url: string) => ({ url, branch: "main", ...at });
     await (await bench.cloned(job(one.url))).end();
     await (await bench.cloned(job(two.url))).end();
     const inUse = await bench.cloned(job(one.url));
     await (await bench.cloned(job(three.url))).end();
-    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
     await inUse.end();
-    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
     const asked = two.requests().length;
     await bench.cloned(job(two.url));
     const sent = two.requests().slice(asked);
@@ -362,23 +365,23 @@ describe("how much there is of it", () => {
   test("none with a limit of 0, and none that is larger than the limit", async () => {
     const { url } = await createRepository({ big: BIG });
     for (const limitBytes of [0, 100_000]) {
-      const at = bench.mirrors(limitBytes);
+      const at = bench.checkoutCache(limitBytes);
       await (await bench.cloned({ url, branch: "main", ...at })).end();
-      expect(await mirrorsIn(at.workDir)).toEqual([]);
+      expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     }
   });
 
   test("what was being removed, and what is from before the machine's last start, goes at a worker's start", async () => {
     const { url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const root = join(at.workDir, "mirrors");
     await mkdir(join(root, "removing-1", ".git"), { recursive: true });
     await mkdir(join(root, "earlier-boot", "owner", "1-1-x"), { recursive: true });
     await symlink("/nowhere", join(root, "removing-1", "link"));
-    await at.mirrors.removeLeftovers();
+    await at.checkoutCache.removeStale();
     expect(await readdir(root)).toEqual(["boot"]);
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
   });
 });
 
@@ -392,17 +395,17 @@ describe("limits", () => {
 
   test("a repository whose files are too large is not written", async () => {
     const { url } = await createRepository({ zeros: new Uint8Array(30_000_000) });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const run = await bench.resolved({ url, branch: "main", ...at, limits: { repositoryBytes: 1_000_000 } });
     await expect(run.source.checkOut()).rejects.toThrow(/needs more than \d+\.\d MB.*REPOSITORY_LIMIT/);
     expect(await Bun.file(join(run.workspace.checkout, "zeros")).exists()).toBe(false);
     await run.end();
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 
   test("what grows beyond the limit later", async () => {
     const { name, url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const job = { url, branch: "main", ...at, limits: { repositoryBytes: 500_000 } };
     await (await bench.cloned(job)).end();
     await git.commit(name, { big: crypto.getRandomValues(new Uint8Array(3_000_000)) });

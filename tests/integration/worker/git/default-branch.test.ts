@@ -46,7 +46,7 @@ function passedOn(request: Request, body: string): Promise<Response> {
 
 test("is what the server's HEAD names, for a clone and for a kept checkout", async () => {
   const { url } = await createRepository();
-  const at = bench.mirrors();
+  const at = bench.checkoutCache();
   for (let round = 0; round < 2; round++) {
     const run = await bench.cloned({ url, branch: "topic", needsDefaultBranch, ...at });
     expect(await run.source.defaultBranch()).toBe("trunk");

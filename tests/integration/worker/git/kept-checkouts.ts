@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { contentsOf } from "./checkout-contents.ts";
 import type { CloneBench, Cloned, Wanted } from "./clone-bench.ts";
 
-export async function mirrorsIn(workDir: string): Promise<string[]> {
+export async function cachedCheckoutsIn(workDir: string): Promise<string[]> {
   const root = join(workDir, "mirrors", "boot");
   const owners = await readdir(root).catch(() => []);
   const names = await Promise.all(
@@ -13,8 +13,8 @@ export async function mirrorsIn(workDir: string): Promise<string[]> {
   return names.flat();
 }
 
-export async function theMirror(workDir: string): Promise<string> {
-  const found = await mirrorsIn(workDir);
+export async function theCachedCheckout(workDir: string): Promise<string> {
+  const found = await cachedCheckoutsIn(workDir);
   expect(found).toHaveLength(1);
   return found[0] ?? "";
 }

@@ -4,7 +4,7 @@ import { readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-import { expectAsFresh, mirrorsIn, theMirror, timesOf } from "./kept-checkouts.ts";
+import { cachedCheckoutsIn, expectAsFresh, theCachedCheckout, timesOf } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -32,11 +32,11 @@ async function built(files: Files, job: Partial<Wanted> = {}) {
   const options = token === undefined ? {} : { private: { token } };
   await git.createRepository(name, { file: "one" }, options);
   await git.commit(name, { ...ATTRIBUTES, ...files });
-  const at = bench.mirrors();
+  const at = bench.checkoutCache();
   const wanted = { url, branch: "main", ...job };
   const next = (changes: Partial<Wanted> = {}) => bench.cloned({ ...wanted, ...at, ...changes });
   await (await next()).end();
-  await theMirror(at.workDir);
+  await theCachedCheckout(at.workDir);
   const commit = (changed: Files, remove: readonly string[] = []) => git.commit(name, changed, { remove });
   return { name, url, at, wanted, next, commit };
 }
@@ -90,7 +90,7 @@ describe("a file whose pointer has not changed", () => {
       );
     await commit(sub, "one");
     const wanted = { url: `${git.baseUrl}/${name}`, branch: "main" };
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ ...wanted, ...at })).end();
     const again = async () => expectAsFresh(bench, await bench.cloned({ ...wanted, ...at }), wanted);
     await commit(sub, "two");
@@ -161,8 +161,8 @@ describe("a file that has changed", () => {
   test("does not take the time of one that it takes the place of", async () => {
     const other = randomBytes(large.length);
     const { at, wanted, next, commit } = await built(pointersOf({ "one.bin": large, "two.bin": other }));
-    const mirror = await theMirror(at.workDir);
-    for (const path of ["one.bin", "two.bin"]) await utimes(join(mirror, path), 1e9, 1e9);
+    const cachedCheckout = await theCachedCheckout(at.workDir);
+    for (const path of ["one.bin", "two.bin"]) await utimes(join(cachedCheckout, path), 1e9, 1e9);
     await commit(pointersOf({ "one.bin": other, "two.bin": large }));
     const done = await next();
     for (const path of ["one.bin", "two.bin"])
@@ -187,7 +187,7 @@ describe("a kept file is used by none", () => {
     git.makePrivate(elsewhere, "its own");
     const failure = await bench.failureOf({ ...wanted, ...at });
     expect(failure).toMatchObject({ code: "GIT_AUTH", retryable: false });
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 
   test("whose LFS does not have it any more", async () => {
@@ -225,7 +225,7 @@ describe("a kept file is used by none", () => {
     const { at, wanted, next, commit } = await built(pointersOf({ "data/one.bin": large, "two.bin": small }));
     for (const change of [undefined, { file: "two" }]) {
       if (change) await commit(change);
-      await damage(join(await theMirror(at.workDir), "data/one.bin"));
+      await damage(join(await theCachedCheckout(at.workDir), "data/one.bin"));
       await expectAsFresh(bench, await next(), wanted);
     }
   });
@@ -233,8 +233,8 @@ describe("a kept file is used by none", () => {
 
 test("files count for the room that mirrors may take", async () => {
   const { at } = await built(pointersOf({ "one.bin": large }));
-  await at.mirrors.evict(250_000);
-  expect(await mirrorsIn(at.workDir)).toEqual([]);
+  await at.checkoutCache.evict(250_000);
+  expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
 });
 
 test("a checkout in which LFS has failed is not for a next run", async () => {
@@ -246,7 +246,7 @@ test("a checkout in which LFS has failed is not for a next run", async () => {
   const failing = await bench.resolved({ ...wanted, ...at });
   await expect(failing.source.checkOut()).rejects.toThrow("two.bin");
   await failing.end();
-  expect(await mirrorsIn(at.workDir)).toEqual([]);
+  expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   git.lfs.add(missing);
   await expectAsFresh(bench, await next(), wanted);
 });

@@ -4,7 +4,7 @@ import { chmod, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type GitServer, startGitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-import { expectAsFresh, mirrorsIn, theMirror, timesOf } from "./kept-checkouts.ts";
+import { cachedCheckoutsIn, expectAsFresh, theCachedCheckout, timesOf } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -52,11 +52,11 @@ async function built(submodules: Readonly<Record<string, Inner>>, job: Partial<W
     return git.commit(name, { ".gitmodules": declare(urls), ...files }, { gitlinks, remove });
   };
   await commit(submodules);
-  const at = bench.mirrors();
+  const at = bench.checkoutCache();
   const wanted = { url, branch: "main", ...job };
   const next = (changes: Partial<Wanted> = {}) => bench.cloned({ ...wanted, ...at, ...changes });
   await (await next()).end();
-  await theMirror(at.workDir);
+  await theCachedCheckout(at.workDir);
   return { name, url, at, wanted, commit, next };
 }
 
@@ -103,7 +103,7 @@ describe("a submodule that has not moved", () => {
       const done = await next(job);
       expect(sentBytes(requestsOf(inner.name).slice(asked))).toBeLessThan(1000);
       await expectAsFresh(bench, done, { url, ...job });
-      await theMirror(at.workDir);
+      await theCachedCheckout(at.workDir);
     }
   });
 });
@@ -224,7 +224,7 @@ describe("whose a kept submodule is", () => {
     expect(await bench.failureOf({ ...wanted, ...at })).toMatchObject({ code: "GIT_AUTH" });
     expect(requestsOf(inner.name)).toHaveLength(asked);
     // It stays for who may have it.
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
     const done = await next({ gitToken: "the token" });
     expect(requestsOf(inner.name).some(({ hadAuthorization }) => hadAuthorization)).toBe(false);
     await expectAsFresh(bench, done, { ...wanted, gitToken: "the token" });
@@ -235,7 +235,7 @@ describe("whose a kept submodule is", () => {
     const token = "the token";
     const first = await git.createRepository(name, { big: BIG }, { private: { token } });
     await git.commit(name, { ".gitmodules": declare({ self: urlOf(name) }) }, { gitlinks: { self: first } });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const wanted = { url: urlOf(name), branch: "main", gitToken: token };
     await (await bench.cloned({ ...wanted, ...at })).end();
     const asked = git.requests.length;
@@ -279,8 +279,8 @@ describe("whose a kept submodule is", () => {
   test("it counts for the room that mirrors may take", async () => {
     const inner = await createInner();
     const { at } = await built({ sub: inner });
-    await at.mirrors.evict(700_000);
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    await at.checkoutCache.evict(700_000);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 });
 
@@ -310,9 +310,9 @@ describe("a kept submodule that is of no use is replaced", () => {
   test.each(damages)("%s", async (_what, damage) => {
     const inner = await createInner({ inner: "one", other: "o" });
     const { at, wanted, commit, next } = await built({ sub: inner });
-    await damage(join(await theMirror(at.workDir), "sub"));
+    await damage(join(await theCachedCheckout(at.workDir), "sub"));
     await expectAsFresh(bench, await next(), wanted);
-    await damage(join(await theMirror(at.workDir), "sub"));
+    await damage(join(await theCachedCheckout(at.workDir), "sub"));
     const moved = await git.commit(inner.name, { inner: "two" });
     await commit({ sub: { ...inner, commit: moved } });
     await expectAsFresh(bench, await next(), wanted);
@@ -349,11 +349,11 @@ describe("a run that ends in the middle", () => {
     abort.abort(reason);
     await expect(filling).rejects.toBe(reason);
     held.release();
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await run.end();
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await expectAsFresh(bench, await next(), wanted);
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
   });
 
   test("before its files are looked at leaves them to the next one", async () => {

@@ -1,6 +1,6 @@
 /** A registry that takes no password itself, but tokens that a server of its own gives for it. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
@@ -34,7 +34,7 @@ describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${rea
   }, 60_000);
 
   const start = (repoUrl: string, password: string, job: object = {}) => {
-    const authenticator = new PlainRegistryAuthenticator({
+    const authenticator = new StaticRegistryAuthenticator({
       registry: registry.url,
       credentials: { ...credentials, password },
     });
