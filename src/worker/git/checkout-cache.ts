@@ -1,11 +1,11 @@
 /**
- * A worker's mirrors of repositories: checkouts that ended runs have left, from which the next run of the same tenant
- * and repository starts. It fetches what is new since then, and writes the files that have changed.
+ * A worker's cache of checkouts. The next run of the same tenant and repository starts from the checkout of an ended
+ * run: it fetches only new objects and writes only changed files.
  *
- * A mirror lies in `<work dir>/mirrors/<boot>/<tenant and repository>/` under a name that says all there is to know of
- * it, and is whole as long as it lies there: a run moves it into its own folder and moves it back, each one atomic.
- * So nobody uses the same one at once, one in use is never evicted, and with a run that is killed its mirror goes, too.
- * What a crash of the machine leaves of files that were just written is unknown, hence the boot in the path.
+ * A cached checkout is in `<work dir>/mirrors/<boot>/<tenant and repository>/`; its name contains all its metadata. It
+ * is always complete: a run moves it to its own folder and back, each time with one atomic rename. So two runs never
+ * share a checkout, a checkout in use is never evicted, and a killed run loses its checkout. After a crash of the
+ * machine, recently written files may be damaged, so the path contains the boot id.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename } from "node:fs/promises";
@@ -13,22 +13,22 @@ import { join } from "node:path";
 import { removeTree } from "../job/workspace.ts";
 
 export interface CheckoutOwner {
-  /** The tenant: what one has fetched is not another's to start from. */
+  /** The tenant. Tenants never share checkouts. */
   readonly awsAccount: string;
   readonly repositoryUrl: string;
 }
 
 export interface CachedCheckout {
-  /** Stays the same however often it is used and moved. */
+  /** Does not change when runs use and move the checkout. */
   readonly id: string;
   readonly sizeBytes: number;
-  /** No submodules in it, and no files of Git LFS. */
+  /** It has no submodules and no Git LFS files. */
   readonly isGitOnly: boolean;
 }
 
 export interface CheckoutCacheOptions {
   readonly workDir: string;
-  /** Of all mirrors together; 0 for none. */
+  /** Total size of all cached checkouts; 0 disables the cache. */
   readonly limitBytes: number;
   readonly bootId: string;
 }
@@ -39,7 +39,7 @@ interface Entry extends CachedCheckout {
 }
 
 const REMOVING = "removing-";
-/** In the name of one that holds more than git has put there. */
+/** In the name of a checkout with submodules or Git LFS files. */
 const MORE = "more";
 const NAME = new RegExp(`^(\\d+)-(\\d+)-(?:(${MORE})-)?(.+)$`);
 
@@ -54,7 +54,7 @@ export class CheckoutCache {
     this.#limitBytes = limitBytes;
   }
 
-  /** Moves one to `checkout`, preferably one of the same branch; undefined when there is none. */
+  /** Moves a cached checkout to `checkout`, preferably one of the same branch; undefined when the cache has none. */
   async acquire(owner: CheckoutOwner, branch: string, checkout: string): Promise<CachedCheckout | undefined> {
     if (this.#limitBytes === 0) return undefined;
     const found = await this.#entriesOf(folderName(owner));
@@ -67,7 +67,7 @@ export class CheckoutCache {
     return undefined;
   }
 
-  /** Moves the checkout of a run that has ended to the mirrors, and makes room for it. */
+  /** Moves the checkout of an ended run into the cache, then evicts others to stay within the limit. */
   async store(owner: CheckoutOwner, checkout: string, cachedCheckout: CachedCheckout): Promise<void> {
     const { id, sizeBytes, isGitOnly } = cachedCheckout;
     if (sizeBytes > this.#limitBytes) return;
@@ -78,7 +78,7 @@ export class CheckoutCache {
     await this.evict(this.#limitBytes);
   }
 
-  /** Removes mirrors, the least recently used first, until the others are no larger than this. */
+  /** Removes cached checkouts, the least recently used first, until the rest is within the limit. */
   async evict(limitBytes: number): Promise<void> {
     let totalBytes = 0;
     const entries = await this.#entries();
@@ -88,7 +88,7 @@ export class CheckoutCache {
     }
   }
 
-  /** What was being removed when a worker was killed, and what is from before the machine's last start. */
+  /** Removes what a killed worker had begun to remove, and checkouts from before the machine's last boot. */
   async removeStale(): Promise<void> {
     for (const name of await namesIn(this.#root)) {
       const path = join(this.#root, name);
@@ -118,7 +118,7 @@ export class CheckoutCache {
     });
   }
 
-  /** Out of the way first: what is half removed must not be taken. */
+  /** Renames it first: no run may acquire a checkout that is partly removed. */
   async #remove(path: string): Promise<void> {
     const removing = join(this.#root, `${REMOVING}${randomUUID()}`);
     if (await moved(path, removing)) await removeTree(removing);
@@ -137,13 +137,13 @@ async function isOfBranch(entry: Entry, branch: string): Promise<boolean> {
   return head.trim() === `ref: refs/heads/${branch}`;
 }
 
-/** False when somebody else was first. */
+/** False when `from` no longer exists: another run or the eviction has moved it. */
 async function moved(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
     return true;
   } catch (error) {
-    if (isAbsence(error)) return false;
+    if (isNotFound(error)) return false;
     throw error;
   }
 }
@@ -152,11 +152,11 @@ async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    if (isAbsence(error)) return [];
+    if (isNotFound(error)) return [];
     throw error;
   }
 }
 
-function isAbsence(error: unknown): boolean {
+function isNotFound(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

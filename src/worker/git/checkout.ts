@@ -1,9 +1,9 @@
 /**
- * Gets the files of the commit to build, in two steps: `resolve` asks the server with the job's own token, and learns
- * the commit; `checkOut` writes its files. A run that finds nothing to build does without the second one.
+ * Checks out the commit to build, in two steps: `resolve` asks the server for the commit, with the job's own token;
+ * `checkOut` writes its files. A run with nothing to build skips the second step.
  *
- * Where there is a mirror (mirrors.ts) both only do what has changed since. A mirror is never a reason to fail: with
- * one that is of no use, everything is got anew.
+ * With a cached checkout (checkout-cache.ts) both steps only fetch and write the changes. A cached checkout never fails
+ * a job: when it is unusable, the repository is cloned from scratch.
  */
 import { randomUUID } from "node:crypto";
 import type { GitSettings } from "../../shared/repository-url.ts";
@@ -30,23 +30,23 @@ export interface CloneRequest {
   readonly environment: ChildEnvironment;
   readonly checkoutCache: CheckoutCache;
   readonly limits: CloneLimits;
-  /** Somebody will ask for the default branch. */
+  /** The run will ask for the default branch. */
   readonly needsDefaultBranch: boolean;
   readonly retry: RetryPolicy;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }
 
-/** A commit that the server has offered to this job. */
+/** A commit to which the server has given this job access. */
 export interface Source {
   readonly commit: string;
-  /** Of the checkout: the same for a later run that goes on with it, and for no other. */
+  /** Identifies the checkout. A later run that updates this checkout has the same id, any other run another one. */
   readonly checkoutId: string;
-  /** Fills the checkout folder, unless it was filled. */
+  /** Writes the files to the checkout folder, once. */
   checkOut(): Promise<void>;
-  /** As the server names it now; undefined when that is not to be learned. */
+  /** The default branch on the server now; undefined when it cannot be determined. */
   defaultBranch(): Promise<string | undefined>;
-  /** Leaves a whole checkout to the next run, when nothing uses it any more. */
+  /** Stores a complete checkout for the next run. Called when nothing uses it any more. */
   cacheCheckout(): Promise<void>;
 }
 
@@ -62,8 +62,8 @@ export async function resolve(request: CloneRequest): Promise<Source> {
   }
 }
 
-/** `kept` is as an earlier run has left it, save for what was fetched into it since. */
-type CheckoutState = "empty" | "kept" | "under way" | "whole";
+/** `cached` is the checkout of an earlier run, in which only objects were fetched since. */
+type CheckoutState = "empty" | "cached" | "incomplete" | "complete";
 
 class Clone implements Source {
   commit = "";
@@ -72,7 +72,7 @@ class Clone implements Source {
   readonly #remote: GitRemote;
   readonly #owner: CheckoutOwner;
   readonly #defaultBranch: DefaultBranchQuery | undefined;
-  /** What the checkout is made from, or what is made of it. */
+  /** The cached checkout that this run has started from, or that its checkout will become. */
   #cachedCheckout = newCheckout();
   #state: CheckoutState = "empty";
   #copy: WorkingCopy;
@@ -98,8 +98,8 @@ class Clone implements Source {
     if (this.commit === tip.commit) this.#tip = tip;
     else {
       log(`looking for ${this.commit} in the history of ${job.branch}`);
-      const question = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
-      await checkAncestor(this.#remote, question);
+      const query = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
+      await checkAncestor(this.#remote, query);
     }
   }
 
@@ -108,25 +108,25 @@ class Clone implements Source {
   }
 
   async checkOut(): Promise<void> {
-    if (this.#state === "whole") return;
+    if (this.#state === "complete") return;
     try {
-      const isCached = this.#state === "kept";
+      const isCached = this.#state === "cached";
       const isUnchanged = isCached && this.#tip !== undefined && !this.#copy.hasExtraObjects;
-      // Git's own part was offered by the server just now; all else has servers of its own to ask.
+      // `resolve` has checked this job's access to the repository. Submodules and LFS files need their own checks.
       if (!(isUnchanged && this.#cachedCheckout.isGitOnly)) {
-        this.#state = "under way";
-        await this.#fillBeyondGit(await (isCached ? this.#updateCachedCheckout() : this.#checkOutNewClone()));
+        this.#state = "incomplete";
+        await this.#fetchParts(await (isCached ? this.#updateCachedCheckout() : this.#checkOutNewClone()));
       }
-      this.#state = "whole";
+      this.#state = "complete";
     } finally {
       this.#access.budget.end();
     }
   }
 
   async defaultBranch(): Promise<string | undefined> {
-    const answer = (await this.#defaultBranch?.answer) ?? { unknown: "it was not asked for" };
+    const answer = (await this.#defaultBranch?.answer) ?? { unknown: "it was not requested" };
     if ("name" in answer) return answer.name;
-    this.#request.log(`which branch is the default one is not known: ${answer.unknown}`);
+    this.#request.log(`default branch unknown: ${answer.unknown}`);
     return undefined;
   }
 
@@ -137,8 +137,8 @@ class Clone implements Source {
 
   async cacheCheckout(): Promise<void> {
     await this.end();
-    const isUntouched = this.#state === "kept" && !this.#copy.hasExtraObjects;
-    if (this.#state !== "whole" && !isUntouched) return;
+    const isUntouched = this.#state === "cached" && !this.#copy.hasExtraObjects;
+    if (this.#state !== "complete" && !isUntouched) return;
     await this.#request.checkoutCache.store(
       this.#owner,
       this.#request.workspace.checkout,
@@ -146,19 +146,19 @@ class Clone implements Source {
     );
   }
 
-  /** Undefined without a mirror. */
+  /** Undefined without a usable cached checkout. */
   async #tipOfCachedCheckout(): Promise<Tip | undefined> {
     const { checkoutCache, job, workspace } = this.#request;
     const cachedCheckout = await checkoutCache.acquire(this.#owner, job.branch, workspace.checkout);
     if (!cachedCheckout) return undefined;
     this.#cachedCheckout = cachedCheckout;
-    this.#state = "kept";
+    this.#state = "cached";
     try {
       return await this.#copy.fetchTip(job.branch);
     } catch (error) {
       if (mayBeCausedByCache(error)) await this.#discardCachedCheckout(error);
       else {
-        // Nothing was fetched into it, so it is as good as it was.
+        // Nothing was fetched, so the checkout is unchanged.
         await checkoutCache.store(this.#owner, workspace.checkout, cachedCheckout);
         throw error;
       }
@@ -177,7 +177,7 @@ class Clone implements Source {
       if (!mayBeCausedByCache(error)) throw error;
       await this.#discardCachedCheckout(error);
       const tip = await this.#copy.cloneTip(this.#request.job.branch);
-      // It may have moved on meanwhile.
+      // The branch may have moved since `resolve`.
       this.#tip = tip.commit === this.commit ? tip : undefined;
       return await this.#checkOutNewClone();
     }
@@ -195,27 +195,27 @@ class Clone implements Source {
     return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, cached };
   }
 
-  /** Submodules, and the files of Git LFS in all of them. */
-  async #fillBeyondGit(whole: Superproject): Promise<void> {
+  /** Fetches submodules, and the Git LFS files of the repository and of all submodules. */
+  async #fetchParts(superproject: Superproject): Promise<void> {
     const { job, repositoryUrl, workspace } = this.#request;
     const own = { repositoryUrl, token: job.gitToken };
     const context = { access: this.#access, own, aside: workspace.aside };
     let sizeBytes = 0;
-    let isGitOnly = whole.listing.gitlinks.length === 0;
+    let isGitOnly = superproject.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
       const lfsBytes = await fetchLfsFiles(filled, context);
       if (lfsBytes > 0) isGitOnly = false;
       sizeBytes += filled.listing.sizeBytes + lfsBytes + (await packedBytes(filled.copy.gitFolder));
     };
-    await onFilled(whole);
-    await checkOutSubmodules(whole, { ...context, onFilled });
+    await onFilled(superproject);
+    await checkOutSubmodules(superproject, { ...context, onFilled });
     this.#cachedCheckout = { ...this.#cachedCheckout, sizeBytes, isGitOnly };
   }
 
   async #discardCachedCheckout(error: unknown): Promise<void> {
     this.#access.budget.signal.throwIfAborted();
     const { log, workspace } = this.#request;
-    log(`cloning anew, since what an earlier run has left is of no use: ${error}`);
+    log(`cached checkout unusable, cloning from scratch: ${error}`);
     this.#cachedCheckout = newCheckout();
     this.#state = "empty";
     this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget);
@@ -226,7 +226,7 @@ function newCheckout(): CachedCheckout {
   return { id: randomUUID(), sizeBytes: 0, isGitOnly: true };
 }
 
-/** Of what the server has said of itself, no mirror is the reason. */
+/** A failure that is final for the job comes from the server, whatever checkout the job has started from. */
 function mayBeCausedByCache(error: unknown): boolean {
   return !(error instanceof StepFailure) || error.failure.retryable;
 }

@@ -4,21 +4,21 @@ import { type Credentials, localEnvironment, networkEnvironment } from "./enviro
 import { runLocalGit } from "./local.ts";
 
 export interface GitCommands {
-  /** Commands that talk to the server. Git's helpers (git-remote-http) end with git: they share its process group. */
+  /** Commands that talk to the server, each in its own process group: git's helpers (git-remote-http) end with git. */
   network(args: readonly string[], cwd: string, options?: NetworkOptions): Promise<GroupEnd>;
   /** Commands on local files that print a few lines. Local commands cannot reach any server. */
   local(args: readonly string[], cwd: string): Promise<GroupEnd>;
   /**
-   * Local commands whose output the repository can make longer than memory should hold (listings, .gitmodules), and
-   * those that use several processes or take long (read-tree, pack-objects).
+   * Local commands in their own process group. For output whose length the repository chooses (listings, .gitmodules):
+   * it is read line by line. And for long commands with several processes (read-tree, pack-objects).
    */
   localInGroup(args: readonly string[], cwd: string, onLine?: (line: string) => void): Promise<GroupEnd>;
 }
 
 export interface NetworkOptions {
-  /** Told of each branch and tag that the server offers, as soon as it does: before anything is sent. */
+  /** Called for each branch and tag that the server advertises, before git requests any object. */
   readonly onAdvertisedRef?: (offer: AdvertisedRef) => void;
-  /** Ends this command alone. */
+  /** Ends this command only, not the run. */
   readonly signal?: AbortSignal;
 }
 
@@ -33,7 +33,7 @@ export interface GitOptions extends Credentials {
   readonly onLine: (line: string) => void;
 }
 
-/** Git prints the packets that it exchanges with the server to its stderr, but not the packs among them. */
+/** With GIT_TRACE_PACKET git prints the packets of its protocol to stderr, without the contents of packs. */
 const TRACED = /^\d\d:\d\d:\d\d\.\d+ .*packet: +(\S+) (.*)$/;
 const ADVERTISED_REF = /^([0-9a-f]{40}|[0-9a-f]{64}) (refs\/[^ \0]+)/;
 

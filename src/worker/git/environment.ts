@@ -34,7 +34,7 @@ const NETWORK_CONFIG: GitConfig = [
 
 const LOCAL_CONFIG: GitConfig = [...COMMON_CONFIG, ["protocol.allow", "never"]];
 
-/** The host's configuration may hold credentials and helpers that this job must not use; HOME is the run's empty folder. */
+/** The host's configuration may have credentials and helpers that are not for this job. HOME is a folder of the run. */
 const NO_HOST_CONFIG = { GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" };
 
 const NETWORK_LIMITS = {

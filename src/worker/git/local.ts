@@ -18,7 +18,7 @@ export interface LocalCommand {
 /** Bounds the memory for values that a repository chooses. */
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 const FATAL = 128;
-/** As shells report a program that SIGINT has ended; simple-git does not say which signal it was. */
+/** As shells report a program that SIGINT has ended. simple-git does not report which signal it was. */
 const INTERRUPTED = 130;
 
 /** simple-git refuses these settings unless they are allowed. The worker alone sets them, in environment.ts. */

@@ -1,6 +1,6 @@
 /**
- * A commit's submodules, each a working copy of its own in its place. By hand, not by `git submodule`: names, paths and
- * URLs are the repository's to choose, and none of them gets near an option, a hook or a place outside of the checkout.
+ * Checks out a commit's submodules, each as a separate working copy. Without `git submodule`: the repository chooses
+ * names, paths and URLs, and they must not act as options, reach a hook, or lead out of the checkout.
  */
 import { lstat, mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -22,19 +22,19 @@ export interface Superproject {
   readonly copy: WorkingCopy;
   readonly commit: string;
   readonly listing: TreeListing;
-  /** What a submodule's relative URL is relative to. */
+  /** The base of relative submodule URLs. */
   readonly url: string;
-  /** Of its parts. */
+  /** Its parts in the cached checkout. */
   readonly cached: CachedParts;
 }
 
 export interface SubmoduleContext {
   readonly access: GitAccess;
-  /** The job's repository: a submodule that is the same one gets its token, and no other does. */
+  /** The job's repository. Only a submodule with the same URL gets the job's token. */
   readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
-  /** A folder of the run, outside of the checkout. */
+  /** A folder of the run outside the checkout, for cached parts. */
   readonly aside: string;
-  /** Done with each of them once its files are there. */
+  /** Called for each submodule once its files are written. */
   readonly onFilled: (filled: Superproject) => Promise<void>;
 }
 
@@ -51,7 +51,7 @@ export async function checkOutSubmodules(
   const declared = await declaredSubmodules(parent.copy, parent.commit);
   for (const gitlink of gitlinks) {
     const { url, update } = declared.find(({ path }) => path === gitlink.path) ?? {};
-    // Git, too, leaves the folder of one that it knows no URL of empty.
+    // Like git, leave the folder of a submodule without a URL empty.
     if (url === undefined || update === "none") continue;
     try {
       const filled = await new Submodule(parent, gitlink, url, context).fill();
@@ -67,7 +67,7 @@ class Submodule {
   readonly #gitlink: Gitlink;
   readonly #cached: CachedSubmodule | undefined;
   readonly #checkout: string;
-  readonly #place: string;
+  readonly #path: string;
   readonly #url: string;
   readonly #context: SubmoduleContext;
   readonly #remote: GitRemote;
@@ -77,7 +77,7 @@ class Submodule {
     this.#gitlink = gitlink;
     this.#context = context;
     this.#checkout = parent.copy.path;
-    this.#place = join(parent.copy.path, gitlink.path);
+    this.#path = join(parent.copy.path, gitlink.path);
     this.#url = submoduleUrl(declaredUrl, parent.url, access);
     const cached = parent.cached.submodules.get(gitlink.path);
     this.#cached = cached?.declaredUrl === declaredUrl ? cached : undefined;
@@ -85,7 +85,7 @@ class Submodule {
     this.#remote = new GitRemote({ repositoryUrl: this.#url, branch: gitlink.commit, token }, access);
   }
 
-  /** Of its files alone: what is nested in it is not its own. */
+  /** Writes the submodule's own files; nested submodules follow separately. */
   async fill(): Promise<Superproject> {
     await checkPath(this.#checkout, this.#gitlink.path);
     return (this.#cached && (await this.#updateCached(this.#cached))) ?? (await this.#clone());
@@ -95,28 +95,28 @@ class Submodule {
     const { path, commit } = this.#gitlink;
     const { access } = this.#context;
     access.log(`cloning submodule ${path}: ${this.#url}, ${commit}`);
-    const copy = await WorkingCopy.create(this.#place, this.#remote, access.budget);
+    const copy = await WorkingCopy.create(this.#path, this.#remote, access.budget);
     await copy.fetchCommit(commit);
     return this.#checkOut(copy, NO_CACHED_PARTS);
   }
 
-  /** Undefined when it is of no use, or its server does not give this job the commit: a new clone says which. */
+  /** Undefined when the cached submodule is unusable or the fetch fails: a new clone then reports the reason. */
   async #updateCached(cached: CachedSubmodule): Promise<Superproject | undefined> {
     const { path, commit } = this.#gitlink;
     const { access, aside } = this.#context;
     try {
-      await rename(cached.place, this.#place);
-      const copy = new WorkingCopy(this.#place, this.#remote, access.budget);
+      await rename(cached.path, this.#path);
+      const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
       access.log(`updating submodule ${path}: ${this.#url}, ${commit}`);
       if (await copy.fetchNew(commit))
         return await this.#checkOut(copy, await moveAsideCachedParts(copy, aside));
-      access.log(`cloning submodule ${path} anew, since what an earlier run has left did not help`);
+      access.log(`failed to update cached submodule ${path}, cloning from scratch`);
     } catch (error) {
       access.budget.signal.throwIfAborted();
-      access.log(`cloning submodule ${path} anew, since what an earlier run has left is of no use: ${error}`);
+      access.log(`cached submodule ${path} unusable, cloning from scratch: ${error}`);
     }
-    await removeTree(this.#place);
-    await mkdir(this.#place);
+    await removeTree(this.#path);
+    await mkdir(this.#path);
     return undefined;
   }
 
@@ -128,16 +128,16 @@ class Submodule {
   }
 }
 
-/** Git has made the folder. No part of the way there may lead elsewhere, or into a .git. */
+/** Git has created the folder. No part of its path may be a symlink, or a .git. */
 async function checkPath(checkout: string, path: string): Promise<void> {
   const parts = path.split("/");
   if (parts.some((part) => part === "" || part === "." || part === ".." || /^\.git$/i.test(part)))
-    throw refused("its path is none that a submodule may have");
-  let place = checkout;
+    throw refused("its path is not allowed for a submodule");
+  let folder = checkout;
   for (const part of parts) {
-    place = join(place, part);
-    const entry = await lstat(place).catch(() => undefined);
-    if (!entry?.isDirectory()) throw refused("its path is no folder of the repository");
+    folder = join(folder, part);
+    const entry = await lstat(folder).catch(() => undefined);
+    if (!entry?.isDirectory()) throw refused("its path is not a folder of the repository");
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * A run's login at its registry. Its credentials may end before the run does, and a registry may refuse them before
- * their time: then there are others, and everybody who uses this login goes on with those.
+ * A run's login at its registry. The credentials may expire before the run ends, and a registry may refuse them even
+ * earlier. Then they are renewed, and all users of the login get the new ones.
  */
 
 import { orAbort, sleep } from "../../shared/abort.ts";
@@ -8,14 +8,14 @@ import { StepFailure } from "../job/failure.ts";
 import type { RegistryAccess } from "./access.ts";
 
 export interface RegistryLoginOptions {
-  /** Called with new credentials before anybody uses them. */
+  /** Called with new credentials before they are used. */
   readonly onRenewed: (access: RegistryAccess) => Promise<void>;
   readonly log: (line: string) => void;
 }
 
-/** Whatever a registry says of the time, it is not asked for new credentials more often. */
+/** Minimum time between renewals, whatever expiry time a registry returns. */
 const MIN_RENEWAL_INTERVAL_MS = 1000;
-/** Longer than timers can wait. */
+/** A timer cannot wait longer than 24.8 days, so it waits at most this long and then renews. */
 const MAX_WAIT_MS = 24 * 3_600_000;
 const RETRY_INTERVAL_MS = 15_000;
 
@@ -29,12 +29,12 @@ export class RegistryLogin {
     this.#options = options;
   }
 
-  /** As it is now. */
+  /** With the current credentials. */
   get access(): RegistryAccess {
     return this.#access;
   }
 
-  /** False when there are no other credentials; the log says why. One renewal at a time, for however many callers. */
+  /** False when the renewal is not possible or fails, which is logged. Concurrent callers share one renewal. */
   renew(): Promise<boolean> {
     this.#pending ??= this.#renewOnce().finally(() => {
       this.#pending = undefined;
@@ -43,8 +43,8 @@ export class RegistryLogin {
   }
 
   /**
-   * Keeps the credentials fresh while `push` goes on. A program that read them at its start may still be refused at
-   * its end, so a push that the registry refuses is done once more, with new ones.
+   * Renews the credentials before they expire during `push`. The registry may still refuse a program that has read the
+   * old credentials at its start, so a refused push is retried once with new credentials.
    */
   async pushing<T>(push: () => Promise<T>, signal: AbortSignal): Promise<T> {
     const done = new AbortController();
@@ -53,7 +53,7 @@ export class RegistryLogin {
       return await push();
     } catch (error) {
       if (!isRefused(error) || !(await orAbort(this.renew(), signal))) throw error;
-      this.#options?.log(`${error.message}; pushing again with new credentials`);
+      this.#options?.log(`${error.message}; retrying the push with new credentials`);
       return await push();
     } finally {
       done.abort();
@@ -70,14 +70,14 @@ export class RegistryLogin {
       return true;
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      this.#options?.log(`the registry's credentials could not be renewed: ${why}`);
+      this.#options?.log(`failed to renew the registry credentials: ${why}`);
       return false;
     }
   }
 
   async #keepFresh(signal: AbortSignal): Promise<void> {
     let waitMs = this.#usableForMs();
-    while (waitMs !== undefined && (await isAwake(waitMs, signal))) {
+    while (waitMs !== undefined && (await waited(waitMs, signal))) {
       waitMs = (await this.renew()) ? this.#usableForMs() : RETRY_INTERVAL_MS;
     }
   }
@@ -89,8 +89,8 @@ export class RegistryLogin {
   }
 }
 
-/** False when there was no need to wait to the end. */
-function isAwake(waitMs: number, signal: AbortSignal): Promise<boolean> {
+/** False when the wait was aborted. */
+function waited(waitMs: number, signal: AbortSignal): Promise<boolean> {
   return sleep(waitMs, signal).then(
     () => true,
     () => false,

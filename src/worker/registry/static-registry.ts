@@ -1,14 +1,14 @@
 import type { RegistryAccess, RegistryAuthenticator, RegistryCredentials } from "./access.ts";
 
 export interface StaticRegistrySettings {
-  /** `host`, `host:port` or a URL. Without a scheme: http on loopback, https elsewhere, as docker does it. */
+  /** `host`, `host:port` or a URL. Without a scheme: http on loopback, else https, as docker does. */
   readonly registry: string;
   readonly credentials?: RegistryCredentials;
 }
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 
-/** Every job goes to one registry that is not ECR, whatever account and region it names. */
+/** All jobs push to one registry that is not ECR; their account and region are ignored. */
 export class StaticRegistryAuthenticator implements RegistryAuthenticator {
   readonly #access: RegistryAccess;
 

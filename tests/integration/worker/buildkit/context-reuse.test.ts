@@ -134,7 +134,7 @@ describe.skipIf(missing !== undefined)("what BuildKit keeps of a context", () =>
       expect((await built(job)).log).toMatch(WITH_BUSYBOX);
       await bench.git.commit(name, { greeting: "another\n" });
       const second = await built(job);
-      expect(second.log).toContain("1 of them an earlier run had fetched");
+      expect(second.log).toContain("1 of them restored from the cached checkout");
       expect(second.log).not.toMatch(WITH_BUSYBOX);
     });
 

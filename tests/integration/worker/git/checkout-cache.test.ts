@@ -27,7 +27,7 @@ async function createRepository(files: Record<string, string | Uint8Array> = { f
   return { name, first, url, requests: () => git.requests.filter(({ path }) => path.includes(name)) };
 }
 
-/** Those that run now, and no later ones. */
+/** Kills the git processes that run now, not later ones. */
 async function killGitOf(workDir: string): Promise<void> {
   const running = await readdir("/proc").then((names) => names.filter((name) => /^\d+$/.test(name)));
   const environments = running.map((pid) =>
@@ -44,11 +44,11 @@ async function killGitOf(workDir: string): Promise<void> {
 const output = async (cwd: string, ...args: string[]) =>
   (await run(["git", ...args], { cwd, env: { GIT_CONFIG_GLOBAL: "/dev/null" } })).stdout.trim();
 
-/** The checkout is what a fresh clone of this commit alone would be. */
+/** The checkout is identical to a fresh clone of this commit only. */
 async function expectCommitAlone({ workspace }: Cloned, commit: string): Promise<void> {
   const { checkout } = workspace;
   expect(await output(checkout, "rev-parse", "HEAD")).toBe(commit);
-  // The index's notes of times and sizes are not believed: all files are read.
+  // Drops times and sizes from the index, so that git reads all files.
   await run(["git", "read-tree", "HEAD"], { cwd: checkout });
   expect(await output(checkout, "status", "--porcelain", "--ignored")).toBe("");
   expect(await output(checkout, "rev-list", "--all", "HEAD")).toBe(commit);
@@ -61,8 +61,8 @@ async function expectCommitAlone({ workspace }: Cloned, commit: string): Promise
 
 const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(workspace.checkout, file)).text();
 
-describe("with a mirror", () => {
-  test("files are in the form that their commit's attributes want, whatever the mirror's said", async () => {
+describe("with a cached checkout", () => {
+  test("files follow the attributes of their commit, not those of the cached checkout", async () => {
     const { name, url } = await createRepository({ "sub/file.txt": "one\ntwo\n", untouched: "x" });
     const at = bench.checkoutCache();
     const textOf = async () => {
@@ -99,20 +99,20 @@ describe("with a mirror", () => {
     await expectCommitAlone(second, tip);
   });
 
-  test("of an unchanged tip nothing is fetched", async () => {
+  test("nothing is fetched for an unchanged tip", async () => {
     const { url, first, requests } = await createRepository({ file: "one", big: BIG });
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const asked = requests().length;
     const again = await bench.cloned({ url, branch: "main", ...at });
-    // The third one may have begun before git was told that it is not needed.
+    // Git may have started the third request before the worker ended the fetch.
     const sent = requests().slice(asked);
     expect(sent.length).toBeLessThanOrEqual(3);
     expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeLessThan(3000);
     await expectCommitAlone(again, first);
   });
 
-  test("other branches, tags and pinned commits are built from it, each alone", async () => {
+  test("is used for other branches, tags and pinned commits, without objects of the others", async () => {
     const { name, url, first } = await createRepository({ file: "one", kept: "k" });
     const onMain = await git.commit(name, { file: "two" });
     const onTopic = await git.commit(name, { file: "three", more: "m" }, { branch: "topic" });
@@ -136,7 +136,7 @@ describe("with a mirror", () => {
     }
   });
 
-  test("what the server has no more is gone from the checkout, too", async () => {
+  test("a commit that was removed from the server is removed from the checkout too", async () => {
     const { name, url, first } = await createRepository();
     await git.commit(name, { file: "pushed by mistake", secret: "s" });
     const at = bench.checkoutCache();
@@ -146,7 +146,7 @@ describe("with a mirror", () => {
     await expectCommitAlone(done, first);
   });
 
-  test("files, folders, symlinks and modes may take each other's place", async () => {
+  test("files, folders, symlinks and modes may replace each other", async () => {
     const { name, url } = await createRepository({ one: "file", "two/inner": "x", "bin/tool": "t" });
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
@@ -159,7 +159,7 @@ describe("with a mirror", () => {
     await expectCommitAlone(third, third.commit);
   });
 
-  test("a run that ends before its files are written leaves the mirror for the next one", async () => {
+  test("a run that ends before its files are written returns the cached checkout", async () => {
     const { url } = await createRepository();
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
@@ -170,8 +170,8 @@ describe("with a mirror", () => {
   });
 });
 
-describe("whose a mirror is", () => {
-  test("every job needs a token of its own", async () => {
+describe("access to a cached checkout", () => {
+  test("every job needs its own token", async () => {
     const name = repositoryName();
     const token = `token-${crypto.randomUUID()}`;
     await git.createRepository(name, { file: "one" }, { private: { token } });
@@ -185,14 +185,14 @@ describe("whose a mirror is", () => {
     expect(await bench.failureOf({ url, branch: "none", gitToken: token, ...at })).toMatchObject({
       code: "REF_NOT_FOUND",
     });
-    // It is still there for who may have it.
+    // The cached checkout stays for jobs with access.
     await theCachedCheckout(at.workDir);
     const done = await bench.cloned({ url, branch: "main", gitToken: token, ...at });
     expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await done.end();
   });
 
-  test("another account starts from nothing", async () => {
+  test("another account does not use it", async () => {
     const { url } = await createRepository({ file: "one", big: BIG });
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", awsAccount: "111111111111", ...at })).end();
@@ -202,7 +202,7 @@ describe("whose a mirror is", () => {
     expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
   });
 
-  test("nothing of the token is in the work folder, neither in a checkout nor in a mirror", async () => {
+  test("the work folder does not contain the token, neither in a checkout nor in the cache", async () => {
     const name = repositoryName();
     const token = `token-${crypto.randomUUID()}`;
     const first = await git.createRepository(name, { file: "one" }, { private: { token } });
@@ -220,7 +220,7 @@ describe("whose a mirror is", () => {
   });
 });
 
-describe("a mirror that is of no use is replaced", () => {
+describe("an unusable cached checkout is replaced", () => {
   const packsOf = async (cachedCheckout: string) => {
     const folder = join(cachedCheckout, ".git", "objects", "pack");
     return (await readdir(folder)).map((name) => join(folder, name));
@@ -280,7 +280,7 @@ describe("a mirror that is of no use is replaced", () => {
     await expectCommitAlone(again, tip);
   });
 
-  test("and nothing happens to a repository that the work folder is in", async () => {
+  test("a repository that contains the work folder is not changed", async () => {
     const { name, url } = await createRepository();
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
@@ -293,8 +293,8 @@ describe("a mirror that is of no use is replaced", () => {
   });
 
   const requestKinds: [what: string, matches: (request: GitRequest, nth: number) => boolean][] = [
-    ["asks for the server's abilities", ({ method }) => method === "GET"],
-    ["asks for the branch", ({ method }, nth) => method === "POST" && nth === 1],
+    ["requests the server's capabilities", ({ method }) => method === "GET"],
+    ["requests the branch", ({ method }, nth) => method === "POST" && nth === 1],
     ["fetches", ({ method }, nth) => method === "POST" && nth === 2],
   ];
 
@@ -321,8 +321,8 @@ describe("a mirror that is of no use is replaced", () => {
   });
 });
 
-describe("many at once", () => {
-  test("each has a checkout of its own, of its own commit", async () => {
+describe("concurrent runs", () => {
+  test("have separate checkouts, each of the right commit", async () => {
     const { name, url } = await createRepository({ file: "one", big: BIG });
     const at = bench.checkoutCache();
     for (let round = 0; round < 3; round++) {
@@ -339,14 +339,14 @@ describe("many at once", () => {
   });
 });
 
-describe("how much there is of it", () => {
-  test("the least recently used go first, and none that is in use", async () => {
+describe("size of the cache", () => {
+  test("the least recently used checkouts are evicted first, and never one in use", async () => {
     const [one, two, three] = [
       await createRepository({ big: BIG }),
       await createRepository({ big: BIG }),
       await createRepository({ big: BIG }),
     ] as const;
-    // Each takes some 800 kB: the file, and the pack with it.
+    // Each uses about 800 kB: the file, and the pack with it.
     const at = bench.checkoutCache(2_000_000);
     const job = (url: string) => ({ url, branch: "main", ...at });
     await (await bench.cloned(job(one.url))).end();
@@ -362,7 +362,7 @@ describe("how much there is of it", () => {
     expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeGreaterThan(BIG.length);
   });
 
-  test("none with a limit of 0, and none that is larger than the limit", async () => {
+  test("is empty with a limit of 0, and for a checkout larger than the limit", async () => {
     const { url } = await createRepository({ big: BIG });
     for (const limitBytes of [0, 100_000]) {
       const at = bench.checkoutCache(limitBytes);
@@ -371,7 +371,7 @@ describe("how much there is of it", () => {
     }
   });
 
-  test("what was being removed, and what is from before the machine's last start, goes at a worker's start", async () => {
+  test("a starting worker removes partly removed checkouts, and those from before the machine's last boot", async () => {
     const { url } = await createRepository();
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
@@ -403,7 +403,7 @@ describe("limits", () => {
     expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 
-  test("what grows beyond the limit later", async () => {
+  test("a repository that exceeds the limit later", async () => {
     const { name, url } = await createRepository();
     const at = bench.checkoutCache();
     const job = { url, branch: "main", ...at, limits: { repositoryBytes: 500_000 } };
@@ -412,7 +412,7 @@ describe("limits", () => {
     expect(await bench.failureOf(job)).toMatchObject({ code: "CLONE_FAILED", retryable: false });
   });
 
-  test("a server that takes too long", async () => {
+  test("a server that is too slow", async () => {
     const { name, url } = await createRepository();
     const held = git.hold(({ path }) => path.includes(name));
     const failure = await bench.failureOf({ url, branch: "main", limits: { timeoutMs: 500 } });

@@ -17,7 +17,7 @@ export interface Wanted {
   readonly checkoutCache?: CheckoutCache;
   readonly limits?: Partial<CloneLimits>;
   readonly allowedHosts?: readonly string[];
-  /** The git server's unless given. */
+  /** Default: the git server's URL. */
   readonly baseUrl?: string;
   readonly needsDefaultBranch?: boolean;
   readonly signal?: AbortSignal;
@@ -28,7 +28,7 @@ export interface Cloned {
   readonly source: Source;
   readonly workspace: Workspace;
   readonly lines: readonly string[];
-  /** Ends the run as the pipeline does: the checkout becomes a mirror, where there are mirrors. */
+  /** Ends the run as the pipeline does: the checkout goes to the cache, if that is enabled. */
   end(): Promise<void>;
 }
 
@@ -38,7 +38,7 @@ export interface CloneBench {
   resolved(wanted: Wanted): Promise<Cloned>;
   cloned(wanted: Wanted): Promise<Cloned>;
   failureOf(wanted: Wanted): Promise<StepFailure["failure"]>;
-  /** A work folder of its own, with mirrors in it. */
+  /** A new work folder with a checkout cache. */
   checkoutCache(limitBytes?: number): { readonly workDir: string; readonly checkoutCache: CheckoutCache };
   stop(): Promise<void>;
 }
@@ -92,7 +92,7 @@ export async function startCloneBench(): Promise<CloneBench> {
         (thrown: unknown) => thrown,
       );
       if (!(error instanceof StepFailure))
-        throw new Error("the clone did not fail as it should", { cause: error });
+        throw new Error("the clone did not fail with a StepFailure", { cause: error });
       return error.failure;
     },
     checkoutCache(limitBytes = 1e9) {

@@ -19,7 +19,7 @@ export async function theCachedCheckout(workDir: string): Promise<string> {
   return found[0] ?? "";
 }
 
-/** Nothing tells the checkout from one that no earlier run had a part in. Ends the run. */
+/** The checkout is identical to one that was cloned from scratch. Ends the run. */
 export async function expectAsFresh(bench: CloneBench, done: Cloned, wanted: Wanted): Promise<void> {
   const fresh = await bench.cloned(wanted);
   expect(done.commit).toBe(fresh.commit);
@@ -28,7 +28,7 @@ export async function expectAsFresh(bench: CloneBench, done: Cloned, wanted: Wan
   await done.end();
 }
 
-/** By which one tells that nobody has written the file again. */
+/** Unchanged when the file was not rewritten. */
 export async function timesOf({ workspace }: Cloned, path: string): Promise<readonly [bigint, bigint]> {
   const { ino, mtimeNs } = await stat(join(workspace.checkout, path), { bigint: true });
   return [ino, mtimeNs];
