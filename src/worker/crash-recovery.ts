@@ -10,7 +10,7 @@ import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
-import type { Mirrors } from "./git/checkout-cache.ts";
+import type { CheckoutCache } from "./git/checkout-cache.ts";
 import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./job/workspace.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import { endProcessesOf } from "./process/end-processes.ts";
@@ -51,7 +51,7 @@ export interface CrashRecoveryParts {
   readonly workDir: string;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
-  readonly mirrors: Mirrors;
+  readonly checkoutCache: CheckoutCache;
   readonly environment: Environment;
   readonly logger: Logger;
 }
@@ -69,7 +69,7 @@ export async function recoverFromCrashes(parts: CrashRecoveryParts): Promise<voi
       parts.logger.warn({ err: error, incarnation: name }, "failed to clean up after a crashed worker");
     }
   }
-  await parts.mirrors.removeLeftovers().catch((error: unknown) => {
+  await parts.checkoutCache.removeStale().catch((error: unknown) => {
     parts.logger.warn({ err: error }, "failed to remove old cached checkouts");
   });
 }

@@ -7,7 +7,7 @@ import { detectBuilder } from "./buildkit/builders/detect.ts";
 import { engineFolders } from "./buildkit/builders/engine-folders.ts";
 import { buildCachePruner } from "./buildkit/prune-cache.ts";
 import type { DiskWatch } from "./disk/disk-watch.ts";
-import type { Mirrors } from "./git/checkout-cache.ts";
+import type { CheckoutCache } from "./git/checkout-cache.ts";
 import { saysDiskFull } from "./job/failure.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import type { WorkerSettings } from "./settings/config.ts";
@@ -23,7 +23,7 @@ interface BuilderParts {
 export async function watchDisks(
   disks: DiskWatch,
   builder: ImageBuilder,
-  mirrors: Mirrors,
+  checkoutCache: CheckoutCache,
   { home, parts, signal }: { home: string; parts: BuilderParts; signal: AbortSignal },
 ): Promise<void> {
   const { environment: hostEnvironment, settings, logger } = parts;
@@ -31,7 +31,7 @@ export async function watchDisks(
   disks.addPruner({
     name: "kept checkouts",
     paths: [settings.workDir],
-    shrinkTo: (keepBytes) => mirrors.evict(keepBytes),
+    shrinkTo: (keepBytes) => checkoutCache.evict(keepBytes),
   });
   try {
     // With a remote BuildKit, an engine on this host takes no part in the builds.

@@ -18,7 +18,7 @@ import { Registration } from "./control-plane/registration.ts";
 import { type WorkerIdentity, workerService } from "./control-plane/service.ts";
 import { bootId, claimRunsFolder, type RunsFolder, recoverFromCrashes } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
-import { Mirrors } from "./git/checkout-cache.ts";
+import { CheckoutCache } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import type { PipelineJob } from "./job/job.ts";
 import { BackgroundWork } from "./pipeline/background-work.ts";
@@ -75,7 +75,7 @@ export interface Worker {
 
 /** What the runs of one worker share on its host. */
 interface Host {
-  readonly mirrors: Mirrors;
+  readonly checkoutCache: CheckoutCache;
   readonly disks: DiskWatch;
   readonly buildCgroup: BuildCgroup | undefined;
   readonly backgroundWork: BackgroundWork;
@@ -112,9 +112,9 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const registered = findBuilder(parts, stopping.signal).then(async (builder) => {
     if (!builder) return;
     const { signal } = stopping;
-    const { mirrors, disks } = host;
-    await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, mirrors });
-    await watchDisks(disks, builder, mirrors, { home: runsFolder.path, parts, signal });
+    const { checkoutCache, disks } = host;
+    await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, checkoutCache });
+    await watchDisks(disks, builder, checkoutCache, { home: runsFolder.path, parts, signal });
     host.builder.resolve(builder);
     offer.capabilities = { ...builder.capabilities, platforms: [...builder.capabilities.platforms] };
     await Promise.all([disks.monitor(signal), registration.keep(signal)]);
@@ -139,14 +139,14 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 }
 
 async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
-  const { workDir, mirrorBytes: limitBytes } = settings;
+  const { workDir, checkoutCacheBytes: limitBytes } = settings;
   const reserve = { bytes: settings.diskReserveBytes, inodes: settings.inodeReserve };
   const buildCgroup = settings.buildCgroup === undefined ? undefined : new BuildCgroup(settings.buildCgroup);
   if (buildCgroup) {
     logger.info({ group: buildCgroup.path, limits: buildCgroup.describe() }, "builds run in a control group");
   }
   return {
-    mirrors: new Mirrors({ workDir, limitBytes, bootId: await bootId() }),
+    checkoutCache: new CheckoutCache({ workDir, limitBytes, bootId: await bootId() }),
     disks: new DiskWatch({ reserve, logger }),
     buildCgroup,
     backgroundWork: new BackgroundWork(logger),

@@ -3,26 +3,27 @@ import { StepFailure } from "../job/failure.ts";
 import type { GitRemote } from "./remote.ts";
 import { cloneArguments } from "./working-copy.ts";
 
-export interface HistoryQuestion {
+export interface AncestorQuery {
   readonly commit: string;
   readonly branch: string;
   readonly repositoryUrl: string;
-  /** Where the commits may be put. */
+  /** For a bare clone of the commits. */
   readonly folder: string;
 }
 
 /**
- * Git's words for a commit that it does not have: its own, or, when it dies of its helper's end first, those of the helper
- * that may not go and ask the server for it.
+ * Errors for a commit that the clone does not have: from git itself, or from the helper that git starts to fetch the
+ * missing commit, which is not allowed to reach the server.
  */
-const NOT_HERE = /Not a valid (commit|object) name|transport '\w+' not allowed/;
+const MISSING_COMMIT = /Not a valid (commit|object) name|transport '\w+' not allowed/;
 
 /**
- * Fetches commits without their files where the server can; one that cannot sends all, which is as good.
+ * Checks that the commit is in the history of the branch. Fetches commits without files; a server that does not support
+ * filters sends everything.
  * @throws StepFailure REF_NOT_FOUND
  */
-export async function checkInHistory(remote: GitRemote, question: HistoryQuestion): Promise<void> {
-  const { commit, branch, repositoryUrl, folder } = question;
+export async function checkAncestor(remote: GitRemote, query: AncestorQuery): Promise<void> {
+  const { commit, branch, repositoryUrl, folder } = query;
   const args = (url: string) => [
     "clone",
     "--bare",
@@ -30,19 +31,11 @@ export async function checkInHistory(remote: GitRemote, question: HistoryQuestio
     ...cloneArguments(branch, url, folder),
   ];
   await remote.run({ args, cwd: dirname(folder), gitFolder: folder, into: folder });
-  const { exitCode, stderrTail } = await remote.git.local(
-    ["merge-base", "--is-ancestor", commit, "HEAD"],
-    folder,
-  );
-  if (exitCode === 0 && (await isCommit(remote, commit, folder))) return;
-  const words = stderrTail.join("; ");
-  if (exitCode > 1 && !NOT_HERE.test(words)) throw new Error(`git merge-base failed: ${words}`);
+  // For the id of an annotated tag git prints the id of its commit, which differs: a tag's id is refused as a commit.
+  const { exitCode, stdoutTail, stderrTail } = await remote.git.local(["merge-base", commit, "HEAD"], folder);
+  if (stdoutTail[0] === commit) return;
+  const stderr = stderrTail.join("; ");
+  if (exitCode > 1 && !MISSING_COMMIT.test(stderr)) throw new Error(`git merge-base failed: ${stderr}`);
   const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
   throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
-}
-
-/** Git takes the id of an annotated tag for that of its commit. */
-async function isCommit(remote: GitRemote, id: string, folder: string): Promise<boolean> {
-  const { stdoutTail } = await remote.git.local(["cat-file", "-t", id], folder);
-  return stdoutTail[0] === "commit";
 }

@@ -1,4 +1,4 @@
-/** How long a clone may take, and how large what it fetches and writes may become. */
+/** Limits on the duration of a clone, and on the size of what it fetches and writes. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
@@ -11,22 +11,22 @@ export interface CloneLimits {
 
 export const DEFAULT_CLONE_LIMITS: CloneLimits = { timeoutMs: 600_000, repositoryBytes: 10e9 };
 
-const LOOK_EVERY_MS = 200;
-/** A file takes whole blocks, and an empty one still an inode. */
+const CHECK_INTERVAL_MS = 200;
+/** A file occupies whole blocks; an empty file, which occupies an inode, counts as one block. */
 const BLOCK_BYTES = 4096;
 
 export class CloneBudget {
-  /** Aborts with the run, and with a StepFailure when one of the limits is passed. */
+  /** Aborts with the run, and with a StepFailure when a limit is exceeded. */
   readonly signal: AbortSignal;
   readonly #limits: CloneLimits;
-  readonly #passed = new AbortController();
+  readonly #exceeded = new AbortController();
   readonly #timer: Timer;
   #usedBytes = 0;
 
   constructor(limits: CloneLimits, signal: AbortSignal) {
     this.#limits = limits;
-    this.signal = AbortSignal.any([signal, this.#passed.signal]);
-    this.#timer = setTimeout(() => this.#passed.abort(tookTooLong(limits.timeoutMs)), limits.timeoutMs);
+    this.signal = AbortSignal.any([signal, this.#exceeded.signal]);
+    this.#timer = setTimeout(() => this.#exceeded.abort(timedOut(limits.timeoutMs)), limits.timeoutMs);
   }
 
   spend(bytes: number): void {
@@ -34,19 +34,19 @@ export class CloneBudget {
     this.#check(this.#usedBytes);
   }
 
-  /** Counts what git puts into its folder while the work goes on. @throws the signal's reason. */
+  /** Counts the packs that git writes to its folder during `work`. @throws the signal's reason. */
   async watching<T>(gitFolder: string, work: () => Promise<T>): Promise<T> {
     const beforeBytes = await packedBytes(gitFolder);
-    let lookingAt: Promise<void> = Promise.resolve();
-    const look = async () => this.#check(this.#usedBytes + (await packedBytes(gitFolder)) - beforeBytes);
+    let checking: Promise<void> = Promise.resolve();
+    const check = async () => this.#check(this.#usedBytes + (await packedBytes(gitFolder)) - beforeBytes);
     const timer = setInterval(() => {
-      lookingAt = look();
-    }, LOOK_EVERY_MS);
+      checking = check();
+    }, CHECK_INTERVAL_MS);
     try {
       return await work();
     } finally {
       clearInterval(timer);
-      await lookingAt;
+      await checking;
       this.spend(Math.max(0, (await packedBytes(gitFolder)) - beforeBytes));
       this.signal.throwIfAborted();
     }
@@ -58,7 +58,8 @@ export class CloneBudget {
 
   #check(bytes: number): void {
     const { repositoryBytes } = this.#limits;
-    if (repositoryBytes > 0 && bytes > repositoryBytes) this.#passed.abort(tooLarge(bytes, repositoryBytes));
+    if (repositoryBytes > 0 && bytes > repositoryBytes)
+      this.#exceeded.abort(tooLarge(bytes, repositoryBytes));
   }
 }
 
@@ -66,7 +67,7 @@ export function fileBytes(sizeBytes: number): number {
   return Math.max(1, Math.ceil(sizeBytes / BLOCK_BYTES)) * BLOCK_BYTES;
 }
 
-/** Git keeps all that it has fetched in packs (fetch.unpackLimit), also while it is still coming. */
+/** Everything that git fetches is in packs (fetch.unpackLimit), also during the transfer. */
 export async function packedBytes(gitFolder: string): Promise<number> {
   const folder = join(gitFolder, "objects", "pack");
   const names = await readdir(folder).catch(() => []);
@@ -74,7 +75,7 @@ export async function packedBytes(gitFolder: string): Promise<number> {
     names.map((name) =>
       stat(join(folder, name)).then(
         ({ size }) => size,
-        // Git has renamed or removed it.
+        // Git has renamed or removed the file.
         () => 0,
       ),
     ),
@@ -87,8 +88,8 @@ function tooLarge(bytes: number, limitBytes: number): StepFailure {
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message });
 }
 
-function tookTooLong(timeoutMs: number): StepFailure {
-  const message = `cloning was ended after ${timeoutMs / 1000} s, which is BLACKTREE_GIT_TIMEOUT`;
+function timedOut(timeoutMs: number): StepFailure {
+  const message = `cloning timed out after ${timeoutMs / 1000} s (BLACKTREE_GIT_TIMEOUT)`;
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }
 

@@ -1,9 +1,9 @@
 /**
- * What an earlier run has put into a checkout beyond what git put there: submodules, and the files of Git LFS. Git would
- * overwrite the ones and leave the others lying, so it is all taken out of the checkout before git goes on with that.
- * A part comes back to its own place, and to no other, once its server has offered it to this job too; a file
- * that came to another's place could have that one's size and time, by which BuildKit tells files. What does not come
- * back goes with the run's folder.
+ * The parts of a cached checkout that git itself has not written: submodules and Git LFS files. Git would overwrite the
+ * LFS files and leave the submodules behind, so all parts are moved out of the checkout before git updates it. A part
+ * is restored at its old path only, after its server has offered it to this job too: at another path it could have the
+ * size and time of another file, and BuildKit compares files by these. Parts that are not restored are removed with the
+ * run's folder.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir, rename } from "node:fs/promises";
@@ -11,53 +11,56 @@ import { join } from "node:path";
 import { declaredSubmodules } from "./gitmodules.ts";
 import type { WorkingCopy } from "./working-copy.ts";
 
-export interface KeptSubmodule {
-  /** Where it lies now. */
-  readonly place: string;
-  /** As its parent declared it. */
+export interface CachedSubmodule {
+  /** Its current path. */
+  readonly path: string;
+  /** The URL in its parent's .gitmodules. */
   readonly declaredUrl: string;
 }
 
-/** By the paths that they had in the checkout. */
-export interface KeptParts {
-  readonly submodules: ReadonlyMap<string, KeptSubmodule>;
-  /** Where each lies now. What is in it nobody has looked at. */
+/** By their paths in the checkout. */
+export interface CachedParts {
+  readonly submodules: ReadonlyMap<string, CachedSubmodule>;
+  /** Their current paths. The contents are not verified yet. */
   readonly lfsFiles: ReadonlyMap<string, string>;
 }
 
-export const NOTHING_KEPT: KeptParts = { submodules: new Map(), lfsFiles: new Map() };
+export const NO_CACHED_PARTS: CachedParts = { submodules: new Map(), lfsFiles: new Map() };
 
-/** Moves them to `aside`, a folder of the run. @throws whatever a damaged checkout brings about. */
-export async function takeKeptParts(copy: WorkingCopy, aside: string): Promise<KeptParts> {
+/** Moves the parts to `aside`, a folder of the run. @throws any error that a damaged checkout causes. */
+export async function moveAsideCachedParts(copy: WorkingCopy, aside: string): Promise<CachedParts> {
   await mkdir(aside, { recursive: true, mode: 0o700 });
-  const take = async (path: string) => {
-    const place = join(aside, randomUUID());
-    await rename(join(copy.path, path), place);
-    return place;
+  const moveAside = async (path: string) => {
+    const newPath = join(aside, randomUUID());
+    await rename(join(copy.path, path), newPath);
+    return newPath;
   };
-  return { lfsFiles: await takeLfsFiles(copy, take), submodules: await takeSubmodules(copy, take) };
+  return { lfsFiles: await moveLfsFiles(copy, moveAside), submodules: await moveSubmodules(copy, moveAside) };
 }
 
-type Take = (path: string) => Promise<string>;
+type MoveAside = (path: string) => Promise<string>;
 
-async function takeLfsFiles(copy: WorkingCopy, take: Take): Promise<Map<string, string>> {
+async function moveLfsFiles(copy: WorkingCopy, moveAside: MoveAside): Promise<Map<string, string>> {
   const files = new Map<string, string>();
-  for (const path of await copy.replacedLfsFiles()) files.set(path, await take(path));
+  for (const path of await copy.modifiedLfsFiles()) files.set(path, await moveAside(path));
   return files;
 }
 
-async function takeSubmodules(copy: WorkingCopy, take: Take): Promise<Map<string, KeptSubmodule>> {
-  const submodules = new Map<string, KeptSubmodule>();
+async function moveSubmodules(
+  copy: WorkingCopy,
+  moveAside: MoveAside,
+): Promise<Map<string, CachedSubmodule>> {
+  const submodules = new Map<string, CachedSubmodule>();
   const paths = await copy.gitlinkPaths();
   if (paths.length === 0) return submodules;
   const declared = await declaredSubmodules(copy, await copy.head());
   for (const path of paths) {
-    const place = await take(path);
-    // As git leaves it.
+    const newPath = await moveAside(path);
+    // Git leaves an empty folder for a submodule.
     await mkdir(join(copy.path, path));
     const declaredUrl = declared.find((declaration) => declaration.path === path)?.url;
-    const isFilled = await Bun.file(join(place, ".git", "HEAD")).exists();
-    if (declaredUrl !== undefined && isFilled) submodules.set(path, { place, declaredUrl });
+    const isFilled = await Bun.file(join(newPath, ".git", "HEAD")).exists();
+    if (declaredUrl !== undefined && isFilled) submodules.set(path, { path: newPath, declaredUrl });
   }
   return submodules;
 }

@@ -1,84 +1,84 @@
 /**
- * A worker's mirrors of repositories: checkouts that ended runs have left, from which the next run of the same tenant
- * and repository starts. It fetches what is new since then, and writes the files that have changed.
+ * A worker's cache of checkouts. The next run of the same tenant and repository starts from the checkout of an ended
+ * run: it fetches only new objects and writes only changed files.
  *
- * A mirror lies in `<work dir>/mirrors/<boot>/<tenant and repository>/` under a name that says all there is to know of
- * it, and is whole as long as it lies there: a run moves it into its own folder and moves it back, each one atomic.
- * So nobody uses the same one at once, one in use is never evicted, and with a run that is killed its mirror goes, too.
- * What a crash of the machine leaves of files that were just written is unknown, hence the boot in the path.
+ * A cached checkout is in `<work dir>/mirrors/<boot>/<tenant and repository>/`; its name contains all its metadata. It
+ * is always complete: a run moves it to its own folder and back, each time with one atomic rename. So two runs never
+ * share a checkout, a checkout in use is never evicted, and a killed run loses its checkout. After a crash of the
+ * machine, recently written files may be damaged, so the path contains the boot id.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTree } from "../job/workspace.ts";
 
-export interface MirrorOwner {
-  /** The tenant: what one has fetched is not another's to start from. */
+export interface CheckoutOwner {
+  /** The tenant. Tenants never share checkouts. */
   readonly awsAccount: string;
   readonly repositoryUrl: string;
 }
 
-export interface Mirror {
-  /** Stays the same however often it is used and moved. */
+export interface CachedCheckout {
+  /** Does not change when runs use and move the checkout. */
   readonly id: string;
   readonly sizeBytes: number;
-  /** No submodules in it, and no files of Git LFS. */
-  readonly isGitsAlone: boolean;
+  /** It has no submodules and no Git LFS files. */
+  readonly isGitOnly: boolean;
 }
 
-export interface MirrorOptions {
+export interface CheckoutCacheOptions {
   readonly workDir: string;
-  /** Of all mirrors together; 0 for none. */
+  /** Total size of all cached checkouts; 0 disables the cache. */
   readonly limitBytes: number;
   readonly bootId: string;
 }
 
-interface Entry extends Mirror {
+interface Entry extends CachedCheckout {
   readonly path: string;
   readonly usedAtMs: number;
 }
 
 const REMOVING = "removing-";
-/** In the name of one that holds more than git has put there. */
+/** In the name of a checkout with submodules or Git LFS files. */
 const MORE = "more";
 const NAME = new RegExp(`^(\\d+)-(\\d+)-(?:(${MORE})-)?(.+)$`);
 
-export class Mirrors {
+export class CheckoutCache {
   readonly #root: string;
   readonly #folder: string;
   readonly #limitBytes: number;
 
-  constructor({ workDir, limitBytes, bootId }: MirrorOptions) {
+  constructor({ workDir, limitBytes, bootId }: CheckoutCacheOptions) {
     this.#root = join(workDir, "mirrors");
     this.#folder = join(this.#root, bootId);
     this.#limitBytes = limitBytes;
   }
 
-  /** Moves one to `checkout`, preferably one of the same branch; undefined when there is none. */
-  async take(owner: MirrorOwner, branch: string, checkout: string): Promise<Mirror | undefined> {
+  /** Moves a cached checkout to `checkout`, preferably one of the same branch; undefined when the cache has none. */
+  async acquire(owner: CheckoutOwner, branch: string, checkout: string): Promise<CachedCheckout | undefined> {
     if (this.#limitBytes === 0) return undefined;
     const found = await this.#entriesOf(folderName(owner));
     const ofBranch = await Promise.all(found.map((entry) => isOfBranch(entry, branch)));
     const order = (entry: Entry) => entry.usedAtMs + (ofBranch[found.indexOf(entry)] ? Date.now() : 0);
     for (const entry of found.toSorted((one, other) => order(other) - order(one))) {
-      const { path, id, sizeBytes, isGitsAlone } = entry;
-      if (await moved(path, checkout)) return { id, sizeBytes, isGitsAlone };
+      const { path, id, sizeBytes, isGitOnly } = entry;
+      if (await moved(path, checkout)) return { id, sizeBytes, isGitOnly };
     }
     return undefined;
   }
 
-  /** Moves the checkout of a run that has ended to the mirrors, and makes room for it. */
-  async keep(owner: MirrorOwner, checkout: string, mirror: Mirror): Promise<void> {
-    const { id, sizeBytes, isGitsAlone } = mirror;
+  /** Moves the checkout of an ended run into the cache, then evicts others to stay within the limit. */
+  async store(owner: CheckoutOwner, checkout: string, cachedCheckout: CachedCheckout): Promise<void> {
+    const { id, sizeBytes, isGitOnly } = cachedCheckout;
     if (sizeBytes > this.#limitBytes) return;
     const folder = join(this.#folder, folderName(owner));
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const name = [Date.now(), sizeBytes, ...(isGitsAlone ? [] : [MORE]), id].join("-");
+    const name = [Date.now(), sizeBytes, ...(isGitOnly ? [] : [MORE]), id].join("-");
     await rename(checkout, join(folder, name));
     await this.evict(this.#limitBytes);
   }
 
-  /** Removes mirrors, the least recently used first, until the others are no larger than this. */
+  /** Removes cached checkouts, the least recently used first, until the rest is within the limit. */
   async evict(limitBytes: number): Promise<void> {
     let totalBytes = 0;
     const entries = await this.#entries();
@@ -88,8 +88,8 @@ export class Mirrors {
     }
   }
 
-  /** What was being removed when a worker was killed, and what is from before the machine's last start. */
-  async removeLeftovers(): Promise<void> {
+  /** Removes what a killed worker had begun to remove, and checkouts from before the machine's last boot. */
+  async removeStale(): Promise<void> {
     for (const name of await namesIn(this.#root)) {
       const path = join(this.#root, name);
       if (path !== this.#folder) await removeTree(path);
@@ -107,25 +107,25 @@ export class Mirrors {
     return (await namesIn(path)).flatMap((name) => {
       const [, usedAtMs, sizeBytes, more, id] = NAME.exec(name) ?? [];
       if (id === undefined) return [];
-      const isGitsAlone = more === undefined;
+      const isGitOnly = more === undefined;
       return {
         path: join(path, name),
         id,
         usedAtMs: Number(usedAtMs),
         sizeBytes: Number(sizeBytes),
-        isGitsAlone,
+        isGitOnly,
       };
     });
   }
 
-  /** Out of the way first: what is half removed must not be taken. */
+  /** Renames it first: no run may acquire a checkout that is partly removed. */
   async #remove(path: string): Promise<void> {
     const removing = join(this.#root, `${REMOVING}${randomUUID()}`);
     if (await moved(path, removing)) await removeTree(removing);
   }
 }
 
-function folderName({ awsAccount, repositoryUrl }: MirrorOwner): string {
+function folderName({ awsAccount, repositoryUrl }: CheckoutOwner): string {
   return createHash("sha256")
     .update(JSON.stringify([awsAccount, repositoryUrl]))
     .digest("hex")
@@ -137,13 +137,13 @@ async function isOfBranch(entry: Entry, branch: string): Promise<boolean> {
   return head.trim() === `ref: refs/heads/${branch}`;
 }
 
-/** False when somebody else was first. */
+/** False when `from` no longer exists: another run or the eviction has moved it. */
 async function moved(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
     return true;
   } catch (error) {
-    if (isAbsence(error)) return false;
+    if (isNotFound(error)) return false;
     throw error;
   }
 }
@@ -152,11 +152,11 @@ async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    if (isAbsence(error)) return [];
+    if (isNotFound(error)) return [];
     throw error;
   }
 }
 
-function isAbsence(error: unknown): boolean {
+function isNotFound(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

@@ -1,9 +1,9 @@
 /**
- * Gets the files of the commit to build, in two steps: `resolve` asks the server with the job's own token, and learns
- * the commit; `checkOut` writes its files. A run that finds nothing to build does without the second one.
+ * Checks out the commit to build, in two steps: `resolve` asks the server for the commit, with the job's own token;
+ * `checkOut` writes its files. A run with nothing to build skips the second step.
  *
- * Where there is a mirror (mirrors.ts) both only do what has changed since. A mirror is never a reason to fail: with
- * one that is of no use, everything is got anew.
+ * With a cached checkout (checkout-cache.ts) both steps only fetch and write the changes. A cached checkout never fails
+ * a job: when it is unusable, the repository is cloned from scratch.
  */
 import { randomUUID } from "node:crypto";
 import type { GitSettings } from "../../shared/repository-url.ts";
@@ -12,11 +12,11 @@ import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { checkInHistory } from "./ancestor-check.ts";
+import { checkAncestor } from "./ancestor-check.ts";
 import { CloneBudget, type CloneLimits, packedBytes } from "./budget.ts";
-import { type KeptParts, NOTHING_KEPT, takeKeptParts } from "./cached-parts.ts";
-import type { Mirror, MirrorOwner, Mirrors } from "./checkout-cache.ts";
-import { DefaultBranchQuestion } from "./default-branch.ts";
+import { type CachedParts, moveAsideCachedParts, NO_CACHED_PARTS } from "./cached-parts.ts";
+import type { CachedCheckout, CheckoutCache, CheckoutOwner } from "./checkout-cache.ts";
+import { DefaultBranchQuery } from "./default-branch.ts";
 import { fetchLfsFiles } from "./lfs.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
@@ -28,26 +28,26 @@ export interface CloneRequest {
   readonly allowed: GitSettings;
   readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
   readonly environment: ChildEnvironment;
-  readonly mirrors: Mirrors;
+  readonly checkoutCache: CheckoutCache;
   readonly limits: CloneLimits;
-  /** Somebody will ask for the default branch. */
+  /** The run will ask for the default branch. */
   readonly needsDefaultBranch: boolean;
   readonly retry: RetryPolicy;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }
 
-/** A commit that the server has offered to this job. */
+/** A commit to which the server has given this job access. */
 export interface Source {
   readonly commit: string;
-  /** Of the checkout: the same for a later run that goes on with it, and for no other. */
+  /** Identifies the checkout. A later run that updates this checkout has the same id, any other run another one. */
   readonly checkoutId: string;
-  /** Fills the checkout folder, unless it was filled. */
+  /** Writes the files to the checkout folder, once. */
   checkOut(): Promise<void>;
-  /** As the server names it now; undefined when that is not to be learned. */
+  /** The default branch on the server now; undefined when it cannot be determined. */
   defaultBranch(): Promise<string | undefined>;
-  /** Leaves a whole checkout to the next run, when nothing uses it any more. */
-  keep(): Promise<void>;
+  /** Stores a complete checkout for the next run. Called when nothing uses it any more. */
+  cacheCheckout(): Promise<void>;
 }
 
 /** @throws StepFailure */
@@ -62,18 +62,18 @@ export async function resolve(request: CloneRequest): Promise<Source> {
   }
 }
 
-/** `kept` is as an earlier run has left it, save for what was fetched into it since. */
-type CheckoutState = "empty" | "kept" | "under way" | "whole";
+/** `cached` is the checkout of an earlier run, in which only objects were fetched since. */
+type CheckoutState = "empty" | "cached" | "incomplete" | "complete";
 
 class Clone implements Source {
   commit = "";
   readonly #request: CloneRequest;
   readonly #access: GitAccess;
   readonly #remote: GitRemote;
-  readonly #owner: MirrorOwner;
-  readonly #defaultBranch: DefaultBranchQuestion | undefined;
-  /** What the checkout is made from, or what is made of it. */
-  #mirror = newMirror();
+  readonly #owner: CheckoutOwner;
+  readonly #defaultBranch: DefaultBranchQuery | undefined;
+  /** The cached checkout that this run has started from, or that its checkout will become. */
+  #cachedCheckout = newCheckout();
   #state: CheckoutState = "empty";
   #copy: WorkingCopy;
   #tip: Tip | undefined;
@@ -87,46 +87,46 @@ class Clone implements Source {
     this.#remote = new GitRemote(repository, this.#access);
     this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget);
     if (request.needsDefaultBranch)
-      this.#defaultBranch = new DefaultBranchQuestion(repository, this.#access, request.workspace.path);
+      this.#defaultBranch = new DefaultBranchQuery(repository, this.#access, request.workspace.path);
   }
 
   async resolve(): Promise<void> {
     const { job, repositoryUrl, log, workspace } = this.#request;
     log(`cloning ${repositoryUrl}, ${job.branch}`);
-    const tip = (await this.#tipFromMirror()) ?? (await this.#copy.cloneTip(job.branch));
+    const tip = (await this.#tipOfCachedCheckout()) ?? (await this.#copy.cloneTip(job.branch));
     this.commit = job.commit?.toLowerCase() ?? tip.commit;
     if (this.commit === tip.commit) this.#tip = tip;
     else {
       log(`looking for ${this.commit} in the history of ${job.branch}`);
-      const question = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
-      await checkInHistory(this.#remote, question);
+      const query = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
+      await checkAncestor(this.#remote, query);
     }
   }
 
   get checkoutId(): string {
-    return this.#mirror.id;
+    return this.#cachedCheckout.id;
   }
 
   async checkOut(): Promise<void> {
-    if (this.#state === "whole") return;
+    if (this.#state === "complete") return;
     try {
-      const isFromMirror = this.#state === "kept";
-      const isUnchanged = isFromMirror && this.#tip !== undefined && !this.#copy.holdsMore;
-      // Git's own part was offered by the server just now; all else has servers of its own to ask.
-      if (!(isUnchanged && this.#mirror.isGitsAlone)) {
-        this.#state = "under way";
-        await this.#fillBeyondGit(await (isFromMirror ? this.#goOnWithMirror() : this.#checkOutAnew()));
+      const isCached = this.#state === "cached";
+      const isUnchanged = isCached && this.#tip !== undefined && !this.#copy.hasExtraObjects;
+      // `resolve` has checked this job's access to the repository. Submodules and LFS files need their own checks.
+      if (!(isUnchanged && this.#cachedCheckout.isGitOnly)) {
+        this.#state = "incomplete";
+        await this.#fetchParts(await (isCached ? this.#updateCachedCheckout() : this.#checkOutNewClone()));
       }
-      this.#state = "whole";
+      this.#state = "complete";
     } finally {
       this.#access.budget.end();
     }
   }
 
   async defaultBranch(): Promise<string | undefined> {
-    const answer = (await this.#defaultBranch?.answer) ?? { unknown: "it was not asked for" };
+    const answer = (await this.#defaultBranch?.answer) ?? { unknown: "it was not requested" };
     if ("name" in answer) return answer.name;
-    this.#request.log(`which branch is the default one is not known: ${answer.unknown}`);
+    this.#request.log(`default branch unknown: ${answer.unknown}`);
     return undefined;
   }
 
@@ -135,94 +135,98 @@ class Clone implements Source {
     await this.#defaultBranch?.end();
   }
 
-  async keep(): Promise<void> {
+  async cacheCheckout(): Promise<void> {
     await this.end();
-    const isUntouched = this.#state === "kept" && !this.#copy.holdsMore;
-    if (this.#state !== "whole" && !isUntouched) return;
-    await this.#request.mirrors.keep(this.#owner, this.#request.workspace.checkout, this.#mirror);
+    const isUntouched = this.#state === "cached" && !this.#copy.hasExtraObjects;
+    if (this.#state !== "complete" && !isUntouched) return;
+    await this.#request.checkoutCache.store(
+      this.#owner,
+      this.#request.workspace.checkout,
+      this.#cachedCheckout,
+    );
   }
 
-  /** Undefined without a mirror. */
-  async #tipFromMirror(): Promise<Tip | undefined> {
-    const { mirrors, job, workspace } = this.#request;
-    const mirror = await mirrors.take(this.#owner, job.branch, workspace.checkout);
-    if (!mirror) return undefined;
-    this.#mirror = mirror;
-    this.#state = "kept";
+  /** Undefined without a usable cached checkout. */
+  async #tipOfCachedCheckout(): Promise<Tip | undefined> {
+    const { checkoutCache, job, workspace } = this.#request;
+    const cachedCheckout = await checkoutCache.acquire(this.#owner, job.branch, workspace.checkout);
+    if (!cachedCheckout) return undefined;
+    this.#cachedCheckout = cachedCheckout;
+    this.#state = "cached";
     try {
       return await this.#copy.fetchTip(job.branch);
     } catch (error) {
-      if (mayBeTheMirrors(error)) await this.#giveMirrorUp(error);
+      if (mayBeCausedByCache(error)) await this.#discardCachedCheckout(error);
       else {
-        // Nothing was fetched into it, so it is as good as it was.
-        await mirrors.keep(this.#owner, workspace.checkout, mirror);
+        // Nothing was fetched, so the checkout is unchanged.
+        await checkoutCache.store(this.#owner, workspace.checkout, cachedCheckout);
         throw error;
       }
       return undefined;
     }
   }
 
-  async #goOnWithMirror(): Promise<Superproject> {
+  async #updateCachedCheckout(): Promise<Superproject> {
     try {
       if (!this.#tip && (await this.#copy.head()) !== this.commit) await this.#copy.fetchCommit(this.commit);
       const { aside } = this.#request.workspace;
       return await this.#fillCopy(
-        this.#mirror.isGitsAlone ? NOTHING_KEPT : await takeKeptParts(this.#copy, aside),
+        this.#cachedCheckout.isGitOnly ? NO_CACHED_PARTS : await moveAsideCachedParts(this.#copy, aside),
       );
     } catch (error) {
-      if (!mayBeTheMirrors(error)) throw error;
-      await this.#giveMirrorUp(error);
+      if (!mayBeCausedByCache(error)) throw error;
+      await this.#discardCachedCheckout(error);
       const tip = await this.#copy.cloneTip(this.#request.job.branch);
-      // It may have moved on meanwhile.
+      // The branch may have moved since `resolve`.
       this.#tip = tip.commit === this.commit ? tip : undefined;
-      return await this.#checkOutAnew();
+      return await this.#checkOutNewClone();
     }
   }
 
-  async #checkOutAnew(): Promise<Superproject> {
+  async #checkOutNewClone(): Promise<Superproject> {
     if (!this.#tip) await this.#copy.fetchCommit(this.commit);
-    return this.#fillCopy(NOTHING_KEPT);
+    return this.#fillCopy(NO_CACHED_PARTS);
   }
 
-  async #fillCopy(kept: KeptParts): Promise<Superproject> {
+  async #fillCopy(cached: CachedParts): Promise<Superproject> {
     const { commit } = this;
     const listing = await this.#copy.list(commit);
     await this.#copy.checkOut(commit, this.#tip);
-    return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, kept };
+    return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, cached };
   }
 
-  /** Submodules, and the files of Git LFS in all of them. */
-  async #fillBeyondGit(whole: Superproject): Promise<void> {
+  /** Fetches submodules, and the Git LFS files of the repository and of all submodules. */
+  async #fetchParts(superproject: Superproject): Promise<void> {
     const { job, repositoryUrl, workspace } = this.#request;
     const own = { repositoryUrl, token: job.gitToken };
     const context = { access: this.#access, own, aside: workspace.aside };
     let sizeBytes = 0;
-    let isGitsAlone = whole.listing.gitlinks.length === 0;
+    let isGitOnly = superproject.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
       const lfsBytes = await fetchLfsFiles(filled, context);
-      if (lfsBytes > 0) isGitsAlone = false;
+      if (lfsBytes > 0) isGitOnly = false;
       sizeBytes += filled.listing.sizeBytes + lfsBytes + (await packedBytes(filled.copy.gitFolder));
     };
-    await onFilled(whole);
-    await checkOutSubmodules(whole, { ...context, onFilled });
-    this.#mirror = { ...this.#mirror, sizeBytes, isGitsAlone };
+    await onFilled(superproject);
+    await checkOutSubmodules(superproject, { ...context, onFilled });
+    this.#cachedCheckout = { ...this.#cachedCheckout, sizeBytes, isGitOnly };
   }
 
-  async #giveMirrorUp(error: unknown): Promise<void> {
+  async #discardCachedCheckout(error: unknown): Promise<void> {
     this.#access.budget.signal.throwIfAborted();
     const { log, workspace } = this.#request;
-    log(`cloning anew, since what an earlier run has left is of no use: ${error}`);
-    this.#mirror = newMirror();
+    log(`cached checkout unusable, cloning from scratch: ${error}`);
+    this.#cachedCheckout = newCheckout();
     this.#state = "empty";
     this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget);
   }
 }
 
-function newMirror(): Mirror {
-  return { id: randomUUID(), sizeBytes: 0, isGitsAlone: true };
+function newCheckout(): CachedCheckout {
+  return { id: randomUUID(), sizeBytes: 0, isGitOnly: true };
 }
 
-/** Of what the server has said of itself, no mirror is the reason. */
-function mayBeTheMirrors(error: unknown): boolean {
+/** A failure that is final for the job comes from the server, whatever checkout the job has started from. */
+function mayBeCausedByCache(error: unknown): boolean {
   return !(error instanceof StepFailure) || error.failure.retryable;
 }

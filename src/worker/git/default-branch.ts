@@ -1,33 +1,30 @@
-/**
- * Which branch the repository's HEAD names on its server. It is asked for beside the clone, and whatever becomes of it,
- * nothing fails for it.
- */
+/** Asks the server for the repository's default branch, in parallel with the clone. A failure never fails the job. */
 import { type GitAccess, GitRemote, type RemoteRepository } from "./remote.ts";
 
 export type DefaultBranch = { readonly name: string } | { readonly unknown: string };
 
 const TIMEOUT_MS = 10_000;
-/** Git would also name another ref's target whose name ends so. */
+/** The pattern HEAD also matches other symbolic refs whose names end in /HEAD. */
 const TARGET = /^ref: refs\/heads\/(.+)\tHEAD$/;
 
-export class DefaultBranchQuestion {
+export class DefaultBranchQuery {
   readonly answer: Promise<DefaultBranch>;
-  readonly #noMatter = new AbortController();
+  readonly #cancelled = new AbortController();
 
   constructor(repository: RemoteRepository, access: GitAccess, cwd: string) {
-    // What git prints is the answer alone; the job's log is told what became of it.
+    // Git prints only the answer; the caller logs a failure.
     this.answer = this.#ask(new GitRemote(repository, { ...access, log: () => {} }), cwd);
   }
 
-  /** Once nobody waits for the answer. */
+  /** Cancels the query when its answer is not needed any more. */
   async end(): Promise<void> {
-    this.#noMatter.abort(new Error("nobody waits for it"));
+    this.#cancelled.abort(new Error("the run has ended"));
     await this.answer;
   }
 
   async #ask(remote: GitRemote, cwd: string): Promise<DefaultBranch> {
     const args = (url: string) => ["ls-remote", "--symref", "--", url, "HEAD"];
-    const signal = AbortSignal.any([this.#noMatter.signal, AbortSignal.timeout(TIMEOUT_MS)]);
+    const signal = AbortSignal.any([this.#cancelled.signal, AbortSignal.timeout(TIMEOUT_MS)]);
     try {
       const end = await remote.tryOnce({ args, cwd, signal });
       return end.exitCode === 0 ? named(end.stdoutTail) : { unknown: remote.failure(end).message };
@@ -39,5 +36,5 @@ export class DefaultBranchQuestion {
 
 function named(answer: readonly string[]): DefaultBranch {
   const [name] = answer.flatMap((line) => TARGET.exec(line)?.[1] ?? []);
-  return name === undefined ? { unknown: "the server's HEAD names no branch" } : { name };
+  return name === undefined ? { unknown: "the server's HEAD does not name a branch" } : { name };
 }

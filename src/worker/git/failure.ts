@@ -15,7 +15,7 @@ interface Kind {
 
 const REDIRECT = /returned error: 30[1278]/;
 
-/** Git's own words (LC_ALL=C), the first that fits counts. */
+/** Error messages of git (LC_ALL=C). The first matching kind is used. */
 const KINDS: readonly Kind[] = [
   {
     pattern: /Remote branch .* not found in upstream|couldn't find remote ref/,
@@ -30,7 +30,7 @@ const KINDS: readonly Kind[] = [
   {
     pattern: /^fatal: repository '.*' not found/,
     code: "REPO_NOT_FOUND",
-    explain: ({ repositoryUrl }) => `there is no repository at ${repositoryUrl}`,
+    explain: ({ repositoryUrl }) => `repository ${repositoryUrl} does not exist`,
   },
   {
     pattern: /could not read (Username|Password)|Authentication failed|returned error: 401/,
@@ -38,52 +38,52 @@ const KINDS: readonly Kind[] = [
     explain: ({ repositoryUrl, withToken }) =>
       withToken
         ? `${repositoryUrl} does not accept the git_token`
-        : `${repositoryUrl} asks for credentials: the repository is private or does not exist, and the job has no git_token`,
+        : `${repositoryUrl} requires credentials: the repository is private or does not exist, and the job has no git_token`,
   },
   {
     pattern: /returned error: 403/,
     code: "GIT_AUTH",
     explain: ({ repositoryUrl, withToken }) =>
-      `${repositoryUrl} refuses access${withToken ? " with this git_token" : ""}`,
+      `${repositoryUrl} denies access${withToken ? " with this git_token" : ""}`,
   },
   {
     pattern: REDIRECT,
     code: "CLONE_FAILED",
     explain: ({ repositoryUrl, withToken }) =>
       withToken
-        ? `${repositoryUrl} redirects elsewhere, and a git_token is never sent along a redirect: give the repository's final URL in repo_url (it may end in .git)`
-        : `${repositoryUrl} redirects to no repository on an allowed host: give the repository's final URL in repo_url (it may end in .git)`,
+        ? `${repositoryUrl} redirects, and a git_token is never sent to a redirect's target: set repo_url to the repository's final URL (it may end in .git)`
+        : `${repositoryUrl} redirects, but not to a repository on an allowed host: set repo_url to the repository's final URL (it may end in .git)`,
   },
 ];
 
-/** Of a file in the checkout git says only this, whatever the reason; there is hardly another one. */
+/** For a file in the checkout git prints only this, without a reason. The reason is nearly always a full disk. */
 const CANNOT_WRITE = /^error: unable to write file /;
 
-export function gitSaysDiskFull(stderr: readonly string[]): boolean {
+export function isGitDiskFull(stderr: readonly string[]): boolean {
   return stderr.some((line) => saysDiskFull(line) || CANNOT_WRITE.test(line));
 }
 
-export function saysRedirect(stderr: readonly string[]): boolean {
+export function isRedirect(stderr: readonly string[]): boolean {
   return stderr.some((line) => line.startsWith("fatal: ") && REDIRECT.test(line));
 }
 
-const SERVERS_FAULT =
+const SERVER_FAULT =
   /unable to access|RPC failed|early EOF|hung up unexpectedly|unexpected disconnect|expected (flush|packfile)/;
 
-/** Not a fault of what is here already. */
-export function saysServersFault(stderr: readonly string[]): boolean {
-  return stderr.some((line) => SERVERS_FAULT.test(line));
+/** The server or the connection has failed; the local repository is intact. */
+export function isServerFault(stderr: readonly string[]): boolean {
+  return stderr.some((line) => SERVER_FAULT.test(line));
 }
 
-/** What a failing network command of git means for the job. */
+/** Maps the error output of a git network command to the job's failure. */
 export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): StepFailure {
-  // "remote:" lines are the server's words: told on, but not judged by.
+  // "remote:" lines are text from the server: they are reported, but do not decide the kind of failure.
   const errors = stderr.filter((line) => /^(fatal|error): /.test(line));
-  const told = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
-  const words = (told.length > 0 ? told : stderr).slice(-4).join("; ");
-  if (gitSaysDiskFull(errors)) return diskFull("clone", `git has no space left: ${words}`);
+  const reported = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
+  const details = (reported.length > 0 ? reported : stderr).slice(-4).join("; ");
+  if (isGitDiskFull(errors)) return diskFull("clone", `no disk space left for git: ${details}`);
   const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
   if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
-  const message = `${attempt.repositoryUrl} cannot be cloned: ${words}`;
+  const message = `failed to clone ${attempt.repositoryUrl}: ${details}`;
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }

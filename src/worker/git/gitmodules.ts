@@ -1,21 +1,21 @@
-/** What a commit's .gitmodules says of its submodules. All of it is the repository's to choose. */
+/** The submodules that a commit's .gitmodules declares. The repository chooses all of its contents. */
 import { isAllowedUrl } from "../../shared/repository-url.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { GitAccess } from "./remote.ts";
 import type { WorkingCopy } from "./working-copy.ts";
 
 export interface Declaration {
-  /** As it stands there: it may be relative. */
+  /** As declared; it may be relative. */
   readonly url?: string;
   readonly path?: string;
   readonly update?: string;
 }
 
-/** From the commit, not from the file: that could be a symlink. */
+/** Reads the blob in the commit, since the file in the checkout could be a symlink. */
 export async function declaredSubmodules(copy: WorkingCopy, commit: string): Promise<Declaration[]> {
   const declarations = new Map<string, Record<string, string>>();
   const args = [`--blob=${commit}:.gitmodules`, "--get-regexp", "^submodule\\..*\\.(path|url|update)$"];
-  await copy.remote.git.local(["config", ...args], copy.path, (line) => {
+  await copy.remote.git.localInGroup(["config", ...args], copy.path, (line) => {
     const [, name, key, value] = /^submodule\.(.*)\.(path|url|update) (.*)$/.exec(line) ?? [];
     if (name === undefined || key === undefined || value === undefined) return;
     declarations.set(name, { ...declarations.get(name), [key]: value });
@@ -23,14 +23,14 @@ export async function declaredSubmodules(copy: WorkingCopy, commit: string): Pro
   return [...declarations.values()];
 }
 
-/** @throws StepFailure when it is none that may be cloned. */
+/** @throws StepFailure when cloning from this URL is not allowed. */
 export function submoduleUrl(declared: string, parentUrl: string, { allowed }: GitAccess): string {
   const isRelative = /^\.\.?\//.test(declared);
   const url = isRelative ? URL.parse(declared, `${parentUrl}/`) : URL.parse(declared);
   if (!url || !/^https?:$/.test(url.protocol))
-    throw refused(`${declared} is no http or https URL, and no other can be cloned`);
+    throw refused(`${declared} is not an http or https URL; other URLs are not supported`);
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "")
-    throw refused("its URL must have no user, password, query or fragment");
+    throw refused("its URL must not have a user, password, query or fragment");
   if (!isAllowedUrl(url.href, allowed))
     throw refused(`${url.origin} is not one of the hosts in BLACKTREE_GIT_ALLOWED_HOSTS`);
   return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;

@@ -11,7 +11,7 @@ export interface Pointer {
 const POINTER =
   /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize (\d+)\n$/;
 
-const LARGEST_POINTER_BYTES = 1024;
+const MAX_POINTER_BYTES = 1024;
 
 export async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
   for (const path of listing.attributeFiles) {
@@ -30,7 +30,7 @@ export async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
 
 async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {
   const entry = await lstat(join(checkout, path));
-  if (!entry.isFile() || entry.size > LARGEST_POINTER_BYTES) return undefined;
+  if (!entry.isFile() || entry.size > MAX_POINTER_BYTES) return undefined;
   const [, oid, size] = POINTER.exec(await Bun.file(join(checkout, path)).text()) ?? [];
   return oid === undefined ? undefined : { path, oid, size: Number(size) };
 }

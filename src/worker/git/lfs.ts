@@ -1,6 +1,6 @@
 /**
- * Git LFS: puts the files in place of the pointers that git has checked out, by LFS's own protocol (the batch API with
- * its `basic` transfer). git-lfs itself would follow the server's word to any host; here each is checked.
+ * Git LFS: replaces the pointers that git has checked out by their files, with the LFS batch API and its `basic`
+ * transfer. The git-lfs program would download from any host that the server names; here each host is checked.
  */
 import { chmod, lstat, rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,12 +10,12 @@ import { retryInPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
 import { mentionsLfs, type Pointer, pointersIn } from "./lfs-pointers.ts";
 import type { GitAccess } from "./remote.ts";
-import { requestAt } from "./request.ts";
+import { sendRequest } from "./request.ts";
 import type { Superproject } from "./submodules.ts";
 
 export interface LfsContext {
   readonly access: GitAccess;
-  /** Sent to what lies below this repository's URL, and nowhere else. */
+  /** The token is sent only to URLs below this repository's URL. */
   readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
 }
 
@@ -24,7 +24,7 @@ interface Download {
   readonly header?: Readonly<Record<string, string>>;
 }
 
-interface BatchAnswer {
+interface BatchResponse {
   readonly objects?: readonly {
     readonly oid: string;
     readonly error?: { readonly code: number; readonly message: string };
@@ -33,26 +33,26 @@ interface BatchAnswer {
 }
 
 const BATCH_SIZE = 100;
-const MOST_REDIRECTS = 5;
+const MAX_REDIRECTS = 5;
 const MEDIA_TYPE = "application/vnd.git-lfs+json";
 
-/** Gives the room that they take: 0 when no file is in LFS. */
+/** Returns the disk space of the files: 0 when no file is in LFS. */
 export async function fetchLfsFiles(filled: Superproject, context: LfsContext): Promise<number> {
   if (!(await mentionsLfs(filled))) return 0;
   const pointers = await pointersIn(filled);
   if (pointers.length === 0) return 0;
   const files = new LfsFiles(filled, context);
   const endpoint = await files.endpoint();
-  context.access.log(`fetching ${pointers.length} files of Git LFS from ${endpoint}`);
+  context.access.log(`fetching ${pointers.length} Git LFS files from ${endpoint}`);
   for (let from = 0; from < pointers.length; from += BATCH_SIZE)
     await files.fetch(endpoint, pointers.slice(from, from + BATCH_SIZE));
-  if (files.putBack > 0) context.access.log(`${files.putBack} of them an earlier run had fetched`);
+  if (files.restored > 0) context.access.log(`${files.restored} of them restored from the cached checkout`);
   return pointers.reduce((sum, { size }) => sum + fileBytes(size), 0);
 }
 
 class LfsFiles {
-  /** How many an earlier run had fetched. */
-  putBack = 0;
+  /** Number of files restored from the cached checkout. */
+  restored = 0;
   readonly #filled: Superproject;
   readonly #context: LfsContext;
 
@@ -61,7 +61,7 @@ class LfsFiles {
     this.#context = context;
   }
 
-  /** The repository may name another one. */
+  /** The repository's .lfsconfig can set the endpoint. */
   async endpoint(): Promise<string> {
     const { copy, commit, url } = this.#filled;
     const args = ["config", `--blob=${commit}:.lfsconfig`, "lfs.url"];
@@ -92,48 +92,52 @@ class LfsFiles {
       headers: { Accept: MEDIA_TYPE, "Content-Type": MEDIA_TYPE },
       body: JSON.stringify({ operation: "download", transfers: ["basic"], objects }),
     });
-    const answer = (await response.json()) as BatchAnswer;
+    const body = (await response.json()) as BatchResponse;
     const downloads = new Map<string, Download>();
-    for (const { oid, error, actions } of answer.objects ?? []) {
+    for (const { oid, error, actions } of body.objects ?? []) {
       const path = pointers.find((pointer) => pointer.oid === oid)?.path;
-      if (error) throw failed(`Git LFS has no ${path}: ${error.message} (${error.code})`, error.code >= 500);
+      if (error)
+        throw failed(
+          `${path} is not available from Git LFS: ${error.message} (${error.code})`,
+          error.code >= 500,
+        );
       if (actions?.download) downloads.set(oid, actions.download);
     }
     return downloads;
   }
 
   async #get(pointer: Pointer, download: Download | undefined): Promise<void> {
-    if (!download) throw failed(`Git LFS says nothing of where ${pointer.path} is`);
+    if (!download) throw failed(`the Git LFS server returned no download URL for ${pointer.path}`);
     this.#checkHost(download.href, this.#context.access.allowed);
-    if (await this.#putKeptBack(pointer)) this.putBack += 1;
+    if (await this.#restoreCached(pointer)) this.restored += 1;
     else await this.#download(pointer, download);
   }
 
-  /** Only now that the server offers it to this job. False when what an earlier run has left is another file. */
-  async #putKeptBack({ path, oid, size }: Pointer): Promise<boolean> {
-    const kept = this.#filled.kept.lfsFiles.get(path);
-    if (kept === undefined || Bun.file(kept).size !== size) return false;
+  /** Called after the server has offered the file to this job. False when the cached file has other contents. */
+  async #restoreCached({ path, oid, size }: Pointer): Promise<boolean> {
+    const cached = this.#filled.cached.lfsFiles.get(path);
+    if (cached === undefined || Bun.file(cached).size !== size) return false;
     const hash = new Bun.CryptoHasher("sha256");
-    for await (const chunk of Bun.file(kept).stream()) {
+    for await (const chunk of Bun.file(cached).stream()) {
       this.#context.access.budget.signal.throwIfAborted();
       hash.update(chunk);
     }
     if (hash.digest("hex") !== oid) return false;
-    await this.#putInPlace(kept, path);
+    await this.#replacePointer(cached, path);
     return true;
   }
 
   async #download(pointer: Pointer, download: Download): Promise<void> {
     const response = await this.#request(download.href, { headers: download.header ?? {} });
     const { copy } = this.#filled;
-    const arriving = join(copy.gitFolder, "lfs-arriving");
+    const temporary = join(copy.gitFolder, "lfs-arriving");
     const hash = new Bun.CryptoHasher("sha256");
-    let arrivedBytes = 0;
-    const sink = Bun.file(arriving).writer();
+    let receivedBytes = 0;
+    const sink = Bun.file(temporary).writer();
     try {
       for await (const chunk of response.body ?? []) {
-        arrivedBytes += chunk.byteLength;
-        if (arrivedBytes > pointer.size) break;
+        receivedBytes += chunk.byteLength;
+        if (receivedBytes > pointer.size) break;
         hash.update(chunk);
         sink.write(chunk);
         await sink.flush();
@@ -143,44 +147,44 @@ class LfsFiles {
       throw this.#transferFailed(pointer, error);
     }
     if (hash.digest("hex") !== pointer.oid)
-      throw failed(`what Git LFS gives for ${pointer.path} is not what its pointer says`, true);
-    await this.#putInPlace(arriving, pointer.path);
+      throw failed(`the Git LFS file for ${pointer.path} does not match its pointer's checksum`, true);
+    await this.#replacePointer(temporary, pointer.path);
   }
 
-  async #putInPlace(arriving: string, path: string): Promise<void> {
-    const place = join(this.#filled.copy.path, path);
-    await chmod(arriving, (await lstat(place)).mode);
-    await rename(arriving, place);
+  async #replacePointer(temporary: string, path: string): Promise<void> {
+    const target = join(this.#filled.copy.path, path);
+    await chmod(temporary, (await lstat(target)).mode);
+    await rename(temporary, target);
   }
 
-  /** Follows redirects, without what was meant for the first place alone. */
+  /** Follows redirects, without the headers that were only for the first host. */
   async #request(url: string, options: { method?: string; headers: Record<string, string>; body?: string }) {
     const { environment, allowed, budget } = this.#context.access;
     let current = url;
     let headers = { ...options.headers, ...this.#authorization(url, options.headers) };
-    for (let followed = 0; followed <= MOST_REDIRECTS; followed++) {
+    for (let followed = 0; followed <= MAX_REDIRECTS; followed++) {
       this.#checkHost(current, allowed);
       const request = { ...options, headers, environment, signal: budget.signal };
-      const response = await requestAt(current, request).catch((error: unknown) => {
+      const response = await sendRequest(current, request).catch((error: unknown) => {
         budget.signal.throwIfAborted();
-        throw failed(`${new URL(current).host} cannot be reached for Git LFS: ${error}`, true, error);
+        throw failed(`Git LFS request to ${new URL(current).host} failed: ${error}`, true, error);
       });
       const location =
         response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
-      if (location === null) return answered(response, current);
+      if (location === null) return checkStatus(response, current);
       await response.body?.cancel();
       current = URL.parse(location, current)?.href ?? "";
       headers = { ...(headers.Accept !== undefined && { Accept: headers.Accept }) };
     }
-    throw failed(`${new URL(url).host} redirects for Git LFS without an end`);
+    throw failed(`Git LFS request to ${new URL(url).host} was redirected more than ${MAX_REDIRECTS} times`);
   }
 
   #authorization(url: string, headers: Readonly<Record<string, string>>): Record<string, string> {
     const { repositoryUrl, token } = this.#context.own;
     const own = repositoryUrl.replace(/\.git$/, "");
-    // As it will be asked for: a `..` in it would lead to another repository.
-    const asked = URL.parse(url)?.href ?? "";
-    const isOwn = [`${own}/`, `${own}.git/`].some((start) => asked.startsWith(start));
+    // Normalized, since a `..` would lead to another repository.
+    const normalized = URL.parse(url)?.href ?? "";
+    const isOwn = [`${own}/`, `${own}.git/`].some((start) => normalized.startsWith(start));
     const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
     if (token === undefined || !isOwn || isGiven) return {};
     return { Authorization: `Basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}` };
@@ -189,28 +193,28 @@ class LfsFiles {
   #checkHost(url: string, allowed: GitSettings): void {
     if (isAllowedUrl(url, allowed)) return;
     const origin = URL.parse(url)?.origin ?? url;
-    throw failed(`Git LFS has files at ${origin}, which is not one of BLACKTREE_GIT_ALLOWED_HOSTS`);
+    throw failed(`Git LFS uses ${origin}, which is not one of the hosts in BLACKTREE_GIT_ALLOWED_HOSTS`);
   }
 
   #transferFailed(pointer: Pointer, error: unknown): unknown {
     const { signal } = this.#context.access.budget;
     if (signal.aborted) return signal.reason;
-    const message = `Git LFS did not get ${pointer.path} here: ${error}`;
+    const message = `failed to download ${pointer.path} from Git LFS: ${error}`;
     return saysDiskFull(message) ? diskFull("clone", message, error) : failed(message, true, error);
   }
 }
 
-async function answered(response: Response, url: string): Promise<Response> {
+async function checkStatus(response: Response, url: string): Promise<Response> {
   if (response.ok) return response;
   await response.body?.cancel();
   const { status } = response;
   const { host } = new URL(url);
   if (status === 401 || status === 403) {
-    const message = `${host} refuses access to the repository's Git LFS files (${status})`;
+    const message = `${host} denies access to the repository's Git LFS files (${status})`;
     throw new StepFailure({ code: "GIT_AUTH", step: "clone", message });
   }
   throw failed(
-    `${host} answers ${status} for the repository's Git LFS files`,
+    `${host} answered ${status} for the repository's Git LFS files`,
     status >= 500 || status === 429,
   );
 }

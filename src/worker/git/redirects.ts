@@ -1,6 +1,6 @@
 import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { requestAt } from "./request.ts";
+import { sendRequest } from "./request.ts";
 
 export interface RedirectOptions {
   readonly environment: ChildEnvironment;
@@ -9,15 +9,15 @@ export interface RedirectOptions {
 }
 
 const SERVICE = "/info/refs?service=git-upload-pack";
-const MOST_REDIRECTS = 5;
+const MAX_REDIRECTS = 5;
 
 /**
- * Where a repository has moved to, its server says; undefined when that is on no allowed host. Git itself would go
- * anywhere, and only says that it was redirected. Nothing secret is sent.
+ * Follows a repository's redirects to its new URL; undefined when that is not on an allowed host. Git itself would
+ * follow a redirect to any host. The requests contain no credentials.
  */
 export async function redirectTarget(url: string, options: RedirectOptions): Promise<string | undefined> {
   let current = url;
-  for (let followed = 0; followed < MOST_REDIRECTS; followed++) {
+  for (let followed = 0; followed < MAX_REDIRECTS; followed++) {
     const next = await locationOf(current, options);
     if (next === undefined) return current;
     if (!next.endsWith(SERVICE)) return undefined;
@@ -31,9 +31,9 @@ async function locationOf(
   url: string,
   { environment, signal }: RedirectOptions,
 ): Promise<string | undefined> {
-  const asked = `${url}${SERVICE}`;
-  const response = await requestAt(asked, { environment, signal });
+  const requested = `${url}${SERVICE}`;
+  const response = await sendRequest(requested, { environment, signal });
   await response.body?.cancel();
   const location = response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
-  return location === null ? undefined : URL.parse(location, asked)?.href;
+  return location === null ? undefined : URL.parse(location, requested)?.href;
 }

@@ -6,10 +6,10 @@ import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import type { CloneBudget } from "./budget.ts";
 import { type GitCommands, gitCommands, type NetworkOptions } from "./command.ts";
-import { gitFailure, saysRedirect } from "./failure.ts";
+import { gitFailure, isRedirect } from "./failure.ts";
 import { redirectTarget } from "./redirects.ts";
 
-/** What talking to any git server takes, whichever repository it is about. */
+/** The settings for requests to git servers, the same for all repositories of a job. */
 export interface GitAccess {
   readonly allowed: GitSettings;
   readonly environment: ChildEnvironment;
@@ -20,7 +20,7 @@ export interface GitAccess {
 
 export interface RemoteRepository {
   readonly repositoryUrl: string;
-  /** As a failure should name what was looked for. */
+  /** The branch, tag or commit to name in failures. */
   readonly branch: string;
   readonly token: string | undefined;
 }
@@ -28,13 +28,13 @@ export interface RemoteRepository {
 export interface RemoteCommand extends NetworkOptions {
   readonly args: (url: string) => readonly string[];
   readonly cwd: string;
-  /** Git's own folder, when the command fills it. */
+  /** The .git folder that the command writes to, for the size limit. */
   readonly gitFolder?: string;
-  /** A folder that the command makes; one that is killed leaves it half made. */
+  /** A folder that the command creates. It is removed before each attempt: a killed command leaves it incomplete. */
   readonly into?: string;
 }
 
-/** One repository on its server. */
+/** A repository on its server. */
 export class GitRemote {
   readonly git: GitCommands;
   readonly #repository: RemoteRepository;
@@ -50,7 +50,7 @@ export class GitRemote {
     this.git = gitCommands({ environment, repositoryUrl, token, signal: budget.signal, onLine: log });
   }
 
-  /** Tries again what may pass. @throws StepFailure saying what the server's refusal means. */
+  /** Retries temporary failures. @throws StepFailure that explains the server's refusal. */
   async run(command: RemoteCommand): Promise<void> {
     const { retry: policy, budget, log } = this.#access;
     const attempt = async () => {
@@ -61,11 +61,10 @@ export class GitRemote {
     await retryInPlace({ policy, signal: budget.signal, log, attempt });
   }
 
-  /** Gives the command's end, whatever it is. */
+  /** Returns the command's end, whatever its exit status. */
   async tryOnce(command: RemoteCommand): Promise<GroupEnd> {
     const end = await this.#once(command);
-    if (end.exitCode === 0 || this.#repository.token !== undefined || !saysRedirect(end.stderrTail))
-      return end;
+    if (end.exitCode === 0 || this.#repository.token !== undefined || !isRedirect(end.stderrTail)) return end;
     const { environment, allowed, budget, log } = this.#access;
     const target = await redirectTarget(this.#url, { environment, allowed, signal: budget.signal });
     if (target === undefined || target === this.#url) return end;

@@ -1,6 +1,6 @@
 import type { ChildEnvironment } from "../process/child-environment.ts";
 
-export interface PlainRequest {
+export interface HttpRequest {
   readonly environment: ChildEnvironment;
   readonly signal: AbortSignal;
   readonly method?: string;
@@ -8,8 +8,8 @@ export interface PlainRequest {
   readonly body?: string;
 }
 
-/** An HTTP request that takes the way git's take: the same proxies and authorities. No redirect is followed. */
-export function requestAt(url: string, { environment, ...request }: PlainRequest): Promise<Response> {
+/** Sends an HTTP request with the same proxies and certificate authorities as git. Does not follow redirects. */
+export function sendRequest(url: string, { environment, ...request }: HttpRequest): Promise<Response> {
   const authorities = environment.GIT_SSL_CAINFO ?? environment.SSL_CERT_FILE;
   return fetch(url, {
     ...request,
@@ -19,7 +19,7 @@ export function requestAt(url: string, { environment, ...request }: PlainRequest
   });
 }
 
-/** As curl reads these variables. */
+/** Reads these variables as curl does. */
 export function proxyFor({ protocol, hostname }: URL, environment: ChildEnvironment): string | undefined {
   const either = (name: string) => environment[name.toLowerCase()] || environment[name];
   const without = (either("NO_PROXY") ?? "").split(",").map((entry) => entry.trim().replace(/^\./, ""));

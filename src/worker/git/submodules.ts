@@ -1,12 +1,17 @@
 /**
- * A commit's submodules, each a working copy of its own in its place. By hand, not by `git submodule`: names, paths and
- * URLs are the repository's to choose, and none of them gets near an option, a hook or a place outside of the checkout.
+ * Checks out a commit's submodules, each as a separate working copy. Without `git submodule`: the repository chooses
+ * names, paths and URLs, and they must not act as options, reach a hook, or lead out of the checkout.
  */
 import { lstat, mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
-import { type KeptParts, type KeptSubmodule, NOTHING_KEPT, takeKeptParts } from "./cached-parts.ts";
+import {
+  type CachedParts,
+  type CachedSubmodule,
+  moveAsideCachedParts,
+  NO_CACHED_PARTS,
+} from "./cached-parts.ts";
 import { declaredSubmodules, refused, submoduleUrl } from "./gitmodules.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import type { Gitlink, TreeListing } from "./tree-listing.ts";
@@ -17,23 +22,23 @@ export interface Superproject {
   readonly copy: WorkingCopy;
   readonly commit: string;
   readonly listing: TreeListing;
-  /** What a submodule's relative URL is relative to. */
+  /** The base of relative submodule URLs. */
   readonly url: string;
-  /** Of its parts. */
-  readonly kept: KeptParts;
+  /** Its parts in the cached checkout. */
+  readonly cached: CachedParts;
 }
 
 export interface SubmoduleContext {
   readonly access: GitAccess;
-  /** The job's repository: a submodule that is the same one gets its token, and no other does. */
+  /** The job's repository. Only a submodule with the same URL gets the job's token. */
   readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
-  /** A folder of the run, outside of the checkout. */
+  /** A folder of the run outside the checkout, for cached parts. */
   readonly aside: string;
-  /** Done with each of them once its files are there. */
+  /** Called for each submodule once its files are written. */
   readonly onFilled: (filled: Superproject) => Promise<void>;
 }
 
-const DEEPEST = 10;
+const MAX_DEPTH = 10;
 
 export async function checkOutSubmodules(
   parent: Superproject,
@@ -42,11 +47,11 @@ export async function checkOutSubmodules(
 ): Promise<void> {
   const { gitlinks } = parent.listing;
   if (gitlinks.length === 0) return;
-  if (depth > DEEPEST) throw refused(`its submodules are nested more than ${DEEPEST} deep`);
+  if (depth > MAX_DEPTH) throw refused(`its submodules are nested more than ${MAX_DEPTH} deep`);
   const declared = await declaredSubmodules(parent.copy, parent.commit);
   for (const gitlink of gitlinks) {
     const { url, update } = declared.find(({ path }) => path === gitlink.path) ?? {};
-    // Git, too, leaves the folder of one that it knows no URL of empty.
+    // Like git, leave the folder of a submodule without a URL empty.
     if (url === undefined || update === "none") continue;
     try {
       const filled = await new Submodule(parent, gitlink, url, context).fill();
@@ -60,9 +65,9 @@ export async function checkOutSubmodules(
 
 class Submodule {
   readonly #gitlink: Gitlink;
-  readonly #kept: KeptSubmodule | undefined;
+  readonly #cached: CachedSubmodule | undefined;
   readonly #checkout: string;
-  readonly #place: string;
+  readonly #path: string;
   readonly #url: string;
   readonly #context: SubmoduleContext;
   readonly #remote: GitRemote;
@@ -72,66 +77,67 @@ class Submodule {
     this.#gitlink = gitlink;
     this.#context = context;
     this.#checkout = parent.copy.path;
-    this.#place = join(parent.copy.path, gitlink.path);
+    this.#path = join(parent.copy.path, gitlink.path);
     this.#url = submoduleUrl(declaredUrl, parent.url, access);
-    const kept = parent.kept.submodules.get(gitlink.path);
-    this.#kept = kept?.declaredUrl === declaredUrl ? kept : undefined;
+    const cached = parent.cached.submodules.get(gitlink.path);
+    this.#cached = cached?.declaredUrl === declaredUrl ? cached : undefined;
     const token = this.#url === own.repositoryUrl ? own.token : undefined;
     this.#remote = new GitRemote({ repositoryUrl: this.#url, branch: gitlink.commit, token }, access);
   }
 
-  /** Of its files alone: what is nested in it is not its own. */
+  /** Writes the submodule's own files; nested submodules follow separately. */
   async fill(): Promise<Superproject> {
-    await checkPlace(this.#checkout, this.#gitlink.path);
-    return (this.#kept && (await this.#goOnWith(this.#kept))) ?? (await this.#clone());
+    await checkPath(this.#checkout, this.#gitlink.path);
+    return (this.#cached && (await this.#updateCached(this.#cached))) ?? (await this.#clone());
   }
 
   async #clone(): Promise<Superproject> {
     const { path, commit } = this.#gitlink;
     const { access } = this.#context;
     access.log(`cloning submodule ${path}: ${this.#url}, ${commit}`);
-    const copy = await WorkingCopy.create(this.#place, this.#remote, access.budget);
+    const copy = await WorkingCopy.create(this.#path, this.#remote, access.budget);
     await copy.fetchCommit(commit);
-    return this.#checkOut(copy, NOTHING_KEPT);
+    return this.#checkOut(copy, NO_CACHED_PARTS);
   }
 
-  /** Undefined when it is of no use, or its server does not give this job the commit: a new clone says which. */
-  async #goOnWith(kept: KeptSubmodule): Promise<Superproject | undefined> {
+  /** Undefined when the cached submodule is unusable or the fetch fails: a new clone then reports the reason. */
+  async #updateCached(cached: CachedSubmodule): Promise<Superproject | undefined> {
     const { path, commit } = this.#gitlink;
     const { access, aside } = this.#context;
     try {
-      await rename(kept.place, this.#place);
-      const copy = new WorkingCopy(this.#place, this.#remote, access.budget);
+      await rename(cached.path, this.#path);
+      const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
       access.log(`updating submodule ${path}: ${this.#url}, ${commit}`);
-      if (await copy.fetchNew(commit)) return await this.#checkOut(copy, await takeKeptParts(copy, aside));
-      access.log(`cloning submodule ${path} anew, since what an earlier run has left did not help`);
+      if (await copy.fetchNew(commit))
+        return await this.#checkOut(copy, await moveAsideCachedParts(copy, aside));
+      access.log(`failed to update cached submodule ${path}, cloning from scratch`);
     } catch (error) {
       access.budget.signal.throwIfAborted();
-      access.log(`cloning submodule ${path} anew, since what an earlier run has left is of no use: ${error}`);
+      access.log(`cached submodule ${path} unusable, cloning from scratch: ${error}`);
     }
-    await removeTree(this.#place);
-    await mkdir(this.#place);
+    await removeTree(this.#path);
+    await mkdir(this.#path);
     return undefined;
   }
 
-  async #checkOut(copy: WorkingCopy, kept: KeptParts): Promise<Superproject> {
+  async #checkOut(copy: WorkingCopy, cached: CachedParts): Promise<Superproject> {
     const { commit } = this.#gitlink;
     const listing = await copy.list(commit);
     await copy.checkOut(commit, undefined);
-    return { copy, commit, listing, url: this.#url, kept };
+    return { copy, commit, listing, url: this.#url, cached };
   }
 }
 
-/** Git has made the folder. No part of the way there may lead elsewhere, or into a .git. */
-async function checkPlace(checkout: string, path: string): Promise<void> {
+/** Git has created the folder. No part of its path may be a symlink, or a .git. */
+async function checkPath(checkout: string, path: string): Promise<void> {
   const parts = path.split("/");
   if (parts.some((part) => part === "" || part === "." || part === ".." || /^\.git$/i.test(part)))
-    throw refused("its path is none that a submodule may have");
-  let place = checkout;
+    throw refused("its path is not allowed for a submodule");
+  let folder = checkout;
   for (const part of parts) {
-    place = join(place, part);
-    const entry = await lstat(place).catch(() => undefined);
-    if (!entry?.isDirectory()) throw refused("its path is no folder of the repository");
+    folder = join(folder, part);
+    const entry = await lstat(folder).catch(() => undefined);
+    if (!entry?.isDirectory()) throw refused("its path is not a folder of the repository");
   }
 }
 

@@ -18,7 +18,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   f: "\f",
 };
 
-/** Git puts names with quotes, backslashes and control characters in quotes (core.quotePath=false). */
+/** Git quotes names with quotes, backslashes and control characters (core.quotePath=false). */
 export function unquoted(path: string): string {
   if (!path.startsWith('"')) return path;
   const meant = (code: string) =>
@@ -26,11 +26,11 @@ export function unquoted(path: string): string {
   return path.slice(1, -1).replace(/\\([0-7]{3}|.)/g, (_, code: string) => meant(code));
 }
 
-/** What a commit holds, from `git ls-tree -r -l`, known before any of it is written. */
+/** The contents of a commit, from `git ls-tree -r -l`, known before any file is written. */
 export class TreeListing {
-  /** Of the files, as they will lie on the disk. */
+  /** Disk space of the files. */
   sizeBytes = 0;
-  /** Where submodules belong. */
+  /** The submodules' paths and commits. */
   readonly gitlinks: Gitlink[] = [];
   /** The paths of the .gitattributes files. */
   readonly attributeFiles: string[] = [];

@@ -1,26 +1,25 @@
 /**
- * The folder that a job's image is built from: one commit's files, and a .git that knows this commit and nothing else.
- * A `COPY . .` may put all of it into an image, so it has no remote, no other branch, no older tip, no secret.
+ * The folder that a job's image is built from: one commit's files, and a .git that contains only this commit. Since
+ * `COPY . .` puts all of it into an image, it has no remote, no other branch, no older tip and no secret.
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { simpleGit } from "simple-git";
 import { diskFull, StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
-import type { Offer } from "./command.ts";
-import { NO_HOST_CONFIG } from "./command.ts";
-import { gitSaysDiskFull, saysServersFault } from "./failure.ts";
+import type { AdvertisedRef } from "./command.ts";
+import { isGitDiskFull, isServerFault } from "./failure.ts";
+import { runLocalGit } from "./local.ts";
 import type { GitRemote } from "./remote.ts";
 import { TreeListing, unquoted } from "./tree-listing.ts";
 
-/** What a branch or a tag names. */
+/** A branch or a tag, with its commit. */
 export interface Tip {
   /** With `refs/heads/` or `refs/tags/`. */
   readonly ref: string;
-  /** An annotated tag has one of its own. */
+  /** The id of the tag object for an annotated tag, else of the commit. */
   readonly id: string;
   readonly commit: string;
 }
@@ -31,8 +30,8 @@ const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
 
 export class WorkingCopy {
   readonly gitFolder: string;
-  /** The packs may hold more than the commit that is checked out. */
-  #holdsMore = false;
+  /** The packs may contain objects that the checked out commit does not need. */
+  #hasExtraObjects = false;
 
   constructor(
     readonly path: string,
@@ -42,18 +41,19 @@ export class WorkingCopy {
     this.gitFolder = join(path, ".git");
   }
 
-  /** In a folder that is there, and empty. */
+  /** The folder must exist and be empty. */
   static async create(path: string, remote: GitRemote, budget: CloneBudget): Promise<WorkingCopy> {
     const copy = new WorkingCopy(path, remote, budget);
-    await copy.ask(["init", "--quiet", "--template="]);
+    // Without --quiet: simple-git waits 50 ms longer for a command that prints nothing.
+    await copy.#local(["init", "--template="]);
     return copy;
   }
 
-  get holdsMore(): boolean {
-    return this.#holdsMore;
+  get hasExtraObjects(): boolean {
+    return this.#hasExtraObjects;
   }
 
-  /** One connection. Git prefers a branch to a tag of the same name. */
+  /** Uses one connection. Git prefers a branch over a tag of the same name. */
   async cloneTip(branch: string): Promise<Tip> {
     const { path, gitFolder } = this;
     const args = (url: string) => [
@@ -64,30 +64,30 @@ export class WorkingCopy {
     ];
     await this.remote.run({ args, cwd: dirname(path), gitFolder, into: path });
     const format = "--format=%(objectname) %(*objectname) %(refname)";
-    const [line = ""] = await this.ask(["for-each-ref", format, "refs/heads", "refs/tags"]);
+    const [line = ""] = await this.#local(["for-each-ref", format, "refs/heads", "refs/tags"]);
     const [, id = "", peeled = "", ref = ""] = /^(\w+) (\w*) (.+)$/.exec(line) ?? [];
     return { ref, id, commit: peeled || id };
   }
 
-  /** The same for one that is not empty: what it has already is not sent again. */
+  /** As `cloneTip`, for a working copy that is not empty: the server sends only new objects. */
   async fetchTip(branch: string): Promise<Tip> {
     const found = await this.#fetchRef(`refs/heads/${branch}`);
     return found ?? (await this.#fetchRefOrFail(`refs/tags/${branch}`));
   }
 
   async fetchCommit(commit: string): Promise<void> {
-    this.#holdsMore = true;
+    this.#hasExtraObjects = true;
     const command = { cwd: this.path, gitFolder: this.gitFolder };
     const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
     if (alone.exitCode === 0) return;
-    // A server need not serve a commit that no branch or tag names; it always serves whole histories.
+    // A server may refuse a commit that is not the tip of a branch or tag. Every server sends complete histories.
     const isShallow = await Bun.file(join(this.gitFolder, "shallow")).exists();
     const all = ["fetch", "--quiet", "--no-tags", ...(isShallow ? ["--unshallow"] : [])];
     const everything = "+refs/*:refs/everything/*";
     await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
   }
 
-  /** The same with what is checked out already, which is not sent again. False when the server does not give it. */
+  /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
   async fetchNew(commit: string): Promise<boolean> {
     const { path: cwd, gitFolder } = this;
     const head = await this.head();
@@ -95,7 +95,7 @@ export class WorkingCopy {
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
     const args = (url: string) => [...FETCH, ...options, url, commit];
     const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
-    this.#holdsMore = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
+    this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
     return exitCode === 0;
   }
 
@@ -106,46 +106,46 @@ export class WorkingCopy {
     return ref === undefined ? head : ((await this.#idOf(ref)) ?? "");
   }
 
-  /** What is in a commit; its files need not be here yet. @throws the budget's reason when that is too much. */
+  /** Lists a fetched commit before its checkout. @throws the budget's reason when the files exceed the limit. */
   async list(commit: string): Promise<TreeListing> {
     const listing = new TreeListing(this.budget);
-    await this.ask(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
+    await this.#localInGroup(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
     return listing;
   }
 
-  /** Where submodules are checked out. */
+  /** Paths of submodules. */
   async gitlinkPaths(): Promise<string[]> {
     return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/);
   }
 
-  /** What Git LFS means to have, whether or not it does. */
+  /** Paths that .gitattributes assigns to Git LFS, whether or not the file is a pointer. */
   async lfsFiles(): Promise<string[]> {
     return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/);
   }
 
-  /** Those that are no more what git has written. */
-  async replacedLfsFiles(): Promise<string[]> {
+  /** Git LFS paths where git's pointer was replaced, usually by the file. */
+  async modifiedLfsFiles(): Promise<string[]> {
     return this.#listed(["-t", "--modified", "--", LFS_FILES], /^C (.*)$/);
   }
 
-  /** Without a tip the commit is one that no branch or tag is known to name. */
+  /** `tip` is undefined when the commit is not the tip of the job's branch or tag. */
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
-    await this.#point(commit, tip);
-    await this.#forgetOtherForm(commit);
-    const written = this.ask(["read-tree", "--reset", "-u", commit]);
-    const packed = this.#holdsMore ? this.#packAlone() : undefined;
-    // When one fails, the caller removes the folder, and the other must not write into it any more.
+    await this.#writeGitFolder(commit, tip);
+    await this.#discardFilesOfOtherAttributes(commit);
+    const written = this.#localInGroup(["read-tree", "--reset", "-u", commit]);
+    const packed = this.#hasExtraObjects ? this.#repackCommit() : undefined;
+    // When one of them fails, the caller removes the folder: wait until the other has stopped writing to it.
     await Promise.allSettled([written, packed]);
     await written;
     const repacked = await packed;
-    if (repacked !== undefined) await this.#removePacksBut(repacked);
-    this.#holdsMore = false;
+    if (repacked !== undefined) await this.#removeOtherPacks(repacked);
+    this.#hasExtraObjects = false;
   }
 
-  /** Of the index. The pattern tells names from warnings. */
+  /** Paths from the index. The pattern separates them from warnings. */
   async #listed(options: readonly string[], pattern: RegExp): Promise<string[]> {
     const paths: string[] = [];
-    await this.ask(["-c", "core.quotePath=false", "ls-files", ...options], (line) => {
+    await this.#localInGroup(["-c", "core.quotePath=false", "ls-files", ...options], (line) => {
       const name = pattern.exec(line)?.[1];
       if (name !== undefined) paths.push(unquoted(name));
     });
@@ -160,37 +160,43 @@ export class WorkingCopy {
 
   /** Undefined when the server has no such branch or tag. */
   async #fetchRef(ref: string): Promise<Tip | undefined> {
-    const held = await this.#idOf(ref);
-    const known = new AbortController();
-    const onOffer = (offer: Offer) => {
-      // That is all there was to learn.
-      if (offer.ref === ref && offer.id === held) known.abort(new TipIsKnown());
+    const current = await this.#idOf(ref);
+    const unchanged = new AbortController();
+    const onAdvertisedRef = (offer: AdvertisedRef) => {
+      // The tip has not changed: end the fetch.
+      if (offer.ref === ref && offer.id === current) unchanged.abort(new TipUnchanged());
     };
     let end: GroupEnd;
     try {
       const args = (url: string) => [...FETCH, url, ref];
-      const command = { args, cwd: this.path, gitFolder: this.gitFolder, onOffer, signal: known.signal };
+      const command = {
+        args,
+        cwd: this.path,
+        gitFolder: this.gitFolder,
+        onAdvertisedRef,
+        signal: unchanged.signal,
+      };
       end = await this.remote.tryOnce(command);
     } catch (error) {
-      if (held === undefined || !(error instanceof TipIsKnown)) throw error;
-      // Git has made it, and a `COPY . .` must not see that anybody has asked.
+      if (current === undefined || !(error instanceof TipUnchanged)) throw error;
+      // Git has created FETCH_HEAD. A fresh clone has none, and `COPY . .` must copy the same files.
       await rm(join(this.gitFolder, "FETCH_HEAD"), { force: true });
-      return { ref, id: held, commit: await this.head() };
+      return { ref, id: current, commit: await this.head() };
     }
     if (end.exitCode === 0) return this.#fetched(ref);
     if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
-    if (saysServersFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
+    if (isServerFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
     throw this.remote.failure(end);
   }
 
   async #fetched(ref: string): Promise<Tip> {
-    this.#holdsMore = true;
-    const [id = "", commit = ""] = await this.ask(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
+    this.#hasExtraObjects = true;
+    const [id = "", commit = ""] = await this.#local(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
     return { ref, id, commit };
   }
 
-  /** By hand: git's own commands would leave the old branch, and notes of what was fetched from where. */
-  async #point(commit: string, tip: Tip | undefined): Promise<void> {
+  /** Without git commands: they would leave the old branch, and records of what was fetched from where. */
+  async #writeGitFolder(commit: string, tip: Tip | undefined): Promise<void> {
     for (const name of ["refs", "logs", "packed-refs", "FETCH_HEAD", "ORIG_HEAD", "description"])
       await rm(join(this.gitFolder, name), { recursive: true, force: true });
     const isBranch = tip?.ref.startsWith("refs/heads/");
@@ -198,29 +204,29 @@ export class WorkingCopy {
     await Bun.write(join(this.gitFolder, "config"), CONFIG);
     await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${tip?.ref}\n` : `${commit}\n`);
     if (tip) await Bun.write(join(this.gitFolder, tip.ref), `${tip.id}\n`);
-    // Its parents are not here.
-    if (this.#holdsMore) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
+    // The commit's parents were not fetched.
+    if (this.#hasExtraObjects) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
   }
 
-  /** Attributes say in which form files are written, and git writes no file again only because those have changed. */
-  async #forgetOtherForm(commit: string): Promise<void> {
+  /** Attributes such as `eol` change how git writes files, but git does not rewrite a file when only they change. */
+  async #discardFilesOfOtherAttributes(commit: string): Promise<void> {
     const index = join(this.gitFolder, "index");
     if (!(await Bun.file(index).exists())) return;
     const names = ["--name-only", commit, "--", ":(glob)**/.gitattributes"];
-    const changed = await this.ask(["diff-index", "--cached", ...names]);
+    const changed = await this.#localInGroup(["diff-index", "--cached", ...names]);
     if (changed.length === 0) return;
     for (const name of await readdir(this.path)) if (name !== ".git") await removeTree(join(this.path, name));
     await rm(index);
   }
 
-  /** Gives the name of the pack that has all of what is checked out, and nothing else. */
-  async #packAlone(): Promise<string> {
+  /** Returns the name of a new pack with exactly the objects of the checked out commit. */
+  async #repackCommit(): Promise<string> {
     const base = join(this.gitFolder, "objects", "pack", "pack");
-    const [hash = ""] = await this.ask(["pack-objects", "--all", "--quiet", base]);
+    const [hash = ""] = await this.#localInGroup(["pack-objects", "--all", "--quiet", base]);
     return `pack-${hash}`;
   }
 
-  async #removePacksBut(name: string): Promise<void> {
+  async #removeOtherPacks(name: string): Promise<void> {
     const folder = join(this.gitFolder, "objects", "pack");
     for (const file of await readdir(folder)) if (!file.startsWith(`${name}.`)) await rm(join(folder, file));
   }
@@ -230,14 +236,21 @@ export class WorkingCopy {
     return id?.trim();
   }
 
-  /** A command of git that stays here; gives the last lines of its answer. `onLine` hears all that it prints. */
-  async ask(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
-    const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path, onLine);
-    if (exitCode === 0) return stdoutTail;
-    const words = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
-    if (gitSaysDiskFull(stderrTail)) throw diskFull("clone", words);
-    throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message: words, retryable: true });
+  async #local(args: readonly string[]): Promise<readonly string[]> {
+    return output(args, await this.remote.git.local(args, this.path));
   }
+
+  async #localInGroup(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
+    return output(args, await this.remote.git.localInGroup(args, this.path, onLine));
+  }
+}
+
+/** The last lines that a local command has printed. @throws StepFailure when the command has failed. */
+function output(args: readonly string[], { exitCode, stdoutTail, stderrTail }: GroupEnd): readonly string[] {
+  if (exitCode === 0) return stdoutTail;
+  const message = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
+  if (isGitDiskFull(stderrTail)) throw diskFull("clone", message);
+  throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }
 
 export function cloneArguments(branch: string, url: string, into: string): string[] {
@@ -245,7 +258,7 @@ export function cloneArguments(branch: string, url: string, into: string): strin
     "--quiet",
     "--single-branch",
     "--no-tags",
-    // No template: hooks and settings of the host have no place in a checkout.
+    // No template: it could copy hooks and settings of the host into the checkout.
     "--template=",
     `--branch=${branch}`,
     "--",
@@ -254,28 +267,18 @@ export function cloneArguments(branch: string, url: string, into: string): strin
   ];
 }
 
-class TipIsKnown extends Error {
-  override readonly name = "TipIsKnown";
+class TipUnchanged extends Error {
+  override readonly name = "TipUnchanged";
 }
 
-const GIT_ENVIRONMENT = { ...NO_HOST_CONFIG, GIT_ALLOW_PROTOCOL: "none" };
-
-/** When the checked out commit was made. Undefined for a time that no calendar has: a commit may claim anything. */
+/** Time of the checked out commit. Undefined when it is not a valid date: a commit can contain any number. */
 export async function commitTime(
   checkout: string,
-  { PATH = "", HOME = "" }: ChildEnvironment,
+  environment: ChildEnvironment,
   signal: AbortSignal,
 ): Promise<Date | undefined> {
-  const git = simpleGit({
-    baseDir: checkout,
-    abort: signal,
-    allowEnvironment: Object.keys(GIT_ENVIRONMENT),
-    unsafe: { allowUnsafeProtocolOverride: true },
-  });
-  // simple-git refuses to pass on more of the environment than it knows.
-  const seconds = await git
-    .env({ PATH, HOME, ...GIT_ENVIRONMENT })
-    .show(["--no-patch", "--format=%ct", "HEAD"]);
+  const args = ["show", "--no-patch", "--format=%ct", "HEAD"];
+  const [seconds] = output(args, await runLocalGit({ args, cwd: checkout, environment, signal }));
   const time = new Date(Number(seconds) * 1000);
   return Number.isNaN(time.getTime()) ? undefined : time;
 }

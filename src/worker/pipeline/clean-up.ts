@@ -54,7 +54,7 @@ export class CleanUp {
     if (!workspace) return [];
     const endProcesses = async (signal: AbortSignal) => {
       await endProcessesOf([workspace.path], signal);
-      await this.#source?.keep();
+      await this.#source?.cacheCheckout();
     };
     return [endProcesses, workspace.remove];
   }

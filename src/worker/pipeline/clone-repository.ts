@@ -3,7 +3,7 @@ import { InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/reposit
 import { cacheRepositoryOf } from "../buildkit/registry-cache.ts";
 import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
 import { resolve, type Source } from "../git/checkout.ts";
-import { Mirrors } from "../git/checkout-cache.ts";
+import { CheckoutCache } from "../git/checkout-cache.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
@@ -13,7 +13,7 @@ import type { RunContext } from "./run-context.ts";
 import type { Destination } from "./sign-in.ts";
 import { isMadeAlready } from "./version-tag.ts";
 
-const NO_MIRRORS = new Mirrors({ workDir: "", limitBytes: 0, bootId: "" });
+const NO_CHECKOUT_CACHE = new CheckoutCache({ workDir: "", limitBytes: 0, bootId: "" });
 
 export interface CloneInputs {
   readonly repositoryUrl: string;
@@ -44,7 +44,7 @@ export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: Ab
       allowed: parts.git,
       workspace,
       environment,
-      mirrors: parts.mirrors ?? NO_MIRRORS,
+      checkoutCache: parts.checkoutCache ?? NO_CHECKOUT_CACHE,
       limits: parts.cloneLimits ?? DEFAULT_CLONE_LIMITS,
       needsDefaultBranch: cacheRepositoryOf(parts) !== undefined,
       retry: run.retry,

@@ -6,7 +6,7 @@ import type { CacheSharing } from "../buildkit/cache-scope.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import type { CloneLimits } from "../git/budget.ts";
-import type { Mirrors } from "../git/checkout-cache.ts";
+import type { CheckoutCache } from "../git/checkout-cache.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { HostEnvironment } from "../process/child-environment.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
@@ -29,7 +29,7 @@ export interface PipelineParts {
   readonly git: GitSettings;
   readonly cloneLimits?: CloneLimits;
   /** Without it, every run clones from the remote repository. */
-  readonly mirrors?: Mirrors;
+  readonly checkoutCache?: CheckoutCache;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
   readonly buildNetwork: BuildNetwork;

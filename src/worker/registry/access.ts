@@ -1,4 +1,4 @@
-/** What it takes to use the registry that a job's image goes to. */
+/** Address and credentials of the registry that a job's image is pushed to. */
 import type { PipelineJob } from "../job/job.ts";
 
 export interface RegistryCredentials {
@@ -6,33 +6,33 @@ export interface RegistryCredentials {
   readonly password: string;
 }
 
-/** Credentials that may end before the run does. */
+/** Credentials that may expire before the run ends. */
 export interface TimedCredentials {
   readonly credentials?: RegistryCredentials;
-  /** In ms since 1970: after that they may end before a push does. Absent where they never end. */
+  /** In ms since 1970: later a push may outlast them. Undefined for credentials that never expire. */
   readonly usableUntilMs?: number;
-  /** Gives others in their place; absent where there are no others. */
+  /** Requests new credentials; undefined for credentials that cannot be renewed. */
   readonly renew?: () => Promise<TimedCredentials>;
 }
 
 export interface RegistryAccess extends TimedCredentials {
-  /** `host` or `host:port`, as in an image's name. */
+  /** `host` or `host:port`, as in image names. */
   readonly host: string;
   /** Scheme and host, for the worker's own requests. */
   readonly origin: string;
-  /** Of the version's tag. `unknown` where it cannot be asked: then the registry's own answer decides. */
+  /** Mutability of the version's tag. When it is unknown, the registry decides at the push. */
   readonly tagMutability: "mutable" | "immutable" | "unknown";
 }
 
 export interface AuthenticationRequest {
-  /** Without a version nothing is said of its tag. */
+  /** Without a version the tag's mutability may be unknown. */
   readonly job: Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo"> &
     Partial<Pick<PipelineJob, "deploymentVersion">>;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }
 
-/** One for all runs of a worker. */
+/** All runs of a worker share one authenticator. */
 export interface RegistryAuthenticator {
   authenticate(request: AuthenticationRequest): Promise<RegistryAccess>;
 }

@@ -1,24 +1,24 @@
 /**
- * Many registries, though not ECR, take no password themselves: they name a server that gives a token for it, good for
- * one repository and what is to be done there (distribution specification, "Token Authentication").
+ * Many registries, though not ECR, do not accept a password directly. They refer to a server that issues a token for
+ * one repository and action (distribution specification, "Token Authentication").
  */
 
 const PARAMETERS = /([a-z]+)="([^"]*)"/g;
 
-/** Where the token is asked for, after a refusal; undefined where the registry wants the password itself. */
+/** The URL to request a token from, after a refusal; undefined when the registry expects the password itself. */
 export function tokenUrlOf(refusal: Response, registryOrigin: string): URL | undefined {
   const challenge = refusal.headers.get("www-authenticate") ?? "";
   if (refusal.status !== 401 || !/^Bearer /i.test(challenge)) return undefined;
-  const { realm = "", ...asked } = Object.fromEntries(
+  const { realm = "", ...parameters } = Object.fromEntries(
     [...challenge.matchAll(PARAMETERS)].map(([, name = "", value = ""]) => [name, value]),
   );
   const url = URL.parse(realm);
-  if (!url || isLessSafe(url, registryOrigin)) return undefined;
-  for (const name of ["service", "scope"]) if (asked[name]) url.searchParams.set(name, asked[name]);
+  if (!url || isLessSecure(url, registryOrigin)) return undefined;
+  for (const name of ["service", "scope"]) if (parameters[name]) url.searchParams.set(name, parameters[name]);
   return url;
 }
 
-/** A registry that was asked with TLS must not have the password sent elsewhere without. */
-function isLessSafe(url: URL, registryOrigin: string): boolean {
+/** A registry with TLS must not make the worker send the password to a server without TLS. */
+function isLessSecure(url: URL, registryOrigin: string): boolean {
   return url.protocol !== "https:" && !(url.protocol === "http:" && registryOrigin.startsWith("http:"));
 }

@@ -1,6 +1,6 @@
 /**
- * A run's login at its registry. Its credentials may end before the run does, and a registry may refuse them before
- * their time: then there are others, and everybody who uses this login goes on with those.
+ * A run's login at its registry. The credentials may expire before the run ends, and a registry may refuse them even
+ * earlier. Then they are renewed, and all users of the login get the new ones.
  */
 
 import { orAbort, sleep } from "../../shared/abort.ts";
@@ -8,43 +8,43 @@ import { StepFailure } from "../job/failure.ts";
 import type { RegistryAccess } from "./access.ts";
 
 export interface RegistryLoginOptions {
-  /** Called with new credentials before anybody uses them. */
+  /** Called with new credentials before they are used. */
   readonly onRenewed: (access: RegistryAccess) => Promise<void>;
   readonly log: (line: string) => void;
 }
 
-/** Whatever a registry says of the time, it is not asked for new credentials more often. */
-const SHORTEST_LIFE_MS = 1000;
-/** Longer than timers can wait. */
-const LONGEST_WAIT_MS = 24 * 3_600_000;
-const RENEW_AGAIN_AFTER_MS = 15_000;
+/** Minimum time between renewals, whatever expiry time a registry returns. */
+const MIN_RENEWAL_INTERVAL_MS = 1000;
+/** A timer cannot wait longer than 24.8 days, so it waits at most this long and then renews. */
+const MAX_WAIT_MS = 24 * 3_600_000;
+const RETRY_INTERVAL_MS = 15_000;
 
 export class RegistryLogin {
   readonly #options: RegistryLoginOptions | undefined;
   #access: RegistryAccess;
-  #underWay: Promise<boolean> | undefined;
+  #pending: Promise<boolean> | undefined;
 
   constructor(access: RegistryAccess, options?: RegistryLoginOptions) {
     this.#access = access;
     this.#options = options;
   }
 
-  /** As it is now. */
+  /** With the current credentials. */
   get access(): RegistryAccess {
     return this.#access;
   }
 
-  /** False when there are no other credentials; the log says why. One renewal at a time, for however many callers. */
+  /** False when the renewal is not possible or fails, which is logged. Concurrent callers share one renewal. */
   renew(): Promise<boolean> {
-    this.#underWay ??= this.#renewOnce().finally(() => {
-      this.#underWay = undefined;
+    this.#pending ??= this.#renewOnce().finally(() => {
+      this.#pending = undefined;
     });
-    return this.#underWay;
+    return this.#pending;
   }
 
   /**
-   * Keeps the credentials fresh while `push` goes on. A program that read them at its start may still be refused at
-   * its end, so a push that the registry refuses is done once more, with new ones.
+   * Renews the credentials before they expire during `push`. The registry may still refuse a program that has read the
+   * old credentials at its start, so a refused push is retried once with new credentials.
    */
   async pushing<T>(push: () => Promise<T>, signal: AbortSignal): Promise<T> {
     const done = new AbortController();
@@ -53,7 +53,7 @@ export class RegistryLogin {
       return await push();
     } catch (error) {
       if (!isRefused(error) || !(await orAbort(this.renew(), signal))) throw error;
-      this.#options?.log(`${error.message}; pushing again with new credentials`);
+      this.#options?.log(`${error.message}; retrying the push with new credentials`);
       return await push();
     } finally {
       done.abort();
@@ -70,27 +70,27 @@ export class RegistryLogin {
       return true;
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      this.#options?.log(`the registry's credentials could not be renewed: ${why}`);
+      this.#options?.log(`failed to renew the registry credentials: ${why}`);
       return false;
     }
   }
 
   async #keepFresh(signal: AbortSignal): Promise<void> {
     let waitMs = this.#usableForMs();
-    while (waitMs !== undefined && (await isAwake(waitMs, signal))) {
-      waitMs = (await this.renew()) ? this.#usableForMs() : RENEW_AGAIN_AFTER_MS;
+    while (waitMs !== undefined && (await waited(waitMs, signal))) {
+      waitMs = (await this.renew()) ? this.#usableForMs() : RETRY_INTERVAL_MS;
     }
   }
 
   #usableForMs(): number | undefined {
     const { usableUntilMs } = this.#access;
     if (usableUntilMs === undefined) return undefined;
-    return Math.min(LONGEST_WAIT_MS, Math.max(SHORTEST_LIFE_MS, usableUntilMs - Date.now()));
+    return Math.min(MAX_WAIT_MS, Math.max(MIN_RENEWAL_INTERVAL_MS, usableUntilMs - Date.now()));
   }
 }
 
-/** False when there was no need to wait to the end. */
-function isAwake(waitMs: number, signal: AbortSignal): Promise<boolean> {
+/** False when the wait was aborted. */
+function waited(waitMs: number, signal: AbortSignal): Promise<boolean> {
   return sleep(waitMs, signal).then(
     () => true,
     () => false,

@@ -1,22 +1,22 @@
 import type { Step } from "../../shared/job.ts";
 import { StepFailure } from "../job/failure.ts";
 
-/** Image references, URLs, resources, and what a message quotes. */
-const NAMES = /(?<=failed to push )\S+|https?:\/\/\S+|\barn:\S+|'[^']*'/g;
+/** Image references, URLs, ARNs, and quoted text. */
+const QUOTED_NAMES = /(?<=failed to push )\S+|https?:\/\/\S+|\barn:\S+|'[^']*'/g;
 
-/** What a registry or docker says of a push, without the names in it: a repository may be called `authentication`. */
-export function withoutNames(words: string): string {
-  return words.replace(NAMES, "…");
+/** A registry's or docker's error message without the names in it: a repository may be called `authentication`. */
+export function withoutNames(message: string): string {
+  return message.replace(QUOTED_NAMES, "…");
 }
 
-/** What a registry's refusal means, by its status and the error codes of the OCI distribution specification. */
+/** Maps a registry's response to a failure, by its status and the error codes of the OCI distribution specification. */
 export function registryRefusal(host: string, status: number, body: string, step: Step): StepFailure {
-  const says = errorText(body);
-  const message = `the registry ${host} answered ${status}${says === "" ? "" : `: ${says}`}`;
-  if (/immutable|TAG_INVALID|ImageTagAlreadyExists/i.test(withoutNames(says))) {
+  const details = errorText(body);
+  const message = `the registry ${host} answered ${status}${details === "" ? "" : `: ${details}`}`;
+  if (/immutable|TAG_INVALID|ImageTagAlreadyExists/i.test(withoutNames(details))) {
     return new StepFailure({ code: "TAG_IMMUTABLE", step, message });
   }
-  if (/NAME_UNKNOWN/.test(says)) return new StepFailure({ code: "ECR_REPO_NOT_FOUND", step, message });
+  if (/NAME_UNKNOWN/.test(details)) return new StepFailure({ code: "ECR_REPO_NOT_FOUND", step, message });
   if (status === 401 || status === 403) return new StepFailure({ code: "ECR_AUTH", step, message });
   const retryable = status >= 500 || status === 429 || status === 408;
   return new StepFailure({ code: "PUSH_FAILED", step, message, retryable });

@@ -26,7 +26,7 @@ export const buildSettings = {
     parse.commaSeparated(parse.matching(/^[A-Za-z0-9_.-]+=.+$/, "name=value")),
     "",
   ),
-  mirrorBytes: withDefault(
+  checkoutCacheBytes: withDefault(
     {
       name: "BLACKTREE_MIRROR_SIZE",
       description: "disk space for cached checkouts, which later runs reuse; 0 keeps none",

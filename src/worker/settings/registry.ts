@@ -11,7 +11,7 @@ import {
 } from "../../shared/settings/settings.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
 import { EcrAuthenticator } from "../registry/ecr/authenticator.ts";
-import { PlainRegistryAuthenticator } from "../registry/static-registry.ts";
+import { StaticRegistryAuthenticator } from "../registry/static-registry.ts";
 
 const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
 /** The format that STS requires: STS would repeat an invalid value in its error message. */
@@ -185,7 +185,7 @@ export function registryAuthenticator(settings: RegistrySettings): RegistryAuthe
   const { registry, registryUsername: username, registryPassword: password } = settings;
   if (registry !== undefined) {
     const credentials = username !== undefined && password !== undefined ? { username, password } : undefined;
-    return new PlainRegistryAuthenticator({ registry, credentials });
+    return new StaticRegistryAuthenticator({ registry, credentials });
   }
   const { ecrRoleArn: arnTemplate, ecrExternalId: externalId } = settings;
   return new EcrAuthenticator({

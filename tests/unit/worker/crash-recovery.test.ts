@@ -4,7 +4,7 @@ import { join } from "node:path";
 import pino from "pino";
 import type { ImageBuilder } from "../../../src/worker/buildkit/builder.ts";
 import { bootId, claimRunsFolder, recoverFromCrashes } from "../../../src/worker/crash-recovery.ts";
-import { Mirrors } from "../../../src/worker/git/checkout-cache.ts";
+import { CheckoutCache } from "../../../src/worker/git/checkout-cache.ts";
 import type { RegistryAuthenticator } from "../../../src/worker/registry/access.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
@@ -22,7 +22,7 @@ async function recover(): Promise<string[]> {
     workDir: workDir.path,
     builder: {} as ImageBuilder,
     authenticator: {} as RegistryAuthenticator,
-    mirrors: new Mirrors({ workDir: workDir.path, limitBytes: 0, bootId: await bootId() }),
+    checkoutCache: new CheckoutCache({ workDir: workDir.path, limitBytes: 0, bootId: await bootId() }),
     environment: {},
     logger: pino({ level: "silent" }),
   });

@@ -13,21 +13,21 @@ import { tagMutability } from "./tag-mutability.ts";
 import { type EcrToken, EcrTokenCache, type UsableEcrToken } from "./token-cache.ts";
 
 export interface EcrSettings {
-  /** Without it the worker's own credentials are used. */
+  /** Without a role the worker's own credentials are used. */
   readonly role?: EcrRole;
-  /** Without it a repository that does not exist is not made. */
+  /** Without this a missing repository is not created. */
   readonly newRepository?: NewEcrRepository;
-  /** How long a cached token must still live to be given to a run. */
+  /** Minimum remaining lifetime of a cached token that a run gets. */
   readonly tokenUsableForMs?: number;
-  /** Bound on one request to AWS; each is tried several times. */
+  /** Timeout of one request to AWS; the SDK retries each several times. */
   readonly requestTimeoutMs?: number;
 }
 
-/** As long as a run may take by default, and some more. */
+/** The default timeout of a run, and some more. */
 const TOKEN_USABLE_FOR_MS = 45 * 60_000;
 const REQUEST_TIMEOUT_MS = 15_000;
 
-/** Signs in to ECR with the AWS SDK, which finds credentials and endpoints as everywhere else on the host. */
+/** Signs in to ECR with the AWS SDK, which finds credentials and endpoints as any AWS program on the host does. */
 export class EcrAuthenticator implements RegistryAuthenticator {
   readonly #settings: EcrSettings;
   readonly #clients: EcrClients;
@@ -44,7 +44,7 @@ export class EcrAuthenticator implements RegistryAuthenticator {
     const key = `${awsAccount} ${region}`;
     const ecr = this.#clients.of(awsAccount, region);
     const [token, repository] = await Promise.all([
-      this.#tokens.get(key, () => askToken(ecr)),
+      this.#tokens.get(key, () => requestToken(ecr)),
       ecrRepository(ecr, request, this.#settings.newRepository),
     ]);
     request.signal.throwIfAborted();
@@ -59,25 +59,23 @@ export class EcrAuthenticator implements RegistryAuthenticator {
     const { username, password, usableUntilMs } = token;
     const renew = async () => {
       this.#tokens.forget(key, token);
-      return this.#credentials(key, ecr, await this.#tokens.get(key, () => askToken(ecr)));
+      return this.#credentials(key, ecr, await this.#tokens.get(key, () => requestToken(ecr)));
     };
     return { credentials: { username, password }, usableUntilMs, renew };
   }
 }
 
-async function askToken(ecr: ECRClient): Promise<EcrToken> {
+async function requestToken(ecr: ECRClient): Promise<EcrToken> {
   try {
     const { authorizationData } = await ecr.send(new GetAuthorizationTokenCommand({}));
-    const [answer] = authorizationData ?? [];
-    const [username, password] = splitOnce(
-      Buffer.from(answer?.authorizationToken ?? "", "base64").toString(),
-    );
-    if (!answer?.proxyEndpoint || password === "") throw new Error("the answer holds no token");
-    const { proxyEndpoint, expiresAt = new Date(0) } = answer;
+    const [data] = authorizationData ?? [];
+    const [username, password] = splitOnce(Buffer.from(data?.authorizationToken ?? "", "base64").toString());
+    if (!data?.proxyEndpoint || password === "") throw new Error("the response contains no token");
+    const { proxyEndpoint, expiresAt = new Date(0) } = data;
     return { username, password, proxyEndpoint, expiresAt };
   } catch (error) {
     if (error instanceof StepFailure) throw error;
-    throw ecrAuthFailure("ECR gives no authorization token", error);
+    throw ecrAuthFailure("failed to get an ECR authorization token", error);
   }
 }
 
@@ -86,11 +84,6 @@ function splitOnce(pair: string): [before: string, after: string] {
   return [pair.slice(0, at), pair.slice(at + 1)];
 }
 
-/**
- * The registry's host, from the answer to an authorization request. On AWS that answer names the caller's own
- * account, and the token is good for every registry that the caller may use: there the job's account takes its
- * place. A host of another form is an emulator's or a mirror's, and is used as it stands.
- */
 const AWS_HOST =
   /^\d+(\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn))$/;
 
@@ -99,6 +92,11 @@ export interface RegistryHost {
   readonly origin: string;
 }
 
+/**
+ * The registry's host, from the response to an authorization request. On AWS the response names the caller's account,
+ * but the token is valid for every registry that the caller may use, so the job's account replaces it. Any other host
+ * belongs to an emulator or a mirror, and is used unchanged.
+ */
 export function ecrRegistryHost(proxyEndpoint: string, awsAccount: string): RegistryHost {
   const { host, protocol } = new URL(proxyEndpoint);
   const ownHost = host.replace(AWS_HOST, `${awsAccount}$1`);

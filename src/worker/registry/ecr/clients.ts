@@ -3,31 +3,31 @@ import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/cli
 import { ecrAuthFailure } from "./failure.ts";
 
 export interface EcrRole {
-  /** With `{account}` and `{partition}` in the place of the job's account and of its region's partition. */
+  /** `{account}` and `{partition}` stand for the job's account and its region's partition. */
   readonly arnTemplate: string;
-  /** What the role's trust policy asks for, so that nobody else's job makes us assume it. */
+  /** Required by the role's trust policy, so that a job of another tenant cannot make the worker assume the role. */
   readonly externalId?: string;
 }
 
-/** The SDK waits between tries, longer when AWS throttles, and then asks less often altogether. */
+/** The SDK waits between attempts, longer when AWS throttles, and then limits the rate of all its requests. */
 const RETRIES = { retryMode: "adaptive", maxAttempts: 5 };
 const CONNECT_TIMEOUT_MS = 5000;
 const ROLE_SESSION_NAME = "blacktree-worker";
 
 type ClientSettings = Pick<ECRClientConfig & STSClientConfig, "retryMode" | "maxAttempts" | "requestHandler">;
 
-/** A client keeps its credentials, its connections and its pace, so there is one per account and region. */
+/** A client has credentials, connections and a rate limit, so each account and region has one client. */
 export class EcrClients {
   readonly #role: EcrRole | undefined;
   readonly #settings: ClientSettings;
-  readonly #made = new Map<string, ECRClient>();
+  readonly #clients = new Map<string, ECRClient>();
 
-  /** Without a role the worker's own credentials are used, for every account. */
+  /** Without a role the worker's own credentials are used for every account. */
   constructor(role: EcrRole | undefined, requestTimeoutMs: number) {
     this.#role = role;
     this.#settings = {
       ...RETRIES,
-      // Without `throwOnRequestTimeout` the SDK only writes a warning, and waits on.
+      // Without `throwOnRequestTimeout` the SDK only logs a warning and keeps waiting.
       requestHandler: {
         connectionTimeout: CONNECT_TIMEOUT_MS,
         requestTimeout: requestTimeoutMs,
@@ -38,17 +38,17 @@ export class EcrClients {
 
   of(awsAccount: string, region: string): ECRClient {
     const key = `${awsAccount} ${region}`;
-    const made = this.#made.get(key);
-    if (made) return made;
+    const existing = this.#clients.get(key);
+    if (existing) return existing;
     const settings = { ...this.#settings, region };
     const credentials = this.#role && roleCredentials(this.#role, awsAccount, settings);
     const client = new ECRClient({ ...settings, credentials });
-    this.#made.set(key, client);
+    this.#clients.set(key, client);
     return client;
   }
 }
 
-/** What it gives is called by the SDK, and called again when its credentials have expired. */
+/** Returns a credentials provider. The SDK calls it first, and again when the credentials have expired. */
 function roleCredentials(
   { arnTemplate, externalId }: EcrRole,
   awsAccount: string,
@@ -65,8 +65,8 @@ function roleCredentials(
       ExternalId: externalId,
     });
     const { Credentials } = await sts.send(command).catch((error: unknown) => {
-      const which = externalId === undefined ? "" : " with the external id of BLACKTREE_ECR_EXTERNAL_ID";
-      throw ecrAuthFailure(`the role ${RoleArn} cannot be assumed${which}`, error);
+      const suffix = externalId === undefined ? "" : " with the external id of BLACKTREE_ECR_EXTERNAL_ID";
+      throw ecrAuthFailure(`the role ${RoleArn} cannot be assumed${suffix}`, error);
     });
     return {
       accessKeyId: Credentials?.AccessKeyId ?? "",
@@ -77,7 +77,7 @@ function roleCredentials(
   };
 }
 
-/** The part of AWS that a region belongs to, as ARNs name it: accounts and roles of one are unknown in the others. */
+/** The partition of AWS that a region belongs to, as in ARNs. Partitions do not share accounts and roles. */
 const PARTITIONS: readonly (readonly [regions: RegExp, partition: string])[] = [
   [/^cn-/, "aws-cn"],
   [/^us-gov-/, "aws-us-gov"],

@@ -1,4 +1,4 @@
-/** The repository that a job's image goes to: looked at before anything is built, and made when that is wanted. */
+/** The ECR repository of a job's image: checked before the build, and created if the settings allow it. */
 import {
   CreateRepositoryCommand,
   DescribeRepositoriesCommand,
@@ -10,29 +10,29 @@ import { StepFailure } from "../../job/failure.ts";
 import type { AuthenticationRequest } from "../access.ts";
 import { ecrAuthFailure } from "./failure.ts";
 
-/** How a repository is made that does not exist. */
+/** Settings of repositories that the worker creates. */
 export interface NewEcrRepository {
   readonly scanOnPush: boolean;
   readonly tagMutability: "MUTABLE" | "IMMUTABLE";
-  /** Wildcards; tags that match one have the other mutability. */
+  /** Wildcards; matching tags have the other mutability. */
   readonly tagExclusions: readonly string[];
   /** As JSON. */
   readonly lifecyclePolicy?: string;
   readonly tags: Readonly<Record<string, string>>;
 }
 
-/** Undefined when the worker may not look. Throws ECR_REPO_NOT_FOUND or ECR_AUTH. */
+/** Undefined when the worker may not describe it. Throws ECR_REPO_NOT_FOUND or ECR_AUTH. */
 export async function ecrRepository(
   ecr: ECRClient,
   request: AuthenticationRequest,
-  wanted: NewEcrRepository | undefined,
+  settings: NewEcrRepository | undefined,
 ): Promise<Repository | undefined> {
   try {
     return await describe(ecr, request);
   } catch (error) {
     request.signal.throwIfAborted();
-    if (errorName(error) === "RepositoryNotFoundException") return missing(ecr, request, wanted);
-    return notSeen(error, request);
+    if (errorName(error) === "RepositoryNotFoundException") return missing(ecr, request, settings);
+    return cannotDescribe(error, request);
   }
 }
 
@@ -43,52 +43,55 @@ async function describe(ecr: ECRClient, { job, signal }: AuthenticationRequest) 
   return repositories?.[0];
 }
 
-/** A worker need not be allowed to look: the registry itself decides when it is pushed to. */
-function notSeen(error: unknown, { job, log }: AuthenticationRequest): undefined {
+/** The permission is optional: the registry itself decides at the push. */
+function cannotDescribe(error: unknown, { job, log }: AuthenticationRequest): undefined {
   if (error instanceof StepFailure) throw error;
-  log(`cannot look at the ECR repository ${job.ecrRepo} before the push: ${errorName(error)}`);
+  log(`cannot check the ECR repository ${job.ecrRepo} before the push: ${errorName(error)}`);
 }
 
-function missing(ecr: ECRClient, request: AuthenticationRequest, wanted: NewEcrRepository | undefined) {
-  if (wanted) return create(ecr, request, wanted);
+function missing(ecr: ECRClient, request: AuthenticationRequest, settings: NewEcrRepository | undefined) {
+  if (settings) return create(ecr, request, settings);
   const { ecrRepo, awsAccount, region } = request.job;
-  const message = `there is no ECR repository ${ecrRepo} in account ${awsAccount}, ${region}`;
+  const message = `ECR repository ${ecrRepo} not found in account ${awsAccount}, region ${region}`;
   throw new StepFailure({ code: "ECR_REPO_NOT_FOUND", step: "authenticate", message });
 }
 
-/** Not aborted with the run: whoever has made the repository also gives it its policy. */
-async function create(ecr: ECRClient, request: AuthenticationRequest, wanted: NewEcrRepository) {
+/** Not aborted with the run: a repository that this worker has created must get its lifecycle policy too. */
+async function create(ecr: ECRClient, request: AuthenticationRequest, settings: NewEcrRepository) {
   const { job, log } = request;
   try {
-    const { repository } = await ecr.send(createCommand(job, wanted));
-    log(`made the ECR repository ${job.ecrRepo} in account ${job.awsAccount}, ${job.region}`);
-    await putLifecyclePolicy(ecr, request, wanted);
+    const { repository } = await ecr.send(createCommand(job, settings));
+    log(`created the ECR repository ${job.ecrRepo} in account ${job.awsAccount}, region ${job.region}`);
+    await putLifecyclePolicy(ecr, request, settings);
     return repository;
   } catch (error) {
-    // Another run was faster, and may have been told to make it otherwise.
+    // Another run has created it meanwhile, perhaps with other settings.
     if (errorName(error) === "RepositoryAlreadyExistsException") {
-      return describe(ecr, request).catch((refusal: unknown) => notSeen(refusal, request));
+      return describe(ecr, request).catch((refusal: unknown) => cannotDescribe(refusal, request));
     }
     if (error instanceof StepFailure) throw error;
     throw ecrAuthFailure(`the ECR repository ${job.ecrRepo} cannot be created`, error);
   }
 }
 
-function createCommand(job: AuthenticationRequest["job"], wanted: NewEcrRepository): CreateRepositoryCommand {
-  const excluding = wanted.tagExclusions.length > 0;
+function createCommand(
+  job: AuthenticationRequest["job"],
+  settings: NewEcrRepository,
+): CreateRepositoryCommand {
+  const excluding = settings.tagExclusions.length > 0;
   return new CreateRepositoryCommand({
     registryId: job.awsAccount,
     repositoryName: job.ecrRepo,
-    imageScanningConfiguration: { scanOnPush: wanted.scanOnPush },
-    imageTagMutability: excluding ? `${wanted.tagMutability}_WITH_EXCLUSION` : wanted.tagMutability,
+    imageScanningConfiguration: { scanOnPush: settings.scanOnPush },
+    imageTagMutability: excluding ? `${settings.tagMutability}_WITH_EXCLUSION` : settings.tagMutability,
     imageTagMutabilityExclusionFilters: excluding
-      ? wanted.tagExclusions.map((filter) => ({ filterType: "WILDCARD", filter }))
+      ? settings.tagExclusions.map((filter) => ({ filterType: "WILDCARD", filter }))
       : undefined,
-    tags: Object.entries(wanted.tags).map(([Key, Value]) => ({ Key, Value })),
+    tags: Object.entries(settings.tags).map(([Key, Value]) => ({ Key, Value })),
   });
 }
 
-/** An image is worth more than the order in its repository. */
+/** A failure is only logged: the image matters more than the lifecycle policy. */
 async function putLifecyclePolicy(
   ecr: ECRClient,
   { job, log }: AuthenticationRequest,
@@ -99,8 +102,8 @@ async function putLifecyclePolicy(
   try {
     await ecr.send(new PutLifecyclePolicyCommand({ registryId, repositoryName, lifecyclePolicyText }));
   } catch (error) {
-    const says = error instanceof Error ? error.message : String(error);
-    log(`WARNING: the ECR repository ${repositoryName} stays without its lifecycle policy: ${says}`);
+    const reason = error instanceof Error ? error.message : String(error);
+    log(`WARNING: ECR repository ${repositoryName} was created without its lifecycle policy: ${reason}`);
   }
 }
 

@@ -4,8 +4,8 @@ import type { RegistryAccess } from "../access.ts";
 type TagMutability = RegistryAccess["tagMutability"];
 
 /**
- * Whether this tag can be moved: a repository's tags all can or all cannot, but for those that its filters exclude.
- * Without a tag only what holds for all of them can be said.
+ * Whether this tag can be moved: a repository has one mutability for all tags except those that its filters exclude.
+ * Without a tag, a repository with filters has an unknown mutability.
  */
 export function tagMutability(repository: Repository | undefined, tag: string | undefined): TagMutability {
   switch (repository?.imageTagMutability) {
@@ -32,7 +32,7 @@ function byExclusion(
   return isExcluded ? mutability.excluded : mutability.others;
 }
 
-/** `*` stands for any characters, also for none. */
+/** `*` matches any characters, or none. */
 function wildcard(filter: string): RegExp {
   const literals = filter.split("*").map((literal) => literal.replaceAll(/[^A-Za-z0-9_]/g, "\\$&"));
   return new RegExp(`^${literals.join(".*")}$`);

@@ -1,4 +1,4 @@
-/** Authorization tokens of ECR, kept for as long as they are good for a whole run. */
+/** ECR authorization tokens, cached while they are valid long enough for a whole run. */
 
 export interface EcrToken {
   readonly username: string;
@@ -15,44 +15,44 @@ export interface UsableEcrToken extends EcrToken {
 export class EcrTokenCache {
   readonly #usableForMs: number;
   readonly #now: () => number;
-  readonly #kept = new Map<string, UsableEcrToken>();
-  readonly #underWay = new Map<string, Promise<UsableEcrToken>>();
+  readonly #tokens = new Map<string, UsableEcrToken>();
+  readonly #pending = new Map<string, Promise<UsableEcrToken>>();
 
   /**
-   * `usableForMs`: a token that does not live for so long any more may end during the run that it is given to. Of a
-   * short-lived one, the last quarter of its life counts so.
+   * `usableForMs`: a token with a shorter remaining lifetime may expire during a run, so it is not reused. A
+   * short-lived token is not reused in the last quarter of its lifetime.
    */
   constructor(usableForMs: number, now: () => number = Date.now) {
     this.#usableForMs = usableForMs;
     this.#now = now;
   }
 
-  /** One request at a time per key, for however many callers; so it must not end with one of them. */
+  /** Concurrent callers with the same key share one request, so the request must not be aborted with one of them. */
   get(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
-    const kept = this.#kept.get(key);
+    const kept = this.#tokens.get(key);
     if (kept && kept.usableUntilMs > this.#now()) return Promise.resolve(kept);
-    const underWay = this.#underWay.get(key) ?? this.#ask(key, request);
-    this.#underWay.set(key, underWay);
-    return underWay;
+    const pending = this.#pending.get(key) ?? this.#request(key, request);
+    this.#pending.set(key, pending);
+    return pending;
   }
 
-  /** After the registry refused it: the next caller gets another one, unless somebody has it already. */
+  /** Called after the registry refused the token. A newer token that is cached already stays. */
   forget(key: string, refused: UsableEcrToken): void {
-    if (this.#kept.get(key) === refused) this.#kept.delete(key);
+    if (this.#tokens.get(key) === refused) this.#tokens.delete(key);
   }
 
-  async #ask(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
+  async #request(key: string, request: () => Promise<EcrToken>): Promise<UsableEcrToken> {
     try {
       const token = await request();
       const usable = { ...token, usableUntilMs: this.#usableUntilMs(token) };
-      this.#kept.set(key, usable);
+      this.#tokens.set(key, usable);
       return usable;
     } finally {
-      this.#underWay.delete(key);
+      this.#pending.delete(key);
     }
   }
 
-  /** In the past for one that has ended already: it is used by those who asked for it, and by nobody else. */
+  /** In the past for a token that has already expired: only the callers of this request use it. */
   #usableUntilMs({ expiresAt }: EcrToken): number {
     const leftMs = expiresAt.getTime() - this.#now();
     return expiresAt.getTime() - Math.min(this.#usableForMs, Math.max(0, leftMs / 4));

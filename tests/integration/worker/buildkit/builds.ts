@@ -11,7 +11,7 @@ import { attemptTag } from "../../../../src/worker/job/workspace.ts";
 import { BackgroundWork } from "../../../../src/worker/pipeline/background-work.ts";
 import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
-import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { sampleRepository } from "../../../support/machine/sample-repository.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
@@ -604,7 +604,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       ofPipeline.test("a wrong password ends the run before it builds", async () => {
         const { name } = await bench.createSample();
         const credentials = { username: "AWS", password: "not the password" };
-        const authenticator = new PlainRegistryAuthenticator({ registry: bench.proxy.url, credentials });
+        const authenticator = new StaticRegistryAuthenticator({ registry: bench.proxy.url, credentials });
         const run = bench.start({ repoUrl: name }, { parts: { authenticator } });
         expect(await run.end).toMatchObject({
           status: "FAILED",

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { dirname, join } from "node:path";
-import { Mirrors } from "../../../../src/worker/git/checkout-cache.ts";
+import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { noise } from "../../../support/machine/noise.ts";
 import { run } from "../../../support/machine/processes.ts";
@@ -13,21 +13,21 @@ const missing = await missingDockerEngine("26.1");
 
 describe.skipIf(missing !== undefined)("the context that BuildKit has cached", () => {
   let bench: PipelineBench;
-  let mirrorsDir: string;
-  let mirrors: Mirrors;
+  let cacheDir: string;
+  let checkoutCache: CheckoutCache;
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
   });
   afterAll(() => bench.stop());
   beforeEach(() => {
-    mirrorsDir = join(bench.workDir, bench.unique("mirrors-of"));
-    mirrors = new Mirrors({ workDir: mirrorsDir, limitBytes: 1e9, bootId: "boot" });
+    cacheDir = join(bench.workDir, bench.unique("checkout-cache-of"));
+    checkoutCache = new CheckoutCache({ workDir: cacheDir, limitBytes: 1e9, bootId: "boot" });
   });
 
   async function built(job: Partial<PipelineJob>) {
     const ecrRepo = bench.unique("images");
-    const started = bench.start({ ...job, ecrRepo }, { parts: { mirrors } });
+    const started = bench.start({ ...job, ecrRepo }, { parts: { checkoutCache } });
     const end = await started.end;
     if (end.status !== "SUCCESS") throw new Error(`the run ended ${JSON.stringify(end)}`);
     return { ecrRepo, digest: end.imageDigest ?? "", log: started.lines.join("\n") };
@@ -45,8 +45,8 @@ describe.skipIf(missing !== undefined)("the context that BuildKit has cached", (
   /** Sets one time for all files of this test's cached checkouts. */
   async function setSameTime(): Promise<void> {
     const touch = ["-exec", "touch", "-d", "@1000000000", "{}", "+"];
-    await run(["find", mirrorsDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
-    const { stdout } = await run(["find", mirrorsDir, "-type", "d", "-name", ".git"]);
+    await run(["find", cacheDir, "-type", "f", "-not", "-path", "*/.git/*", ...touch]);
+    const { stdout } = await run(["find", cacheDir, "-type", "d", "-name", ".git"]);
     // Otherwise git considers the files changed, and writes them again.
     for (const gitDir of stdout.trim().split("\n"))
       await run(["git", "update-index", "--refresh"], { cwd: dirname(gitDir) });
@@ -134,7 +134,7 @@ describe.skipIf(missing !== undefined)("the context that BuildKit has cached", (
       expect((await built(job)).log).toMatch(WITH_BUSYBOX);
       await bench.git.commit(name, { greeting: "another\n" });
       const second = await built(job);
-      expect(second.log).toContain("1 of them an earlier run had fetched");
+      expect(second.log).toContain("1 of them restored from the cached checkout");
       expect(second.log).not.toMatch(WITH_BUSYBOX);
     });
 

@@ -112,7 +112,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const second = start({ repoUrl: name, branch: "other" }, { ...otherWorker, cacheRepository });
     expect(await second.end).toMatchObject({ status: "SUCCESS" });
     expect(stepsCached(second)).toEqual([false, false, false]);
-    expect(second.lines.join("\n")).toContain("which branch is the default one is not known");
+    expect(second.lines.join("\n")).toContain("default branch unknown");
     await second.backgroundWork.ended();
   });
 

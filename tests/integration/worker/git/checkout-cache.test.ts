@@ -5,7 +5,7 @@ import { run } from "../../../support/machine/processes.ts";
 import type { GitRequest, GitServer } from "../../../support/servers/git-server.ts";
 import { contentsOf } from "./checkout-contents.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
-import { mirrorsIn, theMirror } from "./kept-checkouts.ts";
+import { cachedCheckoutsIn, theCachedCheckout } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -27,7 +27,7 @@ async function createRepository(files: Record<string, string | Uint8Array> = { f
   return { name, first, url, requests: () => git.requests.filter(({ path }) => path.includes(name)) };
 }
 
-/** Those that run now, and no later ones. */
+/** Kills the git processes that run now, not later ones. */
 async function killGitOf(workDir: string): Promise<void> {
   const running = await readdir("/proc").then((names) => names.filter((name) => /^\d+$/.test(name)));
   const environments = running.map((pid) =>
@@ -44,11 +44,11 @@ async function killGitOf(workDir: string): Promise<void> {
 const output = async (cwd: string, ...args: string[]) =>
   (await run(["git", ...args], { cwd, env: { GIT_CONFIG_GLOBAL: "/dev/null" } })).stdout.trim();
 
-/** The checkout is what a fresh clone of this commit alone would be. */
+/** The checkout is identical to a fresh clone of this commit only. */
 async function expectCommitAlone({ workspace }: Cloned, commit: string): Promise<void> {
   const { checkout } = workspace;
   expect(await output(checkout, "rev-parse", "HEAD")).toBe(commit);
-  // The index's notes of times and sizes are not believed: all files are read.
+  // Drops times and sizes from the index, so that git reads all files.
   await run(["git", "read-tree", "HEAD"], { cwd: checkout });
   expect(await output(checkout, "status", "--porcelain", "--ignored")).toBe("");
   expect(await output(checkout, "rev-list", "--all", "HEAD")).toBe(commit);
@@ -61,10 +61,10 @@ async function expectCommitAlone({ workspace }: Cloned, commit: string): Promise
 
 const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(workspace.checkout, file)).text();
 
-describe("with a mirror", () => {
-  test("files are in the form that their commit's attributes want, whatever the mirror's said", async () => {
+describe("with a cached checkout", () => {
+  test("files follow the attributes of their commit, not those of the cached checkout", async () => {
     const { name, url } = await createRepository({ "sub/file.txt": "one\ntwo\n", untouched: "x" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const textOf = async () => {
       const run = await bench.cloned({ url, branch: "main", ...at });
       await expectCommitAlone(run, run.commit);
@@ -83,7 +83,7 @@ describe("with a mirror", () => {
 
   test("only what is new is fetched, and only changed files are written", async () => {
     const { name, url, requests } = await createRepository({ big: BIG, file: "one", gone: "x" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const first = await bench.cloned({ url, branch: "main", ...at });
     const before = await stat(join(first.workspace.checkout, "big"), { bigint: true });
     await first.end();
@@ -99,24 +99,24 @@ describe("with a mirror", () => {
     await expectCommitAlone(second, tip);
   });
 
-  test("of an unchanged tip nothing is fetched", async () => {
+  test("nothing is fetched for an unchanged tip", async () => {
     const { url, first, requests } = await createRepository({ file: "one", big: BIG });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const asked = requests().length;
     const again = await bench.cloned({ url, branch: "main", ...at });
-    // The third one may have begun before git was told that it is not needed.
+    // Git may have started the third request before the worker ended the fetch.
     const sent = requests().slice(asked);
     expect(sent.length).toBeLessThanOrEqual(3);
     expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeLessThan(3000);
     await expectCommitAlone(again, first);
   });
 
-  test("other branches, tags and pinned commits are built from it, each alone", async () => {
+  test("is used for other branches, tags and pinned commits, without objects of the others", async () => {
     const { name, url, first } = await createRepository({ file: "one", kept: "k" });
     const onMain = await git.commit(name, { file: "two" });
     const onTopic = await git.commit(name, { file: "three", more: "m" }, { branch: "topic" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const wanted = [
       { branch: "main", expected: onMain },
       { branch: "topic", expected: onTopic },
@@ -132,23 +132,23 @@ describe("with a mirror", () => {
       expect(done.commit).toBe(expected);
       await expectCommitAlone(done, expected);
       await done.end();
-      await theMirror(at.workDir);
+      await theCachedCheckout(at.workDir);
     }
   });
 
-  test("what the server has no more is gone from the checkout, too", async () => {
+  test("a commit that was removed from the server is removed from the checkout too", async () => {
     const { name, url, first } = await createRepository();
     await git.commit(name, { file: "pushed by mistake", secret: "s" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     await git.resetBranch(name, "main", first);
     const done = await bench.cloned({ url, branch: "main", ...at });
     await expectCommitAlone(done, first);
   });
 
-  test("files, folders, symlinks and modes may take each other's place", async () => {
+  test("files, folders, symlinks and modes may replace each other", async () => {
     const { name, url } = await createRepository({ one: "file", "two/inner": "x", "bin/tool": "t" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     await git.commit(name, {}, { remove: ["one", "two/inner"] });
     await git.commit(name, { "one/inner": "now a folder", two: "now a file" });
@@ -159,24 +159,24 @@ describe("with a mirror", () => {
     await expectCommitAlone(third, third.commit);
   });
 
-  test("a run that ends before its files are written leaves the mirror for the next one", async () => {
+  test("a run that ends before its files are written returns the cached checkout", async () => {
     const { url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
-    const mirror = await theMirror(at.workDir);
+    const cachedCheckout = await theCachedCheckout(at.workDir);
     await (await bench.resolved({ url, branch: "main", ...at })).end();
     const idOf = (path: string) => basename(path).split("-").slice(2);
-    expect(idOf(await theMirror(at.workDir))).toEqual(idOf(mirror));
+    expect(idOf(await theCachedCheckout(at.workDir))).toEqual(idOf(cachedCheckout));
   });
 });
 
-describe("whose a mirror is", () => {
-  test("every job needs a token of its own", async () => {
+describe("access to a cached checkout", () => {
+  test("every job needs its own token", async () => {
     const name = repositoryName();
     const token = `token-${crypto.randomUUID()}`;
     await git.createRepository(name, { file: "one" }, { private: { token } });
     const url = `${git.baseUrl}/${name}`;
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", gitToken: token, ...at })).end();
     for (const gitToken of [undefined, "another"]) {
       const failure = await bench.failureOf({ url, branch: "main", gitToken, ...at });
@@ -185,29 +185,29 @@ describe("whose a mirror is", () => {
     expect(await bench.failureOf({ url, branch: "none", gitToken: token, ...at })).toMatchObject({
       code: "REF_NOT_FOUND",
     });
-    // It is still there for who may have it.
-    await theMirror(at.workDir);
+    // The cached checkout stays for jobs with access.
+    await theCachedCheckout(at.workDir);
     const done = await bench.cloned({ url, branch: "main", gitToken: token, ...at });
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await done.end();
   });
 
-  test("another account starts from nothing", async () => {
+  test("another account does not use it", async () => {
     const { url } = await createRepository({ file: "one", big: BIG });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", awsAccount: "111111111111", ...at })).end();
     const other = await bench.cloned({ url, branch: "main", awsAccount: "222222222222", ...at });
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
     await other.end();
-    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
   });
 
-  test("nothing of the token is in the work folder, neither in a checkout nor in a mirror", async () => {
+  test("the work folder does not contain the token, neither in a checkout nor in the cache", async () => {
     const name = repositoryName();
     const token = `token-${crypto.randomUUID()}`;
     const first = await git.createRepository(name, { file: "one" }, { private: { token } });
     const url = `${git.baseUrl}/${name}`;
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const job = { url, branch: "main", gitToken: token, ...at };
     await (await bench.cloned(job)).end();
     await git.commit(name, { file: "two" });
@@ -220,16 +220,16 @@ describe("whose a mirror is", () => {
   });
 });
 
-describe("a mirror that is of no use is replaced", () => {
-  const packsOf = async (mirror: string) => {
-    const folder = join(mirror, ".git", "objects", "pack");
+describe("an unusable cached checkout is replaced", () => {
+  const packsOf = async (cachedCheckout: string) => {
+    const folder = join(cachedCheckout, ".git", "objects", "pack");
     return (await readdir(folder)).map((name) => join(folder, name));
   };
-  const damages: [what: string, damage: (mirror: string) => Promise<unknown>][] = [
+  const damages: [what: string, damage: (cachedCheckout: string) => Promise<unknown>][] = [
     [
       "packs cut off",
-      async (mirror) => {
-        for (const path of await packsOf(mirror)) {
+      async (cachedCheckout) => {
+        for (const path of await packsOf(cachedCheckout)) {
           await chmod(path, 0o600);
           await truncate(path, 100);
         }
@@ -237,38 +237,41 @@ describe("a mirror that is of no use is replaced", () => {
     ],
     [
       "packs overwritten",
-      async (mirror) => {
-        for (const path of await packsOf(mirror)) {
+      async (cachedCheckout) => {
+        for (const path of await packsOf(cachedCheckout)) {
           await chmod(path, 0o600);
           await writeFile(path, new Uint8Array(5000));
         }
       },
     ],
-    ["no objects", (mirror) => rm(join(mirror, ".git", "objects"), { recursive: true })],
-    ["no HEAD", (mirror) => rm(join(mirror, ".git", "HEAD"))],
-    ["a broken configuration", (mirror) => writeFile(join(mirror, ".git", "config"), "[core")],
-    ["a broken index", (mirror) => writeFile(join(mirror, ".git", "index"), "DIRC nonsense")],
+    ["no objects", (cachedCheckout) => rm(join(cachedCheckout, ".git", "objects"), { recursive: true })],
+    ["no HEAD", (cachedCheckout) => rm(join(cachedCheckout, ".git", "HEAD"))],
+    [
+      "a broken configuration",
+      (cachedCheckout) => writeFile(join(cachedCheckout, ".git", "config"), "[core"),
+    ],
+    ["a broken index", (cachedCheckout) => writeFile(join(cachedCheckout, ".git", "index"), "DIRC nonsense")],
     [
       "locks of a git that was killed",
-      async (mirror) => {
+      async (cachedCheckout) => {
         for (const name of ["index.lock", "shallow.lock", "HEAD.lock"])
-          await writeFile(join(mirror, ".git", name), "");
+          await writeFile(join(cachedCheckout, ".git", name), "");
       },
     ],
     [
       "nothing in it",
-      async (mirror) => {
-        await rm(mirror, { recursive: true });
-        await mkdir(mirror);
+      async (cachedCheckout) => {
+        await rm(cachedCheckout, { recursive: true });
+        await mkdir(cachedCheckout);
       },
     ],
   ];
 
   test.each(damages)("%s", async (_what, damage) => {
     const { name, url } = await createRepository({ file: "one", other: "o" });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
-    await damage(await theMirror(at.workDir));
+    await damage(await theCachedCheckout(at.workDir));
     const tip = await git.commit(name, { file: "two" });
     const done = await bench.cloned({ url, branch: "main", ...at });
     await expectCommitAlone(done, tip);
@@ -277,11 +280,11 @@ describe("a mirror that is of no use is replaced", () => {
     await expectCommitAlone(again, tip);
   });
 
-  test("and nothing happens to a repository that the work folder is in", async () => {
+  test("a repository that contains the work folder is not changed", async () => {
     const { name, url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
-    await rm(join(await theMirror(at.workDir), ".git"), { recursive: true });
+    await rm(join(await theCachedCheckout(at.workDir), ".git"), { recursive: true });
     await run(["git", "init", "--quiet", "--template=", at.workDir]);
     const before = await contentsOf(join(at.workDir, ".git"));
     const tip = await git.commit(name, { file: "two" });
@@ -290,14 +293,14 @@ describe("a mirror that is of no use is replaced", () => {
   });
 
   const requestKinds: [what: string, matches: (request: GitRequest, nth: number) => boolean][] = [
-    ["asks for the server's abilities", ({ method }) => method === "GET"],
-    ["asks for the branch", ({ method }, nth) => method === "POST" && nth === 1],
+    ["requests the server's capabilities", ({ method }) => method === "GET"],
+    ["requests the branch", ({ method }, nth) => method === "POST" && nth === 1],
     ["fetches", ({ method }, nth) => method === "POST" && nth === 2],
   ];
 
   test.each(requestKinds)("git is killed while it %s", async (_what, matches) => {
     const { name, url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const tip = await git.commit(name, { file: "two" });
     let posts = 0;
@@ -318,10 +321,10 @@ describe("a mirror that is of no use is replaced", () => {
   });
 });
 
-describe("many at once", () => {
-  test("each has a checkout of its own, of its own commit", async () => {
+describe("concurrent runs", () => {
+  test("have separate checkouts, each of the right commit", async () => {
     const { name, url } = await createRepository({ file: "one", big: BIG });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     for (let round = 0; round < 3; round++) {
       const tip = await git.commit(name, { file: `of round ${round}` });
       const runs = await Promise.all(
@@ -331,54 +334,54 @@ describe("many at once", () => {
       expect(runs.map(({ commit }) => commit).slice(0, 2)).toEqual([tip, tip]);
       for (const done of runs) await expectCommitAlone(done, done.commit);
       await Promise.all(runs.map((done) => done.end()));
-      expect(await mirrorsIn(at.workDir)).toHaveLength(3);
+      expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(3);
     }
   });
 });
 
-describe("how much there is of it", () => {
-  test("the least recently used go first, and none that is in use", async () => {
+describe("size of the cache", () => {
+  test("the least recently used checkouts are evicted first, and never one in use", async () => {
     const [one, two, three] = [
       await createRepository({ big: BIG }),
       await createRepository({ big: BIG }),
       await createRepository({ big: BIG }),
     ] as const;
-    // Each takes some 800 kB: the file, and the pack with it.
-    const at = bench.mirrors(2_000_000);
+    // Each uses about 800 kB: the file, and the pack with it.
+    const at = bench.checkoutCache(2_000_000);
     const job = (url: string) => ({ url, branch: "main", ...at });
     await (await bench.cloned(job(one.url))).end();
     await (await bench.cloned(job(two.url))).end();
     const inUse = await bench.cloned(job(one.url));
     await (await bench.cloned(job(three.url))).end();
-    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
     await inUse.end();
-    expect(await mirrorsIn(at.workDir)).toHaveLength(2);
+    expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
     const asked = two.requests().length;
     await bench.cloned(job(two.url));
     const sent = two.requests().slice(asked);
     expect(sent.reduce((sum, { sentBytes }) => sum + sentBytes, 0)).toBeGreaterThan(BIG.length);
   });
 
-  test("none with a limit of 0, and none that is larger than the limit", async () => {
+  test("is empty with a limit of 0, and for a checkout larger than the limit", async () => {
     const { url } = await createRepository({ big: BIG });
     for (const limitBytes of [0, 100_000]) {
-      const at = bench.mirrors(limitBytes);
+      const at = bench.checkoutCache(limitBytes);
       await (await bench.cloned({ url, branch: "main", ...at })).end();
-      expect(await mirrorsIn(at.workDir)).toEqual([]);
+      expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     }
   });
 
-  test("what was being removed, and what is from before the machine's last start, goes at a worker's start", async () => {
+  test("a starting worker removes partly removed checkouts, and those from before the machine's last boot", async () => {
     const { url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const root = join(at.workDir, "mirrors");
     await mkdir(join(root, "removing-1", ".git"), { recursive: true });
     await mkdir(join(root, "earlier-boot", "owner", "1-1-x"), { recursive: true });
     await symlink("/nowhere", join(root, "removing-1", "link"));
-    await at.mirrors.removeLeftovers();
+    await at.checkoutCache.removeStale();
     expect(await readdir(root)).toEqual(["boot"]);
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
   });
 });
 
@@ -392,24 +395,24 @@ describe("limits", () => {
 
   test("a repository whose files are too large is not written", async () => {
     const { url } = await createRepository({ zeros: new Uint8Array(30_000_000) });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const run = await bench.resolved({ url, branch: "main", ...at, limits: { repositoryBytes: 1_000_000 } });
     await expect(run.source.checkOut()).rejects.toThrow(/needs more than \d+\.\d MB.*REPOSITORY_LIMIT/);
     expect(await Bun.file(join(run.workspace.checkout, "zeros")).exists()).toBe(false);
     await run.end();
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 
-  test("what grows beyond the limit later", async () => {
+  test("a repository that exceeds the limit later", async () => {
     const { name, url } = await createRepository();
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const job = { url, branch: "main", ...at, limits: { repositoryBytes: 500_000 } };
     await (await bench.cloned(job)).end();
     await git.commit(name, { big: crypto.getRandomValues(new Uint8Array(3_000_000)) });
     expect(await bench.failureOf(job)).toMatchObject({ code: "CLONE_FAILED", retryable: false });
   });
 
-  test("a server that takes too long", async () => {
+  test("a server that is too slow", async () => {
     const { name, url } = await createRepository();
     const held = git.hold(({ path }) => path.includes(name));
     const failure = await bench.failureOf({ url, branch: "main", limits: { timeoutMs: 500 } });

@@ -3,14 +3,14 @@ import { lstat, readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../../../support/machine/processes.ts";
 
-// The machine's own settings may know git-lfs, which would write to what is looked at.
+// The machine's git configuration may enable git-lfs, which would write to the checkout.
 const env = { GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" };
 const output = async (cwd: string, ...args: string[]) =>
   (await run(["git", ...args], { cwd, env })).stdout.trim();
 
 /**
- * All that a `COPY . .` would take of a checkout, by path: modes and contents, of git's folders as well. What two clones of
- * one commit may differ in is left out: times, and into which packs git has put the objects.
+ * Everything that `COPY . .` would copy from a checkout, by path: modes and contents, also of .git folders. Without the
+ * differences between two clones of one commit: times, and the distribution of objects over packs.
  */
 export async function contentsOf(folder: string, path = ""): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
@@ -32,7 +32,7 @@ async function gitContentsOf(folder: string, path: string): Promise<Record<strin
   for (const name of Object.keys(found))
     if (name.startsWith(`${path}/objects/`) || name === `${path}/index`) delete found[name];
   const checkout = join(folder, path, "..");
-  // Nothing that git asks here may touch the index.
+  // These git commands must not change the index.
   const ask = (...args: string[]) => output(checkout, "--no-optional-locks", ...args);
   found[`${path}: objects`] = await ask(
     "cat-file",

@@ -60,7 +60,7 @@ describe("what is checked out", () => {
     expect((await cloned({ url, branch: "main", commit: tip.toUpperCase() })).commit).toBe(tip);
   });
 
-  test("submodules and hooks of the repository do nothing", async () => {
+  test("hooks of the repository do not run, and an unknown submodule is ignored", async () => {
     const name = repositoryName();
     await git.createRepository(name, {
       file: "one",
@@ -72,14 +72,14 @@ describe("what is checked out", () => {
   });
 });
 
-describe("what cannot be cloned", () => {
-  test("a repository that is not there", async () => {
+describe("failures", () => {
+  test("a repository that does not exist", async () => {
     const failure = await failureOf({ url: `${git.baseUrl}/acme/none`, branch: "main" });
     expect(failure).toMatchObject({ code: "REPO_NOT_FOUND", step: "clone", retryable: false });
     expect(failure.message).toContain("/acme/none");
   });
 
-  test("a branch that is not there", async () => {
+  test("a branch that does not exist", async () => {
     const name = repositoryName();
     await git.createRepository(name, { file: "one" });
     const failure = await failureOf({ url: `${git.baseUrl}/${name}`, branch: "none" });
@@ -87,7 +87,7 @@ describe("what cannot be cloned", () => {
     expect(failure.message).toContain("'none'");
   });
 
-  test("the id of an annotated tag, which is none of a commit", async () => {
+  test("the id of an annotated tag instead of a commit", async () => {
     const name = repositoryName();
     await git.createRepository(name, { file: "one" });
     const tagged = await git.commit(name, { file: "two" }, { annotatedTags: ["v2"] });
@@ -102,7 +102,7 @@ describe("what cannot be cloned", () => {
     });
   });
 
-  test("a commit of another branch, one that was cut off, and one that never was", async () => {
+  test("a commit of another branch, a removed commit, and one that never existed", async () => {
     const name = repositoryName();
     const first = await git.createRepository(name, { file: "one" });
     const cutOff = await git.commit(name, { file: "two" });
@@ -115,7 +115,7 @@ describe("what cannot be cloned", () => {
     }
   });
 
-  test("a private repository without a token, and with a wrong one", async () => {
+  test("a private repository without a token, and with a wrong token", async () => {
     const name = repositoryName();
     await git.createRepository(name, { file: "one" }, { private: { token: "the token" } });
     const url = `${git.baseUrl}/${name}`;
@@ -136,7 +136,7 @@ describe("what cannot be cloned", () => {
     expect(failure).toMatchObject({ code: "GIT_AUTH", retryable: false });
   });
 
-  test("from a server that is away, or faulty for too long", async () => {
+  test("a server that is unreachable, or fails too often", async () => {
     const url = `http://127.0.0.1:${await freePort()}/acme/app`;
     expect(await failureOf({ url, branch: "main" })).toMatchObject({ code: "CLONE_FAILED", retryable: true });
     const name = repositoryName();
@@ -148,7 +148,7 @@ describe("what cannot be cloned", () => {
     });
   });
 
-  test("on a full disk", async () => {
+  test("a full disk", async () => {
     const name = repositoryName();
     await git.createRepository(name, {
       file: crypto.getRandomValues(new Uint8Array(60_000)).toBase64().repeat(40),
@@ -166,7 +166,7 @@ describe("what cannot be cloned", () => {
 });
 
 describe("the token", () => {
-  test("is sent for the repository's URL, and a redirect does not carry it anywhere", async () => {
+  test("is sent to the repository's URL, and not to a redirect's target", async () => {
     const name = repositoryName();
     await git.createRepository(name, { file: "one" });
     const redirecting = Bun.serve({
@@ -185,7 +185,7 @@ describe("the token", () => {
       expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
       expect(failure.message).toContain("redirect");
       expect(git.requests.length).toBe(before);
-      // Without a token there is nothing to carry.
+      // Without a token the redirect is followed.
       expect((await cloned({ url, branch: "main" })).commit).toMatch(/^[0-9a-f]{40}$/);
     } finally {
       await redirecting.stop(true);

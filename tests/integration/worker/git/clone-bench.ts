@@ -1,6 +1,6 @@
 import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "../../../../src/worker/git/budget.ts";
 import { resolve, type Source } from "../../../../src/worker/git/checkout.ts";
-import { Mirrors } from "../../../../src/worker/git/checkout-cache.ts";
+import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
 import { StepFailure } from "../../../../src/worker/job/failure.ts";
 import { createWorkspace, type Workspace } from "../../../../src/worker/job/workspace.ts";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
@@ -14,10 +14,10 @@ export interface Wanted {
   readonly gitToken?: string;
   readonly awsAccount?: string;
   readonly workDir?: string;
-  readonly mirrors?: Mirrors;
+  readonly checkoutCache?: CheckoutCache;
   readonly limits?: Partial<CloneLimits>;
   readonly allowedHosts?: readonly string[];
-  /** The git server's unless given. */
+  /** Default: the git server's URL. */
   readonly baseUrl?: string;
   readonly needsDefaultBranch?: boolean;
   readonly signal?: AbortSignal;
@@ -28,7 +28,7 @@ export interface Cloned {
   readonly source: Source;
   readonly workspace: Workspace;
   readonly lines: readonly string[];
-  /** Ends the run as the pipeline does: the checkout becomes a mirror, where there are mirrors. */
+  /** Ends the run as the pipeline does: the checkout goes to the cache, if that is enabled. */
   end(): Promise<void>;
 }
 
@@ -38,8 +38,8 @@ export interface CloneBench {
   resolved(wanted: Wanted): Promise<Cloned>;
   cloned(wanted: Wanted): Promise<Cloned>;
   failureOf(wanted: Wanted): Promise<StepFailure["failure"]>;
-  /** A work folder of its own, with mirrors in it. */
-  mirrors(limitBytes?: number): { readonly workDir: string; readonly mirrors: Mirrors };
+  /** A new work folder with a checkout cache. */
+  checkoutCache(limitBytes?: number): { readonly workDir: string; readonly checkoutCache: CheckoutCache };
   stop(): Promise<void>;
 }
 
@@ -61,7 +61,7 @@ export async function startCloneBench(): Promise<CloneBench> {
       allowed: { baseUrl, allowedHosts },
       workspace,
       environment: childEnvironment(process.env, workspace.home),
-      mirrors: wanted.mirrors ?? new Mirrors({ workDir, limitBytes: 0, bootId: "boot" }),
+      checkoutCache: wanted.checkoutCache ?? new CheckoutCache({ workDir, limitBytes: 0, bootId: "boot" }),
       limits: { ...DEFAULT_CLONE_LIMITS, ...limits },
       needsDefaultBranch: wanted.needsDefaultBranch ?? false,
       retry: { tries: 2, initialDelayMs: 10 },
@@ -69,7 +69,7 @@ export async function startCloneBench(): Promise<CloneBench> {
       signal: wanted.signal ?? new AbortController().signal,
     });
     const end = async () => {
-      await source.keep();
+      await source.cacheCheckout();
       await workspace.remove();
     };
     return { commit: source.commit, source, workspace, lines, end };
@@ -92,12 +92,12 @@ export async function startCloneBench(): Promise<CloneBench> {
         (thrown: unknown) => thrown,
       );
       if (!(error instanceof StepFailure))
-        throw new Error("the clone did not fail as it should", { cause: error });
+        throw new Error("the clone did not fail with a StepFailure", { cause: error });
       return error.failure;
     },
-    mirrors(limitBytes = 1e9) {
+    checkoutCache(limitBytes = 1e9) {
       const workDir = `${dir.path}/${crypto.randomUUID()}`;
-      return { workDir, mirrors: new Mirrors({ workDir, limitBytes, bootId: "boot" }) };
+      return { workDir, checkoutCache: new CheckoutCache({ workDir, limitBytes, bootId: "boot" }) };
     },
     async stop() {
       await git.stop();

@@ -25,11 +25,10 @@ async function createRepository(options: { token?: string } = {}) {
   return { name, url: `${git.baseUrl}/${name}`, requests };
 }
 
-/** The question asks for no branch by its name, which the clone does. */
-const isTheQuestion = (body: string) =>
-  body.includes("command=ls-refs") && !body.includes("refs/heads/topic");
+/** The query does not name a branch; the clone does. */
+const isTheQuery = (body: string) => body.includes("command=ls-refs") && !body.includes("refs/heads/topic");
 
-/** In front of the git server. */
+/** A server in front of the git server. */
 function startFront(answer: (request: Request, body: string) => Promise<Response> | Response) {
   return Bun.serve({
     hostname: "127.0.0.1",
@@ -44,51 +43,51 @@ function passedOn(request: Request, body: string): Promise<Response> {
   return fetch(`${git.baseUrl}${pathname}${search}`, { method, headers, body: body || null });
 }
 
-test("is what the server's HEAD names, for a clone and for a kept checkout", async () => {
+test("is what the server's HEAD names, for a new clone and for a cached checkout", async () => {
   const { url } = await createRepository();
-  const at = bench.mirrors();
+  const at = bench.checkoutCache();
   for (let round = 0; round < 2; round++) {
     const run = await bench.cloned({ url, branch: "topic", needsDefaultBranch, ...at });
     expect(await run.source.defaultBranch()).toBe("trunk");
-    // Git's answer is no line of the job's log.
+    // The job's log does not contain git's output.
     expect(run.lines.join("\n")).not.toContain("ref:");
     await run.end();
   }
 });
 
-test("is asked for with the job's own token", async () => {
+test("is requested with the job's own token", async () => {
   const { url } = await createRepository({ token: "the token" });
   const run = await bench.cloned({ url, branch: "topic", gitToken: "the token", needsDefaultBranch });
   expect(await run.source.defaultBranch()).toBe("trunk");
 });
 
-test("is asked for while the clone runs", async () => {
+test("is requested while the clone runs", async () => {
   const { name, url, requests } = await createRepository();
   const held = git.hold(({ path }) => path.includes(name));
   const cloning = bench.cloned({ url, branch: "topic", needsDefaultBranch });
-  await waitFor(() => requests().length === 2, { timeoutMs: 30_000, what: "both to have asked" });
+  await waitFor(() => requests().length === 2, { timeoutMs: 30_000, what: "both requests" });
   held.release();
   expect(await (await cloning).source.defaultBranch()).toBe("trunk");
 });
 
-test("is not asked for when nobody needs it", async () => {
+test("is not requested unless it is needed", async () => {
   const { url, requests } = await createRepository();
   await bench.cloned({ url, branch: "topic" });
   expect(requests().filter(({ method }) => method === "GET")).toHaveLength(1);
 });
 
-test("is not known where HEAD names no branch, which the log says", async () => {
+test("is unknown, and logged so, when HEAD does not name a branch", async () => {
   const { name, url } = await createRepository();
   await git.detachHead(name);
   const run = await bench.cloned({ url, branch: "topic", needsDefaultBranch });
   expect(await run.source.defaultBranch()).toBeUndefined();
-  expect(run.lines.at(-1)).toContain("HEAD names no branch");
+  expect(run.lines.at(-1)).toContain("HEAD does not name a branch");
 });
 
-test("a server that fails to say it fails nothing else", async () => {
+test("a failure of the query does not fail the clone", async () => {
   const { name } = await createRepository();
   const front = startFront((request, body) => {
-    if (isTheQuestion(body)) return new Response(null, { status: 500 });
+    if (isTheQuery(body)) return new Response(null, { status: 500 });
     return passedOn(request, body);
   });
   try {
@@ -118,10 +117,10 @@ test("a redirect is followed to an allowed host", async () => {
 
 test("a run that ends does not wait for the answer", async () => {
   const { name } = await createRepository();
-  const asked = Promise.withResolvers<void>();
+  const received = Promise.withResolvers<void>();
   const front = startFront((request, body) => {
-    if (isTheQuestion(body)) {
-      asked.resolve();
+    if (isTheQuery(body)) {
+      received.resolve();
       return new Promise<Response>(() => {});
     }
     return passedOn(request, body);
@@ -129,10 +128,10 @@ test("a run that ends does not wait for the answer", async () => {
   try {
     const url = `http://127.0.0.1:${front.port}/${name}`;
     const run = await bench.cloned({ url, branch: "topic", needsDefaultBranch });
-    await asked.promise;
+    await received.promise;
     await run.end();
     expect(await run.source.defaultBranch()).toBeUndefined();
-    expect(run.lines.at(-1)).toContain("nobody waits for it");
+    expect(run.lines.at(-1)).toContain("the run has ended");
   } finally {
     await front.stop(true);
   }

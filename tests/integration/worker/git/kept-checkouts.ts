@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { contentsOf } from "./checkout-contents.ts";
 import type { CloneBench, Cloned, Wanted } from "./clone-bench.ts";
 
-export async function mirrorsIn(workDir: string): Promise<string[]> {
+export async function cachedCheckoutsIn(workDir: string): Promise<string[]> {
   const root = join(workDir, "mirrors", "boot");
   const owners = await readdir(root).catch(() => []);
   const names = await Promise.all(
@@ -13,13 +13,13 @@ export async function mirrorsIn(workDir: string): Promise<string[]> {
   return names.flat();
 }
 
-export async function theMirror(workDir: string): Promise<string> {
-  const found = await mirrorsIn(workDir);
+export async function theCachedCheckout(workDir: string): Promise<string> {
+  const found = await cachedCheckoutsIn(workDir);
   expect(found).toHaveLength(1);
   return found[0] ?? "";
 }
 
-/** Nothing tells the checkout from one that no earlier run had a part in. Ends the run. */
+/** The checkout is identical to one that was cloned from scratch. Ends the run. */
 export async function expectAsFresh(bench: CloneBench, done: Cloned, wanted: Wanted): Promise<void> {
   const fresh = await bench.cloned(wanted);
   expect(done.commit).toBe(fresh.commit);
@@ -28,7 +28,7 @@ export async function expectAsFresh(bench: CloneBench, done: Cloned, wanted: Wan
   await done.end();
 }
 
-/** By which one tells that nobody has written the file again. */
+/** Unchanged when the file was not rewritten. */
 export async function timesOf({ workspace }: Cloned, path: string): Promise<readonly [bigint, bigint]> {
   const { ino, mtimeNs } = await stat(join(workspace.checkout, path), { bigint: true });
   return [ino, mtimeNs];

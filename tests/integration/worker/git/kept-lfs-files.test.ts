@@ -1,10 +1,10 @@
-/** Checkouts with files of Git LFS that the next run of their repository goes on with. */
+/** Cached checkouts with Git LFS files. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-import { expectAsFresh, mirrorsIn, theMirror, timesOf } from "./kept-checkouts.ts";
+import { cachedCheckoutsIn, expectAsFresh, theCachedCheckout, timesOf } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -24,7 +24,7 @@ const small = randomBytes(10);
 
 type Files = Record<string, string | Uint8Array>;
 
-/** A repository with these files, and a worker that has built it. */
+/** A repository with these files, and a worker that has cached its checkout. */
 async function built(files: Files, job: Partial<Wanted> = {}) {
   const name = repositoryName();
   const url = `${git.baseUrl}/${name}`;
@@ -32,16 +32,16 @@ async function built(files: Files, job: Partial<Wanted> = {}) {
   const options = token === undefined ? {} : { private: { token } };
   await git.createRepository(name, { file: "one" }, options);
   await git.commit(name, { ...ATTRIBUTES, ...files });
-  const at = bench.mirrors();
+  const at = bench.checkoutCache();
   const wanted = { url, branch: "main", ...job };
   const next = (changes: Partial<Wanted> = {}) => bench.cloned({ ...wanted, ...at, ...changes });
   await (await next()).end();
-  await theMirror(at.workDir);
+  await theCachedCheckout(at.workDir);
   const commit = (changed: Files, remove: readonly string[] = []) => git.commit(name, changed, { remove });
   return { name, url, at, wanted, next, commit };
 }
 
-/** What LFS was asked for meanwhile. */
+/** Requests to LFS during the action. */
 async function lfsRequests(work: () => Promise<void>) {
   const before = git.requests.length;
   await work();
@@ -54,7 +54,7 @@ const pointersOf = (contents: Record<string, Uint8Array>): Files =>
   Object.fromEntries(Object.entries(contents).map(([path, content]) => [path, git.lfs.add(content)]));
 
 describe("a file whose pointer has not changed", () => {
-  test("is asked for with the job's token, but not fetched again, and stays as it is", async () => {
+  test("is requested with the job's token, not downloaded again, and stays unchanged", async () => {
     const files = pointersOf({ "data/large.bin": large, 'odd "name".bin': small, "bin/tool.bin": small });
     const { wanted, next, commit } = await built({ ...files, "plain.bin": "p" }, { gitToken: "the token" });
     const before = await next();
@@ -75,7 +75,7 @@ describe("a file whose pointer has not changed", () => {
     }
   });
 
-  test("in a submodule, too", async () => {
+  test("in a submodule too", async () => {
     const inner = repositoryName();
     const innerUrl = `${git.baseUrl}/${inner}`;
     await git.createRepository(inner, ATTRIBUTES);
@@ -90,11 +90,11 @@ describe("a file whose pointer has not changed", () => {
       );
     await commit(sub, "one");
     const wanted = { url: `${git.baseUrl}/${name}`, branch: "main" };
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     await (await bench.cloned({ ...wanted, ...at })).end();
     const again = async () => expectAsFresh(bench, await bench.cloned({ ...wanted, ...at }), wanted);
     await commit(sub, "two");
-    // All of them are of the fresh clone.
+    // These are the downloads of the fresh clone.
     expect((await lfsRequests(again)).downloads).toBe(2);
     const moved = await git.commit(inner, pointersOf({ "two.bin": randomBytes(10) }));
     await commit(moved, "three");
@@ -103,7 +103,7 @@ describe("a file whose pointer has not changed", () => {
 });
 
 describe("a file that has changed", () => {
-  test("is the only one that is fetched, and has another time although its size is the same", async () => {
+  test("is the only one that is downloaded, and gets a new time even with an unchanged size", async () => {
     const { wanted, next, commit } = await built(pointersOf({ "one.bin": large, "two.bin": small }));
     const before = await next();
     const times = await timesOf(before, "two.bin");
@@ -118,7 +118,7 @@ describe("a file that has changed", () => {
     await expectAsFresh(bench, done, wanted);
   });
 
-  test("that is gone, with its folder, leaves nothing behind", async () => {
+  test("is removed with its folder when its commit removes it", async () => {
     const { wanted, next, commit } = await built(
       pointersOf({ "data/inner/one.bin": large, "two.bin": small }),
     );
@@ -129,19 +129,19 @@ describe("a file that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("may become a normal file, and a normal file one of LFS", async () => {
+  test("may become a normal file, and a normal file may move to LFS", async () => {
     const { wanted, next, commit } = await built({
       ...pointersOf({ "one.bin": large }),
       "two.bin": "normal",
     });
     await commit({ "one.bin": "normal now", ...pointersOf({ "two.bin": small }) });
     await expectAsFresh(bench, await next(), wanted);
-    // The very content, and no pointer to it.
+    // The contents, not a pointer.
     await commit({ "two.bin": small, ...pointersOf({ "one.bin": large }) });
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("may become a folder, and a folder a file", async () => {
+  test("may become a folder, and a folder may become a file", async () => {
     const { wanted, next, commit } = await built(
       pointersOf({ "one.bin": large, "two.bin/inner.bin": small }),
     );
@@ -150,7 +150,7 @@ describe("a file that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("stays a pointer once LFS has nothing to do with it", async () => {
+  test("stays a pointer once its attributes do not name LFS", async () => {
     const { wanted, next, commit } = await built(pointersOf({ "one.bin": large }));
     await commit({ ".gitattributes": "*.other filter=lfs\n" });
     await expectAsFresh(bench, await next(), wanted);
@@ -158,11 +158,11 @@ describe("a file that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("does not take the time of one that it takes the place of", async () => {
+  test("does not keep the time of the file that it replaces", async () => {
     const other = randomBytes(large.length);
     const { at, wanted, next, commit } = await built(pointersOf({ "one.bin": large, "two.bin": other }));
-    const mirror = await theMirror(at.workDir);
-    for (const path of ["one.bin", "two.bin"]) await utimes(join(mirror, path), 1e9, 1e9);
+    const cachedCheckout = await theCachedCheckout(at.workDir);
+    for (const path of ["one.bin", "two.bin"]) await utimes(join(cachedCheckout, path), 1e9, 1e9);
     await commit(pointersOf({ "one.bin": other, "two.bin": large }));
     const done = await next();
     for (const path of ["one.bin", "two.bin"])
@@ -170,7 +170,7 @@ describe("a file that has changed", () => {
     await expectAsFresh(bench, done, wanted);
   });
 
-  test("may be the first one of its repository", async () => {
+  test("may be the first LFS file of its repository", async () => {
     const { wanted, next, commit } = await built({});
     await commit(pointersOf({ "one.bin": large }));
     await expectAsFresh(bench, await next(), wanted);
@@ -178,8 +178,8 @@ describe("a file that has changed", () => {
   });
 });
 
-describe("a kept file is used by none", () => {
-  test("that LFS does not let in any more", async () => {
+describe("a cached file is not used", () => {
+  test("when LFS denies access", async () => {
     const elsewhere = repositoryName();
     await git.createRepository(elsewhere, { file: "f" });
     const lfsconfig = `[lfs]\n\turl = ${git.baseUrl}/${elsewhere}.git/info/lfs\n`;
@@ -187,10 +187,10 @@ describe("a kept file is used by none", () => {
     git.makePrivate(elsewhere, "its own");
     const failure = await bench.failureOf({ ...wanted, ...at });
     expect(failure).toMatchObject({ code: "GIT_AUTH", retryable: false });
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 
-  test("whose LFS does not have it any more", async () => {
+  test("when LFS does not have the file any more", async () => {
     const content = randomBytes(1000);
     const { at, wanted } = await built(pointersOf({ "one.bin": content, "two.bin": large }));
     git.lfs.forget(git.lfs.add(content));
@@ -199,7 +199,7 @@ describe("a kept file is used by none", () => {
     expect(failure.message).toContain("one.bin");
   });
 
-  test("whose LFS has it on a host that is not allowed", async () => {
+  test("when LFS stores it on a host that is not allowed", async () => {
     const { at, wanted } = await built(pointersOf({ "one.bin": large }));
     git.lfs.objectsAt = "https://elsewhere.example/objects";
     try {
@@ -210,34 +210,34 @@ describe("a kept file is used by none", () => {
     }
   });
 
-  test("that is allowed less than it takes", async () => {
+  test("when it exceeds the size limit", async () => {
     const { at, wanted } = await built(pointersOf({ "one.bin": large }));
     const failure = await bench.failureOf({ ...wanted, ...at, limits: { repositoryBytes: 200_000 } });
     expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT");
   });
 
   const damages: [what: string, damage: (path: string) => Promise<unknown>][] = [
-    ["another content", (path) => writeFile(path, randomBytes(large.length))],
-    ["a part of it", (path) => writeFile(path, large.subarray(0, 1000))],
-    ["none", (path) => rm(path)],
+    ["other contents", (path) => writeFile(path, randomBytes(large.length))],
+    ["only a part", (path) => writeFile(path, large.subarray(0, 1000))],
+    ["no file", (path) => rm(path)],
   ];
-  test.each(damages)("when there is %s in it: it is fetched again", async (_what, damage) => {
+  test.each(damages)("with %s: it is downloaded again", async (_what, damage) => {
     const { at, wanted, next, commit } = await built(pointersOf({ "data/one.bin": large, "two.bin": small }));
     for (const change of [undefined, { file: "two" }]) {
       if (change) await commit(change);
-      await damage(join(await theMirror(at.workDir), "data/one.bin"));
+      await damage(join(await theCachedCheckout(at.workDir), "data/one.bin"));
       await expectAsFresh(bench, await next(), wanted);
     }
   });
 });
 
-test("files count for the room that mirrors may take", async () => {
+test("LFS files count towards the size of the cache", async () => {
   const { at } = await built(pointersOf({ "one.bin": large }));
-  await at.mirrors.evict(250_000);
-  expect(await mirrorsIn(at.workDir)).toEqual([]);
+  await at.checkoutCache.evict(250_000);
+  expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
 });
 
-test("a checkout in which LFS has failed is not for a next run", async () => {
+test("a checkout is not cached when LFS has failed", async () => {
   const { at, wanted, next, commit } = await built({});
   const missing = randomBytes(1000);
   const pointers = pointersOf({ "one.bin": large, "two.bin": missing });
@@ -246,12 +246,12 @@ test("a checkout in which LFS has failed is not for a next run", async () => {
   const failing = await bench.resolved({ ...wanted, ...at });
   await expect(failing.source.checkOut()).rejects.toThrow("two.bin");
   await failing.end();
-  expect(await mirrorsIn(at.workDir)).toEqual([]);
+  expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   git.lfs.add(missing);
   await expectAsFresh(bench, await next(), wanted);
 });
 
-test("a server that fails in the middle sends what is still missing, and no more", async () => {
+test("after a server failure only the missing files are downloaded", async () => {
   const { next, wanted, commit } = await built(pointersOf({ "a.bin": large, "b.bin": small }));
   await commit(pointersOf({ "b.bin": randomBytes(20), "c.bin": randomBytes(30) }));
   const held = git.hold(({ path }) => path.includes("/info/lfs/") && !path.endsWith("/batch"));

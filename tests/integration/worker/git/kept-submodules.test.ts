@@ -1,10 +1,10 @@
-/** Checkouts with submodules that the next run of their repository goes on with. */
+/** Cached checkouts with submodules. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmod, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type GitServer, startGitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-import { expectAsFresh, mirrorsIn, theMirror, timesOf } from "./kept-checkouts.ts";
+import { cachedCheckoutsIn, expectAsFresh, theCachedCheckout, timesOf } from "./kept-checkouts.ts";
 
 setDefaultTimeout(60_000);
 
@@ -27,7 +27,7 @@ const declare = (submodules: Readonly<Record<string, string>>) =>
     .map(([path, url]) => `[submodule "${path}"]\n\tpath = ${path}\n\turl = ${url}\n`)
     .join("");
 
-/** A repository of its own, with two commits. */
+/** A new repository with two commits, to be a submodule. */
 async function createInner(files: Record<string, string | Uint8Array> = { big: BIG, inner: "one" }) {
   const name = repositoryName();
   await git.createRepository(name, files);
@@ -36,7 +36,7 @@ async function createInner(files: Record<string, string | Uint8Array> = { big: B
 
 type Inner = Awaited<ReturnType<typeof createInner>>;
 
-/** A repository with these submodules, and a worker that has built it. */
+/** A repository with these submodules, and a worker that has cached its checkout. */
 async function built(submodules: Readonly<Record<string, Inner>>, job: Partial<Wanted> = {}) {
   const name = repositoryName();
   const url = urlOf(name);
@@ -52,16 +52,16 @@ async function built(submodules: Readonly<Record<string, Inner>>, job: Partial<W
     return git.commit(name, { ".gitmodules": declare(urls), ...files }, { gitlinks, remove });
   };
   await commit(submodules);
-  const at = bench.mirrors();
+  const at = bench.checkoutCache();
   const wanted = { url, branch: "main", ...job };
   const next = (changes: Partial<Wanted> = {}) => bench.cloned({ ...wanted, ...at, ...changes });
   await (await next()).end();
-  await theMirror(at.workDir);
+  await theCachedCheckout(at.workDir);
   return { name, url, at, wanted, commit, next };
 }
 
 describe("a submodule that has not moved", () => {
-  test("is asked for, but not sent again, and its files stay as they are", async () => {
+  test("is requested, but not sent again, and its files stay unchanged", async () => {
     const inner = await createInner();
     const { wanted, commit, next } = await built({ sub: inner });
     const before = await next();
@@ -80,7 +80,7 @@ describe("a submodule that has not moved", () => {
     await expectAsFresh(bench, done, wanted);
   });
 
-  test("neither, when nothing has moved at all", async () => {
+  test("is not sent again when the repository has not changed either", async () => {
     const inner = await createInner();
     const { name, wanted, next } = await built({ "sub module": inner });
     const asked = git.requests.length;
@@ -92,7 +92,7 @@ describe("a submodule that has not moved", () => {
     await expectAsFresh(bench, done, wanted);
   });
 
-  test("of a branch, a tag and a pinned commit alike", async () => {
+  test("is reused for a branch, a tag and a pinned commit", async () => {
     const inner = await createInner();
     const { name, at, url, commit, next } = await built({ sub: inner });
     const pinned = await commit({ sub: inner }, { file: "pinned" });
@@ -103,13 +103,13 @@ describe("a submodule that has not moved", () => {
       const done = await next(job);
       expect(sentBytes(requestsOf(inner.name).slice(asked))).toBeLessThan(1000);
       await expectAsFresh(bench, done, { url, ...job });
-      await theMirror(at.workDir);
+      await theCachedCheckout(at.workDir);
     }
   });
 });
 
 describe("a submodule that has changed", () => {
-  test("is sent what is new, and holds nothing of the older commit", async () => {
+  test("gets only new objects, and has no objects of the older commit", async () => {
     const inner = await createInner();
     const { wanted, commit, next } = await built({ sub: inner });
     const moved = await git.commit(inner.name, { inner: "two" }, { remove: ["second"] });
@@ -122,7 +122,7 @@ describe("a submodule that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("that is gone leaves nothing behind", async () => {
+  test("is removed when its commit removes it", async () => {
     const [one, two] = [await createInner(), await createInner({ inner: "of the other" })];
     const { wanted, commit, next } = await built({ "lib/one": one, two });
     await commit({ two });
@@ -134,7 +134,7 @@ describe("a submodule that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("may become a folder of files, and a folder a submodule", async () => {
+  test("may become a folder of files, and a folder may become a submodule", async () => {
     const inner = await createInner({ inner: "i" });
     const { wanted, commit, next } = await built({ sub: inner });
     await commit({}, { "sub/own": "file", "sub/inner": "not that one" });
@@ -144,7 +144,7 @@ describe("a submodule that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("is cloned anew at another path, and from another URL", async () => {
+  test("is cloned from scratch at a new path, and from a new URL", async () => {
     const [one, two] = [await createInner(), await createInner({ inner: "of the other" })];
     const { wanted, commit, next } = await built({ sub: one });
     const changes: Record<string, Inner>[] = [
@@ -164,13 +164,13 @@ describe("a submodule that has changed", () => {
     }
   });
 
-  test("may be the first one of its repository", async () => {
+  test("may be the first submodule of its repository", async () => {
     const { wanted, commit, next } = await built({});
     await commit({ sub: await createInner() });
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("may be nested in one that has not, and the other way round", async () => {
+  test("may be nested in an unchanged submodule, and the other way round", async () => {
     const deep = await createInner();
     const middle = await createInner({ middle: "m", big: BIG });
     const nest = (commit: string) =>
@@ -203,8 +203,8 @@ describe("a submodule that has changed", () => {
   });
 });
 
-describe("whose a kept submodule is", () => {
-  test("every job needs access to it now", async () => {
+describe("access to a cached submodule", () => {
+  test("every job needs access to the submodule", async () => {
     const inner = await createInner();
     const { at, wanted, next } = await built({ sub: inner });
     git.makePrivate(inner.name, "its own");
@@ -216,26 +216,26 @@ describe("whose a kept submodule is", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("none is looked at before the repository itself has let the job in", async () => {
+  test("a submodule is not requested before the repository has granted access", async () => {
     const inner = await createInner();
     const { name, at, wanted, next } = await built({ sub: inner });
     git.makePrivate(name, "the token");
     const asked = requestsOf(inner.name).length;
     expect(await bench.failureOf({ ...wanted, ...at })).toMatchObject({ code: "GIT_AUTH" });
     expect(requestsOf(inner.name)).toHaveLength(asked);
-    // It stays for who may have it.
-    await theMirror(at.workDir);
+    // The cached checkout stays for jobs with access.
+    await theCachedCheckout(at.workDir);
     const done = await next({ gitToken: "the token" });
     expect(requestsOf(inner.name).some(({ hadAuthorization }) => hadAuthorization)).toBe(false);
     await expectAsFresh(bench, done, { ...wanted, gitToken: "the token" });
   });
 
-  test("one of the repository itself gets the job's token", async () => {
+  test("a submodule with the repository's own URL gets the job's token", async () => {
     const name = repositoryName();
     const token = "the token";
     const first = await git.createRepository(name, { big: BIG }, { private: { token } });
     await git.commit(name, { ".gitmodules": declare({ self: urlOf(name) }) }, { gitlinks: { self: first } });
-    const at = bench.mirrors();
+    const at = bench.checkoutCache();
     const wanted = { url: urlOf(name), branch: "main", gitToken: token };
     await (await bench.cloned({ ...wanted, ...at })).end();
     const asked = git.requests.length;
@@ -244,7 +244,7 @@ describe("whose a kept submodule is", () => {
     await expectAsFresh(bench, done, wanted);
   });
 
-  test("one whose repository is no more fails the job as a clone does", async () => {
+  test("a submodule whose repository was removed fails the job, as without a cache", async () => {
     const inner = await createInner();
     const { at, wanted } = await built({ sub: inner });
     git.removeRepository(inner.name);
@@ -253,7 +253,7 @@ describe("whose a kept submodule is", () => {
     expect(failure.code).toBe("REPO_NOT_FOUND");
   });
 
-  test("its host has to be allowed each time", async () => {
+  test("the submodule's host must be allowed each time", async () => {
     const elsewhere = await startGitServer();
     try {
       const commit = await elsewhere.createRepository("acme/inner", { inner: "i" });
@@ -269,22 +269,22 @@ describe("whose a kept submodule is", () => {
     }
   });
 
-  test("it counts for the limit as one that is cloned does", async () => {
+  test("a cached submodule counts towards the size limit", async () => {
     const inner = await createInner({ zeros: new Uint8Array(2_000_000) });
     const { at, wanted } = await built({ sub: inner });
     const failure = await bench.failureOf({ ...wanted, ...at, limits: { repositoryBytes: 1e6 } });
     expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT");
   });
 
-  test("it counts for the room that mirrors may take", async () => {
+  test("a submodule counts towards the size of the cache", async () => {
     const inner = await createInner();
     const { at } = await built({ sub: inner });
-    await at.mirrors.evict(700_000);
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    await at.checkoutCache.evict(700_000);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
   });
 });
 
-describe("a kept submodule that is of no use is replaced", () => {
+describe("an unusable cached submodule is replaced", () => {
   const eachPack = async (submodule: string, damage: (path: string) => Promise<void>) => {
     const folder = join(submodule, ".git", "objects", "pack");
     for (const name of await readdir(folder)) {
@@ -310,16 +310,16 @@ describe("a kept submodule that is of no use is replaced", () => {
   test.each(damages)("%s", async (_what, damage) => {
     const inner = await createInner({ inner: "one", other: "o" });
     const { at, wanted, commit, next } = await built({ sub: inner });
-    await damage(join(await theMirror(at.workDir), "sub"));
+    await damage(join(await theCachedCheckout(at.workDir), "sub"));
     await expectAsFresh(bench, await next(), wanted);
-    await damage(join(await theMirror(at.workDir), "sub"));
+    await damage(join(await theCachedCheckout(at.workDir), "sub"));
     const moved = await git.commit(inner.name, { inner: "two" });
     await commit({ sub: { ...inner, commit: moved } });
     await expectAsFresh(bench, await next(), wanted);
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("a server that fails for a moment costs a new clone, and no job", async () => {
+  test("after a temporary server failure it is cloned from scratch, and the job succeeds", async () => {
     const inner = await createInner();
     const { name, wanted, next } = await built({ sub: inner });
     const held = git.hold(({ path }) => path.includes(inner.name));
@@ -334,8 +334,8 @@ describe("a kept submodule that is of no use is replaced", () => {
   });
 });
 
-describe("a run that ends in the middle", () => {
-  test("leaves nothing that is half done to the next one", async () => {
+describe("a run that ends early", () => {
+  test("does not cache a partly updated checkout", async () => {
     const inner = await createInner();
     const { at, wanted, commit, next } = await built({ sub: inner });
     const moved = await git.commit(inner.name, { inner: "two" });
@@ -349,14 +349,14 @@ describe("a run that ends in the middle", () => {
     abort.abort(reason);
     await expect(filling).rejects.toBe(reason);
     held.release();
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await run.end();
-    expect(await mirrorsIn(at.workDir)).toEqual([]);
+    expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
     await expectAsFresh(bench, await next(), wanted);
-    await theMirror(at.workDir);
+    await theCachedCheckout(at.workDir);
   });
 
-  test("before its files are looked at leaves them to the next one", async () => {
+  test("returns cached submodules that it has not used", async () => {
     const inner = await createInner();
     const { at, wanted, next } = await built({ sub: inner });
     await (await bench.resolved({ ...wanted, ...at })).end();

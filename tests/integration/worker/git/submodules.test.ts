@@ -21,7 +21,7 @@ const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(worksp
 const declaration = (path: string, url: string, name = path) =>
   `[submodule "${name}"]\n\tpath = ${path}\n\turl = ${url}\n`;
 
-/** A repository with a submodule that says this of itself. */
+/** A repository with a submodule and this .gitmodules, in which INNER stands for the submodule's name. */
 async function withSubmodule(gitmodules: string, path = "sub", commit?: string): Promise<string> {
   const inner = repositoryName();
   const innerCommit = await git.createRepository(inner, { inner: "i" });
@@ -33,7 +33,7 @@ async function withSubmodule(gitmodules: string, path = "sub", commit?: string):
 }
 
 describe("submodules", () => {
-  test("are checked out in their places, also those of submodules, by full and by relative URL", async () => {
+  test("are checked out, also nested, with absolute and relative URLs", async () => {
     const deep = repositoryName();
     const deepCommit = await git.createRepository(deep, { deep: "d" });
     const middle = repositoryName();
@@ -43,7 +43,7 @@ describe("submodules", () => {
       { ".gitmodules": declaration("lib/deep", urlOf(deep)) },
       { gitlinks: { "lib/deep": deepCommit } },
     );
-    // It has moved on since.
+    // The submodule's branch has moved since.
     await git.commit(middle, { middle: "later" });
     const name = repositoryName();
     await git.createRepository(name, { file: "f" });
@@ -63,7 +63,7 @@ describe("submodules", () => {
     expect(status.stdout).toBe("");
   });
 
-  test("without a URL, or with update = none, they stay empty", async () => {
+  test("stay empty without a URL, or with update = none", async () => {
     const none = `${declaration("sub", `${git.baseUrl}/INNER`)}\tupdate = none\n`;
     for (const gitmodules of ["", none]) {
       const name = await withSubmodule(gitmodules);
@@ -72,7 +72,7 @@ describe("submodules", () => {
     }
   });
 
-  test("the token goes to the repository alone", async () => {
+  test("only the repository itself gets the token", async () => {
     const token = "the token";
     const name = repositoryName();
     const first = await git.createRepository(name, { file: "f" }, { private: { token } });
@@ -89,7 +89,7 @@ describe("submodules", () => {
     expect(found.stdout).toBe("");
   });
 
-  test("a private one of another repository fails, and says which", async () => {
+  test("a private submodule fails the clone, and the error names it", async () => {
     const other = repositoryName();
     const commit = await git.createRepository(other, { x: "x" }, { private: { token: "its own" } });
     const name = await withSubmodule(declaration("sub", urlOf(other)), "sub", commit);
@@ -98,7 +98,7 @@ describe("submodules", () => {
     expect(failure.message).toStartWith("submodule sub: ");
   });
 
-  test("they count for the limit", async () => {
+  test("count towards the size limit", async () => {
     const inner = repositoryName();
     const commit = await git.createRepository(inner, { zeros: new Uint8Array(20_000_000) });
     const name = await withSubmodule(declaration("sub", urlOf(inner)), "sub", commit);
@@ -112,7 +112,7 @@ describe("submodules", () => {
   });
 });
 
-describe("submodules that want more than they may", () => {
+describe("submodules that are refused or harmless", () => {
   const URLS = [
     "file:///etc",
     "/etc",
@@ -125,7 +125,7 @@ describe("submodules that want more than they may", () => {
     "http://127.0.0.1:1/owner/name",
     "https://user:password@github.com/owner/name",
   ];
-  test.each(URLS)("by the URL %s", async (url) => {
+  test.each(URLS)("the URL %s", async (url) => {
     const before = git.requests.length;
     const name = await withSubmodule(declaration("sub", url));
     const failure = await bench.failureOf({ url: urlOf(name), branch: "main" });
@@ -134,7 +134,7 @@ describe("submodules that want more than they may", () => {
     expect(git.requests.slice(before).every(({ path }) => path.includes(name))).toBe(true);
   });
 
-  test("by a name that leaves git's folder, or a hook of their own", async () => {
+  test("a name that leaves the .git folder, and a submodule's hook", async () => {
     const inner = repositoryName();
     const commit = await git.createRepository(inner, {
       "hooks/post-checkout": "#!/bin/sh\ntouch /tmp/ran\n",
@@ -147,7 +147,7 @@ describe("submodules that want more than they may", () => {
     expect(await readdir(join(done.workspace.checkout, ".git"))).not.toContain("hooks");
   });
 
-  test("by nesting without an end", async () => {
+  test("endless nesting", async () => {
     const name = repositoryName();
     const first = await git.createRepository(name, { file: "f" });
     let commit = first;
@@ -180,7 +180,7 @@ describe("Git LFS", () => {
     return { name, url: urlOf(name) };
   }
 
-  test("files take their pointers' places, with the job's token for the repository's own", async () => {
+  test("files replace their pointers; the repository's own server gets the job's token", async () => {
     const { url } = await withLfs({ token: "the token" });
     const done = await bench.cloned({ url, branch: "main", gitToken: "the token" });
     const bytes = (path: string) => Bun.file(join(done.workspace.checkout, path)).bytes();
@@ -216,7 +216,7 @@ describe("Git LFS", () => {
     }
   });
 
-  test("an endpoint of .lfsconfig gets no token, and must be allowed", async () => {
+  test("an endpoint from .lfsconfig does not get the token, and must be allowed", async () => {
     const { name } = await withLfs();
     const files = { ".lfsconfig": `[lfs]\n\turl = ${urlOf(name)}.git/info/lfs\n` };
     const { url } = await withLfs({ files, token: "the token" });
@@ -233,7 +233,7 @@ describe("Git LFS", () => {
     });
   });
 
-  test("a file that LFS does not have fails the clone, and no pointer is built in its place", async () => {
+  test("a file that LFS does not have fails the clone: its pointer is never built", async () => {
     const missing = `version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}\nsize 5\n`;
     const { url } = await withLfs({ files: { "missing.bin": missing } });
     const failure = await bench.failureOf({ url, branch: "main" });
@@ -241,7 +241,7 @@ describe("Git LFS", () => {
     expect(failure.message).toContain("missing.bin");
   });
 
-  test("they count for the limit before they are fetched", async () => {
+  test("files count towards the size limit before they are fetched", async () => {
     const { url } = await withLfs();
     const failure = await bench.failureOf({ url, branch: "main", limits: { repositoryBytes: 300_000 } });
     expect(failure.message).toContain("BLACKTREE_REPOSITORY_LIMIT");
@@ -249,7 +249,7 @@ describe("Git LFS", () => {
 });
 
 describe("redirects without a token", () => {
-  test("lead to no host that is not allowed", async () => {
+  test("are not followed to a host that is not allowed", async () => {
     const name = repositoryName();
     await git.createRepository(name, { file: "f" });
     let reached = 0;

@@ -12,7 +12,7 @@ import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
 import { runPipeline } from "../../../../src/worker/pipeline/run-pipeline.ts";
 import type { LeaseConfirmation } from "../../../../src/worker/pipeline/version-tag.ts";
 import type { HostEnvironment } from "../../../../src/worker/process/child-environment.ts";
-import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
 import { sampleRepository } from "../../../support/machine/sample-repository.ts";
 import { makeTempDir } from "../../../support/machine/temp-dir.ts";
 import { type WaitForOptions, waitFor } from "../../../support/machine/wait-for.ts";
@@ -75,7 +75,7 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
   const signal = notAborted();
   const builder = await detectBuilder({ hostEnvironment, workDir, location, driverOptions, signal });
   const { username, password } = registry;
-  const authenticator = new PlainRegistryAuthenticator({
+  const authenticator = new StaticRegistryAuthenticator({
     registry: proxy.url,
     credentials: { username, password },
   });

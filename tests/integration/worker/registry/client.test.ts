@@ -22,7 +22,7 @@ function clientOf(origin: string, timeoutMs?: number): RegistryClient {
   return new RegistryClient(new RegistryLogin(access), "push", timeoutMs);
 }
 
-/** Credentials of user AWS, with one other password in their place. */
+/** Credentials of user AWS that can be renewed once, to another password. */
 function accessWith(origin: string, password: string, renewed: string): RegistryAccess {
   return {
     origin,
@@ -33,7 +33,7 @@ function accessWith(origin: string, password: string, renewed: string): Registry
   };
 }
 
-/** A registry of which a test decides every answer. */
+/** A registry that answers as the test decides. */
 async function serve(answer: (request: Request) => Response | Promise<Response>) {
   const server = Bun.serve({ hostname: "127.0.0.1", port: await freePort(), fetch: answer });
   return { origin: `http://127.0.0.1:${server.port}`, [Symbol.asyncDispose]: () => server.stop(true) };
@@ -66,7 +66,7 @@ describe("RegistryClient", () => {
     expect(seen).toEqual([`Basic ${btoa("AWS:password")}`, null]);
   });
 
-  test("deletes by tag where the registry does", async () => {
+  test("deletes by tag if the registry supports it", async () => {
     await using willing = await serve(
       ({ method }) => new Response(null, { status: method === "DELETE" ? 202 : 500 }),
     );
@@ -83,7 +83,7 @@ describe("RegistryClient", () => {
     [429, "TOOMANYREQUESTS", "PUSH_FAILED", true],
     [503, "UNAVAILABLE", "PUSH_FAILED", true],
     [400, "MANIFEST_INVALID", "PUSH_FAILED", false],
-  ] as const)("a put that is answered %d %s is %s", async (status, code, failure, retryable) => {
+  ] as const)("a put with response %d %s fails with %s", async (status, code, failure, retryable) => {
     await using registry = await serve(() =>
       Response.json({ errors: [{ code, message: "why" }] }, { status }),
     );
@@ -95,7 +95,7 @@ describe("RegistryClient", () => {
     });
   });
 
-  test("does not wait longer than its time for an answer, nor for the rest of one", async () => {
+  test("times out while it waits for a response, and for the rest of one", async () => {
     await using silent = await serve(() => new Promise<Response>(() => {}));
     await using halting = await serve(
       () =>
@@ -109,7 +109,7 @@ describe("RegistryClient", () => {
     }
   });
 
-  test("renews credentials that have expired, once, and tells nobody of it", async () => {
+  test("renews expired credentials once, without an error", async () => {
     const seen: (string | null)[] = [];
     await using registry = await serve((request) => {
       seen.push(request.headers.get("authorization"));
@@ -131,7 +131,7 @@ describe("RegistryClient", () => {
     expect(renewedTo).toEqual(["second"]);
   });
 
-  test("a refusal that new credentials do not change is final; one about a permission renews nothing", async () => {
+  test("fails when new credentials are refused too; a missing permission does not renew credentials", async () => {
     for (const [status, requests] of [
       [401, 2],
       [403, 1],
@@ -150,7 +150,7 @@ describe("RegistryClient", () => {
     }
   });
 
-  test("a put whose credentials cannot be renewed in its time ends in time", async () => {
+  test("a put times out while its credentials are renewed", async () => {
     await using registry = await serve(() => new Response(null, { status: 401 }));
     const access = accessWith(registry.origin, "first", "second");
     const client = new RegistryClient(
@@ -164,14 +164,14 @@ describe("RegistryClient", () => {
     });
   });
 
-  describe("a registry that wants a token", () => {
-    /** Its token server takes this password alone. */
+  describe("a registry with a token server", () => {
+    /** The token server accepts only this password. */
     async function serveWithTokens(password: string, status = 200) {
-      const asked: string[] = [];
+      const received: string[] = [];
       const registry = await serve((request) => {
         const { pathname, search, origin } = new URL(request.url);
         const authorization = request.headers.get("authorization");
-        asked.push(`${authorization?.split(" ")[0]} ${pathname}${search}`);
+        received.push(`${authorization?.split(" ")[0]} ${pathname}${search}`);
         if (pathname === "/token") {
           if (authorization !== `Basic ${btoa(`AWS:${password}`)}`)
             return new Response(null, { status: 401 });
@@ -181,21 +181,21 @@ describe("RegistryClient", () => {
         const challenge = `Bearer realm="${origin}/token",service="registry.example",scope="repository:r:pull,push"`;
         return new Response(null, { status: 401, headers: { "WWW-Authenticate": challenge } });
       });
-      return { ...registry, asked };
+      return { ...registry, received };
     }
     const manifest = { digest: "sha256:0", mediaType: "x", bytes: new Uint8Array([1]) };
 
-    test("is given one that its own server gives for the password", async () => {
+    test("gets a token that its token server issues for the password", async () => {
       await using registry = await serveWithTokens("password");
       await clientOf(registry.origin).putManifest("r", "t", manifest, 30_000);
-      expect(registry.asked).toEqual([
+      expect(registry.received).toEqual([
         "Basic /v2/r/manifests/t",
         "Basic /token?service=registry.example&scope=repository%3Ar%3Apull%2Cpush",
         "Bearer /v2/r/manifests/t",
       ]);
     });
 
-    test("whose server does not take the password is ECR_AUTH, and one that fails may come back", async () => {
+    test("a refused password is ECR_AUTH; a failure of the token server is retryable", async () => {
       await using refusing = await serveWithTokens("another");
       await using failing = await serveWithTokens("password", 503);
       const put = ({ origin }: { origin: string }) =>
@@ -205,7 +205,7 @@ describe("RegistryClient", () => {
     });
   });
 
-  test("a registry that is away may come back", async () => {
+  test("an unreachable registry is retryable", async () => {
     const origin = `http://127.0.0.1:${await freePort()}`;
     expect(await failureOf(clientOf(origin).getManifest("r", "t", never))).toMatchObject({
       code: "PUSH_FAILED",
@@ -214,7 +214,7 @@ describe("RegistryClient", () => {
   });
 });
 
-describe("a registry with a certificate of the operator's own authority", () => {
+describe("a registry with a certificate of a private authority", () => {
   let dir: TempDir;
 
   beforeAll(async () => {
@@ -222,7 +222,7 @@ describe("a registry with a certificate of the operator's own authority", () => 
   });
   afterAll(() => dir.remove());
 
-  test("is trusted through NODE_EXTRA_CA_CERTS, and only then", async () => {
+  test("is trusted only with NODE_EXTRA_CA_CERTS", async () => {
     const { caPath, server } = await makeCertificates(dir.path);
     const registry = await startRegistry({ tls: server });
     try {
@@ -230,19 +230,19 @@ describe("a registry with a certificate of the operator's own authority", () => 
       const access = { origin: url, host, credentials: { username, password }, tagMutability: "unknown" };
       const source = (name: string) =>
         JSON.stringify(new URL(`../../../../src/worker/registry/${name}.ts`, import.meta.url).pathname);
-      const script = join(dir.path, "look.ts");
+      const script = join(dir.path, "connect.ts");
       await Bun.write(
         script,
         `import { RegistryClient } from ${source("client")};
          import { RegistryLogin } from ${source("login")};
          const client = new RegistryClient(new RegistryLogin(${JSON.stringify(access)}), "push");
          const none = await client.getManifest("no/thing", "v1", new AbortController().signal);
-         process.stdout.write(none === undefined ? "asked" : "found");`,
+         process.stdout.write(none === undefined ? "received" : "found");`,
       );
-      const look = (ca: string | undefined) =>
+      const connect = (ca: string | undefined) =>
         run([process.execPath, script], { env: { NODE_EXTRA_CA_CERTS: ca }, mayFail: true });
-      expect((await look(caPath)).stdout).toBe("asked");
-      expect((await look(undefined)).stderr).toContain("certificate");
+      expect((await connect(caPath)).stdout).toBe("received");
+      expect((await connect(undefined)).stderr).toContain("certificate");
     } finally {
       await registry.stop();
     }

@@ -1,6 +1,6 @@
-/** A registry that takes no password itself, but tokens that a server of its own gives for it. */
+/** A registry that accepts only tokens, which a separate server issues for the password. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { PlainRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
+import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
@@ -13,7 +13,7 @@ setDefaultTimeout(60_000);
 const reason = await missingDockerEngine("26.1");
 
 describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${reason})` : ""}`, () => {
-  const credentials = { username: "somebody", password: crypto.randomUUID() };
+  const credentials = { username: "builder", password: crypto.randomUUID() };
   let bench: PipelineBench;
   let dir: TempDir;
   let tokens: TokenServer;
@@ -34,14 +34,14 @@ describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${rea
   }, 60_000);
 
   const start = (repoUrl: string, password: string, job: object = {}) => {
-    const authenticator = new PlainRegistryAuthenticator({
+    const authenticator = new StaticRegistryAuthenticator({
       registry: registry.url,
       credentials: { ...credentials, password },
     });
     return bench.start({ repoUrl, ...job }, { parts: { authenticator } });
   };
 
-  test("takes a job's image, and shows the version that is there", async () => {
+  test("stores a job's image, and returns an existing version", async () => {
     const { name } = await bench.createSample();
     const first = start(name, credentials.password);
     const made = await first.end;
@@ -54,7 +54,7 @@ describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${rea
     expect(again.states).not.toContain("BUILDING");
   });
 
-  test("refuses a wrong password before anything is built", async () => {
+  test("a wrong password fails before the build", async () => {
     const { name } = await bench.createSample();
     const run = start(name, "wrong");
     expect(await run.end).toMatchObject({

@@ -5,7 +5,7 @@ const https = new URL("https:/git.example.com/x");
 const http = new URL("http:/git.example.com/x");
 
 describe("a request's proxy", () => {
-  test("is that of its scheme, else the one for all", () => {
+  test("is the one for its scheme, else ALL_PROXY", () => {
     const environment = { HTTPS_PROXY: "http://s", http_proxy: "http://h", ALL_PROXY: "http://a" };
     expect(proxyFor(https, environment)).toBe("http://s");
     expect(proxyFor(http, environment)).toBe("http://h");
@@ -13,18 +13,18 @@ describe("a request's proxy", () => {
     expect(proxyFor(https, {})).toBeUndefined();
   });
 
-  test("for http is not read from HTTP_PROXY in capitals", () => {
+  test("is not read from HTTP_PROXY in capitals", () => {
     expect(proxyFor(http, { HTTP_PROXY: "http://h" })).toBeUndefined();
   });
 
   test.each(["git.example.com", "example.com", ".example.com", "other, example.com", "*"])(
-    "is none with NO_PROXY=%s",
+    "is not used with NO_PROXY=%s",
     (without) => {
       expect(proxyFor(https, { HTTPS_PROXY: "http://s", NO_PROXY: without })).toBeUndefined();
     },
   );
 
-  test.each(["", "ample.com", "git.example.com.evil"])("is there with NO_PROXY=%s", (without) => {
+  test.each(["", "ample.com", "git.example.com.evil"])("is used with NO_PROXY=%s", (without) => {
     expect(proxyFor(https, { HTTPS_PROXY: "http://s", NO_PROXY: without })).toBe("http://s");
   });
 });

@@ -8,7 +8,7 @@ const budgetOf = (repositoryBytes: number) =>
 describe("a listing of a tree", () => {
   const id = "0123456789".repeat(4);
 
-  test("counts files by the blocks they take, and knows submodules and attributes", () => {
+  test("counts files in blocks, and collects submodules and .gitattributes", () => {
     const budget = budgetOf(1e6);
     const listing = new TreeListing(budget);
     listing.add(`100644 blob ${id}       0\tempty`);
@@ -22,7 +22,7 @@ describe("a listing of a tree", () => {
     expect(budget.signal.aborted).toBe(false);
   });
 
-  test("ends the clone as soon as it is too large", () => {
+  test("aborts the clone as soon as it exceeds the limit", () => {
     const budget = budgetOf(10_000);
     const listing = new TreeListing(budget);
     listing.add(`100644 blob ${id} 4096\tone`);

@@ -7,7 +7,7 @@ const never = new AbortController().signal;
 const refused = () => new StepFailure({ code: "ECR_AUTH", step: "push", message: "403 Forbidden" });
 const passwordOf = (login: RegistryLogin) => login.access.credentials?.password;
 
-/** Passwords "1", "2" and so on; `fails` says which request for one fails. */
+/** Passwords "1", "2" and so on; `fails` is the number of the request that fails. */
 function numbered(fails: (number: number) => boolean = () => false) {
   let asked = 0;
   const next = async (): Promise<TimedCredentials> => {
@@ -35,7 +35,7 @@ function loginWith(access: RegistryAccess) {
   return { login, lines, renewed };
 }
 
-test("all who ask at once get one and the same renewal", async () => {
+test("concurrent callers share one renewal", async () => {
   const { access, asked } = numbered();
   const { login, renewed } = loginWith(access);
   expect(await Promise.all([login.renew(), login.renew(), login.renew()])).toEqual([true, true, true]);
@@ -45,16 +45,16 @@ test("all who ask at once get one and the same renewal", async () => {
   expect(login.access).toMatchObject({ host: "registry.example", credentials: { password: "2" } });
 });
 
-test("credentials that cannot be renewed stay, and the log says why", async () => {
+test("credentials that cannot be renewed stay, and the reason is logged", async () => {
   const { login, lines, renewed } = loginWith(numbered((number) => number === 1).access);
   expect(await login.renew()).toBe(false);
   expect(passwordOf(login)).toBe("0");
   expect(renewed).toEqual([]);
-  expect(lines).toEqual(["the registry's credentials could not be renewed: throttled"]);
+  expect(lines).toEqual(["failed to renew the registry credentials: throttled"]);
   expect(await login.renew()).toBe(true);
 });
 
-test("a push that is refused is done once more with new credentials", async () => {
+test("a refused push is retried once with new credentials", async () => {
   const { login, lines } = loginWith(numbered().access);
   const tried: (string | undefined)[] = [];
   const push = async () => {
@@ -64,10 +64,10 @@ test("a push that is refused is done once more with new credentials", async () =
   };
   expect(await login.pushing(push, never)).toBe("pushed");
   expect(tried).toEqual(["0", "1"]);
-  expect(lines).toEqual(["403 Forbidden; pushing again with new credentials"]);
+  expect(lines).toEqual(["403 Forbidden; retrying the push with new credentials"]);
 });
 
-test("a push that is refused with new credentials too is not done again", async () => {
+test("a push that is refused with new credentials too is not retried", async () => {
   const { login } = loginWith(numbered().access);
   let tried = 0;
   const push = async () => {
@@ -78,7 +78,7 @@ test("a push that is refused with new credentials too is not done again", async 
   expect(tried).toBe(2);
 });
 
-test("a push that fails for another reason, or where there are no others, is not done again", async () => {
+test("a push is not retried after another failure, or without new credentials", async () => {
   const { access, asked } = numbered();
   const broken = new StepFailure({ code: "BUILD_FAILED", step: "build", message: "exit code: 3" });
   await expect(loginWith(access).login.pushing(() => Promise.reject(broken), never)).rejects.toBe(broken);
@@ -88,7 +88,7 @@ test("a push that fails for another reason, or where there are no others, is not
   expect(asked()).toBe(0);
 });
 
-test("credentials that end during a push are renewed meanwhile", async () => {
+test("credentials that expire during a push are renewed meanwhile", async () => {
   const { access, asked } = numbered();
   const renewed = Promise.withResolvers<void>();
   const login = new RegistryLogin(
@@ -100,7 +100,7 @@ test("credentials that end during a push are renewed meanwhile", async () => {
   expect(passwordOf(login)).toBe("1");
 });
 
-test("an aborted run waits for no renewal", async () => {
+test("an aborted run does not wait for a renewal", async () => {
   const { access } = numbered();
   const { login } = loginWith({ ...access, renew: () => new Promise(() => {}) });
   const abort = new AbortController();

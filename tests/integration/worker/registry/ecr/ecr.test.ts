@@ -68,7 +68,7 @@ async function failureOf(work: Promise<unknown>) {
 }
 
 describe("signing in", () => {
-  test("the registry is that of the answer, with the job's account", async () => {
+  test("uses the registry of the response, with the job's account", async () => {
     aws.addRepository("1234567890", "images");
     const access = await authenticator().authenticate({
       ...request(),
@@ -82,7 +82,7 @@ describe("signing in", () => {
     expect(emulated).toMatchObject({ host: "127.0.0.1:4510", origin: "http://127.0.0.1:4510" });
   });
 
-  test("one token serves many runs, also at once", async () => {
+  test("one token is used for many runs, also concurrently", async () => {
     const ecr = authenticator();
     const atOnce = await Promise.all([1, 2, 3].map(() => ecr.authenticate(request())));
     const later = await ecr.authenticate(request());
@@ -90,7 +90,7 @@ describe("signing in", () => {
     expect(callsOf("GetAuthorizationToken")).toBe(1);
   });
 
-  test("a token that has ended already is used, and not kept", async () => {
+  test("an expired token is used, but not cached", async () => {
     await awsWith({ tokenLifetimeMs: -1000 });
     const ecr = authenticator();
     await ecr.authenticate(request());
@@ -101,12 +101,12 @@ describe("signing in", () => {
     expect(callsOf("GetAuthorizationToken")).toBe(3);
   });
 
-  test("throttling is waited out", async () => {
+  test("throttled requests are retried", async () => {
     aws.configure({ throttleNext: 2 });
     expect((await authenticator().authenticate(request())).tagMutability).toBe("mutable");
   });
 
-  test("access denied is final, a fault of the server may pass", async () => {
+  test("access denied is not retryable, a server error is", async () => {
     aws.configure({ denied: ["GetAuthorizationToken"] });
     const denied = await failureOf(authenticator().authenticate(request()));
     expect(denied).toMatchObject({ code: "ECR_AUTH", step: "authenticate", retryable: false });
@@ -118,7 +118,7 @@ describe("signing in", () => {
     });
   });
 
-  test("a wrong secret key, and an endpoint that is away", async () => {
+  test("a wrong secret key, and an unreachable endpoint", async () => {
     process.env.AWS_SECRET_ACCESS_KEY = "wrong";
     expect(await failureOf(authenticator().authenticate(request()))).toMatchObject({
       code: "ECR_AUTH",
@@ -131,7 +131,7 @@ describe("signing in", () => {
     });
   });
 
-  test("throttling that does not end is a failure that may pass", async () => {
+  test("endless throttling is a retryable failure", async () => {
     aws.configure({ throttleNext: 1_000_000 });
     expect(await failureOf(authenticator().authenticate(request()))).toMatchObject({
       code: "ECR_AUTH",
@@ -140,14 +140,14 @@ describe("signing in", () => {
     expect(callsOf("GetAuthorizationToken")).toBeGreaterThan(1);
   });
 
-  test("an endpoint that takes requests and does not answer them is not waited for", async () => {
+  test("a request to an endpoint that does not answer times out", async () => {
     const held = aws.hold("GetAuthorizationToken");
     const failure = await failureOf(authenticator({ requestTimeoutMs: 100 }).authenticate(request()));
     expect(failure).toMatchObject({ code: "ECR_AUTH", retryable: true });
     held.release();
   });
 
-  test("the worker's own account is let in by the policy of another account's repository", async () => {
+  test("the policy of another account's repository grants access to the worker's own account", async () => {
     const other = "210987654321";
     aws.addRepository(other, { ...open, name: "shared", allowedAccounts: [account] });
     aws.addRepository(other, { ...open, name: "closed", allowedAccounts: [] });
@@ -160,7 +160,7 @@ describe("signing in", () => {
       });
     expect((await signIn("shared")).tagMutability).toBe("mutable");
     expect(lines).toEqual([]);
-    // Whether it may push is for the registry to say: a policy may allow that, and not the look.
+    // The registry decides about the push: a policy may allow a push without DescribeRepositories.
     expect((await signIn("closed")).tagMutability).toBe("unknown");
     expect(lines.join()).toContain("AccessDeniedException");
     expect(aws.calls.filter(({ input }) => input.registryId === other)).toHaveLength(2);
@@ -181,7 +181,7 @@ describe("a role", () => {
     expect(repositories?.accessKeyId).toStartWith("ASIA");
   });
 
-  test("is assumed with its external id, which no failure tells", async () => {
+  test("is assumed with its external id, which no error contains", async () => {
     const externalId = "the:external/id-1";
     aws.configure({ externalIds: { [arn]: externalId } });
     await authenticator({ role: { arnTemplate, externalId } }).authenticate(request());
@@ -196,14 +196,14 @@ describe("a role", () => {
     }
   });
 
-  test("that is denied is named", async () => {
+  test("is named when it is denied", async () => {
     aws.configure({ deniedRoles: [arn] });
     const denied = await failureOf(authenticator({ role: { arnTemplate } }).authenticate(request()));
     expect(denied).toMatchObject({ code: "ECR_AUTH", retryable: false });
     expect(denied.message).toContain("role/builder");
   });
 
-  test("is that of the region's partition", async () => {
+  test("is in the region's partition", async () => {
     await awsWith({ region: "cn-north-1" });
     const role = { arnTemplate: "arn:{partition}:iam::{account}:role/builder" };
     const job = { awsAccount: account, region: "cn-north-1", ecrRepo: "images" };
@@ -235,7 +235,7 @@ describe("the registry's host", () => {
 });
 
 describe("the repository", () => {
-  test("one that is not there is made only when that is wanted", async () => {
+  test("a missing repository is created only if the settings say so", async () => {
     expect(await failureOf(authenticator().authenticate(request("missing")))).toMatchObject({
       code: "ECR_REPO_NOT_FOUND",
       retryable: false,
@@ -249,7 +249,7 @@ describe("the repository", () => {
     expect(callsOf("PutLifecyclePolicy")).toBe(0);
   });
 
-  test("is made as it is wanted", async () => {
+  test("is created with the configured settings", async () => {
     const lifecyclePolicy = '{"rules":[]}';
     const wanted: NewEcrRepository = {
       scanOnPush: true,
@@ -276,7 +276,7 @@ describe("the repository", () => {
     });
   });
 
-  test("that gets no lifecycle policy is used all the same, with a warning", async () => {
+  test("without its lifecycle policy is still used, with a warning", async () => {
     aws.configure({ denied: ["PutLifecyclePolicy"] });
     const lines: string[] = [];
     const ecr = authenticator({ newRepository: { ...newRepository, lifecyclePolicy: '{"rules":[]}' } });
@@ -284,7 +284,7 @@ describe("the repository", () => {
     expect(lines.at(-1)).toMatch(/^WARNING: .*missing.*lifecycle policy.*not authorized/);
   });
 
-  test("is made once by runs that all miss it at once", async () => {
+  test("is created once by concurrent runs", async () => {
     const held = aws.hold("CreateRepository");
     const runs = [1, 2, 3].map(() => authenticator({ newRepository }).authenticate(request("missing")));
     await waitFor(() => callsOf("CreateRepository") === 3, { timeoutMs: 30_000, what: "three who make it" });
@@ -293,7 +293,7 @@ describe("the repository", () => {
     expect(aws.calls.filter(({ error }) => error === "RepositoryAlreadyExistsException")).toHaveLength(2);
   });
 
-  test("that another run has just made is as that one made it", async () => {
+  test("keeps the settings of another run that has just created it", async () => {
     const held = aws.hold("CreateRepository");
     const slower = authenticator({ newRepository }).authenticate(request("missing"));
     await held.arrived;
@@ -302,14 +302,14 @@ describe("the repository", () => {
     expect((await slower).tagMutability).toBe("immutable");
   });
 
-  test("that may not be made is a failure that says so", async () => {
+  test("without the permission to create it, the error says so", async () => {
     aws.configure({ denied: ["CreateRepository"] });
     const denied = await failureOf(authenticator({ newRepository }).authenticate(request("missing")));
     expect(denied).toMatchObject({ code: "ECR_AUTH", retryable: false });
     expect(denied.message).toContain("missing cannot be created");
   });
 
-  test("a worker that may not look goes on, and says so", async () => {
+  test("without the permission to check it, the run continues, and the log says so", async () => {
     aws.configure({ denied: ["DescribeRepositories"] });
     const lines: string[] = [];
     const access = await authenticator().authenticate({ ...request(), log: (line) => lines.push(line) });
@@ -348,7 +348,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     expect(token?.status).toBe(200);
   });
 
-  test("with a password that the registry does not know ends before it builds", async () => {
+  test("a wrong password fails before the build", async () => {
     aws.configure({ wrongPassword: true });
     const { name } = await bench.createSample();
     const run = bench.start(
@@ -362,7 +362,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     expect(run.states).not.toContain("BUILDING");
   });
 
-  test("into an immutable repository that has the version ends before it builds", async () => {
+  test("an existing version in an immutable repository fails before the build", async () => {
     aws.addRepository(account, { name: "fixed", imageTagMutability: "IMMUTABLE" });
     const { name } = await bench.createSample();
     const parts = { authenticator: authenticator() };
@@ -423,7 +423,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     }
   });
 
-  test("outlives its token: the push goes on with another one, in the same attempt", async () => {
+  test("outlives its token: the push continues with a new one, in the same attempt", async () => {
     aws.configure({ tokenLifetimeMs: 4000 });
     const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 6 });
     const handedOut = new Set<string>();
@@ -443,7 +443,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     expect(await bench.leftFolders()).toEqual([]);
   });
 
-  test("a clone that cannot be done and a login that can end in the clone's failure", async () => {
+  test("a failed clone and a successful login end in the clone's failure", async () => {
     const run = bench.start(
       { repoUrl: "acme/none", ecrRepo: "images" },
       { parts: { authenticator: authenticator() } },

@@ -15,7 +15,7 @@ test.each([
   ["http://127.0.0.1:4510", "127.0.0.1:4510"],
   ["https://mirror.example.com:5443/", "mirror.example.com:5443"],
   ["https://123456789012.dkr.ecr.us-east-1.localhost:4566", "123456789012.dkr.ecr.us-east-1.localhost:4566"],
-])("of %s it is %s", (proxyEndpoint, host) => {
+])("the host for %s is %s", (proxyEndpoint, host) => {
   const scheme = proxyEndpoint.split(":")[0];
   expect(ecrRegistryHost(proxyEndpoint, "1234567890")).toEqual({ host, origin: `${scheme}://${host}` });
 });

@@ -28,14 +28,14 @@ test.each([
   ["MUTABLE_WITH_EXCLUSION", ["v*"], "v1", "immutable"],
   ["MUTABLE_WITH_EXCLUSION", ["v*"], "dev", "mutable"],
   ["MUTABLE_WITH_EXCLUSION", ["v*"], undefined, "unknown"],
-  ["A_FUTURE_WORD", [], "v1", "unknown"],
+  ["A_FUTURE_VALUE", [], "v1", "unknown"],
 ] as const)("in a repository that is %s %p the tag %s is %s", (mutability, filters, tag, expected) => {
   expect(tagMutability(repository(mutability as Repository["imageTagMutability"], ...filters), tag)).toBe(
     expected,
   );
 });
 
-test("what cannot be read is not guessed", () => {
+test("is unknown without a repository, and with an unknown filter type", () => {
   expect(tagMutability(undefined, "v1")).toBe("unknown");
   const unknownFilter = { filterType: "REGEX", filter: "v1" };
   const future = {

@@ -8,7 +8,7 @@ const token = (expiresAtMs: number) => ({
   expiresAt: new Date(expiresAtMs),
 });
 
-test("a token is given again until it would not last for a run", async () => {
+test("a token is reused until it would expire during a run", async () => {
   let nowMs = 0;
   const cache = new EcrTokenCache(1000, () => nowMs);
   let asked = 0;
@@ -25,7 +25,7 @@ test("a token is given again until it would not last for a run", async () => {
   expect(asked).toBe(3);
 });
 
-test("a request that fails is made again for the next caller", async () => {
+test("a failed request is repeated for the next caller", async () => {
   const cache = new EcrTokenCache(1000);
   const failing = () => Promise.reject(new Error("no"));
   const both = await Promise.allSettled([cache.get("a", failing), cache.get("a", failing)]);
@@ -33,7 +33,7 @@ test("a request that fails is made again for the next caller", async () => {
   expect((await cache.get("a", async () => token(Date.now() + 60_000))).username).toBe("AWS");
 });
 
-test("one that lives for less than a run is given again for three quarters of its life", async () => {
+test("a short-lived token is reused for three quarters of its lifetime", async () => {
   let nowMs = 0;
   const cache = new EcrTokenCache(60_000, () => nowMs);
   const ask = async () => token(nowMs + 4000);
@@ -44,13 +44,13 @@ test("one that lives for less than a run is given again for three quarters of it
   expect(await cache.get("a", ask)).not.toBe(first);
 });
 
-test("one that has ended already is not given again", async () => {
+test("an expired token is not reused", async () => {
   const cache = new EcrTokenCache(1000);
   const ask = async () => token(Date.now() - 1);
   expect(await cache.get("a", ask)).not.toBe(await cache.get("a", ask));
 });
 
-test("one that was refused is not given again; one that has come in its place is", async () => {
+test("a refused token is not reused; its replacement is", async () => {
   const cache = new EcrTokenCache(1000);
   const ask = async () => token(Date.now() + 60_000);
   const refused = await cache.get("a", ask);
