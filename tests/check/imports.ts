@@ -1,7 +1,7 @@
 /**
  * Checks the imports of src/ against the folder table of src/FLOW.md: a folder imports only the folders that its row
- * lists, and all of them. A row may only list folders of rows below it, so folders cannot import each other in a circle.
- * Circles of files are reported by Biome (noImportCycles).
+ * lists, and all of them. A row may only list folders of rows below it, so that folders never import each other in a
+ * circle. Biome reports circles of files (noImportCycles).
  */
 import { dirname, join, relative } from "node:path";
 
@@ -12,7 +12,7 @@ const TABLE_HEADING = "| folder | purpose | may import |";
 export interface Problem {
   readonly file: string;
   readonly line: number;
-  /** What is wrong, and what to do. */
+  /** Names the problem and its remedy. */
   readonly message: string;
 }
 

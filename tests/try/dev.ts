@@ -1,6 +1,6 @@
 /**
- * `bun run dev`: `blacktree up` from source on this machine, restarted when a source file changes, with a registry and a
- * git server. Ctrl-C stops it and removes everything that it started.
+ * `bun run dev`: `blacktree up` from source on this machine, restarted when a source file changes, with a registry and
+ * a git server. Ctrl-C stops it and removes everything that it started.
  */
 import { watch } from "node:fs";
 import { join, relative } from "node:path";

@@ -54,8 +54,8 @@ export async function privateEngine(): Promise<Engine> {
 }
 
 /**
- * Runs `script` again with sudo if it needs root: only root can start a Docker daemon. `prepare` runs before that, so that
- * the files that it makes belong to the user.
+ * Runs `script` again with sudo if it needs root: only root can start a Docker daemon. `prepare` runs before that, so
+ * that the files that it makes belong to the user.
  * @returns the exit status of that run; undefined when root is not needed.
  */
 export async function rerunAsRoot(
