@@ -1,6 +1,6 @@
 /**
- * `bun run check`: everything that the project holds itself to, step by step, on this machine. A failing step does not
- * keep the others from running. The last line is always the count of what passed and failed.
+ * `bun run check`: runs all checks and tests of the project on this machine, step by step. A failing step does not stop
+ * the steps after it. The last line is always the number of passed and failed checks and tests.
  */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,33 +16,34 @@ import { type Count, type FailedTest, readTestReport, type TestReport } from "./
 
 const ROOT = join(import.meta.dir, "../..");
 const GENERATED = "src/shared/rpc/generated";
-/** Of the files, in ms; `--full` writes it. Bun starts the longest first. */
+/** Duration of each test file in ms, written by `--full`. Bun starts the longest file first. */
 const DURATIONS = "tests/check/durations.json";
-/** Most tests wait for servers, so that more files than processors are run at once. */
+/** More than there are processors, since most tests wait for servers. */
 const FILES_AT_ONCE = 4;
 const TIERS = ["unit", "integration", "e2e"] as const;
 const DRILL = { default: ["--jobs", "16", "--faults", "6"], full: ["--jobs", "100", "--faults", "30"] };
 const POOL_HOST = "tests/support/servers/pool-host.ts";
 const SLOWEST_SHOWN = 10;
-const MOST_MESSAGE_LINES = 12;
+const MAX_MESSAGE_LINES = 12;
 
 const USAGE = `bun run check [--full] [--at-once ${FILES_AT_ONCE}]
 
-  --full        also what the default check leaves out: every builder through its whole contract, a consumer timeout of a minute,
+  --full        also runs what the default check skips: all tests of every builder, a consumer timeout of one minute,
                 a BuildKit compiled from its sources (with Go), and a drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
-  --at-once N   how many test files run at the same time
+  --at-once N   number of test files that run at the same time
 
-Parts of it, with the same servers and settings:
+To run a part of it, with the same servers and settings:
 
   bun test                                              all tests, one file after the other
   bun test tests/unit                                   one tier: tests/unit, tests/integration, tests/e2e
   bun test tests/e2e/faults/cancel.test.ts              one file
   bun test tests/e2e/faults/cancel.test.ts -t "frozen"  one fault test, by a part of its name
-  ${fullCheckVariable}=1 bun test tests/integration       with what only the full check runs
+  ${fullCheckVariable}=1 bun test tests/integration       with the tests of the full check
   bun run drill --jobs 20 --faults 6 --seed mine        a drill
-  bun run lint; bun run types; bun run build            without tests
+  bun run lint; bun run types; bun run build            checks without tests
+  bun tests/check/plain-language.ts --list              phrases that do not count as plain English
 
-What the programs of a test file print is kept in ${relative(ROOT, programLogsRoot)}/, by the name of the file.`;
+The output of the programs that a test file starts is in ${relative(ROOT, programLogsRoot)}/<name of the test file>/.`;
 
 interface Options {
   readonly isFull: boolean;
@@ -66,7 +67,7 @@ function sum(one: Count, other: Count): Count {
   };
 }
 
-/** Bun itself, with its own folder for what scripts call by name, and `node` where the machine has none. */
+/** Runs Bun. Its scripts find `bun`, and `node` where the machine has none, in the folder that Bun adds to PATH. */
 async function bun(args: readonly string[], env: Record<string, string> = {}): Promise<number> {
   const child = Bun.spawn([process.execPath, ...args], {
     cwd: ROOT,
@@ -86,7 +87,11 @@ async function bun(args: readonly string[], env: Record<string, string> = {}): P
 
 const script = (name: string) => async () => ((await bun(["run", name])) === 0 ? PASSED : FAILED);
 
-/** By path. */
+async function plainLanguage(): Promise<Count> {
+  return (await bun(["tests/check/plain-language.ts"])) === 0 ? PASSED : FAILED;
+}
+
+/** @returns hashes of the files by their paths. */
 async function contents(folder: string): Promise<Map<string, string>> {
   const paths = await Array.fromAsync(new Bun.Glob("**").scan({ cwd: join(ROOT, folder) }));
   const entries = paths.map(async (path) => {
@@ -96,7 +101,7 @@ async function contents(folder: string): Promise<Map<string, string>> {
   return new Map(await Promise.all(entries));
 }
 
-/** Compares with the files themselves and not with a commit, so that it also holds before one, and without git. */
+/** Compares files before and after generating, not with a commit: it works before a commit and without git. */
 async function generatedCode(): Promise<Count> {
   const before = await contents(GENERATED);
   if ((await bun(["run", "generate"])) !== 0) return FAILED;
@@ -104,12 +109,12 @@ async function generatedCode(): Promise<Count> {
   const paths = [...new Set([...before.keys(), ...after.keys()])].sort();
   const changed = paths.filter((path) => before.get(path) !== after.get(path));
   if (changed.length === 0) return PASSED;
-  console.log(`Not what proto/ gives; the files are now up to date, to be looked at and committed:`);
+  console.log("Generated code did not match proto/. These files are up to date now; review and commit them:");
   for (const path of changed) console.log(`  ${GENERATED}/${path}`);
   return FAILED;
 }
 
-/** All files of all tiers, as one pool. */
+/** Runs the test files of all tiers in one pool. */
 async function runTests({ isFull, filesAtOnce }: Options, reports: string): Promise<TestReport> {
   rmSync(programLogsRoot, { recursive: true, force: true });
   const path = join(reports, "tests.xml");
@@ -131,7 +136,7 @@ async function runTests({ isFull, filesAtOnce }: Options, reports: string): Prom
   const files = await Array.fromAsync(new Bun.Glob("tests/**/*.test.ts").scan({ cwd: ROOT }));
   const report = readTestReport(xml, files.sort());
   if (status === 0 || report.count.failed > 0) return report;
-  // Whatever the report says, a run that ended badly has not passed.
+  // A run with a failing exit status has not passed, even if its report lists no failure.
   const failure = { file: "tests", name: undefined, message: `bun test ended with status ${status}` };
   return { ...report, count: sum(report.count, FAILED), failures: [failure] };
 }
@@ -156,7 +161,7 @@ function lastLine(path: string): string {
   return readFileSync(path, "utf8").trimEnd().split("\n").at(-1)?.slice(0, 200) ?? "";
 }
 
-/** Why it failed, where the logs of its programs are, and how to run it again. */
+/** The error, the logs of the programs, and the command that runs the test again. */
 function describeFailure({ file, name, message }: FailedTest): string[] {
   const logs = programLogsOf(file);
   const kept = Array.from(new Bun.Glob("*.log").scanSync({ cwd: logs, onlyFiles: true })).sort();
@@ -166,15 +171,17 @@ function describeFailure({ file, name, message }: FailedTest): string[] {
     `FAILED  ${file}${name === undefined ? "" : ` > ${name}`}`,
     ...message
       .split("\n")
-      .slice(0, MOST_MESSAGE_LINES)
+      .slice(0, MAX_MESSAGE_LINES)
       .map((line) => `    ${line}`),
-    ...(kept.length > 0 ? [`  logs of its programs, in ${relative(ROOT, logs)}/, and how they end:`] : []),
+    ...(kept.length > 0
+      ? [`  logs of its programs in ${relative(ROOT, logs)}/, with their last lines:`]
+      : []),
     ...kept.map((log) => `    ${log}: ${lastLine(join(logs, log))}`),
-    `  again: bun test ${file}${pattern === undefined ? "" : ` -t "${pattern}"`}`,
+    `  run again: bun test ${file}${pattern === undefined ? "" : ` -t "${pattern}"`}`,
   ];
 }
 
-/** The logs of what passed say nothing any more; the servers that all files share are a part of what failed. */
+/** Removes the logs of files that passed. If a file failed, the logs of the shared servers are kept too. */
 function keepLogsOf(failures: readonly FailedTest[]): void {
   const files = failures.map(({ file }) => file);
   if (files.length > 0) files.push(POOL_HOST);
@@ -193,7 +200,7 @@ function seconds(sinceMs: number): string {
   return `${((performance.now() - sinceMs) / 1000).toFixed(1)} s`;
 }
 
-/** With the seed that it has by default. */
+/** Runs with the default seed. */
 async function drill({ isFull }: Options): Promise<Count> {
   const missing = await missingDockerEngine("26.1");
   const size = isFull ? DRILL.full : DRILL.default;
@@ -208,7 +215,7 @@ async function prerequisites(): Promise<Count> {
   console.log(installed.length > 0 ? `installed ${installed.join(", ")}` : "nothing was missing");
   for (const [engine, state] of Object.entries(engines)) {
     console.log(
-      `Docker ${engine}: ${state === "available" ? state : `tests of it are skipped: ${state.reason}`}`,
+      `Docker ${engine}: ${state === "available" ? state : `its tests are skipped: ${state.reason}`}`,
     );
   }
   return NOTHING;
@@ -237,6 +244,7 @@ async function check(options: Options, reports: string): Promise<CheckOutcome> {
   const steps: Step[] = [
     { name: "prerequisites", run: prerequisites },
     { name: "lint", run: script("lint") },
+    { name: "plain language", run: plainLanguage },
     { name: "types", run: script("types") },
     { name: "generated code", run: generatedCode },
     { name: "compile", run: script("build") },
@@ -255,18 +263,18 @@ async function check(options: Options, reports: string): Promise<CheckOutcome> {
     console.log(`--- ${line}`);
     summary.push(line);
     total = sum(total, count);
-    // Without them every other step would fail, and say less about why.
+    // Without the prerequisites all other steps would fail with less useful errors.
     if (step.run === prerequisites && count.failed > 0) break;
   }
   console.log(`\n${summary.join("\n")}`);
   return { total, report };
 }
 
-/** What the default check has left out. */
+/** The parts that only the full check runs. */
 function describeFullCheck({ leftToFullCheck }: TestReport): string {
   const [, jobs, , faults] = DRILL.full;
   return (
-    `not run here, but by bun run check --full: ${leftToFullCheck} more tests (those that are named as such above), ` +
+    `only bun run check --full runs: ${leftToFullCheck} more tests (marked as such above), ` +
     `a BuildKit compiled from its sources, and a drill of ${jobs} jobs and ${faults} faults`
   );
 }
@@ -285,7 +293,9 @@ function readOptions(): Options {
   }
   const filesAtOnce = Number(values["at-once"]);
   if (Number.isInteger(filesAtOnce) && filesAtOnce > 0) return { isFull: values.full, filesAtOnce };
-  throw new Error(`--at-once ${values["at-once"]} is not a number of files, expected e.g. ${FILES_AT_ONCE}`);
+  throw new Error(
+    `--at-once ${values["at-once"]} is not a valid number of files, expected e.g. ${FILES_AT_ONCE}`,
+  );
 }
 
 async function main(): Promise<number> {
@@ -306,11 +316,11 @@ async function main(): Promise<number> {
     keepLogsOf(report.failures);
     for (const line of describeDurations(report)) console.log(line);
     const others = total.skipped - report.leftToFullCheck;
-    if (others > 0) console.log(`${others} skipped, each with its reason above`);
+    if (others > 0) console.log(`${others} skipped for other reasons, see above`);
     if (!options.isFull) console.log(describeFullCheck(report));
     for (const line of report.failures.flatMap(describeFailure)) console.log(line);
   }
-  // Scripts read this line, which is the last.
+  // Scripts read this line; it must be the last one.
   console.log(`\n${total.passed} passed, ${total.failed} failed`);
   return total.failed > 0 ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-/** What a run of `bun test` came to, read from the JUnit report that it writes. */
+/** Reads the JUnit report of a run of `bun test`. */
 import { onlyInFullCheck } from "../support/machine/full-check.ts";
 
 export interface Count {
@@ -10,7 +10,7 @@ export interface Count {
 export interface FailedTest {
   /** Relative to the checkout. */
   readonly file: string;
-  /** With the names of the blocks around it, as `-t` takes it; undefined when the file itself or a hook of it failed. */
+  /** Name with those of the blocks around it, as `-t` expects it; undefined when the file or a hook failed. */
   readonly name: string | undefined;
   readonly message: string;
 }
@@ -18,18 +18,18 @@ export interface FailedTest {
 export interface TestReport {
   readonly count: Count;
   readonly failures: readonly FailedTest[];
-  /** Tests that only the full check runs, as part of those that were skipped. */
+  /** How many of the skipped tests are those that only the full check runs. */
   readonly leftToFullCheck: number;
   /** By file. */
   readonly durationsMs: ReadonlyMap<string, number>;
 }
 
-/** Bun's name for what fails in `beforeAll` and `afterAll`. */
+/** The name that Bun reports for a failure in `beforeAll` or `afterAll`. */
 const HOOK = "(unnamed)";
 
 const ELEMENT = /<(testcase|failure|skipped|testsuite)\b([^>]*)>/g;
 
-/** @param files all that should have run: a file that cannot even be loaded is not in the report. */
+/** @param files all files that should have run: the report does not list files that fail to load. */
 export function readTestReport(xml: string, files: readonly string[]): TestReport {
   const failures: FailedTest[] = [];
   const durationsMs = new Map<string, number>();
@@ -39,7 +39,7 @@ export function readTestReport(xml: string, files: readonly string[]): TestRepor
     const attributes = attributesOf(text);
     const { file = "", name = "", classname = "", message = "", type = "", time = "0" } = attributes;
     if (element === "testsuite") {
-      // The suite of a whole file is the one that is named after it.
+      // The suite of a whole file has the name of the file.
       if (name === file) durationsMs.set(file, Number(time) * 1000);
     } else if (element === "testcase") {
       tests += 1;
@@ -58,7 +58,7 @@ export function readTestReport(xml: string, files: readonly string[]): TestRepor
     count: { passed: tests - failed - skipped, failed: failed + unread.length, skipped },
     failures: [
       ...failures,
-      ...unread.map((file) => ({ file, name: undefined, message: "no test of this file has run" })),
+      ...unread.map((file) => ({ file, name: undefined, message: "no test of this file was run" })),
     ],
     leftToFullCheck,
     durationsMs,

@@ -1,6 +1,6 @@
-/** The last lines of a trial: how to go on from here. */
+/** The last lines of `bun run try`: what to do next. */
 
-/** `cli` is the path of `blacktree`, as it can be typed. Paths of documentation are relative to the repository. */
+/** @param cli the path of `blacktree`, as the user can type it. */
 export function nextSteps(cli: string): string {
   return `Next:
   1. Run it on this machine. It needs git, a running Docker with BuildKit, and AWS credentials:

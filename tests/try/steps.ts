@@ -1,8 +1,13 @@
-/** Numbered steps on the terminal, and a list of what has to be taken away afterwards, whatever happens. */
+/** Numbered steps on the terminal, and a list of what must be removed at the end, also after a failure. */
 
-/** Somebody pressed Ctrl-C, or the machine wants us gone. */
+/** The user pressed Ctrl-C, or the process got another signal to stop. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
+}
+
+/** Its message is shown to the user unchanged. */
+export class TrialFailed extends Error {
+  override readonly name = "TrialFailed";
 }
 
 export class Steps {
@@ -13,7 +18,7 @@ export class Steps {
 
   constructor(readonly total: number) {}
 
-  /** Aborts when the user has had enough; what takes long listens to it. */
+  /** Aborts at the first signal to stop; long operations listen to it. */
   get interrupted(): AbortSignal {
     return this.#interruption.signal;
   }
@@ -22,11 +27,19 @@ export class Steps {
     return seconds(this.#startedMs);
   }
 
-  interrupt(reason: Interrupted): void {
-    this.#interruption.abort(reason);
+  /** The first signal interrupts the steps; the second ends the process without cleaning up. */
+  listenForSignals(): void {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      process.on(signal, () => {
+        // The kernel then ends the child processes too (PR_SET_PDEATHSIG).
+        if (this.interrupted.aborted) process.exit(1);
+        console.log("\nStopping and cleaning up. Once more to stop at once.");
+        this.#interruption.abort(new Interrupted("interrupted"));
+      });
+    }
   }
 
-  /** @throws Interrupted before or after the work: what it began is then whole, and can be taken away. */
+  /** @throws Interrupted before or after the work, never within it: all that the work started can then be removed. */
   async run<T>(title: string, work: (say: (line: string) => void) => Promise<T>): Promise<T> {
     this.interrupted.throwIfAborted();
     this.#number += 1;
@@ -38,27 +51,31 @@ export class Steps {
     return result;
   }
 
-  /** Last in, first out. */
+  /** Registers a removal for cleanUp(), which calls the last one first. */
   afterwards(what: string, remove: () => Promise<unknown>): void {
     this.#removals.push({ what, remove });
   }
 
-  /** Goes on when something cannot be removed. @returns what is left. */
+  /** Continues when a removal fails. @returns what could not be removed, with the reasons. */
   async cleanUp(): Promise<string[]> {
-    const left: string[] = [];
+    const failures: string[] = [];
     for (const { what, remove } of this.#removals.toReversed()) {
       try {
         await remove();
       } catch (error) {
-        left.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+        failures.push(`${what}: ${messageOf(error)}`);
       }
     }
-    return left;
+    return failures;
   }
 }
 
 export function say(line: string): void {
   console.log(`      ${line}`);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function seconds(sinceMs: number): string {

@@ -1,29 +1,30 @@
 /**
- * `bun run try`: a first look. Builds one image with `blacktree up` and runs it, on this machine alone: git server,
- * registry and, if none runs here, Docker are started for it and gone afterwards.
+ * `bun run try`: a first look. Builds one image with `blacktree up` on this machine and runs it. Starts a git server, a
+ * registry and, if this user has access to no Docker Engine, one of those, and removes everything at the end.
  */
 import { join, relative } from "node:path";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import { removeAbandoned } from "../support/machine/abandoned.ts";
 import { freePort } from "../support/machine/free-port.ts";
 import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
+import { closeProcessRecords } from "../support/machine/process-records.ts";
 import { startProcess } from "../support/machine/processes.ts";
-import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
+import { sampleGreeting } from "../support/machine/sample-repository.ts";
 import { makeTempDir } from "../support/machine/temp-dir.ts";
-import { waitFor } from "../support/machine/wait-for.ts";
-import { startGitServer } from "../support/servers/git-server.ts";
-import { type Registry, startRegistry } from "../support/servers/registry.ts";
-import { type Engine, privateEngine, runningEngine } from "./engine.ts";
+import { rerunAsRoot } from "./engine.ts";
 import { nextSteps } from "./next-steps.ts";
-import { Interrupted, Steps, say } from "./steps.ts";
+import { messageOf, Steps, say, TrialFailed } from "./steps.ts";
+import {
+  type Surroundings,
+  startSurroundings,
+  submitArguments,
+  upCommand,
+  waitForWorker,
+  withoutSettings,
+} from "./surroundings.ts";
 
-const REPOSITORY = "acme/sample";
 const VERSION = "v1.0.0";
-
-/** Fit to be shown as it is. */
-class TrialFailed extends Error {
-  override readonly name = "TrialFailed";
-}
+const SHOWN_LOG_LINES = 10;
 
 interface Result {
   readonly status: string;
@@ -36,7 +37,7 @@ const steps = new Steps(6);
 
 /** @returns the path of `blacktree`. */
 async function trial(): Promise<string> {
-  await steps.run("Install what is missing", async (log) => {
+  await steps.run("Install missing packages", async (log) => {
     await removeAbandoned();
     const { installed } = await ensurePrerequisites("try", log);
     log(installed.length > 0 ? `installed ${installed.join(", ")}` : "nothing is missing");
@@ -49,7 +50,9 @@ async function trial(): Promise<string> {
       return compiled;
     },
   );
-  const surroundings = await steps.run("Start Docker, a registry and a git server", startSurroundings);
+  const surroundings = await steps.run("Start Docker, a registry and a git server", (log) =>
+    startSurroundings(steps, log),
+  );
   const api = await steps.run("Start blacktree up", () => startBlacktree(binaries, surroundings));
   const result = await steps.run("Submit a job, and follow it", () => submit(binaries.cli, api));
   const printed = await steps.run("Pull the image and run it", () => pullAndRun(result, surroundings));
@@ -57,70 +60,26 @@ async function trial(): Promise<string> {
   return binaries.cli;
 }
 
-interface Surroundings {
-  readonly engine: Engine;
-  readonly registry: Registry;
-  readonly gitUrl: string;
-}
-
-async function startSurroundings(log: typeof say): Promise<Surroundings> {
-  const engine = (await runningEngine()) ?? (await privateEngine());
-  steps.afterwards("Docker", engine.stop);
-  log(`Docker: ${engine.description}`);
-  const registry = await startRegistry();
-  steps.afterwards("the registry", registry.stop);
-  log(`registry: ${registry.host}, with a password`);
-  const git = await startGitServer();
-  steps.afterwards("the git server", git.stop);
-  await git.createRepository(REPOSITORY, await sampleRepository());
-  log(`repository: ${git.baseUrl}/${REPOSITORY}`);
-  return { engine, registry, gitUrl: git.baseUrl };
-}
-
 /** @returns the URL of its admin API. */
-async function startBlacktree(
-  { cli }: Binaries,
-  { engine, registry, gitUrl }: Surroundings,
-): Promise<string> {
+async function startBlacktree({ cli }: Binaries, surroundings: Surroundings): Promise<string> {
   const workDir = await makeTempDir("try");
   steps.afterwards("the work folder", workDir.remove);
   const listen = `127.0.0.1:${await freePort()}`;
-  const command = [
-    ...["up", "--work-dir", workDir.path, "--admin-listen", listen, "--git-base-url", gitUrl],
-    ...["--registry", registry.host, "--registry-username", registry.username],
-  ];
-  show(`blacktree ${command.join(" ")}`);
-  const blacktree = startProcess([cli, ...command], {
-    env: { ...withoutSettings(), ...engine.env, BLACKTREE_REGISTRY_PASSWORD: registry.password },
-  });
+  const { args, env } = upCommand(surroundings, { workDir: workDir.path, listen });
+  show(`blacktree ${args.join(" ")}`);
+  const blacktree = startProcess([cli, ...args], { env });
   steps.afterwards("blacktree up", () => blacktree.stop());
-  const url = `http://${listen}`;
-  const hasWorker = async () => {
-    if (blacktree.exitCode !== null) return "ended";
-    const response = await fetch(`${url}/api/v1/workers`);
-    const { items } = (await response.json()) as { items: unknown[] };
-    return items.length > 0 && "ready";
-  };
-  const state = await waitFor(hasWorker, { timeoutMs: 60_000, what: "a worker to register" }).catch(
-    (error) => {
-      throw new TrialFailed(`${error.message}; it logged:\n${blacktree.lines.slice(-10).join("\n")}`);
-    },
-  );
-  if (state === "ended") throw new TrialFailed(`it ended:\n${blacktree.lines.slice(-10).join("\n")}`);
-  return url;
-}
-
-/** What this machine is set up for is not what is tried here. */
-function withoutSettings(): Record<string, undefined> {
-  const names = Object.keys(process.env).filter((name) => name.startsWith("BLACKTREE_"));
-  return Object.fromEntries(names.map((name) => [name, undefined]));
+  const lastLines = () => blacktree.lines.slice(-SHOWN_LOG_LINES).join("\n");
+  const api = `http://${listen}`;
+  const state = await waitForWorker(api, () => blacktree.exitCode !== null).catch((error) => {
+    throw new TrialFailed(`${messageOf(error)}; the end of its log:\n${lastLines()}`);
+  });
+  if (state === "ended") throw new TrialFailed(`blacktree up ended:\n${lastLines()}`);
+  return api;
 }
 
 async function submit(cli: string, api: string): Promise<Result> {
-  const command = [
-    ...["submit", "--api", api, "--repo", REPOSITORY, "--branch", "main", "--version", VERSION],
-    ...["--account", "1234567890", "--ecr-repo", "app-images", "--wait"],
-  ];
+  const command = submitArguments(api, VERSION);
   show(`blacktree ${command.join(" ")}`);
   const submitted = Bun.spawn([cli, ...command, "--json"], {
     env: { ...process.env, ...withoutSettings() },
@@ -149,7 +108,7 @@ async function sayLines(stream: ReadableStream<Uint8Array>): Promise<void> {
   if (rest !== "") say(rest);
 }
 
-/** @returns what the container printed. */
+/** @returns the output of the container. */
 async function pullAndRun(result: Result, { engine, registry }: Surroundings): Promise<string> {
   const { image_url: image, image_digest: digest } = result;
   const config = await makeTempDir("login");
@@ -165,7 +124,7 @@ async function pullAndRun(result: Result, { engine, registry }: Surroundings): P
     env,
   });
   if (!inspected.stdout.includes(digest)) {
-    throw new TrialFailed(`the pulled image is ${inspected.stdout.trim()}, and not ${digest}`);
+    throw new TrialFailed(`the pulled image is ${inspected.stdout.trim()}, expected ${digest}`);
   }
   show(`docker run --rm ${image}`);
   const container = `blacktree-try-${crypto.randomUUID().slice(0, 8)}`;
@@ -175,7 +134,8 @@ async function pullAndRun(result: Result, { engine, registry }: Surroundings): P
   const ran = await engine.docker(["run", "--rm", "--network", "none", "--name", container, image], { env });
   const printed = ran.stdout.trim();
   say(printed);
-  if (printed !== sampleGreeting) throw new TrialFailed(`it should have printed: ${sampleGreeting}`);
+  if (printed !== sampleGreeting)
+    throw new TrialFailed(`the container printed something else, expected: ${sampleGreeting}`);
   return printed;
 }
 
@@ -183,49 +143,23 @@ function show(command: string): void {
   say(`$ ${command}`);
 }
 
-/** Only root can start a Docker daemon. What is compiled stays the user's own. */
-async function asRoot(): Promise<number | undefined> {
-  if (process.getuid?.() === 0 || (await runningEngine())) return undefined;
-  if (Bun.which("sudo") === null) {
-    throw new TrialFailed(
-      "no Docker runs here that lets this user in, and only root can start one; run this as root",
-    );
-  }
-  await ensurePrerequisites("try", say);
-  await compiledBinaries();
-  console.log(
-    "No Docker runs here that lets this user in. Starting one takes root, so this goes on with sudo.",
-  );
-  const { exited } = Bun.spawn(["sudo", process.execPath, import.meta.path], {
-    stdio: ["inherit", "inherit", "inherit"],
-  });
-  return exited;
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 async function main(): Promise<number> {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => {
-      // The second time, what still runs is left to the kernel, which ends it with us.
-      if (steps.interrupted.aborted) process.exit(1);
-      console.log("\nStopping, and cleaning up. Once more to stop at once.");
-      steps.interrupt(new Interrupted("interrupted"));
-    });
-  }
+  steps.listenForSignals();
   let cli = "";
   let failure: string | undefined;
   try {
-    const status = await asRoot();
+    const status = await rerunAsRoot(import.meta.path, async () => {
+      await ensurePrerequisites("try", say);
+      await compiledBinaries();
+    });
     if (status !== undefined) return status;
     cli = await trial();
   } catch (error) {
-    failure = reasonOf(steps.interrupted.aborted ? steps.interrupted.reason : error);
+    failure = messageOf(steps.interrupted.aborted ? steps.interrupted.reason : error);
   }
-  const left = await steps.cleanUp();
-  if (left.length > 0) console.log(`\nThis could not be removed:\n${left.join("\n")}`);
+  const leftBehind = await steps.cleanUp();
+  await closeProcessRecords();
+  if (leftBehind.length > 0) console.log(`\nThese could not be removed:\n${leftBehind.join("\n")}`);
   if (failure === undefined) {
     console.log(`\nBlacktree works here (${steps.elapsed}). Everything that was started has been removed.`);
     console.log(`\n${nextSteps(`./${relative(process.cwd(), cli)}`)}`);
