@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { signalGroup } from "./process-group.ts";
+import { signalGroup } from "../../../src/worker/process/process-group.ts";
+import { isGroupRunning } from "./process-group.ts";
 import { groupOf, identityOf, isRunning } from "./process-identity.ts";
 import { tempDirPrefix } from "./temp-dir.ts";
 
@@ -24,7 +25,7 @@ export function recordProcessGroup(pid: number): () => void {
   const record = join(folder, identityOf(pid) ?? `${pid}-ended`);
   writeFileSync(record, "");
   return () => {
-    if (!signalGroup(pid, 0)) rmSync(record, { force: true });
+    if (!isGroupRunning(pid)) rmSync(record, { force: true });
   };
 }
 
@@ -32,7 +33,7 @@ export function recordProcessGroup(pid: number): () => void {
 export async function closeProcessRecords(): Promise<void> {
   if (folder === undefined) return;
   const groups = (await readdir(folder)).map((identity) => Number.parseInt(identity, 10));
-  if (groups.some((group) => signalGroup(group, 0))) return;
+  if (groups.some(isGroupRunning)) return;
   rmSync(folder, { recursive: true, force: true });
   folder = undefined;
 }

@@ -1,4 +1,4 @@
-import { signalGroup } from "./process-group.ts";
+import { signalGroup } from "../../../src/worker/process/process-group.ts";
 import { ownerMark, recordProcessGroup } from "./process-records.ts";
 import { openProgramLog, type ProgramLog } from "./program-logs.ts";
 import { type WaitForOptions, waitFor } from "./wait-for.ts";
