@@ -9,7 +9,7 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { FAILURE_FORM } from "../support/blacktree/result-form.ts";
+import { FAILURE_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { timedOutInStep } from "../support/machine/growing-timeout.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
@@ -72,7 +72,7 @@ async function failureOf(changes: object): Promise<JobResult> {
   const job = jobOf(changes);
   await deployment.publish(job);
   const result = await deployment.nextResult();
-  expect(FAILURE_FORM.parse(result)).toEqual(result as never);
+  expect(FAILURE_SCHEMA.parse(result)).toEqual(result as never);
   expect(result.deployment_version).toBe(job.deployment_version);
   expect(result.logs.at(-1)).toBe(`ERROR: ${result.error?.message}`);
   return result;

@@ -11,7 +11,7 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { SUCCESS_FORM } from "../support/blacktree/result-form.ts";
+import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { childrenOf, commandLines } from "../support/blacktree/running-programs.ts";
 import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
@@ -117,7 +117,7 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
   });
 
   test("the result has every field, each true", async () => {
-    expect(SUCCESS_FORM.parse(result)).toEqual(result as never);
+    expect(SUCCESS_SCHEMA.parse(result)).toEqual(result as never);
     const inRegistry = await backends.registry.getManifest("app-images", version);
     expect(result).toMatchObject({
       image_url: `${backends.ecr.host}/app-images:${version}`,

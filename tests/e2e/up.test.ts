@@ -5,7 +5,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
-import { SUCCESS_FORM } from "../support/blacktree/result-form.ts";
+import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { type FinishedProcess, run, startProcess, type TestProcess } from "../support/machine/processes.ts";
@@ -188,7 +188,7 @@ describe("with a registry of one's own", () => {
     const flags = ["--job-id", "json-job", "--json", ...jobFlags("owner/working", "v-json")];
     const { exitCode, stdout, stderr } = await cli("submit", "--wait", ...flags);
     expect(exitCode).toBe(0);
-    const printed = SUCCESS_FORM.parse(JSON.parse(stdout));
+    const printed = SUCCESS_SCHEMA.parse(JSON.parse(stdout));
     expect(printed).toEqual((await result("json-job")) as never);
     expect(stderr).toContain("the RUN step works");
   });

@@ -14,12 +14,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { runFolders } from "../../support/blacktree/run-folders.ts";
 import { commandLines } from "../../support/blacktree/running-programs.ts";
@@ -114,7 +114,7 @@ test("cancel: a running job is cancelled through an orchestrator that does not h
   const { job, isAsleep } = await endlessJob();
   await deployment.publish(job);
   await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
-  const [holder, other] = await whoHas(job, both, "job assigned");
+  const [holder, other] = await holderOf(job, both, "job assigned");
 
   const { cli } = await compiledBinaries();
   const flags = ["--api", other.apiUrl, "--reason", "not wanted", "--wait"];

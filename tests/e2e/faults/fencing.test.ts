@@ -16,12 +16,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 
@@ -145,7 +145,7 @@ test("fencing: without Redis, only the orchestrator that holds the job's message
   const job = await sampleJob(site.backends);
   const held = site.keep(holdPush(site.backends, job));
   await site.deployment.publish(job);
-  const [holder, other] = await whoHas(job, orchestrators, "job assigned");
+  const [holder, other] = await holderOf(job, orchestrators, "job assigned");
   await held.arrived;
   await redis.kill();
 

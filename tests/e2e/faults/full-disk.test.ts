@@ -98,7 +98,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
       what: "QUEUED",
     });
     expect(runsStarted(worker, job)).toBe(0);
-    await disk.makeRoom();
+    await disk.removeFillers();
     await expectSuccess(site, job, { attempt: 1, worker });
     expect(events.filter(({ state }) => state === "ASSIGNED")).toHaveLength(1);
     await expectNothingLeft(site.deployment, orchestrator);
@@ -109,7 +109,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     await disk.fill(3 * MB);
     const worker = await onSmallDisk();
     await untilRefusing(worker);
-    await disk.makeRoom();
+    await disk.removeFillers();
     await untilFree(orchestrator, worker);
     const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 5 });
     await site.deployment.publish(job);

@@ -12,12 +12,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startRedisWithSentinel } from "../../support/servers/redis-sentinel.ts";
@@ -51,7 +51,7 @@ async function startScene(env: Record<string, string> = {}): Promise<Scene> {
   ]);
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [worker, idle] = await whoHas(job, workers, "run started");
+  const [worker, idle] = await holderOf(job, workers, "run started");
   await untilState(orchestrators[0], job.job_id, "BUILDING");
   return { job, worker, idle, orchestrators };
 }
@@ -140,7 +140,7 @@ test("Redis faults: Redis forgets everything, and the broker takes the job's mes
   const scene = await startScene();
   const { job, orchestrators } = scene;
   const held = site.keep(holdPush(site.backends, job));
-  const [holder, other] = await whoHas(job, orchestrators, "job assigned");
+  const [holder, other] = await holderOf(job, orchestrators, "job assigned");
   await redis.cli("FLUSHALL");
   await holder.process.kill();
   await other.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });

@@ -11,12 +11,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { freePort } from "../../support/machine/free-port.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
@@ -44,7 +44,7 @@ async function startScene(): Promise<Scene> {
   const worker = await deployment.startWorker(anyOf(...both));
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [holder, other] = await whoHas(job, both, "job assigned");
+  const [holder, other] = await holderOf(job, both, "job assigned");
   await untilState(holder, job.job_id, "BUILDING");
   return { job, worker, holder, other };
 }
@@ -115,7 +115,7 @@ for (const { when, hold, reached, attempts = 1, mayNeverRun } of MOMENTS) {
     const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 2 });
     const held = site.keep(hold(job, worker));
     await deployment.publish(job);
-    const [holder, other] = await whoHas(job, both, "job assigned");
+    const [holder, other] = await holderOf(job, both, "job assigned");
     await reached(job, holder);
     await holder.process.kill();
     held.release();
@@ -132,7 +132,7 @@ test("take-over: an orchestrator is killed while its job is QUEUED, and there is
   const both = await startBoth();
   const job = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(job);
-  const [intake, other] = await whoHas(job, both, "job queued");
+  const [intake, other] = await holderOf(job, both, "job queued");
   await intake.process.kill();
   const worker = await deployment.startWorker(other);
   await expectOneResult(job, worker, other);
@@ -148,7 +148,7 @@ test("take-over: an orchestrator is killed when the run has ended and its result
   const worker = await deployment.startWorker(anyOf(...both));
   const job = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(job);
-  const [holder, other] = await whoHas(job, both, "job assigned");
+  const [holder, other] = await holderOf(job, both, "job assigned");
   await holder.process.waitForLine(/"queue":"jobs.results","answer":"refused"/, { timeoutMs: 30_000 });
   await holder.process.kill();
   expect((await deployment.next("jobs.results")).content.toString()).toBe("in the way");
@@ -186,7 +186,7 @@ test("take-over: the only orchestrator is away for longer than a lease: the next
   const job = await sampleJob(site.backends);
   const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
-  const [worker, idle] = await whoHas(job, workers, "run started");
+  const [worker, idle] = await holderOf(job, workers, "run started");
   await untilState(before, job.job_id, "BUILDING");
   await before.process.kill();
   for (const { process } of workers)

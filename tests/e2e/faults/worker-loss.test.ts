@@ -13,13 +13,13 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   linesAbout,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { programsOfRuns } from "../../support/blacktree/running-programs.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
@@ -126,7 +126,7 @@ test("worker loss: a worker is killed while it is building: it gets no more jobs
   const events = await deployment.watchEvents();
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [lost, other] = await whoHas(job, workers, "run started");
+  const [lost, other] = await holderOf(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   await lost.process.kill();
   await waitFor(
@@ -153,7 +153,7 @@ test("worker loss: a worker freezes until another one has done its job: it gives
   ]);
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [frozen, other] = await whoHas(job, workers, "run started");
+  const [frozen, other] = await holderOf(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   frozen.process.pause();
   await expectSuccess(site, job, { worker: other, attempt: 2 });

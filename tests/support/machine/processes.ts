@@ -5,7 +5,7 @@ import { type WaitForOptions, waitFor } from "./wait-for.ts";
 
 export interface ProcessOptions {
   cwd?: string;
-  /** Added to this process's own environment; `undefined` takes a variable away. */
+  /** Added to this process's environment; `undefined` removes a variable. */
   env?: Record<string, string | undefined>;
   stdin?: string | Uint8Array;
 }
@@ -17,12 +17,12 @@ export interface TestProcess {
   readonly stdoutLines: readonly string[];
   readonly stderrLines: readonly string[];
   readonly exitCode: number | null;
-  /** The exit status; that of a process ended by a signal is 128 and the signal's number. */
+  /** The exit status; for a process ended by a signal, 128 plus the signal's number. */
   readonly exited: Promise<number>;
   waitForLine(pattern: RegExp | string, options?: Partial<WaitForOptions>): Promise<string>;
-  /** To the program alone, as systemd (KillMode=mixed) tells one to stop. All that follows is for its whole group. */
+  /** Sent to the program alone, as systemd does with KillMode=mixed. The methods below signal the whole group. */
   signal(signal: NodeJS.Signals): void;
-  /** SIGTERM, `graceMs` to comply, SIGKILL. */
+  /** SIGTERM, then SIGKILL after `graceMs`. */
   stop(graceMs?: number): Promise<void>;
   kill(signal?: NodeJS.Signals): Promise<void>;
   pause(): void;
@@ -47,7 +47,7 @@ export class CommandFailed extends Error {
   }
 }
 
-// A test run that is killed cannot stop its servers. The kernel then does, for all that were started through setpriv.
+// A killed test run cannot stop its servers. The kernel stops those that were started through setpriv.
 const setpriv = Bun.which("setpriv");
 const dieWithParent = setpriv ? [setpriv, "--pdeathsig", "TERM", "--"] : [];
 
@@ -74,7 +74,7 @@ async function collectLines(
   if (rest !== "") for (const sink of sinks) sink.push(rest);
 }
 
-/** Starts a program in a process group of its own. Whoever starts one stops it. */
+/** Starts a program in a separate process group. The caller has to stop it. */
 export function startProcess(command: readonly string[], options: ProcessOptions = {}): TestProcess {
   const child = Bun.spawn([...dieWithParent, ...command], {
     cwd: options.cwd,
@@ -100,7 +100,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
 
   async function kill(name: NodeJS.Signals = "SIGKILL"): Promise<void> {
     signalAll(name);
-    // A stopped process does not see a signal before it goes on.
+    // A stopped process does not handle a signal before it continues.
     signalAll("SIGCONT");
     await child.exited;
   }

@@ -1,4 +1,4 @@
-/** What a container of the sample's image prints. */
+/** The output of a container of the sample's image. */
 export const sampleGreeting = "hello from the sample image";
 
 export interface SampleRepositoryOptions {
@@ -7,9 +7,9 @@ export interface SampleRepositoryOptions {
    * Dockerfile.
    */
   variant?: "working" | "failing" | "slow" | "stubborn" | "none";
-  /** How long the RUN step of those that sleep takes. */
+  /** Duration of the RUN step in the variants that sleep. */
   sleepSeconds?: number;
-  /** Goes into the image, so that two samples differ in their digests. */
+  /** Stored in the image, so that two samples have different digests. */
   greeting?: string;
 }
 

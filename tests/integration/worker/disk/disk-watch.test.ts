@@ -95,7 +95,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     expect(watch.refusal).toMatch(/ [78] MB free; 16 MB have to stay free/);
     const stop = new AbortController();
     const kept = watch.keep(stop.signal);
-    await disk.makeRoom();
+    await disk.removeFillers();
     await waitFor(() => watch.refusal === undefined, { timeoutMs: 30_000, what: "the refusal to end" });
     await disk.fill(5 * MB);
     await waitFor(() => watch.refusal !== undefined, { timeoutMs: 30_000, what: "another refusal" });
@@ -142,7 +142,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const during = watch.beginRun();
     await disk.fill(1.1 * MB);
     await waitFor(async () => (await during.full()) !== undefined, { timeoutMs: 30_000, what: "the look" });
-    await disk.makeRoom();
+    await disk.removeFillers();
     expect(await during.full()).toContain("the work folder");
     const after = watch.beginRun();
     expect(await after.full()).toBeUndefined();

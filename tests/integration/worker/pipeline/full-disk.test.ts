@@ -51,7 +51,7 @@ for (const engine of engines) {
       }, 120_000);
 
       afterEach(async () => {
-        await engineDisk.makeRoom();
+        await engineDisk.removeFillers();
         await untilRoom();
       }, 60_000);
       afterAll(async () => {
