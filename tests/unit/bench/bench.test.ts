@@ -1,4 +1,4 @@
-/** How `bun run bench` is called. */
+/** The command line of `bun run bench`. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { run } from "../../support/machine/processes.ts";
@@ -10,7 +10,7 @@ test.each([
   [[], "no bench is named"],
   [["speed"], "there is no bench speed"],
   [["build", "--rounds", "none"], "--rounds none"],
-])("called with %p it says what is wrong and how it is called, and starts nothing", async (args, said) => {
+])("bench: called with %p, it reports the error and the usage, and starts nothing", async (args, said) => {
   const { exitCode, stdout, stderr } = await bench(...args);
   expect(exitCode).toBe(2);
   expect(stdout).toBe("");

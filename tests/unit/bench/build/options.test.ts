@@ -3,7 +3,7 @@ import { WrongUsage } from "../../../bench/bench-form.ts";
 import { CASES } from "../../../bench/build/cases.ts";
 import { readOptions } from "../../../bench/build/options.ts";
 
-test("by default everything is measured five times", () => {
+test("bench options: by default every case is measured five times", () => {
   expect(readOptions([])).toEqual({
     rounds: 5,
     cases: CASES.map(({ name }) => name),
@@ -13,7 +13,7 @@ test("by default everything is measured five times", () => {
   });
 });
 
-test("what is measured can be narrowed down", () => {
+test("bench options: cases and sizes can be selected", () => {
   const args = ["--rounds", "2", "--only", "cold", "--only", "again", "--size", "small"];
   expect(readOptions([...args, "--seed", "other", "--report", "out.json"])).toEqual({
     rounds: 2,
@@ -31,7 +31,7 @@ test.each([
   [["--size", "huge"], "there is no size huge; expected small, large"],
   [["--fast"], "--fast"],
   [["twice"], "twice"],
-])("%p is wrong usage, and told so", (args, said) => {
+])("bench options: %p is reported as wrong usage", (args, said) => {
   const reading = () => readOptions(args);
   expect(reading).toThrow(WrongUsage);
   expect(reading).toThrow(said);

@@ -31,7 +31,7 @@ describe("a disk that was full during the run", () => {
     (code) => expect(blamingDisk(failed(code), "the disk had 3 kB left")).toEqual(failed(code)),
   );
 
-  test("is none when no disk was", () => {
+  test("is not the cause when no disk was full", () => {
     expect(blamingDisk(failed("BUILD_FAILED"), undefined)).toEqual(failed("BUILD_FAILED"));
   });
 });
@@ -52,17 +52,17 @@ describe("memory that ran short during the build", () => {
     }
   }
 
-  test("is told of a RUN step that failed", async () => {
+  test("is named as the cause of a RUN step that failed", async () => {
     const message = await blamed({ message: RUN_STEP });
     expect(message).toStartWith(`${RUN_STEP} (builds in /a may use 64 MB of memory`);
   });
 
-  test("is not told of another failure", async () => {
+  test("is not named as the cause of another failure", async () => {
     expect(await blamed({ message: "dockerfile parse error" })).toBe("dockerfile parse error");
     expect(await blamed({ message: RUN_STEP, code: "DISK_FULL" })).toBe(RUN_STEP);
   });
 
-  test("is none where no build is limited", () => {
+  test("is not named when builds have no memory limit", () => {
     expect(blamingMemory(failed("BUILD_FAILED"), undefined)).toEqual(failed("BUILD_FAILED"));
   });
 });
