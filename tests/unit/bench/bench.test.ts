@@ -8,7 +8,7 @@ const bench = (...args: string[]) =>
 
 test.each([
   [[], "no bench is named"],
-  [["speed"], "there is no bench speed"],
+  [["speed"], "unknown bench speed"],
   [["build", "--rounds", "none"], "--rounds none"],
 ])("bench: called with %p, it reports the error and the usage, and starts nothing", async (args, said) => {
   const { exitCode, stdout, stderr } = await bench(...args);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { WrongUsage } from "../../../bench/bench-form.ts";
+import { UsageError } from "../../../bench/bench-command.ts";
 import { CASES } from "../../../bench/build/cases.ts";
 import { readOptions } from "../../../bench/build/options.ts";
 
@@ -27,12 +27,12 @@ test("bench options: cases and sizes can be selected", () => {
 test.each([
   [["--rounds", "0"], "--rounds 0"],
   [["--rounds", "many"], "--rounds many"],
-  [["--only", "warm"], "there is no case warm; expected cold, changed"],
-  [["--size", "huge"], "there is no size huge; expected small, large"],
+  [["--only", "warm"], "unknown case warm; expected cold, changed"],
+  [["--size", "huge"], "unknown size huge; expected small, large"],
   [["--fast"], "--fast"],
   [["twice"], "twice"],
 ])("bench options: %p is reported as wrong usage", (args, said) => {
   const reading = () => readOptions(args);
-  expect(reading).toThrow(WrongUsage);
+  expect(reading).toThrow(UsageError);
   expect(reading).toThrow(said);
 });
