@@ -92,7 +92,7 @@ test("drill: attempts may overlap only while the earlier one's worker is unreach
 
 test("drill: an attempt number is used once, as long as Redis keeps its data", () => {
   const runs = [run(1, "worker-1", 0, 5000), run(1, "worker-2", 10_000, 15_000)];
-  expect(rulesOf(checkAttempts(runs, []))).toEqual(["attempt number twice"]);
+  expect(rulesOf(checkAttempts(runs, []))).toEqual(["attempt number used twice"]);
   expect(rulesOf(checkAttempts(runs, [fault("Redis flushed", "redis", 6000, 6000)]))).toEqual([]);
 });
 
