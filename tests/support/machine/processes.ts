@@ -150,7 +150,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
       const timer = setTimeout(() => signalAll("SIGKILL"), graceMs);
       await child.exited;
       clearTimeout(timer);
-      // What the leader left behind in its group.
+      // Processes that the leader has left in its group.
       signalAll("SIGKILL");
     },
   };
@@ -158,7 +158,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
 
 export interface RunOptions extends ProcessOptions {
   timeoutMs?: number;
-  /** Gives the result of a failing command back instead of throwing. */
+  /** Returns the result of a failing command instead of throwing an error. */
   mayFail?: boolean;
 }
 

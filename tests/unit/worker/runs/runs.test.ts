@@ -118,9 +118,9 @@ describe("a run", () => {
     let refusal: string | undefined;
     const { runs, started } = setUp({ slots: 2, refusal: () => refusal });
     const first = runs.run(job("a"), TIMEOUT_MS);
-    refusal = "there is no room";
+    refusal = "disk below its reserve";
     expect(runs.status()).toBe("BUSY");
-    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("there is no room"));
+    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("disk below its reserve"));
     const again = runs.run(job("a"), TIMEOUT_MS);
     started[0]?.finish(end());
     expect(await again).toEqual(await first);
