@@ -54,8 +54,8 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
 
   test("a worker logs the limits that it found, and its builds are limited by them", async () => {
     const worker = await deployment.startWorker(orchestrator, { BLACKTREE_BUILD_CGROUP: group.path });
-    const said = await worker.process.waitForLine("builds run in a control group");
-    expect(JSON.parse(said)).toMatchObject({
+    const logged = await worker.process.waitForLine("builds run in a control group");
+    expect(JSON.parse(logged)).toMatchObject({
       group: group.path,
       limits: "memory 67 MB, CPUs 1, processes 64",
     });

@@ -92,7 +92,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     collectLines(child.stdout, log, lines, stdoutLines),
     collectLines(child.stderr, log, lines, stderrLines),
   ];
-  // Ends by itself when the last holder of the pipes is gone; nothing waits for it.
+  // Resolves when the last process that holds the pipes has ended; no other code waits for it.
   void Promise.allSettled(collected).then(log.close);
   void child.exited.then(recordProcessGroup(child.pid));
 
@@ -122,7 +122,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     async waitForLine(pattern, { timeoutMs = 15_000, what, intervalMs } = {}) {
       const matches = (line: string) =>
         typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
-      // Read before the lines: what was printed before the end is then still looked at.
+      // Read before the lines, so that lines printed just before the end are still searched.
       let ended = false;
       const found = await waitFor(
         () => {

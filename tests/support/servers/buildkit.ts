@@ -55,11 +55,11 @@ export async function startBuildKit(): Promise<BuildKit> {
       // buildkitd would use a proxy to connect to a registry on this machine.
       env: { HTTP_PROXY: undefined, HTTPS_PROXY: undefined, http_proxy: undefined, https_proxy: undefined },
     });
-    const look = [programs.buildctl, `--addr=${address}`, "debug", "workers"];
+    const probe = [programs.buildctl, `--addr=${address}`, "debug", "workers"];
     const answer = await waitFor(
       async () => {
         if (daemon.exitCode !== null) return "ended";
-        return (await run(look, { mayFail: true })).exitCode === 0 ? "answers" : undefined;
+        return (await run(probe, { mayFail: true })).exitCode === 0 ? "answers" : undefined;
       },
       { timeoutMs: 60_000, what: "buildkitd to answer" },
     );

@@ -46,8 +46,8 @@ async function startSentinel(primaryPort: number) {
 export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
   const primary = await startRedis();
   const replica = await startRedis({ replicaOf: primary.port });
-  const untilReplicaSays = (said: string, what: string) =>
-    waitFor(async () => (await replica.cli("info", "replication")).includes(said), {
+  const untilReplicaSays = (text: string, what: string) =>
+    waitFor(async () => (await replica.cli("info", "replication")).includes(text), {
       timeoutMs: 15_000,
       what,
     });

@@ -10,10 +10,10 @@ test.each([
   [[], "no bench is named"],
   [["speed"], "unknown bench speed"],
   [["build", "--rounds", "none"], "--rounds none"],
-])("bench: called with %p, it reports the error and the usage, and starts nothing", async (args, said) => {
+])("bench: called with %p, it reports the error and the usage, and starts nothing", async (args, expected) => {
   const { exitCode, stdout, stderr } = await bench(...args);
   expect(exitCode).toBe(2);
   expect(stdout).toBe("");
-  expect(stderr).toContain(said);
+  expect(stderr).toContain(expected);
   expect(stderr).toContain("bun run bench build [--rounds");
 });

@@ -31,8 +31,8 @@ test.each([
   [["--size", "huge"], "unknown size huge; expected small, large"],
   [["--fast"], "--fast"],
   [["twice"], "twice"],
-])("bench options: %p is reported as wrong usage", (args, said) => {
+])("bench options: %p is reported as wrong usage", (args, expected) => {
   const reading = () => readOptions(args);
   expect(reading).toThrow(UsageError);
-  expect(reading).toThrow(said);
+  expect(reading).toThrow(expected);
 });
