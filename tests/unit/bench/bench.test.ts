@@ -10,7 +10,7 @@ test.each([
   [[], "no bench is named"],
   [["speed"], "unknown bench speed"],
   [["build", "--rounds", "none"], "--rounds none"],
-])("bench: called with %p, it reports the error and the usage, and starts nothing", async (args, expected) => {
+])("bench: called with %p, it reports the error and starts nothing", async (args, expected) => {
   const { exitCode, stdout, stderr } = await bench(...args);
   expect(exitCode).toBe(2);
   expect(stdout).toBe("");
