@@ -1,4 +1,4 @@
-/** `bun run bench build`: the plain script and Blacktree, alternating, on the same repositories and kinds of servers. */
+/** `bun run bench build`: the plain script and Blacktree in turn, on the same repositories and kinds of servers. */
 import { cpus } from "node:os";
 import { removeAbandoned } from "../../support/machine/abandoned.ts";
 import { ensurePrerequisites } from "../../support/machine/prerequisites.ts";

@@ -3,8 +3,8 @@ export const sampleGreeting = "hello from the sample image";
 
 export interface SampleRepositoryOptions {
   /**
-   * `failing` ends its RUN step with status 3; `slow` sleeps in it; `stubborn` sleeps, and ignores SIGTERM; `none` has no
-   * Dockerfile.
+   * `failing` ends its RUN step with status 3; `slow` sleeps in it; `stubborn` sleeps, and ignores SIGTERM; `none` has
+   * no Dockerfile.
    */
   variant?: "working" | "failing" | "slow" | "stubborn" | "none";
   /** Duration of the RUN step in the variants that sleep. */
@@ -43,7 +43,7 @@ export async function staticBusybox(): Promise<Uint8Array> {
 }
 
 /**
- * A small repository whose image can be built with no base image and no network: nothing but a static busybox. The files
+ * A small repository whose image needs neither a base image nor the network: it contains a static busybox. The files
  * below bin/ must be committed as executable.
  */
 export async function sampleRepository(options: SampleRepositoryOptions = {}): Promise<RepositoryFiles> {
