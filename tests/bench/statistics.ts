@@ -1,4 +1,4 @@
-/** What many measurements of one thing come to, in ms. */
+/** The spread of many measurements of one value, in ms. */
 export interface Spread {
   readonly median: number;
   readonly least: number;

@@ -1,4 +1,4 @@
-/** A promise that was not kept, with what is needed to find out why. */
+/** A broken promise, with the evidence for finding its cause. */
 export interface Breach {
   readonly rule: string;
   readonly what: string;

@@ -1,7 +1,7 @@
 /**
- * `bun run drill`: jobs are built while everything that they need is killed, frozen, cut off and restarted, as a seed
- * has it; afterwards it is checked from outside that each had one result, and that nothing is left. Exits 1 when any
- * promise was broken.
+ * `bun run drill`: jobs are built while every part of the deployment is killed, frozen, cut off and restarted, as
+ * planned from a seed; afterwards the drill checks from outside that each job had one result, and that nothing is
+ * left. Exits 1 if any promise was broken.
  */
 import { mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,13 +12,13 @@ import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { missingDockerEngine } from "../support/servers/docker-engines.ts";
 import type { Breach } from "./breach.ts";
+import { checkAfterStop, checkWhileIdle } from "./cleanup-checks.ts";
 import { FaultRunner } from "./fault-runner.ts";
 import { planFaults } from "./faults.ts";
 import { checkGrowth, type Footprints, footprintsOf, grownBetween } from "./footprint.ts";
 import { checkJobs } from "./job-checks.ts";
+import { JobClient } from "./job-client.ts";
 import { readJournal } from "./journal.ts";
-import { leftAfterTheEnd, leftWhileIdle } from "./leftovers.ts";
-import { Postbox } from "./postbox.ts";
 import { recoveriesOf } from "./recovery.ts";
 import { asJson, type DrillOutcome, describe } from "./report.ts";
 import { SeededRandom } from "./seeded-random.ts";
@@ -27,11 +27,11 @@ import { createRepositories, type DrillJob, planJob, planJobs } from "./workload
 
 const USAGE = "bun run drill [--jobs 100] [--faults 30] [--seed blacktree] [--report FILE] [--logs FOLDER]";
 
-/** Twice as many as there are slots, so that every part has something in hand when it is hit. */
-const MOST_IN_FLIGHT = 12;
-/** Enough that every program has done what it ever does. */
+/** Twice the number of slots, so that every part has jobs when a fault hits it. */
+const MAX_IN_FLIGHT = 12;
+/** Enough that every program has executed each of its functions. */
 const WARM_UP_JOBS = 18;
-/** The longest pause between two attempts is a minute; after three of nothing, what is missing is lost. */
+/** The longest pause between two attempts is a minute; a result is lost after three minutes without any new result. */
 const LOST_AFTER_MS = 200_000;
 
 interface Options {
@@ -39,19 +39,19 @@ interface Options {
   readonly faults: number;
   readonly seed: string;
   readonly report: string | undefined;
-  /** Where the programs' logs are kept in any case; by default only a failed drill keeps them. */
+  /** Where the programs' logs are always kept; by default only a failed drill keeps them. */
   readonly logs: string | undefined;
 }
 
 const startedAt = Date.now();
 
-function say(line: string): void {
+function log(line: string): void {
   const seconds = ((Date.now() - startedAt) / 1000).toFixed(0);
   console.log(`${seconds.padStart(5)} s  ${line}`);
 }
 
-class WrongUsage extends Error {
-  override readonly name = "WrongUsage";
+class UsageError extends Error {
+  override readonly name = "UsageError";
 }
 
 function readOptions(): Options {
@@ -68,32 +68,32 @@ function readOptions(): Options {
     const { seed, report, logs } = values;
     return { jobs: count(values.jobs), faults: count(values.faults), seed, report, logs };
   } catch (cause) {
-    throw new WrongUsage(`${cause instanceof Error ? cause.message : cause}\n${USAGE}`, { cause });
+    throw new UsageError(`${cause instanceof Error ? cause.message : cause}\n${USAGE}`, { cause });
   }
 }
 
 function count(text: string): number {
-  if (!/^\d+$/.test(text)) throw new Error(`${text} is no number`);
+  if (!/^\d+$/.test(text)) throw new Error(`${text} is not a number`);
   return Number(text);
 }
 
 class Drill {
   readonly #jobs: DrillJob[] = [];
   readonly #runner: FaultRunner;
-  readonly #postbox: Postbox;
+  readonly #jobClient: JobClient;
 
   constructor(
     private readonly site: Site,
     private readonly options: Options,
     private readonly interrupted: AbortSignal,
   ) {
-    this.#postbox = new Postbox(site.backends.rabbitmq);
+    this.#jobClient = new JobClient(site.backends.rabbitmq);
     const plan = planFaults(options.faults, options.seed);
-    this.#runner = new FaultRunner(site, plan, (number) => this.#keepPace(number), say);
+    this.#runner = new FaultRunner(site, plan, (number) => this.#keepPace(number), log);
   }
 
   async run(): Promise<DrillOutcome> {
-    this.#postbox.start();
+    this.#jobClient.start();
     try {
       await createRepositories(this.site);
       const before = await this.#warmUp();
@@ -101,14 +101,14 @@ class Drill {
       await this.#untilResults();
       return await this.#judge(before);
     } finally {
-      await this.#postbox.stop();
+      await this.#jobClient.stop();
     }
   }
 
-  /** @returns what the programs take once they have worked, before anything has happened to them. */
+  /** @returns the programs' memory and open files after the warm-up, before any fault. */
   async #warmUp(): Promise<Footprints> {
     const random = new SeededRandom("warm-up");
-    say(`${WARM_UP_JOBS} jobs to warm up`);
+    log(`${WARM_UP_JOBS} jobs to warm up`);
     const jobs = Array.from({ length: WARM_UP_JOBS }, (_, index) =>
       planJob("quick", 9001 + index, random, this.site.mark),
     );
@@ -120,30 +120,30 @@ class Drill {
 
   async #jobsAndFaults(): Promise<void> {
     const { jobs, faults, seed } = this.options;
-    say(`${jobs} jobs and ${faults} faults, seed ${seed}`);
+    log(`${jobs} jobs and ${faults} faults, seed ${seed}`);
     const planned = planJobs(jobs, new SeededRandom(`jobs ${seed}`), this.site.mark);
     await Promise.all([
       this.#runner.run(this.interrupted),
       this.#send(planned, () => (faults === 0 ? 1 : this.#runner.progress)),
     ]);
-    say("all faults are over, all jobs are sent");
+    log("all faults have ended, all jobs are sent");
   }
 
   async #send(jobs: readonly DrillJob[], progress: () => number): Promise<void> {
     for (const [index, job] of jobs.entries()) {
-      const isTime = () => index < jobs.length * progress() && this.#inFlight < MOST_IN_FLIGHT;
+      const isTime = () => index < jobs.length * progress() && this.#inFlight < MAX_IN_FLIGHT;
       while (!isTime() && !this.interrupted.aborted) await Bun.sleep(50);
       if (this.interrupted.aborted) return;
       this.#jobs.push(job);
-      await this.#postbox.send(job);
+      await this.#jobClient.send(job);
     }
   }
 
-  /** On a slow machine the last jobs would else be left without faults. */
+  /** On a slow machine the last jobs would otherwise run without faults. */
   #keepPace(fault: number): boolean {
     const { jobs, faults } = this.options;
     const answered = this.#jobs.length - WARM_UP_JOBS - this.#inFlight;
-    return answered >= (jobs * (fault - 1)) / faults - MOST_IN_FLIGHT;
+    return answered >= (jobs * (fault - 1)) / faults - MAX_IN_FLIGHT;
   }
 
   get #inFlight(): number {
@@ -151,10 +151,10 @@ class Drill {
   }
 
   get #missing(): DrillJob[] {
-    return this.#jobs.filter(({ message }) => !this.#postbox.results.has(message.job_id));
+    return this.#jobs.filter(({ message }) => !this.#jobClient.results.has(message.job_id));
   }
 
-  /** Waits as long as anything still comes. */
+  /** Waits as long as results arrive. */
   async #untilResults(): Promise<void> {
     let [known, sinceMs] = [-1, Date.now()];
     while (this.#inFlight > 0 && !this.interrupted.aborted) {
@@ -166,19 +166,19 @@ class Drill {
 
   async #idle(): Promise<void> {
     const what = "the deployment to be idle after the warm-up";
-    await waitFor(async () => (await leftWhileIdle(this.site)).length === 0, { timeoutMs: 60_000, what });
+    await waitFor(async () => (await checkWhileIdle(this.site)).length === 0, { timeoutMs: 60_000, what });
   }
 
   async #judge(before: Footprints): Promise<DrillOutcome> {
     const { site } = this;
     this.interrupted.throwIfAborted();
-    say("all results are in; what is left?");
-    const whileIdle = await leftWhileIdle(site);
+    log("all results have arrived, checking what is left");
+    const whileIdle = await checkWhileIdle(site);
     const grown = grownBetween(before, await footprintsOf(site));
-    const afterTheEnd = await leftAfterTheEnd(site);
+    const afterStop = await checkAfterStop(site);
     const journal = readJournal(site.programs);
     const { records } = this.#runner;
-    const verdict = await checkJobs({ site, jobs: this.#jobs, postbox: this.#postbox, journal, records });
+    const verdict = await checkJobs({ site, jobs: this.#jobs, jobClient: this.#jobClient, journal, records });
     return {
       seed: this.options.seed,
       jobs: this.options.jobs,
@@ -187,13 +187,7 @@ class Drill {
       recoveries: recoveriesOf(records, journal),
       verdict,
       grown,
-      breaches: [
-        ...this.#unhealed(),
-        ...verdict.breaches,
-        ...whileIdle,
-        ...checkGrowth(grown),
-        ...afterTheEnd,
-      ],
+      breaches: [...this.#unhealed(), ...verdict.breaches, ...whileIdle, ...checkGrowth(grown), ...afterStop],
     };
   }
 
@@ -203,7 +197,7 @@ class Drill {
         ? []
         : [
             {
-              rule: "did not come back",
+              rule: "did not recover",
               what: `fault ${number}, ${kind.name}, ${target}: ${failure}`,
               evidence: [],
             },
@@ -223,10 +217,10 @@ async function keepLogs(site: Site, folder: string): Promise<void> {
 
 async function drill(options: Options, interrupted: AbortSignal): Promise<number> {
   await removeAbandoned();
-  await ensurePrerequisites("drill", say);
+  await ensurePrerequisites("drill", log);
   const missing = await missingDockerEngine("26.1");
   if (missing !== undefined) throw new Error(missing);
-  say("starting RabbitMQ, Redis, Docker, a registry, a git server, 2 orchestrators and 4 workers");
+  log("starting RabbitMQ, Redis, Docker, a registry, a git server, 2 orchestrators and 4 workers");
   const site = await startSite();
   let isPassed = false;
   try {
@@ -249,9 +243,9 @@ async function main(): Promise<number> {
   const interruption = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
-      // The second time, what still runs is left to the kernel, which ends it with us.
+      // On the second signal, exit at once; the kernel ends the remaining child processes.
       if (interruption.signal.aborted) process.exit(1);
-      console.log("stopping, and cleaning up; once more to stop at once");
+      console.log("stopping, and cleaning up; send the signal again to stop at once");
       interruption.abort(new Error("interrupted"));
     });
   }
@@ -259,7 +253,7 @@ async function main(): Promise<number> {
     return await drill(readOptions(), interruption.signal);
   } catch (error) {
     console.error(`drill: ${error instanceof Error ? error.message : error}`);
-    return error instanceof WrongUsage ? 2 : 1;
+    return error instanceof UsageError ? 2 : 1;
   }
 }
 

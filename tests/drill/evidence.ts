@@ -1,9 +1,9 @@
-/** What a breach about a job is told with: the faults of its time, and all that the programs said about it. */
+/** The evidence for a breach about a job: the faults during the job, and all log lines about it. */
 import type { RecordedRequest } from "../support/servers/registry-proxy.ts";
 import type { FaultRecord } from "./fault-runner.ts";
 import type { Journal } from "./journal.ts";
 
-const MOST_LINES = 80;
+const MAX_LINES = 80;
 
 export function evidenceAbout(
   jobId: string,
@@ -24,7 +24,7 @@ export function evidenceAbout(
   ];
   return entries
     .sort((one, other) => one.at - other.at)
-    .slice(-MOST_LINES)
+    .slice(-MAX_LINES)
     .map(({ at, text }) => `${timeOf(at)} ${text}`);
 }
 

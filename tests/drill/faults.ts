@@ -1,31 +1,31 @@
 /**
- * Everything that is done to the parts. A fault begins, lasts, is healed, and has settled when its part does its work
- * again; which, on whom, how long and when is planned beforehand from the seed.
+ * All kinds of faults. A fault begins, lasts, is healed, and has settled when its part works again; kinds, targets,
+ * times and durations are planned in advance from the seed.
  */
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Range, SeededRandom } from "./seeded-random.ts";
 import { LEASE_TTL_MS, type OrchestratorPart, type Site, untilReady, type WorkerPart } from "./site.ts";
 
-/** A part that only one fault at a time may have. */
+/** A part that only one fault at a time may affect. */
 export type PartName = string;
 
 export interface Fault {
   begin(): Promise<void> | void;
   heal(): Promise<void> | void;
-  /** Rejects when the part does not come back. */
+  /** Rejects when the part does not recover. */
   settled(): Promise<void>;
 }
 
 export interface FaultKind {
   readonly name: string;
   readonly lastsMs: Range;
-  /** Those it may hit, each as the list of parts it takes. */
+  /** Possible targets, each as the list of affected parts. */
   readonly targets: readonly (readonly PartName[])[];
-  /** A worker that is out of reach or frozen: the only time in which another attempt may overlap with its own. */
+  /** The worker is unreachable or frozen: the only time in which another attempt may overlap with its own. */
   readonly isolates?: true;
   /** Redis has lost its data. */
   readonly forgets?: true;
-  /** Recovery counts from the beginning (of a loss) or from the healing (of what only stands still). */
+  /** Recovery counts from the beginning (something was lost) or from the healing (something was only stopped). */
   readonly recoversFrom: "begin" | "heal";
   make(site: Site, target: readonly PartName[], lastsMs: number): Fault;
 }
@@ -35,18 +35,18 @@ export interface PlannedFault {
   readonly kind: FaultKind;
   readonly target: readonly PartName[];
   readonly lastsMs: number;
-  /** From its beginning to that of the next one, unless that has to wait for its part. */
+  /** From its beginning to that of the next fault, unless the next one has to wait for its part. */
   readonly pauseMs: number;
 }
 
-/** Other names than these live through the whole drill, so that their memory can be compared. */
-const MORTAL_ORCHESTRATORS = [["orchestrator-1"]];
-const MORTAL_WORKERS = [["worker-1"], ["worker-2"], ["worker-3"]];
+/** All others run through the whole drill, so that their memory can be compared. */
+const STOPPABLE_ORCHESTRATORS = [["orchestrator-1"]];
+const STOPPABLE_WORKERS = [["worker-1"], ["worker-2"], ["worker-3"]];
 const ORCHESTRATORS = [["orchestrator-1"], ["orchestrator-2"]];
 const WORKERS = [["worker-1"], ["worker-2"], ["worker-3"], ["worker-4"]];
 
 const SHORTER_THAN_LEASE: Range = [300, LEASE_TTL_MS / 2];
-/** With time for the next attempt to begin, two seconds after the lease has ended. */
+/** Long enough for the next attempt to begin, two seconds after the lease has ended. */
 const LONGER_THAN_LEASE: Range = [LEASE_TTL_MS + 1000, LEASE_TTL_MS + 10_000];
 const AROUND_LEASE: Range = [1000, LEASE_TTL_MS + 5000];
 const SOON: Range = [0, 2500];
@@ -60,13 +60,13 @@ export const MEAN_PAUSE_MS = (PAUSE_MS[0] + PAUSE_MS[1]) / 2;
 
 function orchestratorOf({ orchestrators }: Site, [name]: readonly PartName[]): OrchestratorPart {
   const found = orchestrators.find(({ program }) => program.name === name);
-  if (!found) throw new Error(`there is no ${name}`);
+  if (!found) throw new Error(`unknown part ${name}`);
   return found;
 }
 
 function workerOf({ workers }: Site, [name]: readonly PartName[]): WorkerPart {
   const found = workers.find(({ program }) => program.name === name);
-  if (!found) throw new Error(`there is no ${name}`);
+  if (!found) throw new Error(`unknown part ${name}`);
   return found;
 }
 
@@ -79,7 +79,7 @@ interface ShownWorker {
   readonly status: string;
 }
 
-/** Some orchestrator counts it as alive. */
+/** Resolves when an orchestrator counts the worker as alive. */
 async function untilKnown(
   { orchestrators }: Site,
   { program, fromOrchestrators }: WorkerPart,
@@ -153,33 +153,33 @@ function onServer(name: string, target: PartName, options: KindOptions, faultOf:
 const healed = () => undefined;
 
 async function killBroker({ backends: { rabbitmq } }: Site): Promise<void> {
-  // RabbitMQ writes the register of its quorum queues lazily; a queue that is missing in it comes back after a minute.
+  // RabbitMQ writes the register of its quorum queues lazily; a queue that is missing in it returns after a minute.
   await rabbitmq.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
   await rabbitmq.kill();
 }
 
-/** The first signal lets builds go on; the second, if it comes to that, ends them. */
+/** On the first signal builds continue; the second one, if the worker still runs, ends them. */
 async function stopTwice({ program }: WorkerPart, apartMs: number): Promise<void> {
   const { process } = program.current;
   process.signal("SIGTERM");
   await Promise.race([process.exited, Bun.sleep(apartMs)]);
   if (process.exitCode === null) process.signal("SIGTERM");
-  await program.endsWell(STOP_MS);
+  await program.exitsCleanly(STOP_MS);
 }
 
 export const FAULT_KINDS: readonly FaultKind[] = [
   onOrchestrator(
     "orchestrator killed",
-    { targets: MORTAL_ORCHESTRATORS, lastsMs: SOON, recoversFrom: "begin" },
+    { targets: STOPPABLE_ORCHESTRATORS, lastsMs: SOON, recoversFrom: "begin" },
     ({ program }) => ({ begin: () => program.kill(), heal: () => program.start() }),
   ),
   onOrchestrator(
     "orchestrator stopped",
-    { targets: MORTAL_ORCHESTRATORS, lastsMs: SOON, recoversFrom: "begin" },
+    { targets: STOPPABLE_ORCHESTRATORS, lastsMs: SOON, recoversFrom: "begin" },
     ({ program }) => ({
       begin() {
         program.current.process.signal("SIGTERM");
-        return program.endsWell(STOP_MS);
+        return program.exitsCleanly(STOP_MS);
       },
       heal: () => program.start(),
     }),
@@ -233,23 +233,23 @@ export const FAULT_KINDS: readonly FaultKind[] = [
 
   onWorker(
     "worker killed",
-    { targets: MORTAL_WORKERS, lastsMs: SOON, recoversFrom: "begin" },
+    { targets: STOPPABLE_WORKERS, lastsMs: SOON, recoversFrom: "begin" },
     ({ program }) => ({ begin: () => program.kill(), heal: () => program.start() }),
   ),
   onWorker(
     "worker drained",
-    { targets: MORTAL_WORKERS, lastsMs: SOON, recoversFrom: "heal" },
+    { targets: STOPPABLE_WORKERS, lastsMs: SOON, recoversFrom: "heal" },
     ({ program }) => ({
       begin() {
         program.current.process.signal("SIGTERM");
-        return program.endsWell(DRAIN_MS);
+        return program.exitsCleanly(DRAIN_MS);
       },
       heal: () => program.start(),
     }),
   ),
   onWorker(
-    "worker stopped, told twice",
-    { targets: MORTAL_WORKERS, lastsMs: SOON, recoversFrom: "begin" },
+    "worker stopped, signalled twice",
+    { targets: STOPPABLE_WORKERS, lastsMs: SOON, recoversFrom: "begin" },
     (part, lastsMs) => ({ begin: () => stopTwice(part, lastsMs), heal: () => part.program.start() }),
   ),
   onWorker(
@@ -348,7 +348,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   ),
 ];
 
-/** Every kind has its turn before one comes a second time. */
+/** Every kind occurs once before one occurs a second time. */
 export function planFaults(count: number, seed: string | number): PlannedFault[] {
   const random = new SeededRandom(`faults ${seed}`);
   const faults: PlannedFault[] = [];

@@ -1,4 +1,4 @@
-/** Memory and open files of the programs that live through the whole drill. */
+/** Memory and open files of the programs that run through the whole drill. */
 import { readdir, readFile } from "node:fs/promises";
 import type { Breach } from "./breach.ts";
 import type { Launch } from "./program.ts";
@@ -15,15 +15,15 @@ export interface GrownProgram {
   readonly after: Footprint;
 }
 
-/** A garbage collector gives back when it likes: the least of some looks is nearest to what is in use. */
-const LOOKS = 10;
-const LOOK_INTERVAL_MS = 300;
+/** Garbage is collected at any time: the minimum of several samples is nearest to the memory in use. */
+const SAMPLES = 10;
+const SAMPLE_INTERVAL_MS = 300;
 
 /**
- * What a leak would break within the 1,000 jobs of a long drill. An orchestrator that has just warmed up takes 85 MB; over
- * 3,000 jobs without faults it went up and down between 108 and 154 MB, as its garbage was collected.
+ * A leak would exceed this within the 1,000 jobs of a long drill. An orchestrator that has just warmed up uses 85 MB;
+ * over 3,000 jobs without faults it varied between 108 and 154 MB, as its garbage was collected.
  */
-const MOST_GROWTH = { factor: 2, plusMb: 32, plusFiles: 16 };
+const MAX_GROWTH = { factor: 2, plusMb: 32, plusFiles: 16 };
 
 export type Footprints = ReadonlyMap<Launch, Footprint>;
 
@@ -44,14 +44,16 @@ export function grownBetween(before: Footprints, after: Footprints): GrownProgra
 
 export function checkGrowth(programs: readonly GrownProgram[]): Breach[] {
   return programs.flatMap(({ name, before, after }) => {
-    const mostMb = before.rssMb * MOST_GROWTH.factor + MOST_GROWTH.plusMb;
-    const mostFiles = before.files + MOST_GROWTH.plusFiles;
+    const maxMb = before.rssMb * MAX_GROWTH.factor + MAX_GROWTH.plusMb;
+    const maxFiles = before.files + MAX_GROWTH.plusFiles;
     return [
-      ...(after.rssMb > mostMb
-        ? [`${name} grew from ${before.rssMb} to ${after.rssMb} MB, more than to ${mostMb}`]
+      ...(after.rssMb > maxMb
+        ? [`${name} grew from ${before.rssMb} to ${after.rssMb} MB, above the limit of ${maxMb}`]
         : []),
-      ...(after.files > mostFiles
-        ? [`${name} had ${before.files} files open, and has ${after.files}, more than ${mostFiles}`]
+      ...(after.files > maxFiles
+        ? [
+            `${name} had ${before.files} open files and now has ${after.files}, above the limit of ${maxFiles}`,
+          ]
         : []),
     ].map((what) => ({ rule: "growth", what, evidence: [] }));
   });
@@ -59,12 +61,12 @@ export function checkGrowth(programs: readonly GrownProgram[]): Breach[] {
 
 async function footprintOf(pid: number): Promise<Footprint> {
   let least: Footprint = { rssMb: Number.POSITIVE_INFINITY, files: Number.POSITIVE_INFINITY };
-  for (let look = 0; look < LOOKS; look++) {
+  for (let sample = 0; sample < SAMPLES; sample++) {
     const status = await readFile(`/proc/${pid}/status`, "utf8");
     const rssMb = Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024);
     const files = (await readdir(`/proc/${pid}/fd`)).length;
     least = { rssMb: Math.min(least.rssMb, rssMb), files: Math.min(least.files, files) };
-    await Bun.sleep(LOOK_INTERVAL_MS);
+    await Bun.sleep(SAMPLE_INTERVAL_MS);
   }
   return least;
 }

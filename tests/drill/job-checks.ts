@@ -1,11 +1,11 @@
-/** What must hold of every job, as seen from outside: its result, its attempts, its tag. */
+/** The conditions for every job, checked from outside: its result, its attempts, its tag. */
 import type { JobResult } from "../../src/shared/job.ts";
 import type { RecordedRequest } from "../support/servers/registry-proxy.ts";
 import type { Breach } from "./breach.ts";
 import { evidenceAbout } from "./evidence.ts";
 import type { FaultRecord } from "./fault-runner.ts";
+import type { JobClient, ReceivedResult } from "./job-client.ts";
 import { type Attempt, attemptsIn, type Journal } from "./journal.ts";
-import type { Postbox, ReceivedResult } from "./postbox.ts";
 import { LEASE_TTL_MS, MAX_ATTEMPTS, PING_INTERVAL_MS, type Site } from "./site.ts";
 import type { DrillJob } from "./workload.ts";
 
@@ -14,13 +14,13 @@ export interface JobVerdict {
   readonly succeeded: number;
   /** Builds that had to fail, and did. */
   readonly failed: number;
-  /** Had all its attempts, and each of them met with a fault. */
+  /** Used all its attempts, and each of them was hit by a fault. */
   readonly failedByFaults: number;
   readonly lost: number;
   readonly doubled: number;
-  /** The very same result once more: its confirm was lost, so it was published again. */
+  /** The identical result again: its confirmation was lost, so it was published again. */
   readonly repeated: number;
-  /** Run again after Redis had lost its data, and found to be made already. */
+  /** Run again after Redis had lost its data, and the image already existed. */
   readonly foundAgain: number;
   /** With more than one attempt. */
   readonly retried: number;
@@ -30,7 +30,7 @@ export interface JobVerdict {
 export interface Observed {
   readonly site: Site;
   readonly jobs: readonly DrillJob[];
-  readonly postbox: Postbox;
+  readonly jobClient: JobClient;
   readonly journal: Journal;
   readonly records: readonly FaultRecord[];
 }
@@ -41,7 +41,7 @@ export type Finding = Partial<Counted> & { readonly problems: readonly { rule: s
 const NOTHING: Finding = { problems: [] };
 
 export async function checkJobs(observed: Observed): Promise<JobVerdict> {
-  const { jobs, postbox, journal, records, site } = observed;
+  const { jobs, jobClient, journal, records, site } = observed;
   const attempts = Map.groupBy(attemptsIn(journal), ({ jobId }) => jobId);
   const breaches: Breach[] = [];
   const counts = {
@@ -57,7 +57,7 @@ export async function checkJobs(observed: Observed): Promise<JobVerdict> {
   };
   for (const job of jobs) {
     const { job_id, ecr_repo, deployment_version } = job.message;
-    const results = postbox.results.get(job_id) ?? [];
+    const results = jobClient.results.get(job_id) ?? [];
     const runs = attempts.get(job_id) ?? [];
     const puts = site.backends.ecr.tagPuts(ecr_repo, deployment_version);
     const findings = [
@@ -72,21 +72,21 @@ export async function checkJobs(observed: Observed): Promise<JobVerdict> {
       for (const { rule, what } of problems) breaches.push({ rule, what: `${job_id}: ${what}`, evidence });
     }
   }
-  return { ...counts, breaches: [...breaches, ...strangers(observed)] };
+  return { ...counts, breaches: [...breaches, ...unknownJobs(observed)] };
 }
 
-function strangers({ jobs, postbox }: Observed): Breach[] {
+function unknownJobs({ jobs, jobClient }: Observed): Breach[] {
   const known = new Set(jobs.map(({ message }) => message.job_id));
-  return [...postbox.results.keys()]
+  return [...jobClient.results.keys()]
     .filter((jobId) => !known.has(jobId))
-    .map((jobId) => ({ rule: "result of a job that nobody sent", what: jobId, evidence: [] }));
+    .map((jobId) => ({ rule: "result of an unknown job", what: jobId, evidence: [] }));
 }
 
 export function checkResult(job: DrillJob, [first]: readonly ReceivedResult[]): Finding {
   if (!first) return { lost: 1, problems: [{ rule: "lost", what: "no result" }] };
   const { status, error, attempt } = first.result;
-  const told = `${status} at attempt ${attempt}, ${error?.code}: ${error?.message}`;
-  const wrong = { problems: [{ rule: "wrong result", what: `${job.kind} job ended ${told}` }] };
+  const outcome = `${status} at attempt ${attempt}, ${error?.code}: ${error?.message}`;
+  const wrong = { problems: [{ rule: "wrong result", what: `${job.kind} job ended ${outcome}` }] };
   if (status === "SUCCESS") return job.kind === "failing" ? wrong : { ...NOTHING, succeeded: 1 };
   if (status !== "FAILED" || !error) return wrong;
   if (job.kind === "failing" && error.code === "BUILD_FAILED") return { ...NOTHING, failed: 1 };
@@ -115,7 +115,7 @@ function summary({ status, attempt, image_digest, finished_at }: JobResult): str
   return `${status} (attempt ${attempt}, ${image_digest}, finished at ${finished_at})`;
 }
 
-/** docs/messages.md, Identity: after a loss of Redis a job may run again, and then finds the image that it would make. */
+/** docs/messages.md, Identity: after a loss of Redis a job may run again, and then finds its image already made. */
 function isFoundAgain(
   first: ReceivedResult,
   again: ReceivedResult,
@@ -133,10 +133,10 @@ function isFoundAgain(
 }
 
 /**
- * A worker that is in reach again learns that its run is stale at the latest when it has registered again, which it does
- * once it had no ping for a lease time, and was then pinged; asking for that may first have to run into a deadline.
+ * A worker that is reachable again learns at the latest with its next registration that its run is stale. It registers
+ * after a lease time without a ping and then a ping; asking for that may first have to run into a deadline.
  */
-const FOUND_OUT_MS = LEASE_TTL_MS + 2 * PING_INTERVAL_MS + 5000;
+const NOTICED_MS = LEASE_TTL_MS + 2 * PING_INTERVAL_MS + 5000;
 
 export function checkAttempts(runs: readonly Attempt[], records: readonly FaultRecord[]): Finding {
   const problems: { rule: string; what: string }[] = [];
@@ -146,12 +146,12 @@ export function checkAttempts(runs: readonly Attempt[], records: readonly FaultR
       if (earlier.endedAt <= later.startedAt) continue;
       overlaps += 1;
       if (wasIsolated(earlier, later.startedAt, records)) continue;
-      const what = `${nameOf(later)} began while ${nameOf(earlier)} was running, and that worker was in reach`;
+      const what = `${nameOf(later)} began while ${nameOf(earlier)} was running, and that worker was reachable`;
       problems.push({ rule: "overlap", what });
     }
     const twin = runs.slice(0, index).find(({ attempt }) => attempt === later.attempt);
     if (twin && !wasForgotten(twin.startedAt, later.startedAt, records)) {
-      problems.push({ rule: "attempt number twice", what: `${nameOf(twin)} and ${nameOf(later)}` });
+      problems.push({ rule: "attempt number used twice", what: `${nameOf(twin)} and ${nameOf(later)}` });
     }
   }
   return { overlaps, retried: runs.length > 1 ? 1 : 0, problems };
@@ -167,7 +167,7 @@ function wasIsolated({ launch }: Attempt, at: number, records: readonly FaultRec
       planned.kind.isolates &&
       planned.target.includes(launch.program) &&
       beganAt <= at &&
-      at <= healedAt + FOUND_OUT_MS,
+      at <= healedAt + NOTICED_MS,
   );
 }
 
@@ -200,7 +200,7 @@ export function tagProblems(result: JobResult | undefined, tagged: string | unde
   if (!result) return [];
   if (result.status === "SUCCESS") {
     if (result.image_digest === tagged) return [];
-    return [`the result says ${result.image_digest}, the registry ${tagged}`];
+    return [`the result has ${result.image_digest}, the registry ${tagged}`];
   }
   // A last attempt whose worker was lost right after it had put its tag has no next one to find it.
   const mayBeTagged = result.error?.retryable === true;

@@ -1,4 +1,4 @@
-/** What the programs say they did, line by line, in the order of their clocks: this machine has one. */
+/** The log lines of all programs, in the order of their timestamps: all programs use this machine's clock. */
 import type { Launch, Program } from "./program.ts";
 
 export interface JournalLine {
@@ -27,7 +27,7 @@ function linesOf(launch: Launch): JournalLine[] {
   });
 }
 
-/** The last line of a killed program may be half a line. */
+/** The last line of a killed program may be incomplete. */
 function parse(text: string): Record<string, unknown> | undefined {
   if (!text.startsWith("{")) return undefined;
   try {
@@ -37,13 +37,13 @@ function parse(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** One run on one worker process, as the worker itself tells it. */
+/** One run on one worker process, from the worker's log. */
 export interface Attempt {
   readonly jobId: string;
   readonly attempt: number;
   readonly launch: Launch;
   readonly startedAt: number;
-  /** When it ended, or its process did; infinite while it goes on. */
+  /** The end of the run or of its process; infinite while it runs. */
   readonly endedAt: number;
   readonly status: string | undefined;
 }

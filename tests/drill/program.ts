@@ -1,14 +1,14 @@
-/** One program of the drilled deployment over all its starts, with what each of them printed. */
+/** One program of the drilled deployment over all its starts, with the output of each. */
 import { startProcess, type TestProcess } from "../support/machine/processes.ts";
 
 /** One process of a program. */
 export interface Launch {
   readonly program: string;
-  /** From 1 on. */
+  /** From 1. */
   readonly number: number;
   readonly process: TestProcess;
   readonly startedAt: number;
-  /** When it was killed or had ended, in ms since 1970. */
+  /** When it was killed or ended, in ms since 1970. */
   endedAt: number | undefined;
 }
 
@@ -17,11 +17,11 @@ export interface ProgramOptions {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Printed once it can do its work. */
+  /** The line that shows that the program is ready. */
   readonly readyLine: string;
 }
 
-/** How long a program may take to be ready: the servers behind it may be just coming back, too. */
+/** Maximum time for a program to be ready: its servers may be starting at the same time. */
 const READY_MS = 90_000;
 
 export class Program {
@@ -38,7 +38,7 @@ export class Program {
     return this.#launches;
   }
 
-  /** The process of now, or the last one. */
+  /** The current process, or the last one. */
   get current(): Launch {
     const launch = this.#launches.at(-1);
     if (!launch) throw new Error(`${this.name} was not started`);
@@ -76,8 +76,8 @@ export class Program {
     await launch.process.kill();
   }
 
-  /** Resolves when it has ended by itself. @throws Error when that takes too long, or has another status than 0. */
-  async endsWell(withinMs: number): Promise<void> {
+  /** Resolves when it has ended by itself. @throws Error when it takes longer, or ends with a status other than 0. */
+  async exitsCleanly(withinMs: number): Promise<void> {
     const { process } = this.current;
     const timeout = Promise.withResolvers<"late">();
     const timer = setTimeout(() => timeout.resolve("late"), withinMs);
@@ -86,9 +86,9 @@ export class Program {
     if (status === 0) return;
     const last = process.lines.slice(-15).join("\n");
     if (status !== "late")
-      throw new Error(`${this.name} ended with status ${status}; it printed last:\n${last}`);
+      throw new Error(`${this.name} ended with status ${status}; its last output:\n${last}`);
     throw new Error(
-      `${this.name} was told to stop, and still runs after ${withinMs} ms; it printed last:\n${last}`,
+      `${this.name} still runs ${withinMs} ms after the signal to stop; its last output:\n${last}`,
     );
   }
 }

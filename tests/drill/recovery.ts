@@ -1,16 +1,16 @@
 /**
- * Recovery time of a fault: until its part does its work again (a worker is known to an orchestrator, an orchestrator is
- * ready, all of them are when a server was hit), counted from when the part was started again or let go on; and until each
- * job that it had in hand goes on, counted from the fault itself where something was lost, else from its healing. The
- * longest of these counts. A job goes on when somebody attaches to its run, when its next attempt starts or its result is
- * published; at once, if its run was under way all the time.
+ * Recovery time of a fault: until its part works again (an orchestrator knows the worker; an orchestrator is ready; all
+ * of them are, after a fault of a server), counted from the restart or resumption of the part; and until each of its
+ * jobs continues, counted from the fault itself if it lost something, else from its healing. The longest of these
+ * counts. A job continues when an orchestrator attaches to its run, when its next attempt starts or its result is
+ * published; at once, if its run was not interrupted.
  */
 import type { FaultRecord } from "./fault-runner.ts";
 import { type Attempt, attemptsIn, type Journal } from "./journal.ts";
 
-const TAKEN = new Set(["job assigned", "attaching to a running job"]);
-const LET_GO = new Set(["result published", "attempt failed; the job is tried again"]);
-const GOES_ON = new Set(["attaching to a running job", "run started", "result published"]);
+const ACCEPTED = new Set(["job assigned", "attaching to a running job"]);
+const RELEASED = new Set(["result published", "attempt failed; the job is tried again"]);
+const RESUMED = new Set(["attaching to a running job", "run started", "result published"]);
 
 export interface Recovery {
   readonly record: FaultRecord;
@@ -24,14 +24,14 @@ export function recoveriesOf(records: readonly FaultRecord[], journal: Journal):
     .map((record) => {
       const { kind, target } = record.planned;
       const from = kind.recoversFrom === "begin" ? record.beganAt : record.healedAt;
-      const jobs = jobsInHand(target, record.beganAt, journal, attempts);
-      const jobsMs = jobs.map((jobId) => goesOnAfterMs(jobId, from, journal, attempts));
+      const jobs = jobsHeld(target, record.beganAt, journal, attempts);
+      const jobsMs = jobs.map((jobId) => resumedAfterMs(jobId, from, journal, attempts));
       return { record, tookMs: Math.max(record.settledAt - record.healedAt, ...jobsMs) };
     });
 }
 
-/** Of a server that all share, these are all jobs under way. */
-function jobsInHand(
+/** For a shared server, these are all running jobs. */
+function jobsHeld(
   target: readonly string[],
   at: number,
   journal: Journal,
@@ -46,15 +46,15 @@ function jobsInHand(
   for (const { at: then, launch, message, jobId } of journal) {
     if (then > at) break;
     if (jobId === undefined) continue;
-    if (TAKEN.has(message) && isHit(launch.program)) held.add(jobId);
-    else if (LET_GO.has(message)) held.delete(jobId);
-    else if (TAKEN.has(message) && !running.includes(jobId)) held.delete(jobId);
+    if (ACCEPTED.has(message) && isHit(launch.program)) held.add(jobId);
+    else if (RELEASED.has(message)) held.delete(jobId);
+    else if (ACCEPTED.has(message) && !running.includes(jobId)) held.delete(jobId);
   }
   return [...held];
 }
 
-function goesOnAfterMs(jobId: string, from: number, journal: Journal, attempts: readonly Attempt[]): number {
-  const next = journal.find((line) => line.at > from && line.jobId === jobId && GOES_ON.has(line.message));
+function resumedAfterMs(jobId: string, from: number, journal: Journal, attempts: readonly Attempt[]): number {
+  const next = journal.find((line) => line.at > from && line.jobId === jobId && RESUMED.has(line.message));
   if (!next) return 0;
   const isUnderWay = attempts.some(
     (attempt) => attempt.jobId === jobId && attempt.startedAt <= from && from < attempt.endedAt,
@@ -62,7 +62,7 @@ function goesOnAfterMs(jobId: string, from: number, journal: Journal, attempts: 
   return next.message === "result published" && isUnderWay ? 0 : next.at - from;
 }
 
-/** Nearest rank; undefined of nothing. */
+/** Nearest rank; undefined without values. */
 export function percentile(values: readonly number[], part: number): number | undefined {
   const sorted = [...values].sort((one, other) => one - other);
   return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)];

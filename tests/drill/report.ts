@@ -1,4 +1,4 @@
-/** What a drill comes to, for people and as JSON. */
+/** The results of a drill, as text and as JSON. */
 import type { Breach } from "./breach.ts";
 import type { FaultRecord } from "./fault-runner.ts";
 import { FAULT_KINDS } from "./faults.ts";
@@ -49,11 +49,11 @@ export function describe(outcome: DrillOutcome): string[] {
     "",
     `${"fault".padEnd(42)}${["count", "p50", "p99", "most"].map((title) => title.padStart(10)).join("")}`,
     ...rows(outcome).map(describeRow),
-    "from the loss, or from the healing of a standstill, until the part works and every job that it had goes on",
+    "from the loss, or from the end of a freeze or cut, until the part works and all its jobs continue",
     "",
-    `results      ${verdict.succeeded} succeeded, ${verdict.failed} failed as they should, ${verdict.failedByFaults} failed for good by faults`,
-    `             ${verdict.repeated} published twice, word for word; ${verdict.foundAgain} run again after a loss of Redis, and found made`,
-    `attempts     ${verdict.retried} jobs had more than one; ${verdict.overlaps} overlaps, each while its worker was out of reach, or listed below`,
+    `results      ${verdict.succeeded} succeeded, ${verdict.failed} failed as expected, ${verdict.failedByFaults} failed because of faults in all attempts`,
+    `             ${verdict.repeated} published twice, identical; ${verdict.foundAgain} run again after a loss of Redis, with the image already made`,
+    `attempts     ${verdict.retried} jobs had more than one; ${verdict.overlaps} overlaps, each while its worker was unreachable, or listed below`,
     ...grown.map(
       ({ name, before, after }) =>
         `${name.padEnd(15)} ${before.rssMb} MB, ${before.files} files after the warm-up; ${after.rssMb} MB, ${after.files} files at the end`,

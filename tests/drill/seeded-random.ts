@@ -14,14 +14,14 @@ export class SeededRandom {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   }
 
-  /** Both ends may come. */
+  /** Both bounds are inclusive. */
   integer([least, most]: Range): number {
     return least + Math.floor(this.next() * (most - least + 1));
   }
 
   pick<Item>(items: readonly Item[]): Item {
     const item = items[Math.floor(this.next() * items.length)];
-    if (item === undefined) throw new Error("there is nothing to pick from");
+    if (item === undefined) throw new Error("the list to pick from is empty");
     return item;
   }
 

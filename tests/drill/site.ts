@@ -1,6 +1,6 @@
 /**
- * What is drilled: 2 orchestrators and 4 workers as compiled programs, on real servers, with a proxy on every way
- * between two of them, so that each can be cut by itself.
+ * The drilled deployment: 2 orchestrators and 4 workers as compiled programs, on real servers, with a proxy on every
+ * connection between two of them, so that each connection can be cut separately.
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,9 +20,9 @@ export const AWS_ACCOUNT = "1234567890";
 export const MAX_ATTEMPTS = 6;
 export const PING_INTERVAL_MS = 500;
 export const LEASE_TTL_MS = 4000;
-/** So that a broker out of reach is noticed within a drill's time. */
+/** Short, so that an unreachable broker is noticed during a drill. */
 const HEARTBEAT_SECONDS = 2;
-/** Resolves nowhere: the way there leads through the worker's own proxy, and is the same URL for all of them. */
+/** An unresolvable host: workers connect through their own proxies, with the same URL for all of them. */
 const GIT_BASE_URL = "http://git.example";
 
 export interface OrchestratorPart {
@@ -37,18 +37,18 @@ export interface WorkerPart {
   readonly program: Program;
   readonly workDir: string;
   readonly slots: number;
-  /** Its own way to each orchestrator, and the orchestrators' way to it. */
+  /** A proxy for each orchestrator, and one for the orchestrators' connections to the worker. */
   readonly toOrchestrators: readonly TcpProxy[];
   readonly fromOrchestrators: TcpProxy;
   readonly toRegistry: TcpProxy;
   readonly toGit: TcpProxy;
 }
 
-/** All its own, since all of it is hurt. */
+/** Dedicated servers, since the drill breaks all of them. */
 export type DrillBackends = Backends<RabbitMq, OwnDockerEngine>;
 
 export interface Site {
-  /** Stands in everything that is built, so that it can be found again. */
+  /** Part of everything that is built, so that it can be found again. */
   readonly mark: string;
   readonly backends: DrillBackends;
   readonly orchestrators: readonly OrchestratorPart[];
@@ -59,7 +59,7 @@ export interface Site {
 }
 
 const SLOTS = [1, 2, 1, 2];
-/** Those with an id of their own keep it over restarts; the others are somebody new each time. */
+/** Named workers keep their id over restarts; the others have a new one at each start. */
 const NAMED_WORKERS = 2;
 
 interface Building {
@@ -119,7 +119,7 @@ async function startPrograms({ orchestrators, workers }: Site): Promise<void> {
   await Promise.all(workers.map(({ program }) => program.ready()));
 }
 
-/** The orchestrator has both its servers. */
+/** Ready: the orchestrator has both its servers. */
 export async function untilReady({ apiUrl, program }: OrchestratorPart): Promise<void> {
   await waitFor(async () => (await fetch(`${apiUrl}/readyz`, { signal: AbortSignal.timeout(2000) })).ok, {
     timeoutMs: 90_000,

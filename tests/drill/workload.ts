@@ -1,4 +1,4 @@
-/** The drill's jobs: real builds of one small repository, most of them quick, some long, some that have to fail. */
+/** The drill's jobs: real builds of one small repository, most of them quick, some long, some failing. */
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import type { Range, SeededRandom } from "./seeded-random.ts";
 import { AWS_ACCOUNT, type Site } from "./site.ts";
@@ -22,7 +22,7 @@ export interface DrillJob {
 const REPOSITORY = "drill/sample";
 const ECR_REPOSITORIES = ["drill-one", "drill-two", "drill-three"];
 const LONG_SECONDS: Range = [5, 20];
-/** In a deck of so many jobs. */
+/** Each job kind's share; the deck is shuffled for each group of its length. */
 const DECK: readonly JobKind[] = [
   ...Array.from({ length: 14 }, () => "quick" as const),
   ...Array.from({ length: 5 }, () => "long" as const),
@@ -37,7 +37,7 @@ export async function createRepositories(site: Site): Promise<void> {
   });
 }
 
-/** The random line makes what two attempts built different, unless the second one found the first one's step cached. */
+/** The random line makes the images of two attempts differ, unless the second attempt reuses the cached step. */
 function dockerfile(mark: string): string {
   const script = [
     `echo ${mark} $JOB`,
@@ -57,7 +57,7 @@ function dockerfile(mark: string): string {
   ].join("\n");
 }
 
-/** All that is random about the jobs is decided here. */
+/** Decides everything random about the jobs. */
 export function planJobs(count: number, random: SeededRandom, mark: string): DrillJob[] {
   const jobs: DrillJob[] = [];
   while (jobs.length < count) {

@@ -1,4 +1,4 @@
-/** Servers that are not there yet, or have lost what they knew: everybody waits, says so, and goes on by itself. */
+/** Servers that are not up yet, or have lost their data: all programs wait, log it, and continue by themselves. */
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
 import {
@@ -31,7 +31,7 @@ afterAll(() => backends?.stop(), 60_000);
 
 const REDIS_PASSWORD = "hidden-in-the-url";
 
-/** Ends as soon as git has been asked. */
+/** Ends after its request to git. */
 async function quickResult(jobId: string): Promise<JobResult> {
   await deployment.publish({
     job_id: jobId,
@@ -48,14 +48,14 @@ async function checksOf(response: Response): Promise<unknown> {
   return ((await response.json()) as { checks: unknown }).checks;
 }
 
-test("without RabbitMQ the orchestrator waits for it, and says so", async () => {
+test("absent servers: without RabbitMQ the orchestrator waits for it, and logs that", async () => {
   const { rabbitmq } = backends;
   await rabbitmq.kill();
   deployment = await startDeployment(backends, { vhost: rabbitmq.vhost, isBrokerAbsent: true });
   const orchestrator = await deployment.launchOrchestrator();
-  const complaint = await orchestrator.process.waitForLine("RabbitMQ is not reachable");
+  const warning = await orchestrator.process.waitForLine("RabbitMQ is not reachable");
   const password = new URL(rabbitmq.url).password;
-  expect(complaint).toContain(`127.0.0.1:${rabbitmq.port}`);
+  expect(warning).toContain(`127.0.0.1:${rabbitmq.port}`);
   const notReady = await waitFor(
     async () => {
       const response = await readiness(orchestrator);
@@ -75,16 +75,14 @@ test("without RabbitMQ the orchestrator waits for it, and says so", async () => 
   expect(deployment.printed().join("\n")).not.toContain(password);
 });
 
-test("without Redis the orchestrator waits for it, and says so", async () => {
+test("absent servers: without Redis the orchestrator waits for it, and logs that", async () => {
   const redis: Redis = await startRedis({ password: REDIS_PASSWORD });
   try {
     await redis.kill();
     deployment = await startDeployment(backends);
     const orchestrator = await deployment.launchOrchestrator({ REDIS_URL: redis.url });
-    const complaint = await orchestrator.process.waitForLine(
-      new RegExp(`edis.*127\\.0\\.0\\.1:${redis.port}`),
-    );
-    expect(complaint).toContain('"level":"warn"');
+    const warning = await orchestrator.process.waitForLine(new RegExp(`edis.*127\\.0\\.0\\.1:${redis.port}`));
+    expect(warning).toContain('"level":"warn"');
     const notReady = await waitFor(
       async () => {
         const response = await readiness(orchestrator);
@@ -107,12 +105,12 @@ test("without Redis the orchestrator waits for it, and says so", async () => {
   }
 });
 
-test("a worker that starts before its orchestrator registers once that is there", async () => {
+test("absent servers: a worker that starts before its orchestrator registers once the orchestrator is up", async () => {
   deployment = await startDeployment(backends);
   const grpcAddress = `127.0.0.1:${await freePort()}`;
   const worker = await deployment.launchWorker({ grpcAddress });
-  const complaint = await worker.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
-  expect(complaint).toContain(grpcAddress);
+  const warning = await worker.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
+  expect(warning).toContain(grpcAddress);
 
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_GRPC_LISTEN: grpcAddress });
   await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
@@ -120,7 +118,7 @@ test("a worker that starts before its orchestrator registers once that is there"
   expect(await quickResult("after-the-orchestrator")).toMatchObject({ worker_id: worker.id });
 });
 
-test("a worker that Redis has forgotten registers again, and works", async () => {
+test("absent servers: a worker that Redis has lost registers again, and accepts jobs", async () => {
   deployment = await startDeployment(backends);
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator);

@@ -1,4 +1,4 @@
-/** Messages that are no jobs: each is kept as it came, says what is wrong with it, and holds nothing up. */
+/** Invalid messages: each goes unchanged to the dead-letter queue with the reason, and delays no other message. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { GetMessage } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
@@ -47,7 +47,7 @@ const reasonOf = (letter: GetMessage) => String(letter.properties.headers?.["x-b
 interface Bad {
   readonly what: string;
   readonly body: string | Buffer;
-  /** What the reason says; of a field, that it is the one that is wrong. */
+  /** Texts in the reason; a field's name means that the field is reported as wrong. */
   readonly names: readonly string[];
 }
 
@@ -59,7 +59,7 @@ const BAD_MESSAGES: readonly Bad[] = [
   { what: "a number", body: "12", names: ["not a JSON object"] },
   { what: "a string", body: JSON.stringify(bad({})), names: ["not a JSON object"] },
   {
-    what: "bytes that are no UTF-8",
+    what: "bytes that are not valid UTF-8",
     body: Buffer.concat([Buffer.from('{"branch":"'), Buffer.from([0xff, 0xfe, 0x00]), Buffer.from('"}')]),
     names: ["not UTF-8"],
   },
@@ -147,23 +147,26 @@ const BAD_MESSAGES: readonly Bad[] = [
   },
 ];
 
-test.each(BAD_MESSAGES)("$what: kept byte for byte, with the reason", async ({ body, names }) => {
-  const sentAt = Date.now();
-  const content = Buffer.from(body);
-  await deployment.publish(content, { contentType: "application/x-odd", headers: { sender: "somebody" } });
-  const letter = await deployment.next("jobs.build.dead");
-  expect(letter.content.equals(content)).toBe(true);
-  expect(letter.properties.headers).toMatchObject({ sender: "somebody" });
-  expect(letter.properties).toMatchObject({ contentType: "application/x-odd", deliveryMode: 2 });
-  for (const name of names) expect(reasonOf(letter)).toContain(name);
-  expect(reasonOf(letter)).not.toContain("hidden-password");
-  const at = Date.parse(String(letter.properties.headers?.["x-blacktree-at"]));
-  expect(at).toBeWithin(sentAt - 1000, Date.now() + 1000);
-  // It has no id, so nobody could be told; a result would have gone out before.
-  expect(await deployment.depth("jobs.results")).toBe(0);
-});
+test.each(BAD_MESSAGES)(
+  "bad input: $what: dead-lettered byte for byte, with the reason",
+  async ({ body, names }) => {
+    const sentAt = Date.now();
+    const content = Buffer.from(body);
+    await deployment.publish(content, { contentType: "application/x-odd", headers: { sender: "somebody" } });
+    const letter = await deployment.next("jobs.build.dead");
+    expect(letter.content.equals(content)).toBe(true);
+    expect(letter.properties.headers).toMatchObject({ sender: "somebody" });
+    expect(letter.properties).toMatchObject({ contentType: "application/x-odd", deliveryMode: 2 });
+    for (const name of names) expect(reasonOf(letter)).toContain(name);
+    expect(reasonOf(letter)).not.toContain("hidden-password");
+    const at = Date.parse(String(letter.properties.headers?.["x-blacktree-at"]));
+    expect(at).toBeWithin(sentAt - 1000, Date.now() + 1000);
+    // It has no id, so it has no result, which would have been published before.
+    expect(await deployment.depth("jobs.results")).toBe(0);
+  },
+);
 
-test("a message that names its job by job_id is answered", async () => {
+test("bad input: an invalid message with a job_id gets a FAILED result", async () => {
   const { queue } = await deployment.amqp.assertQueue("", { autoDelete: true });
   const options = { correlationId: "c-bad", replyTo: queue };
   await deployment.publish(bad({ job_id: "named-inside", branch: "-x", aws_account: "x" }), options);
@@ -186,7 +189,7 @@ test("a message that names its job by job_id is answered", async () => {
   await deployment.next("jobs.build.dead");
 });
 
-test("a message that names its job by message_id is answered, even when it is not JSON", async () => {
+test("bad input: an invalid message with a message_id gets a FAILED result, even when it is not JSON", async () => {
   await deployment.publish("no job at all", { messageId: "named-outside" });
   expect(await deployment.nextResult()).toMatchObject({
     job_id: "named-outside",
@@ -198,13 +201,13 @@ test("a message that names its job by message_id is answered, even when it is no
   expect(letter.properties.messageId).toBe("named-outside");
 });
 
-test("an id that is none is no address", async () => {
+test("bad input: an invalid id gets no result", async () => {
   await deployment.publish(bad({ job_id: "no id, two words" }), { messageId: "" });
   expect(reasonOf(await deployment.next("jobs.build.dead"))).toContain("job_id: ");
   expect(await deployment.depth("jobs.results")).toBe(0);
 });
 
-test("among bad messages the good ones go on", async () => {
+test("bad input: valid jobs among invalid messages are built", async () => {
   for (const { body } of BAD_MESSAGES) await deployment.publish(Buffer.from(body));
   await deployment.publish({ ...GOOD, job_id: "the-good-one" });
   for (const { body } of BAD_MESSAGES) await deployment.publish(Buffer.from(body));
@@ -214,7 +217,7 @@ test("among bad messages the good ones go on", async () => {
   expect(orchestrator.process.exitCode).toBe(null);
 });
 
-test("unknown fields are ignored, and named once in the log", async () => {
+test("bad input: unknown fields are ignored, and named once in the log", async () => {
   for (const job_id of ["odd-1", "odd-2"]) {
     await deployment.publish({ ...GOOD, repo_url: "owner/nowhere", job_id, colour: "green", size: 3 });
     expect(await deployment.nextResult()).toMatchObject({ job_id, error: { code: "REPO_NOT_FOUND" } });

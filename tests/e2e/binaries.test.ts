@@ -4,7 +4,7 @@ import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.t
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
 
-// The first file to come here compiles.
+// The first file that needs the binaries compiles them.
 setDefaultTimeout(120_000);
 
 let binaries: Binaries;
@@ -21,7 +21,7 @@ interface Finished {
   readonly stderr: string;
 }
 
-/** With this environment and nothing else of the test's own. */
+/** With this environment and none of the test's own variables. */
 async function runIn(
   cwd: string,
   command: readonly string[],
@@ -45,9 +45,9 @@ async function runIn(
 interface Program {
   readonly name: "blacktree-orchestrator" | "blacktree-worker" | "blacktree";
   readonly path: keyof Omit<Binaries, "dir">;
-  /** What has to stand before the flags of its settings. */
+  /** Arguments that must precede the flags of its settings. */
   readonly command: readonly string[];
-  /** Enough for it to start. */
+  /** The minimum settings for a start. */
   readonly settings: Record<string, string>;
   readonly wrongFlags: readonly string[];
   readonly wrongNames: readonly string[];
@@ -169,7 +169,7 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
     expect(lines).toContain("BLACKTREE_RESULT_LOG_LINES=500");
   });
 
-  test("--check-config and complaints show no secret", async () => {
+  test("--check-config and errors show no secret", async () => {
     const environment = { ...settings, ...secrets };
     const shown = await start([...command, "--check-config"], environment);
     expect(shown.exitCode).toBe(0);
@@ -180,7 +180,7 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
     expect(`${shown.stdout}${shown.stderr}${refused.stdout}${refused.stderr}`).not.toContain("hidden");
   });
 
-  describe("in a folder that would change what it does", () => {
+  describe("in a folder with .env and bunfig.toml", () => {
     let hostile: TempDir;
     const hasRun = () => Bun.file(join(hostile.path, "ran")).exists();
 
@@ -211,14 +211,14 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
 
     const required = Object.keys(settings);
     if (required.length > 0) {
-      test("what is required is not found there", async () => {
+      test("required settings are not read from there", async () => {
         const { exitCode, stderr } = await start([...command, "--check-config"], {}, hostile.path);
         expect(exitCode).toBe(2);
         for (const setting of required) expect(stderr).toContain(`${setting}: is not set`);
       });
     }
 
-    test("Bun itself would fall for it", async () => {
+    test("Bun itself would read them", async () => {
       const script = "process.stdout.write(process.env.BLACKTREE_LOG_LEVEL ?? '')";
       await Bun.write(join(hostile.path, "script.ts"), script);
       const { stdout } = await runIn(hostile.path, [process.execPath, "script.ts"]);

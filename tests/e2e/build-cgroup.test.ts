@@ -52,10 +52,10 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
     return deployment.nextResult();
   }
 
-  test("a worker says which limits it found, and its builds are held to them", async () => {
+  test("a worker logs the limits that it found, and its builds are limited by them", async () => {
     const worker = await deployment.startWorker(orchestrator, { BLACKTREE_BUILD_CGROUP: group.path });
-    const said = await worker.process.waitForLine("builds run in a control group");
-    expect(JSON.parse(said)).toMatchObject({
+    const logged = await worker.process.waitForLine("builds run in a control group");
+    expect(JSON.parse(logged)).toMatchObject({
       group: group.path,
       limits: "memory 67 MB, CPUs 1, processes 64",
     });
@@ -66,7 +66,7 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
     await worker.process.stop();
   });
 
-  test("a worker whose engine ignores control groups does not register, and says so", async () => {
+  test("a worker whose engine ignores control groups does not register, and logs the reason", async () => {
     const old = await borrowDockerEngine("20.10");
     try {
       const settings = { ...old.env(), BLACKTREE_BUILD_CGROUP: group.path };

@@ -1,4 +1,4 @@
-/** Jobs that need more than every worker can: they wait for one that can build them, and hold up nobody. */
+/** Jobs that need more than every worker can: they wait for a worker that can build them, and delay no other jobs. */
 import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type OrchestratorProcess,
@@ -30,7 +30,7 @@ afterAll(() => plainEngine?.stop(), 60_000);
 const startPlainWorker = (orchestrator: OrchestratorProcess) =>
   site.deployment.startWorker(orchestrator, plainEngine.env());
 
-/** A job that ends as soon as git has been asked. */
+/** A job that ends after its request to git. */
 async function publish(job_id: string, changes: object = {}): Promise<void> {
   const job = { repo_url: "owner/nowhere", branch: "main", deployment_version: "v1", ecr_repo: "app-images" };
   site.backends.aws.addRepository("1234567890", "app-images");
@@ -40,7 +40,7 @@ async function publish(job_id: string, changes: object = {}): Promise<void> {
 const stateOf = async (orchestrator: OrchestratorProcess, jobId: string) =>
   (await shownJob(orchestrator, jobId))?.state;
 
-test("a job waits for a worker that can build it, those behind it do not, and workers say what they can", async () => {
+test("capabilities: a job waits for a worker that can build it, later jobs do not wait, and workers show their capabilities", async () => {
   const orchestrator = await site.deployment.startOrchestrator();
   const plain = await startPlainWorker(orchestrator);
   const ids = Array.from({ length: 20 }, (_, index) => `attested-${index}`);
@@ -63,7 +63,7 @@ test("a job waits for a worker that can build it, those behind it do not, and wo
   expect(capabilities.get(able.id)).toContain("provenance");
 });
 
-test("a job that no worker there can build fails in the end, also when its orchestrator is another one by then", async () => {
+test("capabilities: a job that no worker can build fails in the end, also when another orchestrator has it by then", async () => {
   const { deployment } = site;
   // It must not fail the job itself, however long the other job takes.
   const first = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1h" });
@@ -74,7 +74,7 @@ test("a job that no worker there can build fails in the end, also when its orche
   expect((await deployment.nextResult()).job_id).toBe("ordinary");
   await waitFor(async () => (await deployment.redisContents()).includes("incapable:attested"), {
     timeoutMs: 30_000,
-    what: "the job to be found to need another worker",
+    what: "the job to be reported as needing another worker",
   });
   first.process.signal("SIGKILL");
 
@@ -94,7 +94,7 @@ test("a job that no worker there can build fails in the end, also when its orche
   expect(result.error?.message).toContain("it needs provenance");
 });
 
-test("a job whose region has no worker at all waits on", async () => {
+test("capabilities: a job whose region has no worker keeps waiting", async () => {
   const { deployment } = site;
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1s" });
   await startPlainWorker(orchestrator);

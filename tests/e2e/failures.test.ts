@@ -1,4 +1,4 @@
-/** Jobs that cannot succeed: each ends in one result that says why, and the worker is none the worse for it. */
+/** Jobs that cannot succeed: each ends in one result with the reason, and its worker continues with other jobs. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
@@ -9,7 +9,7 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { FAILURE_FORM } from "../support/blacktree/result-form.ts";
+import { FAILURE_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { timedOutInStep } from "../support/machine/growing-timeout.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
@@ -20,7 +20,7 @@ setDefaultTimeout(60_000);
 
 const ACCOUNT = "210987654321";
 const PRIVATE_TOKEN = `right-${randomUUID()}`;
-/** Long enough that nobody waits for it, and like no other on this machine. */
+/** Longer than any test waits, and different from all other sleeps on this machine. */
 const SLEEP_SECONDS = 40_000 + (process.pid % 10_000);
 
 let backends: Backends;
@@ -67,12 +67,12 @@ async function resultOf(changes: object): Promise<JobResult> {
   return deployment.nextResult();
 }
 
-/** The job's result, once it has proved to be a failure with all its fields, and no image was tagged. */
+/** The job's result, checked to be a failure with all fields, and without a tagged image. */
 async function failureOf(changes: object): Promise<JobResult> {
   const job = jobOf(changes);
   await deployment.publish(job);
   const result = await deployment.nextResult();
-  expect(FAILURE_FORM.parse(result)).toEqual(result as never);
+  expect(FAILURE_SCHEMA.parse(result)).toEqual(result as never);
   expect(result.deployment_version).toBe(job.deployment_version);
   expect(result.logs.at(-1)).toBe(`ERROR: ${result.error?.message}`);
   return result;
@@ -102,7 +102,7 @@ const FAILING_JOBS: readonly Failing[] = [
     message: /no branch or tag 'no-such-branch'/,
   },
   {
-    what: "a commit of no history",
+    what: "a commit outside the branch's history",
     code: "REF_NOT_FOUND",
     step: "clone",
     job: { commit: "1234567890123456789012345678901234567890" },
@@ -185,8 +185,8 @@ describe("each fault has its code", () => {
     expect(commit).toMatch(/^[0-9a-f]{40}$/);
   });
 
-  test("ECR_AUTH: the registry does not know the password that ECR gave", async () => {
-    // An account of its own, since a worker keeps the tokens of those it has met.
+  test("ECR_AUTH: the registry does not accept the password that ECR returned", async () => {
+    // A separate account, since a worker caches the tokens of accounts that it has used.
     const aws_account = "111111111111";
     backends.aws.addRepository(aws_account, "app-images");
     backends.aws.configure({ wrongPassword: true });
@@ -201,18 +201,18 @@ describe("each fault has its code", () => {
   });
 
   test("ECR_AUTH: AWS does not accept the worker's key", async () => {
-    const stranger = await deployment.startWorker(orchestrator, {
+    const foreign = await deployment.startWorker(orchestrator, {
       AWS_SECRET_ACCESS_KEY: "a-wrong-secret",
       BLACKTREE_WORKER_REGION: "nowhere-1",
     });
     const { error, worker_id } = await failureOf({ worker_region: "nowhere-1", region_policy: "require" });
     expect(error).toMatchObject({ code: "ECR_AUTH", step: "authenticate", retryable: false });
     expect(error?.message).toContain("InvalidSignatureException");
-    expect(worker_id).toBe(stranger.id);
-    await stranger.process.stop();
+    expect(worker_id).toBe(foreign.id);
+    await foreign.process.stop();
   });
 
-  test("TAG_IMMUTABLE: the version is taken by another commit, which shows before anything is built", async () => {
+  test("TAG_IMMUTABLE: the version is already tagged with another commit, which is detected before anything is built", async () => {
     const sample = await sampleRepository();
     await backends.git.createRepository("owner/released", sample);
     const job = { repo_url: "owner/released", ecr_repo: "fixed-images", deployment_version: "v1" };
@@ -229,7 +229,7 @@ describe("each fault has its code", () => {
     await untilFree(orchestrator, worker);
   });
 
-  test("TIMEOUT: the build is ended with all that it runs", async () => {
+  test("TIMEOUT: the build is ended with all its processes", async () => {
     const isAsleep = async () =>
       (await commandLines()).some((line) => line.includes(`sleep ${SLEEP_SECONDS}`));
     const { error, logs } = await timedOutInStep(isAsleep, async (timeout_seconds) => {
@@ -238,7 +238,7 @@ describe("each fault has its code", () => {
     });
     expect(error).toMatchObject({ code: "TIMEOUT", step: "build", retryable: false });
     expect(logs.join("\n")).toContain("this step sleeps");
-    await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to be gone" });
+    await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to end" });
     await untilFree(orchestrator, worker);
   }, 300_000);
 
@@ -259,7 +259,7 @@ describe("each fault has its code", () => {
     expect(worker.process.lines.join("\n")).not.toContain("invalid-job");
   });
 
-  test("UNSUPPORTED: what no worker there can build is given to none, and said", async () => {
+  test("UNSUPPORTED: a job that no available worker can build is not dispatched, and its result has the reason", async () => {
     const result = await resultOf({ job_id: "unsupported-job", platforms: ["plan9/mips"] });
     expect(result).toMatchObject({
       job_id: "unsupported-job",
@@ -273,7 +273,7 @@ describe("each fault has its code", () => {
   });
 });
 
-test("one after another, failing and working jobs do not disturb each other", async () => {
+test("failures: failing and working jobs one after another do not disturb each other", async () => {
   const jobs = ["owner/failing", "owner/working", "owner/empty", "owner/working", "owner/nowhere"];
   for (const [index, repo_url] of jobs.entries())
     await deployment.publish(jobOf({ repo_url, job_id: `mixed-${index}` }));

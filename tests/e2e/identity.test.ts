@@ -1,4 +1,4 @@
-/** A job's id: whoever sends it again, and whenever, gets the one result of the one run. */
+/** A job's id: every message with the same id, at any time, gets the one result of the one run. */
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
@@ -37,19 +37,19 @@ afterAll(async () => {
 
 let held: { release(): void } | undefined;
 
-/** From now on every job stays where it asks git, until `letGo`. */
+/** From now on every job is held at its request to git, until `releaseJobs`. */
 function holdJobs(): void {
   held = backends.git.hold();
 }
 
-function letGo(): void {
+function releaseJobs(): void {
   held?.release();
   held = undefined;
 }
 
-afterEach(letGo);
+afterEach(releaseJobs);
 
-/** Ends as soon as git has been asked, which is all that most of these tests need of a job. */
+/** Ends after its request to git, which is all that most of these tests need of a job. */
 const quickJob = (changes: object = {}) => ({
   repo_url: "owner/nowhere",
   branch: "main",
@@ -64,13 +64,13 @@ function runsOf(jobId: string): number {
   return worker.process.lines.filter(isStart).length;
 }
 
-/** From here on a message with the job's id joins it. */
+/** Afterwards, a message with the job's id joins it. */
 async function queue(job: { job_id: string }, options: { replyTo?: string } = {}): Promise<void> {
   await deployment.publish(quickJob(job), options);
   await orchestrator.process.waitForLine(new RegExp(`"${job.job_id}".*"msg":"job queued"`));
 }
 
-/** Waits until the orchestrator has seen so many messages that join this job. */
+/** Waits until the orchestrator has logged this number of messages that join the job. */
 async function untilJoined(jobId: string, messages: number): Promise<void> {
   const isJoin = (line: string) =>
     line.includes("duplicate message: a job with its id") && line.includes(`"${jobId}"`);
@@ -80,7 +80,7 @@ async function untilJoined(jobId: string, messages: number): Promise<void> {
   });
 }
 
-/** All results up to that of a job which is sent now: what would have come twice came before it. */
+/** All results up to that of a job that is sent now: duplicate results would have arrived before it. */
 async function resultsUntilNow(): Promise<JobResult[]> {
   const last = `last-${randomUUID()}`;
   await deployment.publish(quickJob({ job_id: last }));
@@ -92,32 +92,32 @@ async function resultsUntilNow(): Promise<JobResult[]> {
   }
 }
 
-test("an id that comes again while its job runs joins it", async () => {
+test("identity: a message with the id of a running job joins it", async () => {
   holdJobs();
   await queue({ job_id: "twice-running" });
   await worker.process.waitForLine(/"twice-running".*"msg":"run started"/);
   await deployment.publish(quickJob({ job_id: "twice-running" }));
   await untilJoined("twice-running", 1);
-  letGo();
+  releaseJobs();
   const results = await resultsUntilNow();
   expect(results.map(({ job_id }) => job_id)).toEqual(["twice-running"]);
   expect(runsOf("twice-running")).toBe(1);
 });
 
-test("an id that comes again while its job waits joins it", async () => {
+test("identity: a message with the id of a waiting job joins it", async () => {
   holdJobs();
   await queue({ job_id: "in-front" });
   await worker.process.waitForLine(/"in-front".*"msg":"run started"/);
   await queue({ job_id: "waits" });
   for (const _ of [1, 2]) await deployment.publish(quickJob({ job_id: "waits" }));
   await untilJoined("waits", 2);
-  letGo();
+  releaseJobs();
   const results = await resultsUntilNow();
   expect(results.map(({ job_id }) => job_id)).toEqual(["in-front", "waits"]);
   expect(runsOf("waits")).toBe(1);
 });
 
-test("an id that comes after its job's end gets the same result, and nothing runs", async () => {
+test("identity: a message with the id of a finished job gets the same result, and nothing runs", async () => {
   const job = {
     ...quickJob({ job_id: "ended" }),
     repo_url: "owner/working",
@@ -138,7 +138,7 @@ test("an id that comes after its job's end gets the same result, and nothing run
   expect(runsOf("ended")).toBe(1);
 });
 
-test("message_id is the id of a job without job_id, and job_id goes before it", async () => {
+test("identity: message_id is the id of a job without job_id, and job_id has precedence", async () => {
   await deployment.publish(quickJob(), { messageId: "outside" });
   expect(await deployment.nextResult()).toMatchObject({ job_id: "outside" });
   await deployment.publish(quickJob({ job_id: "inside" }), { messageId: "not-this-one" });
@@ -147,21 +147,21 @@ test("message_id is the id of a job without job_id, and job_id goes before it", 
   expect(message.properties.messageId).toBe("inside");
 });
 
-test("a message_id that is no id is passed over", async () => {
+test("identity: an invalid message_id is ignored", async () => {
   await deployment.publish(quickJob(), { messageId: "two words" });
   const { job_id, error } = await deployment.nextResult();
   expect(job_id).not.toBe("two words");
   expect(error?.code).toBe("REPO_NOT_FOUND");
 });
 
-test("messages without an id are jobs of their own", async () => {
+test("identity: messages without an id are separate jobs", async () => {
   await deployment.publish(quickJob());
   await deployment.publish(quickJob());
   const ids = [(await deployment.nextResult()).job_id, (await deployment.nextResult()).job_id];
   expect(new Set(ids).size).toBe(2);
 });
 
-test("who joins a job by reply_to gets its result too", async () => {
+test("identity: a message that joins a job with another reply_to gets its result too", async () => {
   const replies = await Promise.all(
     [1, 2].map(async () => (await deployment.amqp.assertQueue("", { autoDelete: true })).queue),
   );
@@ -169,18 +169,18 @@ test("who joins a job by reply_to gets its result too", async () => {
   await queue({ job_id: "joined" }, { replyTo: replies[0] });
   await deployment.publish(quickJob({ job_id: "joined" }), { replyTo: replies[1] });
   await untilJoined("joined", 1);
-  letGo();
+  releaseJobs();
   const result = await deployment.nextResult();
   expect(result.job_id).toBe("joined");
   for (const reply of replies) expect(bodyOf<JobResult>(await deployment.next(reply))).toEqual(result);
   expect(await resultsUntilNow()).toEqual([]);
 });
 
-test("many messages with one id at once are one job", async () => {
+test("identity: many messages with one id at once are one job", async () => {
   const messages = Array.from({ length: 20 }, () => quickJob({ job_id: "at-once" }));
   await Promise.all(messages.map((job) => deployment.publish(job)));
   const results = await resultsUntilNow();
-  // Those that came after its end were answered, each with the same result.
+  // Messages that arrived after the job's end were answered, each with the same result.
   for (const result of results) expect(result).toEqual(results[0] as JobResult);
   expect(results[0]?.job_id).toBe("at-once");
   expect(runsOf("at-once")).toBe(1);

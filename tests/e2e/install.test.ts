@@ -15,7 +15,7 @@ import { type FinishedProcess, run } from "../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
 
-// The first file to come here compiles.
+// The first file that needs the binaries compiles them.
 setDefaultTimeout(120_000);
 
 const project = join(import.meta.dir, "../..");
@@ -42,7 +42,7 @@ async function installed(): Promise<string[]> {
     .sort();
 }
 
-describe("with compiled programs", () => {
+describe("install.sh with the compiled programs", () => {
   let dist: string;
   beforeAll(async () => {
     dist = (await compiledBinaries()).dir;
@@ -63,7 +63,7 @@ describe("with compiled programs", () => {
   });
 });
 
-describe("with stand-ins for programs", () => {
+describe("install.sh with stand-ins for the programs", () => {
   const PROGRAMS = ["blacktree", "blacktree-orchestrator", "blacktree-worker"];
   let from: TempDir;
 
@@ -108,7 +108,7 @@ describe("with stand-ins for programs", () => {
     expect(await textOf("etc/systemd/system/blacktree-orchestrator.service")).toContain("[Service]");
   });
 
-  test("programs of this machine's platform are found below the folder", async () => {
+  test("programs for this machine's platform are found below the folder", async () => {
     const platform = `${process.platform}-${process.arch}`;
     const folder = join(from.path, "all");
     await fill(join(folder, platform));
@@ -137,11 +137,11 @@ describe("with stand-ins for programs", () => {
   ];
   test.each(refusals)(
     "a program that is %s is refused, and nothing is installed",
-    async (_, spoil, complaint) => {
+    async (_, spoil, errorText) => {
       await spoil(from.path);
       const { exitCode, stderr } = await install("worker", "--region", "us-east-1", "--from", from.path);
       expect(exitCode).toBe(1);
-      expect(stderr).toContain(complaint);
+      expect(stderr).toContain(errorText);
       expect(await installed()).toEqual([]);
     },
   );
@@ -153,14 +153,14 @@ describe("with stand-ins for programs", () => {
     [["worker"], "needs --region"],
     [["worker", "--region", "../../etc"], "expected letters"],
     [["worker", "--region"], "--region"],
-  ])("%j is wrong usage", async (args, complaint) => {
+  ])("%j is wrong usage", async (args, errorText) => {
     const { exitCode, stderr } = await install(...args);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain(complaint);
+    expect(stderr).toContain(errorText);
     expect(await installed()).toEqual([]);
   });
 
-  test("the script works through a pipe, and does nothing when it is incomplete", async () => {
+  test("it works through a pipe, and an incomplete script does nothing", async () => {
     const text = await Bun.file(script).text();
     const pipe = (stdin: string) =>
       run(["sh", "-s", "--", "orchestrator", "--from", from.path, "--root", root.path], {
@@ -176,7 +176,7 @@ describe("with stand-ins for programs", () => {
     expect(await installed()).toContain("usr/local/bin/blacktree-orchestrator");
   });
 
-  test("uninstalling keeps only the settings", async () => {
+  test("after uninstalling, only the settings remain", async () => {
     await install("orchestrator", "--from", from.path);
     await install("worker", "--region", "us-east-1", "--from", from.path);
     expect((await install("orchestrator", "--uninstall")).exitCode).toBe(0);

@@ -1,4 +1,4 @@
-/** Builds that print far more than anybody keeps or reads, through a BuildKit that clips nothing. */
+/** Builds whose output is far larger than what is kept or read, through a BuildKit without log limits. */
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
@@ -23,7 +23,7 @@ const PRINT_LINES = [
   'for (n = from; n < to; n++) printf "%08d %s\\n", n, pad }',
 ].join(" ");
 
-/** A job whose image comes of one step, which prints so many lines. */
+/** A job whose image has one step, which prints this number of lines. */
 async function jobPrinting(lines: number): Promise<SampleJob> {
   const job = await sampleJob(site.backends, { variant: "none" });
   const dockerfile = [
@@ -33,7 +33,7 @@ async function jobPrinting(lines: number): Promise<SampleJob> {
     'RUN ["/bin/busybox", "sh", "/step"]',
     "",
   ].join("\n");
-  // BuildKit gives up what is not read 3 seconds after the end, so it must not be far behind.
+  // BuildKit discards output that is not read within 3 seconds after the end, so it must not be far behind.
   const step = `# ${job.job_id}
     n=0
     while [ $n -lt ${lines} ]; do
@@ -47,7 +47,7 @@ async function jobPrinting(lines: number): Promise<SampleJob> {
   return job;
 }
 
-/** Follows the log to its end. */
+/** Reads the followed log to its end. */
 async function linesOf(orchestrator: OrchestratorProcess, { job_id }: SampleJob): Promise<string[]> {
   const lines: string[] = [];
   for await (const { kind, text } of followedLog(orchestrator, job_id)) {
@@ -56,7 +56,7 @@ async function linesOf(orchestrator: OrchestratorProcess, { job_id }: SampleJob)
   return lines;
 }
 
-/** The numbers of the printed lines that are among these, none of which is cut. */
+/** The numbers of the printed lines among these; no line may be cut. */
 function printedNumbers(lines: readonly string[]): number[] {
   return lines.flatMap((line) => {
     const [, number, pad = ""] = /^#\d+ \d+\.\d+ (\d{8})( +)$/.exec(line) ?? [];
@@ -75,9 +75,9 @@ function described(lines: readonly string[]) {
 interface Printed {
   readonly job: SampleJob;
   readonly result: JobResult;
-  /** All lines that a client received which followed the log from its beginning. */
+  /** All lines that a client received that followed the log from its beginning. */
   readonly followed: readonly string[];
-  /** The most memory that the worker has had since its start. */
+  /** The worker's peak memory since its start. */
   readonly peakBytes: number;
 }
 
@@ -94,16 +94,16 @@ async function runPrinting(
   return { job, result, followed: await followed, peakBytes: await peakResidentBytes(worker.process) };
 }
 
-test("large logs: a step that prints 100 MB costs the worker no more memory than one that prints 15 MB, and what is kept and cut is described as it is", async () => {
+test("large logs: a step that prints 100 MB needs no more worker memory than one that prints 15 MB, and the kept log and its cuts are described correctly", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_LEASE_TTL: "10s" });
   const worker = await deployment.startWorker(orchestrator, {
-    // All that is kept can still be read from the worker in the end.
+    // The whole kept log can still be read from the worker in the end.
     BLACKTREE_LOG_LIMIT: "1MB",
-    // The garbage collector works as on a machine with 128 MiB: on a larger one it keeps more garbage.
+    // The garbage collector runs as on a machine with 128 MiB: on a larger one it keeps more garbage.
     BUN_JSC_forceRAMSize: `${128 * 1024 * 1024}`,
   });
-  // The first run also pays for compiled code, and for the heap that the runtime keeps afterwards.
+  // The first run also allocates compiled code, and a heap that the runtime keeps afterwards.
   const small = await runPrinting(SMALL_LINES, orchestrator, worker);
   const large = await runPrinting(LARGE_LINES, orchestrator, worker);
 
@@ -124,7 +124,7 @@ test("large logs: a step that prints 100 MB costs the worker no more memory than
   const last = printedNumbers(kept.slice(cutAt));
   expect(first).toEqual(first.map((_, index) => index));
   expect(last).toEqual(last.map((_, index) => (last[0] ?? 0) + index));
-  // How much arrives at all is BuildKit's affair.
+  // BuildKit decides how much output arrives at all.
   expect(bytesLeftOut).toBeGreaterThan((LARGE_LINES * LINE_BYTES) / 2);
   expect(linesLeftOut).toBeWithin(LARGE_LINES / 2, LARGE_LINES);
 }, 600_000);

@@ -11,7 +11,7 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { SUCCESS_FORM } from "../support/blacktree/result-form.ts";
+import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { childrenOf, commandLines } from "../support/blacktree/running-programs.ts";
 import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
@@ -23,7 +23,7 @@ import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 setDefaultTimeout(60_000);
 
-/** As the job flow's description gives it. */
+/** The example of the job flow's description. */
 const DOCUMENTED_EXAMPLE = `{
   "repo_url": "username/reponame",
   "branch": "main",
@@ -64,7 +64,7 @@ async function startSite(docker: DockerEngine): Promise<Site> {
   return { deployment, orchestrator, worker: await deployment.startWorker(orchestrator) };
 }
 
-/** What the image prints when it is pulled and run as any consumer would do it. */
+/** The output of the image when it is pulled and run as any consumer would do. */
 async function outputOf(docker: DockerEngine, image: string): Promise<string> {
   const config = await makeTempDir("login");
   try {
@@ -84,10 +84,10 @@ async function outputOf(docker: DockerEngine, image: string): Promise<string> {
 const localImages = async (docker: DockerEngine) =>
   (await docker.docker(["images", "--all", "--quiet", "--no-trunc"])).stdout.split("\n").sort();
 
-describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
+describe.each(["26.1", "20.10"] as const)("main job on Docker Engine %s", (engine) => {
   let docker: DockerEngine;
   let site: Site;
-  // Each engine has a version of its own, since a version that exists already would not be built again.
+  // Each engine has a different version, since an existing version would not be built again.
   const example = DOCUMENTED_EXAMPLE.replace("v1.0.3", engine === "26.1" ? "v1.0.3" : `v-${engine}`);
   const { deployment_version: version } = JSON.parse(example);
 
@@ -116,8 +116,8 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
     expect(await outputOf(docker, byDigest)).toBe(sampleGreeting);
   });
 
-  test("the result has every field, each true", async () => {
-    expect(SUCCESS_FORM.parse(result)).toEqual(result as never);
+  test("the result has every field, with correct values", async () => {
+    expect(SUCCESS_SCHEMA.parse(result)).toEqual(result as never);
     const inRegistry = await backends.registry.getManifest("app-images", version);
     expect(result).toMatchObject({
       image_url: `${backends.ecr.host}/app-images:${version}`,
@@ -138,7 +138,7 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
     for (const step of [clone, build, auth, push]) expect(step).toBeWithin(1, total + 1);
   });
 
-  test("the log is whole, and described as it is", () => {
+  test("the log is complete, and described correctly", () => {
     const log = result.logs.map((line) => `${line}\n`).join("");
     expect(log).toContain("the RUN step works");
     expect(result.log).toEqual({
@@ -149,7 +149,7 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
     });
   });
 
-  test("the result's message is persistent and named by the job", () => {
+  test("the result's message is persistent and has the job's id", () => {
     expect(message.properties).toMatchObject({
       messageId: result.job_id,
       correlationId: "c-1",
@@ -157,11 +157,11 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
     });
   });
 
-  test("every change of state is told, numbered and in order", async () => {
+  test("every state change is published as an event, numbered and in order", async () => {
     await waitFor(() => events.at(-1)?.state === "SUCCEEDED", { timeoutMs: 30_000, what: "the last event" });
     expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1));
     expect(events.map(({ job_id }) => job_id)).toEqual(events.map(() => result.job_id));
-    // Signing in goes on beside cloning.
+    // Sign-in runs in parallel with cloning.
     const states = events.map(({ state }) => state);
     expect(states.filter((state) => state !== "AUTHENTICATING")).toEqual([
       "QUEUED",
@@ -175,14 +175,14 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
     expect(events.at(-1)).toMatchObject({ attempt: 1, image_digest: result.image_digest });
   });
 
-  test("the worker alone puts the version's tag, once", () => {
+  test("only the worker puts the version's tag, and only once", () => {
     const puts = backends.ecr.tagPuts("app-images", version);
     expect(puts).toEqual([
       expect.objectContaining({ status: 201, userAgent: expect.stringMatching(/^Bun\//) }),
     ]);
   });
 
-  test("afterwards nothing is left of the job", async () => {
+  test("nothing of the job is left afterwards", async () => {
     const { deployment, orchestrator, worker } = site;
     await untilFree(orchestrator, worker);
     expect(await runFolders(worker.workDir)).toEqual([]);
@@ -192,14 +192,14 @@ describe.each(["26.1", "20.10"] as const)("on Docker Engine %s", (engine) => {
     for (const priority of ["high", "normal", "low"])
       expect(await deployment.depth(`jobs.ready.us-east-1.${priority}`)).toBe(0);
     expect(await deployment.depth("jobs.build")).toBe(0);
-    // Engine 20.10 cannot push by digest, and this registry deletes nothing by its tag.
+    // Engine 20.10 cannot push by digest, and this registry does not delete a tag.
     const tags = await backends.registry.listTags("app-images");
     const made = tags.filter((tag) => !tagsBefore.includes(tag));
     if (engine === "26.1") expect(made).toEqual([version]);
   });
 });
 
-describe("variants of the job", () => {
+describe("variants of the main job", () => {
   let site: Site;
   let deployment: Deployment;
   let sent = 0;
@@ -211,7 +211,7 @@ describe("variants of the job", () => {
 
   afterAll(() => site?.deployment.stop());
 
-  /** A job like the documented one but for `changes`, each with a version of its own. */
+  /** A job like the documented one except for `changes`, each with a different version. */
   const jobOf = (changes: object = {}) => ({
     ...JSON.parse(DOCUMENTED_EXAMPLE),
     deployment_version: `variant-${sent++}`,
@@ -225,7 +225,7 @@ describe("variants of the job", () => {
     return result;
   }
 
-  test("reply_to gets the result as well", async () => {
+  test("reply_to receives the result too", async () => {
     const { queue } = await deployment.amqp.assertQueue("", { autoDelete: true });
     await deployment.publish(jobOf(), { replyTo: queue, correlationId: "c-2" });
     const [result, reply] = await Promise.all([deployment.next("jobs.results"), deployment.next(queue)]);
@@ -236,7 +236,7 @@ describe("variants of the job", () => {
     });
   });
 
-  test("a reply_to that does not exist is logged and delays nothing", async () => {
+  test("a missing reply_to queue is logged and delays nothing", async () => {
     await deployment.publish(jobOf({ job_id: "replies-to-nobody" }), { replyTo: "no.such.queue" });
     expect(await deployment.nextResult()).toMatchObject({ job_id: "replies-to-nobody", status: "SUCCESS" });
     await site.orchestrator.process.waitForLine("no.such.queue");
@@ -245,7 +245,7 @@ describe("variants of the job", () => {
     await untilFree(site.orchestrator, site.worker);
   });
 
-  test("a tag in place of a branch", async () => {
+  test("a tag can be built instead of a branch", async () => {
     const tagged = await backends.git.createRepository("owner/tagged", await sampleRepository(), {
       tags: ["release-1"],
     });
@@ -254,7 +254,7 @@ describe("variants of the job", () => {
     expect(result.commit).toBe(tagged);
   });
 
-  test("a commit that is not the tip", async () => {
+  test("a commit that is not the tip can be built", async () => {
     const files = await sampleRepository({ greeting: "the first" });
     const first = await backends.git.createRepository("owner/pinned", files);
     await backends.git.commit("owner/pinned", { greeting: "the second\n" });
@@ -263,7 +263,7 @@ describe("variants of the job", () => {
     expect(await outputOf(backends.docker, `${image_url}`)).toBe("the first");
   });
 
-  test("build arguments, target, labels, Dockerfile and context", async () => {
+  test("build arguments, target, labels, Dockerfile and context are applied", async () => {
     const sample = await sampleRepository();
     const dockerfile = [
       "FROM scratch AS base",
@@ -310,7 +310,7 @@ describe("variants of the job", () => {
     expect(backends.ecr.tagPuts("app-images", job.deployment_version)).toHaveLength(1);
   });
 
-  test("the secrets of a job are seen nowhere", async () => {
+  test("a job's secrets appear nowhere", async () => {
     const token = `git-${randomUUID()}`;
     const buildArgument = `argument-${randomUUID()}`;
     const secret = `secret-${randomUUID()}`;
@@ -332,7 +332,7 @@ describe("variants of the job", () => {
     });
     await deployment.publish(job);
     await held.arrived;
-    // While git talks to its server, its arguments are everybody's to read.
+    // While git talks to its server, every local user can read its arguments.
     const duringClone = await commandLines();
     expect(duringClone).toContainEqual(expect.stringContaining("owner/private"));
     held.release();
@@ -351,7 +351,7 @@ describe("variants of the job", () => {
       "the API's log": await (await fetch(`${site.orchestrator.apiUrl}/api/v1/jobs/private-job/logs`)).text(),
       "the image": JSON.stringify(await registry.getImageConfig("app-images", job.deployment_version)),
     };
-    // The places are those where the job is spoken of.
+    // The job itself must appear in these places.
     for (const place of ["log lines", "the result", "the events", "Redis", "the API"])
       expect(`${place}: ${places[place]}`).toContain("private-job");
     const secrets = {

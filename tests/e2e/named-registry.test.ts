@@ -1,4 +1,4 @@
-/** A worker whose jobs go to a registry of the operator's own, with a login, instead of ECR. */
+/** A worker whose jobs push to the operator's registry, with a login, instead of ECR. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Deployment,
@@ -32,7 +32,7 @@ afterAll(async () => {
   await Promise.all([backends?.stop(), registry?.stop()]);
 }, 60_000);
 
-/** In a region of its own, so that it is known which worker has which job. */
+/** In a separate region, so that it is known which worker runs which job. */
 function startWorker(region: string, password: string): Promise<WorkerProcess> {
   return deployment.startWorker(orchestrator, {
     BLACKTREE_WORKER_REGION: region,
@@ -55,7 +55,7 @@ async function resultFrom(region: string) {
   return deployment.nextResult();
 }
 
-test("a job's image goes there, whatever account it names, and AWS is not asked", async () => {
+test("named registry: a job's image is pushed to it, whatever the job's account, and AWS is not called", async () => {
   await startWorker("cellar", registry.password);
   const result = await resultFrom("cellar");
   expect(result).toMatchObject({ status: "SUCCESS", image_url: `${registry.host}/images-cellar:v1` });
@@ -65,7 +65,7 @@ test("a job's image goes there, whatever account it names, and AWS is not asked"
   expect(`${deployment.printed().join("\n")}${JSON.stringify(result)}`).not.toContain(registry.password);
 });
 
-test("a login that the registry refuses ends the job before anything is built", async () => {
+test("named registry: a job fails before its build when the registry refuses the login", async () => {
   await startWorker("attic", "a-wrong-password");
   const { error, timings_ms } = await resultFrom("attic");
   expect(error).toMatchObject({ code: "ECR_AUTH", step: "authenticate", retryable: false });

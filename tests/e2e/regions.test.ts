@@ -1,4 +1,4 @@
-/** Which job goes where, and when: regions, priorities, and several orchestrators that share the work. */
+/** The placement and order of jobs: regions, priorities, and several orchestrators that share the work. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
 import {
@@ -29,23 +29,23 @@ beforeEach(async () => {
 }, 30_000);
 
 afterEach(async () => {
-  letGo();
+  releaseJobs();
   await deployment?.stop();
 }, 60_000);
 
 afterAll(() => backends?.stop(), 60_000);
 
-/** From now on every job stays where it asks git, until `letGo`. */
+/** From now on every job is held at its request to git, until `releaseJobs`. */
 function holdJobs(): void {
   held = backends.git.hold();
 }
 
-function letGo(): void {
+function releaseJobs(): void {
   held?.release();
   held = undefined;
 }
 
-/** A job that ends as soon as git has been asked. */
+/** A job that ends after its request to git. */
 async function publish(job_id: string, changes: object = {}): Promise<void> {
   const job = { repo_url: "owner/nowhere", branch: "main", deployment_version: "v1", ecr_repo: "app-images" };
   await deployment.publish({ ...job, aws_account: "1234567890", job_id, ...changes });
@@ -64,7 +64,7 @@ async function untilQueued(orchestrator: OrchestratorProcess, jobId: string): Pr
   await orchestrator.process.waitForLine(new RegExp(`"${jobId}".*"msg":"job queued"`));
 }
 
-test("a job that requires its region waits for it, and those behind it that do not go elsewhere", async () => {
+test("regions: a job that requires its region waits for it, and later jobs without that requirement go elsewhere", async () => {
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_REGION_FALLBACK: "eu-west-1" });
   const european = await startWorker(orchestrator, "eu-west-1");
   const insisting = ["insists-1", "insists-2", "insists-3"];
@@ -82,7 +82,7 @@ test("a job that requires its region waits for it, and those behind it that do n
   expect(results.map(({ worker_id }) => worker_id)).toEqual(insisting.map(() => asian.id));
 });
 
-test("a job goes to its own region first, and to the next one when that is full", async () => {
+test("regions: a job goes to its own region first, and to the next one when that is full", async () => {
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_REGION_FALLBACK: "eu-west-1" });
   const european = await startWorker(orchestrator, "eu-west-1");
   const american = await startWorker(orchestrator, "us-east-1");
@@ -94,13 +94,13 @@ test("a job goes to its own region first, and to the next one when that is full"
   await untilState(orchestrator, "first", "CLONING");
   await untilState(orchestrator, "second", "CLONING");
   expect((await shownJob(orchestrator, "third"))?.state).toBe("QUEUED");
-  letGo();
+  releaseJobs();
   const results = await nextResults(3);
   const workerOf = (id: string) => results.find(({ job_id }) => job_id === id)?.worker_id;
   expect([workerOf("first"), workerOf("second")]).toEqual([american.id, european.id]);
 });
 
-test("without a fallback a region has only its own workers, and its waiting jobs stand before no others", async () => {
+test("regions: without a fallback a region uses only its own workers, and its waiting jobs delay no others", async () => {
   const orchestrator = await deployment.startOrchestrator();
   const american = await startWorker(orchestrator, "us-east-1");
   for (const id of ["far-1", "far-2", "far-3"]) {
@@ -115,7 +115,7 @@ test("without a fallback a region has only its own workers, and its waiting jobs
   expect((await shownJob(orchestrator, "far-1"))?.state).toBe("QUEUED");
 });
 
-test("of those that wait the high ones go first, then the normal, then the low", async () => {
+test("regions: waiting jobs start in order of priority: high, normal, low", async () => {
   const orchestrator = await deployment.startOrchestrator();
   const worker = await startWorker(orchestrator, "us-east-1");
   holdJobs();
@@ -132,7 +132,7 @@ test("of those that wait the high ones go first, then the normal, then the low",
     await publish(id, { priority });
     await untilQueued(orchestrator, id);
   }
-  letGo();
+  releaseJobs();
   const results = await nextResults(6);
   expect(results.map(({ job_id }) => job_id)).toEqual([
     "in-front",
@@ -141,7 +141,7 @@ test("of those that wait the high ones go first, then the normal, then the low",
   await untilFree(orchestrator, worker);
 });
 
-test("two orchestrators and three workers share the jobs: each has one run and one result", async () => {
+test("regions: two orchestrators and three workers share the jobs: each has one run and one result", async () => {
   const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
   const grpcAddress = orchestrators.map((orchestrator) => orchestrator.grpcAddress).join(",");
   const workers = await Promise.all([1, 2, 3].map(() => deployment.startWorker({ grpcAddress })));

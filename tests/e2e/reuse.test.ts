@@ -1,4 +1,4 @@
-/** `reuse: same-commit`, from the message to the registry: what was pushed before only gets another tag. */
+/** `reuse: same-commit`, from the message to the registry: an image that was pushed before only gets another tag. */
 import { expect, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ async function build(orchestrator: OrchestratorProcess, job: SampleJob, changes:
   return { result, isBuilt: events.some(({ state }) => state === "BUILDING") };
 }
 
-test("an image of the same commit and inputs is tagged by any worker, and every other one is built", async () => {
+test("reuse: an image of the same commit and inputs is tagged by any worker, and every other one is built", async () => {
   const { deployment, backends } = { backends: site.backends, deployment: await site.deploy() };
   const orchestrator = await deployment.startOrchestrator();
   await deployment.startWorker(orchestrator);

@@ -5,16 +5,16 @@ import { run } from "../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
 
-// Loading all of the machine's units takes a moment on a busy one.
+// Loading all of the machine's units takes a moment on a busy machine.
 setDefaultTimeout(60_000);
 
 const units = join(import.meta.dir, "../../systemd");
-const MOST_EXPOSURE = { "blacktree-orchestrator.service": 1.5, "blacktree-worker@.service": 2 };
-const UNITS = [...Object.keys(MOST_EXPOSURE), "blacktreebuilds.slice"];
+const MAX_EXPOSURE = { "blacktree-orchestrator.service": 1.5, "blacktree-worker@.service": 2 };
+const UNITS = [...Object.keys(MAX_EXPOSURE), "blacktreebuilds.slice"];
 
 let machine: TempDir;
 
-// As it looks where Blacktree is installed: its programs, its units, and those of systemd that they name.
+// A root folder as after an installation of Blacktree: its programs, its units, and those of systemd that they use.
 beforeAll(async () => {
   machine = await makeTempDir("units");
   await writeFiles(machine.path, {
@@ -26,29 +26,35 @@ beforeAll(async () => {
 });
 afterAll(() => machine.remove());
 
-test("all units are looked at here", async () => {
+test("systemd: this test covers all units", async () => {
   expect((await readdir(units)).sort()).toEqual(UNITS);
 });
 
-test.each(UNITS)("%s is understood, every word of it", async (unit) => {
+test.each(UNITS)("systemd: %s passes systemd-analyze verify without a warning", async (unit) => {
   const verified = await run(["systemd-analyze", "verify", `--root=${machine.path}`, unit], {
     mayFail: true,
   });
   expect(verified).toEqual({ exitCode: 0, stdout: "", stderr: "" });
 });
 
-test.each(Object.entries(MOST_EXPOSURE))("%s is exposed to at most %d of 10", async (unit, most) => {
-  // systemd counts in tenths.
-  const threshold = `--threshold=${Math.round(most * 10)}`;
-  const judged = await run(
-    ["systemd-analyze", "security", "--offline=yes", "--no-pager", threshold, join(units, unit)],
-    { mayFail: true },
-  );
-  expect(judged.stdout.split("\n").at(-2)).toContain("Overall exposure level");
-  expect(judged.exitCode).toBe(0);
-});
+test.each(Object.entries(MAX_EXPOSURE))(
+  "systemd: %s has an exposure of at most %d of 10",
+  async (unit, most) => {
+    // systemd counts in tenths.
+    const threshold = `--threshold=${Math.round(most * 10)}`;
+    const judged = await run(
+      ["systemd-analyze", "security", "--offline=yes", "--no-pager", threshold, join(units, unit)],
+      { mayFail: true },
+    );
+    expect(judged.stdout.split("\n").at(-2)).toContain("Overall exposure level");
+    expect(judged.exitCode).toBe(0);
+  },
+);
 
-test.each(Object.keys(MOST_EXPOSURE))("%s leaves no way to make another program of it", async (unit) => {
-  const text = await Bun.file(join(units, unit)).text();
-  expect(text).toMatch(/^UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN$/m);
-});
+test.each(Object.keys(MAX_EXPOSURE))(
+  "systemd: %s unsets the variables by which a compiled Bun program runs another program",
+  async (unit) => {
+    const text = await Bun.file(join(units, unit)).text();
+    expect(text).toMatch(/^UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN$/m);
+  },
+);

@@ -1,4 +1,4 @@
-/** gRPC between orchestrator and worker: mutual TLS, or this machine alone. */
+/** gRPC between orchestrator and worker: with mutual TLS, or on this machine alone. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ChannelCredentials, type Client, status } from "@grpc/grpc-js";
@@ -51,7 +51,7 @@ afterAll(async () => {
   await folder?.remove();
 }, 60_000);
 
-/** The three settings by which a program takes part in TLS. */
+/** A program's three TLS settings. */
 function tlsEnv(caPath: string, { certPath, keyPath }: CertificateFiles): Record<string, string> {
   return { BLACKTREE_TLS_CA: caPath, BLACKTREE_TLS_CERT: certPath, BLACKTREE_TLS_KEY: keyPath };
 }
@@ -88,7 +88,7 @@ describe("with TLS", () => {
   });
   afterAll(() => deployment?.stop());
 
-  test("a job passes", async () => {
+  test("a job is built", async () => {
     await deployment.publish({
       repo_url: "owner/working",
       branch: "main",
@@ -99,23 +99,23 @@ describe("with TLS", () => {
     expect(await deployment.nextResult()).toMatchObject({ status: "SUCCESS", worker_id: worker.id });
   });
 
-  const strangers = [
+  const untrusted = [
     {
       what: "a worker of another authority",
       env: () => tlsEnv(certificates.foreign.caPath, certificates.foreign.client),
     },
     {
-      what: "a worker that knows our authority, but has another one's certificate",
+      what: "a worker that trusts our authority, but has a certificate of another one",
       env: () => tlsEnv(certificates.caPath, certificates.foreign.client),
     },
     { what: "a worker without TLS", env: () => ({}) },
   ];
-  test.each(strangers)("$what is not let in", async ({ env }) => {
-    const stranger = await deployment.launchWorker(orchestrator, env());
-    await stranger.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
+  test.each(untrusted)("$what is rejected", async ({ env }) => {
+    const intruder = await deployment.launchWorker(orchestrator, env());
+    await intruder.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
     expect((await shownWorkers(orchestrator)).map(({ id }) => id)).toEqual([worker.id]);
-    await stranger.process.stop();
-    expect(stranger.process.lines.join("\n")).not.toContain('"msg":"registered"');
+    await intruder.process.stop();
+    expect(intruder.process.lines.join("\n")).not.toContain('"msg":"registered"');
   });
 
   const callers = [
@@ -126,19 +126,19 @@ describe("with TLS", () => {
       credentials: () => clientCredentials(certificates.caPath, certificates.foreign.client),
     },
   ];
-  test("a server whose certificate names another address is not believed", async () => {
+  test("a server whose certificate names another address is rejected", async () => {
     const { caPath, server, client } = certificates;
     const everywhere = { ...tlsEnv(caPath, server), BLACKTREE_GRPC_LISTEN: "0.0.0.0:0" };
     const other = await deployment.startOrchestrator(everywhere);
     const unnamed = { grpcAddress: other.grpcAddress.replace("127.0.0.1", "127.0.0.2") };
     const careful = await deployment.launchWorker(unnamed, tlsEnv(caPath, client));
-    const complaint = await careful.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
-    expect(complaint).toContain("127.0.0.2 is not in the cert's list");
+    const warning = await careful.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
+    expect(warning).toContain("127.0.0.2 is not in the cert's list");
     expect((await shownWorkers(other)).map(({ id }) => id)).toEqual([worker.id]);
     await Promise.all([careful.process.stop(), other.process.stop()]);
   });
 
-  test.each(callers)("a caller $what reaches neither server", async ({ credentials }) => {
+  test.each(callers)("a caller $what can call neither server", async ({ credentials }) => {
     const toWorker = opened(new WorkerServiceClient(byName(worker.address), credentials()));
     const toOrchestrator = opened(
       new OrchestratorServiceClient(byName(orchestrator.grpcAddress), credentials()),
@@ -156,7 +156,7 @@ describe("with TLS", () => {
       expect(call).toMatchObject({ status: "rejected", reason: { code: status.UNAVAILABLE } });
   });
 
-  test("a caller with a certificate of our authority reaches both", async () => {
+  test("a caller with a certificate of our authority can call both", async () => {
     const credentials = () => clientCredentials(certificates.caPath, certificates.client);
     const toWorker = opened(new WorkerServiceClient(byName(worker.address), credentials()));
     const { workerId, incarnation } = await callUnary(
@@ -188,7 +188,7 @@ describe("without TLS, on this machine", () => {
     { program: "worker", service: "blacktree.v1.WorkerService" },
   ] as const;
 
-  test.each(servers)("the $program tells its health", async ({ program, service }) => {
+  test.each(servers)("the $program reports its health", async ({ program, service }) => {
     const insecure = ChannelCredentials.createInsecure();
     for (const name of ["", service])
       expect(await healthOf(addresses[program], insecure, name)).toBe(
@@ -235,7 +235,7 @@ function reflect(
   return answer;
 }
 
-describe("settings", () => {
+describe("TLS settings", () => {
   let binaries: Binaries;
   const programs = [
     {
@@ -254,11 +254,11 @@ describe("settings", () => {
     binaries = await compiledBinaries();
   });
 
-  /** With nothing of TLS in the way of its start. */
+  /** Starts a program with valid settings except for TLS. */
   const start = (program: "orchestrator" | "worker", args: readonly string[], env: Record<string, string>) =>
     run([binaries[program], ...args], { cwd: folder.path, env, mayFail: true });
 
-  test.each(programs)("the $program does not listen beyond this machine without TLS", async (given) => {
+  test.each(programs)("the $program refuses to listen beyond this machine without TLS", async (given) => {
     const { exitCode, stdout, stderr } = await start(given.program, [], {
       ...given.env,
       [given.listen]: "0.0.0.0:0",
@@ -268,7 +268,7 @@ describe("settings", () => {
     expect(stderr).toContain("BLACKTREE_INSECURE=true");
   });
 
-  test.each(programs)("the $program wants all three files", async (given) => {
+  test.each(programs)("the $program requires all three files", async (given) => {
     const { exitCode, stderr } = await start(given.program, [], {
       ...given.env,
       BLACKTREE_TLS_CA: certificates.caPath,

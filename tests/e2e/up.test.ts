@@ -1,11 +1,11 @@
-/** `blacktree up` and the commands that speak to it: a whole Blacktree in one process, as somebody tries it out. */
+/** `blacktree up` and its client commands: a whole Blacktree in one process, as for a first trial. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
-import { SUCCESS_FORM } from "../support/blacktree/result-form.ts";
+import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { type FinishedProcess, run, startProcess, type TestProcess } from "../support/machine/processes.ts";
@@ -21,7 +21,7 @@ import { type RegistryProxy, startRegistryProxy } from "../support/servers/regis
 
 setDefaultTimeout(60_000);
 
-/** Like no other's on this machine, whose processes are all looked at. */
+/** Unique on this machine, since all its processes are searched. */
 const SLOW_BUILD_SECONDS = 8 + (process.pid % 100_000) / 1_000_000;
 /** Longer than any test waits. */
 const ENDLESS_BUILD_SECONDS = 10_000 + SLOW_BUILD_SECONDS;
@@ -47,8 +47,8 @@ beforeAll(async () => {
   const slow = await sampleRepository({ variant: "slow", sleepSeconds: SLOW_BUILD_SECONDS });
   const endless = await sampleRepository({ variant: "slow", sleepSeconds: ENDLESS_BUILD_SECONDS });
   await git.createRepository("owner/endless", endless);
-  // Each its own, since what was built once is in the cache. That can be said of a cancelled build, too: BuildKit lets a
-  // step end by itself when it is told to stop in the moment in which the step's container starts (moby/buildkit#2855).
+  // A repository for each test, since a built step is cached. So may be a cancelled one: BuildKit lets a step end by
+  // itself when it is stopped at the moment at which the step's container starts (moby/buildkit#2855).
   await git.createRepository("owner/frozen", { ...slow, greeting: "frozen\n" });
   await git.createRepository("owner/killed", { ...slow, greeting: "killed\n" });
 }, 240_000);
@@ -98,7 +98,7 @@ function startUp(
   return process;
 }
 
-/** Comes back when its worker is registered. */
+/** Resolves when its worker is registered. */
 async function up(
   args: readonly string[],
   workDir = newWorkDir(),
@@ -132,7 +132,7 @@ function jobFlags(repository: string, version: string): string[] {
   return [...job, "--account", "1234567890", "--ecr-repo", "app-images"];
 }
 
-describe("with a registry of one's own", () => {
+describe("up with a named registry", () => {
   let started: Up;
 
   beforeAll(async () => {
@@ -151,7 +151,7 @@ describe("with a registry of one's own", () => {
     expect(stdout).toContain(`${registry.host}/app-images:v-wait`);
     expect(stdout).toContain(`${pushed?.digest}`);
     expect((await fetch(`${apiUrl}/readyz`)).status).toBe(200);
-    // It holds bodies as they were submitted.
+    // It contains bodies as they were submitted.
     expect((await stat(join(workDir, "blacktree.db"))).mode & 0o777).toBe(0o600);
   });
 
@@ -188,7 +188,7 @@ describe("with a registry of one's own", () => {
     const flags = ["--job-id", "json-job", "--json", ...jobFlags("owner/working", "v-json")];
     const { exitCode, stdout, stderr } = await cli("submit", "--wait", ...flags);
     expect(exitCode).toBe(0);
-    const printed = SUCCESS_FORM.parse(JSON.parse(stdout));
+    const printed = SUCCESS_SCHEMA.parse(JSON.parse(stdout));
     expect(printed).toEqual((await result("json-job")) as never);
     expect(stderr).toContain("the RUN step works");
   });
@@ -204,7 +204,7 @@ describe("with a registry of one's own", () => {
     expect(await registry.listTags("app-images")).not.toContain("of-the-file");
   });
 
-  test("submit, logs -f, job, logs and workers", async () => {
+  test("submit, logs -f, job, logs and workers show the job", async () => {
     const { cli } = started;
     const flags = ["--job-id", "looked-at", ...jobFlags("owner/working", "v-looked-at")];
     expect(await cli("submit", ...flags)).toMatchObject({ exitCode: 0, stdout: "looked-at\n" });
@@ -228,7 +228,7 @@ describe("with a registry of one's own", () => {
     expect((await cli("workers")).stdout).toContain(`${workers[0].id}  us-east-1  `);
   });
 
-  test("cancel ends the job that runs, and the one that waits for its slot", async () => {
+  test("cancel ends a running job, and one that waits for its slot", async () => {
     const { cli, result } = started;
     for (const id of ["runs", "waits"]) {
       expect(
@@ -254,7 +254,7 @@ describe("with a registry of one's own", () => {
     expect(JSON.parse(late.stdout)).toEqual({ job_id: "runs", state: "CANCELLED" });
   });
 
-  test("secrets are in no line that it prints", async () => {
+  test("secrets appear in no line of its output", async () => {
     const { cli, process } = started;
     const { exitCode } = await cli("submit", "--wait", ...jobFlags("owner/working", "v-secrets"));
     expect(exitCode).toBe(0);
@@ -262,7 +262,7 @@ describe("with a registry of one's own", () => {
   });
 });
 
-describe("with ECR", () => {
+describe("up with ECR", () => {
   afterEach(stopAll);
 
   let aws: Aws;
@@ -278,7 +278,7 @@ describe("with ECR", () => {
     await Promise.all([ecr?.stop(), aws?.stop()]);
   });
 
-  test("a job ends in ECR", async () => {
+  test("a job's image is pushed to ECR", async () => {
     const { cli } = await up([], newWorkDir(), aws.env());
     const { exitCode, stdout } = await cli("submit", "--wait", ...jobFlags("owner/working", "v-ecr"));
     expect(stdout).toContain(`image   ${ecr.host}/app-images:v-ecr`);
@@ -287,16 +287,16 @@ describe("with ECR", () => {
   });
 });
 
-describe("when it ends", () => {
+describe("up when it ends", () => {
   afterEach(stopAll);
 
-  test("it stops in order when it is told to", async () => {
+  test("it stops in order on SIGTERM", async () => {
     const { process } = await upWithRegistry();
     process.signal("SIGTERM");
     expect(await process.exited).toBe(0);
   });
 
-  test("frozen for longer than a lease, it goes on with its run", async () => {
+  test("frozen for longer than a lease, it continues its run", async () => {
     const times = ["--ping-interval", "200ms", "--lease-ttl", "1s"];
     const { process, cli, result } = await up(["--registry", registry.host, ...times]);
     await cli("submit", "--job-id", "frozen", ...jobFlags("owner/frozen", "v-frozen"));
@@ -327,7 +327,7 @@ describe("when it ends", () => {
     expect(await runFolders(killed.workDir)).toEqual([]);
   });
 
-  test("killed, what has ended is still known after the next start", async () => {
+  test("killed, a finished job's result is still known after the next start", async () => {
     const killed = await upWithRegistry();
     const flags = ["--job-id", "remembered", ...jobFlags("owner/working", "v-remembered")];
     expect(await killed.cli("submit", "--wait", ...flags)).toMatchObject({ exitCode: 0 });
@@ -336,16 +336,16 @@ describe("when it ends", () => {
 
     const { cli, result, process } = await upWithRegistry(killed.workDir);
     expect(await result("remembered")).toEqual(before);
-    // Submitted again it runs no second time.
+    // Submitted again, it does not run a second time.
     expect(await cli("submit", "--wait", ...flags)).toMatchObject({ exitCode: 0 });
     expect(process.lines.join("\n")).not.toContain('"msg":"run started"');
   });
 });
 
-describe("what cannot be meant", () => {
+describe("up with wrong usage", () => {
   afterEach(stopAll);
 
-  test("a second one on the same folder is refused, and the first one goes on", async () => {
+  test("a second one on the same folder is refused, and the first one keeps running", async () => {
     const first = await upWithRegistry();
     const second = startUp(["--registry", registry.host], first.workDir);
     expect(await second.exited).toBe(1);
@@ -353,25 +353,25 @@ describe("what cannot be meant", () => {
     expect((await fetch(`${first.apiUrl}/readyz`)).status).toBe(200);
   });
 
-  test("wrong settings are all named, and end it with status 2", async () => {
+  test("wrong settings are all named, and the exit status is 2", async () => {
     const process = startUp(["--worker-slots", "many", "--lease-ttl", "soon"], newWorkDir());
     expect(await process.exited).toBe(2);
-    const complaint = process.stderrLines.join("\n");
-    expect(complaint).toContain('BLACKTREE_WORKER_SLOTS = "many"');
-    expect(complaint).toContain('BLACKTREE_LEASE_TTL = "soon"');
+    const errorText = process.stderrLines.join("\n");
+    expect(errorText).toContain('BLACKTREE_WORKER_SLOTS = "many"');
+    expect(errorText).toContain('BLACKTREE_LEASE_TTL = "soon"');
   });
 
   test.each([
     ["a job without fields", ["submit"], "submit needs a job"],
     ["an unknown flag", ["submit", "--no-such-flag"], "--no-such-flag"],
-    ["a file that is not there", ["submit", "--file", "/no/such/job.json"], "/no/such/job.json"],
-    ["an address that is none", ["workers", "--api", "localhost"], "--api"],
+    ["a missing file", ["submit", "--file", "/no/such/job.json"], "/no/such/job.json"],
+    ["an invalid address", ["workers", "--api", "localhost"], "--api"],
     ["a job without id", ["job"], "missing required argument"],
     ["an unknown command", ["sumbit"], "unknown command"],
-  ] as const)("%s is wrong usage", async (_, args, complaint) => {
+  ] as const)("%s is wrong usage", async (_, args, errorText) => {
     const { exitCode, stdout, stderr } = await run([blacktree, ...args], { mayFail: true });
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
-    expect(stderr).toContain(complaint);
+    expect(stderr).toContain(errorText);
   });
 
   test("a job with wrong fields is refused with all of them named", async () => {
@@ -389,7 +389,7 @@ describe("what cannot be meant", () => {
     for (const field of ["branch", "aws_account", "ecr_repo"]) expect(stderr).toContain(`${field}: `);
   });
 
-  test("an unknown job, and an orchestrator that is not there", async () => {
+  test("an unknown job, and an orchestrator that does not answer", async () => {
     const { cli } = await upWithRegistry();
     const unknown = await cli("job", "no-such-job");
     expect(unknown.exitCode).toBe(1);

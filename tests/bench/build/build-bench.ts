@@ -1,9 +1,9 @@
-/** `bun run bench build`: the plain script and Blacktree, alternating, on the same repositories and kinds of servers. */
+/** `bun run bench build`: the plain script and Blacktree in turn, on the same repositories and kinds of servers. */
 import { cpus } from "node:os";
 import { removeAbandoned } from "../../support/machine/abandoned.ts";
 import { ensurePrerequisites } from "../../support/machine/prerequisites.ts";
 import { missingDockerEngine } from "../../support/servers/docker-engines.ts";
-import type { Bench, Say } from "../bench-form.ts";
+import type { Bench, Log } from "../bench-command.ts";
 import { CASES } from "./cases.ts";
 import type { Sample } from "./measurement.ts";
 import { type BuildBenchOptions, FLAGS, readOptions } from "./options.ts";
@@ -12,24 +12,24 @@ import type { Size } from "./repositories.ts";
 import { runRound } from "./rounds.ts";
 import { type BuildSite, startSite } from "./site.ts";
 
-/** With all cases, on two quiet cores. */
+/** With all cases, on two idle cores. */
 const MINUTES_PER_ROUND: Readonly<Record<Size, number>> = { small: 0.5, large: 4 };
 
 export const buildBench: Bench = { flags: FLAGS, run };
 
-async function run(args: readonly string[], say: Say, interrupted: AbortSignal): Promise<readonly string[]> {
+async function run(args: readonly string[], log: Log, interrupted: AbortSignal): Promise<readonly string[]> {
   const options = readOptions(args);
   await removeAbandoned();
-  await ensurePrerequisites("bench", say);
+  await ensurePrerequisites("bench", log);
   const missing = await missingDockerEngine("26.1");
   if (missing !== undefined) throw new Error(missing);
-  say(
-    `rounds: ${options.rounds}; with all cases about ${expectedMinutes(options)} minutes on a quiet machine`,
+  log(
+    `rounds: ${options.rounds}; with all cases about ${expectedMinutes(options)} minutes on an idle machine`,
   );
-  say("starting RabbitMQ, Redis, 3 Docker engines, a registry, a git server, an orchestrator and a worker");
+  log("starting RabbitMQ, Redis, 3 Docker engines, a registry, a git server, an orchestrator and a worker");
   const site = await startSite();
   try {
-    const outcome = await measure(site, options, say, interrupted);
+    const outcome = await measure(site, options, log, interrupted);
     if (options.report !== undefined) await Bun.write(options.report, asJson(outcome));
     return describe(outcome);
   } finally {
@@ -44,14 +44,14 @@ function expectedMinutes({ rounds, sizes }: BuildBenchOptions): number {
 async function measure(
   site: BuildSite,
   { rounds, sizes, cases, seed }: BuildBenchOptions,
-  say: Say,
+  log: Log,
   interrupted: AbortSignal,
 ): Promise<BuildOutcome> {
   const beganAt = Date.now();
   const samples: Sample[] = [];
   const round = (size: Size, number: number, of: typeof cases) =>
-    runRound(site, { size, number, cases: of, seed }, say, interrupted);
-  say("once to warm up both sides, not counted");
+    runRound(site, { size, number, cases: of, seed }, log, interrupted);
+  log("warming up both sides, not counted");
   await round(
     "small",
     0,
@@ -70,7 +70,7 @@ async function measure(
       seed,
       cores: cpus().length,
       docker: site.engineVersion,
-      registry_cache: site.hasRegistryCache ? "on" : "not available: the worker does not know the setting",
+      registry_cache: site.hasRegistryCache ? "on" : "not available: the worker does not have the setting",
       seconds: Math.round((Date.now() - beganAt) / 1000),
     },
   };

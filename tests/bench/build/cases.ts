@@ -1,13 +1,13 @@
-/** What is measured: Blacktree in each case, and the plain script in the situation that the case is compared with. */
+/** The measured cases: Blacktree in each case, and the plain script in the situation that it is compared with. */
 export const SCRIPT_CASES = ["cold", "changed", "unchanged"] as const;
 export type ScriptCase = (typeof SCRIPT_CASES)[number];
 
 export interface BuildCase {
   readonly name: string;
   readonly meaning: string;
-  /** The script's time in this situation is what Blacktree's is divided by. */
+  /** The situation whose script time is the divisor of the ratio. */
   readonly against: ScriptCase;
-  /** At most this, of the medians. */
+  /** Upper bound for the ratio of the medians. */
   readonly targetRatio?: number;
   /** Only where workers share a cache in the registry. */
   readonly isOnSecondWorker?: boolean;

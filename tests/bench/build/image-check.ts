@@ -1,4 +1,4 @@
-/** Looks whether what was pushed is the image that it should be, by reading all of it back. */
+/** Checks that the pushed image is the expected one, by reading all of it back. */
 import { createHash } from "node:crypto";
 import { run } from "../../support/machine/processes.ts";
 import type { Registry, StoredManifest } from "../../support/servers/registry.ts";
@@ -8,19 +8,19 @@ export interface ExpectedImage {
   readonly repository: string;
   readonly version: string;
   readonly digest: string;
-  /** What its last step has left in BUILT_FILE. */
+  /** The content of BUILT_FILE after the image's last step. */
   readonly built: string;
 }
 
 type Blob = NonNullable<StoredManifest["json"]["config"]>;
 
 export class ImageCheck {
-  /** Of this registry, and good as long as nothing is deleted there. */
+  /** Checked blobs of this registry; valid as long as nothing is deleted there. */
   readonly #seen = new Set<string>();
 
   constructor(private readonly registry: Registry) {}
 
-  /** @throws Error when anything is not as it should be. */
+  /** @throws Error when anything differs from the expected image. */
   async check(expected: ExpectedImage): Promise<void> {
     const { repository, version } = expected;
     const name = `${repository}:${version}`;
@@ -44,7 +44,7 @@ export class ImageCheck {
     return manifest;
   }
 
-  /** An index holds the image, and what is attested of it. */
+  /** An index contains the image, and its attestation. */
   async #imageOf(repository: string, manifest: StoredManifest): Promise<StoredManifest> {
     const images = manifest.json.manifests?.filter(({ platform }) => platform?.os === "linux");
     if (!images) return manifest;
@@ -73,5 +73,5 @@ function sha256(content: string | Uint8Array): string {
 }
 
 function equal(what: string, found: string | number, expected: string | number): void {
-  if (found !== expected) throw new Error(`${what} is ${found}, and should be ${expected}`);
+  if (found !== expected) throw new Error(`${what} is ${found}, expected ${expected}`);
 }

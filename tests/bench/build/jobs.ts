@@ -1,4 +1,4 @@
-/** Blacktree's side: a message into `jobs.build`, until its result is taken from `jobs.results`. */
+/** Blacktree's side: from a message to `jobs.build` until its result arrives from `jobs.results`. */
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
 import { bodyOf, type Deployment } from "../../support/blacktree/deployment.ts";
@@ -16,7 +16,7 @@ export interface Jobs {
 }
 
 const TIMEOUT_MS = 600_000;
-const LOOK_INTERVAL_MS = 5;
+const POLL_INTERVAL_MS = 5;
 
 interface Arrival {
   readonly atMs: number;
@@ -41,7 +41,7 @@ export async function openJobs(deployment: Deployment): Promise<Jobs> {
       await deployment.publish({ job_id: jobId, ...message });
       const { atMs, result } = await waitFor(() => arrivals.get(jobId), {
         timeoutMs: TIMEOUT_MS,
-        intervalMs: LOOK_INTERVAL_MS,
+        intervalMs: POLL_INTERVAL_MS,
         what: `the result of ${JSON.stringify(message)}`,
       });
       if (result.status !== "SUCCESS" || result.image_digest === null) {
@@ -60,8 +60,8 @@ export async function openJobs(deployment: Deployment): Promise<Jobs> {
 }
 
 /**
- * `between` is what the worker spent outside of the steps, and `around` what was spent outside of the worker's own time:
- * the ways through RabbitMQ, and the clean-up. Clone and sign-in run at once.
+ * `between` is the worker's time outside the steps, and `around` the time outside the worker: transport through
+ * RabbitMQ, and the clean-up. Clone and sign-in run at the same time.
  */
 export function stepsOf(timings: JobResult["timings_ms"], totalMs: number): Record<string, number> {
   const { queued, clone, auth, build, push, total } = timings;

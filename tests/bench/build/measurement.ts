@@ -1,7 +1,7 @@
 import type { CaseName, ScriptCase } from "./cases.ts";
 import type { Size } from "./repositories.ts";
 
-/** One way from "build this" to "it is in the registry", with what its steps took; they may overlap. */
+/** One run from the build request to the image in the registry, with the times of its steps; they may overlap. */
 export interface Measurement {
   readonly totalMs: number;
   readonly stepsMs: Readonly<Record<string, number>>;

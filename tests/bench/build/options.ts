@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { WrongUsage } from "../bench-form.ts";
+import { UsageError } from "../bench-command.ts";
 import { CASES, type CaseName } from "./cases.ts";
 import { SIZES, type Size } from "./repositories.ts";
 
@@ -36,7 +36,7 @@ export function readOptions(args: readonly string[]): BuildBenchOptions {
       report: values.report,
     };
   } catch (cause) {
-    throw new WrongUsage(cause instanceof Error ? cause.message : String(cause), { cause });
+    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause });
   }
 }
 
@@ -48,5 +48,5 @@ function atLeastOne(text: string): number {
 function oneOf<Name extends string>(names: readonly Name[], given: string, what: string): Name {
   const found = names.find((name) => name === given);
   if (found) return found;
-  throw new Error(`there is no ${what} ${given}; expected ${names.join(", ")}`);
+  throw new Error(`unknown ${what} ${given}; expected ${names.join(", ")}`);
 }

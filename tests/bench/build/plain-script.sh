@@ -1,5 +1,5 @@
 #!/bin/bash
-# What people use without Blacktree. Standard input is the registry's token, as `aws ecr get-login-password` prints it.
+# The usual script without Blacktree. Standard input is the registry's token, as `aws ecr get-login-password` prints it.
 # Each command's name, start and end, in seconds, go to the file $TIMES.
 set -euo pipefail
 LC_ALL=C

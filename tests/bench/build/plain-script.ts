@@ -1,4 +1,4 @@
-/** The plain script on a host of its own: a home folder, an engine, and nothing of Blacktree. */
+/** The plain script on a separate host: a home folder, an engine, and no part of Blacktree. */
 import { mkdir, readFile, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { ECRClient, GetAuthorizationTokenCommand } from "@aws-sdk/client-ecr";
@@ -67,7 +67,7 @@ export async function plainScriptHost(
       });
       const totalMs = performance.now() - startMs;
       const digest = /digest: (sha256:[0-9a-f]{64})/.exec(stdout)?.[1];
-      if (digest === undefined) throw new Error(`docker push named no digest:\n${stdout}`);
+      if (digest === undefined) throw new Error(`docker push printed no digest:\n${stdout}`);
       return { totalMs, stepsMs: { token: tokenMs, ...stepsOf(await readFile(times, "utf8")) }, digest };
     },
     async stop() {
@@ -78,8 +78,8 @@ export async function plainScriptHost(
 }
 
 /**
- * The engine's client itself: the one that tests use (docker-client.ts) is a script before it, whose start the plain
- * script would pay six times.
+ * Links the engine's client directly: the one that tests use (docker-client.ts) is a wrapper script, whose start would
+ * count six times in the plain script's time.
  */
 async function makeBinFolder(home: string, { engine }: DockerEngine): Promise<string> {
   const found = await findDockerPrograms(engine);
@@ -100,7 +100,7 @@ function ecrClient({ endpoint, region, accessKeyId, secretAccessKey }: Aws): ECR
   return new ECRClient({ endpoint, region, credentials: { accessKeyId, secretAccessKey } });
 }
 
-/** In the place of `aws ecr get-login-password`: the same call, without the half second that `aws` takes to start. */
+/** Instead of `aws ecr get-login-password`: the same call, without the half second that `aws` takes to start. */
 async function registryToken(ecr: ECRClient): Promise<string> {
   const { authorizationData } = await ecr.send(new GetAuthorizationTokenCommand({}));
   const pair = Buffer.from(authorizationData?.[0]?.authorizationToken ?? "", "base64").toString();

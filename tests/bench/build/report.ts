@@ -1,4 +1,4 @@
-/** What a bench of builds comes to, for people and as JSON. */
+/** The results of a bench of builds, as text and as JSON. */
 import { type Spread, spreadOf } from "../statistics.ts";
 import { type BuildCase, CASES, type CaseName } from "./cases.ts";
 import type { Measurement, Sample } from "./measurement.ts";
@@ -9,7 +9,7 @@ export interface BuildOutcome {
   readonly cases: readonly CaseName[];
   readonly hasRegistryCache: boolean;
   readonly samples: readonly Sample[];
-  /** What it was measured on and with; as it stands, into the JSON. */
+  /** Versions and settings of the measurement; copied into the JSON. */
   readonly circumstances: Readonly<Record<string, string | number | boolean>>;
 }
 
@@ -25,7 +25,7 @@ export interface CaseResult {
   readonly case: BuildCase;
   readonly script: SideResult | undefined;
   readonly blacktree: SideResult | undefined;
-  /** Of the medians, Blacktree's by the script's. */
+  /** Blacktree's median divided by the script's. */
   readonly ratio: number | undefined;
 }
 
@@ -63,10 +63,10 @@ export function describe(outcome: BuildOutcome): string[] {
     "",
     ...Object.entries(outcome.circumstances).map(([name, value]) => `${name.padEnd(14)} ${value}`),
     "",
-    "Times in ms: median (least to most). Blacktree's is from the publish of the message until its result is taken;",
-    "the ratio is Blacktree's median divided by the script's. The script's token comes by a call of ECR's API alone, without",
-    "the start of `aws`. Of Blacktree's steps, clone and auth run at once; `between` is what the worker spent outside of them,",
-    "and `around` all before and after: the ways through RabbitMQ, and the clean-up.",
+    "Times in ms: median (least to most). Blacktree's time is from the publish of the message until its result arrives;",
+    "the ratio is Blacktree's median divided by the script's. The script requests its token from ECR's API, without the",
+    "start of `aws`. Blacktree's steps clone and auth run at the same time; `between` is the worker's time outside the steps,",
+    "and `around` the time before and after: transport through RabbitMQ, and the clean-up.",
     ...outcome.sizes.flatMap((size) => [
       "",
       `${size} repository: ${describeSize(size)}`,

@@ -1,7 +1,7 @@
 /**
- * What is built: a small and a larger repository, made of a seed. No base image can be counted on, so both bring a static
- * busybox along. The last step of both reads every source file and leaves their checksum in the image, by which it is
- * told afterwards that the right sources are in there.
+ * The repositories that are built: a small and a larger one, made from a seed. No base image may be available, so both
+ * contain a static busybox. The last step of both reads every source file and writes their checksum into the image,
+ * which proves afterwards that the image contains the right sources.
  */
 import { createCipheriv, createHash } from "node:crypto";
 import { type RepositoryFiles, staticBusybox } from "../../support/machine/sample-repository.ts";
@@ -12,18 +12,18 @@ export type Size = (typeof SIZES)[number];
 interface Shape {
   readonly folders: number;
   readonly filesPerFolder: number;
-  readonly longestFileBytes: number;
-  /** How often the library is written, as dependencies that are installed before the sources are copied. */
+  readonly maxFileBytes: number;
+  /** How many copies of the library are written, as dependencies that are installed before the sources are copied. */
   readonly dependencies: number;
 }
 
 const LIBRARY_BYTES = 2_000_000;
 const SHAPES: Readonly<Record<Size, Shape>> = {
-  small: { folders: 10, filesPerFolder: 30, longestFileBytes: 6000, dependencies: 0 },
-  large: { folders: 100, filesPerFolder: 100, longestFileBytes: 2400, dependencies: 95 },
+  small: { folders: 10, filesPerFolder: 30, maxFileBytes: 6000, dependencies: 0 },
+  large: { folders: 100, filesPerFolder: 100, maxFileBytes: 2400, dependencies: 95 },
 };
 
-/** Where the checksum is in the image. */
+/** The checksum's file in the image. */
 export const BUILT_FILE = "built";
 
 export function describeSize(size: Size): string {
@@ -32,7 +32,7 @@ export function describeSize(size: Size): string {
   return `${folders * filesPerFolder} source files${layers}`;
 }
 
-/** Two of the same seed and another salt share no layer but busybox's, neither in an engine nor in a registry. */
+/** Repositories of the same seed and different salts share only busybox's layer, in engines and in registries. */
 export async function repositoryOf(size: Size, seed: string, salt: string): Promise<RepositoryFiles> {
   const { dependencies } = SHAPES[size];
   return {
@@ -44,16 +44,16 @@ export async function repositoryOf(size: Size, seed: string, salt: string): Prom
   };
 }
 
-/** Another content for one of the source files; which one, the number of the change tells. */
+/** New content for one of the source files; the number of the change selects the file. */
 export function changeOf(files: RepositoryFiles, seed: string, number: number): RepositoryFiles {
   const paths = sourcePaths(files);
   const pick = createHash("sha256").update(`${seed} change ${number}`).digest().readUInt32BE();
   const path = paths[pick % paths.length];
-  if (path === undefined) throw new Error("there is no source file to change");
+  if (path === undefined) throw new Error("the repository has no source file to change");
   return { [path]: `${files[path]}changed for the ${number}. time\n` };
 }
 
-/** What the image's last step leaves in BUILT_FILE. */
+/** The content of BUILT_FILE after the image's last step. */
 export function builtFrom(files: RepositoryFiles): string {
   const hash = createHash("sha256");
   for (const path of sourcePaths(files)) hash.update(files[path] ?? "");
@@ -91,27 +91,27 @@ function busyboxRun(command: string): string {
   return `RUN ${JSON.stringify(["/bin/busybox", "sh", "-ec", command])}`;
 }
 
-/** Text that compresses as little as sources can; names are of one length, so that every way to sort them agrees. */
+/** Text that compresses as little as sources can; names have equal length, so that all sort orders agree. */
 function sources(size: Size, seed: string): RepositoryFiles {
-  const { folders, filesPerFolder, longestFileBytes } = SHAPES[size];
+  const { folders, filesPerFolder, maxFileBytes } = SHAPES[size];
   const files: Record<string, string> = {};
   for (let folder = 100; folder < 100 + folders; folder++) {
     for (let file = 100; file < 100 + filesPerFolder; file++) {
       const path = `src/module-${folder}/source-${file}.txt`;
-      files[path] = text(noise(`${seed} ${path}`, longestFileBytes));
+      files[path] = text(noise(`${seed} ${path}`, maxFileBytes));
     }
   }
   return files;
 }
 
-/** Between a fourth of the bytes and all of them, as base64 in lines. */
+/** Between a quarter of the bytes and all of them, as base64 in lines. */
 function text(bytes: Buffer): string {
   const share = 0.25 + (0.75 * bytes.readUInt32BE()) / 2 ** 32;
   const encoded = bytes.subarray(0, Math.floor(bytes.length * share)).toString("base64");
   return `${encoded.replace(/(.{76})/g, "$1\n")}\n`;
 }
 
-/** Of words, at random: gzip makes a third of it, as of most programs and their text. */
+/** Random words: gzip reduces them to a third, as it does most programs and their texts. */
 function library(seed: string): Buffer {
   const letters = noise(`${seed} words`, 8 * 1024).toString("hex");
   const choices = noise(`${seed} library`, LIBRARY_BYTES);
@@ -126,7 +126,7 @@ function library(seed: string): Buffer {
   return Buffer.from(words.join(" ")).subarray(0, LIBRARY_BYTES);
 }
 
-/** Bytes that no compression makes smaller, the same ones for the same seed. */
+/** Incompressible bytes, the same ones for the same seed. */
 function noise(seed: string, bytes: number): Buffer {
   const key = createHash("sha256").update(seed).digest();
   return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(bytes));

@@ -1,9 +1,9 @@
 /**
- * One round: two repositories that nobody has seen before, of the same content but for a mark, one for each side. Both
- * sides build theirs in every case, one right after the other, and take turns in going first.
+ * One round: two new repositories, one for each side, with the same content except for a mark. Both sides build theirs
+ * in every case, one right after the other, and alternate in going first.
  */
 import type { RepositoryFiles } from "../../support/machine/sample-repository.ts";
-import type { Say } from "../bench-form.ts";
+import type { Log } from "../bench-command.ts";
 import type { CaseName, ScriptCase } from "./cases.ts";
 import { ImageCheck } from "./image-check.ts";
 import type { Measurement, Sample } from "./measurement.ts";
@@ -12,7 +12,7 @@ import { AWS_ACCOUNT, type BuildSite, REGION, SECOND_REGION } from "./site.ts";
 
 export interface RoundOptions {
   readonly size: Size;
-  /** From 1 on; 0 warms up. */
+  /** From 1; 0 is the warm-up. */
   readonly number: number;
   readonly cases: readonly CaseName[];
   readonly seed: string;
@@ -41,12 +41,12 @@ const BRANCH = "main";
 export async function runRound(
   site: BuildSite,
   options: RoundOptions,
-  say: Say,
+  log: Log,
   interrupted: AbortSignal,
 ): Promise<Sample[]> {
-  await site.forgetAll();
+  await site.resetCaches();
   const sides = { script: await startSide("script"), blacktree: await startSide("blacktree") };
-  const round = new Round(site, options, sides, say, interrupted);
+  const round = new Round(site, options, sides, log, interrupted);
   await round.run();
   return round.samples;
 
@@ -71,7 +71,7 @@ class Round {
     private readonly site: BuildSite,
     private readonly options: RoundOptions,
     private readonly sides: Readonly<Record<Side, SideState>>,
-    private readonly say: Say,
+    private readonly log: Log,
     private readonly interrupted: AbortSignal,
   ) {
     this.#check = new ImageCheck(site.backends.registry);
@@ -109,7 +109,7 @@ class Round {
     return names.some((name) => this.options.cases.includes(name));
   }
 
-  /** The same file on both sides. */
+  /** Changes the same file on both sides. */
   async #change(): Promise<void> {
     this.#changes += 1;
     for (const side of Object.values(this.sides)) {
@@ -155,15 +155,15 @@ class Round {
       region_policy: "require",
       ...(reuse && { reuse }),
     });
-    if (commit !== state.commit) throw new Error(`${commit} was built, and not ${state.commit}`);
+    if (commit !== state.commit) throw new Error(`built commit ${commit}, expected ${state.commit}`);
     await this.#checkImage(state, digest);
     this.#keep({ ...this.#where(), side: "blacktree", case: name, measured });
   }
 
-  /** What the one before still does must not cost the next one time. */
+  /** Waits until background work of the previous build has ended, so that it does not slow down the next one. */
   async #settle(): Promise<void> {
     this.interrupted.throwIfAborted();
-    await this.site.untilQuiet();
+    await this.site.untilIdle();
   }
 
   #checkImage({ ecrRepo, version, files }: SideState, digest: string): Promise<void> {
@@ -181,7 +181,7 @@ class Round {
 
   #keep(sample: Sample): void {
     this.samples.push(sample);
-    this.say(describeSample(sample));
+    this.log(describeSample(sample));
   }
 }
 

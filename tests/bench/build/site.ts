@@ -1,6 +1,6 @@
 /**
- * Where both are measured: one git server, one registry with a password, one ECR, and an engine each, all of the same
- * kind, so that neither finds in a cache what the other has left there.
+ * The servers for both sides: one git server, one registry with a password, one ECR, and an engine for each side, all
+ * of the same kind, so that neither side can use cached data of the other.
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -37,13 +37,13 @@ export interface BuildSite {
   readonly engineVersion: string;
   /** The worker writes and reads a cache in the registry. */
   readonly hasRegistryCache: boolean;
-  /** Everything that an engine or the registry has, and that a build could be spared by. */
-  forgetAll(): Promise<void>;
-  /** Comes back when the first worker has nothing to do any more, also not for jobs that have their results. */
-  untilQuiet(): Promise<void>;
-  /** Comes back when there is something in the registry that another worker can start from. */
+  /** Removes everything from the engines and the registry that could save a build work. */
+  resetCaches(): Promise<void>;
+  /** Resolves when the first worker has no work left, including background work of finished jobs. */
+  untilIdle(): Promise<void>;
+  /** Resolves when the registry has a cache that another worker can use. */
   untilCached(): Promise<void>;
-  /** A worker of SECOND_REGION that has built something else before, on an empty engine. */
+  /** Runs with a worker of SECOND_REGION that has built another image before, on an empty engine. */
   withSecondWorker<T>(work: () => Promise<T>): Promise<T>;
   stop(): Promise<void>;
 }
@@ -95,24 +95,24 @@ async function startParts(stops: (() => Promise<void>)[]): Promise<Omit<BuildSit
     jobs,
     engineVersion: backends.docker.version,
     hasRegistryCache,
-    async forgetAll() {
+    async resetCaches() {
       await emptyRegistry(backends);
       for (const engine of engines) await prune(engine);
     },
-    untilQuiet: () => untilQuiet(orchestrator, worker),
+    untilIdle: () => untilIdle(orchestrator, worker),
     async untilCached() {
-      await untilQuiet(orchestrator, worker);
+      await untilIdle(orchestrator, worker);
       const tags = await registry.listTags(CACHE_REPOSITORY);
-      if (tags.length === 0) throw new Error(`the worker has written no cache to ${CACHE_REPOSITORY}`);
+      if (tags.length === 0) throw new Error(`the worker has not written a cache to ${CACHE_REPOSITORY}`);
     },
     async withSecondWorker(work) {
       const second = await startWorker(SECOND_REGION, secondEngine);
       try {
         await jobs.run(warmUpJob());
-        await untilQuiet(orchestrator, second);
+        await untilIdle(orchestrator, second);
         await prune(secondEngine);
         const answer = await work();
-        await untilQuiet(orchestrator, second);
+        await untilIdle(orchestrator, second);
         return answer;
       } finally {
         await second.process.stop();
@@ -121,7 +121,7 @@ async function startParts(stops: (() => Promise<void>)[]): Promise<Omit<BuildSit
   };
 }
 
-/** A program that has just started is slower at first, and no worker that jobs are given to day after day. */
+/** A worker that has just started is slower at first, and would not represent one that runs for days. */
 function warmUpJob() {
   return {
     repo_url: `bench/${WARM_UP_REPOSITORY}`,
@@ -135,7 +135,7 @@ function warmUpJob() {
   };
 }
 
-/** Without the proxy that answers as ECR does: it would cost both sides time that no real registry costs. */
+/** Without the proxy that answers as ECR does: it would add time on both sides that a real registry does not need. */
 function sendStraightToTheRegistry({ aws, registry }: Backends): void {
   const { username, password } = registry;
   aws.configure({ proxyEndpoint: registry.url, registryLogin: { username, password } });
@@ -145,26 +145,26 @@ function sendStraightToTheRegistry({ aws, registry }: Backends): void {
 async function knowsRegistryCache(): Promise<boolean> {
   const { worker } = await compiledBinaries();
   const { stdout } = await run([worker, "--help"]);
-  // Other settings may speak of it; its own line has it in brackets.
+  // Help texts of other settings may mention it; its own line has it in brackets.
   return /\(BLACKTREE_CACHE_REPO\b/.test(stdout);
 }
 
-/** With the intervals that it has by default, and not those that tests are quick with. */
+/** With the default intervals, not the short ones of the tests. */
 function startOrchestrator(deployment: Deployment): Promise<OrchestratorProcess> {
   return deployment.startOrchestrator({ BLACKTREE_PING_INTERVAL: "2s", BLACKTREE_LEASE_TTL: "10s" });
 }
 
-async function untilQuiet(orchestrator: OrchestratorProcess, worker: WorkerProcess): Promise<void> {
+async function untilIdle(orchestrator: OrchestratorProcess, worker: WorkerProcess): Promise<void> {
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
-  const isQuiet = async () =>
+  const isIdle = async () =>
     (await shownWorkers(orchestrator)).some(isFree) &&
     (await runFolders(worker.workDir)).length === 0 &&
     (await programsOfRuns(worker.workDir)).length === 0;
-  await waitFor(isQuiet, { timeoutMs: 300_000, what: `${worker.id} to have nothing left to do` });
+  await waitFor(isIdle, { timeoutMs: 300_000, what: `${worker.id} to be idle` });
 }
 
-/** Restarted, since it remembers which layers it has. */
+/** Restarts the registry, since it caches which layers it has. */
 async function emptyRegistry({ registry }: Backends): Promise<void> {
   await registry.kill();
   for (const entry of await readdir(registry.storageDir)) {

@@ -1,4 +1,4 @@
-/** RabbitMQ dies, freezes or takes a message back while a build runs: one run, one result, and other jobs go on. */
+/** RabbitMQ dies, freezes or revokes a delivery while a build runs: one run, one result, and other jobs continue. */
 import { expect, test } from "bun:test";
 import {
   type OrchestratorProcess,
@@ -37,8 +37,8 @@ async function startScene(workerEnv: Record<string, string> = {}): Promise<Scene
 }
 
 /**
- * RabbitMQ writes the register of its quorum queues lazily: of one that is killed right after a declaration, the queue
- * comes back only after a minute.
+ * RabbitMQ writes the register of its quorum queues lazily: a queue declared just before a kill returns only after a
+ * minute.
  */
 async function syncBroker(): Promise<void> {
   await site.backends.rabbitmq.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
@@ -76,7 +76,7 @@ test("broker faults: RabbitMQ is killed and started again while a job builds", a
   await expectOneResult(scene);
 });
 
-test("broker faults: a build ends while RabbitMQ is away: its result is kept, and published when that is back", async () => {
+test("broker faults: a build ends while RabbitMQ is down: its result is kept, and published when RabbitMQ is back", async () => {
   const scene = await startScene();
   const held = site.keep(holdPush(site.backends, scene.job));
   await killBroker();
@@ -98,7 +98,7 @@ test("broker faults: RabbitMQ freezes while a build ends", async () => {
   await expectOneResult(scene);
 });
 
-test("broker faults: RabbitMQ freezes while a build ends, and dies: the result is published, and its slot free again", async () => {
+test("broker faults: RabbitMQ freezes while a build ends, and dies: the result is published, and its slot is free again", async () => {
   const scene = await startScene();
   const { rabbitmq } = site.backends;
   await syncBroker();
@@ -124,7 +124,7 @@ test("broker faults: all connections are closed while a job builds", async () =>
   await expectOneResult(scene);
 });
 
-test("broker faults: a build outlasts the broker's patience with unacked messages: it runs once, and disturbs no other", async () => {
+test("broker faults: a build runs longer than the broker's consumer timeout: it runs once, and disturbs no other", async () => {
   const { rabbitmq } = site.backends;
   // Read when a channel opens; the check itself runs with the channel's tick.
   await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 2000)."]);

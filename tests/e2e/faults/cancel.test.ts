@@ -1,4 +1,4 @@
-/** Jobs that are cancelled, in whatever state they are: nothing of them goes on, and each has its one result. */
+/** Jobs that are cancelled in every state: no process of them remains, and each has one result. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import {
@@ -14,12 +14,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { runFolders } from "../../support/blacktree/run-folders.ts";
 import { commandLines } from "../../support/blacktree/running-programs.ts";
@@ -40,7 +40,7 @@ afterAll(() => olderEngine?.stop(), 60_000);
 
 let sleepers = 0;
 
-/** A build that does not end by itself, and whose sleep can be told from all others on this machine. */
+/** A build that does not end by itself, with a sleep time that no other process on this machine has. */
 async function endlessJob(): Promise<{ job: SampleJob; isAsleep(): Promise<boolean> }> {
   sleepers += 1;
   const sleepSeconds = 10_000 + (process.pid % 10_000) * 100 + sleepers;
@@ -71,8 +71,9 @@ async function expectCancelled(job: SampleJob, details: object): Promise<void> {
 }
 
 /**
- * A job's result may be out before its message is taken off its ready queue. Whoever takes it neither runs it nor
- * answers again: it stands before the next job, whose result is the next one.
+ * A job's result may be published before its message is removed from its ready queue. The orchestrator that receives
+ * the message neither runs the job nor answers again: the message precedes the next job, and the next result is that
+ * job's.
  */
 async function expectNextResultIsOfNextJob(orchestrator: OrchestratorProcess, job: SampleJob): Promise<void> {
   const worker = await site.deployment.startWorker(orchestrator);
@@ -84,7 +85,7 @@ async function expectNextResultIsOfNextJob(orchestrator: OrchestratorProcess, jo
 }
 
 describe.each(["26.1", "20.10"] as const)("cancel: a build by Docker %s", (engine) => {
-  test("is ended with all that belongs to it", async () => {
+  test("is ended with all its processes", async () => {
     const docker = engine === "26.1" ? site.backends.docker : olderEngine;
     const deployment = await site.deploy({ docker });
     const orchestrator = await deployment.startOrchestrator();
@@ -107,14 +108,14 @@ describe.each(["26.1", "20.10"] as const)("cancel: a build by Docker %s", (engin
   });
 });
 
-test("cancel: a running job is cancelled through an orchestrator that does not have it, by the command line", async () => {
+test("cancel: the command line cancels a running job through an orchestrator that does not run it", async () => {
   const deployment = await site.deploy();
   const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
   const worker = await deployment.startWorker(anyOf(...both));
   const { job, isAsleep } = await endlessJob();
   await deployment.publish(job);
   await waitFor(isAsleep, { timeoutMs: 30_000, what: "the build to sleep" });
-  const [holder, other] = await whoHas(job, both, "job assigned");
+  const [holder, other] = await holderOf(job, both, "job assigned");
 
   const { cli } = await compiledBinaries();
   const flags = ["--api", other.apiUrl, "--reason", "not wanted", "--wait"];
@@ -128,7 +129,7 @@ test("cancel: a running job is cancelled through an orchestrator that does not h
   await expectNothingLeft(deployment, holder, other);
 });
 
-test("cancel: a job that waits is answered at once, and never runs", async () => {
+test("cancel: a waiting job gets its result at once, and never runs", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const job = await sampleJob(site.backends, { variant: "working" });
@@ -153,7 +154,7 @@ test("cancel: a job that waits is answered at once, and never runs", async () =>
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("cancel: a cancelled job's id gets the same answer again", async () => {
+test("cancel: a message with a cancelled job's id gets the same result again", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const job = await sampleJob(site.backends, { variant: "working" });
@@ -166,7 +167,7 @@ test("cancel: a cancelled job's id gets the same answer again", async () => {
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("cancel: a job that waits for its next attempt gets none", async () => {
+test("cancel: a job that waits for its next attempt has no further attempt", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const lost = await deployment.startWorker(orchestrator);
@@ -184,11 +185,11 @@ test("cancel: a job that waits for its next attempt gets none", async () => {
   await expectSuccess(site, next);
   await untilFree(orchestrator, worker);
   await expectNothingLeft(deployment, orchestrator);
-  // Only now has the message of the cancelled job passed its delay and been taken.
+  // Only now has the message of the cancelled job passed its delay and been consumed.
   expect(runsStarted(worker, job)).toBe(0);
 });
 
-describe("cancel: a worker vanishes while its job is cancelled:", () => {
+describe("cancel: a worker is lost while its job is cancelled:", () => {
   interface Scene {
     readonly orchestrator: OrchestratorProcess;
     readonly worker: WorkerProcess;
@@ -218,7 +219,7 @@ describe("cancel: a worker vanishes while its job is cancelled:", () => {
     await expectNothingLeft(site.deployment, orchestrator);
   });
 
-  test("frozen, it puts no tag when it goes on", async () => {
+  test("frozen, it puts no tag when it resumes", async () => {
     const { orchestrator, worker, job, held } = await startScene();
     worker.process.pause();
     expect((await cancel(orchestrator, job)).status).toBe(202);
@@ -231,7 +232,7 @@ describe("cancel: a worker vanishes while its job is cancelled:", () => {
     await expectNothingLeft(site.deployment, orchestrator);
   });
 
-  test("and the orchestrator with it, another one answers", async () => {
+  test("and the orchestrator too, another orchestrator publishes the result", async () => {
     const { orchestrator, worker, job } = await startScene();
     worker.process.pause();
     await cancel(orchestrator, job);
@@ -243,7 +244,7 @@ describe("cancel: a worker vanishes while its job is cancelled:", () => {
   });
 });
 
-test("cancel: a later job with the same key supersedes those that wait and run", async () => {
+test("cancel: a later job with the same key supersedes waiting and running ones", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator);
@@ -255,7 +256,7 @@ test("cancel: a later job with the same key supersedes those that wait and run",
   await deployment.publish({ ...other, supersede: "another branch" });
   await untilState(orchestrator, other.job_id, "QUEUED");
   expect(await deployment.depth("jobs.results")).toBe(0);
-  // Both of them supersede the running one, whichever comes first.
+  // Both of them supersede the running one, in either order.
   await deployment.publish({ ...waiting, supersede: "main" });
   await untilState(orchestrator, waiting.job_id, "QUEUED");
   await deployment.publish({ ...latest, supersede: "main" });

@@ -1,4 +1,4 @@
-/** RabbitMQ's patience with unacked messages, shorter than a build: at a value that operators set, and at a shorter one. */
+/** RabbitMQ's consumer timeout is shorter than a build: with a value that operators set, and with a shorter one. */
 import { expect } from "bun:test";
 import { untilFree, untilState } from "../../support/blacktree/deployment.ts";
 import {
@@ -15,13 +15,13 @@ import { inFullCheck } from "../../support/machine/full-check.ts";
 
 const site = faultSite({ ownRabbitMq: {} });
 
-/** For channels that are opened from now on; RabbitMQ has no such setting below a minute in rabbitmq.conf. */
+/** For channels that are opened from now on; rabbitmq.conf has no such setting below a minute. */
 async function setConsumerTimeout(timeoutSeconds: number): Promise<void> {
   const set = (name: string, ms: number) =>
     site.backends.rabbitmq.rabbitmqctl(["eval", `application:set_env(rabbit, ${name}, ${ms}).`]);
   await set("consumer_timeout", timeoutSeconds * 1000);
-  // It looks for overdue deliveries once in this time on each channel, by default once a minute: it would mostly not find
-  // a delivery that is acked half a timeout too late.
+  // It checks each channel for overdue deliveries in this interval, by default once a minute: it would mostly miss a
+  // delivery that is acked half a timeout too late.
   await set("channel_tick_interval", timeoutSeconds * 100);
 }
 
@@ -50,7 +50,7 @@ for (const [index, { timeoutSeconds, buildSeconds, neighbourSeconds }] of CASES.
       await untilState(orchestrator, job.job_id, "BUILDING");
       const revocations = () => linesAbout(orchestrator, job, "attaching to a running job").length;
 
-      // One after the other, so that one runs at whatever moment the broker loses its patience, and one begins after it.
+      // One after the other, so that one runs when the broker revokes the delivery, and one begins afterwards.
       const neighbours: SampleJob[] = [];
       let isLast = false;
       while (!isLast) {

@@ -1,4 +1,4 @@
-/** The same job twice, in two orchestrators' hands at the same moment: it runs once, and has one result. */
+/** The same job twice, received by two orchestrators at the same moment: it runs once, and has one result. */
 import { expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
@@ -20,7 +20,7 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite();
 const JOBS = 20;
-/** One in so many is built; the others end as soon as git has been asked. */
+/** Every fifth job is built; the others end after their request to git. */
 const BUILT_EACH = 5;
 const NO_REPOSITORY = "owner/nowhere";
 
@@ -36,17 +36,17 @@ async function someJobs(): Promise<readonly SampleJob[]> {
 const expectedEnd = ({ repo_url }: SampleJob) =>
   repo_url === NO_REPOSITORY ? "FAILED at 1: REPO_NOT_FOUND" : "SUCCESS at 1: no error";
 
-/** The broker gives messages to its two consumers in turn. */
+/** The broker delivers messages to its two consumers in turn. */
 async function publishTwice(jobs: readonly SampleJob[], orchestrators: readonly OrchestratorProcess[]) {
   for (const job of jobs) await Promise.all([1, 2].map(() => site.deployment.publish(job)));
-  const taken = (job: SampleJob) =>
+  const received = (job: SampleJob) =>
     orchestrators.flatMap((orchestrator) => [
       ...linesAbout(orchestrator, job, "job queued"),
       ...linesAbout(orchestrator, job, "duplicate message: a job with its id is waiting or running"),
     ]);
-  await waitFor(() => jobs.every((job) => taken(job).length === 2), {
+  await waitFor(() => jobs.every((job) => received(job).length === 2), {
     timeoutMs: 30_000,
-    what: "both copies of each job to be taken",
+    what: "both copies of each job to be received",
   });
 }
 
@@ -69,7 +69,7 @@ async function expectEachOnce(
   await expectNothingLeft(site.deployment, ...orchestrators);
 }
 
-test("duplicates: two orchestrators take the two copies of a job while workers wait: it runs once and has one result", async () => {
+test("duplicates: two orchestrators receive the two copies of a job while workers wait: it runs once and has one result", async () => {
   const deployment = await site.deploy();
   const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
   const slots = { BLACKTREE_WORKER_SLOTS: "2" };
@@ -77,7 +77,7 @@ test("duplicates: two orchestrators take the two copies of a job while workers w
     await deployment.startWorker(anyOf(...both), slots),
     await deployment.startWorker(anyOf(...both), slots),
   ];
-  // Nothing ends before its second copy was taken: that would have the result go out again, as it should.
+  // No job ends before its second copy was received: its result would be published again, as intended.
   const held = site.keep(site.backends.git.hold());
   const jobs = await someJobs();
   await publishTwice(jobs, both);
@@ -85,7 +85,7 @@ test("duplicates: two orchestrators take the two copies of a job while workers w
   await expectEachOnce(jobs, workers, both);
 });
 
-test("duplicates: two orchestrators take the two copies of a job before there is a worker: it runs once and has one result", async () => {
+test("duplicates: two orchestrators receive the two copies of a job before there is a worker: it runs once and has one result", async () => {
   const deployment = await site.deploy();
   const both = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
   const jobs = await someJobs();

@@ -1,4 +1,4 @@
-/** Two of a kind: workers with one id, runs that are not the job's any more, and who may put a tag without Redis. */
+/** Workers with the same id, runs that another attempt has replaced, and the right to put a tag without Redis. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { credentials, status } from "@grpc/grpc-js";
 import { callUnary } from "../../../src/shared/rpc/call.ts";
@@ -16,12 +16,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 
@@ -37,7 +37,7 @@ afterEach(() => redis.stop(), 30_000);
 
 const DEADLINE = { deadlineMs: 60_000 };
 
-/** RunJob as an orchestrator calls it; rejects with the refusal. */
+/** Calls RunJob as an orchestrator does; rejects with the refusal. */
 async function runJob(worker: WorkerProcess, request: Partial<JobRequest>): Promise<unknown> {
   const client = new WorkerServiceClient(worker.address, credentials.createInsecure());
   try {
@@ -81,13 +81,13 @@ async function confirmLease(
   }
 }
 
-test("fencing: a second worker with the id of a live one says so, and waits for the end of its lease", async () => {
+test("fencing: a second worker with the id of a live one reports it, and waits for the end of its lease", async () => {
   const orchestrator = await site.deployment.startOrchestrator();
   const id = { BLACKTREE_WORKER_ID: "the-one" };
   const first = await site.deployment.startWorker(orchestrator, id);
   const second = await site.deployment.launchWorker(orchestrator, id);
-  const complaint = /"msg":"another live worker has this id, retrying until its lease expires"/;
-  await second.process.waitForLine(complaint, { timeoutMs: 30_000 });
+  const warning = /"msg":"another live worker has this id, retrying until its lease expires"/;
+  await second.process.waitForLine(warning, { timeoutMs: 30_000 });
   expect(second.process.exitCode).toBeNull();
   await orchestrator.process.waitForLine("worker refused: another live worker has its id");
 
@@ -106,7 +106,7 @@ test("fencing: a second worker with the id of a live one says so, and waits for 
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("fencing: a worker refuses what is not its own to run, and what it has no slot for", async () => {
+test("fencing: a worker refuses runs that are not addressed to it, and runs beyond its slots", async () => {
   const orchestrator = await site.deployment.startOrchestrator();
   const worker = await site.deployment.startWorker(orchestrator);
   const job = await sampleJob(site.backends);
@@ -114,8 +114,8 @@ test("fencing: a worker refuses what is not its own to run, and what it has no s
   await site.deployment.publish(job);
   await untilState(orchestrator, job.job_id, "BUILDING");
 
-  const stranger = { ...requestOf(job, worker, 1), incarnation: "another-start" };
-  await expect(runJob(worker, stranger)).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
+  const misaddressed = { ...requestOf(job, worker, 1), incarnation: "another-start" };
+  await expect(runJob(worker, misaddressed)).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
   const other = await sampleJob(site.backends, { variant: "working" });
   await expect(runJob(worker, requestOf(other, worker, 1))).rejects.toMatchObject({
     code: status.RESOURCE_EXHAUSTED,
@@ -126,7 +126,7 @@ test("fencing: a worker refuses what is not its own to run, and what it has no s
   expect(runsStarted(worker, job)).toBe(1);
   await expectNothingLeft(site.deployment, orchestrator);
 
-  // No orchestrator is left to hear of this one.
+  // No orchestrator is left to receive this one.
   const direct = await sampleJob(site.backends, { variant: "failing" });
   const answer = await runJob(worker, requestOf(direct, worker, 2));
   expect(await runJob(worker, requestOf(direct, worker, 2))).toEqual(answer);
@@ -136,7 +136,7 @@ test("fencing: a worker refuses what is not its own to run, and what it has no s
   expect(runsStarted(worker, direct)).toBe(1);
 });
 
-test("fencing: without Redis, only the orchestrator that holds the job's message confirms its lease", async () => {
+test("fencing: without Redis, only the orchestrator that has the job's delivery confirms its lease", async () => {
   const orchestrators = await Promise.all([
     site.deployment.startOrchestrator(),
     site.deployment.startOrchestrator(),
@@ -145,7 +145,7 @@ test("fencing: without Redis, only the orchestrator that holds the job's message
   const job = await sampleJob(site.backends);
   const held = site.keep(holdPush(site.backends, job));
   await site.deployment.publish(job);
-  const [holder, other] = await whoHas(job, orchestrators, "job assigned");
+  const [holder, other] = await holderOf(job, orchestrators, "job assigned");
   await held.arrived;
   await redis.kill();
 

@@ -58,13 +58,13 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     return waitFor(() => refusalOf(worker), { timeoutMs: 30_000, what: "the worker to refuse" });
   }
 
-  test("full disk: a job that needs more than one worker has is done by another, and leaves nothing behind", async () => {
+  test("full disk: a job that needs more space than one worker has is built by another, and leaves no files behind", async () => {
     await startScene();
     // With more slots than the other, it is the first choice.
     const small = await onSmallDisk({ BLACKTREE_WORKER_SLOTS: "2" });
     const large = await site.deployment.startWorker(orchestrator);
     const job = await largeJob();
-    // More than its reserve, and less than the job's repository takes.
+    // More than its reserve, and less than the job's repository needs.
     await disk.fill(7 * MB);
     await site.deployment.publish(job);
     await expectSuccess(site, job, { attempt: 2, worker: large });
@@ -80,7 +80,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     await expectNothingLeft(site.deployment, orchestrator);
   }, 240_000);
 
-  test("full disk: a worker below its reserve takes nothing and says why, until there is room again", async () => {
+  test("full disk: a worker below its reserve accepts no jobs and reports why, until enough space is free again", async () => {
     await startScene();
     const worker = await onSmallDisk();
     await disk.fill(3 * MB);
@@ -100,18 +100,18 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
       what: "QUEUED",
     });
     expect(runsStarted(worker, job)).toBe(0);
-    await disk.makeRoom();
+    await disk.removeFillers();
     await expectSuccess(site, job, { attempt: 1, worker });
     expect(events.filter(({ state }) => state === "ASSIGNED")).toHaveLength(1);
     await expectNothingLeft(site.deployment, orchestrator);
   });
 
-  test("full disk: a worker that starts without room says so at once, and what runs when room ends goes on", async () => {
+  test("full disk: a worker that starts below its reserve reports it at once, and running jobs continue below the reserve", async () => {
     await startScene();
     await disk.fill(3 * MB);
     const worker = await onSmallDisk();
     await untilRefusing(worker);
-    await disk.makeRoom();
+    await disk.removeFillers();
     await untilFree(orchestrator, worker);
     const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 5 });
     await site.deployment.publish(job);

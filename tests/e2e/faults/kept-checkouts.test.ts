@@ -1,4 +1,4 @@
-/** Checkouts that a worker keeps for the next job: no job gets files of another one, whatever dies or runs beside it. */
+/** Checkouts that a worker caches for the next job: no job has files of another job, even after a crash. */
 import { expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { run } from "../../support/machine/processes.ts";
 
 const site = faultSite();
 
-/** The checkouts that lie ready for a next job. */
+/** The cached checkouts that are ready for a next job. */
 async function keptIn(workDir: string): Promise<string[]> {
   const names = await readdir(join(workDir, "mirrors"), { recursive: true });
   // <boot>/<tenant and repository>/<checkout>
@@ -28,13 +28,13 @@ function another(job: SampleJob, name: string, changes: object = {}): SampleJob 
   return { ...job, job_id: `${job.job_id}-${name}`, deployment_version: name, ...changes };
 }
 
-/** As BuildKit pushes them, by their digests. */
+/** Matches BuildKit's pushes by digest. */
 const manifestsOf = ({ ecr_repo }: SampleJob) => ({
   method: "PUT",
   path: new RegExp(`^/v2/${ecr_repo}/manifests/sha256:`),
 });
 
-/** What the version's image has in this file. */
+/** The content of this file in the version's image. */
 async function fileOf({ ecr_repo, deployment_version }: SampleJob, path: string): Promise<string> {
   const { registry } = site.backends;
   const manifest = await registry.getManifest(ecr_repo, deployment_version);
@@ -48,7 +48,7 @@ async function fileOf({ ecr_repo, deployment_version }: SampleJob, path: string)
   throw new Error(`no layer of ${ecr_repo}:${deployment_version} has ${path}`);
 }
 
-test("kept checkouts: a worker is killed in a build that goes on with one: the next attempt and the next job are right", async () => {
+test("cached checkouts: a worker is killed in a build that uses one: the next attempt and the next job have the right files", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const crashed = await deployment.startWorker(orchestrator);
@@ -64,7 +64,7 @@ test("kept checkouts: a worker is killed in a build that goes on with one: the n
   const held = site.keep(holdPush(site.backends, second));
   await deployment.publish(second);
   await held.arrived;
-  // It is the run's own meanwhile, and goes with it.
+  // The run owns it meanwhile, and removes it.
   expect(await keptIn(workDir)).toEqual([]);
   expect(await runFolders(workDir)).toHaveLength(1);
   await crashed.process.kill();
@@ -84,7 +84,7 @@ test("kept checkouts: a worker is killed in a build that goes on with one: the n
   expect(await fileOf(third, "printed")).toBe("six");
 });
 
-test("kept checkouts: jobs of one repository at once, in slots and workers of one host: each image is of its own commit", async () => {
+test("cached checkouts: jobs of one repository run at once, in slots and workers of one host: each image has its own commit", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const [twoSlots, oneSlot] = await Promise.all([
@@ -95,7 +95,7 @@ test("kept checkouts: jobs of one repository at once, in slots and workers of on
   const job = await sampleJob(site.backends, { variant: "working", greeting: "m0" });
   let before: string | undefined;
   for (let round = 1; round <= 5; round++) {
-    // All of one length: only their content tells the files from each other.
+    // All of the same length: only their content distinguishes the files.
     const ofMain = await git.commit(job.repo_url, { greeting: `m${round}\n` });
     await git.commit(job.repo_url, { greeting: `o${round}\n` }, { branch: "other" });
     const pinned = { commit: before ?? ofMain, isOf: before ? round - 1 : round };
@@ -104,7 +104,7 @@ test("kept checkouts: jobs of one repository at once, in slots and workers of on
       [another(job, `other-${round}`, { branch: "other" }), `o${round}`],
       [another(job, `pinned-${round}`, { commit: pinned.commit }), `m${pinned.isOf}`],
     ]);
-    // None ends before all have begun.
+    // No job ends before all have begun.
     const held = site.keep(site.backends.ecr.hold(manifestsOf(job)));
     for (const each of expected.keys()) await deployment.publish(each);
     for (const { job_id } of expected.keys()) await untilState(orchestrator, job_id, "BUILDING");

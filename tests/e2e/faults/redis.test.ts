@@ -1,4 +1,4 @@
-/** Redis goes away, freezes or forgets while a build runs: the build has one result all the same, and nobody has to help. */
+/** Redis stops, freezes or loses its data while a build runs: the build still has one result, without an operator. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import {
   type OrchestratorProcess,
@@ -12,12 +12,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startRedisWithSentinel } from "../../support/servers/redis-sentinel.ts";
@@ -38,7 +38,7 @@ interface Scene {
   readonly orchestrators: readonly [OrchestratorProcess, OrchestratorProcess];
 }
 
-/** A build under way, with an orchestrator and a worker that could take it over if they were wrong. */
+/** A running build, with an orchestrator and a worker that would take it over in case of a bug. */
 async function startScene(env: Record<string, string> = {}): Promise<Scene> {
   const deployment = await site.deploy({ redis });
   const orchestrators = await Promise.all([
@@ -51,7 +51,7 @@ async function startScene(env: Record<string, string> = {}): Promise<Scene> {
   ]);
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [worker, idle] = await whoHas(job, workers, "run started");
+  const [worker, idle] = await holderOf(job, workers, "run started");
   await untilState(orchestrators[0], job.job_id, "BUILDING");
   return { job, worker, idle, orchestrators };
 }
@@ -71,7 +71,7 @@ async function expectNextJobRuns({ orchestrators, worker, idle }: Scene): Promis
   await expectNothingLeft(site.deployment, ...orchestrators);
 }
 
-test("Redis faults: Redis is killed, and comes back empty only after the build", async () => {
+test("Redis faults: Redis is killed, and restarts empty only after the build", async () => {
   const scene = await startScene();
   await redis.kill();
   await expectOneResult(scene);
@@ -79,7 +79,7 @@ test("Redis faults: Redis is killed, and comes back empty only after the build",
   await expectNextJobRuns(scene);
 });
 
-test("Redis faults: Redis is killed, and comes back empty before the build has ended", async () => {
+test("Redis faults: Redis is killed, and restarts empty before the build has ended", async () => {
   const scene = await startScene();
   const { job } = scene;
   const held = site.keep(holdPush(site.backends, job));
@@ -101,7 +101,7 @@ test("Redis faults: Redis freezes for longer than a lease", async () => {
   await expectNextJobRuns(scene);
 });
 
-test("Redis faults: Redis forgets everything", async () => {
+test("Redis faults: Redis loses all its data", async () => {
   const scene = await startScene();
   await redis.cli("FLUSHALL");
   await expectOneResult(scene);
@@ -136,11 +136,11 @@ test("Redis faults: FLUSHALL with four running jobs: each ends at its first atte
   await expectNothingLeft(deployment, ...orchestrators);
 });
 
-test("Redis faults: Redis forgets everything, and the broker takes the job's message back: the run is found again", async () => {
+test("Redis faults: Redis loses all its data, and the broker revokes the job's delivery: the run is found again", async () => {
   const scene = await startScene();
   const { job, orchestrators } = scene;
   const held = site.keep(holdPush(site.backends, job));
-  const [holder, other] = await whoHas(job, orchestrators, "job assigned");
+  const [holder, other] = await holderOf(job, orchestrators, "job assigned");
   await redis.cli("FLUSHALL");
   await holder.process.kill();
   await other.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });

@@ -1,4 +1,4 @@
-/** Faults that pass are tried again, first in place, then as another attempt; faults of the job itself are not. */
+/** Temporary faults are tried again, first in place, then as another attempt; faults of the job itself are not. */
 import { afterEach, expect, test } from "bun:test";
 import type { JobEvent } from "../../../src/shared/job.ts";
 import { type OrchestratorProcess, untilFree } from "../../support/blacktree/deployment.ts";
@@ -12,7 +12,7 @@ import {
 } from "../../support/blacktree/fault-site.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
-/** By so much the system's clock may be set back during the test. */
+/** The system's clock may be set back by this much during the test. */
 const CLOCK_STEP_MS = 50;
 
 const site = faultSite();
@@ -34,7 +34,7 @@ async function untilEnded(): Promise<void> {
 
 const retrying = () => events.filter(({ state }) => state === "RETRYING");
 
-test("retries: a registry that is down for long: attempts on one worker after the other, with growing delay, and one result", async () => {
+test("retries: a registry is down for long: attempts on one worker after the other, with growing delay, and one result", async () => {
   await startScene({ BLACKTREE_MAX_ATTEMPTS: "3" });
   const workers = [
     await site.deployment.startWorker(orchestrator),
@@ -57,7 +57,7 @@ test("retries: a registry that is down for long: attempts on one worker after th
   ]);
   const [first = 0, second = 0] = retrying().map((event) => Number(event.delay_ms));
   expect(second).toBeGreaterThan(first);
-  // The broker keeps to the delays, too. They begin after this log line; the event RETRYING may be later than that.
+  // The broker's delays count as well. They begin after this log line; the event RETRYING may be later than that.
   const failedAt = linesAbout(orchestrator, job, "attempt failed; the job is tried again").map((line) =>
     Date.parse((JSON.parse(line) as { time: string }).time),
   );
@@ -74,11 +74,11 @@ test("retries: a registry that is down for long: attempts on one worker after th
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("retries: a registry that comes back: the next attempt succeeds", async () => {
+test("retries: a registry recovers: the next attempt succeeds", async () => {
   await startScene();
   const worker = await site.deployment.startWorker(orchestrator);
   const job = await sampleJob(site.backends, { variant: "working" });
-  // As many as one attempt asks for the version.
+  // As many requests for the version as one attempt sends.
   site.backends.ecr.failNext({ count: 3, status: 503, path: new RegExp(`/${job.deployment_version}$`) });
   await site.deployment.publish(job);
   await expectSuccess(site, job, { attempt: 2 });
@@ -88,7 +88,7 @@ test("retries: a registry that comes back: the next attempt succeeds", async () 
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("retries: a push that fails is tried again in place, from what was built already", async () => {
+test("retries: a failed push is tried again in place, from the existing build", async () => {
   await startScene();
   const worker = await site.deployment.startWorker(orchestrator);
   const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 1 });
@@ -100,7 +100,7 @@ test("retries: a push that fails is tried again in place, from what was built al
   });
   await site.deployment.publish(job);
   const result = await expectSuccess(site, job);
-  // What the RUN step prints is printed when it runs, and not when it comes from the cache.
+  // The RUN step's output appears when the step runs, and not when it is cached.
   const printed = /^#\d+ [\d.]+ this step sleeps$/;
   expect(result.logs.filter((line) => printed.test(line))).toHaveLength(1);
   expect(retrying()).toEqual([]);
@@ -108,7 +108,7 @@ test("retries: a push that fails is tried again in place, from what was built al
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("retries: a tag that the registry does not take at once is put again in place", async () => {
+test("retries: a tag that the registry rejects at first is put again in place", async () => {
   await startScene();
   const worker = await site.deployment.startWorker(orchestrator);
   const job = await sampleJob(site.backends, { variant: "working" });

@@ -1,4 +1,4 @@
-/** Programs that will not end by themselves: a run's end is the end of all that it has started. */
+/** Programs that do not end by themselves: the end of a run ends everything that it has started. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
@@ -36,7 +36,7 @@ afterAll(async () => {
   await folder?.remove();
 }, 60_000);
 
-/** Long enough that nobody waits for it, and like no other on this machine. */
+/** Longer than any test waits, and different from all other sleeps on this machine. */
 let sleepSeconds = 500_000 + (process.pid % 10_000) * 10;
 beforeEach(() => {
   sleepSeconds += 1;
@@ -44,7 +44,7 @@ beforeEach(() => {
 
 const sleeping = async () => (await commandLines()).filter((line) => line.includes(`sleep ${sleepSeconds}`));
 
-/** A `git` that leaves something behind each time: in a session of its own, with git's stdout and stderr open. */
+/** A `git` that leaves a process behind each time: in a new session, with git's stdout and stderr open. */
 async function gitWithGrandchild(): Promise<string> {
   const program = join(folder.path, "git");
   const lines = ["#!/bin/sh", `setsid sleep ${sleepSeconds} &`, `exec ${Bun.which("git")} "$@"`];
@@ -64,7 +64,7 @@ async function expectNothingRuns(
   await expectNothingLeft(site.deployment, orchestrator);
 }
 
-test("worker loss: a grandchild that holds stdout open keeps no run from its end, and does not outlive it", async () => {
+test("worker loss: a grandchild that keeps stdout open does not delay the end of its run, and does not outlive it", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator, { PATH: await gitWithGrandchild() });
@@ -78,7 +78,7 @@ test("worker loss: a grandchild that holds stdout open keeps no run from its end
 });
 
 for (const engine of ["26.1", "20.10"] as const) {
-  test(`timeout: a build that ignores SIGTERM is ended when its time is over, on Docker ${engine}`, async () => {
+  test(`timeout: a build that ignores SIGTERM is ended after its timeout, on Docker ${engine}`, async () => {
     const docker = engine === "20.10" ? olderEngine : site.backends.docker;
     const deployment = await site.deploy({ docker });
     const orchestrator = await deployment.startOrchestrator();
@@ -98,7 +98,7 @@ for (const engine of ["26.1", "20.10"] as const) {
       error: { code: "TIMEOUT", step: "build", retryable: false },
     });
     expect(await programsOfRuns(worker.workDir)).toEqual([]);
-    await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to be gone" });
+    await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to end" });
     expect((await docker.docker(["ps", "--all", "--quiet"])).stdout).toBe("");
     await expectNothingRuns(orchestrator, worker, { ...job, job_id });
   }, 300_000);

@@ -1,4 +1,4 @@
-/** Workers that are told to stop while they build. */
+/** Workers that receive SIGTERM while they build. */
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
@@ -31,7 +31,7 @@ interface Scene {
   readonly orchestrator: OrchestratorProcess;
 }
 
-/** One worker, whose build has everything but its tag. */
+/** One worker, whose build is complete except for its tag. */
 async function startScene(workerEnv: Record<string, string> = {}): Promise<Scene> {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
@@ -62,7 +62,7 @@ async function expectNothingBehind({ worker, job }: Scene): Promise<void> {
   expect((await commandLines()).filter((line) => line.includes(worker.workDir))).toEqual([]);
 }
 
-test("stopping: a worker told to stop finishes its build, takes nothing new meanwhile, and leaves", async () => {
+test("stopping: a worker finishes its build after SIGTERM, accepts no new jobs meanwhile, and exits", async () => {
   const scene = await startScene();
   const { job, worker, orchestrator } = scene;
   const held = site.keep(holdPush(site.backends, job));
@@ -86,7 +86,7 @@ test("stopping: a worker told to stop finishes its build, takes nothing new mean
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-/** The worker ends its run, and the job goes to another one. */
+/** The worker ends its run, and the job goes to another worker. */
 async function expectHandedOver({ job, worker, orchestrator }: Scene): Promise<void> {
   const other = await site.deployment.startWorker(orchestrator);
   await expectSuccess(site, job, { worker: other, attempt: 2 });
@@ -96,7 +96,7 @@ async function expectHandedOver({ job, worker, orchestrator }: Scene): Promise<v
   await expectNothingLeft(site.deployment, orchestrator);
 }
 
-test("stopping: told a second time, it ends its build, and another worker gets the job", async () => {
+test("stopping: after a second SIGTERM, a worker ends its build, and another worker gets the job", async () => {
   const scene = await startScene();
   const { job, worker, orchestrator } = scene;
   const held = site.keep(holdPush(site.backends, job));
@@ -113,7 +113,7 @@ test("stopping: told a second time, it ends its build, and another worker gets t
   await expectHandedOver(scene);
 });
 
-test("stopping: a build that outlasts the drain timeout is ended, and another worker gets the job", async () => {
+test("stopping: a build that runs longer than the drain timeout is ended, and another worker gets the job", async () => {
   const scene = await startScene({ BLACKTREE_DRAIN_TIMEOUT: "300ms" });
   const held = site.keep(holdPush(site.backends, scene.job));
   scene.worker.process.signal("SIGTERM");

@@ -1,4 +1,4 @@
-/** Orchestrators that end while they have a job: the job goes on, and its one result comes from whoever is there. */
+/** Orchestrators that end while they have a job: the job continues, and an orchestrator publishes its one result. */
 import { expect, test } from "bun:test";
 import {
   type OrchestratorProcess,
@@ -11,12 +11,12 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { freePort } from "../../support/machine/free-port.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
@@ -26,25 +26,25 @@ const site = faultSite();
 interface Scene {
   readonly job: SampleJob;
   readonly worker: WorkerProcess;
-  /** The one that runs the job, and the one that does not. */
+  /** The orchestrator that runs the job, and the other one. */
   readonly holder: OrchestratorProcess;
   readonly other: OrchestratorProcess;
 }
 
 async function startBoth(): Promise<readonly [OrchestratorProcess, OrchestratorProcess]> {
-  // Shorter than this, a worker that only pauses for a moment counts as lost.
+  // With shorter times, a worker that pauses briefly counts as lost.
   const times = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "4s" };
   return Promise.all([site.deployment.startOrchestrator(times), site.deployment.startOrchestrator(times)]);
 }
 
-/** Two orchestrators, one worker, and a build under way. */
+/** Two orchestrators, one worker, and a running build. */
 async function startScene(): Promise<Scene> {
   const deployment = await site.deploy();
   const both = await startBoth();
   const worker = await deployment.startWorker(anyOf(...both));
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [holder, other] = await whoHas(job, both, "job assigned");
+  const [holder, other] = await holderOf(job, both, "job assigned");
   await untilState(holder, job.job_id, "BUILDING");
   return { job, worker, holder, other };
 }
@@ -63,13 +63,13 @@ async function expectOneResult(
 
 interface Moment {
   readonly when: string;
-  /** Sees to it that the job stays there; until this is released, if that is what it takes. */
+  /** Holds the job in this state, where necessary until this is released. */
   hold(job: SampleJob, worker: WorkerProcess): Pick<HeldRequests, "release">;
-  /** Comes back when it is there. */
+  /** Resolves when the job is in this state. */
   reached(job: SampleJob, holder: OrchestratorProcess): Promise<unknown>;
-  /** Attempts that the job takes; one unless it is said otherwise. */
+  /** Attempts that the job needs; 1 by default. */
   readonly attempts?: number;
-  /** Whether the worker has heard of the first one is open; if not, that one ends with its lease, and never runs. */
+  /** The worker may not have received the first attempt; then that attempt ends with its lease, and never runs. */
   readonly mayNeverRun?: true;
 }
 
@@ -98,7 +98,7 @@ const MOMENTS: readonly Moment[] = [
   {
     when: "RETRYING, in the delay before its second attempt",
     hold({ deployment_version }) {
-      // As many as one attempt asks for the version.
+      // As many requests for the version as one attempt sends.
       site.backends.ecr.failNext({ count: 3, status: 503, path: new RegExp(`/${deployment_version}$`) });
       return nothing;
     },
@@ -115,7 +115,7 @@ for (const { when, hold, reached, attempts = 1, mayNeverRun } of MOMENTS) {
     const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 2 });
     const held = site.keep(hold(job, worker));
     await deployment.publish(job);
-    const [holder, other] = await whoHas(job, both, "job assigned");
+    const [holder, other] = await holderOf(job, both, "job assigned");
     await reached(job, holder);
     await holder.process.kill();
     held.release();
@@ -127,20 +127,20 @@ for (const { when, hold, reached, attempts = 1, mayNeverRun } of MOMENTS) {
   });
 }
 
-test("take-over: an orchestrator is killed while its job is QUEUED, and there is no worker yet", async () => {
+test("take-over: an orchestrator is killed while its job is QUEUED without any worker", async () => {
   const deployment = await site.deploy();
   const both = await startBoth();
   const job = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(job);
-  const [intake, other] = await whoHas(job, both, "job queued");
+  const [intake, other] = await holderOf(job, both, "job queued");
   await intake.process.kill();
   const worker = await deployment.startWorker(other);
   await expectOneResult(job, worker, other);
 });
 
-test("take-over: an orchestrator is killed when the run has ended and its result is not out", async () => {
+test("take-over: an orchestrator is killed when the run has ended and its result is not published", async () => {
   const deployment = await site.deploy();
-  // A queue that exists is used as it is, and this one takes no second message.
+  // An existing queue is used unchanged, and this one accepts no second message.
   const full = { "x-max-length": 1, "x-overflow": "reject-publish" };
   await deployment.amqp.assertQueue("jobs.results", { durable: true, arguments: full });
   deployment.amqp.sendToQueue("jobs.results", Buffer.from("in the way"));
@@ -148,23 +148,23 @@ test("take-over: an orchestrator is killed when the run has ended and its result
   const worker = await deployment.startWorker(anyOf(...both));
   const job = await sampleJob(site.backends, { variant: "working" });
   await deployment.publish(job);
-  const [holder, other] = await whoHas(job, both, "job assigned");
+  const [holder, other] = await holderOf(job, both, "job assigned");
   await holder.process.waitForLine(/"queue":"jobs.results","answer":"refused"/, { timeoutMs: 30_000 });
   await holder.process.kill();
   expect((await deployment.next("jobs.results")).content.toString()).toBe("in the way");
   await expectOneResult(job, worker, other);
 });
 
-test("take-over: an orchestrator is told to stop, ends at once, and another one takes the running build over", async () => {
+test("take-over: an orchestrator receives SIGTERM, ends at once, and another one takes over the running build", async () => {
   const { job, worker, holder, other } = await startScene();
   holder.process.signal("SIGTERM");
   expect(await holder.process.exited).toBe(0);
-  // One that waited for the build would leave nothing to attach to.
+  // An orchestrator that waited for the build would leave no run to attach to.
   await other.process.waitForLine("attaching to a running job");
   await expectOneResult(job, worker, other);
 });
 
-test("take-over: a frozen orchestrator's builds go to another one once the broker misses it, and it does no harm when it goes on", async () => {
+test("take-over: a frozen orchestrator's builds go to another one after missed heartbeats, and it does no harm when it resumes", async () => {
   const { job, worker, holder, other } = await startScene();
   const { deployment, backends } = site;
   holder.process.pause();
@@ -178,7 +178,7 @@ test("take-over: a frozen orchestrator's builds go to another one once the broke
   await expectNothingLeft(deployment, holder);
 });
 
-test("take-over: the only orchestrator is away for longer than a lease: the next one finds the running build, however late", async () => {
+test("take-over: the only orchestrator is down for longer than a lease: the next one finds the running build, however late", async () => {
   const deployment = await site.deploy();
   const listen = { BLACKTREE_GRPC_LISTEN: `127.0.0.1:${await freePort()}` };
   const before = await deployment.startOrchestrator(listen);
@@ -186,13 +186,13 @@ test("take-over: the only orchestrator is away for longer than a lease: the next
   const job = await sampleJob(site.backends);
   const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
-  const [worker, idle] = await whoHas(job, workers, "run started");
+  const [worker, idle] = await holderOf(job, workers, "run started");
   await untilState(before, job.job_id, "BUILDING");
   await before.process.kill();
   for (const { process } of workers)
     await process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
 
-  // The free worker is there first.
+  // The free worker registers first.
   worker.process.pause();
   const after = await deployment.startOrchestrator(listen);
   await untilFree(after, idle);

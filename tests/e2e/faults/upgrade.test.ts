@@ -1,4 +1,4 @@
-/** Orchestrators and workers of two versions, and one version put in the place of the other while jobs run. */
+/** Orchestrators and workers of two versions, and an upgrade from one version to the other while jobs run. */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
@@ -33,7 +33,7 @@ const QUICK_JOBS = 10;
 
 const site = faultSite();
 
-/** Jobs of one repository: from the second one on there is next to nothing to build. */
+/** Jobs of one repository: from the second one on almost everything is cached. */
 async function quickJobs(count: number): Promise<readonly SampleJob[]> {
   const first = await sampleJob(site.backends, { variant: "working" });
   return Array.from({ length: count }, () => {
@@ -49,8 +49,8 @@ async function resultsOf(jobs: readonly SampleJob[]): Promise<readonly JobResult
 }
 
 /**
- * Two orchestrators and two workers, these on one work folder, replaced one by one under load. The orchestrators'
- * addresses stay. Gives the attempts that the jobs took; each has run once.
+ * Two orchestrators and two workers, the workers on one work folder, replaced one by one under load. The orchestrators'
+ * addresses stay. Returns the attempts that the jobs needed; each has run once.
  */
 async function upgrade(before: Binaries, after: Binaries): Promise<readonly number[]> {
   const deployment = await site.deploy();
@@ -98,7 +98,7 @@ async function upgrade(before: Binaries, after: Binaries): Promise<readonly numb
   return results.map(({ attempt }) => attempt);
 }
 
-test("upgrades: orchestrators and workers are restarted one by one under load: nothing is lost, and nothing runs twice", async () => {
+test("upgrades: orchestrators and workers are restarted one by one under load: no job is lost, and none runs twice", async () => {
   const binaries = await compiledBinaries();
   const attempts = await upgrade(binaries, binaries);
   expect(attempts).toEqual(attempts.map(() => 1));
@@ -125,8 +125,8 @@ describe.skipIf(missing !== undefined)(
       await expectJobRuns(orchestrator, await deployment.startWorker(orchestrator, {}, former));
     });
 
-    test("upgrades: old orchestrators and workers give way to new ones under load: nothing is lost, and nothing runs twice", async () => {
-      // A worker of that version does not wait for jobs that are on their way to it when it leaves; those take another.
+    test("upgrades: new orchestrators and workers replace old ones under load: no job is lost, and none runs twice", async () => {
+      // A worker of that version stops without waiting for jobs that are being sent to it; those need another attempt.
       const attempts = await upgrade(former, await compiledBinaries());
       expect(Math.max(...attempts)).toBeLessThanOrEqual(2);
     });

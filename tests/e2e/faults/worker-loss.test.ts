@@ -1,4 +1,4 @@
-/** Workers that crash or freeze while they build: the job is tried again elsewhere, and nothing of it stays behind. */
+/** Workers that crash or freeze while they build: the job is tried again elsewhere, and leaves nothing behind. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,13 +13,13 @@ import {
   expectNothingLeft,
   expectSuccess,
   faultSite,
+  holderOf,
   holdPush,
   linesAbout,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
-  whoHas,
 } from "../../support/blacktree/fault-site.ts";
 import { programsOfRuns } from "../../support/blacktree/running-programs.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
@@ -36,7 +36,7 @@ beforeAll(async () => {
 
 afterAll(() => olderEngine?.stop(), 60_000);
 
-/** Comes back when the worker that starts now has taken away what the crashed one had left. */
+/** Resolves when the starting worker has removed everything that the crashed one had left. */
 async function restart(
   crashed: WorkerProcess,
   orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
@@ -54,12 +54,12 @@ const putOfVersion = ({ ecr_repo, deployment_version }: SampleJob) => ({
 
 interface Moment {
   readonly step: string;
-  /** Keeps the job's first run in this step. */
+  /** Holds the job's first run in this step. */
   hold(job: SampleJob): Pick<HeldRequests, "arrived" | "release">;
   readonly olderEngine?: true;
-  /** Programs run then, and outlive their worker. Those that tell of their progress may end of having no reader. */
+  /** Programs run then, and outlive their worker. Those that print progress may end because their reader is gone. */
   readonly leavesPrograms?: true;
-  /** The first run's request counts, too. */
+  /** Requests for the tag, including the first run's. */
   readonly tagPuts?: number;
 }
 
@@ -89,7 +89,7 @@ async function attemptImages(engine: DockerEngine): Promise<string[]> {
 }
 
 for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMENTS) {
-  test(`worker loss: a worker is killed while it is ${step}: the next attempt succeeds, and nothing of it stays behind`, async () => {
+  test(`worker loss: a worker is killed while it is ${step}: the next attempt succeeds, and nothing of it is left behind`, async () => {
     const docker = moment.olderEngine ? olderEngine : site.backends.docker;
     const deployment = await site.deploy({ docker });
     const orchestrator = await deployment.startOrchestrator();
@@ -110,7 +110,7 @@ for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMEN
     await untilFree(orchestrator, worker);
     expect(tagPuts(site, job)).toHaveLength(puts);
     if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
-    // What an older engine pushes needs a tag of the attempt, and this registry deletes none.
+    // A push through an older engine needs a tag of the attempt, and this registry does not delete tags.
     else expect(await site.backends.registry.listTags(job.ecr_repo)).toEqual([job.deployment_version]);
     await expectNothingLeft(deployment, orchestrator);
   });
@@ -126,7 +126,7 @@ test("worker loss: a worker is killed while it is building: it gets no more jobs
   const events = await deployment.watchEvents();
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [lost, other] = await whoHas(job, workers, "run started");
+  const [lost, other] = await holderOf(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   await lost.process.kill();
   await waitFor(
@@ -144,7 +144,7 @@ test("worker loss: a worker is killed while it is building: it gets no more jobs
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("worker loss: a worker freezes until another one has done its job: it gives the run up, and goes on with other jobs", async () => {
+test("worker loss: a worker freezes until another one has built its job: it abandons the stale run, and accepts other jobs", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const workers = await Promise.all([
@@ -153,7 +153,7 @@ test("worker loss: a worker freezes until another one has done its job: it gives
   ]);
   const job = await sampleJob(site.backends);
   await deployment.publish(job);
-  const [frozen, other] = await whoHas(job, workers, "run started");
+  const [frozen, other] = await holderOf(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   frozen.process.pause();
   await expectSuccess(site, job, { worker: other, attempt: 2 });
@@ -177,7 +177,7 @@ test("worker loss: a worker freezes until another one has done its job: it gives
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("worker loss: a job that takes its worker down each time fails after its last attempt", async () => {
+test("worker loss: a job that crashes its worker each time fails after its last attempt", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_MAX_ATTEMPTS: "2" });
   const events = await deployment.watchEvents();

@@ -1,4 +1,4 @@
-/** Runs that print much, from a real program through redaction and log to a client that follows and one that stalls. */
+/** Large output of a real program, through redaction and log to a client that follows and to one that stalls. */
 import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import pino from "pino";
@@ -18,7 +18,7 @@ setDefaultTimeout(300_000);
 const MB = 1_000_000;
 const KEPT_BYTES = 2 * MB;
 const TAIL = { lines: 500, bytes: 256 * 1024 };
-/** Even redacted it is more than what is kept, so a larger output needs no more memory than this one. */
+/** Larger than the kept log even after redaction, so a larger output needs no more memory than this one. */
 const SMALL_BYTES = 12 * MB;
 const LARGE_BYTES = 72 * MB;
 /** The same for both outputs, so that the same amount of garbage is collected each time. */
@@ -27,9 +27,9 @@ const SECRET = "a-secret-of-the-job-4711";
 
 /** The highest measurements during a run, each taken after a full garbage collection. */
 class Memory {
-  /** What is still referenced: objects, strings, and the buffers that belong to them. */
+  /** Referenced memory: objects, strings, and the buffers that belong to them. */
   liveBytes = 0;
-  /** The memory of the whole process: also buffers that the garbage collector does not know. */
+  /** The memory of the whole process: also buffers that the garbage collector does not count. */
   residentBytes = 0;
   #untilNextBytes = MEASURE_EVERY_BYTES;
 
@@ -73,7 +73,7 @@ async function print(
   return { status: "SUCCESS", timingsMs, commit: undefined, startedAt, finishedAt: new Date() };
 }
 
-/** @returns what the run needed, and nothing that would itself need much memory. */
+/** @returns the run's measurements, and nothing that itself needs much memory. */
 async function runPrinting(script: string): Promise<{ readonly memory: Memory; readonly outcome: Outcome }> {
   const memory = new Memory();
   const runs = new Runs({
@@ -105,9 +105,9 @@ test.each([
   ],
   ["in one endless line", (bytes: number) => `yes 'word ${SECRET}' | tr '\\n' ' ' | head -c ${bytes}`],
 ])(
-  "a large output %s needs no more memory than a small one, and what is kept is described",
+  "a large output %s needs no more memory than a small one, and the kept log is described",
   async (_, script) => {
-    // The first run also pays for compiled code, and for the heap that the runtime keeps afterwards.
+    // The first run also allocates compiled code, and a heap that the runtime keeps afterwards.
     await runPrinting(script(SMALL_BYTES));
     const small = await runPrinting(script(SMALL_BYTES));
     const large = await runPrinting(script(LARGE_BYTES));
@@ -122,7 +122,7 @@ test.each([
   },
 );
 
-/** A client that follows gets what is kept, except for what arrived faster than it was read. */
+/** A client that follows receives the kept log, except for output that arrived faster than the client read it. */
 function expectSound(events: readonly JobEvent[]): void {
   const lines = events.flatMap(({ logLine }) => logLine ?? []);
   expect(lines.join("\n")).not.toContain("4711");

@@ -21,7 +21,7 @@ const binariesIn = (dir: string): Binaries => ({
 async function compile(): Promise<Binaries> {
   const dir = join(root, "dist");
   await mkdir(dir, { recursive: true });
-  // Test files of other processes come here at the same time. The kernel gives the lock back, however its holder ends.
+  // Test files of other processes call this at the same time. The kernel releases the lock, however its holder ends.
   await run(["flock", dir, process.execPath, "build.ts", "--if-changed"], { cwd: root, timeoutMs: 300_000 });
   return binariesIn(dir);
 }
@@ -34,7 +34,7 @@ export function compiledBinaries(): Promise<Binaries> {
   return compiled;
 }
 
-/** Why the programs of a commit cannot be had; undefined when they can. */
+/** Why the programs of a commit are not available; undefined when they are. */
 export async function missingCommit(commit: string): Promise<string | undefined> {
   const { exitCode } = await run(["git", "cat-file", "-e", `${commit}^{commit}`], {
     cwd: root,
@@ -43,7 +43,7 @@ export async function missingCommit(commit: string): Promise<string | undefined>
   return exitCode === 0 ? undefined : `this checkout's history does not have commit ${commit}`;
 }
 
-/** The three programs as they were at a commit of this project, compiled once and kept. */
+/** The three programs as of a commit of this project, compiled once and cached. */
 export async function formerBinaries(commit: string): Promise<Binaries> {
   const dir = join(root, ".cache", `commit-${commit}`);
   if (!(await Bun.file(binariesIn(join(dir, "dist")).cli).exists())) {

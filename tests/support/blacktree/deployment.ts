@@ -1,4 +1,4 @@
-/** Compiled orchestrators and workers on shared backends, each deployment with a virtual host and a database of its own. */
+/** Compiled orchestrators and workers on shared backends. Each deployment has a separate virtual host and database. */
 
 import type { Channel, ChannelModel, ConfirmChannel, GetMessage, Options } from "amqplib";
 import { connect } from "amqplib";
@@ -25,46 +25,46 @@ export interface WorkerProcess {
   readonly address: string;
 }
 
-/** Orchestrators and workers are of `binaries` where these are given, else of the sources as they are now. */
+/** Orchestrators and workers are started from `binaries` if given, else from the current sources. */
 export interface Deployment {
-  /** The test's own channel; it has one while the broker is there. */
+  /** The test's channel; it is open while the broker is available. */
   readonly amqp: Channel;
   readonly vhost: string;
-  /** Settings that name this deployment's servers, for a program of the test's own. */
+  /** Settings that name this deployment's servers, for a program that the test starts itself. */
   readonly orchestratorEnv: Readonly<Record<string, string>>;
-  /** Comes back when the orchestrator is ready. */
+  /** Resolves when the orchestrator is ready. */
   startOrchestrator(env?: Record<string, string>, binaries?: Binaries): Promise<OrchestratorProcess>;
-  /** Comes back when it listens: the servers behind it may be absent. */
+  /** Resolves when the orchestrator listens; the servers behind it may be absent. */
   launchOrchestrator(env?: Record<string, string>, binaries?: Binaries): Promise<OrchestratorProcess>;
-  /** Comes back when the worker is registered. */
+  /** Resolves when the worker is registered. */
   startWorker(
     orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
     env?: Record<string, string>,
     binaries?: Binaries,
   ): Promise<WorkerProcess>;
-  /** Comes back when the worker listens: there need be no orchestrator yet. */
+  /** Resolves when the worker listens; no orchestrator has to run yet. */
   launchWorker(
     orchestrator: Pick<OrchestratorProcess, "grpcAddress">,
     env?: Record<string, string>,
     binaries?: Binaries,
   ): Promise<WorkerProcess>;
-  /** Puts a message into the job queue, confirmed. */
+  /** Publishes a message to the job queue; resolves when the broker has confirmed it. */
   publish(body: string | Buffer | object, options?: Options.Publish): Promise<void>;
-  /** The next message of a queue, taken off it. */
+  /** Takes the next message from a queue. */
   next(queue: string, timeoutMs?: number): Promise<GetMessage>;
   nextResult(timeoutMs?: number): Promise<JobResult>;
-  /** Collects what goes to `jobs.events` from now on, in the order of its arrival. Needs a running orchestrator. */
+  /** Collects all messages to `jobs.events` from now on, in order of arrival. Needs a running orchestrator. */
   watchEvents(): Promise<readonly JobEvent[]>;
-  /** Messages that lie in the queue, without those in somebody's hands. */
+  /** Number of messages ready in the queue, without the unacked ones. */
   depth(queue: string): Promise<number>;
   queueTotals(): Promise<QueueTotals[]>;
-  /** All that the programs of this deployment have printed. */
+  /** The output of all programs of this deployment. */
   printed(): readonly string[];
   /** Every key of this deployment's Redis database with its value, as text. */
   redisContents(): Promise<string>;
-  /** As a Redis that has lost everything. */
+  /** Imitates a Redis that has lost all its data. */
   flushRedis(): Promise<void>;
-  /** For the test's own messages, when the broker was away. */
+  /** Renews the test's connection after a broker outage. */
   reconnect(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -78,13 +78,13 @@ export interface ShownWorker {
   readonly capabilities: readonly string[];
 }
 
-/** What the admin API says of its workers. */
+/** The workers as the admin API shows them. */
 export async function shownWorkers({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">): Promise<ShownWorker[]> {
   const response = await fetch(`${apiUrl}/api/v1/workers`);
   return ((await response.json()) as { items: ShownWorker[] }).items;
 }
 
-/** Comes back when the worker is free and holds no job. */
+/** Resolves when the worker is free and has no job. */
 export async function untilFree(
   orchestrator: Pick<OrchestratorProcess, "apiUrl">,
   worker: Pick<WorkerProcess, "id">,
@@ -97,7 +97,7 @@ export async function untilFree(
   });
 }
 
-/** What `/readyz` answers. */
+/** The answer of `/readyz`. */
 export async function readiness({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">): Promise<Response> {
   return fetch(`${apiUrl}/readyz`);
 }
@@ -115,7 +115,7 @@ export interface ShownJob {
   readonly result: JobResult | null;
 }
 
-/** What the admin API says of a job; undefined while it knows none of this id. */
+/** A job as the admin API shows it; undefined while the id is unknown. */
 export async function shownJob(
   { apiUrl }: Pick<OrchestratorProcess, "apiUrl">,
   jobId: string,
@@ -124,7 +124,7 @@ export async function shownJob(
   return response.ok ? ((await response.json()) as ShownJob) : undefined;
 }
 
-/** Comes back when the job has come to this state, or past it. */
+/** Resolves when the job has reached this state, or passed it. */
 export async function untilState(
   orchestrator: Pick<OrchestratorProcess, "apiUrl">,
   jobId: string,
@@ -143,9 +143,9 @@ export function bodyOf<Body>(message: Pick<GetMessage, "content">): Body {
 }
 
 export interface DeploymentOptions {
-  /** One that exists already; by default each deployment has its own. */
+  /** An existing one; by default each deployment has a new one. */
   vhost?: string;
-  /** The broker cannot be asked for a virtual host or a connection now; `reconnect` is called later. */
+  /** The broker is not available for a virtual host or a connection now; `reconnect` is called later. */
   isBrokerAbsent?: boolean;
 }
 
@@ -178,7 +178,7 @@ export async function startDeployment(
 
   async function reconnect(): Promise<void> {
     connection = await connect(rabbitmqUrl);
-    // What a test does with a broker that goes away is the test's to see.
+    // A test that stops its broker handles the lost connection itself.
     connection.on("error", () => undefined);
     channel = await connection.createConfirmChannel();
     channel.on("error", () => undefined);
@@ -285,7 +285,7 @@ export async function startDeployment(
     async stop() {
       await Promise.all(processes.map((process) => process.stop()));
       await connection?.close().catch(() => undefined);
-      // With a broker of its own a test may end while that is away.
+      // A test with a dedicated broker may end while that broker is down.
       if (isOwnVhost) await rabbitmq.deleteVhost(vhost).catch(() => undefined);
       await folder.remove();
     },

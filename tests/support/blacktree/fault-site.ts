@@ -1,4 +1,4 @@
-/** What the tests of faults have in common: builds that take a while, what became of them, and that nothing follows. */
+/** Shared by the fault tests: builds that take a while, their results, and proof that nothing is left afterwards. */
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
@@ -15,17 +15,17 @@ import {
   type WorkerProcess,
 } from "./deployment.ts";
 
-/** The servers of a test file, and the deployment of the test that runs. */
+/** The servers of a test file, and the deployment of the current test. */
 export interface FaultSite<Servers extends Backends = Backends> {
   readonly backends: Servers;
   readonly deployment: Deployment;
-  /** Starts the test's deployment, on other servers of its own where these are named. */
+  /** Starts the test's deployment, with these servers instead of the shared ones where given. */
   deploy(own?: Partial<Backends>): Promise<Deployment>;
-  /** Let go of at the latest when the test ends: one that fails may not have come to it. */
+  /** Releases the held requests after the test at the latest, since a failing test may not release them. */
   keep<Held extends Pick<HeldRequests, "release">>(held: Held): Held;
 }
 
-/** For the top of a file: its servers start before its tests and end after them, deployments with each test. */
+/** Call it at the top of a file: its servers run for the whole file, a deployment for one test. */
 export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
   options?: Options,
 ): FaultSite<BackendsOf<Options & { engine: "26.1" }>> {
@@ -74,7 +74,7 @@ export interface SampleJob {
   readonly ecr_repo: string;
 }
 
-/** A job with repositories of its own, so that no cache and no earlier image spares it its build. */
+/** A job with new repositories, so that neither a cache nor an earlier image replaces its build. */
 export async function sampleJob(
   { git, aws }: Pick<Backends, "git" | "aws">,
   options: SampleRepositoryOptions = { variant: "slow", sleepSeconds: 3 },
@@ -95,12 +95,12 @@ export async function sampleJob(
   };
 }
 
-/** Keeps the job's build before its push. (The request that puts the tag has little time, and cannot be kept.) */
+/** Holds the job's build before its push. (The request that puts the tag has a short timeout, and cannot be held.) */
 export function holdPush({ ecr }: Pick<Backends, "ecr">, { ecr_repo }: SampleJob): HeldRequests {
   return ecr.hold({ method: "POST", path: new RegExp(`^/v2/${ecr_repo}/blobs/uploads/`) });
 }
 
-/** For workers that may ask any of these orchestrators. */
+/** For workers that may connect to any of these orchestrators. */
 export function anyOf(
   ...orchestrators: readonly OrchestratorProcess[]
 ): Pick<OrchestratorProcess, "grpcAddress"> {
@@ -116,13 +116,13 @@ export function linesAbout(
   return process.lines.filter((line) => line.includes(`"msg":"${message}"`) && line.includes(`"${job_id}"`));
 }
 
-/** How often this worker, or orchestrator, has begun to run the job. */
+/** How often this worker, or orchestrator, has started to run the job. */
 export function runsStarted(worker: WorkerProcess, job: SampleJob): number {
   return linesAbout(worker, job, "run started").length;
 }
 
-/** Which of them has given the job to a worker, or has the worker that runs it; and the others. */
-export async function whoHas<Program extends Pick<WorkerProcess, "process">>(
+/** The program that logged this message about the job, and the other program. */
+export async function holderOf<Program extends Pick<WorkerProcess, "process">>(
   job: SampleJob,
   programs: readonly [Program, Program],
   message: "job queued" | "job assigned" | "run started",
@@ -136,14 +136,14 @@ export async function whoHas<Program extends Pick<WorkerProcess, "process">>(
 }
 
 export interface ExpectedResult {
-  /** The first one unless given. */
+  /** 1 by default. */
   readonly attempt?: number | "any";
   readonly worker?: WorkerProcess;
-  /** Within this time, for builds that take long. */
+  /** Maximum wait, for builds that take long. */
   readonly timeoutMs?: number;
 }
 
-/** The next result is this job's success, and its version is the image that the result names. */
+/** Expects the next result to be this job's success, and its version's tag to be the image in the result. */
 export async function expectSuccess(
   { backends, deployment }: FaultSite,
   job: SampleJob,
@@ -158,7 +158,7 @@ export async function expectSuccess(
   return result;
 }
 
-/** The requests that put the job's version, whatever came of them. */
+/** The requests that put the job's version, whatever their outcome. */
 export function tagPuts({ backends }: FaultSite, job: SampleJob): readonly RecordedRequest[] {
   return backends.ecr.tagPuts(job.ecr_repo, job.deployment_version);
 }
@@ -183,8 +183,8 @@ async function waitingIn(deployment: Deployment): Promise<(readonly [queue: stri
 }
 
 /**
- * Comes back when no queue has a message, nor has anybody one in hand: a result goes out before its job's message is
- * acknowledged, a job can have two messages, and one that waits for its next attempt is only looked at after a delay.
+ * Resolves when no queue has a ready or unacked message: a result is published before its message is acknowledged,
+ * a job can have two messages, and one that waits for its next attempt is only checked after a delay.
  */
 async function untilNothingWaits(deployment: Deployment): Promise<void> {
   let left: string[] = [];
@@ -198,7 +198,7 @@ async function untilNothingWaits(deployment: Deployment): Promise<void> {
   await waitFor(
     async () => {
       if (!(await isEmpty())) return false;
-      // What came since the broker last counted is in the next count.
+      // Messages that arrived since the broker's last count are in the next count.
       await Bun.sleep(2 * QUEUE_TOTALS_MS);
       return isEmpty();
     },
@@ -209,8 +209,8 @@ async function untilNothingWaits(deployment: Deployment): Promise<void> {
 }
 
 /**
- * Proves that the results taken so far were all: nothing waits or is in anybody's hands, and once its orchestrators have
- * stopped, and have given back what they held, no queue has anything either.
+ * Proves that no further result follows: no message is ready or unacked, and once the orchestrators have stopped, and
+ * have returned their deliveries, all queues are still empty.
  */
 export async function expectNothingLeft(
   deployment: Deployment,

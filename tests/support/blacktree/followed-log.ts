@@ -13,7 +13,8 @@ export async function* followedLog(
   jobId: string,
 ): AsyncGenerator<LogEvent> {
   const response = await fetch(`${apiUrl}/api/v1/jobs/${jobId}/logs?follow=true`);
-  if (!response.ok || !response.body) throw new Error(`the log was refused with status ${response.status}`);
+  if (!response.ok || !response.body)
+    throw new Error(`the request for the log failed with status ${response.status}`);
   const texts = response.body.pipeThrough(new TextDecoderStream());
   for await (const { event = "", data } of texts.pipeThrough(new EventSourceParserStream())) {
     yield { kind: event, text: data };

@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-/** The folders of runs that a worker has on its disk, each as `<incarnation>/<run>`. */
+/** The run folders on a worker's disk, each as `<incarnation>/<run>`. */
 export async function runFolders(workDir: string): Promise<string[]> {
   const folders: string[] = [];
   for (const incarnation of await readdir(join(workDir, "runs"))) {

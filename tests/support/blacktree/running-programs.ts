@@ -5,13 +5,13 @@ async function processIds(): Promise<string[]> {
   return (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
 }
 
-/** The argument lists of all processes on this machine, as anybody may read them. */
+/** The argument lists of all processes on this machine, as any local user can read them. */
 export async function commandLines(): Promise<string[]> {
   const lines = await Promise.all((await processIds()).map(commandLine));
   return lines.filter((line) => line !== "");
 }
 
-/** The command lines of what a worker's runs have started, by whoever started it: their HOME is a folder of a run. */
+/** The command lines of all processes of a worker's runs, direct or indirect: their HOME is a folder of a run. */
 export async function programsOfRuns(workDir: string): Promise<string[]> {
   const isOfRun = async (pid: string) => {
     const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
@@ -23,7 +23,7 @@ export async function programsOfRuns(workDir: string): Promise<string[]> {
   return lines.filter((line) => line !== "");
 }
 
-/** The command lines of the processes that this one has started and that have not ended. */
+/** The command lines of the running children of this process. */
 export async function childrenOf(pid: number): Promise<string[]> {
   const threads = await readdir(`/proc/${pid}/task`);
   const lists = await Promise.all(
@@ -33,7 +33,7 @@ export async function childrenOf(pid: number): Promise<string[]> {
   return Promise.all(children.map(async (child) => `${child} ${await commandLine(child)}`));
 }
 
-/** Empty for a process that has ended meanwhile. */
+/** Empty for a process that has ended since. */
 async function commandLine(pid: string): Promise<string> {
   const line = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   return line.replaceAll("\0", " ").trim();

@@ -1,14 +1,14 @@
-/** What test runs that were killed have left on the machine: programs, mounts, bridges, control groups and folders. */
+/** Removes what killed test runs have left on the machine: programs, mounts, bridges, control groups and folders. */
 import { rm } from "node:fs/promises";
 import { buildKitLabel } from "../servers/buildkit.ts";
+import { removeEngineFolder } from "../servers/docker-cleanup.ts";
 import { dockerEngineLabel } from "../servers/docker-engines.ts";
-import { removeEngineFolder } from "../servers/docker-leftovers.ts";
 import { controlGroupLabel, removeControlGroup } from "./control-groups.ts";
 import { unmountBelow } from "./mounts.ts";
 import { endRecordedProcesses, processRecordsLabel } from "./process-records.ts";
 import { type AbandonedDir, abandonedTempDirs } from "./temp-dir.ts";
 
-/** Ends and removes all of it. Safe beside runs that are alive, and beside another call of this. */
+/** Ends and removes all of it. Safe while other runs, or other calls of this function, are active. */
 export async function removeAbandoned(): Promise<void> {
   const dirs = await abandonedTempDirs();
   // Programs first: they use the folders.

@@ -15,7 +15,7 @@ export async function distribution(): Promise<Distribution> {
   return { id: field("ID"), codename: field("VERSION_CODENAME"), name: field("PRETTY_NAME") };
 }
 
-/** Where this machine takes Debian's main archive from, as apt itself reads its settings, whatever form they have. */
+/** The mirror of Debian's main archive that this machine uses, as apt reports it from its settings in any format. */
 async function debianArchive(codename: string): Promise<string> {
   const { stdout } = await run([
     "apt-get",
@@ -43,8 +43,8 @@ async function firstExisting(paths: readonly string[]): Promise<string | undefin
 }
 
 /**
- * Downloads packages of another Debian release and unpacks them into a folder. Nothing is installed, and apt's own
- * sources, lists and caches stay as they are: apt works on private ones, with the machine's mirror and its other settings.
+ * Downloads packages of another Debian release and unpacks them into a folder. Nothing is installed, and apt's
+ * sources, lists and caches are not changed: apt works on private ones, with the machine's mirror and other settings.
  */
 export async function extractDebianPackages(
   packages: readonly string[],
@@ -68,7 +68,7 @@ export async function extractDebianPackages(
         "",
       ].join("\n"),
     );
-    // An empty list of installed packages: the candidate is then what the suite has, be it older or newer than ours.
+    // Empty list of installed packages: the candidate is then the suite's, even if older than the installed one.
     await Bun.write(join(dir.path, "status"), "");
     await run([
       "mkdir",

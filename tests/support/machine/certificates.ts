@@ -10,7 +10,7 @@ export interface Certificates {
   caPath: string;
   server: CertificateFiles;
   client: CertificateFiles;
-  /** Of an authority that nobody here trusts, for the same names. */
+  /** Of an authority that no other certificate here trusts, for the same names. */
   foreign: { caPath: string; server: CertificateFiles; client: CertificateFiles };
 }
 
@@ -32,7 +32,7 @@ async function makeAuthority(dir: string, name: string): Promise<CertificateFile
   return files;
 }
 
-/** One for both ends of a connection, since a worker is server and client at once. */
+/** For both ends of a connection, since a worker is server and client. */
 async function makeCertificate(
   dir: string,
   name: string,
@@ -62,7 +62,7 @@ async function makeFamily(dir: string, prefix: string, names: readonly string[])
   return { caPath: authority.certPath, server, client };
 }
 
-/** Certificates for mutual TLS on this machine, good for two days. */
+/** Certificates for mutual TLS on this machine, valid for two days. */
 export async function makeCertificates(dir: string, options: CertificateOptions = {}): Promise<Certificates> {
   const { names = [] } = options;
   const [own, foreign] = await Promise.all([makeFamily(dir, "", names), makeFamily(dir, "foreign-", names)]);

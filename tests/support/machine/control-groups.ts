@@ -1,4 +1,4 @@
-/** A control group with limits of its own, as whoever administers a machine makes it: of version 2, or of 1 in every tree. */
+/** A control group with limits, as a machine's administrator creates it: of version 2, or of version 1 in each tree. */
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -12,13 +12,13 @@ export interface GroupLimits {
 }
 
 export interface TestControlGroup {
-  /** Below the root of control groups. */
+  /** Relative to the root of the control groups. */
   readonly path: string;
-  /** Of the group and of those below it. */
+  /** Process ids in the group and in the groups below it. */
   processes(): Promise<string[]>;
-  /** How often it had to wait because it had used up its processors' time. */
+  /** How often the group had to wait because its processor time was used up. */
   throttledPeriods(): Promise<number>;
-  /** Once nothing runs in it any more. */
+  /** Call it once no process runs in the group. */
   remove(): Promise<void>;
 }
 
@@ -27,7 +27,7 @@ export const controlGroupLabel = "limits";
 const periodMicros = 100_000;
 const isVersion2 = existsSync(join(root, "cgroup.controllers"));
 
-/** Why there can be no such group here; undefined when there can. */
+/** Why such a group cannot be created here; undefined when it can. */
 export async function missingControlGroups(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "control groups can only be made by root";
   try {
@@ -39,7 +39,7 @@ export async function missingControlGroups(): Promise<string | undefined> {
 }
 
 export async function makeControlGroup(limits: GroupLimits): Promise<TestControlGroup> {
-  // Empty, but its name says whose the group is, like those of all that tests leave when they are killed.
+  // The folder stays empty. Its name identifies the owner, as for everything that killed tests leave behind.
   const { path: dir } = await makeTempDir(controlGroupLabel);
   const name = basename(dir);
   const cpuFolder = join(root, isVersion2 ? "" : "cpu", name);
@@ -47,7 +47,7 @@ export async function makeControlGroup(limits: GroupLimits): Promise<TestControl
     for (const [file, value] of isVersion2 ? version2Files(limits) : version1Files(limits)) {
       const folder = join(root, isVersion2 ? "" : (file.split(".")[0] ?? ""), name);
       await mkdir(folder, { recursive: true });
-      // Not every kernel counts swap; where it does, what does not fit is to end, and not to go on slowly.
+      // Not every kernel counts swap; where it does, a process above the limit has to end instead of swapping.
       if (file.includes("sw") && !existsSync(join(folder, file))) continue;
       await writeFile(join(folder, file), value);
     }
@@ -89,14 +89,14 @@ function version1Files({ memoryBytes, cpus, processes }: GroupLimits): [file: st
   ];
 }
 
-/** The group that belongs to this folder, and the folder. */
+/** Removes the group that belongs to this folder, and the folder. */
 export async function removeControlGroup(dir: string): Promise<void> {
   const trees = isVersion2 ? [""] : await readdir(root);
   for (const tree of trees) await removeTree(join(root, tree, basename(dir)));
   await rm(dir, { recursive: true, force: true });
 }
 
-/** A group can be removed once its processes have ended in full, and after all groups below it. */
+/** A group can be removed once its processes have ended completely, and after all groups below it. */
 async function removeTree(folder: string): Promise<void> {
   await waitFor(
     async () => {
@@ -107,7 +107,7 @@ async function removeTree(folder: string): Promise<void> {
   );
 }
 
-/** It and all below it, the innermost first; none when it is not there. */
+/** The folder and all folders below it, the innermost first; empty when it does not exist. */
 async function foldersOf(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => undefined);
   if (entries === undefined) return [];

@@ -15,7 +15,7 @@ function canListen(port: number, host: string): Promise<boolean> {
   });
 }
 
-/** A TCP port that nobody listens on. Random, because several test runs may look for one at the same time. */
+/** A TCP port without a listener. Random, because several test runs may search for one at the same time. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = lowestPort + Math.floor(Math.random() * (highestPort - lowestPort));

@@ -1,6 +1,6 @@
 import type { JobResult } from "../../../src/shared/job.ts";
 
-/** The first is enough on most machines; a busy one may use it up before the build's RUN step begins. */
+/** The first is enough on most machines; a busy machine may use it up before the build's RUN step begins. */
 const TIMEOUTS_SECONDS = [6, 30, 120];
 
 /**

@@ -1,7 +1,7 @@
 export interface HeldRequests<Arrived = unknown> {
-  /** Resolves when the first of them has arrived, and waits. */
+  /** Resolves when the first held request has arrived. */
   readonly arrived: Promise<Arrived>;
-  /** Lets all that wait go on, and holds no more. */
+  /** Lets all held requests continue, and holds no further ones. */
   release(): void;
 }
 
@@ -11,7 +11,7 @@ interface Hold<Arriving> {
   readonly released: Promise<void>;
 }
 
-/** What a test keeps waiting at one of its servers, as a server does that hangs. */
+/** Requests that a test holds at one of its servers, to imitate a server that hangs. */
 export class Holds<Arriving> {
   readonly #holds = new Set<Hold<Arriving>>();
 
@@ -29,7 +29,7 @@ export class Holds<Arriving> {
     };
   }
 
-  /** Comes back when nobody holds this request. */
+  /** Resolves when no hold matches this request. */
   async pass(request: Arriving): Promise<void> {
     for (const hold of [...this.#holds].filter(({ matches }) => matches(request))) {
       hold.arrive(request);

@@ -1,7 +1,7 @@
-/** What one call gives at most. */
+/** The limit of one getRandomValues call. */
 const CHUNK_BYTES = 65_536;
 
-/** Bytes that no compression makes fewer. */
+/** Bytes that cannot be compressed. */
 export function noise(sizeBytes: number): Uint8Array {
   const bytes = new Uint8Array(sizeBytes);
   for (let at = 0; at < sizeBytes; at += CHUNK_BYTES) {

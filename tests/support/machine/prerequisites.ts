@@ -4,28 +4,28 @@ import { type DockerEngineName, findDockerPrograms, hasInstalledBuildx } from ".
 import { distribution } from "./apt.ts";
 import { CommandFailed, run } from "./processes.ts";
 
-/** "try" is a first look with a real build; "drill" and "bench" have all servers, and the newer engine; "check" is all tests. */
+/** "try": one real build; "drill" and "bench": all servers and the newer engine; "check": all tests. */
 export type Purpose = "try" | "drill" | "bench" | "check";
 
 export type EngineState = "available" | { reason: string };
 
 export interface Prerequisites {
-  /** The packages that this call installed; none when the machine had them all. */
+  /** The packages that this call installed; empty when the machine had them all. */
   installed: readonly string[];
-  /** Which Docker engines the tests can start here, and if not, why. A "try" does not ask. */
+  /** Which Docker engines the tests can start here, and if not, why. Empty for "try". */
   engines: Readonly<Partial<Record<DockerEngineName, EngineState>>>;
 }
 
-/** Says what is missing and what to do about it; fit to be shown to a user as it is. */
+/** Says what is missing and what to do about it; the message can be shown to a user unchanged. */
 export class MissingPrerequisite extends Error {
   override readonly name = "MissingPrerequisite";
 }
 
 interface Package {
   name: string;
-  /** Programs that, when they are all there, make the package unnecessary, wherever they come from. */
+  /** Programs that make the package unnecessary when all of them exist, from any source. */
   programs: readonly string[];
-  /** For programs that some other package has in a form that is of no use here. */
+  /** For programs that another package installs in a variant that cannot be used here. */
   isUsable?: () => Promise<boolean>;
 }
 
@@ -49,7 +49,7 @@ const forCheck: readonly Package[] = [
   { name: "ca-certificates", programs: ["update-ca-certificates"] },
 ];
 
-// From Debian 13 on the client is a package of its own, which docker.io only recommends.
+// Since Debian 13 the client has a separate package, which docker.io only recommends.
 const separateDockerClient: Package = { name: "docker-cli", programs: ["/usr/bin/docker"] };
 
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -63,7 +63,7 @@ async function hasProgram(program: string): Promise<boolean> {
   );
 }
 
-/** It becomes the only file of an image, so it must not want a shared library. */
+/** It becomes the only file of an image, so it must not need a shared library. */
 async function hasStaticBusybox(): Promise<boolean> {
   const path = Bun.which("busybox");
   if (path === null) return false;
@@ -85,18 +85,18 @@ async function asRoot(missing: readonly string[]): Promise<readonly string[]> {
   if (process.getuid?.() === 0) return [];
   const remedy = `sudo apt-get install -y --no-install-recommends ${missing.join(" ")}`;
   if (Bun.which("sudo") === null) {
-    throw new MissingPrerequisite(`these packages are missing, and only root can install them:\n  ${remedy}`);
+    throw new MissingPrerequisite(`packages are missing, and only root can install them:\n  ${remedy}`);
   }
   const { exitCode } = await run(["sudo", "-n", "true"], { mayFail: true });
   if (exitCode === 0) return ["sudo", "-n"];
   throw new MissingPrerequisite(
-    `these packages are missing, and sudo wants a password; run this first:\n  ${remedy}`,
+    `packages are missing, and sudo needs a password; run this first:\n  ${remedy}`,
   );
 }
 
 const servicePolicy = "/usr/sbin/policy-rc.d";
 
-/** Debian starts a service when its package is installed, unless this file says no. The tests start their own. */
+/** Debian starts a service when its package is installed, unless this file forbids it. The tests start theirs. */
 async function withoutStartingServices(sudo: readonly string[], install: () => Promise<void>): Promise<void> {
   if (await Bun.file(servicePolicy).exists()) return install();
   await run([...sudo, "tee", servicePolicy], { stdin: "#!/bin/sh\nexit 101\n" });
@@ -137,19 +137,19 @@ async function unknownToApt(names: readonly string[]): Promise<string[]> {
 async function install(names: readonly string[], log: (line: string) => void): Promise<void> {
   if (Bun.which("apt-get") === null) {
     throw new MissingPrerequisite(
-      `missing: ${names.join(", ")}. They can be installed by themselves only on Debian and Ubuntu; install them and try again`,
+      `missing: ${names.join(", ")}. Automatic installation works only on Debian and Ubuntu; install them and try again`,
     );
   }
   const sudo = await asRoot(names);
   log(`installing with apt: ${names.join(" ")}`);
-  // A fresh machine has no package lists, and old lists name versions that the mirror no longer has.
+  // A new machine has no package lists, and old lists name versions that the mirror has removed.
   await aptGet(sudo, ["update"]).catch((error: unknown) => {
-    log(`apt-get update failed, going on with the lists that are there: ${firstLine(error)}`);
+    log(`apt-get update failed, using the existing package lists: ${firstLine(error)}`);
   });
   const unknown = await unknownToApt(names);
   if (unknown.length > 0) {
     throw new MissingPrerequisite(
-      `apt knows no package ${unknown.join(", ")}; enable the component that has it ("universe" on Ubuntu), run apt-get update, and try again`,
+      `apt does not find ${unknown.join(", ")}; enable the component that has it ("universe" on Ubuntu), run apt-get update, and try again`,
     );
   }
   try {
@@ -158,7 +158,7 @@ async function install(names: readonly string[], log: (line: string) => void): P
     );
   } catch (error) {
     const output = error instanceof CommandFailed ? error.message : String(error);
-    throw new MissingPrerequisite(`apt-get could not install ${names.join(", ")}:\n${output}`, {
+    throw new MissingPrerequisite(`apt-get failed to install ${names.join(", ")}:\n${output}`, {
       cause: error,
     });
   }
@@ -171,7 +171,7 @@ function firstLine(error: unknown): string {
 async function installMissing(packages: readonly Package[], log: (line: string) => void): Promise<string[]> {
   const missing = (await missingOf(packages)).map(({ name }) => name);
   if (missing.length > 0) await install(missing, log);
-  // Which packages hold the client is only known once the distribution's docker.io is there.
+  // Only the distribution's docker.io shows whether the client is in a separate package.
   if (await isMissing(separateDockerClient)) {
     await install([separateDockerClient.name], log);
     missing.push(separateDockerClient.name);
@@ -179,29 +179,31 @@ async function installMissing(packages: readonly Package[], log: (line: string) 
   const stillMissing = await missingOf(packages);
   if (stillMissing.length === 0) return missing;
   const list = stillMissing.map(({ name, programs }) => `${name} (for ${programs.join(", ")})`).join("; ");
-  throw new MissingPrerequisite(`apt has installed these, but their programs are not there: ${list}`);
+  throw new MissingPrerequisite(
+    `apt has installed these packages, but their programs are not found: ${list}`,
+  );
 }
 
-async function look(engine: DockerEngineName, log: (line: string) => void): Promise<EngineState> {
+async function probeEngine(engine: DockerEngineName, log: (line: string) => void): Promise<EngineState> {
   const found = await findDockerPrograms(engine);
   if (found.available) return "available";
   log(found.reason);
   return { reason: found.reason };
 }
 
-/** Debian's buildx is only unpacked where it is needed; Ubuntu's own engine comes with a package that can be had or not. */
+/** Debian's buildx is unpacked only where needed; Ubuntu has a package for its engine, which may be unavailable. */
 async function installUbuntuBuildx(log: (line: string) => void): Promise<string[]> {
   if ((await distribution()).id !== "ubuntu" || (await hasInstalledBuildx())) return [];
   return install(["docker-buildx"], log).then(
     () => ["docker-buildx"],
     (error: unknown) => {
-      log(`going on without buildx: ${firstLine(error)}`);
+      log(`continuing without buildx: ${firstLine(error)}`);
       return [];
     },
   );
 }
 
-/** What the purpose needs is there afterwards, or this throws a MissingPrerequisite. Quick when nothing is missing. */
+/** Installs what the purpose needs, or throws a MissingPrerequisite. Returns quickly when nothing is missing. */
 export async function ensurePrerequisites(
   what: Purpose,
   log: (line: string) => void,
@@ -210,7 +212,10 @@ export async function ensurePrerequisites(
   installed.push(...(await installUbuntuBuildx(log)));
   if (what === "try") return { installed, engines: {} };
   if (what === "check") {
-    return { installed, engines: { "20.10": await look("20.10", log), "26.1": await look("26.1", log) } };
+    return {
+      installed,
+      engines: { "20.10": await probeEngine("20.10", log), "26.1": await probeEngine("26.1", log) },
+    };
   }
-  return { installed, engines: { "26.1": await look("26.1", log) } };
+  return { installed, engines: { "26.1": await probeEngine("26.1", log) } };
 }

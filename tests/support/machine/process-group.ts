@@ -1,7 +1,7 @@
-/** Signals all processes of a group, or with 0 only asks for them. @returns false when the group has none. */
-export function signalGroup(leader: number, signal: NodeJS.Signals | 0): boolean {
+/** Whether the process group of this leader still has a process. */
+export function isGroupRunning(leader: number): boolean {
   try {
-    process.kill(-leader, signal);
+    process.kill(-leader, 0);
     return true;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;

@@ -1,4 +1,4 @@
-/** Which process a number stands for: the kernel gives the number of one that has ended to another. */
+/** The identity of a process beyond its id, which the kernel reuses once the process has ended. */
 import { readFileSync } from "node:fs";
 
 /** `<pid>-<start time in clock ticks since boot>`; undefined when no such process runs. */
@@ -16,7 +16,7 @@ export function groupOf(pid: number): number | undefined {
   return statFields(pid)?.group;
 }
 
-/** Fields of proc_pid_stat(5). A zombie has ended: only its parent has not looked yet. */
+/** Fields of proc_pid_stat(5). A zombie has ended: only its parent has not collected it yet. */
 function statFields(pid: number): { group: number; startTicks: string } | undefined {
   let text: string;
   try {

@@ -1,8 +1,9 @@
-/** Id files of the programs that this process starts. When it is killed, the next run ends those programs by them. */
+/** Id files of the programs that this process starts. If it is killed, the next run uses them to end those programs. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { signalGroup } from "./process-group.ts";
+import { signalGroup } from "../../../src/worker/process/process-group.ts";
+import { isGroupRunning } from "./process-group.ts";
 import { groupOf, identityOf, isRunning } from "./process-identity.ts";
 import { tempDirPrefix } from "./temp-dir.ts";
 
@@ -20,29 +21,29 @@ export function ownerMark(): Record<string, string> {
 /** Records the leader of a process group. Call the returned function once the leader has ended. */
 export function recordProcessGroup(pid: number): () => void {
   folder ??= mkdtempSync(tempDirPrefix(processRecordsLabel));
-  // On a busy machine a short program has ended by now, and what it has started lives on in its group.
+  // On a busy machine a short program may have ended by now, while its children still run in the group.
   const record = join(folder, identityOf(pid) ?? `${pid}-ended`);
   writeFileSync(record, "");
   return () => {
-    if (!signalGroup(pid, 0)) rmSync(record, { force: true });
+    if (!isGroupRunning(pid)) rmSync(record, { force: true });
   };
 }
 
-/** Removes the records when nothing is left that they are about. */
+/** Removes the records when all recorded groups have ended. */
 export async function closeProcessRecords(): Promise<void> {
   if (folder === undefined) return;
   const groups = (await readdir(folder)).map((identity) => Number.parseInt(identity, 10));
-  if (groups.some((group) => signalGroup(group, 0))) return;
+  if (groups.some(isGroupRunning)) return;
   rmSync(folder, { recursive: true, force: true });
   folder = undefined;
 }
 
-/** Ends the recorded groups, whose starter has ended. */
+/** Ends the recorded groups of an owner that has ended. */
 export async function endRecordedProcesses(records: string): Promise<void> {
   for (const identity of await readdir(records).catch(() => [])) {
     const leader = Number.parseInt(identity, 10);
     if (isRunning(identity)) signalGroup(leader, "SIGKILL");
-    // The leader has ended. The number still names the rest of its group, unless another group has it by now.
+    // The leader has ended. Its number still names the rest of its group, unless the kernel has reused the number.
     else if (await isOurs(leader)) signalGroup(leader, "SIGKILL");
   }
 }

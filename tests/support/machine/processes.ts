@@ -1,11 +1,11 @@
-import { signalGroup } from "./process-group.ts";
+import { signalGroup } from "../../../src/worker/process/process-group.ts";
 import { ownerMark, recordProcessGroup } from "./process-records.ts";
 import { openProgramLog, type ProgramLog } from "./program-logs.ts";
 import { type WaitForOptions, waitFor } from "./wait-for.ts";
 
 export interface ProcessOptions {
   cwd?: string;
-  /** Added to this process's own environment; `undefined` takes a variable away. */
+  /** Added to this process's environment; `undefined` removes a variable. */
   env?: Record<string, string | undefined>;
   stdin?: string | Uint8Array;
 }
@@ -17,12 +17,12 @@ export interface TestProcess {
   readonly stdoutLines: readonly string[];
   readonly stderrLines: readonly string[];
   readonly exitCode: number | null;
-  /** The exit status; that of a process ended by a signal is 128 and the signal's number. */
+  /** The exit status; for a process ended by a signal, 128 plus the signal's number. */
   readonly exited: Promise<number>;
   waitForLine(pattern: RegExp | string, options?: Partial<WaitForOptions>): Promise<string>;
-  /** To the program alone, as systemd (KillMode=mixed) tells one to stop. All that follows is for its whole group. */
+  /** Sent to the program alone, as systemd does with KillMode=mixed. The methods below signal the whole group. */
   signal(signal: NodeJS.Signals): void;
-  /** SIGTERM, `graceMs` to comply, SIGKILL. */
+  /** SIGTERM, then SIGKILL after `graceMs`. */
   stop(graceMs?: number): Promise<void>;
   kill(signal?: NodeJS.Signals): Promise<void>;
   pause(): void;
@@ -47,7 +47,7 @@ export class CommandFailed extends Error {
   }
 }
 
-// A test run that is killed cannot stop its servers. The kernel then does, for all that were started through setpriv.
+// A killed test run cannot stop its servers. The kernel stops those that were started through setpriv.
 const setpriv = Bun.which("setpriv");
 const dieWithParent = setpriv ? [setpriv, "--pdeathsig", "TERM", "--"] : [];
 
@@ -74,7 +74,7 @@ async function collectLines(
   if (rest !== "") for (const sink of sinks) sink.push(rest);
 }
 
-/** Starts a program in a process group of its own. Whoever starts one stops it. */
+/** Starts a program in a separate process group. The caller has to stop it. */
 export function startProcess(command: readonly string[], options: ProcessOptions = {}): TestProcess {
   const child = Bun.spawn([...dieWithParent, ...command], {
     cwd: options.cwd,
@@ -92,7 +92,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     collectLines(child.stdout, log, lines, stdoutLines),
     collectLines(child.stderr, log, lines, stderrLines),
   ];
-  // Ends by itself when the last holder of the pipes is gone; nothing waits for it.
+  // Resolves when the last process that holds the pipes has ended; no other code waits for it.
   void Promise.allSettled(collected).then(log.close);
   void child.exited.then(recordProcessGroup(child.pid));
 
@@ -100,7 +100,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
 
   async function kill(name: NodeJS.Signals = "SIGKILL"): Promise<void> {
     signalAll(name);
-    // A stopped process does not see a signal before it goes on.
+    // A stopped process does not handle a signal before it continues.
     signalAll("SIGCONT");
     await child.exited;
   }
@@ -122,7 +122,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     async waitForLine(pattern, { timeoutMs = 15_000, what, intervalMs } = {}) {
       const matches = (line: string) =>
         typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
-      // Read before the lines: what was printed before the end is then still looked at.
+      // Read before the lines, so that lines printed just before the end are still searched.
       let ended = false;
       const found = await waitFor(
         () => {
@@ -150,7 +150,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
       const timer = setTimeout(() => signalAll("SIGKILL"), graceMs);
       await child.exited;
       clearTimeout(timer);
-      // What the leader left behind in its group.
+      // Processes that the leader has left in its group.
       signalAll("SIGKILL");
     },
   };
@@ -158,7 +158,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
 
 export interface RunOptions extends ProcessOptions {
   timeoutMs?: number;
-  /** Gives the result of a failing command back instead of throwing. */
+  /** Returns the result of a failing command instead of throwing an error. */
   mayFail?: boolean;
 }
 

@@ -4,7 +4,7 @@ import { basename, join, relative, resolve } from "node:path";
 
 const root = join(import.meta.dir, "../../..");
 
-/** Below it, each test file has a folder of its own, with the logs of its last run. */
+/** Each test file has a folder in it, with the logs of the file's last run. */
 export const programLogsRoot = join(root, ".cache/test-logs");
 
 export interface ProgramLog {
@@ -12,13 +12,13 @@ export interface ProgramLog {
   close(): void;
 }
 
-/** Where the logs of a test file, or of another script of the tests, are kept; `path` may be absolute. */
+/** The log folder of a test file, or of another script of the tests; `path` may be absolute. */
 export function programLogsOf(path: string): string {
   return join(programLogsRoot, relative(root, resolve(root, path)).replaceAll("/", "-"));
 }
 
-/** Of one log; what a program prints after that is not kept. */
-const MOST_BYTES = 20_000_000;
+/** Of one log; further output is not kept. */
+const MAX_LOG_BYTES = 20_000_000;
 
 const counts = new Map<string, number>();
 
@@ -36,7 +36,7 @@ export function openProgramLog(command: readonly string[]): ProgramLog {
   let isOpen = true;
   return {
     write(chunk) {
-      if (!isOpen || written > MOST_BYTES) return;
+      if (!isOpen || written > MAX_LOG_BYTES) return;
       written += chunk.byteLength;
       writeSync(file, chunk);
     },

@@ -1,15 +1,15 @@
-/** What a container of the sample's image prints. */
+/** The output of a container of the sample's image. */
 export const sampleGreeting = "hello from the sample image";
 
 export interface SampleRepositoryOptions {
   /**
-   * `failing` ends its RUN step with status 3; `slow` sleeps in it; `stubborn` sleeps, and ignores SIGTERM; `none` has no
-   * Dockerfile.
+   * `failing` ends its RUN step with status 3; `slow` sleeps in it; `stubborn` sleeps, and ignores SIGTERM; `none` has
+   * no Dockerfile.
    */
   variant?: "working" | "failing" | "slow" | "stubborn" | "none";
-  /** How long the RUN step of those that sleep takes. */
+  /** Duration of the RUN step in the variants that sleep. */
   sleepSeconds?: number;
-  /** Goes into the image, so that two samples differ in their digests. */
+  /** Stored in the image, so that two samples have different digests. */
   greeting?: string;
 }
 
@@ -43,7 +43,7 @@ export async function staticBusybox(): Promise<Uint8Array> {
 }
 
 /**
- * A small repository whose image can be built with no base image and no network: nothing but a static busybox. The files
+ * A small repository whose image needs neither a base image nor the network: it contains a static busybox. The files
  * below bin/ must be committed as executable.
  */
 export async function sampleRepository(options: SampleRepositoryOptions = {}): Promise<RepositoryFiles> {

@@ -1,4 +1,4 @@
-/** A disk that a test can fill: an ext4 file system in a file, loop-mounted. Its folder says whose it is, like all others. */
+/** A disk that a test can fill: an ext4 file system in a file, loop-mounted. Its folder's name identifies the owner. */
 import { mkdir, rm, statfs, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { unmountBelow } from "./mounts.ts";
@@ -7,24 +7,24 @@ import { makeTempDir } from "./temp-dir.ts";
 
 export interface DiskSize {
   readonly sizeMiB: number;
-  /** Files and folders that fit; by default far more than anybody needs. */
+  /** Files and folders that fit; by default far more than any test needs. */
   readonly inodes?: number;
 }
 
 export interface SmallDisk {
   readonly path: string;
   freeBytes(): Promise<number>;
-  /** Writes one file that leaves no more than this, until `makeRoom`. */
+  /** Writes one file so that no more than this stays free, until `removeFillers`. */
   fill(leaveBytes: number): Promise<void>;
-  /** Makes files until there is room for no more than so many. */
+  /** Creates files until no more than this number of inodes stays free. */
   fillInodes(leave: number): Promise<void>;
-  makeRoom(): Promise<void>;
+  removeFillers(): Promise<void>;
   remove(): Promise<void>;
 }
 
 const folderLabel = "disk";
 
-/** Why there can be no such disk here; undefined when there can. */
+/** Why such a disk cannot be created here; undefined when it can. */
 export async function missingSmallDisks(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "file systems can only be mounted by root";
   try {
@@ -36,7 +36,7 @@ export async function missingSmallDisks(): Promise<string | undefined> {
   }
 }
 
-/** Mounts a new file system of this size at `at`, which exists. Unmounting it gives its loop device back as well. */
+/** Mounts a new file system of this size at the existing folder `at`. Unmounting it also releases its loop device. */
 export async function mountSmallDisk(
   imagePath: string,
   at: string,
@@ -84,7 +84,7 @@ export function smallDiskAt(path: string): Omit<SmallDisk, "remove"> {
       const { ffree } = await statfs(path);
       for (let made = 1; made < ffree - leave; made++) await Bun.write(join(filler, String(made)), "");
     },
-    async makeRoom() {
+    async removeFillers() {
       for (const left of [ballast, filler]) await rm(left, { recursive: true, force: true });
     },
   };

@@ -18,9 +18,9 @@ export interface AbandonedDir {
 const prefix = "blacktree-test";
 const pattern = new RegExp(`^${prefix}-(\\d+-\\d+)-([a-z0-9]+)-[^-]+$`);
 
-/** What mkdtemp(3) completes. The name says whose the folder is, so that a later run finds an abandoned one. */
+/** Prefix for mkdtemp(3). The name identifies the owning process, so that a later run finds an abandoned folder. */
 export function tempDirPrefix(label: string, owner = process.pid): string {
-  // Unix sockets are made in these folders, and their paths must stay below 108 characters: labels are short.
+  // These folders contain Unix sockets, whose paths must stay below 108 characters: labels are short.
   return join(tmpdir(), `${prefix}-${identityOf(owner)}-${label}-`);
 }
 
@@ -29,7 +29,7 @@ export async function makeTempDir(label: string): Promise<TempDir> {
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** Those that this user may remove. */
+/** Abandoned folders that this user may remove. */
 export async function abandonedTempDirs(): Promise<AbandonedDir[]> {
   const names = await readdir(tmpdir());
   const uid = process.getuid?.() ?? 0;

@@ -5,11 +5,11 @@ import { plugin } from "bun";
 import { removeAbandoned } from "./abandoned.ts";
 import { closeProcessRecords } from "./process-records.ts";
 
-/** Real servers on a busy machine take longer than the 5 s that Bun gives a test; files that need even more say so. */
+/** On a busy machine, real servers need longer than Bun's default of 5 s; some files set an even longer time. */
 const TEST_TIMEOUT_MS = 60_000;
 
-// Bun takes a default timeout from nowhere but a flag and a call in each file: in a preload it holds for the first file
-// alone. So each file gets that call, before everything of its own and on its first line, whose number stays.
+// Bun accepts a default timeout only from a flag and from a call in each file: a call in a preload holds for the first
+// file alone. So each file is loaded with that call inserted before its first line, which keeps the line numbers.
 plugin({
   name: "default timeout of tests",
   setup(build) {

@@ -1,13 +1,13 @@
 export interface WaitForOptions {
   timeoutMs: number;
-  /** What is waited for, as it should read after "gave up waiting for". */
+  /** The event that is waited for, as it should read after "gave up waiting for". */
   what: string;
   intervalMs?: number;
 }
 
 /**
- * Asks until the condition gives something truthy, and returns that. A condition that throws counts as "not yet":
- * a server that is still starting refuses connections, and that is no failure until the deadline has passed.
+ * Calls the condition until its result is truthy, and returns that. A condition that throws counts as "not yet":
+ * a server that is still starting refuses connections, which is a failure only after the deadline.
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,

@@ -1,7 +1,7 @@
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 
-/** Whether tests have the file of this path executable: all below a folder named bin are. */
+/** Whether tests make the file at this path executable: all files below a folder named bin are. */
 export function isExecutable(path: string): boolean {
   return /(^|\/)bin\//.test(path);
 }

@@ -32,7 +32,7 @@ const getAuthorizationToken: Action = (state, input, key) => {
   const { behaviour } = state;
   const expiresAtMs = Date.now() + behaviour.tokenLifetimeMs;
   const password = behaviour.registryLogin?.password ?? `token-${crypto.randomUUID()}`;
-  // A wrong one is known to nobody.
+  // The registry does not accept a wrong password.
   if (!behaviour.wrongPassword) state.registryTokens.set(password, expiresAtMs);
   const handedOut = behaviour.wrongPassword ? `wrong-${crypto.randomUUID()}` : password;
   const registryIds = Array.isArray(input.registryIds) ? input.registryIds.map(String) : [key.account];
@@ -47,8 +47,8 @@ const getAuthorizationToken: Action = (state, input, key) => {
   };
 };
 
-/** Of another account, only the repository's own policy can let somebody in. */
-function refuseStranger(
+/** For a key of another account, only the repository's policy can allow access. */
+function refuseForeignAccount(
   { name, allowedAccounts }: EcrRepository,
   owner: string,
   key: AwsKey,
@@ -72,7 +72,7 @@ const describeRepositories: Action = (state, input, key) => {
       const message = `The repository with name '${name}' does not exist in the registry with id '${account}'`;
       return { error: "RepositoryNotFoundException", message, status: 400 };
     }
-    const refused = refuseStranger(repository, account, key, "ecr:DescribeRepositories");
+    const refused = refuseForeignAccount(repository, account, key, "ecr:DescribeRepositories");
     if (refused) return refused;
     repositories.push(describe(state, account, repository));
   }

@@ -11,10 +11,10 @@ export interface AwsKey {
   accessKeyId: string;
   secretAccessKey: string;
   account: string;
-  /** With a session token the key is a temporary one, and worth nothing without it. */
+  /** Set for a temporary key, which is valid only together with its session token. */
   sessionToken?: string;
   expiresAtMs?: number;
-  /** Who GetCallerIdentity says that it is. */
+  /** The identity that GetCallerIdentity returns. */
   arn: string;
 }
 
@@ -131,7 +131,7 @@ function checkScope(
       "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.",
     );
   }
-  // Also true of a date that cannot be read at all.
+  // Also true for a date that cannot be parsed.
   if (!(Math.abs(parseAmzDate(amzDate) - rules.nowMs) <= allowedSkewMs)) {
     return refuse(
       "InvalidSignatureException",
@@ -141,14 +141,14 @@ function checkScope(
   return undefined;
 }
 
-/** What a signature must cover, so that nobody on the way can change what the request says. */
+/** Headers that a signature must cover but does not, so that a proxy could change the meaning of the request. */
 function unsignedHeaders(request: SignedRequest, auth: Authorization): string[] {
   const signed = new Set(auth.signedHeaders.split(";"));
   const mustBeSigned = ["host", ...[...request.headers.keys()].filter((name) => name.startsWith("x-amz-"))];
   return mustBeSigned.filter((name) => !signed.has(name));
 }
 
-/** Checks a request as AWS does: Signature Version 4, computed anew from what arrived. */
+/** Checks a request as AWS does: Signature Version 4, computed from the received request. */
 export function verifySignature(request: SignedRequest, rules: SignatureRules): SignatureVerdict {
   const header = request.headers.get("authorization");
   if (header === null) return refuse("MissingAuthenticationTokenException", "Missing Authentication Token");

@@ -11,7 +11,7 @@ export interface EcrRepository {
   scanOnPush?: boolean;
   lifecyclePolicyText?: string;
   tags?: readonly { Key: string; Value: string }[];
-  /** Other accounts that the repository's policy lets in. Undefined: it lets everybody in. */
+  /** Other accounts that the repository's policy allows. Undefined: it allows all accounts. */
   allowedAccounts?: readonly string[];
 }
 
@@ -20,27 +20,27 @@ export interface RegistryLogin {
   password: string;
 }
 
-/** What a call of the API comes to, apart from what the request itself deserves. */
+/** The outcome of API calls, apart from errors in the request itself. */
 export interface AwsBehaviour {
-  /** The next so many calls are answered with ThrottlingException. */
+  /** Number of following calls that are answered with ThrottlingException. */
   throttleNext: number;
-  /** The next so many calls are answered with a fault of the server. */
+  /** Number of following calls that are answered with a server error. */
   failNext: number;
   /** Actions that no key may use, such as "GetAuthorizationToken". */
   denied: readonly string[];
   /** Roles that AssumeRole refuses, by ARN. */
   deniedRoles: readonly string[];
-  /** What the roles' trust policies ask for as external id, by the role's ARN. */
+  /** The external ids that the roles' trust policies require, by the role's ARN. */
   externalIds: Readonly<Record<string, string>>;
-  /** How long a registry token is good; below zero it is already over. */
+  /** Validity of a registry token; below zero the token has already expired. */
   tokenLifetimeMs: number;
-  /** Hands out a password that the registry does not know. */
+  /** Returns a password that the registry does not accept. */
   wrongPassword: boolean;
-  /** Where the registry is, as GetAuthorizationToken says; several times in a run it may move. */
+  /** The registry's address that GetAuthorizationToken returns; it may change during a run. */
   proxyEndpoint: string;
-  /** The registry's own login, given to everybody. Undefined: each token has a password of its own; see `login`. */
+  /** The registry's login, returned by every call. Undefined: each token has a different password; see `login`. */
   registryLogin: RegistryLogin | undefined;
-  /** How long keys of AssumeRole are good. */
+  /** Validity of keys from AssumeRole. */
   sessionLifetimeMs: number;
 }
 
@@ -48,10 +48,10 @@ export interface AwsCall {
   service: "ecr" | "sts";
   action: string;
   accessKeyId: string | undefined;
-  /** That of the key, as AWS knows it. */
+  /** The account of the key in this emulator. */
   account: string | undefined;
   input: Record<string, unknown>;
-  /** The HTTP status, and the error's code for those that failed. */
+  /** The HTTP status, and the error code of a failed call. */
   status: number;
   error: string | undefined;
 }
@@ -59,7 +59,7 @@ export interface AwsCall {
 export interface AwsOptions extends Partial<AwsBehaviour> {
   region?: string;
   account?: string;
-  /** Per account, those that exist at the start. */
+  /** The repositories that exist at the start, per account. */
   repositories?: Record<string, readonly (string | EcrRepository)[]>;
 }
 
@@ -68,11 +68,11 @@ export interface AwsState {
   readonly behaviour: AwsBehaviour;
   readonly keys: Map<string, AwsKey>;
   readonly repositories: Map<string, Map<string, EcrRepository>>;
-  /** Passwords handed out, and when they end. */
+  /** Passwords that were returned, and when they expire. */
   readonly registryTokens: Map<string, number>;
 }
 
-/** An answer before it takes the form of its protocol. */
+/** An answer before it is encoded for its protocol. */
 export type AwsAnswer = { ok: Record<string, unknown> } | { error: string; message: string; status: number };
 
 export interface Aws {
@@ -83,13 +83,13 @@ export interface Aws {
   readonly region: string;
   readonly calls: readonly AwsCall[];
   configure(change: Partial<AwsBehaviour>): void;
-  /** Keeps all calls of this action, such as "GetAuthorizationToken", waiting. */
+  /** Holds all calls of this action, such as "GetAuthorizationToken". */
   hold(action: string): HeldRequests<AwsCall>;
   addKey(key: Omit<AwsKey, "arn">): void;
   addRepository(account: string, repository: string | EcrRepository): void;
   removeRepository(account: string, name: string): void;
   repositories(account: string): EcrRepository[];
-  /** What a login at the registry is worth, for a proxy in front of it. */
+  /** The validity of a registry login, for a proxy in front of the registry. */
   login(username: string, password: string): LoginState;
   env(): Record<string, string>;
   stop(): Promise<void>;
@@ -136,7 +136,7 @@ function disturb(state: AwsState, action: string, key: AwsKey): AwsAnswer | unde
   return undefined;
 }
 
-/** An `http://127.0.0.1` that speaks ECR and STS as far as a builder needs them, and believes no request unchecked. */
+/** An `http://127.0.0.1` that implements the parts of ECR and STS that a builder needs, and verifies every request. */
 export function startAws(options: AwsOptions = {}): Promise<Aws> {
   const { region = "us-east-1", account = defaultAccount, repositories = {}, ...behaviour } = options;
   const calls: AwsCall[] = [];
@@ -241,7 +241,7 @@ export function startAws(options: AwsOptions = {}): Promise<Aws> {
       AWS_REGION: region,
       AWS_ENDPOINT_URL_ECR: endpoint,
       AWS_ENDPOINT_URL_STS: endpoint,
-      // Nothing of the machine's own may be looked at.
+      // The machine's AWS configuration must not be read.
       AWS_EC2_METADATA_DISABLED: "true",
       AWS_CONFIG_FILE: "/dev/null",
       AWS_SHARED_CREDENTIALS_FILE: "/dev/null",
@@ -250,7 +250,7 @@ export function startAws(options: AwsOptions = {}): Promise<Aws> {
   });
 }
 
-/** What cannot be read has no signature of ours either, and is refused for that. */
+/** An unreadable body yields an empty input: its signature is not valid either, so the request is refused for that. */
 function parseJson(text: string): Record<string, unknown> {
   try {
     return JSON.parse(text) as Record<string, unknown>;
@@ -286,7 +286,7 @@ function xmlResponse(action: string, answer: AwsAnswer): Response {
     return new Response(`<${action}Response ${namespace}>${body}</${action}Response>`, { headers });
   }
   const { error, message, status } = answer;
-  // The query protocol's names of the errors lack the suffix.
+  // The query protocol's error names have no suffix.
   const code = error.replace(/Exception$/, "");
   const body = xml({
     Error: { Type: status < 500 ? "Sender" : "Receiver", Code: code, Message: message },

@@ -1,4 +1,4 @@
-/** The real servers that a whole Blacktree needs, for the tests of one file. */
+/** The real servers that a complete Blacktree needs, for the tests of one file. */
 import { type Aws, startAws } from "./aws.ts";
 import {
   type DockerEngine,
@@ -22,7 +22,7 @@ export interface Backends<
   readonly redis: Redis;
   readonly aws: Aws;
   readonly registry: Registry;
-  /** Stands before the registry and answers as ECR does; it is where ECR sends everybody. */
+  /** A proxy before the registry that answers as ECR does; ECR tokens name it as the endpoint. */
   readonly ecr: RegistryProxy;
   readonly git: GitServer;
   readonly docker: Engine;
@@ -31,13 +31,13 @@ export interface Backends<
 
 export interface BackendsOptions {
   readonly engine: DockerEngineName;
-  /** A broker of the caller's own, for tests that hurt it or set it up otherwise; by default that of the run. */
+  /** A dedicated broker, for tests that break it or configure it differently; by default the run's broker is shared. */
   readonly ownRabbitMq?: RabbitMqOptions;
-  /** The same for the engine; by default one is borrowed. */
+  /** A dedicated engine; by default one is borrowed. */
   readonly ownDocker?: Omit<DockerEngineOptions, "engine">;
 }
 
-/** What the options come to. */
+/** The types of the servers that the options select. */
 export type BackendsOf<Options extends BackendsOptions> = Backends<
   Options extends { ownRabbitMq: RabbitMqOptions } ? RabbitMq : RabbitMqServer,
   Options extends { ownDocker: object } ? OwnDockerEngine : DockerEngine

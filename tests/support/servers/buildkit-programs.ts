@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { run } from "../machine/processes.ts";
 import { testCacheFolder } from "./docker-programs.ts";
 
-/** No package has it, so it is compiled from its Go module. */
+/** BuildKit is in no package, so it is compiled from its Go module. */
 export const buildKitVersion = "v0.29.0";
 
 export interface BuildKitPrograms {
@@ -17,8 +17,8 @@ export type BuildKitAvailability =
   | { available: true; programs: BuildKitPrograms }
   | { available: false; reason: string };
 
-/** Set to anything, it has BuildKit compiled where it is not there yet, which takes a few minutes. */
-const wish = "BLACKTREE_TEST_BUILDKIT";
+/** Set to any value, it has BuildKit compiled if it is missing, which takes a few minutes. */
+const compileVariable = "BLACKTREE_TEST_BUILDKIT";
 const COMPILE_TIMEOUT_MS = 30 * 60_000;
 
 function findGo(): string | null {
@@ -39,11 +39,11 @@ async function compile(go: string, into: string): Promise<void> {
       go,
       ...["build", "-C", sources, "-o", into, "-trimpath", "-buildvcs=false"],
       `-ldflags=-s -w -X github.com/moby/buildkit/version.Version=${buildKitVersion}`,
-      // The engines' containerd is not what these tests are about.
+      // These tests do not cover the engines' containerd.
       "-tags=no_containerd_worker",
       ...["./cmd/buildkitd", "./cmd/buildctl"],
     ],
-    // Static, so that they run in an image that holds nothing else.
+    // Static, so that they run in an image that contains nothing else.
     { env: { CGO_ENABLED: "0" }, timeoutMs: COMPILE_TIMEOUT_MS },
   );
 }
@@ -51,14 +51,14 @@ async function compile(go: string, into: string): Promise<void> {
 async function compiledFolder(): Promise<string | undefined> {
   const folder = join(testCacheFolder(), `buildkit-${buildKitVersion}-${arch()}`);
   if (await Bun.file(join(folder, "buildkitd")).exists()) return folder;
-  if (!process.env[wish]) return undefined;
+  if (!process.env[compileVariable]) return undefined;
   const go = findGo();
-  if (go === null) throw new Error("there is no Go to compile it with");
+  if (go === null) throw new Error("Go, which compiles it, is not installed");
   const unfinished = `${folder}.${process.pid}.unfinished`;
   await mkdir(unfinished, { recursive: true });
   try {
     await compile(go, unfinished);
-    // Several test runs may come here at once; the first rename wins.
+    // Several test runs may reach this at once; the first rename wins.
     await rename(unfinished, folder).catch(async (error) => {
       if (!(await Bun.file(join(folder, "buildkitd")).exists())) throw error;
     });
@@ -75,7 +75,10 @@ async function find(): Promise<BuildKitAvailability> {
   try {
     const folder = await compiledFolder();
     if (folder === undefined) {
-      return { available: false, reason: `BuildKit is not compiled here; ${wish}=1 does it, with Go, once` };
+      return {
+        available: false,
+        reason: `BuildKit is not compiled here; ${compileVariable}=1 compiles it with Go, once`,
+      };
     }
     const programs = { buildkitd: join(folder, "buildkitd"), buildctl: join(folder, "buildctl"), runc };
     return { available: true, programs };

@@ -4,17 +4,17 @@ import { run, startProcess, type TestProcess } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { type BuildKitPrograms, buildKitVersion, findBuildKitPrograms } from "./buildkit-programs.ts";
+import { killProcessesOf, removeEngineFolder } from "./docker-cleanup.ts";
 import type { DockerEngine } from "./docker-engines.ts";
-import { killProcessesOf, removeEngineFolder } from "./docker-leftovers.ts";
 
-/** A buildkitd that needs no engine. */
+/** A buildkitd that does not need an engine. */
 export interface BuildKit {
   readonly address: string;
-  /** The daemon alone, without a chance to tidy up; what it ran ends too. */
+  /** Kills the daemon without a cleanup; its build steps end too. */
   kill(): Promise<void>;
   /** A new daemon on the same cache and address. */
   start(): Promise<void>;
-  /** Ends everything, and removes all that it has left on the machine. */
+  /** Ends all processes, and removes everything that they have left on the machine. */
   stop(): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ async function availablePrograms(): Promise<BuildKitPrograms> {
   return found.programs;
 }
 
-/** Everything of it is below this, as docker-leftovers.ts wants it. */
+/** The root of all its files, as docker-cleanup.ts requires. */
 function daemonCommand({ buildkitd, runc }: BuildKitPrograms, dir: string): string[] {
   return [
     buildkitd,
@@ -52,14 +52,14 @@ export async function startBuildKit(): Promise<BuildKit> {
 
   async function start(): Promise<void> {
     daemon = startProcess(daemonCommand(programs, dir), {
-      // It would reach for a registry on this machine through a proxy.
+      // buildkitd would use a proxy to connect to a registry on this machine.
       env: { HTTP_PROXY: undefined, HTTPS_PROXY: undefined, http_proxy: undefined, https_proxy: undefined },
     });
-    const look = [programs.buildctl, `--addr=${address}`, "debug", "workers"];
+    const probe = [programs.buildctl, `--addr=${address}`, "debug", "workers"];
     const answer = await waitFor(
       async () => {
         if (daemon.exitCode !== null) return "ended";
-        return (await run(look, { mayFail: true })).exitCode === 0 ? "answers" : undefined;
+        return (await run(probe, { mayFail: true })).exitCode === 0 ? "answers" : undefined;
       },
       { timeoutMs: 60_000, what: "buildkitd to answer" },
     );
@@ -72,7 +72,7 @@ export async function startBuildKit(): Promise<BuildKit> {
   }
 
   try {
-    // Not what the machine's own buildkitd may be configured with.
+    // Not the configuration of the machine's buildkitd.
     await Bun.write(join(dir, "daemon.json"), "");
     await start();
   } catch (error) {
@@ -90,7 +90,7 @@ export async function startBuildKit(): Promise<BuildKit> {
   };
 }
 
-/** Such as moby/buildkit, which cannot be pulled; the name is one that no registry answers for. */
+/** An image such as moby/buildkit, which cannot be pulled here; no registry serves its name. */
 export async function importBuildKitImage(engine: DockerEngine): Promise<string> {
   const { buildkitd, buildctl, runc } = await availablePrograms();
   const name = `127.0.0.1:1/buildkit:${buildKitVersion}`;

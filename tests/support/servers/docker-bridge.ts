@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../machine/processes.ts";
 
-/** A bridge of its own keeps engines apart; they would otherwise all fight for docker0 and its firewall rules. */
+/** A separate bridge isolates engines, which would otherwise all use docker0 and its firewall rules. */
 export async function makeBridge(dir: string): Promise<string> {
   const bridge = `bt${crypto.randomUUID().slice(0, 8)}`;
   const taken = (await run(["ip", "-o", "route", "show", "table", "all"])).stdout;

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import type { DockerPrograms } from "./docker-programs.ts";
 
 /**
- * A client in a folder of its own. The client looks for plugins in its configuration folder and in four system folders,
- * and no variable names another one. A program that brings its own configuration folder per job would therefore not find
- * a plugin that is not installed; so this puts a link into whatever configuration folder it is called with.
+ * A client with a plugin from a separate folder. The client searches plugins in its configuration folder and in four
+ * system folders, and no variable adds another one. A program that sets a configuration folder per job would therefore
+ * not find a plugin that is not installed; so this adds a link to any configuration folder that it is called with.
  */
 function clientWithPlugin(docker: string, plugin: string, configDir: string): string {
   return `#!/bin/sh
@@ -23,7 +23,7 @@ exec '${docker}' "$@"
 `;
 }
 
-/** Makes a folder that, first in PATH, makes `docker` the engine's own client. */
+/** Creates a folder that, first in PATH, makes `docker` the engine's client. */
 export async function makeBinDir(binDir: string, programs: DockerPrograms, configDir: string): Promise<void> {
   const client = join(binDir, "docker");
   await mkdir(binDir);

@@ -11,24 +11,24 @@ import { type DiskSize, mountSmallDisk } from "../machine/small-disk.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { makeBridge } from "./docker-bridge.ts";
+import { killProcessesOf, removeEngineFolder } from "./docker-cleanup.ts";
 import { makeBinDir } from "./docker-client.ts";
-import { killProcessesOf, removeEngineFolder } from "./docker-leftovers.ts";
 import { type DockerEngineName, type DockerPrograms, findDockerPrograms } from "./docker-programs.ts";
 
 export type { DockerEngineName } from "./docker-programs.ts";
 
-/** All that a program needs to use an engine that another one has started. */
+/** All that a program needs to use an engine that another program has started. */
 export interface DockerEngineAccess {
   readonly engine: DockerEngineName;
   readonly version: string;
   readonly storage: DockerStorage;
-  /** The engine's folder: everything of it is below. */
+  /** The engine's folder, the root of all its files. */
   readonly dir: string;
 }
 
 export interface DockerEngine {
   readonly engine: DockerEngineName;
-  /** As the daemon gives it, such as "26.1.5+dfsg1". */
+  /** As the daemon reports it, such as "26.1.5+dfsg1". */
   readonly version: string;
   readonly host: string;
   /** The client that belongs to the engine. */
@@ -36,22 +36,22 @@ export interface DockerEngine {
   /** First in PATH, it makes `docker` that client, with buildx where the engine has it. */
   readonly binDir: string;
   readonly storage: DockerStorage;
-  /** Where it keeps images and build cache. */
+  /** The folder of images and build cache. */
   readonly dataRoot: string;
   /** PATH and DOCKER_HOST: all that a program under test needs to use this engine. */
   env(): { PATH: string; DOCKER_HOST: string };
   /** Runs the client, with an empty configuration unless `env` names another. */
   docker(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
-  /** Asks the daemon itself, by its HTTP API; an answer that is no success throws. */
+  /** Sends a request to the daemon's HTTP API; throws unless the status is 2xx. */
   request(method: string, path: string): Promise<Response>;
-  /** The caller's own engine ends, and nothing of it is left on the machine; a borrowed one is returned. */
+  /** Stops a dedicated engine and removes everything of it from the machine; returns a borrowed one. */
   stop(): Promise<void>;
 }
 
-/** An engine of one's own, which may be hurt. */
+/** An engine for one test file alone, which may be killed or frozen. */
 export interface OwnDockerEngine extends DockerEngine {
   readonly access: DockerEngineAccess;
-  /** The daemon alone, without a chance to tidy up; what it ran ends too. */
+  /** Kills the daemon without a cleanup; its containers end too. */
   kill(): Promise<void>;
   /** A new daemon on the same images, socket and folders. */
   start(): Promise<void>;
@@ -65,9 +65,9 @@ export interface DockerEngineOptions {
   engine: DockerEngineName;
   /** "containerd" by default where the engine has it. */
   storage?: DockerStorage;
-  /** Its data root is a file system of its own, of this size. */
+  /** Its data root is a separate file system of this size. */
   dataDisk?: DiskSize;
-  /** Variables of its daemon, which BuildKit in it reads as well. */
+  /** Variables of its daemon, also read by the daemon's BuildKit. */
   daemonEnv?: Readonly<Record<string, string>>;
 }
 
@@ -87,7 +87,7 @@ async function writeDaemonConfig(dir: string, storage: DockerStorage, bridge: st
     "exec-root": join(dir, "exec"),
     pidfile: join(dir, "dockerd.pid"),
     bridge,
-    // Containers of tests talk to nobody, and the machine's firewall is not the tests' to change.
+    // Containers of tests need no network, and tests must not change the machine's firewall.
     iptables: false,
     ip6tables: false,
     "ip-masq": false,
@@ -110,7 +110,7 @@ function startDaemon(
       PATH: [...programs.searchPath, process.env.PATH].join(":"),
       LD_LIBRARY_PATH: programs.libraryPath,
       DOCKER_HOST: undefined,
-      // dockerd takes a proxy from the environment, and would then reach for a registry on this machine through it.
+      // dockerd reads a proxy from the environment, and would use it to connect to a registry on this machine.
       HTTP_PROXY: undefined,
       HTTPS_PROXY: undefined,
       ...daemonEnv,
@@ -201,7 +201,7 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<O
       async kill() {
         await daemon.kill();
         await killProcessesOf(dir);
-        // A dockerd that finds these waits for the containerd of before, if only its process is not yet collected.
+        // A dockerd that finds these files waits for the previous containerd, even if that is a zombie by now.
         await rm(join(dir, "exec/containerd/containerd.pid"), { force: true });
         await rm(join(dir, "exec/containerd/containerd.sock"), { force: true });
       },
@@ -216,12 +216,12 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<O
   }
 }
 
-/** The newer one where the engine has it. */
+/** "containerd" where the engine has it. */
 export function defaultStorage(engine: DockerEngineName): DockerStorage {
   return engine === "20.10" ? "overlay2" : "containerd";
 }
 
-/** An image to build `FROM`, made of the machine's own static busybox, since none can be pulled. */
+/** Creates an image to build `FROM` from the machine's static busybox, since no image can be pulled. */
 export async function importBaseImage(engine: DockerEngine, name = "busybox-base:latest"): Promise<string> {
   const tree = await makeTempDir("base");
   try {

@@ -4,16 +4,16 @@ import { join } from "node:path";
 import { distribution, extractDebianPackages } from "../machine/apt.ts";
 import { run } from "../machine/processes.ts";
 
-/** The two generations that Blacktree has to get along with: with and without direct pushes by BuildKit. */
+/** The two generations that Blacktree supports: without and with direct pushes by BuildKit. */
 export type DockerEngineName = "20.10" | "26.1";
 
 export interface DockerPrograms {
   dockerd: string;
   docker: string;
-  /** Where dockerd has to find containerd, its shim and runc; before everything else in its PATH. */
+  /** The folders of containerd, its shim and runc for dockerd, before all others in its PATH. */
   searchPath: readonly string[];
   libraryPath?: string;
-  /** The buildx plugin, when it is not in a system folder where the client finds it by itself. */
+  /** The buildx plugin, when it is outside the system folders that the client searches. */
   buildxPlugin?: string;
 }
 
@@ -27,13 +27,13 @@ interface Release {
 }
 
 const releases: Record<DockerEngineName, Release> = {
-  // libdevmapper is what later releases of Debian do not have installed.
+  // Later releases of Debian do not install libdevmapper.
   "20.10": { suite: "bookworm", packages: ["docker.io", "containerd", "runc", "libdevmapper1.02.1"] },
   // Not runc: that of trixie needs a newer libc than bookworm's.
   "26.1": { suite: "trixie", packages: ["docker.io", "docker-cli", "containerd", "docker-buildx"] },
 };
 
-// Distributions install these by their packages; a client in /usr/local/bin is somebody else's.
+// Distributions install these from their packages; a client in /usr/local/bin has another origin.
 const installedDockerd = "/usr/sbin/dockerd";
 const installedDocker = "/usr/bin/docker";
 
@@ -71,12 +71,12 @@ async function installedPrograms(engine: DockerEngineName): Promise<DockerProgra
   const dockerd = (await Bun.file(installedDockerd).exists()) ? installedDockerd : "/usr/bin/dockerd";
   const programs = { dockerd, docker: installedDocker, searchPath: ["/usr/sbin", "/usr/bin"] };
   if (engine === "20.10") return version === "20.10" ? programs : undefined;
-  // Ubuntu's engines are newer than 26.1 and behave like it in all that Blacktree relies on.
+  // Ubuntu's engines are newer than 26.1 and behave like it in everything that Blacktree relies on.
   const isModern = Number.parseInt(version, 10) >= 26 && (await hasInstalledBuildx());
   return isModern ? programs : undefined;
 }
 
-/** Shared by all checkouts: what is expensive to get, and the same for everybody. */
+/** Shared by all checkouts: files that are expensive to download or build, and the same for all. */
 export function testCacheFolder(): string {
   const base = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
   return join(base, "blacktree-tests");
@@ -86,7 +86,7 @@ async function extractedTree(engine: DockerEngineName): Promise<string> {
   const { codename } = await distribution();
   const tree = join(testCacheFolder(), `docker-${engine}-${codename}-${arch()}`);
   if (await Bun.file(join(tree, "usr/sbin/dockerd")).exists()) return tree;
-  // Several test runs may come here at once. Each fills a folder of its own; the first rename wins.
+  // Several test runs may reach this at once. Each fills a separate folder; the first rename wins.
   const unfinished = `${tree}.${process.pid}.unfinished`;
   await mkdir(unfinished, { recursive: true });
   try {
@@ -121,13 +121,13 @@ async function find(engine: DockerEngineName): Promise<DockerAvailability> {
     return { available: true, programs };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return { available: false, reason: `Docker ${engine} cannot be had on this machine: ${reason}` };
+    return { available: false, reason: `Docker ${engine} is not available on this machine: ${reason}` };
   }
 }
 
 const found = new Map<DockerEngineName, Promise<DockerAvailability>>();
 
-/** The installed engine when it is of this generation, else one unpacked from Debian's packages into the user's cache. */
+/** The installed engine if it is of this generation, else one unpacked from Debian's packages into the user's cache. */
 export function findDockerPrograms(engine: DockerEngineName): Promise<DockerAvailability> {
   const search = found.get(engine) ?? find(engine);
   found.set(engine, search);
@@ -138,6 +138,6 @@ export function findDockerPrograms(engine: DockerEngineName): Promise<DockerAvai
 export async function buildxProgram(): Promise<string> {
   const engine = await findDockerPrograms("26.1");
   const path = (engine.available && engine.programs.buildxPlugin) || (await installedBuildx());
-  if (!path) throw new Error("there is no buildx on this machine");
+  if (!path) throw new Error("buildx is not installed on this machine");
   return path;
 }

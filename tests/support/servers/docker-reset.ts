@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { configDirOf, type OwnDockerEngine } from "./docker-engines.ts";
 
-/** An engine as after its start: no containers, images, volumes and build cache, and a client without logins. */
+/** Resets an engine: no containers, images, volumes or build cache, and a client without logins. */
 export async function resetDockerEngine(engine: OwnDockerEngine): Promise<void> {
   const containers = (await (await engine.request("GET", "/containers/json?all=1")).json()) as {
     Id: string;
@@ -12,7 +12,7 @@ export async function resetDockerEngine(engine: OwnDockerEngine): Promise<void> 
     `filters=${encodeURIComponent(JSON.stringify({ [name]: [value] }))}`;
   await engine.request("POST", `/images/prune?${filter("dangling", "false")}`);
   await engine.request("POST", "/build/prune?all=1");
-  // Engines before 23 prune all volumes, and know no such filter.
+  // Engines before 23 prune all volumes, and do not support the filter.
   await engine.request("POST", `/volumes/prune${engine.engine === "20.10" ? "" : `?${filter("all", "1")}`}`);
   const configDir = configDirOf(engine.access.dir);
   await rm(join(configDir, "config.json"), { force: true });

@@ -14,9 +14,9 @@ export interface GitServerOptions {
 
 export interface RepositoryOptions {
   branch?: string;
-  /** All at the first commit. */
+  /** Set at the first commit. */
   tags?: readonly string[];
-  /** Only who gives this token, as the password of whatever user, gets in. */
+  /** Only clients that send this token as the password, with any user name, have access. */
   private?: { token: string };
 }
 
@@ -24,11 +24,11 @@ export interface CommitOptions {
   branch?: string;
   message?: string;
   tags?: readonly string[];
-  /** Each has an object of its own. */
+  /** Each is a tag object. */
   annotatedTags?: readonly string[];
-  /** Files to take away. */
+  /** Files to remove. */
   remove?: readonly string[];
-  /** What they lead to, by their paths. */
+  /** The targets of links, by their paths. */
   symlinks?: Readonly<Record<string, string>>;
   /** Commits of submodules, by their paths; for this commit alone. */
   gitlinks?: Readonly<Record<string, string>>;
@@ -40,7 +40,7 @@ export interface GitRequest {
   path: string;
   hadAuthorization: boolean;
   status: number | undefined;
-  /** Of the answer's body, so far. */
+  /** Bytes of the response body sent so far. */
   sentBytes: number;
 }
 
@@ -49,21 +49,21 @@ export interface GitServer {
   readonly host: string;
   readonly requests: readonly GitRequest[];
   readonly lfs: LfsStore;
-  /** Creates "owner/name" with one commit, and gives that commit's SHA. */
+  /** Creates "owner/name" with one commit, and returns that commit's SHA. */
   createRepository(name: string, files: RepositoryFiles, options?: RepositoryOptions): Promise<string>;
   /** Adds a commit with these files on top of the others. A new branch starts at the default branch's tip. */
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
-  /** Moves a branch back, or elsewhere: what is cut off that way is in no branch's history any more. */
+  /** Moves a branch to another commit; the commits cut off that way are then in no branch's history. */
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
-  /** From now on only who gives this token gets in, or everybody. */
+  /** From now on only clients with this token have access, or all clients when undefined. */
   makePrivate(name: string, token: string | undefined): void;
-  /** As if it had never been there. */
+  /** As if it had never existed. */
   removeRepository(name: string): void;
-  /** The repository's HEAD names a commit from now on, and no branch. */
+  /** The repository's HEAD names a commit from now on instead of a branch. */
   detachHead(name: string): Promise<void>;
-  /** The next so many requests are answered with this status, such as 503. */
+  /** Answers the next `count` requests with this status, such as 503. */
   failNext(count: number, status: number): void;
-  /** Keeps all these requests waiting, as a server that hangs does. */
+  /** Holds all these requests, as a server that hangs does. */
   hold(matches?: (request: GitRequest) => boolean): HeldRequests<GitRequest>;
   stop(): Promise<void>;
 }
@@ -74,7 +74,7 @@ interface Repository {
   token: string | undefined;
 }
 
-// The machine's own settings must not change what the tests' repositories are like.
+// The machine's git settings must not affect the tests' repositories.
 const gitEnv = {
   GIT_CONFIG_GLOBAL: "/dev/null",
   GIT_CONFIG_SYSTEM: "/dev/null",
@@ -114,7 +114,7 @@ type ImportPart = string | Uint8Array;
 
 const identity = "Tests <tests@example.com> now";
 
-// Git reads JSON's escapes, except those of control characters.
+// Git parses JSON's escapes, except those of control characters.
 const quoted = (path: string) => JSON.stringify(path);
 
 const data = (content: string | Uint8Array): ImportPart[] => [
@@ -165,7 +165,7 @@ async function importCommit(
     ...tags.map((tag) => `reset refs/tags/${tag}\nfrom :1\n`),
     ...annotatedTags.flatMap((tag) => [`tag ${tag}\nfrom :1\ntagger ${identity}\n`, ...data("A tag\n")]),
   ];
-  // Deltas are not worth the time that they take.
+  // Deltas are not worth their computing time.
   const command = ["git", "fast-import", "--quiet", "--date-format=now", "--depth=0"];
   const stdin = await new Blob(parts).bytes();
   const { stdout } = await run(command, { cwd: repository.gitDir, env: gitEnv, stdin });
@@ -178,7 +178,7 @@ interface CgiAnswer {
   body: ReadableStream<Uint8Array>;
 }
 
-/** Reads the header block that a CGI program prints first; what follows is passed on as it comes. */
+/** Reads the header block that a CGI program prints first; the body is passed on as it arrives. */
 async function readCgi(output: ReadableStream<Uint8Array>): Promise<CgiAnswer> {
   const reader = output.getReader();
   let head = Buffer.alloc(0);
@@ -224,7 +224,7 @@ async function httpBackend(request: Request, root: string, path: string): Promis
       GIT_PROTOCOL: request.headers.get("git-protocol") ?? "",
       REMOTE_ADDR: "127.0.0.1",
     },
-    // A clone's requests are small; a push is none of this server's business.
+    // A clone's requests are small, and this server does not support pushes.
     stdin: await request.bytes(),
     stdout: "pipe",
     stderr: "ignore",
@@ -252,7 +252,7 @@ function passwordOf(request: Request): string | undefined {
     .replace(/^[^:]*:/, "");
 }
 
-/** Serves repositories over HTTP with git's own program for it. */
+/** Serves repositories over HTTP with git's http-backend. */
 export async function startGitServer({ tls }: GitServerOptions = {}): Promise<GitServer> {
   const dir = await makeTempDir("git");
   const root = join(dir.path, "bare");
@@ -285,7 +285,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     }
     const lfsAnswer = await lfs.answer(request, pathname, baseUrl);
     if (lfsAnswer) return lfsAnswer;
-    // Asked for with or without the suffix, as on hosting services.
+    // Requested with or without the suffix, as on hosting services.
     const service = pathname.replace(/^.*\/(info\/refs|git-upload-pack)$/, "$1");
     return httpBackend(request, root, `/${name}.git/${service}`);
   }

@@ -1,10 +1,10 @@
-/** The part of Git LFS's protocol that a download takes, for the git server of the tests. */
+/** The part of Git LFS's protocol that a download uses, for the git server of the tests. */
 export interface LfsStore {
-  /** Keeps the content, and gives the pointer that a commit has in its place. */
+  /** Stores the content, and returns the pointer that a commit has in its place. */
   add(content: Uint8Array): string;
-  /** It has the content no more that the pointer stands for. */
+  /** Removes the content of this pointer. */
   forget(pointer: string): void;
-  /** Where the batch API says the objects are, with `/<oid>` after it; the server's own unless set. */
+  /** The base URL of objects in the batch API's answers, before `/<oid>`; the server's own unless set. */
   objectsAt: string | undefined;
   /** Undefined when the request is not about LFS. */
   answer(request: Request, path: string, baseUrl: string): Promise<Response | undefined>;

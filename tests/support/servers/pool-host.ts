@@ -1,4 +1,4 @@
-/** The process that keeps the servers of pool.ts: `pool-host.ts <identity of the run's process> <socket to listen on>`. */
+/** The process that runs the servers of pool.ts: `pool-host.ts <identity of the run> <socket to listen on>`. */
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { isRunning } from "../machine/process-identity.ts";
@@ -45,7 +45,7 @@ async function takeBack(loan: string): Promise<void> {
     engine.borrower = undefined;
   } catch (error) {
     // It is not lent again.
-    process.stdout.write(`an engine cannot be cleaned, and is stopped: ${error}\n`);
+    process.stdout.write(`failed to reset a Docker engine, stopping it: ${error}\n`);
     engines.delete(loan);
     await engine.running.stop();
   }

@@ -1,10 +1,10 @@
 /**
- * Servers that take seconds to start, shared by all files of a test run: one RabbitMQ, in which each file has a virtual
- * host of its own, and Docker engines, each lent to one file at a time. Redis, the registry and the git server start
- * within 40 ms and are not shared; nor is a server that a test kills, freezes or restarts.
+ * Servers that take seconds to start, shared by all files of a test run: one RabbitMQ, with a virtual host for each
+ * file, and Docker engines, each lent to one file at a time. Redis, the registry and the git server start within 40 ms
+ * and are not shared; neither is a server that a test kills, freezes or restarts.
  *
- * A process beside the tests (pool-host.ts) keeps them. The first file that borrows something starts it, and it ends
- * with the run.
+ * A separate process (pool-host.ts) runs them. The first file that borrows a server starts it, and it ends with the
+ * test run.
  */
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
@@ -21,14 +21,14 @@ import {
 } from "./docker-engines.ts";
 import { connectRabbitMq, type RabbitMqAccess, type RabbitMqServer } from "./rabbitmq.ts";
 
-/** The same for all tries of one request. */
+/** The same for all repetitions of one request. */
 export const requestIdHeader = "x-request-id";
 
-/** What is asked of the host; its answers are JSON. */
+/** A request to the host; the answers are JSON. */
 export interface EngineRequest {
   readonly engine: DockerEngineName;
   readonly storage: DockerStorage;
-  /** The process that borrows: when it ends, the engine counts as returned. */
+  /** The borrowing process: when it ends, the engine counts as returned. */
   readonly borrower: string;
 }
 
@@ -40,7 +40,7 @@ export interface LentEngine {
 /** A first start may have to unpack the engine's packages. */
 const START_TIMEOUT_MS = 240_000;
 
-/** The broker of this run, with a virtual host of the caller's own. `stop` deletes that. */
+/** The broker of this run, with a virtual host for the caller. `stop` deletes the virtual host. */
 export async function borrowRabbitMq(): Promise<RabbitMqServer> {
   const server = connectRabbitMq(await ask<RabbitMqAccess>("POST", "/rabbitmq"));
   const vhost = `file-${crypto.randomUUID()}`;
@@ -84,7 +84,7 @@ async function hostSocket(): Promise<string> {
   const dir = `${tempDirPrefix("pool", owner)}0`;
   const socket = join(dir, "socket");
   try {
-    // Only one of several callers makes the folder.
+    // Only one of several callers can create the folder.
     mkdirSync(dir);
     startHost(`${identityOf(owner)}`, socket, join(dir, "log"));
   } catch (error) {
@@ -100,7 +100,7 @@ async function hostSocket(): Promise<string> {
 function startHost(owner: string, socket: string, logPath: string): void {
   const log = openSync(logPath, "w");
   try {
-    // Not a child of the test: a test that takes too long has its children ended by Bun.
+    // Not a child of the test: Bun ends the children of a test that times out.
     Bun.spawnSync(
       ["setsid", "--fork", process.execPath, join(import.meta.dir, "pool-host.ts"), owner, socket],
       {

@@ -16,12 +16,12 @@ export interface RabbitMqOptions {
   config?: readonly string[];
 }
 
-/** All that a program needs to use a broker that another one has started. */
+/** All that a program needs to use a broker that another program has started. */
 export interface RabbitMqAccess {
   readonly port: number;
   readonly managementPort: number;
   readonly password: string;
-  /** Of rabbitmqctl. */
+  /** The path of rabbitmqctl. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -32,31 +32,31 @@ export interface QueueTotals {
   readonly unacked: number;
 }
 
-/** A broker that others may use at the same time, each in a virtual host of its own. */
+/** A broker that several users may share, each in a separate virtual host. */
 export interface RabbitMqServer {
-  /** Of the virtual host that the broker starts with. */
+  /** For the virtual host that the broker starts with. */
   readonly url: string;
   readonly port: number;
   readonly vhost: string;
   urlOf(vhost: string): string;
-  /** Made with all rights for the tests' user. */
+  /** Grants all rights on it to the tests' user. */
   addVhost(name: string): Promise<void>;
   deleteVhost(name: string): Promise<void>;
   /** As of the last `QUEUE_TOTALS_MS`. */
   queueTotals(vhost: string): Promise<QueueTotals[]>;
   rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
-  /** The caller's own broker ends; of one that is shared, the caller's virtual host goes. */
+  /** Stops a dedicated broker; on a shared one, deletes the caller's virtual host. */
   stop(): Promise<void>;
 }
 
-/** A broker of one's own: its node, ports, cookie, port mapper and folders are shared with nobody. */
+/** A dedicated broker: it shares its node, ports, cookie, port mapper and folders with no other broker. */
 export interface RabbitMq extends RabbitMqServer {
   readonly access: RabbitMqAccess;
-  /** Without a chance to tidy up. Durable queues and persistent messages are there after start(). */
+  /** Kills it without a cleanup. Durable queues and persistent messages exist again after start(). */
   kill(): Promise<void>;
   start(): Promise<void>;
   restart(): Promise<void>;
-  /** Freezes it: connections stay open, and nothing answers. */
+  /** Freezes it: connections stay open, and no request is answered. */
   pause(): void;
   resume(): void;
 }
@@ -66,7 +66,7 @@ const programs = "/usr/lib/rabbitmq/bin";
 const startTimeoutMs = 120_000;
 const user = "blacktree";
 const firstVhost = "tests";
-/** A quorum queue counts its messages anew in this interval; by default it is 5 s, and no setting of rabbitmq.conf. */
+/** A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. */
 export const QUEUE_TOTALS_MS = 200;
 
 function accepts(port: number): Promise<boolean> {
@@ -90,7 +90,7 @@ async function writeConfig(
     `listeners.tcp.default = 127.0.0.1:${port}`,
     "management.tcp.ip = 127.0.0.1",
     `management.tcp.port = ${managementPort}`,
-    // Its statistics cost more than all that tests do with it.
+    // Statistics use more processor time than all actions of the tests.
     "management_agent.disable_metrics_collector = true",
     // Set at the first start only, with the virtual host.
     `default_user = ${user}`,
@@ -100,7 +100,7 @@ async function writeConfig(
     "log.file = false",
     "log.console = true",
     "log.console.level = info",
-    // The machine's disk and memory belong to the tests' neighbours too; no test is to stop at their alarms.
+    // Other programs use the machine's disk and memory too; their alarms must not stop a test.
     "disk_free_limit.absolute = 50MB",
     "vm_memory_high_watermark.absolute = 1GB",
     ...more,
@@ -162,7 +162,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
   await writeConfig(dir, { port, managementPort, password }, config);
   const env = {
     HOME: join(dir, "home"),
-    // By an address that every machine resolves, whatever its own name is.
+    // An address that every machine resolves, whatever its host name.
     RABBITMQ_NODENAME: `tests-${port}@localhost`,
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_NODE_PORT: String(port),
@@ -178,12 +178,12 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
     RABBITMQ_PID_FILE: join(dir, "pid"),
     ERL_EPMD_PORT: String(mapperPort),
     ERL_EPMD_ADDRESS: "127.0.0.1",
-    // The script then becomes the Erlang machine, so that a signal meets the broker itself.
+    // The script then becomes the Erlang machine, so that a signal reaches the broker itself.
     RABBITMQ_ALLOW_INPUT: "1",
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
     NOTIFY_SOCKET: undefined,
   };
-  // The broker would start a port mapper that outlives it, in a group of its own.
+  // The broker would start a port mapper that outlives it, in a separate process group.
   let mapper: TestProcess;
   let broker: TestProcess;
 

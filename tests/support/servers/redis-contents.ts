@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 
-/** Every key of a database with its value, as text: what somebody with access to Redis could read. */
+/** Every key of a database with its value, as text: all that a client of this Redis could read. */
 export async function redisContents(url: string): Promise<string> {
   const redis = new Redis(url);
   try {

@@ -5,12 +5,12 @@ import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { type Redis, startRedis } from "./redis.ts";
 
-/** A primary, a replica of it, and a Sentinel that puts the replica in its place when it dies. */
+/** A primary, its replica, and a Sentinel that promotes the replica when the primary dies. */
 export interface RedisWithSentinel {
-  /** As `REDIS_URL` takes it; a Sentinel that is away comes first in the list. */
+  /** A value for `REDIS_URL`; a Sentinel that does not answer is first in the list. */
   readonly url: string;
   readonly primary: Redis;
-  /** Comes back when the replica has taken the primary's place. */
+  /** Resolves when the replica has become the primary. */
   untilPromoted(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -46,8 +46,8 @@ async function startSentinel(primaryPort: number) {
 export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
   const primary = await startRedis();
   const replica = await startRedis({ replicaOf: primary.port });
-  const untilReplicaSays = (said: string, what: string) =>
-    waitFor(async () => (await replica.cli("info", "replication")).includes(said), {
+  const untilReplicaSays = (text: string, what: string) =>
+    waitFor(async () => (await replica.cli("info", "replication")).includes(text), {
       timeoutMs: 15_000,
       what,
     });

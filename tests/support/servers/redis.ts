@@ -4,10 +4,10 @@ import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 
 export interface RedisOptions {
-  /** Keeps what was written over kill() and restart(), as a server with an append-only file does. */
+  /** Keeps its data over kill() and restart(), as a server with an append-only file does. */
   persistent?: boolean;
   password?: string;
-  /** The port of the server that it copies. */
+  /** The port of the server that it replicates. */
   replicaOf?: number;
 }
 
@@ -17,7 +17,7 @@ export interface Redis {
   cli(...args: string[]): Promise<string>;
   kill(): Promise<void>;
   start(): Promise<void>;
-  /** An orderly end and a new start; empty afterwards unless the server is persistent. */
+  /** Stops it and starts it again; it is empty afterwards unless it is persistent. */
   restart(): Promise<void>;
   pause(): void;
   resume(): void;
@@ -44,7 +44,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
       ...["--save", "", "--appendonly", persistent ? "yes" : "no", "--appendfsync", "always"],
       ...(password ? ["--requirepass", password] : []),
       ...(replicaOf ? ["--replicaof", "127.0.0.1", String(replicaOf)] : []),
-      // A replica that comes first need not wait for others.
+      // The first replica need not wait for others.
       ...["--repl-diskless-sync-delay", "0"],
     ]);
     await server.waitForLine("Ready to accept connections");

@@ -5,16 +5,16 @@ import type { Registry } from "./registry.ts";
 
 export type LoginState = "valid" | "expired" | "unknown";
 
-/** How the registry should behave; every field can be changed while it runs. */
+/** Behaviour of the registry; every field can be changed while it runs. */
 export interface RegistryFaults {
-  /** Only these exist, as in ECR, where a push creates none. Undefined: all do. */
+  /** Only these exist, as in ECR, where a push does not create a repository. Undefined: all exist. */
   repositories?: ReadonlySet<string>;
   /** Repositories whose tags cannot be moved. */
   immutableRepositories?: ReadonlySet<string>;
-  /** An immutable tag is also refused when it is put with the very manifest that it has. */
+  /** An immutable tag is also refused when it is put with the manifest that it already has. */
   refusesSameManifest?: boolean;
   accountId?: string;
-  /** Says what a login is worth. Without it, the registry's own user and password are the only valid ones. */
+  /** Checks a login. Without it, only the registry's own user and password are valid. */
   login?: (username: string, password: string) => LoginState;
 }
 
@@ -35,11 +35,11 @@ export interface RecordedRequest {
   path: string;
   user: string | undefined;
   userAgent: string;
-  /** What the client believes to speak to: this proxy, or one that stands before it. */
+  /** The host that the client addresses: this proxy, or one in front of it. */
   host: string;
-  /** When it came, in ms since 1970. */
+  /** Time of arrival, in ms since 1970. */
   at: number;
-  /** Of the manifest it carries, once that has arrived. */
+  /** Of the manifest in the request, once that has arrived. */
   digest: string | undefined;
   status: number | undefined;
 }
@@ -49,13 +49,13 @@ export interface RegistryProxy {
   readonly host: string;
   readonly faults: RegistryFaults;
   readonly requests: readonly RecordedRequest[];
-  /** Requests that put or moved this tag, whatever came of them. */
+  /** Requests that put or moved this tag, whatever their outcome. */
   tagPuts(repository: string, tag: string): RecordedRequest[];
   failNext(failure: FailureOptions): void;
   clearFailures(): void;
-  /** Keeps matching requests waiting before they reach the registry. */
+  /** Holds matching requests before they reach the registry. */
   hold(filter: RequestFilter): HeldRequests<RecordedRequest>;
-  /** Keeps what the registry has answered to matching requests. */
+  /** Holds the registry's answers to matching requests. */
   holdAnswers(filter: RequestFilter): HeldRequests<RecordedRequest>;
   stop(): Promise<void>;
 }
@@ -92,8 +92,8 @@ function repositoryOf(path: string): string | undefined {
 }
 
 /**
- * Stands before a registry and answers as ECR does where the two differ, and as faulty as a test wants it. Everything
- * else passes through as it comes, blobs as streams.
+ * A proxy before a registry that answers as ECR does where the two differ, and with the faults that a test sets.
+ * Everything else passes through unchanged, blobs as streams.
  */
 export async function startRegistryProxy(
   registry: Registry,
@@ -191,7 +191,7 @@ export async function startRegistryProxy(
     await holds.pass(recorded);
     const refused = takeFailure(recorded) ?? refuseLogin(request) ?? refuseRepository(path);
     if (refused) return refused;
-    // Manifests are small and looked at; blobs are neither.
+    // Manifests are small and inspected; blobs are neither.
     const body =
       method === "PUT" && path.includes("/manifests/") ? await request.arrayBuffer() : request.body;
     if (body instanceof ArrayBuffer) recorded.digest = digestOf(body);
@@ -217,7 +217,7 @@ export async function startRegistryProxy(
         status: undefined,
       };
       requests.push(recorded);
-      // With the registry away, a proxy says so.
+      // When the registry is down, a proxy reports that.
       const response = await answer(request, recorded).catch(() => new Response(null, { status: 502 }));
       recorded.status = response.status;
       await answerHolds.pass(recorded);

@@ -12,10 +12,10 @@ export interface RegistryCredentials {
 }
 
 export interface RegistryOptions {
-  /** User AWS and a random password by default, as ECR wants it; `false` lets everybody in. */
+  /** User AWS and a random password by default, as ECR requires; `false` allows anonymous access. */
   credentials?: RegistryCredentials | false;
   tls?: { certPath: string; keyPath: string };
-  /** The registry takes no password but this server's tokens, signed by this authority. `fetch` then has no access. */
+  /** The registry accepts only this server's tokens, signed by this authority. `fetch` then has no access. */
   tokens?: { server: TokenServer; caPath: string };
   deleteEnabled?: boolean;
 }
@@ -34,7 +34,7 @@ interface Descriptor {
   platform?: { os: string; architecture: string; variant?: string };
 }
 
-/** An image or an index, whichever it is: what tests look at of either. */
+/** An image or an index: the fields of either that tests inspect. */
 export interface Manifest {
   mediaType?: string;
   config?: Descriptor;
@@ -55,14 +55,14 @@ export interface Registry {
   readonly password: string;
   readonly storageDir: string;
   fetch(path: string, init?: RequestInit): Promise<Response>;
-  /** Empty for a repository that nobody has pushed to. */
+  /** Empty for a repository without a push. */
   listTags(repository: string): Promise<string[]>;
   /** By tag or digest; undefined when there is none. */
   getManifest(repository: string, reference: string): Promise<StoredManifest | undefined>;
   /** The configuration of an image; of an index, that of its first image. */
   getImageConfig(repository: string, reference: string): Promise<ImageConfig>;
   putManifest(repository: string, reference: string, manifest: StoredManifest): Promise<void>;
-  /** The server alone; what was pushed stays. */
+  /** Kills the server alone; its stored images stay. */
   kill(): Promise<void>;
   start(): Promise<void>;
   pause(): void;
@@ -139,7 +139,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     fetch(`${url}${path}`, {
       ...init,
       headers: { ...authorization, ...(init.headers as Record<string, string>) },
-      // Whether certificates are checked is for the programs under test to show, not for the test's own look.
+      // The programs under test verify certificates; the test's own requests do not.
       ...(tls && { tls: { rejectUnauthorized: false } }),
     });
 

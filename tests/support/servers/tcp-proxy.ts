@@ -5,22 +5,22 @@ export interface TcpProxy {
   readonly port: number;
   /** `127.0.0.1:<port>` */
   readonly address: string;
-  /** Connections that were made to it so far. */
+  /** Number of connections accepted so far. */
   readonly connections: number;
-  /** A black hole: nothing passes any more, in neither direction, and no end is told of what happens at the other one. */
+  /** A black hole: nothing passes in either direction, and neither end learns of events at the other end. */
   cut(): void;
   /** Breaks all connections, and every new one at once. */
   reset(): void;
-  /** What was cut goes on where it was, as after lost packets; after a reset, new connections pass. */
+  /** After a cut, held data passes on, as after lost packets; after a reset, new connections pass. */
   heal(): void;
   stop(): Promise<void>;
 }
 
-/** More is not read while the way is cut: then the sender's own buffers fill, as they do on a dead line. */
-const MOST_HELD_BYTES = 4 * 1024 * 1024;
+/** Reading stops at this limit during a cut: then the sender's buffers fill, as on a dead line. */
+const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
 /** One direction of one connection. */
-class Lane {
+class Direction {
   readonly #held: Buffer[] = [];
   #heldBytes = 0;
 
@@ -31,7 +31,7 @@ class Lane {
     onLost: () => void,
   ) {
     from.on("data", (chunk: Buffer) => (isCut() ? this.#hold(chunk) : this.#pass(chunk)));
-    // Nobody here closes one direction and still listens: an end that could not be told is a side that has left.
+    // No user of the proxy half-closes a connection: an end that cannot be forwarded is a side that has closed.
     from.on("end", () => (isCut() ? onLost() : to.end()));
     to.on("drain", () => !isCut() && from.resume());
   }
@@ -45,7 +45,7 @@ class Lane {
   #hold(chunk: Buffer): void {
     this.#held.push(chunk);
     this.#heldBytes += chunk.length;
-    if (this.#heldBytes > MOST_HELD_BYTES) this.from.pause();
+    if (this.#heldBytes > MAX_HELD_BYTES) this.from.pause();
   }
 
   #pass(chunk: Buffer): void {
@@ -53,36 +53,39 @@ class Lane {
   }
 }
 
-/** One connection, as long as both its sides are there. */
-class Passage {
-  readonly #lanes: readonly Lane[];
-  /** A side has gone while the other could not be told. */
+/** One connection, until both its sides have closed. */
+class ProxiedConnection {
+  readonly #directions: readonly Direction[];
+  /** A side has closed while the close could not be forwarded. */
   #isBroken = false;
 
   constructor(
     private readonly client: Socket,
     private readonly server: Socket,
     private readonly isCut: () => boolean,
-    onGone: () => void,
+    onClosed: () => void,
   ) {
     const onLost = () => {
       this.#isBroken = true;
     };
-    this.#lanes = [new Lane(client, server, isCut, onLost), new Lane(server, client, isCut, onLost)];
+    this.#directions = [
+      new Direction(client, server, isCut, onLost),
+      new Direction(server, client, isCut, onLost),
+    ];
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
-      // The close that follows is what counts.
+      // Only the close that follows counts.
       socket.on("error", () => undefined);
-      socket.on("close", () => this.#sideGone());
+      socket.on("close", () => this.#onSideClosed());
     }
-    client.on("close", () => server.destroyed && onGone());
-    server.on("close", () => client.destroyed && onGone());
+    client.on("close", () => server.destroyed && onClosed());
+    server.on("close", () => client.destroyed && onClosed());
   }
 
-  /** What a side sent before it left during the cut is lost with it: nobody sends that again. */
+  /** Data of a side that closed during the cut is lost: no side sends it again. */
   heal(): void {
     if (this.#isBroken) this.destroy();
-    else for (const lane of this.#lanes) lane.heal();
+    else for (const direction of this.#directions) direction.heal();
   }
 
   destroy(): void {
@@ -90,34 +93,36 @@ class Passage {
     this.server.destroy();
   }
 
-  #sideGone(): void {
+  #onSideClosed(): void {
     if (this.isCut()) this.#isBroken = true;
     else this.destroy();
   }
 }
 
-/** Stands before a server on this machine; what a network can do to connections, it can do. */
+/** A proxy before a server on this machine that imitates network faults. */
 export async function startTcpProxy(target: { readonly port: number }): Promise<TcpProxy> {
-  type Way = "open" | "cut" | "reset";
-  let way: Way = "open";
+  type Mode = "open" | "cut" | "reset";
+  let mode: Mode = "open";
   let connections = 0;
-  const passages = new Set<Passage>();
-  /** Came while the way was cut. */
+  const openConnections = new Set<ProxiedConnection>();
+  /** Clients that connected during a cut. */
   const waiting = new Set<Socket>();
-  const isCut = () => way === "cut";
+  const isCut = () => mode === "cut";
 
   function connect(client: Socket): void {
     const server = dial({ host: "127.0.0.1", port: target.port, allowHalfOpen: true });
-    const passage: Passage = new Passage(client, server, isCut, () => passages.delete(passage));
-    passages.add(passage);
+    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, () =>
+      openConnections.delete(connection),
+    );
+    openConnections.add(connection);
     client.resume();
   }
 
   const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
     client.on("error", () => undefined);
     connections += 1;
-    if (way === "reset") client.resetAndDestroy();
-    else if (way === "cut") waiting.add(client);
+    if (mode === "reset") client.resetAndDestroy();
+    else if (mode === "cut") waiting.add(client);
     else connect(client);
   });
   const port = await freePort();
@@ -127,8 +132,8 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
   });
 
   function breakAll(): void {
-    for (const passage of passages) passage.destroy();
-    passages.clear();
+    for (const connection of openConnections) connection.destroy();
+    openConnections.clear();
     for (const client of waiting) client.destroy();
     waiting.clear();
   }
@@ -140,16 +145,16 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
       return connections;
     },
     cut() {
-      way = "cut";
+      mode = "cut";
     },
     reset() {
-      way = "reset";
+      mode = "reset";
       breakAll();
     },
     heal() {
-      if (way === "open") return;
-      way = "open";
-      for (const passage of [...passages]) passage.heal();
+      if (mode === "open") return;
+      mode = "open";
+      for (const connection of [...openConnections]) connection.heal();
       for (const client of waiting) if (!client.destroyed) connect(client);
       waiting.clear();
     },

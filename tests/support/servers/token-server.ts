@@ -2,7 +2,7 @@ import { createPrivateKey, sign, X509Certificate } from "node:crypto";
 import type { CertificateFiles } from "../machine/certificates.ts";
 
 export interface TokenServerOptions {
-  /** Who is given a token, for whatever is asked. */
+  /** The login that receives a token for any scope. */
   readonly username: string;
   readonly password: string;
   /** Signs the tokens, by an authority that the registry trusts. */
@@ -34,7 +34,7 @@ function accessOf(scope: string): Access {
 
 const encoded = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
 
-/** What stands beside a registry that takes no passwords: it gives signed tokens for them. */
+/** A server beside a registry that accepts no passwords: it exchanges them for signed tokens. */
 export async function startTokenServer(options: TokenServerOptions): Promise<TokenServer> {
   const { username, password, signer } = options;
   const key = createPrivateKey(await Bun.file(signer.keyPath).text());
@@ -62,7 +62,7 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
     port: 0,
     async fetch(request) {
       const { searchParams } = new URL(request.url);
-      // Docker asks with a form, the specification's first way is the query.
+      // Docker requests tokens with a form; the specification's first method is the query.
       if (request.method !== "GET") return new Response(null, { status: 405 });
       if (request.headers.get("authorization") !== `Basic ${btoa(`${username}:${password}`)}`)
         return new Response(null, { status: 401 });

@@ -1,4 +1,4 @@
-/** How `bun run bench` is called. */
+/** The command line of `bun run bench`. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { run } from "../../support/machine/processes.ts";
@@ -8,12 +8,12 @@ const bench = (...args: string[]) =>
 
 test.each([
   [[], "no bench is named"],
-  [["speed"], "there is no bench speed"],
+  [["speed"], "unknown bench speed"],
   [["build", "--rounds", "none"], "--rounds none"],
-])("called with %p it says what is wrong and how it is called, and starts nothing", async (args, said) => {
+])("bench: called with %p, it reports the error and starts nothing", async (args, expected) => {
   const { exitCode, stdout, stderr } = await bench(...args);
   expect(exitCode).toBe(2);
   expect(stdout).toBe("");
-  expect(stderr).toContain(said);
+  expect(stderr).toContain(expected);
   expect(stderr).toContain("bun run bench build [--rounds");
 });

@@ -24,30 +24,30 @@ const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 
 const FILE = "tests/unit/a.test.ts";
 
-test("passed, failed and skipped tests are counted, and those that the full check runs", () => {
+test("test report: counts passed, failed and skipped tests, and those that only the full check runs", () => {
   const { count, leftToFullCheck, durationsMs } = readTestReport(REPORT, [FILE]);
   expect(count).toEqual({ passed: 1, failed: 1, skipped: 2 });
   expect(leftToFullCheck).toBe(1);
   expect([...durationsMs]).toEqual([[FILE, 1500]]);
 });
 
-test("a failed test is named as -t takes it, with its message", () => {
+test("test report: names a failed test as -t accepts it, with its message", () => {
   expect(readTestReport(REPORT, [FILE]).failures).toEqual([
     { file: FILE, name: 'outer inner a <b> "fails"', message: "expected 1\nreceived 2 & 3" },
   ]);
 });
 
-test("a hook that fails fails its file", () => {
+test("test report: a failed hook fails its file", () => {
   const report = REPORT.replace('name="a &lt;b&gt; &quot;fails&quot;"', 'name="(unnamed)"');
   expect(readTestReport(report, [FILE]).failures).toMatchObject([{ file: FILE, name: undefined }]);
 });
 
-test("a file that is not in the report counts as failed", () => {
+test("test report: a file that is missing in the report counts as failed", () => {
   const { count, failures } = readTestReport(REPORT, [FILE, "tests/unit/b.test.ts"]);
   expect(count.failed).toBe(2);
   expect(failures.at(-1)).toMatchObject({ file: "tests/unit/b.test.ts", name: undefined });
 });
 
-test("without a report, every file counts as failed", () => {
+test("test report: without a report, every file counts as failed", () => {
   expect(readTestReport("", [FILE]).count).toEqual({ passed: 0, failed: 1, skipped: 0 });
 });

@@ -1,4 +1,4 @@
-/** The drill's own judgement: what it must not let pass, and what is no breach. */
+/** The drill's job checks: which violations they must report, and which events are allowed. */
 import { expect, test } from "bun:test";
 import type { JobResult } from "../../../src/shared/job.ts";
 import type { FaultRecord } from "../../drill/fault-runner.ts";
@@ -45,18 +45,18 @@ function run(attempt: number, program: string, startedAt: number, endedAt: numbe
 
 function fault(name: string, target: string, beganAt: number, healedAt: number): FaultRecord {
   const kind = FAULT_KINDS.find((candidate) => candidate.name === name);
-  if (!kind) throw new Error(`there is no fault ${name}`);
+  if (!kind) throw new Error(`unknown fault ${name}`);
   const planned = { number: 1, kind, target: [target], lastsMs: healedAt - beganAt, pauseMs: 0 };
   return { planned, beganAt, healedAt, settledAt: healedAt, failure: undefined };
 }
 
 const rulesOf = ({ problems }: { problems: readonly { rule: string }[] }) => problems.map(({ rule }) => rule);
 
-test("a job without a result is lost", () => {
+test("drill: a job without a result is lost", () => {
   expect(checkResult(quick, [])).toMatchObject({ lost: 1, problems: [{ rule: "lost" }] });
 });
 
-test("only a build that had to fail may fail at once; faults may use up all attempts", () => {
+test("drill: only a failing build may fail at once; faults may use up all attempts", () => {
   expect(rulesOf(checkResult(quick, [resultOf({})]))).toEqual([]);
   const failed = resultOf({ status: "FAILED", error: error("BUILD_FAILED", false) });
   expect(rulesOf(checkResult(failing, [failed]))).toEqual([]);
@@ -70,7 +70,7 @@ test("only a build that had to fail may fail at once; faults may use up all atte
   expect(rulesOf(checkResult(quick, [resultOf({ ...gaveUp, attempt: 2 })]))).toEqual(["wrong result"]);
 });
 
-test("a second result is the same one, or found made after a loss of Redis, or doubled", () => {
+test("drill: a second result is the same, or found again after a loss of Redis, or doubled", () => {
   const again = resultOf({ attempt: 2 });
   expect(checkFurtherResults([resultOf({}), resultOf({})], [])).toMatchObject({ repeated: 1, doubled: 0 });
   expect(checkFurtherResults([resultOf({}), again], [])).toMatchObject({ doubled: 1 });
@@ -80,7 +80,7 @@ test("a second result is the same one, or found made after a loss of Redis, or d
   expect(checkFurtherResults([resultOf({}), other], flushed)).toMatchObject({ doubled: 1 });
 });
 
-test("attempts may overlap only while the earlier one's worker is out of reach or frozen", () => {
+test("drill: attempts may overlap only while the earlier one's worker is unreachable or frozen", () => {
   const runs = [run(1, "worker-1", 0, 20_000), run(2, "worker-2", 10_000, 15_000)];
   expect(rulesOf(checkAttempts(runs, []))).toEqual(["overlap"]);
   const frozen = (target: string) => [fault("worker frozen, long", target, 5000, 12_000)];
@@ -90,13 +90,13 @@ test("attempts may overlap only while the earlier one's worker is out of reach o
   expect(checkAttempts(one, [])).toMatchObject({ overlaps: 0, retried: 1, problems: [] });
 });
 
-test("an attempt number is given once, as long as Redis remembers", () => {
+test("drill: an attempt number is used once, as long as Redis keeps its data", () => {
   const runs = [run(1, "worker-1", 0, 5000), run(1, "worker-2", 10_000, 15_000)];
-  expect(rulesOf(checkAttempts(runs, []))).toEqual(["attempt number twice"]);
+  expect(rulesOf(checkAttempts(runs, []))).toEqual(["attempt number used twice"]);
   expect(rulesOf(checkAttempts(runs, [fault("Redis flushed", "redis", 6000, 6000)]))).toEqual([]);
 });
 
-test("the tag is the result's, and a failed build has none", () => {
+test("drill: the tag is the one in the result, and a failed build has no tag", () => {
   const success = resultOf({}).result;
   expect(tagProblems(success, "sha256:one")).toEqual([]);
   expect(tagProblems(success, "sha256:two")).toHaveLength(1);
@@ -110,7 +110,7 @@ test("the tag is the result's, and a failed build has none", () => {
   expect(tagProblems(failed, "sha256:one")).toHaveLength(1);
 });
 
-test("a tag is put once, and by no attempt that has a successor", () => {
+test("drill: a tag is put once, and not by an attempt that has a successor", () => {
   const workerAt = (host: string) => (host === "one" ? "worker-1" : "worker-2");
   const put = (host: string, at: number, digest: string) =>
     ({ host, at, digest, status: 201 }) as RecordedRequest;

@@ -1,4 +1,4 @@
-/** The bench's look at what was pushed: it must find out when that is not the image it should be. */
+/** The bench's check of the pushed image: it must detect an image that differs from the expected one. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -79,13 +79,13 @@ function pathOfBlob(digest: string): string {
   return join(registry.storageDir, "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex, "data");
 }
 
-test("the image that it should be is fine, and is so again", async () => {
+test("bench's image check accepts the expected image, also on a second check", async () => {
   const checks = new ImageCheck(registry);
   await checks.check(expected);
   await checks.check(expected);
 });
 
-test("an image in an index, beside what is attested of it, is found", async () => {
+test("bench's image check finds an image in an index, beside its attestation", async () => {
   const { repository, digest } = expected;
   const image = { digest, mediaType: IMAGE, size: 1, platform: { os: "linux", architecture: "amd64" } };
   const attestation = { ...image, platform: { os: "unknown", architecture: "unknown" } };
@@ -93,19 +93,19 @@ test("an image in an index, beside what is attested of it, is found", async () =
   await check({ version: "v2", digest: index.digest });
 });
 
-test("a tag that is not there", async () => {
+test("bench's image check rejects a missing tag", async () => {
   await expect(check({ version: "v9" })).rejects.toThrow("the registry has no");
 });
 
-test("another digest than the side says", async () => {
+test("bench's image check rejects a digest that differs from the reported one", async () => {
   await expect(check({ digest: digestOf("something else") })).rejects.toThrow("the digest of");
 });
 
-test("an image of other sources", async () => {
+test("bench's image check rejects an image of other sources", async () => {
   await expect(check({ built: "the sum of other sources" })).rejects.toThrow("/built of");
 });
 
-test("a layer that is damaged", async () => {
+test("bench's image check rejects a damaged layer", async () => {
   const manifest = await registry.getManifest(expected.repository, "v1");
   const layer = manifest?.json.layers?.[0];
   if (!layer) throw new Error("the image has no layers");

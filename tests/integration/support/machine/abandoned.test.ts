@@ -1,4 +1,4 @@
-/** What a killed test run leaves on the machine, and that the next one removes it. */
+/** A killed test run leaves programs and folders on the machine, and the next run removes them. */
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { waitFor } from "../../../support/machine/wait-for.ts";
 
 const support = (file: string) => JSON.stringify(join(import.meta.dir, "../../../support", file));
 
-/** Runs a script as a test process of its own, kills that, and returns what it has printed after "made ". */
+/** Runs a script as a separate test process, kills that, and returns its output after "made ". */
 async function killedAfter(script: string): Promise<string[]> {
   const maker = startProcess([
     process.execPath,
@@ -27,7 +27,7 @@ async function killedAfter(script: string): Promise<string[]> {
 const ended = (identity: string) =>
   waitFor(() => !isRunning(identity), { timeoutMs: 10_000, what: `${identity} to end` });
 
-/** A shell script that ignores the SIGTERM which the kernel sends to what a killed process has started. */
+/** A shell script that ignores the SIGTERM which the kernel sends to the children of a killed process. */
 const started = (shellScript: string) => `
   const { startProcess } = await import(${support("machine/processes.ts")});
   const { identityOf } = await import(${support("machine/process-identity.ts")});
@@ -35,14 +35,14 @@ const started = (shellScript: string) => `
   const inner = Number(await child.waitForLine(/^\\d+$/));
   return [identityOf(child.pid), identityOf(inner)].join(" ");`;
 
-test("abandoned: a program that ignores SIGTERM is ended with what it has started", async () => {
+test("abandoned: a program that ignores SIGTERM is ended with its children", async () => {
   const [leader = "", inner = ""] = await killedAfter(started("sleep 1000 & echo $!; wait; sleep 1000"));
   expect([leader, inner].map(isRunning)).toEqual([true, true]);
   await removeAbandoned();
   await Promise.all([leader, inner].map(ended));
 });
 
-test("abandoned: what a program has started is ended also when the program itself has ended", async () => {
+test("abandoned: a program's children are ended also when the program itself has ended", async () => {
   const [leader = "", inner = ""] = await killedAfter(started("sleep 1000 & echo $!"));
   await ended(leader);
   expect(isRunning(inner)).toBe(true);
@@ -50,7 +50,7 @@ test("abandoned: what a program has started is ended also when the program itsel
   await ended(inner);
 });
 
-test("abandoned: folders go, and those of live processes stay", async () => {
+test("abandoned: folders are removed, except those of live processes", async () => {
   const script = `
     const { makeTempDir } = await import(${support("machine/temp-dir.ts")});
     return (await makeTempDir("e2e")).path;`;
@@ -63,7 +63,7 @@ test("abandoned: folders go, and those of live processes stay", async () => {
   await ours.remove();
 });
 
-test("abandoned: programs of live processes stay", async () => {
+test("abandoned: programs of live processes keep running", async () => {
   const child = startProcess(["sleep", "1000"]);
   const identity = `${identityOf(child.pid)}`;
   await removeAbandoned();

@@ -50,16 +50,16 @@ async function greet(client: CertificateFiles, caPath: string, servername = "loc
   });
 }
 
-test("both ends know each other, by every name", async () => {
+test("client and server accept each other's certificates, for every name", async () => {
   expect(await greet(certificates.client, certificates.caPath)).toBe("welcome");
   expect(await greet(certificates.client, certificates.caPath, "registry.example.com")).toBe("welcome");
 });
 
-test("a foreign client is refused", async () => {
+test("a server refuses a client of a foreign authority", async () => {
   expect(await greet(certificates.foreign.client, certificates.caPath)).toBe("refused");
 });
 
-test("a client with another authority refuses the server", async () => {
+test("a client that trusts another authority refuses the server", async () => {
   expect(await greet(certificates.client, certificates.foreign.caPath)).toBe("refused");
   expect(await greet(certificates.client, certificates.caPath, "other.example.com")).toBe("refused");
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ensurePrerequisites } from "../../../support/machine/prerequisites.ts";
 
-test("a machine that has everything is left alone, and says nothing", async () => {
+test("prerequisites: nothing is installed or logged when the machine has everything", async () => {
   const lines: string[] = [];
   expect(await ensurePrerequisites("try", (line) => lines.push(line))).toEqual({
     installed: [],

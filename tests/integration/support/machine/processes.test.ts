@@ -13,7 +13,7 @@ const gone = (pid: number) =>
 
 const shell = (script: string) => startProcess(["sh", "-c", script]);
 
-test("lines of both streams are kept, and waited for", async () => {
+test("startProcess collects the lines of both streams, and waitForLine finds them", async () => {
   const child = shell("echo one; echo two >&2; sleep 60");
   expect(await child.waitForLine(/^two$/)).toBe("two");
   await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 30_000, what: "the other stream" });
@@ -23,13 +23,13 @@ test("lines of both streams are kept, and waited for", async () => {
   expect(await child.exited).toBe(143);
 });
 
-test("a line that never comes is given up with what was printed instead", async () => {
+test("waitForLine fails with the program's output when the line never appears", async () => {
   const child = shell("echo something else; exit 3");
   await expect(child.waitForLine("never")).rejects.toThrow("something else");
   expect(await child.exited).toBe(3);
 });
 
-test("stop ends grandchildren too, and whoever ignores SIGTERM", async () => {
+test("stop ends grandchildren too, and processes that ignore SIGTERM", async () => {
   const child = shell("trap '' TERM; sleep 61 & echo $!; wait; sleep 62");
   const grandchild = Number(await child.waitForLine(/^\d+$/));
   await child.stop(100);
@@ -37,7 +37,7 @@ test("stop ends grandchildren too, and whoever ignores SIGTERM", async () => {
   expect(await child.exited).toBe(137);
 });
 
-test("a paused process can be stopped", async () => {
+test("stop ends a paused process", async () => {
   const child = shell("echo up; sleep 60");
   await child.waitForLine("up");
   child.pause();
@@ -45,7 +45,7 @@ test("a paused process can be stopped", async () => {
   expect(await child.exited).toBe(143);
 });
 
-test("what a killed test run has started ends with it", async () => {
+test("the kernel ends a program when the test run that started it is killed", async () => {
   const starter = startProcess([
     process.execPath,
     "-e",
@@ -59,7 +59,7 @@ test("what a killed test run has started ends with it", async () => {
   await gone(pid);
 });
 
-test("run gives output and status, or throws with both", async () => {
+test("run returns output and status, or throws an error with both", async () => {
   expect(await run(["sh", "-c", "cat; echo warning >&2"], { stdin: "in" })).toEqual({
     exitCode: 0,
     stdout: "in",

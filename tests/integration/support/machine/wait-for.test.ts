@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { freePort } from "../../../support/machine/free-port.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 
-test("gives what the condition gave at last", async () => {
+test("waitFor returns the condition's first truthy result", async () => {
   let asked = 0;
   const answer = await waitFor(
     () => {
@@ -15,7 +15,7 @@ test("gives what the condition gave at last", async () => {
   expect(answer).toBe("up");
 });
 
-test("gives up with the last reason", async () => {
+test("waitFor fails with the last error", async () => {
   const waiting = waitFor(() => Promise.reject(new Error("refused")), {
     timeoutMs: 5,
     what: "a server",
@@ -26,7 +26,7 @@ test("gives up with the last reason", async () => {
   expect(error.cause).toEqual(new Error("refused"));
 });
 
-test("no free port is given twice", async () => {
+test("freePort never returns a port twice", async () => {
   const ports = await Promise.all(Array.from({ length: 50 }, freePort));
   expect(new Set(ports).size).toBe(50);
 });

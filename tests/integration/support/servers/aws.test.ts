@@ -98,12 +98,12 @@ describe("signatures", () => {
     expect(await nameOf(token(client))).toBe("InvalidSignatureException");
   });
 
-  test("a body changed on the way is refused", async () => {
+  test("a request whose body was changed after signing is refused", async () => {
     const client = ecr();
     client.middlewareStack.add(
       (next) => (args) => {
         const request = args.request as { body: string };
-        // Of the same length, so that only the signature can tell.
+        // Of the same length, so that only the signature can reveal the change.
         request.body = "[]";
         return next(args);
       },
@@ -142,7 +142,7 @@ describe("roles", () => {
     expect(await nameOf(token(ecr({ ...role, sessionToken: "other" })))).toBe("UnrecognizedClientException");
   });
 
-  test("its key is refused after its time", async () => {
+  test("its key is refused once it has expired", async () => {
     aws.configure({ sessionLifetimeMs: -1 });
     const role = await assumeRole("222222222222");
     aws.configure({ sessionLifetimeMs: 3_600_000 });
@@ -167,7 +167,7 @@ describe("repositories", () => {
     ]);
   });
 
-  test("an unknown one is named", async () => {
+  test("an unknown one is named in the error", async () => {
     expect(await nameOf(names("nope"))).toBe("RepositoryNotFoundException");
     await expect(names("nope")).rejects.toThrow(
       "The repository with name 'nope' does not exist in the registry with id '111111111111'",
@@ -183,7 +183,7 @@ describe("repositories", () => {
 });
 
 describe("faults", () => {
-  test("throttling, failing and denial last as long as asked", async () => {
+  test("throttling, failing and denial last as long as configured", async () => {
     aws.configure({ throttleNext: 1 });
     expect(await nameOf(token())).toBe("ThrottlingException");
     aws.configure({ failNext: 1 });
@@ -194,12 +194,12 @@ describe("faults", () => {
     expect(await nameOf(token())).toBe("no error");
   });
 
-  test("what ECR does not need to know is an unknown operation", async () => {
+  test("an action that the emulator does not implement is an unknown operation", async () => {
     const listing = ecr().send(new ListImagesCommand({ repositoryName: "app" }));
     expect(await nameOf(listing)).toBe("UnknownOperationException");
   });
 
-  test("registry tokens are known, and end", async () => {
+  test("registry tokens are valid until they expire", async () => {
     const password = async () => {
       const { authorizationData } = await token();
       return atob(authorizationData?.[0]?.authorizationToken ?? "").replace("AWS:", "");

@@ -62,7 +62,7 @@ function login(engine: DockerEngine, host: string): Promise<FinishedProcess> {
 }
 
 for (const name of engineNames) {
-  // The reason for a skip stands in the name, which every reporter shows.
+  // The reason for a skip is in the name, which every reporter shows.
   const reason = missing.get(name);
   describe.skipIf(reason !== undefined)(`Docker ${name}${reason ? ` (${reason})` : ""}`, () => {
     let engine: OwnDockerEngine;
@@ -72,7 +72,7 @@ for (const name of engineNames) {
     });
     afterAll(() => engine.stop());
 
-    test("is what it says, with a client of its own", async () => {
+    test("has the expected version, with the engine's own client", async () => {
       expect(engine.storage).toBe(name === "20.10" ? "overlay2" : "containerd");
       const { stdout } = await run(
         ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"],
@@ -83,19 +83,19 @@ for (const name of engineNames) {
       expect(stdout.trim()).toBe(`${engine.version} ${engine.version}`);
     });
 
-    test("has buildx or has not, with whatever configuration folder", async () => {
+    test("has buildx or not, with any configuration folder", async () => {
       const version = (args: string[], env: Record<string, string>) =>
         run(["docker", ...args, "buildx", "version"], { env: { ...engine.env(), ...env }, mayFail: true });
       const answers = await Promise.all([
         version([], { DOCKER_CONFIG: join(dir.path, `${name}-one`) }),
         version(["--config", join(dir.path, `${name}-two`)], {}),
       ]);
-      // What the machine has in a system folder, every client finds.
+      // Every client finds plugins in the machine's system folders.
       const hasBuildx = name !== "20.10" || (await hasInstalledBuildx());
       expect(answers.map(({ exitCode }) => exitCode === 0)).toEqual([hasBuildx, hasBuildx]);
     });
 
-    test("builds, pushes with a login only, pulls and runs", async () => {
+    test("builds, pushes only with a login, pulls and runs", async () => {
       const tag = `${proxy.host}/app:${name}`;
       expect((await build(engine, tag, await source())).exitCode).toBe(0);
       await engine.docker(["logout", proxy.host]);
@@ -117,7 +117,7 @@ for (const name of engineNames) {
       expect(stderr).toMatch(/exit code: 3/);
     });
 
-    test("builds upon an imported image", async () => {
+    test("builds from an imported image", async () => {
       const base = await importBaseImage(engine);
       const path = await source();
       await Bun.write(join(path, "Dockerfile"), `FROM ${base}\nRUN echo made upon it > /made\n`);
@@ -126,7 +126,7 @@ for (const name of engineNames) {
       expect(stdout.trim()).toBe("made upon it");
     });
 
-    test("tells of a repository that is not there, and of a tag that cannot be moved", async () => {
+    test("reports a missing repository, and a tag that cannot be moved", async () => {
       await login(engine, proxy.host);
       proxy.faults.repositories = new Set(["fixed"]);
       proxy.faults.immutableRepositories = proxy.faults.repositories;
@@ -138,7 +138,7 @@ for (const name of engineNames) {
       expect((await push(`fixed:${name}`)).exitCode).toBe(0);
       const moved = await push(`fixed:${name}`);
       expect(moved.exitCode).toBe(1);
-      // The containerd store shows no more of the registry's answer than its status.
+      // With the containerd store, only the status of the registry's answer is shown.
       expect(moved.stderr).toContain(
         engine.storage === "containerd" ? "400 Bad Request" : "the tag is immutable",
       );
@@ -193,8 +193,8 @@ describe.skipIf(missing.get("26.1") !== undefined)("buildx with the containerd s
     return { ...result, digest: answer["containerimage.digest"] };
   }
 
-  test("pushes under a tag by itself, and leaves no image behind", async () => {
-    // An empty value means "true" to BuildKit, and nothing to buildx, which would else have dockerd push once more.
+  test("pushes under a tag itself, and leaves no image in the engine", async () => {
+    // An empty value means "true" to BuildKit, and nothing to buildx, which would otherwise have dockerd push again.
     const { digest } = await buildx(`type=image,name=${proxy.host}/direct:attempt,push=,store=false`);
     expect((await registry.getManifest("direct", "attempt"))?.digest).toBe(digest ?? "none");
     expect(proxy.tagPuts("direct", "attempt").length).toBe(1);
@@ -210,10 +210,10 @@ describe.skipIf(missing.get("26.1") !== undefined)("buildx with the containerd s
   });
 });
 
-describe.skipIf(missing.get("20.10") !== undefined)("what an engine leaves on the machine", () => {
+describe.skipIf(missing.get("20.10") !== undefined)("an engine's files and processes on the machine", () => {
   const links = async () => (await readdir("/sys/class/net")).filter((link) => link.startsWith("bt"));
 
-  test("is nothing after stop", async () => {
+  test("are removed by stop", async () => {
     const engine = await startDockerEngine({ engine: "20.10" });
     const folder = dirname(engine.host.replace("unix://", ""));
     expect(existsSync(folder)).toBe(true);
@@ -224,7 +224,7 @@ describe.skipIf(missing.get("20.10") !== undefined)("what an engine leaves on th
     expect(await links()).not.toContain(bridge);
   });
 
-  test("is removed by the next run when its own was killed", async () => {
+  test("are removed by the next run when their run was killed", async () => {
     const module = require.resolve("../../../support/servers/docker-engines.ts");
     const starter = startProcess([
       process.execPath,

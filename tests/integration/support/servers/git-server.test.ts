@@ -55,7 +55,7 @@ describe("an open repository", () => {
     }
   });
 
-  test("gets commits on its branch and on others", async () => {
+  test("accepts commits on its default branch and on others", async () => {
     const onMain = await server.commit("acme/open", { "second.txt": "2\n" });
     const onTopic = await server.commit("acme/open", { "topic.txt": "t\n" }, { branch: "topic" });
     const { target } = await clone(`${server.baseUrl}/acme/open.git`, ["--branch=topic"]);
@@ -64,7 +64,7 @@ describe("an open repository", () => {
     await server.resetBranch("acme/open", "main", publicSha);
   });
 
-  test("gets symlinks, gitlinks, tags and removals with a commit, gitlinks for that commit alone", async () => {
+  test("accepts symlinks, gitlinks, tags and removals with a commit, gitlinks for that commit alone", async () => {
     const name = "acme/changed";
     const gitlink = "1".repeat(40);
     await server.createRepository(name, { 'odd "name"': "o", "bin/tool": "one", "gone/file": "g" });
@@ -98,7 +98,7 @@ describe("an open repository", () => {
     await expect(server.commit(name, {}, { remove: ["gone/file"] })).rejects.toThrow("gone/file");
   });
 
-  test("sends a commit that is on no branch by its SHA, and leaves out what a filter excludes", async () => {
+  test("sends a commit outside all branches by its SHA, and omits what a filter excludes", async () => {
     const name = "acme/reset";
     const first = await server.createRepository(name, { file: "one" });
     const cutOff = await server.commit(name, { file: "two" });
@@ -111,20 +111,20 @@ describe("an open repository", () => {
     expect(listed.split("\n")).toEqual([cutOff, expect.stringMatching(/^\?/)]);
   });
 
-  test("that is not there is not found", async () => {
+  test("is not found when it does not exist", async () => {
     const { exitCode, stderr } = await clone(`${server.baseUrl}/acme/none`);
     expect(exitCode).toBe(128);
     expect(stderr).toContain("not found");
   });
 
-  test("cannot be had while the server fails", async () => {
+  test("cannot be cloned while the server fails", async () => {
     server.failNext(1, 503);
     const { exitCode, stderr } = await clone(`${server.baseUrl}/acme/open`);
     expect(exitCode).toBe(128);
     expect(stderr).toContain("503");
   });
 
-  test("is had when the server goes on", async () => {
+  test("is cloned after a held request is released", async () => {
     const held = server.hold();
     const cloning = clone(`${server.baseUrl}/acme/open`);
     expect((await held.arrived).path).toContain("/acme/open/info/refs");
@@ -163,7 +163,7 @@ describe("with TLS", () => {
     expect((await clone(`${secure.baseUrl}/acme/open`, [], env)).exitCode).toBe(0);
   });
 
-  test("a client that trusts another one does not", async () => {
+  test("a client that trusts another authority fails", async () => {
     const env = { GIT_SSL_CAINFO: certificates.foreign.caPath };
     expect((await clone(`${secure.baseUrl}/acme/open`, [], env)).stderr).toContain("certificate");
   });

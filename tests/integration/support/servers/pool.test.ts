@@ -1,4 +1,4 @@
-/** The servers that the files of a run share, and that each file has for itself what it borrows. */
+/** The servers that the files of a test run share, and the isolation of each file's virtual host or engine. */
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -13,7 +13,7 @@ import {
 import { resetDockerEngine } from "../../../support/servers/docker-reset.ts";
 import { borrowDockerEngine, borrowRabbitMq } from "../../../support/servers/pool.ts";
 
-test("pool: each borrower of RabbitMQ has a virtual host of its own, which goes when it is returned", async () => {
+test("pool: each borrower of RabbitMQ has a separate virtual host, which is deleted on return", async () => {
   const [one, other] = await Promise.all([borrowRabbitMq(), borrowRabbitMq()]);
   expect(one.port).toBe(other.port);
   const connection = await connect(one.url);
@@ -71,7 +71,7 @@ describe.skipIf(reason !== undefined)(`pool: Docker engines${reason ? ` (${reaso
          process.stdout.write("host " + host + "\\n");
          setInterval(() => undefined, 1_000);`,
       ],
-      // Not a part of this run.
+      // Not part of this test run.
       { env: { JEST_WORKER_ID: undefined } },
     );
     const host = (await borrower.waitForLine(/^host /, { timeoutMs: 60_000 })).slice("host unix://".length);
@@ -79,7 +79,7 @@ describe.skipIf(reason !== undefined)(`pool: Docker engines${reason ? ` (${reaso
     await borrower.kill();
     await waitFor(() => !existsSync(dirname(host)), {
       timeoutMs: 30_000,
-      what: "the engine's folder to go",
+      what: "the engine's folder to be removed",
     });
   });
 });

@@ -42,15 +42,15 @@ function take(): Promise<string | undefined> {
   });
 }
 
-test("a persistent message outlives an orderly restart", async () => {
+test("a persistent message survives an orderly restart", async () => {
   await publish("one");
   await rabbit.restart();
   expect(await take()).toBe("one");
 });
 
-test("a persistent message outlives a killed broker", async () => {
+test("a persistent message survives a killed broker", async () => {
   await publish("two");
-  // RabbitMQ writes its register of queues lazily: a queue declared just before the kill comes back only after a minute.
+  // RabbitMQ writes its register of queues lazily: a queue declared just before the kill returns only after a minute.
   await rabbit.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
   await rabbit.kill();
   await expect(amqp.connect(rabbit.url)).rejects.toThrow();
@@ -58,7 +58,7 @@ test("a persistent message outlives a killed broker", async () => {
   expect(await take()).toBe("two");
 });
 
-test("a paused broker keeps its clients waiting, and goes on with them", async () => {
+test("a paused broker keeps its clients waiting, and serves them again when resumed", async () => {
   await withChannel(async (channel) => {
     await declare(channel);
     rabbit.pause();
@@ -73,7 +73,7 @@ test("a paused broker keeps its clients waiting, and goes on with them", async (
   });
 });
 
-test("rabbitmqctl reaches it, and its settings are those of the test", async () => {
+test("rabbitmqctl connects to the broker, and the broker has the test's settings", async () => {
   const expression = "application:get_env(rabbit, consumer_timeout).";
   expect((await rabbit.rabbitmqctl(["eval", expression])).stdout).toContain("{ok,2000}");
   const { stdout } = await rabbit.rabbitmqctl(["--quiet", "list_vhosts"]);

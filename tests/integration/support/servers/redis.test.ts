@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import IORedis from "ioredis";
 import { type Redis, startRedis } from "../../../support/servers/redis.ts";
 
-describe("a Redis of one's own", () => {
+describe("a dedicated Redis", () => {
   let redis: Redis;
 
   beforeAll(async () => {
@@ -10,7 +10,7 @@ describe("a Redis of one's own", () => {
   });
   afterAll(() => redis.stop());
 
-  test("answers a client, and has forgotten everything after a restart", async () => {
+  test("answers a client, and is empty after a restart", async () => {
     const client = new IORedis(redis.url);
     await client.set("a", "1");
     expect(await client.get("a")).toBe("1");
@@ -19,7 +19,7 @@ describe("a Redis of one's own", () => {
     expect(await redis.cli("get", "a")).toBe("");
   });
 
-  test("is gone after kill, and back after start", async () => {
+  test("refuses connections after kill, and answers again after start", async () => {
     await redis.kill();
     const client = new IORedis(redis.url, { lazyConnect: true, retryStrategy: () => null });
     client.on("error", () => undefined);
@@ -40,7 +40,7 @@ describe("a Redis of one's own", () => {
   });
 });
 
-test("a persistent Redis remembers what a killed one was told, and wants its password", async () => {
+test("a persistent Redis keeps its data when it is killed, and requires its password", async () => {
   const redis = await startRedis({ persistent: true, password: "s3cret/@" });
   try {
     const client = new IORedis(redis.url);

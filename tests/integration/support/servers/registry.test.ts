@@ -52,7 +52,7 @@ async function pushImage(repository: string, tag: string, content: string): Prom
   });
 }
 
-test("the registry lets nobody in without its password", async () => {
+test("the registry refuses access without its password", async () => {
   const request = (password: string) =>
     fetch(`${registry.url}/v2/`, { headers: { Authorization: `Basic ${btoa(`AWS:${password}`)}` } });
   expect((await fetch(`${registry.url}/v2/`)).status).toBe(401);
@@ -67,7 +67,7 @@ describe("through the proxy", () => {
     proxy.clearFailures();
   });
 
-  test("an image is pushed, and looked at", async () => {
+  test("an image is pushed, and inspected", async () => {
     expect((await pushImage("looked/at", "v1", "one")).status).toBe(201);
     expect(await registry.listTags("looked/at")).toEqual(["v1"]);
     const manifest = await registry.getManifest("looked/at", "v1");
@@ -77,7 +77,7 @@ describe("through the proxy", () => {
     expect(await registry.listTags("nothing")).toEqual([]);
   });
 
-  test("a large blob goes up, and its HEAD tells its size", async () => {
+  test("a large blob is uploaded, and its HEAD reports its size", async () => {
     const digest = await pushBlob("team/app", new Uint8Array(32 * 1024 * 1024).fill(7));
     const head = await send("HEAD", `/v2/team/app/blobs/${digest}`);
     expect(head.status).toBe(200);
@@ -93,7 +93,7 @@ describe("through the proxy", () => {
     expect(proxy.tagPuts("team/app", "other")).toEqual([]);
   });
 
-  test("a login is worth what the test says", async () => {
+  test("a login is valid, expired or unknown as the test sets it", async () => {
     expect((await fetch(`${proxy.url}/v2/`)).status).toBe(401);
     proxy.faults.login = (_, password) => (password === "old" ? "expired" : "valid");
     const old = await send("GET", "/v2/", {}, { ...registry, password: "old" });
@@ -102,14 +102,14 @@ describe("through the proxy", () => {
     expect((await send("GET", "/v2/", {}, { ...registry, password: "new" })).status).toBe(200);
   });
 
-  test("a repository that is not there is unknown, and a push creates none", async () => {
+  test("a missing repository is unknown, and a push does not create it", async () => {
     proxy.faults.repositories = new Set(["team/app"]);
     const upload = await send("POST", "/v2/team/none/blobs/uploads/");
     expect(upload.status).toBe(404);
     expect(await upload.json()).toMatchObject({ errors: [{ code: "NAME_UNKNOWN" }] });
   });
 
-  test("an immutable tag stays, and a new one can be put", async () => {
+  test("an immutable tag cannot be moved, and a new one can be put", async () => {
     proxy.faults.immutableRepositories = new Set(["fixed"]);
     expect((await pushImage("fixed", "v1", "one")).status).toBe(201);
     expect((await pushImage("fixed", "v1", "one")).status).toBe(201);
@@ -121,7 +121,7 @@ describe("through the proxy", () => {
     expect((await pushImage("fixed", "v1", "one")).status).toBe(400);
   });
 
-  test("it fails as often as asked, where asked", async () => {
+  test("requests fail as often as configured, where configured", async () => {
     await pushImage("team/app", "failing", "one");
     proxy.failNext({ count: 2, status: 503, method: "GET", path: /tags/ });
     expect((await send("GET", "/v2/")).status).toBe(200);
@@ -130,7 +130,7 @@ describe("through the proxy", () => {
     expect((await send("GET", "/v2/team/app/tags/list")).status).toBe(200);
   });
 
-  test("a request can be held back", async () => {
+  test("a request can be held", async () => {
     const held = proxy.hold({ method: "PUT", path: /manifests\/held$/ });
     const pushing = pushImage("team/app", "held", "one");
     await held.arrived;
@@ -140,7 +140,7 @@ describe("through the proxy", () => {
     expect(await registry.listTags("team/app")).toContain("held");
   });
 
-  test("with the registry away it says so", async () => {
+  test("requests fail with 502 while the registry is down", async () => {
     await pushImage("team/app", "stays", "one");
     await registry.kill();
     expect((await send("GET", "/v2/")).status).toBe(502);

@@ -4,7 +4,7 @@ import { freePort } from "../../../support/machine/free-port.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { startTcpProxy, type TcpProxy } from "../../../support/servers/tcp-proxy.ts";
 
-/** Through a proxy that is open: whatever was sent before them and can pass has passed when they are over. */
+/** Through an open proxy: earlier data that can pass through the tested proxy has passed after them. */
 const ROUND_TRIPS = 5;
 
 let server: Server;
@@ -13,7 +13,7 @@ let accepted: Socket[];
 let proxy: TcpProxy;
 let client: Client;
 
-/** A connection through the proxy to a server that sends everything back. */
+/** A connection through the proxy to an echo server. */
 interface Client {
   readonly socket: Socket;
   received: string;
@@ -30,11 +30,11 @@ function connectClient(through: Pick<TcpProxy, "port"> = proxy): Client {
 }
 
 const received = (from: Client, text: string) =>
-  waitFor(() => from.received === text, { timeoutMs: 30_000, what: `"${text}" to come back` });
+  waitFor(() => from.received === text, { timeoutMs: 30_000, what: `"${text}" to be echoed` });
 const closed = (what: Client) =>
   waitFor(() => what.isClosed, { timeoutMs: 30_000, what: "the connection to close" });
 
-/** Waits for round trips through another proxy, which is open: a busy machine slows both down. */
+/** Waits for round trips through another, open proxy: a busy machine slows both down. */
 async function untilItCouldHavePassed(): Promise<void> {
   const open = await startTcpProxy({ port: serverPort });
   const other = connectClient(open);
@@ -67,14 +67,14 @@ afterEach(async () => {
   server.close();
 });
 
-test("an open way passes everything on, also the end", async () => {
+test("an open proxy passes all data on, also the end", async () => {
   const long = "x".repeat(3_000_000);
   client.socket.end(long);
   await received(client, `before ${long}`);
   await closed(client);
 });
 
-test("a cut keeps everything back, and closes nothing; healed, it goes on where it was", async () => {
+test("a cut holds all data back and closes no connection; after heal() the data passes on", async () => {
   proxy.cut();
   client.socket.write("during ");
   const late = connectClient();
@@ -90,7 +90,7 @@ test("a cut keeps everything back, and closes nothing; healed, it goes on where 
   late.socket.destroy();
 });
 
-test("who gives up during a cut is not noticed at the other end before it heals, and what it had sent is lost", async () => {
+test("a client that closes during a cut is noticed at the other end only after heal(), and its data is lost", async () => {
   let arrived = "";
   accepted[0]?.on("data", (chunk) => (arrived += chunk.toString()));
   const serverSide = accepted[0];
@@ -104,7 +104,7 @@ test("who gives up during a cut is not noticed at the other end before it heals,
   expect(arrived).toBe("");
 });
 
-test("a reset breaks every connection, and new ones until it heals", async () => {
+test("a reset breaks every connection, and new ones until heal()", async () => {
   proxy.reset();
   await closed(client);
   const refused = connectClient();
@@ -115,7 +115,7 @@ test("a reset breaks every connection, and new ones until it heals", async () =>
   await received(client, "again");
 });
 
-test("with the server away, connections close", async () => {
+test("connections close while the server is down", async () => {
   for (const socket of accepted) socket.destroy();
   server.close();
   await closed(client);

@@ -94,7 +94,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     expect(watch.refusal).toMatch(/ [78] MB free; 16 MB must stay free/);
     const stop = new AbortController();
     const watching = watch.monitor(stop.signal);
-    await disk.makeRoom();
+    await disk.removeFillers();
     await waitFor(() => watch.refusal === undefined, { timeoutMs: 30_000, what: "the refusal to end" });
     await disk.fill(5 * MB);
     await waitFor(() => watch.refusal !== undefined, { timeoutMs: 30_000, what: "another refusal" });
@@ -141,7 +141,7 @@ describe.skipIf(missing !== undefined)(`a disk${missing ? ` (${missing})` : ""}`
     const during = watch.beginRun();
     await disk.fill(1.1 * MB);
     await waitFor(async () => (await during.full()) !== undefined, { timeoutMs: 30_000, what: "the check" });
-    await disk.makeRoom();
+    await disk.removeFillers();
     expect(await during.full()).toContain("the work folder");
     const after = watch.beginRun();
     expect(await after.full()).toBeUndefined();

@@ -1,4 +1,4 @@
-/** Runs whose disk fills, for real: the engine's data, and the work folder, on small disks. */
+/** Runs on disks that really fill: the engine's data and the work folder, on small disks. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -51,7 +51,7 @@ for (const engine of engines) {
       }, 120_000);
 
       afterEach(async () => {
-        await engineDisk.makeRoom();
+        await engineDisk.removeFillers();
         await untilRoom();
       }, 60_000);
       afterAll(async () => {
@@ -59,7 +59,7 @@ for (const engine of engines) {
         await scratch?.remove();
       }, 60_000);
 
-      /** What a step has written goes some time after the step has ended. */
+      /** The engine deletes a step's files some time after the step has ended. */
       async function untilRoom(): Promise<void> {
         await waitFor(async () => (await engineDisk.freeBytes()) >= 2 * RESERVE.bytes, {
           timeoutMs: 50_000,
@@ -95,7 +95,7 @@ for (const engine of engines) {
         expect(await bench.leftFolders()).toEqual([]);
       }
 
-      test("a step that fills the disk says only how it ended, and is a DISK_FULL", async () => {
+      test("a step that fills the disk is a DISK_FULL, though the step reports only its exit status", async () => {
         const script = "/bin/busybox dd if=/dev/zero of=/filling bs=1M; /bin/busybox sleep 2; exit 5";
         const end = await runOf({ Dockerfile: busyboxStep(script) });
         await expectDiskFull(end, "build");
@@ -104,26 +104,26 @@ for (const engine of engines) {
         expect(await runOf({})).toMatchObject({ status: "SUCCESS" });
       });
 
-      test("a step that fails on a disk with room is the job's own fault", async () => {
+      test("a step that fails while the disk has free space is the job's own fault", async () => {
         const end = await runOf({ Dockerfile: busyboxStep("echo No space left on device; exit 5") });
         expect(end).toMatchObject({ failure: { code: "BUILD_FAILED", retryable: false } });
       });
 
-      test("a step that finds no room for its files is a DISK_FULL", async () => {
+      test("a step that runs out of inodes is a DISK_FULL", async () => {
         const script =
           "i=0; while /bin/busybox mkdir /d$i; do i=$((i+1)); done; /bin/busybox sleep 2; exit 5";
         await engineDisk.fillInodes(300);
         await expectDiskFull(await runOf({ Dockerfile: busyboxStep(script) }), "build");
       });
 
-      test("files that the engine has no room for are a DISK_FULL in the engine's own words", async () => {
+      test("files that do not fit on the engine's disk are a DISK_FULL with the engine's message", async () => {
         await engineDisk.fill(4 * MB);
         const end = await runOf({ large: noise(8 * MB), Dockerfile: "FROM scratch\nCOPY large /large\n" });
         await expectDiskFull(end, "build");
         expect(end.failure?.message).toContain("no space left on device");
       });
 
-      test("below the reserve, build cache is given up until there is room", async () => {
+      test("below the reserve, build cache is removed until enough space is free", async () => {
         for (const letter of ["a", "b"]) {
           const script = `/bin/busybox dd if=/dev/zero of=/${letter} bs=1M count=12`;
           expect(await runOf({ Dockerfile: busyboxStep(script) })).toMatchObject({ status: "SUCCESS" });
@@ -139,7 +139,7 @@ for (const engine of engines) {
 
         afterEach(() => disk?.remove());
 
-        test("too small for what the repository sends: DISK_FULL, and nothing stays", async () => {
+        test("too small for the repository's objects: DISK_FULL, and no files remain", async () => {
           disk = await makeSmallDisk({ sizeMiB: 12 });
           const end = await runOf({ large: noise(14 * MB) }, { workDir: disk.path });
           await expectDiskFull(end, "clone");
@@ -152,7 +152,7 @@ for (const engine of engines) {
           expect(await readdir(join(disk.path, "runs/bench"))).toEqual([]);
         });
 
-        test("without room for so many files: DISK_FULL", async () => {
+        test("without enough inodes: DISK_FULL", async () => {
           disk = await makeSmallDisk({ sizeMiB: 16, inodes: 192 });
           const many = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`many/${index}`, "x"]));
           await expectDiskFull(await runOf(many, { workDir: disk.path }), "clone");

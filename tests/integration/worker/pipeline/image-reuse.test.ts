@@ -1,4 +1,4 @@
-/** Jobs that may reuse an image: what is remembered only says where to look. */
+/** Jobs that may reuse an image: the records of known images are only hints, the registry decides. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { LeaseLost } from "../../../../src/worker/job/cancellation.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
@@ -13,7 +13,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => bench?.stop(), 60_000);
 
-/** A version that was built, and what would be remembered of it. */
+/** A version that was built, and the record of its image. */
 async function built(changes: Partial<PipelineJob> = {}) {
   const { name } = await bench.createSample();
   const job: Partial<PipelineJob> = { repoUrl: name, ecrRepo: bench.unique("images"), ...changes };
@@ -25,7 +25,7 @@ async function built(changes: Partial<PipelineJob> = {}) {
 const uploads = (repository: string) =>
   bench.proxy.requests.filter(({ path }) => path.startsWith(`/v2/${repository}/blobs/uploads/`)).length;
 
-test("the same commit and inputs are only tagged: no build, no upload, no other tag", async () => {
+test("image reuse: the same commit and inputs are only tagged, without a build, an upload or another tag", async () => {
   const { job, known } = await built();
   const repository = `${job.ecrRepo}`;
   const uploadsBefore = uploads(repository);
@@ -40,7 +40,7 @@ test("the same commit and inputs are only tagged: no build, no upload, no other 
   expect((await bench.registry.listTags(repository)).toSorted()).toEqual([...tagsBefore, "v2"].toSorted());
 });
 
-test("an image that is an index is tagged as a whole, and found again under its version", async () => {
+test("image reuse: an index is tagged as a whole, and found again under its version", async () => {
   const { job, known } = await built({ provenance: true });
   const repository = `${job.ecrRepo}`;
   const uploadsBefore = uploads(repository);
@@ -62,7 +62,7 @@ test("an image that is an index is tagged as a whole, and found again under its 
   expect((await bench.registry.getManifest(repository, "v2"))?.json.manifests).toBeUndefined();
 });
 
-test("the tag is put with a confirmed lease alone", async () => {
+test("image reuse: the tag is put only with a confirmed lease", async () => {
   const { job, known } = await built();
   const confirmLease = () => Promise.reject(new LeaseLost("the job"));
   const run = bench.start({ ...job, deploymentVersion: "v2", knownImages: [known] }, { confirmLease });
@@ -70,7 +70,7 @@ test("the tag is put with a confirmed lease alone", async () => {
   expect(await bench.registry.getManifest(`${job.ecrRepo}`, "v2")).toBeUndefined();
 });
 
-test("other inputs are built", async () => {
+test("image reuse: other inputs are built", async () => {
   const { job, known } = await built();
   const other = { ...job, deploymentVersion: "v2", buildArgs: { API_LEVEL: "2" }, knownImages: [known] };
   const run = bench.start(other);
@@ -78,7 +78,7 @@ test("other inputs are built", async () => {
   expect(run.states).toContain("BUILDING");
 });
 
-test("an image whose labels say that it is of something else is not reused, whatever is remembered", async () => {
+test("image reuse: an image whose labels name other inputs is not reused, even if the record names it", async () => {
   const { job, known } = await built();
   const other = await built();
   const wrong = { ...known, inputs: other.known.inputs };
@@ -96,7 +96,7 @@ test("an image whose labels say that it is of something else is not reused, what
   );
 });
 
-test("an image that the registry no longer has is built", async () => {
+test("image reuse: a job is built when the registry no longer has the recorded image", async () => {
   const { job, known } = await built();
   const gone = { ...known, digest: `sha256:${"0".repeat(64)}` };
   const run = bench.start({ ...job, deploymentVersion: "v2", knownImages: [gone] });

@@ -22,7 +22,7 @@ import { type Registry, startRegistry } from "../../../support/servers/registry.
 import { type RegistryProxy, startRegistryProxy } from "../../../support/servers/registry-proxy.ts";
 import { type BuildSite, type BuildSiteOptions, startBuildSite } from "../buildkit/build-site.ts";
 
-/** A run under way, and all that it has said so far. */
+/** A running pipeline, and its output so far. */
 export interface StartedRun {
   readonly job: PipelineJob;
   readonly states: readonly RunStateName[];
@@ -41,16 +41,16 @@ export interface RunOptions {
 export interface PipelineBench {
   readonly git: GitServer;
   readonly registry: Registry;
-  /** Where jobs push to. */
+  /** The registry that jobs push to. */
   readonly proxy: RegistryProxy;
   readonly engine: DockerEngine;
   readonly site: BuildSite;
   readonly hostEnvironment: HostEnvironment;
   readonly builder: ImageBuilder;
   readonly workDir: string;
-  /** A name that no other test has, for repositories and versions. */
+  /** A unique name for repositories and versions. */
   unique(prefix: string): string;
-  /** A repository whose image prints something of its own, so that no two tests share an image. */
+  /** A repository whose image prints a unique text, so that no two tests share an image. */
   createSample(options?: Parameters<typeof sampleRepository>[0]): Promise<{ name: string; commit: string }>;
   start(job: Partial<PipelineJob>, options?: RunOptions): StartedRun;
   /** Folders of runs that were not removed. */

@@ -1,4 +1,4 @@
-/** The tag of the version is the commit point: when it is put, when not, and when nothing has to be built for it. */
+/** The version's tag is the commit point: when it is put, when it is not, and when no build is needed for it. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { LeaseLost, RunCancelled } from "../../../../src/worker/job/cancellation.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
@@ -64,7 +64,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(new Set([imageDigest, second.imageDigest, third.imageDigest]).size).toBe(3);
   });
 
-  test("a tag that turns out to be immutable fails the run, and stays", async () => {
+  test("a tag that proves to be immutable fails the run, and is not moved", async () => {
     const { name } = await bench.createSample();
     const first = bench.start({ repoUrl: name });
     const { imageDigest } = await first.end;
@@ -94,7 +94,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(puts(run)).toHaveLength(1);
   });
 
-  test("a lease that was given away ends the run without a tag", async () => {
+  test("a lease that another attempt has taken over ends the run without a tag", async () => {
     const { name } = await bench.createSample();
     const confirmLease = () => Promise.reject(new LeaseLost());
     const run = bench.start({ repoUrl: name }, { confirmLease });
@@ -106,7 +106,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(await bench.leftFolders()).toEqual([]);
   });
 
-  test("a lease too short to put a tag in is confirmed again first", async () => {
+  test("a lease too short for the tag's request is confirmed again first", async () => {
     const { name } = await bench.createSample();
     const leasesMs = [50, 150, 60_000];
     let asked = 0;
@@ -117,7 +117,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(puts(run)).toHaveLength(1);
   });
 
-  test("a tag's request ends before its lease does", async () => {
+  test("a tag's request times out before the lease ends", async () => {
     const { name } = await bench.createSample();
     const version = bench.unique("v");
     const hold = bench.proxy.hold({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
@@ -134,7 +134,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(asked).toBe(2);
   });
 
-  test("a cancel while the lease is waited for ends the run without a tag", async () => {
+  test("a cancel during the wait for the lease ends the run without a tag", async () => {
     const { name } = await bench.createSample();
     const asked = Promise.withResolvers<void>();
     const confirmLease = () => {
@@ -148,7 +148,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(await taggedDigest(run)).toBeUndefined();
   });
 
-  test("a cancel that comes while the tag is put comes too late", async () => {
+  test("a cancel that arrives while the tag is put has no effect", async () => {
     const { name } = await bench.createSample();
     const version = bench.unique("v");
     const hold = bench.proxy.hold({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
@@ -160,11 +160,11 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     expect(await taggedDigest(run)).toBeDefined();
   });
 
-  test("a tag that was put though its answer was lost is the run's success", async () => {
+  test("a tag that was put although its answer was lost is the run's success", async () => {
     const { name } = await bench.createSample();
     const version = bench.unique("v");
     const answer = bench.proxy.holdAnswers({ method: "PUT", path: new RegExp(`/manifests/${version}$`) });
-    // Enough for the request on a busy machine; the run waits as long for the answer, which never arrives.
+    // Enough for the request on a busy machine; the run waits this long for the answer, which never arrives.
     const run = bench.start({ repoUrl: name, deploymentVersion: version }, { parts: { tagTimeoutMs: 4000 } });
     expect(await run.end).toMatchObject({ status: "SUCCESS", imageDigest: await taggedDigest(run) });
     answer.release();

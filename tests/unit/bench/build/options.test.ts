@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { WrongUsage } from "../../../bench/bench-form.ts";
+import { UsageError } from "../../../bench/bench-command.ts";
 import { CASES } from "../../../bench/build/cases.ts";
 import { readOptions } from "../../../bench/build/options.ts";
 
-test("by default everything is measured five times", () => {
+test("bench options: by default every case is measured five times", () => {
   expect(readOptions([])).toEqual({
     rounds: 5,
     cases: CASES.map(({ name }) => name),
@@ -13,7 +13,7 @@ test("by default everything is measured five times", () => {
   });
 });
 
-test("what is measured can be narrowed down", () => {
+test("bench options: cases and sizes can be selected", () => {
   const args = ["--rounds", "2", "--only", "cold", "--only", "again", "--size", "small"];
   expect(readOptions([...args, "--seed", "other", "--report", "out.json"])).toEqual({
     rounds: 2,
@@ -27,12 +27,12 @@ test("what is measured can be narrowed down", () => {
 test.each([
   [["--rounds", "0"], "--rounds 0"],
   [["--rounds", "many"], "--rounds many"],
-  [["--only", "warm"], "there is no case warm; expected cold, changed"],
-  [["--size", "huge"], "there is no size huge; expected small, large"],
+  [["--only", "warm"], "unknown case warm; expected cold, changed"],
+  [["--size", "huge"], "unknown size huge; expected small, large"],
   [["--fast"], "--fast"],
   [["twice"], "twice"],
-])("%p is wrong usage, and told so", (args, said) => {
+])("bench options: %p is reported as wrong usage", (args, expected) => {
   const reading = () => readOptions(args);
-  expect(reading).toThrow(WrongUsage);
-  expect(reading).toThrow(said);
+  expect(reading).toThrow(UsageError);
+  expect(reading).toThrow(expected);
 });

@@ -1,4 +1,4 @@
-/** The repositories that both sides build: alike where they should be, and apart where a cache could give one away. */
+/** The repositories of both sides: equal where required, and different where a cache could favour one side. */
 import { expect, test } from "bun:test";
 import { builtFrom, changeOf, repositoryOf } from "../../../bench/build/repositories.ts";
 
@@ -9,24 +9,24 @@ const large = await repositoryOf("large", seed, "one");
 const sourcesOf = (files: object) => Object.keys(files).filter((path) => path.startsWith("src/"));
 const bytesOf = (content: string | Uint8Array | undefined) => content?.length ?? 0;
 
-test("a small one has a few hundred source files, a large one ten thousand", () => {
+test("bench repositories: a small one has a few hundred source files, a large one ten thousand", () => {
   expect(sourcesOf(small)).toHaveLength(300);
   expect(sourcesOf(large)).toHaveLength(10_000);
 });
 
-test("the same seed gives the same files, but for the salt", async () => {
+test("bench repositories: the same seed makes the same files, except for the salt", async () => {
   const other = await repositoryOf("small", seed, "two");
   expect(other.salt).not.toBe(small.salt);
   expect({ ...other, salt: "" }).toEqual({ ...small, salt: "" });
 });
 
-test("another seed gives other sources", async () => {
+test("bench repositories: another seed makes other sources", async () => {
   const other = await repositoryOf("small", "another seed", "one");
   expect(sourcesOf(other)).toEqual(sourcesOf(small));
   expect(builtFrom(other)).not.toBe(builtFrom(small));
 });
 
-test("the salt comes before everything that takes time, so that no layer of another salt is of use", () => {
+test("bench repositories: the salt precedes every slow step, so that layers of another salt cannot be reused", () => {
   const dockerfile = String(large.Dockerfile).split("\n");
   const [salt, firstRun] = ["COPY salt", "RUN"].map((start) =>
     dockerfile.findIndex((line) => line.startsWith(start)),
@@ -35,12 +35,12 @@ test("the salt comes before everything that takes time, so that no layer of anot
   expect(firstRun).toBeGreaterThan(Number(salt));
 });
 
-test("compression makes a third of the layer of dependencies", () => {
+test("bench repositories: compression reduces the layer of dependencies to a third", () => {
   const library = large["assets/library"] as Uint8Array<ArrayBuffer>;
   expect(Bun.gzipSync(library).length / bytesOf(library)).toBeWithin(0.3, 0.4);
 });
 
-test("a change is one source file, another one each time, and shows in what is built", () => {
+test("bench repositories: each change alters another source file, and shows in the built image", () => {
   const first = changeOf(small, seed, 1);
   const second = changeOf(small, seed, 2);
   expect(sourcesOf(first)).toHaveLength(1);

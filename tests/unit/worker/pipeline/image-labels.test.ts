@@ -17,7 +17,7 @@ const inputs: ImageInputs = {
 };
 const labels = inputLabels(inputs);
 
-test("the order of arguments and labels does not count, and other labels do not matter", () => {
+test("image inputs: the order of arguments and labels does not count, and other labels do not matter", () => {
   const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
   expect(hasInputs({ ...again, maintainer: "me" }, labels)).toBe(true);
 });
@@ -35,27 +35,27 @@ test.each([
   [{ provenance: true }],
   [{ platforms: ["linux/amd64"] }],
   [{ secrets: { npm: "x" } }],
-] satisfies [Partial<ImageInputs>][])("%j makes another image", (change) => {
+] satisfies [Partial<ImageInputs>][])("image inputs: %j makes another image", (change) => {
   expect(hasInputs(inputLabels({ ...inputs, ...change }), labels)).toBe(false);
 });
 
-test("of secrets the names count, in any order, and no value is told", () => {
+test("image inputs: secrets count by name, in any order, and no value is included", () => {
   const with2 = inputLabels({ ...inputs, secrets: { npm: "hidden one", pip: "hidden two" } });
   expect(with2).toMatchObject({ "io.blacktree.secrets": "npm,pip" });
   expect(inputLabels({ ...inputs, secrets: { pip: "other", npm: "values" } })).toEqual(with2);
   expect(JSON.stringify(with2)).not.toContain("hidden");
 });
 
-test("an image that says nothing of its inputs is not recognised", () => {
+test("image inputs: an image without labels of its inputs does not match", () => {
   expect(hasInputs({}, labels)).toBe(false);
 });
 
-test("every label is set, so that a base image cannot bring its own", () => {
+test("image inputs: every label is set, so that a base image's labels do not remain", () => {
   const others = inputLabels({ ...inputs, dockerfile: "D", context: "c", target: "t" });
   expect(Object.keys(labels)).toEqual(Object.keys(others));
 });
 
-test("one hash stands for all inputs", () => {
+test("image inputs: one hash covers all inputs", () => {
   const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
   expect(inputsHash(again)).toBe(inputsHash(labels));
   expect(inputsHash(labels)).toMatch(/^[0-9a-f]{64}$/);

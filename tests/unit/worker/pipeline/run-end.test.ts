@@ -27,7 +27,7 @@ describe("a disk that was full during the run", () => {
     (code) => expect(blamingDisk(failed(code), "the disk had 3 kB left")).toEqual(failed(code)),
   );
 
-  test("is none when no disk was", () => {
+  test("is not the cause when no disk was full", () => {
     expect(blamingDisk(failed("BUILD_FAILED"), undefined)).toEqual(failed("BUILD_FAILED"));
   });
 });

@@ -1,16 +1,16 @@
 import { expect, test } from "bun:test";
 import { shortened } from "../../../../src/worker/pipeline/shortened.ts";
 
-test("what is no longer than allowed stays as it is", () => {
+test("shortened: a text within the limit stays unchanged", () => {
   expect(shortened("", 4)).toBe("");
   expect(shortened("abcd", 4)).toBe("abcd");
 });
 
-test("of what is longer the beginning and the end stay", () => {
+test("shortened: a longer text keeps its beginning and its end", () => {
   expect(shortened("abcde", 4)).toBe("ab… (1 more characters) …de");
   expect(shortened(`${"a".repeat(600_000)}the end`, 14)).toBe("aaaaaaa… (599993 more characters) …the end");
 });
 
-test("a character that the cut would halve is left out", () => {
+test("shortened: a character that the cut would split is removed", () => {
   expect(shortened("a😀😀😀b", 4).isWellFormed()).toBe(true);
 });

@@ -3,7 +3,7 @@ import { standardLabels } from "../../../../src/worker/pipeline/image-labels.ts"
 
 const origin = { repositoryUrl: "https://github.com/a/b", commit: "c".repeat(40), version: "v1" };
 
-test("created is the commit's time, as RFC 3339 writes it", () => {
+test("standard labels: created is the commit's time in RFC 3339 format", () => {
   const committedAt = new Date("2026-01-20T10:00:00.000+02:00");
   expect(standardLabels({ ...origin, committedAt })).toEqual({
     "org.opencontainers.image.source": "https://github.com/a/b",
@@ -13,7 +13,7 @@ test("created is the commit's time, as RFC 3339 writes it", () => {
   });
 });
 
-test("a commit without a time that could be told leaves it out", () => {
+test("standard labels: created is omitted when the commit's time is unknown", () => {
   expect(standardLabels({ ...origin, committedAt: undefined })).not.toHaveProperty([
     "org.opencontainers.image.created",
   ]);

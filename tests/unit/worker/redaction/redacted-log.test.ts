@@ -18,7 +18,7 @@ function logged(lines: readonly string[], { isEnded = true } = {}): string[] {
 }
 
 describe("RedactedLog", () => {
-  test("holds a secret whose parts BuildKit prints as lines of their own, with other steps between", () => {
+  test("masks a secret whose parts BuildKit prints as separate lines, between lines of other steps", () => {
     expect(
       logged([
         "#7 0.100 the password is correct-hor",
@@ -38,23 +38,23 @@ describe("RedactedLog", () => {
     ]);
   });
 
-  test("a step's number and time are no part of what it says", () => {
+  test("does not count a step's number and time as output of the step", () => {
     expect(logged(["#7 0.100 correct-horse", "#8 0.100 -battery"])).toEqual([
       "#8 0.100 -battery",
       "#7 0.100 ***",
     ]);
   });
 
-  test("a line without a step goes on with the last one: a long line comes in parts", () => {
+  test("counts a line without a step as output of the last step: a long line arrives in parts", () => {
     expect(logged(["#7 0.100 correct-horse", "-battery and more"])).toEqual(["#7 0.100 ***", "*** and more"]);
   });
 
-  test("tells a line at once when it does not end like a secret", () => {
+  test("passes a line on at once when it does not end like a secret", () => {
     expect(logged(["#7 0.100 one", "two"], { isEnded: false })).toEqual(["#7 0.100 one", "two"]);
     expect(logged(["#7 0.100 one corr", "#8 0.1 two"], { isEnded: false })).toEqual(["#8 0.1 two"]);
   });
 
-  test("a text of several lines is several lines", () => {
+  test("passes a text of several lines on as several lines", () => {
     expect(logged(["ERROR: one\ncorrect-horse-battery"])).toEqual(["ERROR: one", "***"]);
   });
 });

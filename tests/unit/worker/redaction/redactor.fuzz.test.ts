@@ -1,6 +1,6 @@
 /**
- * Random secrets among random text, printed in random forms and cut into random chunks, on the way that real output
- * takes. FUZZ_SEED repeats one round; a failure names it.
+ * Random secrets in random text, printed in random encodings and cut into random chunks, through the same code as real
+ * output. FUZZ_SEED repeats one round; a failure names it.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { LineSplitter } from "../../../../src/worker/process/line-splitter.ts";
@@ -11,12 +11,12 @@ import { SeededRandom } from "../../../drill/seeded-random.ts";
 const ROUNDS = 100;
 setDefaultTimeout(60_000);
 
-/** So much of a secret in a row, and it counts as told. */
+/** This many consecutive characters of a secret count as a leak. */
 const TOLD_CHARS = 8;
 const MAX_LINE_CHARS = 200;
 
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-/** What means something in regular expressions, JSON, URLs and shells, and characters of two to four bytes. */
+/** Special characters of regular expressions, JSON, URLs and shells, and characters of two to four bytes. */
 const OTHERS = Array.from("+/=_-.*?^$|()[]{}\\\"'&%#@!~<>:;, äß€😀");
 
 function text(random: SeededRandom, length: number, characters: readonly string[]): string {
@@ -35,7 +35,7 @@ function secretText(random: SeededRandom): string {
   return Array.from({ length: lineCount }, line).join("\n");
 }
 
-/** One may be the other's part, or share its beginning. */
+/** One secret may be a part of another, or share its beginning. */
 function secretsOf(random: SeededRandom): string[] {
   const first = secretText(random);
   const characters = Array.from(first.replaceAll("\n", ""));
@@ -51,7 +51,7 @@ function secretsOf(random: SeededRandom): string[] {
 const percentOfEveryByte = (secret: string) => Buffer.from(secret).toString("hex").replaceAll(/../g, "%$&");
 const base64 = (secret: string) => Buffer.from(secret).toString("base64");
 
-/** What a program prints that has a secret. */
+/** How a program may print a secret. */
 const ENCODINGS: readonly ((secret: string, random: SeededRandom) => string)[] = [
   (secret) => secret,
   (secret) => encodeURIComponent(secret),
@@ -83,7 +83,7 @@ function coloured(secret: string, random: SeededRandom): string {
   return `${characters.slice(0, at).join("")}\u001b[01;31m${characters.slice(at).join("")}\u001b[0m`;
 }
 
-/** Never a part of a secret's encodings: it has no letter, no digit and nothing of base64. */
+/** Never part of a secret's encodings: no letters, no digits and no base64 characters. */
 const SURROUNDINGS = ["«", "»", " ", "¤", "\n", "\r\n", "…"];
 
 function chunksOf(random: SeededRandom, output: string): Uint8Array[] {
@@ -103,7 +103,7 @@ function chunksOf(random: SeededRandom, output: string): Uint8Array[] {
   return chunks;
 }
 
-/** As a step's log goes: chunks, lines, BuildKit's prefix, redaction. */
+/** The processing of a step's log: chunks, lines, BuildKit's prefix, redaction. */
 function logged(random: SeededRandom, secrets: readonly string[], output: string): string[] {
   const redactor = new Redactor();
   for (const secret of secrets) redactor.add(secret);
@@ -131,7 +131,7 @@ function expectNothingTold(lines: readonly string[], secret: string, what: strin
   }
 }
 
-/** JSON's own words around the secret. */
+/** The JSON text around the secret. */
 function isUbiquitous(part: string): boolean {
   return '{"secret":"'.includes(part);
 }
@@ -141,7 +141,7 @@ const seeds = Bun.env.FUZZ_SEED
   : Array.from({ length: ROUNDS }, (_, round) => `round ${round}`);
 
 describe("redaction of random output", () => {
-  test("tells no part of a secret, in whatever form and chunks", () => {
+  test("leaks no part of a secret, in any encoding and chunks", () => {
     for (const seed of seeds) {
       const random = new SeededRandom(seed);
       const secrets = secretsOf(random);
@@ -154,7 +154,7 @@ describe("redaction of random output", () => {
     }
   });
 
-  test("leaves what is no secret as it was", () => {
+  test("leaves text without a secret unchanged", () => {
     for (const seed of seeds) {
       const random = new SeededRandom(seed);
       const characters = [...Array.from(LETTERS), ...OTHERS.filter((each) => each !== "@"), "\n"];

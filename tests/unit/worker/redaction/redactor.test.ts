@@ -21,7 +21,7 @@ describe("Redactor", () => {
     expect(clean(JSON.stringify({ password: secret }))).toBe('{"password":"***"}');
   });
 
-  test("masks base64 of the secret, whatever user name stands before it", () => {
+  test("masks base64 of the secret after any user name", () => {
     const secret = "a-registry-password-0123";
     for (const user of ["", "A:", "AW:", "AWS:", "x-access-token:"]) {
       const encoded = Buffer.from(`${user}${secret}`).toString("base64");
@@ -48,29 +48,29 @@ describe("Redactor", () => {
     );
   });
 
-  test("masks what a program has wrapped", () => {
+  test("masks a secret that a program has wrapped over several lines", () => {
     const secret = "0123456789 and so on, up to the end";
     const wrapped = Buffer.from(`user:${secret}`).toString("base64").replaceAll(/.{16}/g, "$&\n");
     expect(redactor(secret).clean(`begin\n${wrapped}\nend`)).toBe("begin\n***\n***\n***\n***\nend");
   });
 
-  test("a short secret is not put together of several lines", () => {
+  test("does not join several lines to find a short secret", () => {
     expect(redactor("1111").clean("1\n1\n1\n1")).toBe("1\n1\n1\n1");
   });
 
-  test("takes a terminal's control characters out", () => {
+  test("removes a terminal's control characters", () => {
     expect(redactor().clean("\u001b]0;title\u0007a\u001b[31mred\u001b[0m\tb\u0000")).toBe("ared\tb");
   });
 
-  test("masks the longer of two secrets that begin alike", () => {
+  test("masks the longer of two secrets with the same beginning", () => {
     expect(redactor("token", "token-and-more").clean("token-and-more")).toBe("***");
   });
 
-  test("treats a secret's characters as characters", () => {
+  test("treats special characters in a secret as literal", () => {
     expect(redactor("a.c(d").clean("abc(d a.c(d")).toBe("abc(d ***");
   });
 
-  test("masks user and password in URLs that nobody registered", () => {
+  test("masks user and password in URLs that were not registered as secrets", () => {
     expect(redactor().clean("at https://me:secret@example.com/x and http://me@h")).toBe(
       "at https://***@example.com/x and http://***@h",
     );

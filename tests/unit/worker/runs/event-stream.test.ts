@@ -21,7 +21,7 @@ async function collect(stream: EventStream, options: WatchOptions, signal = new 
   );
 }
 
-test("a watcher that comes late gets what was, then what comes", async () => {
+test("event stream: a late watcher receives earlier events, then new ones", async () => {
   const stream = new EventStream();
   stream.add({ state: RunState.RUN_STATE_CLONING });
   const watched = collect(stream, ALL);
@@ -31,7 +31,7 @@ test("a watcher that comes late gets what was, then what comes", async () => {
   expect(await watched).toEqual([RunState.RUN_STATE_CLONING, "one", "two"]);
 });
 
-test("goes on after a sequence number, and can leave out the log", async () => {
+test("event stream: a watcher can continue after a sequence number, and can omit the log", async () => {
   const stream = new EventStream();
   stream.add({ logLine: "one" });
   stream.add({ state: RunState.RUN_STATE_BUILDING });
@@ -51,7 +51,7 @@ function watched(stream: EventStream) {
   return Array.fromAsync(stream.watch(ALL, new AbortController().signal));
 }
 
-test("states are kept, however long the log, and stay in order", async () => {
+test("event stream: states are kept in order, however long the log is", async () => {
   const stream = new EventStream();
   stream.add({ state: RunState.RUN_STATE_CLONING });
   for (let line = 1; line <= 50_000; line += 1) stream.add({ logLine: String(line) });
@@ -67,7 +67,7 @@ test("states are kept, however long the log, and stay in order", async () => {
   expect(numbers.slice(-3)).toEqual([50_001, 50_002, 50_003]);
 });
 
-test("long lines count by their length", async () => {
+test("event stream: long lines count by their length", async () => {
   const stream = new EventStream();
   for (let line = 1; line <= 2000; line += 1) stream.add({ logLine: "x".repeat(16_384) });
   stream.close();
@@ -75,7 +75,7 @@ test("long lines count by their length", async () => {
   expect(chars).toBeWithin(4 * 1024 * 1024, 8 * 1024 * 1024 + 1);
 });
 
-test("can forget its lines", async () => {
+test("event stream: its lines can be dropped", async () => {
   const stream = new EventStream();
   stream.add({ logLine: "one" });
   stream.add({ state: RunState.RUN_STATE_SUCCEEDED });
@@ -84,7 +84,7 @@ test("can forget its lines", async () => {
   expect(await collect(stream, ALL)).toEqual([RunState.RUN_STATE_SUCCEEDED]);
 });
 
-test("a watcher that leaves is let go", async () => {
+test("event stream: a watcher that leaves is released", async () => {
   const stream = new EventStream();
   const gone = new AbortController();
   const watched = collect(stream, ALL, gone.signal);
@@ -92,7 +92,7 @@ test("a watcher that leaves is let go", async () => {
   expect(await watched).toEqual([]);
 });
 
-test("keeps the newest events of a very long log, with their numbers", async () => {
+test("event stream: the newest events of a very long log are kept, with their numbers", async () => {
   const stream = new EventStream();
   for (let line = 1; line <= 25_000; line += 1) stream.add({ logLine: String(line) });
   stream.close();

@@ -17,26 +17,26 @@ function logged(lines: readonly string[], limits: LogLimits): Logged {
   return { log, kept };
 }
 
-/** Of what was told line by line. */
+/** The description of a log of which these lines were reported. */
 function described({ kept }: Logged, truncated: boolean) {
   const text = kept.map((line) => `${line}\n`).join("");
   const sha256 = createHash("sha256").update(text).digest("hex");
   return { bytes: Buffer.byteLength(text), lines: kept.length, sha256, truncated };
 }
 
-test("describes the whole, keeps the tail by lines", () => {
+test("run log: describes the whole log, and keeps the tail by lines", () => {
   const whole = logged(["one", "two", "thrée"], { ...WIDE, tail: { lines: 2, bytes: 1000 } });
   expect(whole.kept).toEqual(["one", "two", "thrée"]);
   expect(whole.log.tail()).toEqual(["two", "thrée"]);
   expect(whole.log.summary()).toEqual(described(whole, false));
 });
 
-test("keeps the tail by bytes", () => {
+test("run log: keeps the tail by bytes", () => {
   const { log } = logged(["1234", "5678", "ä"], { ...WIDE, tail: { lines: 100, bytes: 10 } });
   expect(log.tail()).toEqual(["5678", "ä"]);
 });
 
-test("beyond the limit keeps the last lines, and says what is left out", () => {
+test("run log: beyond the limit it keeps the last lines, and reports what is left out", () => {
   const lines = Array.from({ length: 1000 }, (_, index) => `line ${index}`);
   const limits = { keptBytes: 100, tail: { lines: 3, bytes: 1000 } };
   const cut = logged(lines, limits);
@@ -55,34 +55,34 @@ test("beyond the limit keeps the last lines, and says what is left out", () => {
   expect(cut.log.summary()).toEqual(described(cut, true));
 });
 
-test("nothing is left out when the last lines are all that came beyond the limit", () => {
+test("run log: nothing is left out when the last lines are all that exceeded the limit", () => {
   const lines = Array.from({ length: 20 }, (_, index) => `line ${index}`);
   const cut = logged(lines, { keptBytes: 100, tail: { lines: 10, bytes: 1000 } });
   expect(cut.kept.filter((line) => !line.startsWith("["))).toEqual(lines);
   expect(cut.log.summary()).toEqual(described(cut, false));
 });
 
-test("may keep nothing but the last lines", () => {
+test("run log: may keep only the last lines", () => {
   const { log, kept } = logged(["one", "two", "three"], { keptBytes: 0, tail: { lines: 1, bytes: 1000 } });
   expect(kept.at(-1)).toBe("three");
   expect(kept).toHaveLength(3);
   expect(log.summary().truncated).toBe(true);
 });
 
-test("a very long line that is no program's is cut, and that is said", () => {
+test("run log: a very long line that no program printed is cut, and the cut is marked", () => {
   const cut = logged(["x".repeat(100_000)], WIDE);
   expect(cut.kept[0]).toHaveLength(64 * 1024 + " [line cut]".length);
   expect(cut.log.summary()).toEqual(described(cut, true));
 });
 
-test("what BuildKit leaves out is said, too", () => {
+test("run log: detects that BuildKit has left output out", () => {
   const isTruncated = (line: string) => logged([line], WIDE).log.summary().truncated;
   expect(isTruncated("#7 0.413 [output clipped, log limit 2MiB reached]")).toBe(true);
   expect(isTruncated("#7 0.413 [output clipped, log speed 200KiB/s reached]")).toBe(true);
   expect(isTruncated("#7 0.413 the limit is reached]")).toBe(false);
 });
 
-test("a result may carry no log", () => {
+test("run log: a result may have no log", () => {
   const { log } = logged(["one"], { ...WIDE, tail: { lines: 0, bytes: 1000 } });
   expect(log.tail()).toEqual([]);
   expect(log.summary().lines).toBe(1);

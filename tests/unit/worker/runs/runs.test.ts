@@ -43,7 +43,7 @@ interface Started {
   finish(end: RunEnd): void;
 }
 
-/** Runs whose pipeline does what the test says. */
+/** Runs whose pipeline the test controls. */
 function setUp(
   options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "abandonAfterMs", number>> & {
     readonly refusal?: () => string | undefined;
@@ -73,7 +73,7 @@ function setUp(
 }
 
 describe("a run", () => {
-  test("a run whose caller has gone is unawaited until somebody attaches", () => {
+  test("is unawaited after its caller has left, until another caller attaches", () => {
     const { runs } = setUp();
     const first = new AbortController();
     void runs.run(job("a"), TIMEOUT_MS);
@@ -85,7 +85,7 @@ describe("a run", () => {
     expect(runs.unawaited()).toEqual([]);
   });
 
-  test("makes the worker busy for exactly its time, and its outcome has the log", async () => {
+  test("makes the worker busy until it ends, and its outcome has the log", async () => {
     const { runs, begun } = setUp();
     expect(runs.status()).toBe("FREE");
     const outcome = runs.run(job("a"), TIMEOUT_MS);
@@ -96,7 +96,7 @@ describe("a run", () => {
     expect(runs.status()).toBe("FREE");
   });
 
-  test("is attached to, not started again, while it runs and after", async () => {
+  test("is attached to instead of started again, while it runs and afterwards", async () => {
     const { runs, started, begun } = setUp();
     const first = runs.run(job("a"), TIMEOUT_MS);
     const second = runs.run(job("a"), TIMEOUT_MS);
@@ -114,13 +114,13 @@ describe("a run", () => {
     expect(() => runs.run(job("c"), TIMEOUT_MS)).toThrow(NoFreeSlot);
   });
 
-  test("is refused, with its reason, while nothing new is taken; what runs is attached to all the same", async () => {
+  test("is refused, with the reason, while the worker accepts no new jobs; a running one can still be attached to", async () => {
     let refusal: string | undefined;
     const { runs, started } = setUp({ slots: 2, refusal: () => refusal });
     const first = runs.run(job("a"), TIMEOUT_MS);
-    refusal = "there is no room";
+    refusal = "disk below its reserve";
     expect(runs.status()).toBe("BUSY");
-    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("there is no room"));
+    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("disk below its reserve"));
     const again = runs.run(job("a"), TIMEOUT_MS);
     started[0]?.finish(end());
     expect(await again).toEqual(await first);
@@ -143,7 +143,7 @@ describe("a run", () => {
     expect(runs.held()).toEqual([{ jobId: "a", attempt: 2 }]);
   });
 
-  test("ends when its time is over", async () => {
+  test("ends when its timeout has passed", async () => {
     const { runs, begun } = setUp();
     void runs.run(job("a"), 1);
     const { signal } = begun(0);
@@ -151,7 +151,7 @@ describe("a run", () => {
     expect(signal.reason).toBeInstanceOf(RunTimeout);
   });
 
-  test("can be cancelled while it runs, and only then", async () => {
+  test("can be cancelled only while it runs", async () => {
     const { runs, begun } = setUp();
     const outcome = runs.run(job("a"), TIMEOUT_MS);
     expect(runs.cancel({ jobId: "a", attempt: 2 }, "no")).toBe(false);
@@ -174,7 +174,7 @@ describe("an ended run", () => {
     expect(runs.held()).toHaveLength(1);
     runs.acknowledge({ jobId: "a", attempt: 1 });
     expect(runs.held()).toHaveLength(0);
-    // A call that was on its way meanwhile does not begin it anew.
+    // A call that was sent before the acknowledgement does not start the run again.
     expect(() => runs.run(job("a"), TIMEOUT_MS)).toThrow(StaleRun);
     expect(started).toHaveLength(1);
     void runs.run({ ...job("a"), attempt: 2 }, TIMEOUT_MS);
@@ -191,7 +191,7 @@ describe("an ended run", () => {
     expect(runs.held().map(({ jobId }) => jobId)).toEqual(["b", "c"]);
   });
 
-  test("is forgotten after its time", async () => {
+  test("is forgotten after its retention time", async () => {
     const { runs, begun } = setUp({ keepFinishedMs: -1 });
     const outcome = runs.run(job("a"), TIMEOUT_MS);
     begun(0).finish(end());
@@ -200,7 +200,7 @@ describe("an ended run", () => {
   });
 });
 
-test("a draining worker takes nothing new and is done when nothing runs", async () => {
+test("runs: a draining worker accepts no new jobs, and is drained when no run is left", async () => {
   const { runs, begun } = setUp({ slots: 2 });
   const outcome = runs.run(job("a"), TIMEOUT_MS);
   const drained = runs.drain();
@@ -211,7 +211,7 @@ test("a draining worker takes nothing new and is done when nothing runs", async 
   expect((await outcome).status).toBe("SUCCESS");
 });
 
-test("a drained worker's outcomes wait until each is acknowledged", async () => {
+test("runs: a drained worker keeps its outcomes until each is acknowledged", async () => {
   const { runs, begun } = setUp({ slots: 2 });
   const outcomes = [runs.run(job("a"), TIMEOUT_MS), runs.run(job("b"), TIMEOUT_MS)];
   const drained = runs.drain();
@@ -229,13 +229,13 @@ test("a drained worker's outcomes wait until each is acknowledged", async () => 
   await runs.acknowledged();
 });
 
-test("an ended run is reported no more when nobody comes for its outcome, which is kept all the same", async () => {
+test("runs: an ended run without a caller for its outcome is no longer reported, but its outcome is kept", async () => {
   const { runs, begun } = setUp({ slots: 2, abandonAfterMs: -1 });
   const outcome = runs.run(job("ended"), TIMEOUT_MS);
   void runs.run(job("running"), TIMEOUT_MS);
   begun(0).finish(end());
   await outcome;
-  // As long as nobody who reaches the broker has pinged, nobody could have come.
+  // Without a ping of an orchestrator that reaches the broker, no caller can be expected.
   expect(runs.held()).toHaveLength(2);
   runs.pinged({ reachesBroker: false });
   expect(runs.held()).toHaveLength(2);
@@ -250,7 +250,7 @@ test("an ended run is reported no more when nobody comes for its outcome, which 
   expect(runs.held()).toHaveLength(2);
 });
 
-test("a run that nobody waits for is forsaken once somebody could have come, but stays reported while it runs", () => {
+test("runs: a run without a caller is abandoned once a caller could have attached, but is reported while it runs", () => {
   const { runs } = setUp({ slots: 1, abandonAfterMs: -1 });
   void runs.run(job("running"), TIMEOUT_MS);
   const ref = { jobId: "running", attempt: 1 };

@@ -1,4 +1,4 @@
-/** The drill's own end of RabbitMQ: puts jobs in and takes results out, however often the broker goes away. */
+/** The drill's RabbitMQ client: sends jobs and receives results, and reconnects whenever the broker is down. */
 import { type ConfirmChannel, type ConsumeMessage, connect } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -14,10 +14,10 @@ export interface ReceivedResult {
 const RECONNECT_MS = 200;
 const CONFIRM_MS = 20_000;
 
-export class Postbox {
+export class JobClient {
   /** By job id, in the order of their arrival. */
   readonly results = new Map<string, ReceivedResult[]>();
-  /** When each job was sent, all times: a confirm that was lost makes it be sent again. */
+  /** The times at which each job was sent; a job is sent again when its confirmation was lost. */
   readonly sent = new Map<string, number[]>();
   readonly #rabbitmq: RabbitMqServer;
   #channel: ConfirmChannel | undefined;
@@ -39,18 +39,18 @@ export class Postbox {
     await this.#loop;
   }
 
-  /** Resolves once the broker has it. */
+  /** Resolves once the broker has confirmed the message. */
   async send({ message }: DrillJob): Promise<void> {
     const times = this.sent.get(message.job_id) ?? [];
     this.sent.set(message.job_id, times);
     for (;;) {
       const channel = await waitFor(() => this.#channel, {
         timeoutMs: 120_000,
-        what: "the drill's own connection to RabbitMQ",
+        what: "the drill's connection to RabbitMQ",
       });
       times.push(Date.now());
       if (await isConfirmed(channel, JSON.stringify(message))) return;
-      // Also for a channel that has given up without a word.
+      // Also needed for a channel that failed without an event.
       if (this.#channel === channel) this.#close?.();
       await Bun.sleep(RECONNECT_MS);
     }
@@ -80,7 +80,7 @@ export class Postbox {
       await ended.promise;
     } finally {
       this.#channel = undefined;
-      // Of a broker that is frozen or gone there is no answer to wait for.
+      // A frozen or stopped broker does not answer, so do not wait.
       void connection.close().catch(() => undefined);
     }
   }
@@ -89,7 +89,7 @@ export class Postbox {
     const text = message.content.toString();
     const result = JSON.parse(text) as JobResult;
     const known = this.results.get(result.job_id) ?? [];
-    // The very message once more, since an ack of ours was lost, is the drill's own doing.
+    // An identical redelivery comes from an ack that the drill lost, not from Blacktree.
     const isOurs = message.fields.redelivered && known.some((earlier) => earlier.text === text);
     if (!isOurs) known.push({ at: Date.now(), result, text });
     this.results.set(result.job_id, known);
@@ -115,11 +115,11 @@ function isConfirmed(channel: ConfirmChannel, body: string): Promise<boolean> {
   });
 }
 
-/** Every queue of the drill with a message in it, or in somebody's hands. */
+/** Every queue of the drill with a ready or unacked message. */
 export async function messagesLeft(rabbitmq: RabbitMqServer): Promise<QueueTotals[]> {
   const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
   if (totals.length === 0) throw new Error("RabbitMQ lists no queues");
-  // That one has a message for each region, and keeps it.
+  // That queue always contains one message for each region.
   return totals.filter(
     ({ name, ready, unacked }) => name !== "jobs.ready.regions" && (ready > 0 || unacked > 0),
   );

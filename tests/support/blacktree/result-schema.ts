@@ -28,8 +28,8 @@ const everyResult = {
   finished_at: time,
 };
 
-/** All fields of a result that a worker came to, and no others. */
-export const SUCCESS_FORM = z.strictObject({
+/** All fields of a result of a worker, and no others. */
+export const SUCCESS_SCHEMA = z.strictObject({
   ...everyResult,
   status: z.literal("SUCCESS"),
   image_url: z.string(),
@@ -38,7 +38,7 @@ export const SUCCESS_FORM = z.strictObject({
   error: z.null(),
 });
 
-export const FAILURE_FORM = z.strictObject({
+export const FAILURE_SCHEMA = z.strictObject({
   ...everyResult,
   status: z.literal("FAILED"),
   image_url: z.null(),

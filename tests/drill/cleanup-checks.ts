@@ -1,27 +1,27 @@
-/** What may not be there any more: while the programs are idle, and after they have ended. */
+/** Checks that nothing is left behind: while the programs are idle, and after they have ended. */
 import { readdir, readFile } from "node:fs/promises";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import type { Breach } from "./breach.ts";
-import { messagesLeft } from "./postbox.ts";
+import { messagesLeft } from "./job-client.ts";
 import type { Site, WorkerPart } from "./site.ts";
 
 /**
- * Whatever is still cleaning up has this long: a slot whose release went down with Redis is free after two minutes of
- * pings (docs/reliability.md).
+ * Maximum time for a clean-up: a slot whose release was lost with Redis becomes free after two minutes of pings
+ * (docs/reliability.md).
  */
-const TIDY_MS = 180_000;
-/** To end after SIGTERM, with nothing to do. */
+const CLEAN_UP_MS = 180_000;
+/** Maximum time from SIGTERM to the end of an idle program. */
 const END_MS = 20_000;
 
-interface Look {
+interface Check {
   readonly rule: string;
-  /** What is there, one entry each. */
+  /** The remaining items, one entry each. */
   find(site: Site): Promise<readonly string[]>;
 }
 
-const WHILE_IDLE: readonly Look[] = [
+const WHILE_IDLE: readonly Check[] = [
   { rule: "message left in RabbitMQ", find: messages },
   { rule: "worker not free", find: busyWorkers },
   { rule: "claim left in Redis", find: claims },
@@ -30,7 +30,7 @@ const WHILE_IDLE: readonly Look[] = [
   { rule: "container left", find: containers },
 ];
 
-const AFTER_THE_END: readonly Look[] = [
+const AFTER_STOP: readonly Check[] = [
   { rule: "message left in RabbitMQ", find: messages },
   { rule: "file left in a work folder", find: files },
   { rule: "process left", find: processes },
@@ -38,31 +38,33 @@ const AFTER_THE_END: readonly Look[] = [
   { rule: "image left in the engine", find: images },
 ];
 
-export function leftWhileIdle(site: Site): Promise<Breach[]> {
-  return untilTidy(site, WHILE_IDLE);
+export function checkWhileIdle(site: Site): Promise<Breach[]> {
+  return untilClean(site, WHILE_IDLE);
 }
 
-/** Ends all programs as an operator would. */
-export async function leftAfterTheEnd(site: Site): Promise<Breach[]> {
+/** Stops all programs as an operator would. */
+export async function checkAfterStop(site: Site): Promise<Breach[]> {
   for (const { current } of site.programs) current.process.signal("SIGTERM");
-  const ends = await Promise.allSettled(site.programs.map((program) => program.endsWell(END_MS)));
+  const ends = await Promise.allSettled(site.programs.map((program) => program.exitsCleanly(END_MS)));
   const bad = ends.flatMap((end) =>
     end.status === "rejected" ? [{ rule: "bad end", what: String(end.reason), evidence: [] }] : [],
   );
-  return [...bad, ...(await untilTidy(site, AFTER_THE_END))];
+  return [...bad, ...(await untilClean(site, AFTER_STOP))];
 }
 
-async function untilTidy(site: Site, looks: readonly Look[]): Promise<Breach[]> {
+async function untilClean(site: Site, checks: readonly Check[]): Promise<Breach[]> {
   const found = await Promise.all(
-    looks.map(async ({ rule, find }) => {
+    checks.map(async ({ rule, find }) => {
       let left: readonly string[] = [];
-      const isTidy = async () => {
+      const isClean = async () => {
         left = await find(site);
         return left.length === 0;
       };
-      await waitFor(isTidy, { timeoutMs: TIDY_MS, intervalMs: 500, what: rule }).catch((error: Error) => {
-        if (left.length === 0) left = [String(error.cause ?? error)];
-      });
+      await waitFor(isClean, { timeoutMs: CLEAN_UP_MS, intervalMs: 500, what: rule }).catch(
+        (error: Error) => {
+          if (left.length === 0) left = [String(error.cause ?? error)];
+        },
+      );
       return left.map((what) => ({ rule, what, evidence: [] }));
     }),
   );
@@ -92,7 +94,7 @@ async function busyWorkers({ orchestrators, workers }: Site): Promise<string[]> 
         );
       return workers
         .filter((worker) => !isFree(worker))
-        .map((worker) => `${worker.program.name}, says ${program.name}: ${JSON.stringify(items)}`);
+        .map((worker) => `${worker.program.name}, according to ${program.name}: ${JSON.stringify(items)}`);
     }),
   );
   return asked.flat();
@@ -112,20 +114,20 @@ async function foldersOfRuns({ workers }: Site): Promise<string[]> {
   return folders.flat();
 }
 
-/** Checkouts that are kept for the next job may stay, each whole in its place; none that is being removed. */
-const MAY_STAY = /^(runs|mirrors(\/[0-9a-f-]{36}(\/.*)?)?)$/;
+/** Cached checkouts may stay, but none that is being removed. */
+const MAY_REMAIN = /^(runs|mirrors(\/[0-9a-f-]{36}(\/.*)?)?)$/;
 
 async function files({ workers }: Site): Promise<string[]> {
   const found = await Promise.all(
     workers.map(async ({ workDir }) => {
       const entries = await readdir(workDir, { recursive: true });
-      return entries.filter((entry) => !MAY_STAY.test(entry)).map((entry) => `${workDir}/${entry}`);
+      return entries.filter((entry) => !MAY_REMAIN.test(entry)).map((entry) => `${workDir}/${entry}`);
     }),
   );
   return found.flat();
 }
 
-/** Of the builds, by what stands in their command line, and of the runs, by their HOME. */
+/** Processes of builds, by the mark in their command lines, and of runs, by their HOME. */
 async function processes({ mark, workers }: Site): Promise<string[]> {
   const building = (await commandLines()).filter((line) => line.includes(mark));
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));

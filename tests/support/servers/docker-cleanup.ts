@@ -5,10 +5,10 @@ import { removeBridge } from "./docker-bridge.ts";
 
 async function belongsTo(pid: string, dir: string): Promise<boolean> {
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8");
-  // Both daemons, shims and runc name these on the command line. A client names the socket, and lives on.
+  // Both daemons, shims and runc have these in their command lines. A client has the socket there, and is not ended.
   const owned = [`${dir}/data/`, `${dir}/exec/`, `${dir}/daemon.json`];
   if (owned.some((path) => commandLine.includes(path))) return true;
-  // What runs in a container does not; but its root file system is an overlay of folders in there.
+  // Processes in a container do not; but their root file system is an overlay of folders in the engine's folder.
   if ((await readlink(`/proc/${pid}/ns/mnt`)) === (await readlink("/proc/self/ns/mnt"))) return false;
   const table = await readFile(`/proc/${pid}/mountinfo`, "utf8");
   const root = table.split("\n").find((line) => line.split(" ")[4] === "/");
@@ -18,7 +18,7 @@ async function belongsTo(pid: string, dir: string): Promise<boolean> {
 async function processesOf(dir: string): Promise<number[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
   const owned = await Promise.all(
-    // A process that ends while it is looked at is none of ours any more.
+    // A process that ends during the check does not count.
     pids.map(async (pid) => ((await belongsTo(pid, dir).catch(() => false)) ? [Number(pid)] : [])),
   );
   return owned.flat();
@@ -28,11 +28,11 @@ function killQuietly(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // It ended by itself in the meantime.
+    // It has ended since.
   }
 }
 
-/** Ends what a daemon that was killed could not end itself, found by its own, unique folder and never by a name. */
+/** Ends the child processes of a killed daemon, found by its unique folder and never by a name. */
 export async function killProcessesOf(dir: string): Promise<void> {
   await waitFor(
     async () => {
@@ -44,7 +44,7 @@ export async function killProcessesOf(dir: string): Promise<void> {
   );
 }
 
-/** Takes away everything of an engine: processes, mounts, the bridge, the folder. Fit for live and for abandoned ones. */
+/** Removes everything of an engine: processes, mounts, bridge, folder. For running and for abandoned engines. */
 export async function removeEngineFolder(dir: string): Promise<void> {
   await killProcessesOf(dir);
   await unmountBelow(dir);
