@@ -35,7 +35,7 @@ export interface Broker {
   remove(): Promise<void>;
 }
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 90_000;
 const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 
 function readyMessage(jobId: string, body = Buffer.from(jobId)): ReadyMessage {

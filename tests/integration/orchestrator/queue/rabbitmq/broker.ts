@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { type Channel, type ChannelModel, connect, type GetMessage } from "amqplib";
 import pino, { type Logger } from "pino";
 import { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
+import { openProgramLog } from "../../../../support/machine/program-logs.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import type { Broker } from "../queue-contract.ts";
 
@@ -23,6 +24,17 @@ export interface BrokerOptions {
   readonly logger?: Logger;
   /** Tried before the broker's own URL. */
   readonly otherUrls?: readonly string[];
+}
+
+let queueLogger: Logger | undefined;
+
+/** One log for all queues of a test file, kept with the logs of its programs. */
+function fileLogger(): Logger {
+  if (!queueLogger) {
+    const log = openProgramLog(["queue"]);
+    queueLogger = pino({ level: "info" }, { write: (line: string) => log.write(Buffer.from(line)) });
+  }
+  return queueLogger;
 }
 
 export function rabbitMqBroker(url: string, options: BrokerOptions = {}): RabbitMqBroker {
@@ -86,7 +98,7 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
         urls: [...(options.otherUrls ?? []), url],
         ...names,
         heartbeatSeconds: options.heartbeatSeconds,
-        logger: options.logger ?? pino({ level: "silent" }),
+        logger: options.logger ?? fileLogger(),
       }),
     async deadLetters() {
       const messages = await drain(`${names.jobQueue}.dead`, 1);

@@ -1,4 +1,13 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { connect, type GetMessage } from "amqplib";
 import pino from "pino";
 import type {
@@ -15,7 +24,9 @@ import { sampleResult } from "../../sample-result.ts";
 import { describeQueueContract } from "../queue-contract.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 90_000;
+// More than a wait, so that a wait that ends without success is reported with what it waited for.
+setDefaultTimeout(180_000);
 const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMqServer;
 
