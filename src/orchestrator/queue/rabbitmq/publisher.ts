@@ -12,6 +12,7 @@ import { type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 const PUBLISH_ID_HEADER = "x-blacktree-publish";
 const RETRY_DELAY = { initialMs: 50, maxMs: 5_000 };
 const CLOSING_PAUSE_MS = 20;
+const ANSWER_AFTER_ABORT_MS = 2_000;
 const NACKED = "message nacked";
 
 export interface Outgoing {
@@ -70,10 +71,24 @@ export class Publisher {
   async publishOnce(message: Outgoing, signal?: AbortSignal): Promise<Answer> {
     for (;;) {
       const open = await this.#channel.whenOpen(signal);
-      const answer = await orAbort(this.#attempt(open, message), signal, this.options.closing);
+      signal?.throwIfAborted();
+      const answer = await this.#answered(this.#attempt(open, message), signal);
       if (answer !== "lost") return answer;
       // The channels of a connection that is about to close stay open for a moment.
       await orAbort(sleep(CLOSING_PAUSE_MS), signal, this.options.closing);
+    }
+  }
+
+  /**
+   * A message that was sent is probably stored already. So an abort of `signal` waits for the broker's answer for a
+   * moment: otherwise a result that was published would count as unpublished, and be published again.
+   */
+  async #answered(attempt: Promise<Answer | "lost">, signal?: AbortSignal): Promise<Answer | "lost"> {
+    try {
+      return await orAbort(attempt, signal, this.options.closing);
+    } catch (error) {
+      const tooLate = sleep(ANSWER_AFTER_ABORT_MS).then(() => Promise.reject(error));
+      return await orAbort(Promise.race([attempt, tooLate]), this.options.closing);
     }
   }
 

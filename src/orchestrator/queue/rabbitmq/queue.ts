@@ -220,7 +220,8 @@ export class RabbitMqQueue implements JobQueue {
     const body = Buffer.from(JSON.stringify(result));
     const options = { messageId: result.job_id, correlationId, contentType: "application/json" };
     await this.#publish(this.#names.resultQueue, body, options, signal);
-    await Promise.all([...new Set(replyTo)].map((queue) => this.#reply(queue, body, options, signal)));
+    // Without `signal`: the result is published, and a failure here would publish it again. Each reply has a timeout.
+    await Promise.all([...new Set(replyTo)].map((queue) => this.#reply(queue, body, options)));
   }
 
   publishEvent(event: JobEvent): void {
@@ -266,7 +267,7 @@ export class RabbitMqQueue implements JobQueue {
     else await ensureQueue(session, queue);
   }
 
-  async #reply(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
+  async #reply(queue: string, body: Buffer, options: Options.Publish): Promise<void> {
     const fields = { reply_to: queue, job_id: options.messageId };
     if (isOwnQueue(this.#names, queue)) {
       this.#logger.warn(fields, "result not sent to reply_to: the queue belongs to Blacktree");
@@ -274,10 +275,7 @@ export class RabbitMqQueue implements JobQueue {
     }
     const timeout = AbortSignal.timeout(REPLY_TIMEOUT_MS);
     try {
-      const answer = await this.#publisher.publishOnce(
-        { queue, body, options },
-        AbortSignal.any([timeout, ...(signal ? [signal] : [])]),
-      );
+      const answer = await this.#publisher.publishOnce({ queue, body, options }, timeout);
       if (answer !== "confirmed") this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
     } catch (error) {
       if (!timeout.aborted) throw error;

@@ -189,6 +189,37 @@ describe("RabbitMQ under faults", () => {
     }
   }, 240_000);
 
+  test("a publish that is aborted after it was sent still waits for its confirmation", async () => {
+    const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
+    await queue.publishResult(sampleResult("earlier"), undefined, []);
+    const revoked = new AbortController();
+    server.pause();
+    let publishing: Promise<void>;
+    try {
+      publishing = queue.publishResult(sampleResult("sent"), undefined, [], revoked.signal);
+      await new Promise((resolve) => setImmediate(resolve));
+      revoked.abort(new Error("the broker revoked the delivery"));
+    } finally {
+      server.resume();
+    }
+    expect(await publishing).toBeUndefined();
+  });
+
+  test("a publish that is aborted while the broker does not answer ends", async () => {
+    const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
+    await queue.publishResult(sampleResult("earlier"), undefined, []);
+    const revoked = new AbortController();
+    server.pause();
+    try {
+      const publishing = queue.publishResult(sampleResult("sent"), undefined, [], revoked.signal);
+      await new Promise((resolve) => setImmediate(resolve));
+      revoked.abort(new Error("the broker revoked the delivery"));
+      await expect(publishing).rejects.toThrow("the broker revoked the delivery");
+    } finally {
+      server.resume();
+    }
+  });
+
   test("a channel whose connection is lost while it closes is not waited for", async () => {
     const proxy = await startTcpProxy(server);
     try {
