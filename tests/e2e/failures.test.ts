@@ -92,7 +92,7 @@ const FAILING_JOBS: readonly Failing[] = [
     code: "REPO_NOT_FOUND",
     step: "clone",
     job: { repo_url: "owner/nowhere" },
-    message: /no repository at .*\/owner\/nowhere/,
+    message: /repository .*\/owner\/nowhere does not exist/,
   },
   {
     what: "no such branch",

@@ -159,7 +159,7 @@ test("worker loss: a worker freezes until another one has built its job: it aban
   await expectSuccess(site, job, { worker: other, attempt: 2 });
 
   frozen.process.resume();
-  await frozen.process.waitForLine("forgotten; registering again");
+  await frozen.process.waitForLine("no ping for a lease time, registering again");
   await untilFree(orchestrator, frozen);
   const ended = await waitFor(() => linesAbout(frozen, job, "run ended")[0], {
     timeoutMs: 30_000,
