@@ -104,14 +104,14 @@ async function isPut({ registry, job, manifest, tagTimeoutMs, log }: TagRequest)
 
 const CONFIRM_AGAIN_AFTER_MS = 200;
 /** Minimum time for a request that puts a tag. */
-const SHORTEST_PUT_MS = 100;
+const MIN_PUT_MS = 100;
 
 /** Timeout of the request, so that it ends well before the lease does. */
 async function timeWithinLease({ confirmLease, tagTimeoutMs, signal, log }: TagRequest): Promise<number> {
   for (let asked = 1; ; asked++) {
     const leftMs = await orAbort(confirmLease(signal), signal);
     const timeoutMs = Math.min(tagTimeoutMs, Math.floor(leftMs / 2));
-    if (timeoutMs >= SHORTEST_PUT_MS) return timeoutMs;
+    if (timeoutMs >= MIN_PUT_MS) return timeoutMs;
     if (asked === 1)
       log(`the lease ends in ${leftMs} ms, not enough to put the tag: waiting for its renewal`);
     await sleep(CONFIRM_AGAIN_AFTER_MS, signal);

@@ -4,7 +4,7 @@
 const MIN_SECRET_CHARS = 4;
 
 /** A shorter line of a secret (`true`, `data:`) or piece of base64 is too common to be recognised as a secret. */
-export const SHORTEST_DISTINCT_CHARS = 8;
+export const MIN_DISTINCT_CHARS = 8;
 
 /** Longer forms are searched for in parts, which limits how much of a stream has to be held back. */
 const MAX_FORM_CHARS = 128;
@@ -32,7 +32,7 @@ export function secretForms(secret: string): readonly SecretForm[] {
   const lines = whole
     .split(/\r\n|\r|\n/)
     .map((line) => line.trim())
-    .filter((line) => line.length >= SHORTEST_DISTINCT_CHARS);
+    .filter((line) => line.length >= MIN_DISTINCT_CHARS);
   return [...new Set([whole, ...lines])].flatMap(formsOfOne).flatMap(inParts);
 }
 
@@ -44,7 +44,7 @@ function formsOfOne(secret: string): SecretForm[] {
     ...bothCases(unique(percentForms(secret))),
     ...hexForms(secret),
   ];
-  const base64 = base64Cores(secret).filter((core) => core.length >= SHORTEST_DISTINCT_CHARS);
+  const base64 = base64Cores(secret).filter((core) => core.length >= MIN_DISTINCT_CHARS);
   return [
     ...unique(unique(literal).map(visibleText)).map((text) => ({ text, isBase64: false })),
     ...unique(base64.flatMap((core) => [core, urlSafe(core)])).map((text) => ({ text, isBase64: true })),

@@ -3,7 +3,7 @@
  * and long lines arrive in parts. So a line that ends like the beginning of a secret is held back until the following
  * text decides.
  */
-import { SHORTEST_DISTINCT_CHARS, visibleText } from "./encodings.ts";
+import { MIN_DISTINCT_CHARS, visibleText } from "./encodings.ts";
 import { ANCHOR_CHARS, type FoundSecret, type SecretIndex } from "./secret-index.ts";
 import { userinfoSpans } from "./url-userinfo.ts";
 
@@ -58,7 +58,7 @@ export class RedactedLines {
 
   /** The stream has ended. Masks the rest if it is a long enough part of a secret, and passes on all lines. */
   end(): void {
-    if (this.#text.length - this.#open >= SHORTEST_DISTINCT_CHARS) {
+    if (this.#text.length - this.#open >= MIN_DISTINCT_CHARS) {
       this.#masks.push({ from: this.#open, to: this.#text.length });
     }
     this.#open = this.#text.length;
@@ -69,7 +69,7 @@ export class RedactedLines {
     const last = this.#masks.at(-1);
     if (last && last.from <= secret.from && secret.to <= last.to) return;
     const isInOneLine = !this.#lines.some(({ from }) => secret.from < from && from < secret.to);
-    if (!isInOneLine && secret.to - secret.from < SHORTEST_DISTINCT_CHARS) return;
+    if (!isInOneLine && secret.to - secret.from < MIN_DISTINCT_CHARS) return;
     this.#masks.push(secret.isBase64 ? this.#wholeBase64(secret, last?.to ?? 0) : secret);
   }
 

@@ -2,7 +2,7 @@
  * Finds secrets in a text in one pass, in a time that does not depend on the number of secrets. A small table states
  * for every four characters whether a secret may begin with them; only then the text is compared.
  */
-import { type SecretForm, SHORTEST_DISTINCT_CHARS } from "./encodings.ts";
+import { MIN_DISTINCT_CHARS, type SecretForm } from "./encodings.ts";
 
 /** Minimum length of a form. */
 export const ANCHOR_CHARS = 4;
@@ -83,7 +83,7 @@ export class SecretIndex {
 
 /** Shorter forms would match columns of digits. */
 function mayContinueOnNextLine({ text }: SecretForm): boolean {
-  return text.length >= SHORTEST_DISTINCT_CHARS;
+  return text.length >= MIN_DISTINCT_CHARS;
 }
 
 function keyOf(text: string): number {

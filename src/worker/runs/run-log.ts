@@ -17,7 +17,7 @@ export interface LogLimits {
 }
 
 /** Long lines of programs arrive in parts; this limits other lines, such as error messages. */
-const LONGEST_LINE_BYTES = 64 * 1024;
+const MAX_LINE_BYTES = 64 * 1024;
 
 /** BuildKit's message where it has dropped output of a step. */
 const CLIPPED_BY_BUILDKIT = /\[output clipped, log (limit|speed) \S+ reached\]$/;
@@ -108,9 +108,9 @@ export class RunLog {
 
   #bounded(line: string): string {
     // A UTF-16 code unit takes at most three bytes in UTF-8.
-    if (line.length * 3 <= LONGEST_LINE_BYTES || Buffer.byteLength(line) <= LONGEST_LINE_BYTES) return line;
+    if (line.length * 3 <= MAX_LINE_BYTES || Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
     this.#isTruncated = true;
-    return `${Buffer.from(line).subarray(0, LONGEST_LINE_BYTES).toString()} [line cut]`;
+    return `${Buffer.from(line).subarray(0, MAX_LINE_BYTES).toString()} [line cut]`;
   }
 }
 
