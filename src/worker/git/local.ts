@@ -5,7 +5,7 @@
  */
 import { GitError, GitPluginError, simpleGit } from "simple-git";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import type { GroupEnd } from "../process/process-group.ts";
+import { type GroupEnd, STREAM_GRACE_MS } from "../process/process-group.ts";
 import { localEnvironment } from "./environment.ts";
 
 export interface LocalCommand {
@@ -52,7 +52,7 @@ async function runOnce({ args, cwd, environment, signal }: LocalCommand): Promis
     allowEnvironment: Object.keys(variables),
     unsafe: ALLOWED,
     // By default simple-git drops output that arrives later than 50 ms after git's exit.
-    completion: { onExit: false },
+    completion: { onExit: STREAM_GRACE_MS },
     // By default simple-git takes a failure without an error message for success.
     errors: (error, { exitCode, stdOut, stdErr }) =>
       error instanceof GitPluginError || exitCode === 0

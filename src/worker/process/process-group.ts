@@ -28,7 +28,7 @@ export interface GroupEnd {
 
 const DEFAULT_STOP_GRACE_MS = 5000;
 /** How long a stream may stay open after its process has ended: a grandchild can keep it open for ever. */
-const STREAM_GRACE_MS = 2000;
+export const STREAM_GRACE_MS = 2000;
 const TAIL_LINES = 200;
 const TAIL_CHARS = 1024 * 1024;
 

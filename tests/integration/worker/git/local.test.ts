@@ -48,6 +48,14 @@ test("uses only the worker's configuration, and does not reach any server", asyn
   expect([...scopes.values()]).not.toContain("system");
 });
 
+test("does not wait for a process that git has left behind with its output open", async () => {
+  const PATH = await pathWith("leaving", 'setsid sleep 600 & echo "$!"');
+  const { exitCode, stdoutTail } = await git(["show"], { PATH });
+  expect(exitCode).toBe(0);
+  // Throws if the process is gone: then it would not have kept the output open.
+  process.kill(Number(stdoutTail[0]), "SIGKILL");
+});
+
 test("an abort ends git with the signal's reason", async () => {
   const PATH = await pathWith("slow", "exec sleep 30");
   const reason = new Error("the run has ended");
