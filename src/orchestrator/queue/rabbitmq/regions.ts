@@ -5,7 +5,6 @@
  * reads again, soon at first and then every minute or so, and learns of new regions from events in between.
  * (A stream queue would be the obvious choice, but Amazon MQ does not support them.)
  */
-import type { GetMessage } from "amqplib";
 import { sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
@@ -33,6 +32,8 @@ export class Regions {
   #declared = new Map<string, Promise<void>>();
   /** Regions whose message was seen or confirmed in this session: the broker may have lost earlier ones. */
   #kept = new Set<string>();
+  /** Known regions whose message was not found by the last read. */
+  #missing: ReadonlySet<string> = new Set();
   #session: Session | undefined;
 
   constructor(private readonly options: RegionsOptions) {}
@@ -125,29 +126,45 @@ export class Regions {
     }
   }
 
-  /** Gets every message, acks duplicates of a region, and returns the others to the queue. */
+  /** Gets every message, acks duplicates, and returns one message of each region to the queue. */
   async #read(session: Session): Promise<void> {
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
-    const seen = new Set<string>();
+    const returned = new Set<string>();
     try {
       for (;;) {
         const message = await open.channel.get(regionQueue(this.options.names));
         if (message === false) break;
         const region = message.content.toString("utf8");
-        if (seen.has(region) || (await this.#renewNearLimit(message, region))) open.channel.ack(message);
-        seen.add(region);
+        if (returned.has(region)) open.channel.ack(message);
+        else if (nearsDeliveryLimit(message)) {
+          // The copy arrives later in this loop. It is the one to return: nothing but it may be left of the region.
+          await this.#publish(region);
+          open.channel.ack(message);
+        } else returned.add(region);
       }
     } finally {
       // Closing the channel returns the unacked messages to the queue.
       await closeGracefully(open);
     }
-    for (const region of seen) this.#kept.add(region);
-    await Promise.all([...seen].map((region) => this.learn(region)));
+    for (const region of returned) this.#kept.add(region);
+    await Promise.all([...returned].map((region) => this.learn(region)));
+    await this.#restoreMissing(returned);
   }
 
-  async #renewNearLimit(message: GetMessage, region: string): Promise<boolean> {
-    if (!nearsDeliveryLimit(message)) return false;
-    await this.#publish(region);
-    return true;
+  /**
+   * Publishes regions whose message is gone, for example because an operator has purged the queue. Another orchestrator
+   * that reads at the same time hides messages, so only a region that was missing twice counts; a duplicate is harmless.
+   */
+  async #restoreMissing(found: ReadonlySet<string>): Promise<void> {
+    const missing = this.known.filter((region) => !found.has(region));
+    const missingTwice = missing.filter((region) => this.#missing.has(region));
+    this.#missing = new Set(missing);
+    for (const region of missingTwice) {
+      this.options.logger.warn(
+        { region },
+        "region with waiting jobs is missing in the queue of regions, restoring it",
+      );
+      await this.#publish(region);
+    }
   }
 }

@@ -334,6 +334,30 @@ describe("RabbitMQ", () => {
     expect(received.properties.deliveryMode).toBe(2);
   });
 
+  test("regions survive any number of restarts, one orchestrator after the other", async () => {
+    const first = await startedQueue();
+    await first.offer(readyQueue, message("job-1"));
+    await first.close();
+    for (let restart = 1; restart <= 12; restart += 1) {
+      const queue = await startedQueue();
+      expect({ restart, regions: queue.regions() }).toEqual({ restart, regions: ["eu-central-1"] });
+      await queue.close();
+    }
+  });
+
+  test("a region whose message is gone is restored while an orchestrator knows it", async () => {
+    const queue = await startedQueue();
+    await queue.offer(readyQueue, message("job-1"));
+    await broker.withChannel((channel) => channel.purgeQueue(`${broker.readyPrefix}.regions`));
+    await waitFor(() => logLines.some((line) => line.includes("restoring it")), {
+      timeoutMs: TIMEOUT_MS,
+      what: "the region to be restored",
+    });
+    await queue.close();
+    const after = await startedQueue();
+    expect(after.regions()).toEqual(["eu-central-1"]);
+  });
+
   describe("with two orchestrators", () => {
     test("each is notified of the other's offers, also for new regions", async () => {
       const [first, second] = await Promise.all([startedQueue(), startedQueue()]);
