@@ -3,7 +3,7 @@
  * Job Runner. The job's message stays unacked from here until its result is confirmed.
  *
  * It sweeps the ready queues when something may have changed: a job arrived, a slot became free, a worker registered.
- * Such hints can be missed, so it also polls once a second.
+ * It also polls once a second, for messages that return to a queue without a hint: those of an orchestrator that died.
  */
 import { type Job, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -35,10 +35,16 @@ export interface DispatcherParts {
   readonly logger: Logger;
 }
 
+interface Hint {
+  readonly readyQueue: ReadyQueue;
+  /** Only the poll has named this queue. */
+  readonly isPolled: boolean;
+}
+
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   /** Ready queues that may contain a message, by region and priority. */
-  readonly #hinted = new Map<string, ReadyQueue>();
+  readonly #hinted = new Map<string, Hint>();
   /** Jobs without a worker: another orchestrator was faster, or no worker is free or able to build them. */
   #held: readonly HeldJob[] = [];
   /** By job id: jobs that this orchestrator processes, so that a job with two messages in the queues runs once. */
@@ -64,7 +70,7 @@ export class Dispatcher {
     this.#parts.leases.onChange(() => this.#wake());
     this.#timer = setInterval(() => {
       this.#isPollDue = true;
-      this.#hintAll();
+      this.#hintAll({ isPolled: true });
       this.#wake();
     }, POLL_INTERVAL_MS);
   }
@@ -102,12 +108,22 @@ export class Dispatcher {
   }
 
   #hint(readyQueue: ReadyQueue): void {
-    this.#hinted.set(`${readyQueue.region}.${readyQueue.priority}`, readyQueue);
+    this.#hinted.set(keyOf(readyQueue), { readyQueue, isPolled: false });
   }
 
-  #hintAll(): void {
-    for (const region of this.#parts.queue.regions())
-      for (const priority of PRIORITIES) this.#hint({ region, priority });
+  #restoreHint(hint: Hint): void {
+    if (!this.#hinted.has(keyOf(hint.readyQueue))) this.#hinted.set(keyOf(hint.readyQueue), hint);
+  }
+
+  #hintAll({ isPolled = false } = {}): void {
+    for (const region of this.#parts.queue.regions()) {
+      for (const priority of PRIORITIES) {
+        const readyQueue = { region, priority };
+        if (!isPolled) this.#hint(readyQueue);
+        else if (!this.#hinted.has(keyOf(readyQueue)))
+          this.#hinted.set(keyOf(readyQueue), { readyQueue, isPolled });
+      }
+    }
   }
 
   /** One sweep at a time; a hint during a sweep causes another one. */
@@ -142,7 +158,8 @@ export class Dispatcher {
     const free = new FreeSlots(await leases.freeSlots());
     await this.#placeHeld(free, unawaited);
     for (const priority of PRIORITIES) {
-      for (const readyQueue of [...this.#hinted.values()].filter((hinted) => hinted.priority === priority)) {
+      const hinted = [...this.#hinted.values()].map(({ readyQueue }) => readyQueue);
+      for (const readyQueue of hinted.filter((each) => each.priority === priority)) {
         await this.#dispatchFrom(readyQueue, free);
         if (unawaited.size > 0) await this.#dispatchFirst(readyQueue, free);
       }
@@ -176,11 +193,20 @@ export class Dispatcher {
 
   /** False: the ready queue is empty. */
   async #dispatchOne(readyQueue: ReadyQueue, free: FreeSlots): Promise<boolean> {
-    const delivery = await this.#parts.queue.take(readyQueue);
-    if (!delivery) {
-      this.#hinted.delete(`${readyQueue.region}.${readyQueue.priority}`);
-      return false;
+    const hint = this.#hinted.get(keyOf(readyQueue)) ?? { readyQueue, isPolled: false };
+    // Removed first: a hint that arrives while the queue is found empty has to stay.
+    this.#hinted.delete(keyOf(readyQueue));
+    let delivery: ReadyDelivery | undefined;
+    try {
+      delivery = await this.#parts.queue.take(readyQueue);
+    } catch (error) {
+      this.#restoreHint(hint);
+      throw error;
     }
+    if (!delivery) return false;
+    this.#restoreHint(hint);
+    if (hint.isPolled)
+      this.#parts.logger.info({ job_id: delivery.envelope.jobId, ...readyQueue }, "job found by polling");
     const job = await this.#read(delivery);
     if (job) await this.#placeOrHold({ delivery, job }, free);
     return true;
@@ -291,4 +317,8 @@ export class Dispatcher {
     await this.#parts.results.settleInvalid(delivery, message.problems.join("; "));
     return undefined;
   }
+}
+
+function keyOf({ region, priority }: ReadyQueue): string {
+  return `${region}.${priority}`;
 }
