@@ -131,8 +131,9 @@ export class SqliteJobRecords implements JobRecords {
     return this.#atomically(() => {
       const { job_id, attempt, state, at, ...details } = event;
       const known = this.#openRow(job_id);
-      // Only a job in its ready queue has events, so a job without a record has lost it.
-      const queued = known.queued || (known.job === null && known.result === null) ? 1 : 0;
+      // A job without a record has lost it. QUEUED precedes the offer, which may never be confirmed; later states follow it.
+      const hasLostRecord = known.job === null && known.result === null;
+      const queued = known.queued || (hasLostRecord && state !== "QUEUED") ? 1 : 0;
       const seq = known.seq + 1;
       const numbered: JobEvent = { job_id, attempt, seq, state, at, ...details };
       this.#database.run("UPDATE job_records SET seq = ?, queued = ? WHERE job_id = ?", [

@@ -109,6 +109,13 @@ export function describeJobRecordsContract(
         expect(answers.size).toBe(1);
       });
 
+      test("after a loss before the job was in its ready queue is new again", async () => {
+        await records.append(event("j1", "QUEUED"));
+        expect(await admit("j1")).toEqual({ kind: "new", acceptedAt });
+        await records.queued("j1");
+        expect(await admit("j1")).toEqual({ kind: "active" });
+      });
+
       test("after a loss during a job joins the job", async () => {
         await records.append(event("j1", "BUILDING"));
         expect(await admit("j1", "answers")).toEqual({ kind: "active" });
