@@ -2,12 +2,12 @@
 import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
-import type { Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
+import type { ErrorCode, Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import type { JobRequest } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
 import { fromJobResponse } from "../../shared/rpc/outcome.ts";
-import { hasStatus, isTransportFault } from "../../shared/rpc/status.ts";
+import { hasStatus, isTransportFault, RpcError } from "../../shared/rpc/status.ts";
 import type { JobEvents } from "../job/events.ts";
 import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
@@ -114,7 +114,10 @@ export class Assignment {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
     if (error instanceof ClaimEnded || hasStatus(error, status.FAILED_PRECONDITION))
       return this.#lost(error.message);
-    if (!isTransportFault(error)) throw error;
+    if (!isTransportFault(error)) {
+      if (!(error instanceof RpcError)) throw error;
+      return this.#refusedByFault(error);
+    }
     return (await this.#holdsClaim()) ? undefined : this.#lost(`not reachable: ${error.message}`);
   }
 
@@ -130,14 +133,24 @@ export class Assignment {
   #lost(why: string): Outcome {
     const { workerId, attempt } = this.claim;
     this.parts.logger.warn({ job_id: this.job.jobId, attempt, worker_id: workerId, why }, "worker lost");
+    return this.#failed("WORKER_LOST", `worker ${workerId} was lost: ${why}`);
+  }
+
+  /** The worker answered, and a repeated call would end the same way: another attempt may get another worker. */
+  #refusedByFault(error: RpcError): Outcome {
+    const { workerId, attempt } = this.claim;
+    const answer = status[error.code];
+    this.parts.logger.warn(
+      { err: error, job_id: this.job.jobId, attempt, worker_id: workerId },
+      "worker failed to handle the call",
+    );
+    return this.#failed("INTERNAL", `worker ${workerId} answered RunJob with ${answer}: ${error.message}`);
+  }
+
+  #failed(code: ErrorCode, message: string): Outcome {
     return {
       status: "FAILED",
-      failure: {
-        code: "WORKER_LOST",
-        step: "dispatch",
-        retryable: true,
-        message: `worker ${workerId} was lost: ${why}`,
-      },
+      failure: { code, step: "dispatch", retryable: true, message },
       logs: [],
       log: emptyLog(),
       timingsMs: { clone: 0, build: 0, auth: 0, push: 0, total: Date.now() - this.assignedAt.getTime() },

@@ -1,0 +1,94 @@
+/** An orchestrator in the process of the test, with RabbitMQ, Redis and workers over real gRPC. */
+import { randomUUID } from "node:crypto";
+import { type ChannelModel, connect } from "amqplib";
+import pino from "pino";
+import { loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
+import { RedisLeases } from "../../../src/orchestrator/leases/redis.ts";
+import { startOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
+import { RabbitMqQueue } from "../../../src/orchestrator/queue/rabbitmq/queue.ts";
+import { RedisJobRecords } from "../../../src/orchestrator/records/redis.ts";
+import type { JobResult } from "../../../src/shared/job.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+
+export interface OrchestratorSite {
+  /** Lines of the orchestrator's log, from level info on. */
+  readonly log: readonly string[];
+  /** Adds a worker with one slot that serves gRPC on this port. */
+  addWorker(workerId: string, incarnation: string, port: number): Promise<void>;
+  /** Submits a job and resolves with its result. One at a time. */
+  run(jobId: string): Promise<JobResult>;
+  stop(): Promise<void>;
+}
+
+export async function startOrchestratorSite(
+  servers: { readonly rabbitMqUrl: string; readonly redisUrl: string },
+  environment: Readonly<Record<string, string>> = {},
+): Promise<OrchestratorSite> {
+  const { rabbitMqUrl, redisUrl } = servers;
+  const log: string[] = [];
+  const logger = pino({ level: "info" }, { write: (line: string) => void log.push(line) });
+  const { values: settings } = loadOrchestratorSettings({
+    flags: {},
+    environment: {
+      RABBITMQ_URL: rabbitMqUrl,
+      REDIS_URL: redisUrl,
+      BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
+      ...environment,
+    },
+  });
+  const { leaseTtlMs, jobMemoryMs } = settings;
+  const names = { jobQueue: `${randomUUID()}.build`, resultQueue: `${randomUUID()}.results` };
+  const queue = new RabbitMqQueue({ urls: [rabbitMqUrl], ...names, logger });
+  const leases = new RedisLeases({ url: redisUrl, leaseTtlMs, jobMemoryMs, settleMs: 0, logger });
+  const orchestrator = await startOrchestrator({
+    queue,
+    leases,
+    records: new RedisJobRecords({ url: redisUrl, jobMemoryMs, logger }),
+    names: { queue: "rabbitmq", leases: "redis" },
+    settings,
+    grpcListen: { host: "127.0.0.1", port: 0 },
+    tls: undefined,
+    logger,
+  });
+  let model: ChannelModel | undefined;
+  try {
+    await waitFor(() => queue.isReady && leases.isReady, { timeoutMs: 60_000, what: "the orchestrator" });
+    model = await connect(rabbitMqUrl);
+    const channel = await model.createChannel();
+    const waiting: ((result: JobResult) => void)[] = [];
+    const onResult = (body: Buffer) => waiting.shift()?.(JSON.parse(body.toString()) as JobResult);
+    await channel.consume(names.resultQueue, (message) => void (message && onResult(message.content)), {
+      noAck: true,
+    });
+    const connected = model;
+    return {
+      log,
+      async addWorker(workerId, incarnation, port) {
+        const address = `127.0.0.1:${port}`;
+        const worker = { workerId, incarnation, region: "us-east-1", address, slots: 1, version: "1" };
+        await leases.register({ ...worker, capabilities: [], runs: [] });
+      },
+      run(jobId) {
+        const result = new Promise<JobResult>((resolve) => waiting.push(resolve));
+        const job = {
+          repo_url: "owner/name",
+          branch: "main",
+          deployment_version: "v1",
+          aws_account: "123456789012",
+          ecr_repo: "images",
+          region: "us-east-1",
+        };
+        channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
+        return result;
+      },
+      async stop() {
+        await orchestrator.stop();
+        await connected.close();
+      },
+    };
+  } catch (error) {
+    await orchestrator.stop();
+    await model?.close();
+    throw error;
+  }
+}

@@ -1,0 +1,85 @@
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { status } from "@grpc/grpc-js";
+import pino from "pino";
+import {
+  WorkerServiceService,
+  WorkerStatus,
+} from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
+import { type RpcServer, serveRpc, streamHandler, unaryHandler } from "../../../../src/shared/rpc/server.ts";
+import { RpcError } from "../../../../src/shared/rpc/status.ts";
+import { borrowRabbitMq } from "../../../support/servers/pool.ts";
+import type { RabbitMqServer } from "../../../support/servers/rabbitmq.ts";
+import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-site.ts";
+
+setDefaultTimeout(120_000);
+
+const identity = { workerId: "broken", incarnation: "this-start" };
+
+let rabbitmq: RabbitMqServer;
+let redis: Redis;
+let site: OrchestratorSite | undefined;
+let worker: RpcServer | undefined;
+
+beforeAll(async () => {
+  [rabbitmq, redis] = await Promise.all([borrowRabbitMq(), startRedis()]);
+});
+afterEach(async () => {
+  await site?.stop();
+  await worker?.stop(100);
+});
+afterAll(async () => {
+  await Promise.all([rabbitmq?.stop(), redis?.stop()]);
+});
+
+/** A worker that answers pings, and every RunJob with this status. */
+async function serveBrokenWorker(code: status, onCall: () => void): Promise<RpcServer> {
+  const logger = pino({ level: "silent" });
+  const notServed = new RpcError(status.UNIMPLEMENTED, "not served");
+  const refused = unaryHandler(logger, () => Promise.reject(notServed));
+  const implementation = {
+    runJob: unaryHandler(logger, () => {
+      onCall();
+      return Promise.reject(new RpcError(code, "the worker is broken"));
+    }),
+    ping: unaryHandler(logger, async () => ({
+      ...identity,
+      status: WorkerStatus.WORKER_STATUS_FREE,
+      runs: [],
+      unawaitedJobIds: [],
+      refusal: "",
+    })),
+    watchJob: streamHandler(logger, () => {
+      throw notServed;
+    }),
+    cancelJob: refused,
+    ackResult: refused,
+  };
+  const service = { name: "blacktree.v1.WorkerService", definition: WorkerServiceService, implementation };
+  return serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
+}
+
+for (const code of [status.INTERNAL, status.UNIMPLEMENTED] as const) {
+  test(`assignment: RunJob that ends with ${status[code]} is a failed attempt under the retry policy`, async () => {
+    let calls = 0;
+    worker = await serveBrokenWorker(code, () => {
+      calls += 1;
+    });
+    site = await startOrchestratorSite(
+      { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
+      { BLACKTREE_MAX_ATTEMPTS: "2" },
+    );
+    await site.addWorker(identity.workerId, identity.incarnation, worker.port);
+    expect(await site.run(`job-${status[code]}`)).toMatchObject({
+      status: "FAILED",
+      attempt: 2,
+      error: {
+        code: "INTERNAL",
+        step: "dispatch",
+        retryable: true,
+        message: `worker broken answered RunJob with ${status[code]}: the worker is broken`,
+      },
+    });
+    expect(calls).toBe(2);
+  });
+}
