@@ -11,7 +11,6 @@ export interface HealthCheckerParts {
   readonly queue: Pick<JobQueue, "isReady">;
   readonly logger: Logger;
   readonly pingIntervalMs: number;
-  readonly leaseTtlMs: number;
   connect(address: string): WorkerClient;
   /** Jobs with an active or finished run on a worker whose outcome no orchestrator waits for. */
   onUnawaited(jobIds: readonly string[]): void;
@@ -49,13 +48,9 @@ export class HealthChecker {
   }
 
   async #pingAll(): Promise<void> {
-    const live = (await this.parts.leases.workers()).filter((worker) => this.#hasLease(worker));
+    const live = (await this.parts.leases.workers()).filter(({ hasLease }) => hasLease);
     this.#closeUnusedClients(live);
     await Promise.all(live.map((worker) => this.#check(worker)));
-  }
-
-  #hasLease(worker: WorkerView): boolean {
-    return worker.lastSeen.getTime() + this.parts.leaseTtlMs > Date.now();
   }
 
   async #check(worker: WorkerView): Promise<void> {

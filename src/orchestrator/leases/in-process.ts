@@ -9,6 +9,7 @@ import {
   type Claim,
   type ClaimOutcome,
   type ClaimRequest,
+  type Fence,
   type JobAtCancel,
   type Leases,
   LeasesUnavailable,
@@ -25,6 +26,8 @@ interface TimedClaim {
   readonly claim: Claim;
   untilMs: number;
 }
+
+const TOUCHES_PER_LEASE = 10;
 
 export interface InProcessLeasesOptions {
   readonly leaseTtlMs: number;
@@ -46,6 +49,7 @@ export class InProcessLeases implements Leases {
   readonly #sinceMs: number;
   #lastCallAtMs: number;
   #started = false;
+  #touching: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: InProcessLeasesOptions) {
     const { leaseTtlMs, jobMemoryMs, nowMs = () => performance.now() } = options;
@@ -61,6 +65,7 @@ export class InProcessLeases implements Leases {
 
   start(): void {
     this.#started = true;
+    this.#touching = setInterval(() => this.#ignoreSuspension(), this.options.leaseTtlMs / TOUCHES_PER_LEASE);
   }
 
   get isReady(): boolean {
@@ -114,7 +119,7 @@ export class InProcessLeases implements Leases {
       const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
       const status = this.#workers.statusOf(worker, jobs.length);
       const described = { workerId, incarnation, region, address, slots, version, capabilities };
-      return { ...described, status, jobs, refusal, lastSeen };
+      return { ...described, status, jobs, refusal, lastSeen, hasLease: this.#workers.isAlive(worker) };
     });
   }
 
@@ -186,12 +191,17 @@ export class InProcessLeases implements Leases {
     return this.#claimOf(jobId);
   }
 
-  async holds(claim: Claim): Promise<boolean> {
+  async fence(claim: Claim, { evenIfAlive = false } = {}): Promise<Fence> {
     this.#assertReady();
-    const current = this.#claimOf(claim.jobId);
-    if (current) return isSameClaim(current, claim);
-    const { last, done } = this.#jobs.attemptsOf(claim.jobId);
-    return claim.attempt >= last && claim.attempt > done && this.#isSettling();
+    const { jobId, attempt } = claim;
+    const current = this.#claimOf(jobId);
+    if (current && !isSameClaim(current, claim)) return { kind: "fenced", confirmedForMs: 0 };
+    const { last, done } = this.#jobs.attemptsOf(jobId);
+    const isOver = attempt < last || attempt <= done;
+    if (!isOver && !evenIfAlive && (current || this.#isSettling())) return { kind: "alive" };
+    if (!isOver) this.#jobs.rememberAttempts(jobId, { last: Math.max(last, attempt), done: attempt });
+    const untilMs = current ? (this.#claims.get(jobId)?.untilMs ?? 0) : 0;
+    return { kind: "fenced", confirmedForMs: Math.max(0, untilMs - this.#nowMs()) };
   }
 
   async confirm(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
@@ -247,6 +257,7 @@ export class InProcessLeases implements Leases {
 
   async close(): Promise<void> {
     this.#started = false;
+    clearInterval(this.#touching);
   }
 
   #assertReady(): void {
@@ -255,13 +266,13 @@ export class InProcessLeases implements Leases {
   }
 
   /**
-   * The orchestrator calls these methods every few moments. A lease time without any call means that this process was
-   * suspended and could not receive its workers' pings, so that time does not count against their leases.
+   * Called several times per lease time. Half a lease time without a call means that this process was suspended and
+   * could not ping its workers, so that time does not count against their leases.
    */
   #ignoreSuspension(): void {
     const suspendedMs = this.#nowMs() - this.#lastCallAtMs;
     this.#lastCallAtMs = this.#nowMs();
-    if (suspendedMs < this.options.leaseTtlMs) return;
+    if (suspendedMs < this.options.leaseTtlMs / 2) return;
     this.#workers.prolongLeases(suspendedMs);
     for (const claim of this.#claims.values()) claim.untilMs += suspendedMs;
   }
@@ -345,6 +356,7 @@ export class InProcessLeases implements Leases {
   #holdRun(worker: Worker, run: RunRef): boolean {
     const { workerId, incarnation } = worker;
     const current = this.#claimOf(run.jobId);
+    if (run.attempt <= this.#jobs.attemptsOf(run.jobId).done) return false;
     const isHeld = current !== undefined && isSameClaim(current, { ...run, workerId, incarnation });
     if (!isHeld && !this.#isOpenTo(run)) return false;
     if (!isHeld && this.#jobs.attemptsOf(run.jobId).last === 0) this.#jobs.markUnproven(run);

@@ -36,6 +36,8 @@ export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
   /** The worker's last reported reason for refusing new jobs although a slot may be free. */
   readonly refusal: string | undefined;
   readonly lastSeen: Date;
+  /** Its lease has not ended, by the clock of the leases: `lastSeen` is not comparable with other clocks. */
+  readonly hasLease: boolean;
 }
 
 /** The free slots of a region's workers that have the same capabilities. */
@@ -61,7 +63,7 @@ export interface ClaimRequest {
   readonly source?: string;
   /**
    * The job's message was delivered before, so the job may be running. During the settle time (after a loss of the
-   * data, the very first start, or a lease time without any orchestrator) such a job gets "none", until every worker
+   * data, the very first start, or half a lease time without any orchestrator) such a job gets "none", until every worker
    * has had time to report its runs. A job that was never delivered before need not wait.
    */
   readonly mayBeRunning?: boolean;
@@ -82,6 +84,11 @@ export type ClaimOutcome =
   | { readonly kind: "incapable"; readonly forMs: number; readonly attempts: number }
   /** The job can no longer be claimed; it had `attempts` claims. */
   | { readonly kind: "cancelled"; readonly reason: string; readonly attempts: number };
+
+export type Fence =
+  | { readonly kind: "alive" }
+  /** The run cannot get the version's tag any more, except within a confirmation that is valid this long, in ms. */
+  | { readonly kind: "fenced"; readonly confirmedForMs: number };
 
 /** The state of a job that has just been cancelled. */
 export type JobAtCancel =
@@ -142,10 +149,12 @@ export interface Leases {
   /** The job's claim, if it has one. */
   find(jobId: string): Promise<Claim | undefined>;
   /**
-   * False: the claim has ended, and its run no longer belongs to the job. True for a missing claim during the settle
-   * time, since its worker may still report it; see `ClaimRequest.mayBeRunning`.
+   * Decides whether the claim's run is lost, and if so ends its attempt in the same step, so that nothing can confirm,
+   * extend or restore the claim after the decision. "alive": the claim is valid, again or still; or it is missing
+   * during the settle time, and its worker may still report it (see `ClaimRequest.mayBeRunning`). With `evenIfAlive` the
+   * attempt ends in any case.
    */
-  holds(claim: Claim): Promise<boolean>;
+  fence(claim: Claim, options?: { readonly evenIfAlive?: boolean }): Promise<Fence>;
   /**
    * If this run still belongs to the job, extends its claim to a full lease time and returns the time left, in ms.
    * Undefined: it does not, and never will again, as for a cancelled job. Rejects with LeasesUnavailable when this is

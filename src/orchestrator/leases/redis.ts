@@ -9,6 +9,7 @@ import {
   type Claim,
   type ClaimOutcome,
   type ClaimRequest,
+  type Fence,
   type JobAtCancel,
   type Leases,
   LeasesUnavailable,
@@ -26,16 +27,19 @@ import claimLua from "./scripts/claim.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
 import confirmLua from "./scripts/confirm.lua" with { type: "text" };
 import deregisterLua from "./scripts/deregister.lua" with { type: "text" };
+import fenceLua from "./scripts/fence.lua" with { type: "text" };
 import freeSlotsLua from "./scripts/free-slots.lua" with { type: "text" };
-import holdsLua from "./scripts/holds.lua" with { type: "text" };
 import observeLua from "./scripts/observe.lua" with { type: "text" };
 import registerLua from "./scripts/register.lua" with { type: "text" };
 import releaseLua from "./scripts/release.lua" with { type: "text" };
 import suspectLua from "./scripts/suspect.lua" with { type: "text" };
+import touchLua from "./scripts/touch.lua" with { type: "text" };
 import workersLua from "./scripts/workers.lua" with { type: "text" };
 
 /** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
 const DEFAULT_KEY_PREFIX = "{blacktree}:";
+const TOUCHES_PER_LEASE = 10;
+const MAX_CLOCK_SKEW_MS = 1000;
 const WORKER_UNKNOWN = -2;
 const UNPROVEN = -3;
 
@@ -49,9 +53,10 @@ const scripts = {
   claim: new RedisScript(commonLua, claimLua),
   cancel: new RedisScript(commonLua, cancelLua),
   cancelling: new RedisScript(commonLua, cancellingLua),
-  holds: new RedisScript(commonLua, holdsLua),
+  fence: new RedisScript(commonLua, fenceLua),
   confirm: new RedisScript(commonLua, confirmLua),
   release: new RedisScript(commonLua, releaseLua),
+  touch: new RedisScript(commonLua, touchLua),
 };
 
 export interface RedisLeasesOptions {
@@ -74,6 +79,7 @@ export class RedisLeases implements Leases {
   readonly #prefix: string;
   readonly #listeners: Listeners;
   #closed = false;
+  #touching: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: RedisLeasesOptions) {
     this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
@@ -86,6 +92,7 @@ export class RedisLeases implements Leases {
       ...options,
       logger: options.logger.child({}, { level: "silent" }),
     });
+    this.#client.on("ready", () => void this.#checkClock());
     this.#subscriber.on("message", () => this.#listeners.notify());
     this.#subscriber.on("ready", () => void this.#subscribe());
   }
@@ -93,6 +100,10 @@ export class RedisLeases implements Leases {
   start(): void {
     connectInBackground(this.#client);
     connectInBackground(this.#subscriber);
+    this.#touching = setInterval(() => {
+      // Whether it succeeds is recorded in Redis: see `since` in scripts/common.lua.
+      if (this.isReady) this.#run(scripts.touch, []).catch(() => undefined);
+    }, this.options.leaseTtlMs / TOUCHES_PER_LEASE);
   }
 
   get isReady(): boolean {
@@ -186,9 +197,13 @@ export class RedisLeases implements Leases {
     return fields[0] === null ? undefined : toClaim(jobId, fields as ClaimFields);
   }
 
-  async holds({ jobId, attempt, workerId, incarnation }: Claim): Promise<boolean> {
-    const args = [workerId, incarnation, jobId, attempt, this.options.settleMs];
-    return (await this.#run(scripts.holds, args)) === 1;
+  async fence(
+    { jobId, attempt, workerId, incarnation }: Claim,
+    { evenIfAlive = false } = {},
+  ): Promise<Fence> {
+    const args = [workerId, incarnation, jobId, attempt, this.options.settleMs, evenIfAlive ? 1 : 0];
+    const confirmedForMs = Number(await this.#run(scripts.fence, args));
+    return confirmedForMs < 0 ? { kind: "alive" } : { kind: "fenced", confirmedForMs };
   }
 
   async confirm(
@@ -218,6 +233,7 @@ export class RedisLeases implements Leases {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearInterval(this.#touching);
     this.#client.disconnect();
     this.#subscriber.disconnect();
   }
@@ -233,6 +249,24 @@ export class RedisLeases implements Leases {
       return await command();
     } catch (cause) {
       throw new LeasesUnavailable("a Redis command failed", { cause });
+    }
+  }
+
+  /** No decision depends on the difference, but times in records, events and logs do. */
+  async #checkClock(): Promise<void> {
+    try {
+      const askedAt = Date.now();
+      const [seconds, microseconds] = await this.#client.time();
+      const skewMs = Math.round(
+        Number(seconds) * 1000 + Number(microseconds) / 1000 - (askedAt + Date.now()) / 2,
+      );
+      if (Math.abs(skewMs) < MAX_CLOCK_SKEW_MS) return;
+      this.options.logger.warn(
+        { skew_ms: skewMs },
+        "the clocks of Redis and this machine differ: synchronize them, for example with NTP",
+      );
+    } catch (error) {
+      this.options.logger.debug({ err: error }, "failed to read the clock of Redis");
     }
   }
 
@@ -266,6 +300,7 @@ type WorkerEntry = [
   lastSeenMs: number,
   jobs: string[],
   refusal: string,
+  hasLease: 0 | 1,
 ];
 
 function toWorkerView(entry: WorkerEntry): WorkerView {
@@ -281,6 +316,7 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     lastSeenMs,
     jobs,
     refusal,
+    hasLease,
   ] = entry;
   return {
     workerId,
@@ -294,6 +330,7 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     jobs,
     refusal: refusal === "" ? undefined : refusal,
     lastSeen: new Date(lastSeenMs),
+    hasLease: hasLease === 1,
   };
 }
 

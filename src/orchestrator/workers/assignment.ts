@@ -69,8 +69,8 @@ export class Assignment {
         return outcome;
       } catch (error) {
         if (signal.aborted) throw error;
-        const lost = await this.#outcomeOf(error);
-        if (lost) return lost;
+        const outcome = await this.#outcomeOf(error, signal);
+        if (outcome) return outcome;
         await sleep(delay.nextMs(), signal);
       } finally {
         ended.abort(new Error("the call has ended"));
@@ -105,27 +105,40 @@ export class Assignment {
   async #untilClaimEnds(signal: AbortSignal): Promise<never> {
     for (;;) {
       await sleep(CLAIM_POLL_INTERVAL_MS, signal);
-      if (!(await this.#holdsClaim())) throw new ClaimEnded("its lease has ended");
+      if (await this.#isLost()) throw new ClaimEnded("its lease has ended");
     }
   }
 
   /** Undefined: the call is worth another try. */
-  async #outcomeOf(error: unknown): Promise<Outcome | undefined> {
+  async #outcomeOf(error: unknown, signal: AbortSignal): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
-    if (error instanceof ClaimEnded || hasStatus(error, status.FAILED_PRECONDITION))
-      return this.#lost(error.message);
-    if (!isTransportFault(error)) {
-      if (!(error instanceof RpcError)) throw error;
-      return this.#refusedByFault(error);
-    }
-    return (await this.#holdsClaim()) ? undefined : this.#lost(`not reachable: ${error.message}`);
+    if (error instanceof ClaimEnded) return this.#lost(error.message);
+    if (isTransportFault(error))
+      return (await this.#isLost()) ? this.#lost(`not reachable: ${error.message}`) : undefined;
+    if (!(error instanceof RpcError)) throw error;
+    // An earlier process of this worker may still run the job, and its claim may be valid.
+    if (!(await this.#endAttempt(signal))) return undefined;
+    return error.code === status.FAILED_PRECONDITION ? this.#lost(error.message) : this.#faulty(error);
   }
 
-  async #holdsClaim(): Promise<boolean> {
+  /** True: the claim has ended, and the run cannot get the tag any more. */
+  async #isLost(): Promise<boolean> {
     try {
-      return await this.parts.leases.holds(this.claim);
+      return (await this.parts.leases.fence(this.claim)).kind === "fenced";
     } catch (error) {
-      if (error instanceof LeasesUnavailable) return true;
+      if (error instanceof LeasesUnavailable) return false;
+      throw error;
+    }
+  }
+
+  /** Resolves when no run of this attempt can get the tag any more; false: not decided while the leases are unavailable. */
+  async #endAttempt(signal: AbortSignal): Promise<boolean> {
+    try {
+      const fence = await this.parts.leases.fence(this.claim, { evenIfAlive: true });
+      if (fence.kind === "fenced") await sleep(fence.confirmedForMs, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof LeasesUnavailable) return false;
       throw error;
     }
   }
@@ -137,7 +150,7 @@ export class Assignment {
   }
 
   /** The worker answered, and a repeated call would end the same way: another attempt may get another worker. */
-  #refusedByFault(error: RpcError): Outcome {
+  #faulty(error: RpcError): Outcome {
     const { workerId, attempt } = this.claim;
     const answer = status[error.code];
     this.parts.logger.warn(

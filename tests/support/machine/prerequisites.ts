@@ -44,6 +44,7 @@ const forCheck: readonly Package[] = [
   ...forTry,
   { name: "rabbitmq-server", programs: ["/usr/lib/rabbitmq/bin/rabbitmq-server", "erl"] },
   { name: "redis-server", programs: ["redis-server"] },
+  { name: "faketime", programs: ["faketime"] },
   { name: "openssl", programs: ["openssl"] },
   { name: "systemd", programs: ["systemd-analyze"] },
   { name: "ca-certificates", programs: ["update-ca-certificates"] },

@@ -5,15 +5,17 @@
 --   region:<region>            set: worker ids
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
 --   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
---   attempts:<job>             hash: last (highest attempt known), done (highest attempt released), unproven (attempt
+--   attempts:<job>             hash: last (highest attempt known), done (highest attempt released or fenced: it gets
+--                              no claim and no confirmation any more), unproven (attempt
 --                              that is known only from its worker's report)
 --   cancelled:<job>            the reason of the cancellation
 --   cancelling                 set: cancelled jobs that have not ended yet
 --   warm:<source>              sorted set: the workers that built it last -> their `used` at that time
 --   incapable:<job>            since when no live worker could build it; expires when it is not requested any more
 --   uses                       counter: the higher a worker's `used`, the more recently it had a job
---   since                      start of the settle time; missing after a loss, and after a lease time without any
---                              orchestrator: every lease has ended then, although its worker may be healthy
+--   since                      start of the settle time; missing after a loss, and after half a lease time without any
+--                              orchestrator: claims may have ended then, although their workers are healthy. Half,
+--                              because it has to expire before any claim, and those are extended at every ping
 --   changes                    channel: a slot or worker became free
 local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])
@@ -29,7 +31,7 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sinceMs = tonumber(redis.call('GET', prefix .. 'since'))
 if not sinceMs then sinceMs = nowMs end
-redis.call('SET', prefix .. 'since', sinceMs, 'PX', leaseTtlMs)
+redis.call('SET', prefix .. 'since', sinceMs, 'PX', math.ceil(leaseTtlMs / 2))
 
 local function workerKey(workerId) return prefix .. 'worker:' .. workerId end
 local function regionKey(region) return prefix .. 'region:' .. region end
@@ -119,11 +121,12 @@ end
 -- Returns true when the run has the claim.
 local function holdRun(worker, jobId, attempt)
   local claim = readClaim(jobId)
+  local last, done = readAttempts(jobId)
+  if attempt <= done then return false end
   if claim and claim.attempt >= attempt then
     if not isOf(claim, worker.id, worker.incarnation, attempt) then return false end
   else
-    local last, done = readAttempts(jobId)
-    if attempt < last or attempt <= done or cancellation(jobId) then return false end
+    if attempt < last or cancellation(jobId) then return false end
     if last == 0 then redis.call('HSET', attemptsKey(jobId), 'unproven', attempt) end
     if claim then redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId) end
   end

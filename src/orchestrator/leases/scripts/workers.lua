@@ -11,7 +11,8 @@ for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs
   if worker then
     local jobs = claimedJobs(worker)
     table.insert(entries, { worker.id, worker.incarnation, worker.region, worker.address, worker.slots, worker.version,
-      worker.capabilities, statusOf(worker, jobs), worker.lastSeen, jobs, worker.refusal })
+      worker.capabilities, statusOf(worker, jobs), worker.lastSeen, jobs, worker.refusal,
+      isAlive(worker) and 1 or 0 })
   end
 end
 return entries

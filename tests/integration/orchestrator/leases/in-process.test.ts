@@ -43,9 +43,11 @@ test("in process: leases and claims outlast a suspension of the process", async 
   await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
   advance(10 * LEASE_TTL_MS);
   expect(await leases.workers()).toMatchObject([{ status: "BUSY", jobs: ["j1"] }]);
-  advance(LEASE_TTL_MS / 2);
-  expect(await leases.find("j1")).toBeDefined();
-  advance(LEASE_TTL_MS / 2);
+  for (const _third of [1, 2]) {
+    advance(LEASE_TTL_MS / 3);
+    expect(await leases.find("j1")).toBeDefined();
+  }
+  advance(LEASE_TTL_MS / 3);
   expect(await leases.workers()).toMatchObject([{ status: "LOST", jobs: [] }]);
 });
 

@@ -605,30 +605,101 @@ export function describeLeasesContract(
       });
     });
 
-    describe("a claim is valid", () => {
+    describe("a claim is alive", () => {
+      const fenced = { kind: "fenced", confirmedForMs: 0 } as const;
+      const alive = { kind: "alive" } as const;
+
       test("until it is released or another attempt has the job", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
         const claim = claimOf(await leases.claim(request("j1")));
-        expect(await leases.holds(claim)).toBeTrue();
-        expect(await leases.holds({ ...claim, incarnation: "another" })).toBeFalse();
+        expect(await leases.fence(claim)).toEqual(alive);
+        expect(await leases.fence({ ...claim, incarnation: "another" })).toEqual(fenced);
+        expect(await leases.fence(claim)).toEqual(alive);
         await pass(LEASE_TTL_MS, leases);
-        expect(await leases.holds(claim)).toBeFalse();
+        expect(await leases.fence(claim)).toEqual(fenced);
         await leases.register(worker("w1"));
         const next = claimOf(await leases.claim(request("j1")));
-        expect([await leases.holds(claim), await leases.holds(next)]).toEqual([false, true]);
+        expect([await leases.fence(claim), await leases.fence(next)]).toEqual([fenced, alive]);
         await leases.release(next);
-        expect(await leases.holds(next)).toBeFalse();
+        expect(await leases.fence(next)).toEqual(fenced);
       });
 
       test("during the settle time, when its worker may still report it", async () => {
         const settleMs = LEASE_TTL_MS / 2;
         const leases = await openLeases({ ...TIMES, settleMs });
         const claim: Claim = { ...worker("w1"), jobId: "j1", attempt: 2 };
-        expect(await leases.holds(claim)).toBeTrue();
+        expect(await leases.fence(claim)).toEqual(alive);
         await pass(settleMs, leases);
-        expect(await leases.holds(claim)).toBeFalse();
+        expect(await leases.fence(claim)).toEqual(fenced);
       });
+
+      test("after nearly a lease time without any call, since no ping could be recorded in it", async () => {
+        const settleMs = LEASE_TTL_MS / 2;
+        const leases = await openLeases({ ...TIMES, settleMs });
+        await leases.register(worker("w1"));
+        await pass(settleMs, leases);
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        const claim = claimOf(await leases.claim(request("j1")));
+        await pass(LEASE_TTL_MS / 8, leases);
+        await Promise.all(stores.map((each) => each.advance((LEASE_TTL_MS * 7) / 8)));
+        expect(await leases.fence(claim)).toEqual(alive);
+        await leases.register(worker("w1", { runs: [{ jobId: "j1", attempt: 1 }] }));
+        await pass(settleMs, leases);
+        expect(await leases.fence(claim)).toEqual(alive);
+      });
+
+      test("again when its run is reported before the fence is closed", async () => {
+        const { leases, claim, run } = await expiredClaim();
+        expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([]);
+        expect(await leases.fence(claim)).toEqual(alive);
+        expect(await leases.confirm(run, "w1", "w1-first")).toBe(LEASE_TTL_MS);
+      });
+
+      test("never again when its run is reported after the fence was closed", async () => {
+        const { leases, claim, run } = await expiredClaim();
+        expect(await leases.fence(claim)).toEqual(fenced);
+        expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([run]);
+        expect(await leases.confirm(run, "w1", "w1-first")).toBeUndefined();
+        await leases.register(worker("w1", { runs: [run] }));
+        expect(await leases.confirm(run, "w1", "w1-first")).toBeUndefined();
+        expect(await leases.find("j1")).toBeUndefined();
+        await leases.register(worker("w2"));
+        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(run.attempt + 1);
+      });
+
+      test("only until its earlier confirmation ends, when its attempt is ended in any case", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        const run = { jobId: "j1", attempt: 1 };
+        expect(await leases.confirm(run, "w1", "w1-first")).toBe(LEASE_TTL_MS);
+        const fence = await leases.fence(claim, { evenIfAlive: true });
+        if (fence.kind !== "fenced") throw new Error("the claim is alive");
+        expect(fence.confirmedForMs).toBeGreaterThan(LEASE_TTL_MS - TIMEOUT_MS);
+        expect(fence.confirmedForMs).toBeLessThanOrEqual(LEASE_TTL_MS);
+        expect(await leases.confirm(run, "w1", "w1-first")).toBeUndefined();
+        // Until then no other attempt begins, and no report extends the time.
+        await pass(LEASE_TTL_MS / 2, leases);
+        expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([run]);
+        expect(claimOf(await leases.claim(request("j1")))).toEqual(claim);
+        await pass(LEASE_TTL_MS / 2, leases);
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
+      });
+
+      /** Its worker's lease is alive: it answers pings without reporting the run. */
+      async function expiredClaim() {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const claim = claimOf(await leases.claim(request("j1")));
+        for (let quarter = 0; quarter < 4; quarter += 1) {
+          await pass(LEASE_TTL_MS / 4, leases);
+          await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        }
+        expect(await leases.find("j1")).toBeUndefined();
+        return { leases, claim, run: { jobId: "j1", attempt: claim.attempt } };
+      }
     });
 
     describe("a stale run", () => {

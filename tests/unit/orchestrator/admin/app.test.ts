@@ -18,6 +18,7 @@ const WORKER: WorkerView = {
   status: "BUSY",
   jobs: ["j-1"],
   refusal: undefined,
+  hasLease: true,
   lastSeen: new Date("2026-01-02T03:04:05Z"),
 };
 
