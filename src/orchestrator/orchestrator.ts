@@ -1,4 +1,5 @@
 /** One orchestrator: connects the components of src/FLOW.md with a queue, leases and records of any implementation. */
+import { waitAtMost } from "../shared/abort.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
@@ -45,6 +46,8 @@ export interface Orchestrator {
 }
 
 const STOP_GRACE_MS = 500;
+/** How long the intake, and then the dispatcher, may take to finish what they have begun. */
+const STOP_WORK_MS = 3000;
 
 /** @throws Error when listening on an address fails. */
 export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
@@ -106,8 +109,9 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       await dispatcher.idle();
     },
     async stop() {
-      await intake.stop();
-      await dispatcher.stop();
+      // What still waits after that, for example for a broker that blocks publishers, ends with the queue.
+      await waitAtMost(STOP_WORK_MS, intake.stop());
+      await waitAtMost(STOP_WORK_MS, dispatcher.stop());
       healthChecker.stop();
       canceller.stop();
       await queue.close();

@@ -40,6 +40,13 @@ export function sleep(durationMs: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Waits for `promise` at most this long. @throws its rejection, unless that is later */
+export async function waitAtMost(durationMs: number, promise: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  const timeout = sleep(durationMs, over.signal).catch(() => undefined);
+  await Promise.race([promise, timeout]).finally(() => over.abort());
+}
+
 /** Resolves when `signal` aborts. */
 export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();

@@ -148,3 +148,26 @@ test("broker faults: a build runs longer than the broker's consumer timeout: it 
     await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
   }
 });
+
+test("broker faults: an orchestrator that receives SIGTERM while RabbitMQ blocks publishers exits, and loses no job", async () => {
+  const { rabbitmq } = site.backends;
+  const deployment = await site.deploy();
+  const orchestrator = await deployment.startOrchestrator();
+  const job = await sampleJob(site.backends, { variant: "working" });
+  orchestrator.process.pause();
+  await deployment.publish(job);
+  await rabbitmq.rabbitmqctl(["set_vm_memory_high_watermark", "absolute", "1"]);
+  try {
+    orchestrator.process.resume();
+    await orchestrator.process.waitForLine("is blocking publishers", { timeoutMs: 60_000 });
+    orchestrator.process.signal("SIGTERM");
+    await orchestrator.process.waitForLine("orchestrator stopped", { timeoutMs: 60_000 });
+    expect(await orchestrator.process.exited).toBe(0);
+  } finally {
+    await rabbitmq.rabbitmqctl(["set_vm_memory_high_watermark", "0.6"]);
+  }
+  const next = await deployment.startOrchestrator();
+  const worker = await deployment.startWorker(next);
+  await expectSuccess(site, job, { worker });
+  await expectNothingLeft(deployment, next);
+});
