@@ -83,7 +83,8 @@ export class Dispatcher {
   /**
    * No orchestrator waits for the runs of these jobs: the one that held their messages has died, or the broker has
    * revoked the deliveries, so the messages are at the front of their ready queues again. Their runs occupy slots, so
-   * taking them must not depend on a free slot: the next sweep takes one message of each ready queue unconditionally.
+   * taking them must not depend on a free slot: the next sweep takes messages of each ready queue unconditionally, up to
+   * the first one of another job.
    */
   recoverUnawaited(jobIds: readonly string[]): void {
     const unawaited = jobIds.filter((jobId) => !this.#running.has(jobId));
@@ -153,7 +154,7 @@ export class Dispatcher {
     const { leases, queue } = this.#parts;
     if (!leases.isReady || !queue.isReady) return;
     if (this.#hinted.size === 0 && this.#held.length === 0) return;
-    const unawaited = this.#unawaited;
+    const unawaited = new Set(this.#unawaited);
     this.#unawaited = new Set();
     const free = new FreeSlots(await leases.freeSlots());
     await this.#placeHeld(free, unawaited);
@@ -161,7 +162,7 @@ export class Dispatcher {
       const hinted = [...this.#hinted.values()].map(({ readyQueue }) => readyQueue);
       for (const readyQueue of hinted.filter((each) => each.priority === priority)) {
         await this.#dispatchFrom(readyQueue, free);
-        if (unawaited.size > 0) await this.#dispatchFirst(readyQueue, free);
+        await this.#recoverFrom(readyQueue, free, unawaited);
       }
     }
   }
@@ -181,18 +182,21 @@ export class Dispatcher {
 
   async #dispatchFrom(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
     while (!this.#isStopped && this.#canTakeFrom(readyQueue, free)) {
-      if (!(await this.#dispatchOne(readyQueue, free))) return;
+      if ((await this.#dispatchOne(readyQueue, free)) === undefined) return;
     }
   }
 
-  /** Takes one message even without a free slot; see `recoverUnawaited`. */
-  async #dispatchFirst(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
-    if (!this.#isStopped && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION)
-      await this.#dispatchOne(readyQueue, free);
+  /** Takes messages even without a free slot; see `recoverUnawaited`. Removes the jobs that it has found. */
+  async #recoverFrom(readyQueue: ReadyQueue, free: FreeSlots, unawaited: Set<string>): Promise<void> {
+    while (unawaited.size > 0 && !this.#isStopped) {
+      if (this.#heldInRegionOf(readyQueue).length >= MAX_HELD_PER_REGION) return;
+      const jobId = await this.#dispatchOne(readyQueue, free);
+      if (jobId === undefined || !unawaited.delete(jobId)) return;
+    }
   }
 
-  /** False: the ready queue is empty. */
-  async #dispatchOne(readyQueue: ReadyQueue, free: FreeSlots): Promise<boolean> {
+  /** Returns the id of the job whose message was taken; undefined: the ready queue is empty. */
+  async #dispatchOne(readyQueue: ReadyQueue, free: FreeSlots): Promise<string | undefined> {
     const hint = this.#hinted.get(keyOf(readyQueue)) ?? { readyQueue, isPolled: false };
     // Removed first: a hint that arrives while the queue is found empty has to stay.
     this.#hinted.delete(keyOf(readyQueue));
@@ -203,13 +207,13 @@ export class Dispatcher {
       this.#restoreHint(hint);
       throw error;
     }
-    if (!delivery) return false;
+    if (!delivery) return undefined;
     this.#restoreHint(hint);
     if (hint.isPolled)
       this.#parts.logger.info({ job_id: delivery.envelope.jobId, ...readyQueue }, "job found by polling");
     const job = await this.#read(delivery);
     if (job) await this.#placeOrHold({ delivery, job }, free);
-    return true;
+    return delivery.envelope.jobId;
   }
 
   /**

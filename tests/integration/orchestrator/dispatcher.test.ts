@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { fullCheckVariable } from "../../support/machine/full-check.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
+import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
 
@@ -36,4 +38,50 @@ test("dispatcher: on an idle fleet no job waits for the poll", async () => {
     await worker.stop(100);
   }
   expect(site.log.filter((line) => line.includes("job found by polling"))).toEqual([]);
+});
+
+test("dispatcher: after a lost broker connection, running builds are attached to within a few pings", async () => {
+  const builds = 40;
+  const proxy = await startTcpProxy(rabbitmq);
+  const throughProxy = new URL(rabbitmq.url);
+  throughProxy.port = String(proxy.port);
+  const site = await startOrchestratorSite(
+    { rabbitMqUrl: throughProxy.href, clientUrl: rabbitmq.url, redisUrl: redis.url },
+    { BLACKTREE_PING_INTERVAL: "500ms" },
+  );
+  const finish = Promise.withResolvers<void>();
+  let pings = 0;
+  const worker = await serveWorker(
+    async () => {
+      await finish.promise;
+      return successfulEnd();
+    },
+    { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+    {
+      slots: builds,
+      onPing: () => {
+        pings += 1;
+      },
+    },
+  );
+  const logged = (text: string) => site.log.filter((line) => line.includes(text)).length;
+  const until = (text: string, count: number) =>
+    waitFor(() => logged(text) >= count, { timeoutMs: 120_000, what: `${count} times ${text}` });
+  try {
+    await site.addWorker("worker", INCARNATION, worker.port, builds);
+    for (let count = 1; count <= builds; count += 1) site.submit(`build-${count}`);
+    await until("job assigned", builds);
+    proxy.reset();
+    await until("RabbitMQ is not reachable", 1);
+    proxy.heal();
+    await until("connected to RabbitMQ", 2);
+    const pingsBefore = pings;
+    await until("attaching to a running job", builds);
+    expect(pings - pingsBefore).toBeLessThan(builds / 2);
+  } finally {
+    finish.resolve();
+    await site.stop();
+    await worker.stop(100);
+    await proxy.stop();
+  }
 });

@@ -13,18 +13,25 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 export interface OrchestratorSite {
   /** Lines of the orchestrator's log, from level info on. */
   readonly log: readonly string[];
-  /** Adds a worker with one slot that serves gRPC on this port. */
-  addWorker(workerId: string, incarnation: string, port: number): Promise<void>;
-  /** Submits a job and resolves with its result. One at a time. */
+  /** Adds a worker that serves gRPC on this port. */
+  addWorker(workerId: string, incarnation: string, port: number, slots?: number): Promise<void>;
+  /** Submits a job. */
+  submit(jobId: string): void;
+  /** Submits a job and resolves with the next result. */
   run(jobId: string): Promise<JobResult>;
   stop(): Promise<void>;
 }
 
 export async function startOrchestratorSite(
-  servers: { readonly rabbitMqUrl: string; readonly redisUrl: string },
+  servers: {
+    /** The orchestrator's; the site itself uses `clientUrl`. */
+    readonly rabbitMqUrl: string;
+    readonly clientUrl?: string;
+    readonly redisUrl: string;
+  },
   environment: Readonly<Record<string, string>> = {},
 ): Promise<OrchestratorSite> {
-  const { rabbitMqUrl, redisUrl } = servers;
+  const { rabbitMqUrl, clientUrl = rabbitMqUrl, redisUrl } = servers;
   const log: string[] = [];
   const logger = pino({ level: "info" }, { write: (line: string) => void log.push(line) });
   const { values: settings } = loadOrchestratorSettings({
@@ -53,7 +60,7 @@ export async function startOrchestratorSite(
   let model: ChannelModel | undefined;
   try {
     await waitFor(() => queue.isReady && leases.isReady, { timeoutMs: 60_000, what: "the orchestrator" });
-    model = await connect(rabbitMqUrl);
+    model = await connect(clientUrl);
     const channel = await model.createChannel();
     const waiting: ((result: JobResult) => void)[] = [];
     const onResult = (body: Buffer) => waiting.shift()?.(JSON.parse(body.toString()) as JobResult);
@@ -61,24 +68,28 @@ export async function startOrchestratorSite(
       noAck: true,
     });
     const connected = model;
+    const submit = (jobId: string) => {
+      const job = {
+        repo_url: "owner/name",
+        branch: "main",
+        deployment_version: "v1",
+        aws_account: "123456789012",
+        ecr_repo: "images",
+        region: "us-east-1",
+      };
+      channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
+    };
     return {
       log,
-      async addWorker(workerId, incarnation, port) {
+      async addWorker(workerId, incarnation, port, slots = 1) {
         const address = `127.0.0.1:${port}`;
-        const worker = { workerId, incarnation, region: "us-east-1", address, slots: 1, version: "1" };
+        const worker = { workerId, incarnation, region: "us-east-1", address, slots, version: "1" };
         await leases.register({ ...worker, capabilities: [], runs: [] });
       },
+      submit,
       run(jobId) {
         const result = new Promise<JobResult>((resolve) => waiting.push(resolve));
-        const job = {
-          repo_url: "owner/name",
-          branch: "main",
-          deployment_version: "v1",
-          aws_account: "123456789012",
-          ecr_repo: "images",
-          region: "us-east-1",
-        };
-        channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
+        submit(jobId);
         return result;
       },
       async stop() {

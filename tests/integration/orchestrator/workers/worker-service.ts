@@ -12,12 +12,18 @@ export const INCARNATION = "this-start";
 
 const logger = pino({ level: "silent" });
 
+interface WorkerOptions {
+  readonly slots?: number;
+  readonly onPing?: () => void;
+}
+
 export function serveWorker(
   execute: (job: PipelineJob, reporter: RunReporter) => Promise<RunEnd>,
   logLimits: LogLimits,
+  { slots = 1, onPing = () => undefined }: WorkerOptions = {},
 ): Promise<RpcServer> {
   const runs = new Runs({
-    slots: 1,
+    slots,
     keepFinishedMs: 3_600_000,
     keepFinishedCount: 100,
     abandonAfterMs: 3_600_000,
@@ -26,7 +32,7 @@ export function serveWorker(
     execute,
   });
   const identity = { workerId: "worker", incarnation: INCARNATION };
-  const service = workerService(identity, runs, logger, () => undefined);
+  const service = workerService(identity, runs, logger, onPing);
   return serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
 }
 
