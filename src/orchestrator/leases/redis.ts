@@ -1,4 +1,5 @@
 /** Leases in Redis, shared by all orchestrators. Keys and rules are in scripts/common.lua. */
+import { randomUUID } from "node:crypto";
 import type { RunRef } from "../../shared/job.ts";
 import { Listeners } from "../../shared/listeners.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -80,6 +81,8 @@ export class RedisLeases implements Leases {
   readonly #listeners: Listeners;
   #closed = false;
   #touching: NodeJS.Timeout | undefined;
+  readonly #id = randomUUID();
+  readonly #reportedSettings = new Set<string>();
 
   constructor(private readonly options: RedisLeasesOptions) {
     this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
@@ -102,7 +105,7 @@ export class RedisLeases implements Leases {
     connectInBackground(this.#subscriber);
     this.#touching = setInterval(() => {
       // Whether it succeeds is recorded in Redis: see `since` in scripts/common.lua.
-      if (this.isReady) this.#run(scripts.touch, []).catch(() => undefined);
+      if (this.isReady) this.#touch().catch(() => undefined);
     }, this.options.leaseTtlMs / TOUCHES_PER_LEASE);
   }
 
@@ -250,6 +253,25 @@ export class RedisLeases implements Leases {
     } catch (cause) {
       throw new LeasesUnavailable("a Redis command failed", { cause });
     }
+  }
+
+  async #touch(): Promise<void> {
+    const settings = JSON.stringify(this.#sharedSettings());
+    const others = (await this.#run(scripts.touch, [this.#id, settings])) as string[];
+    for (const other of new Set(others)) {
+      if (other === settings || this.#reportedSettings.has(other)) continue;
+      this.#reportedSettings.add(other);
+      this.options.logger.warn(
+        { here: this.#sharedSettings(), elsewhere: JSON.parse(other) },
+        "orchestrators have different settings: set the same values for all of them",
+      );
+    }
+  }
+
+  /** Settings that all orchestrators of one Redis have to agree on, by their names. */
+  #sharedSettings(): Readonly<Record<string, string>> {
+    const { leaseTtlMs, jobMemoryMs } = this.options;
+    return { BLACKTREE_LEASE_TTL: `${leaseTtlMs}ms`, BLACKTREE_JOB_MEMORY: `${jobMemoryMs}ms` };
   }
 
   /** No decision depends on the difference, but times in records, events and logs do. */

@@ -16,6 +16,8 @@
 --   since                      start of the settle time; missing after a loss, and after half a lease time without any
 --                              orchestrator: claims may have ended then, although their workers are healthy. Half,
 --                              because it has to expire before any claim, and those are extended at every ping
+--   orchestrators              hash: id of an orchestrator -> its settings, as text
+--   orchestrators-seen         sorted set: id of an orchestrator -> when it was last seen
 --   changes                    channel: a slot or worker became free
 local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])
@@ -24,6 +26,8 @@ local forgetWorkerMs = 3600000
 local forgetWarmMs = 604800000
 local maxWarm = 10
 local forgetIncapableMs = 3600000
+local forgetOrchestratorMs = 60000
+local maxLeaseTtlMs = 600000
 
 -- The server's clock, since those of the orchestrators differ.
 local time = redis.call('TIME')
@@ -31,7 +35,13 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local sinceMs = tonumber(redis.call('GET', prefix .. 'since'))
 if not sinceMs then sinceMs = nowMs end
-redis.call('SET', prefix .. 'since', sinceMs, 'PX', math.ceil(leaseTtlMs / 2))
+-- Times only grow: an orchestrator with a shorter lease time must not cut what another one has granted.
+local function expireAfter(key, ms)
+  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
+end
+
+redis.call('SET', prefix .. 'since', sinceMs, 'KEEPTTL')
+expireAfter(prefix .. 'since', math.ceil(leaseTtlMs / 2))
 
 local function workerKey(workerId) return prefix .. 'worker:' .. workerId end
 local function regionKey(region) return prefix .. 'region:' .. region end
@@ -106,14 +116,14 @@ local function prove(jobId) redis.call('HDEL', attemptsKey(jobId), 'unproven') e
 -- Creates the claim, or extends it to a full lease time.
 local function putClaim(jobId, workerId, incarnation, attempt, address)
   redis.call('HSET', claimKey(jobId), 'worker', workerId, 'incarnation', incarnation, 'attempt', attempt, 'address', address)
-  redis.call('PEXPIRE', claimKey(jobId), leaseTtlMs)
+  expireAfter(claimKey(jobId), leaseTtlMs)
   local claims = claimsKey(workerId, incarnation)
   redis.call('ZREMRANGEBYSCORE', claims, '-inf', nowMs)
-  redis.call('ZADD', claims, nowMs + leaseTtlMs, jobId)
-  redis.call('PEXPIRE', claims, leaseTtlMs)
+  redis.call('ZADD', claims, nowMs + redis.call('PTTL', claimKey(jobId)), jobId)
+  expireAfter(claims, leaseTtlMs)
   local last = readAttempts(jobId)
   redis.call('HSET', attemptsKey(jobId), 'last', math.max(last, attempt))
-  redis.call('PEXPIRE', attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
+  expireAfter(attemptsKey(jobId), math.max(jobMemoryMs, leaseTtlMs))
 end
 
 -- Extends the claim of a run that a worker reports, or creates it again when it has ended or was lost and no other run
@@ -144,7 +154,10 @@ local function holdRuns(worker, first)
 end
 
 local function extendLease(workerId)
-  redis.call('HSET', workerKey(workerId), 'lastSeen', nowMs, 'leaseUntil', nowMs + leaseTtlMs, 'suspect', '0')
-  redis.call('PEXPIRE', workerKey(workerId), leaseTtlMs + forgetWorkerMs)
+  local grantedUntil = tonumber(redis.call('HGET', workerKey(workerId), 'leaseUntil') or 0)
+  -- Not beyond the longest lease time that the settings allow, for a clock that was set back.
+  local leaseUntil = math.max(nowMs + leaseTtlMs, math.min(grantedUntil, nowMs + maxLeaseTtlMs))
+  redis.call('HSET', workerKey(workerId), 'lastSeen', nowMs, 'leaseUntil', leaseUntil, 'suspect', '0')
+  expireAfter(workerKey(workerId), leaseTtlMs + forgetWorkerMs)
   redis.call('ZADD', prefix .. 'workers', nowMs, workerId)
 end

@@ -64,6 +64,59 @@ const worker = {
 };
 const claimRequest = { jobId: "j1", regions: ["us-east-1"] };
 
+describe("Redis leases of orchestrators with different lease times", () => {
+  const short: LeaseTimes = { ...TIMES, leaseTtlMs: 1_000 };
+
+  async function both() {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const logged: string[] = [];
+    const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
+    const [long, brief] = await Promise.all([
+      openLeases(server.url, TIMES, keyPrefix),
+      openLeases(server.url, short, keyPrefix, logger),
+    ]);
+    return { keyPrefix, logged, long, brief, close: () => Promise.all([long.close(), brief.close()]) };
+  }
+
+  test("what one has granted is not cut by the other's pings and confirmations", async () => {
+    const { keyPrefix, long, brief, close } = await both();
+    const run = { jobId: "j1", attempt: 1 };
+    try {
+      await long.register(worker);
+      const outcome = await long.claim(claimRequest);
+      if (outcome.kind !== "claimed") throw new Error("nothing was claimed");
+      expect(await long.confirm(run, "w1", "first")).toBe(TIMES.leaseTtlMs);
+      await brief.observe("w1", "first", { status: "BUSY", runs: [run] });
+      expect(await brief.confirm(run, "w1", "first")).toBe(short.leaseTtlMs);
+      // In steps, since half a lease time without a call counts as one without any orchestrator.
+      for (let step = 0; step < 8; step += 1) {
+        await ageRedis(server.url, keyPrefix, TIMES.leaseTtlMs / 10);
+        await long.freeSlots();
+      }
+      expect(await brief.fence(outcome.claim)).toEqual({ kind: "alive" });
+      expect((await brief.workers())[0]).toMatchObject({ hasLease: true, jobs: ["j1"] });
+    } finally {
+      await close();
+    }
+  });
+
+  test("are reported with both values", async () => {
+    const { logged, close } = await both();
+    try {
+      await waitFor(() => logged.some((line) => line.includes("orchestrators have different settings")), {
+        timeoutMs: TIMEOUT_MS,
+        what: "the warning",
+      });
+      const { here, elsewhere } = JSON.parse(
+        logged.find((line) => line.includes("different settings")) ?? "",
+      );
+      expect([here.BLACKTREE_LEASE_TTL, elsewhere.BLACKTREE_LEASE_TTL]).toEqual(["1000ms", "60000ms"]);
+    } finally {
+      await close();
+    }
+  });
+});
+
 describe("Redis leases under faults", () => {
   async function failureOf(call: Promise<unknown>): Promise<LeasesUnavailable> {
     const error = await call.then(
@@ -201,8 +254,9 @@ describe("Redis leases under faults", () => {
     await late.register(worker);
     expect((await soon.claim(claimRequest)).kind).toBe("claimed");
     await ended(async () => (await late.find("j1")) === undefined, "the claim");
-    await soon.register(worker);
-    await ended(async () => (await late.workers())[0]?.status === "LOST", "the worker's lease");
+    await soon.register({ ...worker, workerId: "w2" });
+    const statusOfW2 = async () => (await late.workers()).find(({ workerId }) => workerId === "w2")?.status;
+    await ended(async () => (await statusOfW2()) === "LOST", "the worker's lease");
     await Promise.all([late.close(), soon.close()]);
   });
 
