@@ -18,6 +18,8 @@ export interface WorkerManagerParts extends AssignmentParts {
   readonly unsupportedAfterMs: number;
 }
 
+type HeldDelivery = Pick<ReadyDelivery, "redelivered" | "envelope" | "heldForMs">;
+
 export type Placement =
   /** To a free worker, or to the one that already runs the job. */
   | { readonly kind: "assigned"; readonly assignment: Assignment }
@@ -32,8 +34,8 @@ export class WorkerManager {
   readonly #leases: Leases;
   readonly #logger: Logger;
 
-  /** By job id: assignments of the jobs whose unacked messages this orchestrator holds. */
-  readonly #assignments = new Map<string, Assignment>();
+  /** By job id: the jobs whose unacked messages this orchestrator holds. */
+  readonly #held = new Map<string, { readonly assignment: Assignment; readonly delivery: HeldDelivery }>();
 
   constructor(private readonly parts: WorkerManagerParts) {
     this.#leases = parts.leases;
@@ -45,7 +47,7 @@ export class WorkerManager {
     return { regions: [...new Set([job.workerRegion, ...fallback])], needs: neededBy(job) };
   }
 
-  async place(job: Job, delivery: Pick<ReadyDelivery, "redelivered" | "envelope">): Promise<Placement> {
+  async place(job: Job, delivery: HeldDelivery): Promise<Placement> {
     const { retry } = delivery.envelope;
     const requirements = this.requirementsOf(job);
     const outcome = await this.#leases.claim({
@@ -67,14 +69,14 @@ export class WorkerManager {
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
     this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
     const assignment = new Assignment(claim, job, published, await this.#knownImages(job), this.parts);
-    this.#assignments.set(job.jobId, assignment);
+    this.#held.set(job.jobId, { assignment, delivery });
     return { kind: "assigned", assignment };
   }
 
   /** This orchestrator no longer holds the job's message. */
   forget(assignment: Assignment): void {
-    if (this.#assignments.get(assignment.job.jobId) === assignment)
-      this.#assignments.delete(assignment.job.jobId);
+    const { jobId } = assignment.job;
+    if (this.#held.get(jobId)?.assignment === assignment) this.#held.delete(jobId);
   }
 
   /** "id-in-use": another live process has this worker's id. */
@@ -102,22 +104,27 @@ export class WorkerManager {
   }
 
   /**
-   * While Redis is unavailable, the job's unacked message serves as the fence: the orchestrator that holds it knows
-   * that no other attempt has begun. @throws LeasesUnavailable when this orchestrator does not hold it.
+   * While Redis is unavailable, the job's unacked message serves as the fence: while the broker does not deliver it to
+   * another orchestrator, no other attempt begins. @throws LeasesUnavailable when this orchestrator does not hold it, or
+   * the broker does not confirm that.
    */
   async #confirmedLeaseMs(run: RunRef, workerId: string, incarnation: string): Promise<number | undefined> {
     try {
       return await this.#leases.confirm(run, workerId, incarnation);
     } catch (error) {
-      const claim = this.#assignments.get(run.jobId)?.claim;
+      const held = this.#held.get(run.jobId);
+      const claim = held?.assignment.claim;
       const isHeldHere =
         claim?.attempt === run.attempt && claim.workerId === workerId && claim.incarnation === incarnation;
-      if (!(error instanceof LeasesUnavailable) || !isHeldHere) throw error;
+      if (!(error instanceof LeasesUnavailable) || !held || !isHeldHere) throw error;
+      const heldForMs = await held.delivery.heldForMs().catch((cause: unknown) => {
+        throw new LeasesUnavailable("neither Redis nor the broker confirms the lease", { cause });
+      });
       this.#logger.warn(
         { job_id: run.jobId, attempt: run.attempt },
         "leases unavailable; lease confirmed from the held delivery",
       );
-      return this.parts.leaseTtlMs;
+      return Math.min(this.parts.leaseTtlMs, heldForMs);
     }
   }
 

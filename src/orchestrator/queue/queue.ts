@@ -55,6 +55,12 @@ export interface Delivery {
 export interface ReadyDelivery extends Delivery {
   readonly readyQueue: ReadyQueue;
   readonly envelope: Envelope;
+  /**
+   * Asks the broker whether it still considers the message delivered to this orchestrator. Resolves with how long it
+   * will at least, in ms, even if the connection is lost from now on: so long no other orchestrator gets the message.
+   * @throws Error when the broker does not answer, or has revoked the delivery
+   */
+  heldForMs(): Promise<number>;
 }
 
 export interface ReadyMessage {

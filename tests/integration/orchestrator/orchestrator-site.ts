@@ -11,6 +11,7 @@ import type { JobResult } from "../../../src/shared/job.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
 export interface OrchestratorSite {
+  readonly grpcPort: number;
   /** Lines of the orchestrator's log, from level info on. */
   readonly log: readonly string[];
   /** Adds a worker that serves gRPC on this port. */
@@ -80,6 +81,7 @@ export async function startOrchestratorSite(
       channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
     };
     return {
+      grpcPort: orchestrator.grpcPort,
       log,
       async addWorker(workerId, incarnation, port, slots = 1) {
         const address = `127.0.0.1:${port}`;

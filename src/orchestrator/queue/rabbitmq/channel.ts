@@ -10,6 +10,8 @@ export interface Session {
   readonly model: ChannelModel;
   readonly serverMajorVersion: number;
   readonly lost: AbortSignal;
+  /** After a silence of this time, in ms, and no earlier, the broker may take this end for dead. */
+  readonly heartbeatMs: number;
 }
 
 /** An open channel. `lost` aborts when the channel closes, alone or with its connection. */

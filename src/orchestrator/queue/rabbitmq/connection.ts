@@ -76,7 +76,7 @@ export class RabbitMqConnection {
       return error;
     }
     const lost = this.#watch(model, url);
-    const session = { model, serverMajorVersion: majorVersion(model), lost };
+    const session = { model, serverMajorVersion: majorVersion(model), lost, heartbeatMs: heartbeatMs(model) };
     try {
       await orAbort(this.options.prepare(session), lost, this.closing);
       this.#session = session;
@@ -147,6 +147,12 @@ function withHeartbeat(url: string, heartbeatSeconds: number): string {
   const parsed = new URL(url);
   if (!parsed.searchParams.has("heartbeat")) parsed.searchParams.set("heartbeat", String(heartbeatSeconds));
   return parsed.href;
+}
+
+/** As negotiated with the broker; the types of amqplib do not have it. Without heartbeats the broker waits longer. */
+function heartbeatMs(model: ChannelModel): number {
+  const { heartbeat } = model.connection as unknown as { readonly heartbeat: number };
+  return heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000;
 }
 
 function majorVersion(model: ChannelModel): number {

@@ -1,5 +1,6 @@
 /** A message that RabbitMQ has delivered to this orchestrator. */
 import type { GetMessage, Message, Options } from "amqplib";
+import { orAbort } from "../../../shared/abort.ts";
 import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 import type { OpenChannel } from "./channel.ts";
 
@@ -11,6 +12,8 @@ const LAST_WORKER_HEADER = "x-blacktree-last-worker";
 
 /** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
 const MAX_DELIVERIES = 5;
+
+const BROKER_ANSWER_TIMEOUT_MS = 2_000;
 
 export class RabbitMqDelivery implements Delivery {
   readonly #revoked = new AbortController();
@@ -76,10 +79,20 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
     message: GetMessage,
     readonly readyQueue: ReadyQueue,
     readonly envelope: Envelope,
-    open: OpenChannel,
+    private readonly openChannel: OpenChannel,
+    private readonly heartbeatMs: number,
     onSettled: (how: "acked" | "requeued") => void,
   ) {
-    super(message, open, onSettled);
+    super(message, openChannel, onSettled);
+  }
+
+  async heldForMs(): Promise<number> {
+    this.revoked.throwIfAborted();
+    const askedAtMs = performance.now();
+    // Any request that the broker answers would do. No consumer uses this channel, so its prefetch has no effect.
+    const answer = this.openChannel.channel.prefetch(0);
+    await orAbort(answer, this.revoked, AbortSignal.timeout(BROKER_ANSWER_TIMEOUT_MS));
+    return Math.max(0, this.heartbeatMs - (performance.now() - askedAtMs));
   }
 }
 

@@ -65,10 +65,11 @@ export class ReadyQueues {
       }
       const envelope = readEnvelope(message);
       if (envelope && !nearsDeliveryLimit(message)) {
-        return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, (how) => {
+        const onSettled = (how: "acked" | "requeued") => {
           this.#release(session, open);
           if (how === "requeued") this.options.onRequeued(readyQueue);
-        });
+        };
+        return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, session.heartbeatMs, onSettled);
       }
       await this.#republish(
         session,

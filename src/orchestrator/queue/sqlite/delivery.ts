@@ -77,4 +77,9 @@ export class SqliteReadyDelivery extends SqliteDelivery implements ReadyDelivery
   ) {
     super(row, settlement);
   }
+
+  /** No other process reads the file. */
+  async heldForMs(): Promise<number> {
+    return Number.POSITIVE_INFINITY;
+  }
 }
