@@ -15,7 +15,7 @@ import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
 import type { Assignment } from "./workers/assignment.ts";
-import { FreeSlots } from "./workers/free-slots.ts";
+import { FreeSlots, type PlacementRequirements } from "./workers/free-slots.ts";
 
 const POLL_INTERVAL_MS = 1000;
 /** Upper bound of held jobs per region that any worker could build but that have no free slot; see `#canTakeFrom`. */
@@ -155,41 +155,66 @@ export class Dispatcher {
     if (!leases.isReady || !queue.isReady) return;
     if (this.#hinted.size === 0 && this.#held.length === 0) return;
     const unawaited = new Set(this.#unawaited);
+    const isPoll = this.#isPollDue;
     this.#unawaited = new Set();
+    this.#isPollDue = false;
     const free = new FreeSlots(await leases.freeSlots());
-    await this.#placeHeld(free, unawaited);
-    for (const priority of PRIORITIES) {
-      const hinted = [...this.#hinted.values()].map(({ readyQueue }) => readyQueue);
-      for (const readyQueue of hinted.filter((each) => each.priority === priority)) {
-        await this.#dispatchFrom(readyQueue, free);
-        await this.#recoverFrom(readyQueue, free, unawaited);
+    // Jobs of a region come before those that fall back to it, whether they are held or wait in their queue.
+    await this.#placeHeld(free, (requirements, job) => {
+      const isForced = unawaited.has(job.jobId) || (isPoll && requirements.needs.length > 0);
+      return isForced || free.fit({ ...requirements, regions: [job.workerRegion] });
+    });
+    for (const readyQueue of this.#hintedQueues()) {
+      while (this.#canTakeFrom(readyQueue) && free.hasAnyIn([readyQueue.region])) {
+        if ((await this.#dispatchOne(readyQueue, free)) === undefined) break;
+      }
+    }
+    await this.#placeHeld(free, (requirements) => free.fit(requirements));
+    await this.#dispatchByTurns(free);
+    for (const readyQueue of this.#hintedQueues()) await this.#recoverFrom(readyQueue, free, unawaited);
+  }
+
+  /** By priority. */
+  #hintedQueues(): readonly ReadyQueue[] {
+    const hinted = [...this.#hinted.values()].map(({ readyQueue }) => readyQueue);
+    return PRIORITIES.flatMap((priority) => hinted.filter((each) => each.priority === priority));
+  }
+
+  /** Tries to place the held jobs that `isDue` selects; the others stay held, in their order. */
+  async #placeHeld(
+    free: FreeSlots,
+    isDue: (requirements: PlacementRequirements, job: Job) => boolean,
+  ): Promise<void> {
+    const waiting = this.#held.filter(({ delivery }) => !delivery.revoked.aborted);
+    this.#held = [];
+    for (const [index, held] of waiting.entries()) {
+      try {
+        if (isDue(this.#parts.workers.requirementsOf(held.job), held.job))
+          await this.#placeOrHold(held, free);
+        else this.#hold(held);
+      } catch (error) {
+        for (const untried of waiting.slice(index + 1)) this.#hold(untried);
+        throw error;
       }
     }
   }
 
-  async #placeHeld(free: FreeSlots, unawaited: ReadonlySet<string>): Promise<void> {
-    const waiting = this.#held.filter(({ delivery }) => !delivery.revoked.aborted);
-    const isPoll = this.#isPollDue;
-    this.#held = [];
-    this.#isPollDue = false;
-    for (const held of waiting) {
-      const requirements = this.#parts.workers.requirementsOf(held.job);
-      const isForced = unawaited.has(held.job.jobId) || (isPoll && requirements.needs.length > 0);
-      if (isForced || free.fit(requirements)) await this.#placeOrHold(held, free);
-      else this.#hold(held);
-    }
-  }
-
-  async #dispatchFrom(readyQueue: ReadyQueue, free: FreeSlots): Promise<void> {
-    while (!this.#isStopped && this.#canTakeFrom(readyQueue, free)) {
-      if ((await this.#dispatchOne(readyQueue, free)) === undefined) return;
+  /** Jobs for slots of fallback regions: one of each queue in turn, so that no region's backlog blocks another's. */
+  async #dispatchByTurns(free: FreeSlots): Promise<void> {
+    let queues = this.#hintedQueues();
+    while (queues.length > 0) {
+      const taken: ReadyQueue[] = [];
+      for (const readyQueue of queues) {
+        if (!this.#canTakeFrom(readyQueue) || !this.#mayFallBack(readyQueue, free)) continue;
+        if ((await this.#dispatchOne(readyQueue, free)) !== undefined) taken.push(readyQueue);
+      }
+      queues = taken;
     }
   }
 
   /** Takes messages even without a free slot; see `recoverUnawaited`. Removes the jobs that it has found. */
   async #recoverFrom(readyQueue: ReadyQueue, free: FreeSlots, unawaited: Set<string>): Promise<void> {
-    while (unawaited.size > 0 && !this.#isStopped) {
-      if (this.#heldInRegionOf(readyQueue).length >= MAX_HELD_PER_REGION) return;
+    while (unawaited.size > 0 && this.#canTakeFrom(readyQueue)) {
       const jobId = await this.#dispatchOne(readyQueue, free);
       if (jobId === undefined || !unawaited.delete(jobId)) return;
     }
@@ -216,19 +241,20 @@ export class Dispatcher {
     return delivery.envelope.jobId;
   }
 
+  #canTakeFrom(readyQueue: ReadyQueue): boolean {
+    return !this.#isStopped && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION;
+  }
+
   /**
-   * A free slot in the queue's region fits every job without special needs. A free slot in a fallback region fits jobs
-   * that do not require their region. A job's needs and region policy are known only once its message is taken, so a
-   * limited number of jobs that the slot does not fit may be held.
+   * A free slot in a fallback region fits jobs that do not require their region. A job's needs and region policy are
+   * known only once its message is taken, so a limited number of jobs that the slot does not fit may be held.
    */
-  #canTakeFrom(readyQueue: ReadyQueue, free: FreeSlots): boolean {
-    const held = this.#heldInRegionOf(readyQueue);
-    if (held.length >= MAX_HELD_PER_REGION) return false;
-    if (free.hasAnyIn([readyQueue.region])) return true;
-    const waitingForSlot = held.filter(
+  #mayFallBack(readyQueue: ReadyQueue, free: FreeSlots): boolean {
+    if (!free.hasAnyIn([readyQueue.region, ...this.#parts.regionFallback])) return false;
+    const unplaced = this.#heldInRegionOf(readyQueue).filter(
       ({ job }) => this.#parts.workers.requirementsOf(job).needs.length === 0,
     );
-    return free.hasAnyIn(this.#parts.regionFallback) && waitingForSlot.length < MAX_UNPLACED_PER_REGION;
+    return unplaced.length < MAX_UNPLACED_PER_REGION;
   }
 
   #heldInRegionOf(readyQueue: ReadyQueue): readonly HeldJob[] {

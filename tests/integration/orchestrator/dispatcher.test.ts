@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { fullCheckVariable } from "../../support/machine/full-check.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
@@ -15,10 +15,11 @@ const JOBS = process.env[fullCheckVariable] === undefined ? 300 : 2000;
 let rabbitmq: RabbitMqServer;
 let redis: Redis;
 
-beforeAll(async () => {
+// A test may leave jobs behind: each has a virtual host and a Redis.
+beforeEach(async () => {
   [rabbitmq, redis] = await Promise.all([borrowRabbitMq(), startRedis()]);
 });
-afterAll(async () => {
+afterEach(async () => {
   await Promise.all([rabbitmq?.stop(), redis?.stop()]);
 });
 
@@ -68,7 +69,7 @@ test("dispatcher: after a lost broker connection, running builds are attached to
   const until = (text: string, count: number) =>
     waitFor(() => logged(text) >= count, { timeoutMs: 120_000, what: `${count} times ${text}` });
   try {
-    await site.addWorker("worker", INCARNATION, worker.port, builds);
+    await site.addWorker("worker", INCARNATION, worker.port, { slots: builds });
     for (let count = 1; count <= builds; count += 1) site.submit(`build-${count}`);
     await until("job assigned", builds);
     proxy.reset();
@@ -83,5 +84,44 @@ test("dispatcher: after a lost broker connection, running builds are attached to
     await site.stop();
     await worker.stop(100);
     await proxy.stop();
+  }
+});
+
+test("dispatcher: a region's jobs come before another region's backlog that falls back to it, which takes turns", async () => {
+  const site = await startOrchestratorSite(
+    { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
+    { BLACKTREE_REGION_FALLBACK: "b" },
+  );
+  const started: string[] = [];
+  let finish = Promise.withResolvers<void>();
+  const worker = await serveWorker(
+    async ({ jobId }) => {
+      started.push(jobId);
+      const current = Promise.withResolvers<void>();
+      finish = current;
+      await current.promise;
+      return successfulEnd();
+    },
+    { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+  );
+  const until = (condition: () => boolean, what: string) => waitFor(condition, { timeoutMs: 60_000, what });
+  const queued = () => site.log.filter((line) => line.includes('"job queued"')).length;
+  try {
+    await site.addWorker("worker", INCARNATION, worker.port, { region: "b" });
+    for (let count = 1; count <= 40; count += 1) site.submit(`a${count}`, { worker_region: "a" });
+    await until(() => queued() === 40 && started.length === 1, "the backlog, and its first job");
+    for (const jobId of ["c1", "b1", "b2"]) site.submit(jobId, { worker_region: jobId[0] });
+    await until(() => queued() === 43, "the other regions' jobs");
+    for (let count = 2; count <= 5; count += 1) {
+      finish.resolve();
+      await until(() => started.length === count, `job number ${count}`);
+    }
+    expect(started.slice(0, 3)).toEqual(["a1", "b1", "b2"]);
+    expect(started.slice(3)).toContain("c1");
+  } finally {
+    const isStopping = setInterval(() => finish.resolve(), 10);
+    await site.stop();
+    clearInterval(isStopping);
+    await worker.stop(100);
   }
 });

@@ -15,9 +15,14 @@ export interface OrchestratorSite {
   /** Lines of the orchestrator's log, from level info on. */
   readonly log: readonly string[];
   /** Adds a worker that serves gRPC on this port. */
-  addWorker(workerId: string, incarnation: string, port: number, slots?: number): Promise<void>;
-  /** Submits a job. */
-  submit(jobId: string): void;
+  addWorker(
+    workerId: string,
+    incarnation: string,
+    port: number,
+    options?: { readonly slots?: number; readonly region?: string },
+  ): Promise<void>;
+  /** Submits a job; `fields` are added to its message. */
+  submit(jobId: string, fields?: Readonly<Record<string, unknown>>): void;
   /** Submits a job and resolves with the next result. */
   run(jobId: string): Promise<JobResult>;
   stop(): Promise<void>;
@@ -69,7 +74,7 @@ export async function startOrchestratorSite(
       noAck: true,
     });
     const connected = model;
-    const submit = (jobId: string) => {
+    const submit = (jobId: string, fields: Readonly<Record<string, unknown>> = {}) => {
       const job = {
         repo_url: "owner/name",
         branch: "main",
@@ -77,15 +82,16 @@ export async function startOrchestratorSite(
         aws_account: "123456789012",
         ecr_repo: "images",
         region: "us-east-1",
+        ...fields,
       };
       channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
     };
     return {
       grpcPort: orchestrator.grpcPort,
       log,
-      async addWorker(workerId, incarnation, port, slots = 1) {
+      async addWorker(workerId, incarnation, port, { slots = 1, region = "us-east-1" } = {}) {
         const address = `127.0.0.1:${port}`;
-        const worker = { workerId, incarnation, region: "us-east-1", address, slots, version: "1" };
+        const worker = { workerId, incarnation, region, address, slots, version: "1" };
         await leases.register({ ...worker, capabilities: [], runs: [] });
       },
       submit,
