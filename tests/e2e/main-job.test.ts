@@ -18,7 +18,7 @@ import { sampleGreeting, sampleRepository } from "../support/machine/sample-repo
 import { makeTempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-import type { DockerEngine } from "../support/servers/docker-engines.ts";
+import { containerOutput, type DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 setDefaultTimeout(60_000);
@@ -73,7 +73,7 @@ async function outputOf(docker: DockerEngine, image: string): Promise<string> {
     await Bun.write(join(config.path, "config.json"), JSON.stringify({ auths }));
     const env = { DOCKER_CONFIG: config.path };
     await docker.docker(["pull", "--quiet", image], { env });
-    const { stdout } = await docker.docker(["run", "--rm", "--network=none", image], { env });
+    const stdout = await containerOutput(docker, image, [], { env });
     await docker.docker(["image", "rm", "--force", image], { env });
     return stdout.trimEnd();
   } finally {

@@ -238,3 +238,26 @@ export async function importBaseImage(engine: DockerEngine, name = "busybox-base
     await tree.remove();
   }
 }
+
+/**
+ * The standard output of a container of this image; it must exit with 0. Not by `docker run`, whose connection to the
+ * output sometimes loses it when the machine is busy and the container is quick.
+ */
+export async function containerOutput(
+  engine: Pick<DockerEngine, "docker">,
+  image: string,
+  command: readonly string[] = [],
+  options: Pick<RunOptions, "env"> = {},
+): Promise<string> {
+  const created = await engine.docker(["create", "--network=none", image, ...command], options);
+  const container = created.stdout.trim().split("\n").at(-1) ?? "";
+  try {
+    await engine.docker(["start", container]);
+    const status = (await engine.docker(["wait", container])).stdout.trim();
+    const { stdout, stderr } = await engine.docker(["logs", container]);
+    if (status !== "0") throw new Error(`a container of ${image} exited with ${status}: ${stdout}${stderr}`);
+    return stdout;
+  } finally {
+    await engine.docker(["rm", "--force", container]);
+  }
+}

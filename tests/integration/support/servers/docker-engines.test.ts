@@ -8,6 +8,7 @@ import { sampleGreeting, sampleRepository } from "../../../support/machine/sampl
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../../support/machine/write-files.ts";
 import {
+  containerOutput,
   type DockerEngine,
   type DockerEngineName,
   importBaseImage,
@@ -107,8 +108,7 @@ for (const name of engineNames) {
 
       await engine.docker(["rmi", tag]);
       await engine.docker(["pull", tag]);
-      const printed = await engine.docker(["run", "--rm", tag]);
-      expect(printed.stdout.trim()).toBe(sampleGreeting);
+      expect((await containerOutput(engine, tag)).trim()).toBe(sampleGreeting);
     });
 
     test("reports a failing step", async () => {
@@ -122,8 +122,8 @@ for (const name of engineNames) {
       const path = await source();
       await Bun.write(join(path, "Dockerfile"), `FROM ${base}\nRUN echo made upon it > /made\n`);
       expect((await build(engine, "upon-base", path)).exitCode).toBe(0);
-      const { stdout } = await engine.docker(["run", "--rm", "upon-base", "/bin/busybox", "cat", "/made"]);
-      expect(stdout.trim()).toBe("made upon it");
+      const output = await containerOutput(engine, "upon-base", ["/bin/busybox", "cat", "/made"]);
+      expect(output.trim()).toBe("made upon it");
     });
 
     test("reports a missing repository, and a tag that cannot be moved", async () => {

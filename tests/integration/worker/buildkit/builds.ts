@@ -15,6 +15,7 @@ import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/sta
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { sampleRepository } from "../../../support/machine/sample-repository.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
+import { containerOutput } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
 import { type BuildSiteOptions, missingForSite } from "./build-site.ts";
 
@@ -69,7 +70,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           stdin: password,
         });
         try {
-          return (await bench.engine.docker(["run", "--rm", "--network=none", image])).stdout;
+          return await containerOutput(bench.engine, image);
         } finally {
           await bench.engine.docker(["image", "rm", "--force", image]);
         }
