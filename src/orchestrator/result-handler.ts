@@ -25,7 +25,7 @@ import type { Assignment } from "./workers/assignment.ts";
 export interface ResultHandlerParts {
   readonly queue: Pick<JobQueue, "offerLater">;
   readonly leases: Pick<Leases, "cancellation">;
-  readonly records: Pick<JobRecords, "rememberImage">;
+  readonly records: Pick<JobRecords, "rememberImage" | "settled">;
   readonly events: JobEvents;
   readonly publisher: ResultPublisher;
   readonly logger: Logger;
@@ -52,7 +52,21 @@ export class ResultHandler {
   /** Publishes the result of the message's job, unless it is out already, then acks the message. */
   async settle(delivery: ReadyDelivery, result: JobResult): Promise<void> {
     await this.parts.publisher.publishOnce(result, delivery.properties, delivery.revoked);
+    await this.#recordSettled(result.job_id);
     delivery.ack();
+  }
+
+  /** Without it the record is only stored for longer. */
+  async #recordSettled(jobId: string): Promise<void> {
+    try {
+      await this.parts.records.settled(jobId);
+    } catch (error) {
+      if (!(error instanceof RecordsUnavailable)) throw error;
+      this.parts.logger.debug(
+        { err: error, job_id: jobId },
+        "failed to record that the job's message is settled",
+      );
+    }
   }
 
   /** For the message of a job that was cancelled while it did not run. */

@@ -40,7 +40,7 @@ export class ResultPublisher {
    */
   async publishForWaitingJob(result: JobResult): Promise<void> {
     const publisherId = randomUUID();
-    const finish = await this.parts.records.finish(result, publisherId);
+    const finish = await this.parts.records.finish(result, publisherId, { isWaiting: true });
     const timeout = AbortSignal.timeout(WAITING_JOB_TIMEOUT_MS);
     try {
       await this.#publishFinished(finish, publisherId, undefined, timeout);

@@ -74,9 +74,12 @@ export interface JobRecords {
   /**
    * Stores the job's only result: the first one stays, and later calls return that one. The record is stored for the
    * job memory from now on. "publish" grants `publisher`, a name unique to this publication, the right to publish it: a
-   * job may be in the queue twice, be delivered to two orchestrators, and be cancelled by a third.
+   * job may be in the queue twice, be delivered to two orchestrators, and be cancelled by a third. With `isWaiting` the
+   * job's message is still in a queue: the record is stored until `settled`, so that the job never runs after all.
    */
-  finish(result: JobResult, publisher: string): Promise<Finish>;
+  finish(result: JobResult, publisher: string, options?: { readonly isWaiting?: boolean }): Promise<Finish>;
+  /** The message of a job that has ended is removed from its queue: the record is stored for the job memory from now on. */
+  settled(jobId: string): Promise<void>;
   /** The publisher is still publishing: renews its right. */
   publishing(jobId: string, publisher: string): Promise<void>;
   /** The publisher has given up: another one may publish at once. */

@@ -4,6 +4,8 @@ export const MAX_EVENTS = 200;
 /** Per repository. */
 export const MAX_IMAGES = 1000;
 export const MAX_IMAGES_RETURNED = 200;
+/** How long the result of a job is stored whose message still waits: practically as long as it may wait. */
+export const WAITING_MEMORY_MS = 365 * 24 * 60 * 60 * 1000;
 export const IMAGE_MEMORY_MS = 30 * 24 * 60 * 60 * 1000;
 
 const MIN_ACTIVE_MEMORY_MS = 7 * 24 * 60 * 60 * 1000;

@@ -21,6 +21,7 @@ import {
   MAX_EVENTS,
   MAX_IMAGES,
   MAX_IMAGES_RETURNED,
+  WAITING_MEMORY_MS,
 } from "./record-limits.ts";
 import admitLua from "./scripts/admit.lua" with { type: "text" };
 import appendLua from "./scripts/append.lua" with { type: "text" };
@@ -30,6 +31,7 @@ import publishedLua from "./scripts/published.lua" with { type: "text" };
 import publishingLua from "./scripts/publishing.lua" with { type: "text" };
 import queuedLua from "./scripts/queued.lua" with { type: "text" };
 import rememberImageLua from "./scripts/remember-image.lua" with { type: "text" };
+import settledLua from "./scripts/settled.lua" with { type: "text" };
 import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 
 /** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
@@ -38,6 +40,7 @@ const DEFAULT_KEY_PREFIX = "{blacktree}:";
 const scripts = {
   admit: new RedisScript(commonLua, admitLua),
   queued: new RedisScript(commonLua, queuedLua),
+  settled: new RedisScript(commonLua, settledLua),
   append: new RedisScript(commonLua, appendLua),
   finish: new RedisScript(commonLua, finishLua),
   publishing: new RedisScript(commonLua, publishingLua),
@@ -91,8 +94,9 @@ export class RedisJobRecords implements JobRecords {
     return numbered(event, seq);
   }
 
-  async finish(result: JobResult, publisher: string): Promise<Finish> {
-    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS];
+  async finish(result: JobResult, publisher: string, { isWaiting = false } = {}): Promise<Finish> {
+    const memoryMs = isWaiting ? WAITING_MEMORY_MS : this.options.jobMemoryMs;
+    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS, memoryMs];
     const reply = await this.#run(scripts.finish, result.job_id, args);
     const [kind, kept = "", replyTo = "[]", correlationId = ""] = reply as [Finish["kind"], ...string[]];
     if (kind !== "publish") return { kind };
@@ -110,6 +114,10 @@ export class RedisJobRecords implements JobRecords {
 
   async unpublished(jobId: string, publisher: string): Promise<void> {
     await this.#run(scripts.publishing, jobId, [publisher, 0]);
+  }
+
+  async settled(jobId: string): Promise<void> {
+    await this.#run(scripts.settled, jobId, []);
   }
 
   async result(jobId: string): Promise<JobResult | undefined> {

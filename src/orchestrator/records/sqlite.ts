@@ -19,6 +19,7 @@ import {
   MAX_EVENTS,
   MAX_IMAGES,
   MAX_IMAGES_RETURNED,
+  WAITING_MEMORY_MS,
 } from "./record-limits.ts";
 
 const SCHEMA = `
@@ -151,13 +152,14 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  async finish(result: JobResult, publisher: string): Promise<Finish> {
+  async finish(result: JobResult, publisher: string, { isWaiting = false } = {}): Promise<Finish> {
+    const memoryMs = isWaiting ? WAITING_MEMORY_MS : this.options.jobMemoryMs;
     return this.#atomically(() => {
       const known = this.#openRow(result.job_id);
       if (known.result === null) {
         this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
           JSON.stringify(result),
-          Date.now() + this.options.jobMemoryMs,
+          Date.now() + memoryMs,
           result.job_id,
         ]);
       }
@@ -183,6 +185,15 @@ export class SqliteJobRecords implements JobRecords {
 
   async unpublished(jobId: string, publisher: string): Promise<void> {
     this.#setPublisherUntil(jobId, publisher, 0);
+  }
+
+  async settled(jobId: string): Promise<void> {
+    this.#atomically(() => {
+      this.#database.run(
+        "UPDATE job_records SET expires_at = min(expires_at, ?) WHERE job_id = ? AND result IS NOT NULL",
+        [Date.now() + this.options.jobMemoryMs, jobId],
+      );
+    });
   }
 
   async result(jobId: string): Promise<JobResult | undefined> {

@@ -154,6 +154,32 @@ test("cancel: a waiting job gets its result at once, and never runs", async () =
   await expectNothingLeft(deployment, orchestrator);
 });
 
+test("cancel: a job that waits behind others for longer than BLACKTREE_JOB_MEMORY never runs", async () => {
+  const deployment = await site.deploy();
+  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_JOB_MEMORY: "1s" });
+  const first = await sampleJob(site.backends, { variant: "working" });
+  const job = await sampleJob(site.backends, { variant: "working" });
+  for (const each of [first, job]) {
+    await deployment.publish(each);
+    await untilState(orchestrator, each.job_id, "QUEUED");
+  }
+  await cancel(orchestrator, job);
+  await expectCancelled(job, { attempt: 0 });
+  await waitFor(async () => !(await deployment.redisContents()).includes(`:cancelled:${job.job_id}`), {
+    timeoutMs: 30_000,
+    what: "the job memory to pass",
+  });
+
+  const worker = await deployment.startWorker(orchestrator);
+  await expectSuccess(site, first);
+  const next = await sampleJob(site.backends, { variant: "working" });
+  await deployment.publish(next);
+  await expectSuccess(site, next);
+  await untilFree(orchestrator, worker);
+  expect(runsStarted(worker, job)).toBe(0);
+  await expectNothingLeft(deployment, orchestrator);
+});
+
 test("cancel: a message with a cancelled job's id gets the same result again", async () => {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();

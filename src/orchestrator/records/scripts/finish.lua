@@ -1,8 +1,8 @@
--- ARGV: job id, memories, result, publisher, its time to live in ms. Returns {"published"}, {"publishing"}, or
--- {"publish", result, reply to as JSON, correlation id}.
+-- ARGV: job id, memories, result, publisher, its time to live in ms, how long the result is stored in ms.
+-- Returns {"published"}, {"publishing"}, or {"publish", result, reply to as JSON, correlation id}.
 if not get('result') then
   set('result', ARGV[4])
-  redis.call('PEXPIRE', recordKey, jobMemoryMs)
+  redis.call('PEXPIRE', recordKey, ARGV[7])
   keepAlive()
 end
 if get('published') then return { 'published' } end

@@ -85,6 +85,23 @@ export function describeJobRecordsContract(
         expect((await records.append(event("j1", "QUEUED"))).seq).toBe(1);
       });
 
+      test("of a job that ended while its message waits is remembered until the message is settled", async () => {
+        await admit("j1");
+        await records.queued("j1");
+        expect(await records.finish(sampleResult("j1"), "p-1", { isWaiting: true })).toMatchObject({
+          kind: "publish",
+        });
+        await records.published("j1");
+        await store.advance(100 * LONG_MEMORY_MS);
+        expect(await records.result("j1")).toEqual(sampleResult("j1"));
+        expect(await admit("j1")).toEqual({ kind: "finished", result: sampleResult("j1") });
+        await records.settled("j1");
+        await store.advance(LONG_MEMORY_MS / 2);
+        expect(await records.result("j1")).toEqual(sampleResult("j1"));
+        await store.advance(LONG_MEMORY_MS);
+        expect(await records.result("j1")).toBeUndefined();
+      });
+
       test("of an active job is stored for longer than a finished one", async () => {
         await useStore(SHORT_MEMORY_MS);
         await admit("active");
