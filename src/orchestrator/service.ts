@@ -28,8 +28,13 @@ export function orchestratorService(
     register: unaryHandler(logger, async (worker) => {
       checkWorker(worker);
       const registration = { ...worker, capabilities: capabilitiesOf(worker.capabilities) };
-      if ((await whenAvailable(() => workers.register(registration))) === "registered") return times;
-      throw new RpcError(status.ALREADY_EXISTS, `another live worker has the id ${worker.workerId}`);
+      const outcome = await whenAvailable(() => workers.register(registration));
+      if (outcome === "registered") return times;
+      const why =
+        outcome === "id-in-use"
+          ? `another live worker has the id ${worker.workerId}`
+          : `worker ${outcome.addressOf} has the address ${worker.address}: set BLACKTREE_WORKER_ADVERTISE of each to the address at which orchestrators reach it`;
+      throw new RpcError(status.ALREADY_EXISTS, why);
     }),
     deregister: unaryHandler(logger, async ({ workerId, incarnation }) => {
       await whenAvailable(() => workers.deregister(workerId, incarnation));

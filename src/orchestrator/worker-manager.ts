@@ -3,7 +3,13 @@ import type { Job, JobState, KnownImage, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { repositoryOf } from "./job/result.ts";
 import { neededBy } from "./leases/capabilities.ts";
-import { type Claim, type Leases, LeasesUnavailable, type WorkerRegistration } from "./leases/leases.ts";
+import {
+  type Claim,
+  type Leases,
+  LeasesUnavailable,
+  type RegisterOutcome,
+  type WorkerRegistration,
+} from "./leases/leases.ts";
 import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import { Assignment, type AssignmentParts } from "./workers/assignment.ts";
@@ -79,13 +85,20 @@ export class WorkerManager {
     if (this.#held.get(jobId)?.assignment === assignment) this.#held.delete(jobId);
   }
 
-  /** "id-in-use": another live process has this worker's id. */
-  async register(worker: WorkerRegistration): Promise<"registered" | "id-in-use"> {
+  async register(worker: WorkerRegistration): Promise<RegisterOutcome> {
     const outcome = await this.#leases.register(worker);
     const { workerId: worker_id, incarnation, region, address, slots } = worker;
     const fields = { worker_id, incarnation, region, address, slots };
     if (outcome === "registered") this.#logger.info(fields, "worker registered");
-    else this.#logger.warn(fields, "worker refused: another live worker has its id");
+    else if (outcome === "id-in-use")
+      this.#logger.warn(fields, "worker refused: another live worker has its id");
+    else {
+      const { addressOf: other_worker_id } = outcome;
+      this.#logger.warn(
+        { ...fields, other_worker_id },
+        "worker refused: another live worker has its address",
+      );
+    }
     return outcome;
   }
 

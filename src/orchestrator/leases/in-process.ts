@@ -14,6 +14,7 @@ import {
   type Leases,
   LeasesUnavailable,
   type Observation,
+  type RegisterOutcome,
   type SlotGroup,
   unproven,
   unregistered,
@@ -72,11 +73,12 @@ export class InProcessLeases implements Leases {
     return this.#started;
   }
 
-  async register(registration: WorkerRegistration): Promise<"registered" | "id-in-use"> {
+  async register(registration: WorkerRegistration): Promise<RegisterOutcome> {
     this.#assertReady();
     const { runs, ...rest } = registration;
     const worker = this.#workers.register(rest);
-    if (!worker) return "id-in-use";
+    if (typeof worker === "string") return worker;
+    if ("addressOf" in worker) return worker;
     for (const run of runs) this.#holdRun(worker, run);
     this.#forgetExpired();
     this.#listeners.notify();

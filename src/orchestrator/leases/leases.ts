@@ -26,6 +26,13 @@ export interface WorkerRegistration {
   readonly runs: readonly RunRef[];
 }
 
+export type RegisterOutcome =
+  | "registered"
+  /** Another incarnation of the worker's id has a live lease. */
+  | "id-in-use"
+  /** The worker of this id has the address, and has answered its last ping there. */
+  | { readonly addressOf: string };
+
 export type WorkerStatus = "FREE" | "BUSY" | "DRAINING" | "LOST";
 
 export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
@@ -118,8 +125,8 @@ export interface Leases {
   /** The server answers now. Every other method rejects with LeasesUnavailable while this is false. */
   readonly isReady: boolean;
 
-  /** Registers the worker for one lease time. "id-in-use": another incarnation of that id has a live lease. */
-  register(worker: WorkerRegistration): Promise<"registered" | "id-in-use">;
+  /** Registers the worker for one lease time. */
+  register(worker: WorkerRegistration): Promise<RegisterOutcome>;
   /** Ends the worker's lease and its claims at once; does nothing for another incarnation. */
   deregister(workerId: string, incarnation: string): Promise<void>;
   /**

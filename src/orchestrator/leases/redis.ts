@@ -15,6 +15,7 @@ import {
   type Leases,
   LeasesUnavailable,
   type Observation,
+  type RegisterOutcome,
   type SlotGroup,
   unproven,
   unregistered,
@@ -113,11 +114,13 @@ export class RedisLeases implements Leases {
     return !this.#closed && isReady(this.#client);
   }
 
-  async register(worker: WorkerRegistration): Promise<"registered" | "id-in-use"> {
+  async register(worker: WorkerRegistration): Promise<RegisterOutcome> {
     const { workerId, incarnation, region, address, slots, version, capabilities, runs } = worker;
     const described = [workerId, incarnation, region, address, slots, version, capabilities.join(",")];
     const args = [...described, ...runArguments(runs)];
-    return (await this.#run(scripts.register, args)) === 1 ? "registered" : "id-in-use";
+    const reply = (await this.#run(scripts.register, args)) as 0 | 1 | string;
+    if (typeof reply === "string") return { addressOf: reply };
+    return reply === 1 ? "registered" : "id-in-use";
   }
 
   async deregister(workerId: string, incarnation: string): Promise<void> {

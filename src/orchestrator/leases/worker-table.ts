@@ -1,5 +1,5 @@
 /** The workers known to InProcessLeases: registration, liveness and status. */
-import type { Observation, WorkerRegistration, WorkerStatus } from "./leases.ts";
+import type { Observation, RegisterOutcome, WorkerRegistration, WorkerStatus } from "./leases.ts";
 
 const FORGET_WORKER_MS = 60 * 60 * 1000;
 
@@ -22,11 +22,15 @@ export class WorkerTable {
     private readonly nowMs: () => number,
   ) {}
 
-  /** Undefined: another incarnation of that id has a live lease. */
-  register(registration: Omit<WorkerRegistration, "runs">): Worker | undefined {
+  register(registration: Omit<WorkerRegistration, "runs">): Worker | Exclude<RegisterOutcome, "registered"> {
     const known = this.#workers.get(registration.workerId);
     const isSame = known?.incarnation === registration.incarnation;
-    if (known && !isSame && this.isAlive(known)) return undefined;
+    if (known && !isSame && this.isAlive(known)) return "id-in-use";
+    const other = this.all().find(
+      ({ workerId, address }) => address === registration.address && workerId !== registration.workerId,
+    );
+    // A suspect one may be an earlier process at this address, which does not answer there any more.
+    if (other && this.isAlive(other) && !other.isSuspect) return { addressOf: other.workerId };
     const worker: Worker = {
       ...registration,
       status: isSame ? known.status : "FREE",

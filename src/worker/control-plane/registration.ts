@@ -72,7 +72,7 @@ export class Registration {
         if (signal.aborted) throw error;
         const delayMs = delay.nextMs();
         const message = hasStatus(error, status.ALREADY_EXISTS)
-          ? "another live worker has this id, retrying until its lease expires"
+          ? "another live worker has this id or address, retrying until its lease expires"
           : "registration refused, retrying";
         this.logger.error({ err: error, retry_in_ms: delayMs }, message);
         await sleep(delayMs, signal);

@@ -86,7 +86,7 @@ test("fencing: a second worker with the id of a live one reports it, and waits f
   const id = { BLACKTREE_WORKER_ID: "the-one" };
   const first = await site.deployment.startWorker(orchestrator, id);
   const second = await site.deployment.launchWorker(orchestrator, id);
-  const warning = /"msg":"another live worker has this id, retrying until its lease expires"/;
+  const warning = /"msg":"another live worker has this id or address, retrying until its lease expires"/;
   await second.process.waitForLine(warning, { timeoutMs: 30_000 });
   expect(second.process.exitCode).toBeNull();
   await orchestrator.process.waitForLine("worker refused: another live worker has its id");
@@ -103,6 +103,26 @@ test("fencing: a second worker with the id of a live one reports it, and waits f
   await expectSuccess(site, after);
   expect(runsStarted(second, after)).toBe(1);
   await untilFree(orchestrator, second);
+  await expectNothingLeft(site.deployment, orchestrator);
+});
+
+test("fencing: a second worker that advertises the address of a live one is refused by name, until the first is gone", async () => {
+  const orchestrator = await site.deployment.startOrchestrator();
+  const first = await site.deployment.startWorker(orchestrator);
+  const address = { BLACKTREE_WORKER_ADVERTISE: first.address };
+  const second = await site.deployment.launchWorker(orchestrator, address);
+  await second.process.waitForLine(new RegExp(`worker ${first.id} has the address ${first.address}`), {
+    timeoutMs: 30_000,
+  });
+  await orchestrator.process.waitForLine("worker refused: another live worker has its address");
+
+  const job = await sampleJob(site.backends, { variant: "working" });
+  await site.deployment.publish(job);
+  await expectSuccess(site, job, { worker: first });
+  await untilFree(orchestrator, first);
+
+  await first.process.stop();
+  await second.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
   await expectNothingLeft(site.deployment, orchestrator);
 });
 

@@ -1,8 +1,13 @@
 -- ARGV: lease time, job memory, worker id, incarnation, region, address, slots, version, capabilities, runs.
--- Returns 1: registered, 0: id in use.
+-- Returns 1: registered, 0: id in use, or the id of the worker that has the address.
 local workerId, incarnation, region = ARGV[3], ARGV[4], ARGV[5]
 local known = readWorker(workerId)
 if known and known.incarnation ~= incarnation and isAlive(known) then return 0 end
+for _, otherId in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
+  local other = otherId ~= workerId and readWorker(otherId)
+  -- A suspect one may be an earlier process at this address, which does not answer there any more.
+  if other and other.address == ARGV[6] and isAlive(other) and not other.suspect then return otherId end
+end
 if known and known.region ~= region then redis.call('SREM', regionKey(known.region), workerId) end
 
 local isSame = known and known.incarnation == incarnation

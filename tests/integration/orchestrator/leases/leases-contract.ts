@@ -129,6 +129,20 @@ export function describeLeasesContract(
         expect((await view(leases, "w1"))?.slots).toBe(2);
       });
 
+      test("keeps its address against another worker while it answers pings there", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        const second = worker("w2", { address: "w1.example:6000" });
+        expect(await leases.register(second)).toEqual({ addressOf: "w1" });
+        expect(await view(leases, "w2")).toBeUndefined();
+        await leases.suspect("w1", "w1-first");
+        expect(await leases.register(second)).toBe("registered");
+        await leases.observe("w2", "w2-first", { status: "FREE", runs: [] });
+        expect(await leases.register(worker("w1"))).toEqual({ addressOf: "w2" });
+        await pass(LEASE_TTL_MS, leases);
+        expect(await leases.register(worker("w1"))).toBe("registered");
+      });
+
       test("loses its id with its lease", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));

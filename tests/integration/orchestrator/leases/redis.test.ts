@@ -254,7 +254,7 @@ describe("Redis leases under faults", () => {
     await late.register(worker);
     expect((await soon.claim(claimRequest)).kind).toBe("claimed");
     await ended(async () => (await late.find("j1")) === undefined, "the claim");
-    await soon.register({ ...worker, workerId: "w2" });
+    await soon.register({ ...worker, workerId: "w2", address: "w2.example:6000" });
     const statusOfW2 = async () => (await late.workers()).find(({ workerId }) => workerId === "w2")?.status;
     await ended(async () => (await statusOfW2()) === "LOST", "the worker's lease");
     await Promise.all([late.close(), soon.close()]);

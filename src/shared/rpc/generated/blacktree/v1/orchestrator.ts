@@ -829,7 +829,8 @@ export const OrchestratorServiceService = {
   /**
    * Registers the worker and starts its lease. Pings extend the lease; a worker that was not pinged for longer than
    * `lease_ttl_ms` is no longer registered, and registers again. A second live worker with the same id is refused with
-   * ALREADY_EXISTS until the lease of the first one ends.
+   * ALREADY_EXISTS until the lease of the first one ends, and one with the same address until the first one no longer
+   * answers pings there.
    */
   register: {
     path: "/blacktree.v1.OrchestratorService/Register" as const,
@@ -867,7 +868,8 @@ export interface OrchestratorServiceServer extends UntypedServiceImplementation 
   /**
    * Registers the worker and starts its lease. Pings extend the lease; a worker that was not pinged for longer than
    * `lease_ttl_ms` is no longer registered, and registers again. A second live worker with the same id is refused with
-   * ALREADY_EXISTS until the lease of the first one ends.
+   * ALREADY_EXISTS until the lease of the first one ends, and one with the same address until the first one no longer
+   * answers pings there.
    */
   register: handleUnaryCall<WorkerInfo, RegisterAck>;
   /** The worker stops: its lease ends at once. */
@@ -880,7 +882,8 @@ export interface OrchestratorServiceClient extends Client {
   /**
    * Registers the worker and starts its lease. Pings extend the lease; a worker that was not pinged for longer than
    * `lease_ttl_ms` is no longer registered, and registers again. A second live worker with the same id is refused with
-   * ALREADY_EXISTS until the lease of the first one ends.
+   * ALREADY_EXISTS until the lease of the first one ends, and one with the same address until the first one no longer
+   * answers pings there.
    */
   register(request: WorkerInfo, callback: (error: ServiceError | null, response: RegisterAck) => void): ClientUnaryCall;
   register(
