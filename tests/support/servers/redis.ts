@@ -40,7 +40,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
   async function start(): Promise<void> {
     server = startProcess([
       "redis-server",
-      ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path, "--databases", "64"],
+      ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path, "--databases", "4096"],
       ...["--save", "", "--appendonly", persistent ? "yes" : "no", "--appendfsync", "always"],
       ...(password ? ["--requirepass", password] : []),
       ...(replicaOf ? ["--replicaof", "127.0.0.1", String(replicaOf)] : []),
