@@ -33,6 +33,8 @@ export interface DispatcherParts {
   readonly rules: Omit<MessageRules, "defaultRegion">;
   readonly regionFallback: readonly string[];
   readonly logger: Logger;
+  /** Default 1 s. */
+  readonly pollIntervalMs?: number;
 }
 
 interface Hint {
@@ -72,7 +74,7 @@ export class Dispatcher {
       this.#isPollDue = true;
       this.#hintAll({ isPolled: true });
       this.#wake();
-    }, POLL_INTERVAL_MS);
+    }, this.#parts.pollIntervalMs ?? POLL_INTERVAL_MS);
   }
 
   /** Handles the job now if it is held or first in its ready queue; otherwise when its message is taken. */
@@ -235,7 +237,7 @@ export class Dispatcher {
     if (!delivery) return undefined;
     this.#restoreHint(hint);
     if (hint.isPolled)
-      this.#parts.logger.info({ job_id: delivery.envelope.jobId, ...readyQueue }, "job found by polling");
+      this.#parts.logger.debug({ job_id: delivery.envelope.jobId, ...readyQueue }, "job found by polling");
     const job = await this.#read(delivery);
     if (job) await this.#placeOrHold({ delivery, job }, free);
     return delivery.envelope.jobId;

@@ -34,6 +34,8 @@ export interface OrchestratorParts {
   readonly grpcListen: HostPort;
   readonly tls: TlsFiles | undefined;
   readonly logger: Logger;
+  /** Of the Dispatcher. */
+  readonly pollIntervalMs?: number;
 }
 
 export interface Orchestrator {
@@ -72,6 +74,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
     results,
     logger,
     rules,
+    pollIntervalMs: parts.pollIntervalMs,
   });
   const onCancelled = (jobId: string) => dispatcher.onCancelled(jobId);
   const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });

@@ -34,10 +34,12 @@ export async function startOrchestratorSite(
     readonly rabbitMqUrl: string;
     readonly clientUrl?: string;
     readonly redisUrl: string;
+    /** Of the Dispatcher. */
+    readonly pollIntervalMs?: number;
   },
   environment: Readonly<Record<string, string>> = {},
 ): Promise<OrchestratorSite> {
-  const { rabbitMqUrl, clientUrl = rabbitMqUrl, redisUrl } = servers;
+  const { rabbitMqUrl, clientUrl = rabbitMqUrl, redisUrl, pollIntervalMs } = servers;
   const log: string[] = [];
   const logger = pino({ level: "info" }, { write: (line: string) => void log.push(line) });
   const { values: settings } = loadOrchestratorSettings({
@@ -62,6 +64,7 @@ export async function startOrchestratorSite(
     grpcListen: { host: "127.0.0.1", port: 0 },
     tls: undefined,
     logger,
+    pollIntervalMs,
   });
   let model: ChannelModel | undefined;
   try {
