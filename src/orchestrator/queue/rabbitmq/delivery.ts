@@ -21,7 +21,7 @@ export class RabbitMqDelivery implements Delivery {
 
   constructor(
     readonly message: Message,
-    private readonly open: OpenChannel,
+    protected readonly open: OpenChannel,
     private readonly onSettled: (how: "acked" | "requeued") => void = () => undefined,
   ) {
     if (open.lost.aborted) this.#revoke();
@@ -79,18 +79,18 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
     message: GetMessage,
     readonly readyQueue: ReadyQueue,
     readonly envelope: Envelope,
-    private readonly openChannel: OpenChannel,
+    open: OpenChannel,
     private readonly heartbeatMs: number,
     onSettled: (how: "acked" | "requeued") => void,
   ) {
-    super(message, openChannel, onSettled);
+    super(message, open, onSettled);
   }
 
   async heldForMs(): Promise<number> {
     this.revoked.throwIfAborted();
     const askedAtMs = performance.now();
     // Any request that the broker answers would do. No consumer uses this channel, so its prefetch has no effect.
-    const answer = this.openChannel.channel.prefetch(0);
+    const answer = this.open.channel.prefetch(0);
     await orAbort(answer, this.revoked, AbortSignal.timeout(BROKER_ANSWER_TIMEOUT_MS));
     return Math.max(0, this.heartbeatMs - (performance.now() - askedAtMs));
   }
