@@ -37,16 +37,10 @@ export interface DispatcherParts {
   readonly pollIntervalMs?: number;
 }
 
-interface Hint {
-  readonly readyQueue: ReadyQueue;
-  /** Only the poll has named this queue. */
-  readonly isPolled: boolean;
-}
-
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   /** Ready queues that may contain a message, by region and priority. */
-  readonly #hinted = new Map<string, Hint>();
+  readonly #hinted = new Map<string, ReadyQueue>();
   /** Jobs without a worker: another orchestrator was faster, or no worker is free or able to build them. */
   #held: readonly HeldJob[] = [];
   /** By job id: jobs that this orchestrator processes, so that a job with two messages in the queues runs once. */
@@ -72,7 +66,7 @@ export class Dispatcher {
     this.#parts.leases.onChange(() => this.#wake());
     this.#timer = setInterval(() => {
       this.#isPollDue = true;
-      this.#hintAll({ isPolled: true });
+      this.#hintAll();
       this.#wake();
     }, this.#parts.pollIntervalMs ?? POLL_INTERVAL_MS);
   }
@@ -101,8 +95,10 @@ export class Dispatcher {
     this.#isStopped = true;
     clearInterval(this.#timer);
     await this.#sweep;
-    for (const { delivery } of this.#held) delivery.requeue();
+    const held = this.#held;
     this.#held = [];
+    // One after the other, so that they keep their order.
+    for (const { delivery } of held) await delivery.requeue();
   }
 
   /** Resolves when this orchestrator processes no job; call after `stop`. */
@@ -111,21 +107,12 @@ export class Dispatcher {
   }
 
   #hint(readyQueue: ReadyQueue): void {
-    this.#hinted.set(keyOf(readyQueue), { readyQueue, isPolled: false });
+    this.#hinted.set(keyOf(readyQueue), readyQueue);
   }
 
-  #restoreHint(hint: Hint): void {
-    if (!this.#hinted.has(keyOf(hint.readyQueue))) this.#hinted.set(keyOf(hint.readyQueue), hint);
-  }
-
-  #hintAll({ isPolled = false } = {}): void {
+  #hintAll(): void {
     for (const region of this.#parts.queue.regions()) {
-      for (const priority of PRIORITIES) {
-        const readyQueue = { region, priority };
-        if (!isPolled) this.#hint(readyQueue);
-        else if (!this.#hinted.has(keyOf(readyQueue)))
-          this.#hinted.set(keyOf(readyQueue), { readyQueue, isPolled });
-      }
+      for (const priority of PRIORITIES) this.#hint({ region, priority });
     }
   }
 
@@ -178,7 +165,7 @@ export class Dispatcher {
 
   /** By priority. */
   #hintedQueues(): readonly ReadyQueue[] {
-    const hinted = [...this.#hinted.values()].map(({ readyQueue }) => readyQueue);
+    const hinted = [...this.#hinted.values()];
     return PRIORITIES.flatMap((priority) => hinted.filter((each) => each.priority === priority));
   }
 
@@ -224,20 +211,17 @@ export class Dispatcher {
 
   /** Returns the id of the job whose message was taken; undefined: the ready queue is empty. */
   async #dispatchOne(readyQueue: ReadyQueue, free: FreeSlots): Promise<string | undefined> {
-    const hint = this.#hinted.get(keyOf(readyQueue)) ?? { readyQueue, isPolled: false };
     // Removed first: a hint that arrives while the queue is found empty has to stay.
     this.#hinted.delete(keyOf(readyQueue));
     let delivery: ReadyDelivery | undefined;
     try {
       delivery = await this.#parts.queue.take(readyQueue);
     } catch (error) {
-      this.#restoreHint(hint);
+      this.#hint(readyQueue);
       throw error;
     }
     if (!delivery) return undefined;
-    this.#restoreHint(hint);
-    if (hint.isPolled)
-      this.#parts.logger.debug({ job_id: delivery.envelope.jobId, ...readyQueue }, "job found by polling");
+    this.#hint(readyQueue);
     const job = await this.#read(delivery);
     if (job) await this.#placeOrHold({ delivery, job }, free);
     return delivery.envelope.jobId;

@@ -52,7 +52,7 @@ export class JobRunner {
         { err: error, job_id: job.jobId },
         "failed to handle the job; returning its message to the queue",
       );
-      delivery.requeue();
+      await delivery.requeue();
       return "done";
     } finally {
       this.parts.workers.forget(assignment);

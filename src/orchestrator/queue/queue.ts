@@ -56,6 +56,11 @@ export interface ReadyDelivery extends Delivery {
   readonly readyQueue: ReadyQueue;
   readonly envelope: Envelope;
   /**
+   * Returns the message to its ready queue, in front of all messages that were never taken; messages that are requeued
+   * one after the other keep that order. Resolves when the queue has it, or when the delivery is revoked.
+   */
+  requeue(): Promise<void>;
+  /**
    * Asks the broker whether it still considers the message delivered to this orchestrator. Resolves with how long it
    * will at least, in ms, even if the connection is lost from now on: so long no other orchestrator gets the message.
    * @throws Error when the broker does not answer, or has revoked the delivery

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { connect } from "amqplib";
 import { fullCheckVariable } from "../../support/machine/full-check.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
@@ -10,6 +11,7 @@ import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-servic
 
 setDefaultTimeout(300_000);
 
+const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 const JOBS = process.env[fullCheckVariable] === undefined ? 200 : 2000;
 
 let rabbitmq: RabbitMqServer;
@@ -60,7 +62,7 @@ test("dispatcher: after a lost broker connection, running builds are attached to
       await finish.promise;
       return successfulEnd();
     },
-    { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+    LOG_LIMITS,
     {
       slots: builds,
       onPing: () => {
@@ -97,16 +99,13 @@ test("dispatcher: a region's jobs come before another region's backlog that fall
   );
   const started: string[] = [];
   let finish = Promise.withResolvers<void>();
-  const worker = await serveWorker(
-    async ({ jobId }) => {
-      started.push(jobId);
-      const current = Promise.withResolvers<void>();
-      finish = current;
-      await current.promise;
-      return successfulEnd();
-    },
-    { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
-  );
+  const worker = await serveWorker(async ({ jobId }) => {
+    started.push(jobId);
+    const current = Promise.withResolvers<void>();
+    finish = current;
+    await current.promise;
+    return successfulEnd();
+  }, LOG_LIMITS);
   const until = (condition: () => boolean, what: string) => waitFor(condition, { timeoutMs: 60_000, what });
   const queued = () => site.log.filter((line) => line.includes('"job queued"')).length;
   try {
@@ -128,3 +127,37 @@ test("dispatcher: a region's jobs come before another region's backlog that fall
     await worker.stop(100);
   }
 });
+
+test("dispatcher: held jobs keep their place in the ready queue when the orchestrator stops", async () => {
+  const jobs = Array.from({ length: 70 }, (_, index) => `job-${index}`);
+  const site = await startOrchestratorSite({ rabbitMqUrl: rabbitmq.url, redisUrl: redis.url });
+  const worker = await serveWorker(async () => successfulEnd(), LOG_LIMITS);
+  try {
+    await site.addWorker("worker", INCARNATION, worker.port);
+    // The worker has a free slot and cannot build them.
+    for (const jobId of jobs) site.submit(jobId, { platforms: ["linux/s390x"] });
+    const isBacklogged = async () => {
+      const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
+      const { ready = 0, unacked = 0 } = totals.find(({ name }) => name === READY_QUEUE) ?? {};
+      return unacked > 10 && ready > 0 && ready + unacked === jobs.length;
+    };
+    await waitFor(isBacklogged, { timeoutMs: 60_000, what: "some held jobs, and others behind them" });
+  } finally {
+    await site.stop();
+    await worker.stop(100);
+  }
+  expect(await waitingJobs()).toEqual(jobs);
+});
+
+const READY_QUEUE = "jobs.ready.us-east-1.normal";
+
+/** The ids of the jobs in the ready queue, in its order. */
+async function waitingJobs(): Promise<readonly string[]> {
+  const client = await connect(rabbitmq.url);
+  const channel = await client.createChannel();
+  const jobIds: string[] = [];
+  for (let message = await channel.get(READY_QUEUE); message; message = await channel.get(READY_QUEUE))
+    jobIds.push(String(message.properties.headers?.["x-blacktree-job-id"]));
+  await client.close();
+  return jobIds;
+}

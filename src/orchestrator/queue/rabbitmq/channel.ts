@@ -8,7 +8,6 @@ const REOPEN_DELAY = { initialMs: 50, maxMs: 5_000 };
 /** The time from one established connection to its loss. */
 export interface Session {
   readonly model: ChannelModel;
-  readonly serverMajorVersion: number;
   readonly lost: AbortSignal;
   /** After a silence of this time, in ms, and no earlier, the broker may take this end for dead. */
   readonly heartbeatMs: number;

@@ -76,7 +76,7 @@ export class RabbitMqConnection {
       return error;
     }
     const lost = this.#watch(model, url);
-    const session = { model, serverMajorVersion: majorVersion(model), lost, heartbeatMs: heartbeatMs(model) };
+    const session = { model, lost, heartbeatMs: heartbeatMs(model) };
     try {
       await orAbort(this.options.prepare(session), lost, this.closing);
       this.#session = session;
@@ -153,10 +153,6 @@ function withHeartbeat(url: string, heartbeatSeconds: number): string {
 function heartbeatMs(model: ChannelModel): number {
   const { heartbeat } = model.connection as unknown as { readonly heartbeat: number };
   return heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000;
-}
-
-function majorVersion(model: ChannelModel): number {
-  return Number.parseInt(model.connection.serverProperties.version, 10) || 0;
 }
 
 function describe(reason: unknown): string {

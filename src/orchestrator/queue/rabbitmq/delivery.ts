@@ -11,7 +11,7 @@ const ATTEMPTS_HEADER = "x-blacktree-attempts";
 const LAST_WORKER_HEADER = "x-blacktree-last-worker";
 
 /** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
-const MAX_DELIVERIES = 5;
+const MAX_DELIVERIES = 8;
 
 const BROKER_ANSWER_TIMEOUT_MS = 2_000;
 
@@ -22,7 +22,7 @@ export class RabbitMqDelivery implements Delivery {
   constructor(
     readonly message: Message,
     protected readonly open: OpenChannel,
-    private readonly onSettled: (how: "acked" | "requeued") => void = () => undefined,
+    private readonly onSettled: () => void,
   ) {
     if (open.lost.aborted) this.#revoke();
     else open.lost.addEventListener("abort", this.#revoke, { once: true });
@@ -46,15 +46,16 @@ export class RabbitMqDelivery implements Delivery {
   }
 
   ack(): void {
-    this.#settle("acked", () => this.open.channel.ack(this.message));
+    this.settle(() => this.open.channel.ack(this.message));
   }
 
   requeue(): void {
-    this.#settle("requeued", () => this.open.channel.nack(this.message, false, true));
+    this.settle(() => this.open.channel.nack(this.message, false, true));
   }
 
-  #settle(how: "acked" | "requeued", write: () => void): void {
-    if (this.#state !== "unsettled") return;
+  /** False: it was settled or revoked before, or the channel is closing. */
+  protected settle(write: () => void): boolean {
+    if (this.#state !== "unsettled") return false;
     this.#state = "settled";
     this.open.lost.removeEventListener("abort", this.#revoke);
     try {
@@ -63,9 +64,10 @@ export class RabbitMqDelivery implements Delivery {
       // amqplib throws on a channel that is closing; its close, a moment later, would revoke the delivery anyway.
       this.#state = "revoked";
       this.#revoked.abort(error);
-      return;
+      return false;
     }
-    this.onSettled(how);
+    this.onSettled();
+    return true;
   }
 
   readonly #revoke = () => {
@@ -81,24 +83,37 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
     readonly envelope: Envelope,
     open: OpenChannel,
     private readonly heartbeatMs: number,
-    onSettled: (how: "acked" | "requeued") => void,
+    onSettled: () => void,
+    private readonly onRequeued: () => void,
   ) {
     super(message, open, onSettled);
+  }
+
+  override async requeue(): Promise<void> {
+    if (!this.settle(() => this.open.channel.nack(this.message, false, true))) return;
+    // Nacks on several channels keep their order only if each waits for the one before. Without an answer the message
+    // is back anyway, or will be: the channel is lost, or the broker is frozen.
+    await this.#roundTrip(this.open.lost).catch(() => undefined);
+    this.onRequeued();
   }
 
   async heldForMs(): Promise<number> {
     this.revoked.throwIfAborted();
     const askedAtMs = performance.now();
-    // Any request that the broker answers would do. No consumer uses this channel, so its prefetch has no effect.
-    const answer = this.open.channel.prefetch(0);
-    await orAbort(answer, this.revoked, AbortSignal.timeout(BROKER_ANSWER_TIMEOUT_MS));
+    await this.#roundTrip(this.revoked);
     return Math.max(0, this.heartbeatMs - (performance.now() - askedAtMs));
+  }
+
+  /** Any request that the broker answers would do. No consumer uses this channel, so its prefetch has no effect. */
+  async #roundTrip(signal: AbortSignal): Promise<void> {
+    const answer = this.open.channel.prefetch(0);
+    await orAbort(answer, signal, AbortSignal.timeout(BROKER_ANSWER_TIMEOUT_MS));
   }
 }
 
 /**
- * A queue with a delivery limit, declared by another program or before an upgrade to RabbitMQ 4, drops a message that
- * was delivered too often. A message that nears the limit is published again, which resets its count.
+ * A queue with a low delivery limit, set by a policy, by another program or by an upgrade to RabbitMQ 4, drops a message
+ * that was delivered too often. A message that may near the limit is published again, which resets its count.
  */
 export function nearsDeliveryLimit(message: Message): boolean {
   return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MAX_DELIVERIES;

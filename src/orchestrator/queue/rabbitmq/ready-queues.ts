@@ -65,11 +65,18 @@ export class ReadyQueues {
       }
       const envelope = readEnvelope(message);
       if (envelope && !nearsDeliveryLimit(message)) {
-        const onSettled = (how: "acked" | "requeued") => {
-          this.#release(session, open);
-          if (how === "requeued") this.options.onRequeued(readyQueue);
-        };
-        return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, session.heartbeatMs, onSettled);
+        const onSettled = () => this.#release(session, open);
+        const onRequeued = () => this.options.onRequeued(readyQueue);
+        const { heartbeatMs } = session;
+        return new RabbitMqReadyDelivery(
+          message,
+          readyQueue,
+          envelope,
+          open,
+          heartbeatMs,
+          onSettled,
+          onRequeued,
+        );
       }
       await this.#republish(
         session,

@@ -15,6 +15,12 @@ export interface Names {
   readonly eventExchange: string;
 }
 
+/**
+ * Practically none. With a limit, a returned message goes back to the head of its queue; without one, RabbitMQ may append
+ * it (measured on 3.10 and 4.0). From 4.0 on the default limit is 20. For queues with another limit see
+ * `nearsDeliveryLimit` in delivery.ts.
+ */
+const DELIVERY_LIMIT = 2 ** 31 - 1;
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 export const deadLetterQueue = (names: Names) => `${names.jobQueue}.dead`;
@@ -45,7 +51,7 @@ export async function ensureQueue(
   if (await queueExists(session.model, queue)) return;
   const options: Options.AssertQueue = {
     durable: true,
-    arguments: { "x-queue-type": "quorum", ...deliveryLimit(session), ...extraArguments },
+    arguments: { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments },
   };
   await onDedicatedChannel(session.model, (channel) => channel.assertQueue(queue, options)).catch((error) => {
     // Another client has declared it with other arguments in the meantime.
@@ -102,14 +108,6 @@ async function queueExists(model: ChannelModel, queue: string): Promise<boolean>
     () => true,
     (error) => refusedWith(error, 404),
   );
-}
-
-/**
- * From 4.0 on a quorum queue drops a message after 20 deliveries by default; -1 removes that limit. Earlier versions
- * have no limit and refuse the value. `nearsDeliveryLimit` (delivery.ts) handles queues declared with other arguments.
- */
-function deliveryLimit(session: Session): Record<string, unknown> {
-  return session.serverMajorVersion >= 4 ? { "x-delivery-limit": -1 } : {};
 }
 
 /** False when the broker refused with this code; any other error is thrown. */

@@ -23,7 +23,7 @@ export interface MessageRow {
 
 export interface Settlement {
   ack(delivery: SqliteDelivery): void;
-  requeue(delivery: SqliteDelivery): void;
+  requeue(delivery: SqliteDelivery): Promise<void>;
 }
 
 export class SqliteDelivery implements Delivery {
@@ -56,10 +56,10 @@ export class SqliteDelivery implements Delivery {
     this.settlement.ack(this);
   }
 
-  requeue(): void {
+  async requeue(): Promise<void> {
     if (this.#settled) return;
     this.#settled = true;
-    this.settlement.requeue(this);
+    await this.settlement.requeue(this);
   }
 
   revoke(reason: QueueClosed): void {

@@ -287,7 +287,7 @@ export class SqliteQueue implements JobQueue {
         "failed to process a submitted message, returning it to the queue",
       );
       await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
-      delivery.requeue();
+      await delivery.requeue();
     }
   }
 
@@ -308,7 +308,7 @@ export class SqliteQueue implements JobQueue {
     return {
       ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(then.afterAck),
       requeue: (delivery) =>
-        void settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(then.afterRequeue),
+        settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(then.afterRequeue),
     };
   }
 

@@ -91,7 +91,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
 
     async function isEmpty(from: ReadyQueue = readyQueue): Promise<boolean> {
       const delivery = await queue.take(from);
-      delivery?.requeue();
+      await delivery?.requeue();
       return delivery === undefined;
     }
 
@@ -314,10 +314,32 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
 
       test("contain a requeued message again", async () => {
         await queue.offer(readyQueue, readyMessage("job-1"));
-        (await takeOne()).requeue();
+        await (await takeOne()).requeue();
         const again = await takeOne();
         expect(again.redelivered).toBe(true);
         expect(again.envelope.jobId).toBe("job-1");
+      });
+
+      test("contain requeued messages in front of those that were never taken, in the order of the requeues", async () => {
+        const jobIds = Array.from({ length: 8 }, (_, index) => `job-${index}`);
+        for (const jobId of jobIds) await queue.offer(readyQueue, readyMessage(jobId));
+        const taken = [await takeOne(), await takeOne(), await takeOne(), await takeOne()];
+        const [first, second, third] = taken;
+        for (const delivery of [first, second, third]) await delivery?.requeue();
+        const again: string[] = [];
+        for (let index = 0; index < 7; index++) again.push((await takeOne()).envelope.jobId);
+        expect(again).toEqual(jobIds.filter((jobId) => jobId !== taken[3]?.envelope.jobId));
+      });
+
+      test("contain messages that were unsettled at the close in front of those that were never taken", async () => {
+        for (let index = 0; index < 6; index++) await queue.offer(readyQueue, readyMessage(`job-${index}`));
+        await takeOne();
+        await takeOne();
+        await reopen();
+        const again: string[] = [];
+        for (let index = 0; index < 6; index++) again.push((await takeOne()).envelope.jobId);
+        expect(again.slice(0, 2).toSorted()).toEqual(["job-0", "job-1"]);
+        expect(again.slice(2)).toEqual(["job-2", "job-3", "job-4", "job-5"]);
       });
 
       test("no longer contain an acked message", async () => {
@@ -435,7 +457,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         const held = await takeOne();
         const hinted: ReadyQueue[] = [];
         queue.onReady((each) => void hinted.push(each));
-        held.requeue();
+        await held.requeue();
         await countOf(hinted, 1);
         expect(hinted).toEqual([readyQueue]);
       });

@@ -456,7 +456,7 @@ describe("RabbitMQ", () => {
     await queue.submit(Buffer.from("stubborn"), {});
     await waitFor(() => deliveries === 30, { timeoutMs: TIMEOUT_MS, what: "the thirtieth delivery" });
     await queue.offer(readyQueue, message("job-1"));
-    for (let index = 0; index < 30; index++) (await takeOne(queue)).requeue();
+    for (let index = 0; index < 30; index++) await (await takeOne(queue)).requeue();
     const last = await takeOne(queue);
     expect(last.envelope.jobId).toBe("job-1");
     last.ack();
