@@ -18,12 +18,15 @@ import {
   faultSite,
   holderOf,
   holdPush,
+  linesAbout,
   runsStarted,
   type SampleJob,
   sampleJob,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
+import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 
 const site = faultSite();
 let redis: Redis;
@@ -180,4 +183,40 @@ test("fencing: without Redis, only the orchestrator that has the job's delivery 
   await Promise.all(orchestrators.map(untilReady));
   await untilFree(holder, worker);
   await expectNothingLeft(site.deployment, ...orchestrators);
+});
+
+test("fencing: a worker that returns after its run was declared lost writes no tag, while the decision waits for the broker", async () => {
+  const proxy = await startTcpProxy(site.backends.rabbitmq);
+  try {
+    const throughProxy = new URL(site.deployment.orchestratorEnv.RABBITMQ_URL ?? "");
+    throughProxy.port = String(proxy.port);
+    const orchestrator = await site.deployment.startOrchestrator({ RABBITMQ_URL: throughProxy.href });
+    const worker = await site.deployment.startWorker(orchestrator);
+    const job = await sampleJob(site.backends, { variant: "working" });
+    const held = site.keep(holdPush(site.backends, job));
+    await site.deployment.publish(job);
+    await held.arrived;
+
+    worker.process.pause();
+    proxy.cut();
+    await waitFor(() => linesAbout(orchestrator, job, "worker lost").length > 0, {
+      timeoutMs: 30_000,
+      what: "the run to be declared lost",
+    });
+    held.release();
+    worker.process.resume();
+    await waitFor(() => linesAbout(worker, job, "run ended").length > 0, {
+      timeoutMs: 30_000,
+      what: "the run to end",
+    });
+    expect(tagPuts(site, job)).toEqual([]);
+
+    proxy.heal();
+    await expectSuccess(site, job, { attempt: 2 });
+    expect(tagPuts(site, job)).toHaveLength(1);
+    await untilFree(orchestrator, worker);
+    await expectNothingLeft(site.deployment, orchestrator);
+  } finally {
+    await proxy.stop();
+  }
 });
