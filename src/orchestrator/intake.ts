@@ -118,9 +118,11 @@ export class Intake {
       { job_id: message.explicitId, reason },
       "invalid message moved to the dead-letter queue",
     );
+    // First, since a result of a message that then cannot be moved would go out again with each of its deliveries.
+    await this.parts.queue.deadLetter(delivery, reason, delivery.revoked);
     if (message.explicitId !== undefined)
       await this.#publishInvalid(delivery, message, message.explicitId, reason);
-    await this.parts.queue.deadLetter(delivery, reason, delivery.revoked);
+    delivery.ack();
   }
 
   /** A job has one result: no second one is published for the id of a waiting, running or ended job. */

@@ -9,7 +9,9 @@ import {
   startDeployment,
 } from "../support/blacktree/deployment.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
+import { publishRaw } from "../support/servers/raw-amqp.ts";
 
 setDefaultTimeout(60_000);
 
@@ -43,6 +45,16 @@ const REQUIRED = Object.keys(GOOD);
 const bad = (changes: object) => JSON.stringify({ ...GOOD, ...changes });
 const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
 const reasonOf = (letter: GetMessage) => String(letter.properties.headers?.["x-blacktree-reason"]);
+
+/** A result is published before its message is acked. */
+async function expectNoResult(): Promise<void> {
+  const isSettled = async () => {
+    const totals = await deployment.queueTotals();
+    return totals.some(({ name, ready, unacked }) => name === "jobs.build" && ready + unacked === 0);
+  };
+  await waitFor(isSettled, { timeoutMs: 30_000, what: "the message to be acked" });
+  expect(await deployment.depth("jobs.results")).toBe(0);
+}
 
 interface Bad {
   readonly what: string;
@@ -161,8 +173,7 @@ test.each(BAD_MESSAGES)(
     expect(reasonOf(letter)).not.toContain("hidden-password");
     const at = Date.parse(String(letter.properties.headers?.["x-blacktree-at"]));
     expect(at).toBeWithin(sentAt - 1000, Date.now() + 1000);
-    // It has no id, so it has no result, which would have been published before.
-    expect(await deployment.depth("jobs.results")).toBe(0);
+    await expectNoResult();
   },
 );
 
@@ -204,7 +215,18 @@ test("bad input: an invalid message with a message_id gets a FAILED result, even
 test("bad input: an invalid id gets no result", async () => {
   await deployment.publish(bad({ job_id: "no id, two words" }), { messageId: "" });
   expect(reasonOf(await deployment.next("jobs.build.dead"))).toContain("job_id: ");
-  expect(await deployment.depth("jobs.results")).toBe(0);
+  await expectNoResult();
+});
+
+test("bad input: an invalid message that cannot be sent on as it is gets one dead letter and one result", async () => {
+  const timestamp = 2n ** 64n - 1n;
+  const properties = { messageId: Buffer.from("poison"), timestamp };
+  publishRaw(deployment.amqp, "jobs.build", properties, Buffer.from(bad({ branch: "-x" })));
+  const letter = await deployment.next("jobs.build.dead");
+  expect(reasonOf(letter)).toContain("branch: ");
+  expect(letter.properties.headers?.["x-blacktree-unsent"]).toContain("timestamp");
+  expect(await deployment.nextResult()).toMatchObject({ job_id: "poison", error: { code: "INVALID_JOB" } });
+  await expectNoResult();
 });
 
 test("bad input: valid jobs among invalid messages are built", async () => {

@@ -34,9 +34,13 @@ export function createAdminApp(parts: AdminParts): Hono {
 function addHealth(app: Hono, { queue, leases, names }: AdminParts): void {
   app.get("/healthz", (context) => context.json({ status: "ok" }));
   app.get("/readyz", (context) => {
-    const isReady = queue.isReady && leases.isReady;
-    const checkResult = (isUp: boolean) => (isUp ? "ok" : "unavailable");
-    const checks = { [names.queue]: checkResult(queue.isReady), [names.leases]: checkResult(leases.isReady) };
+    const checkResult = (isUp: boolean, problems: readonly string[] = []) =>
+      isUp ? problems.join("; ") || "ok" : "unavailable";
+    const checks = {
+      [names.queue]: checkResult(queue.isReady, queue.problems),
+      [names.leases]: checkResult(leases.isReady),
+    };
+    const isReady = Object.values(checks).every((check) => check === "ok");
     return context.json({ status: isReady ? "ready" : "not ready", checks }, isReady ? 200 : 503);
   });
 }

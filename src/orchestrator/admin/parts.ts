@@ -8,7 +8,7 @@ import type { WorkerClient } from "../workers/worker-client.ts";
 import type { Acceptance } from "./submit-job.ts";
 
 export interface AdminParts {
-  readonly queue: Pick<JobQueue, "isReady">;
+  readonly queue: Pick<JobQueue, "isReady" | "problems">;
   readonly leases: Leases;
   readonly records: JobRecords;
   /** Names of the servers of queue and leases in the response of /readyz. */

@@ -84,6 +84,8 @@ export interface JobQueue {
   start(): void;
   /** Connected and declared. */
   readonly isReady: boolean;
+  /** What the broker does not accept now, although it is connected; each publish is repeated until it does. */
+  readonly problems: readonly string[];
 
   /** Publishes a job to the queue that clients use (`jobs.build`). */
   submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void>;
@@ -93,7 +95,7 @@ export interface JobQueue {
    * Call once, before or after `start`. Returns a function that stops the deliveries; unsettled ones stay valid.
    */
   onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void>;
-  /** Moves a submitted message, byte for byte, to the dead-letter queue, and acks it once that is confirmed. */
+  /** Copies a submitted message, byte for byte, to the dead-letter queue. Confirmed; the caller then acks the delivery. */
   deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
 
   /** Publishes an accepted job to its ready queue. */

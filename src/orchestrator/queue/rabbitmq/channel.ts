@@ -11,6 +11,8 @@ export interface Session {
   readonly lost: AbortSignal;
   /** After a silence of this time, in ms, and no earlier, the broker may take this end for dead. */
   readonly heartbeatMs: number;
+  /** RabbitMQ closes the connection when a frame is longer; the properties of a message are one frame. */
+  readonly frameMaxBytes: number;
 }
 
 /** An open channel. `lost` aborts when the channel closes, alone or with its connection. */

@@ -76,7 +76,7 @@ export class RabbitMqConnection {
       return error;
     }
     const lost = this.#watch(model, url);
-    const session = { model, lost, heartbeatMs: heartbeatMs(model) };
+    const session = { model, lost, ...negotiated(model) };
     try {
       await orAbort(this.options.prepare(session), lost, this.closing);
       this.#session = session;
@@ -149,10 +149,12 @@ function withHeartbeat(url: string, heartbeatSeconds: number): string {
   return parsed.href;
 }
 
-/** As negotiated with the broker; the types of amqplib do not have it. Without heartbeats the broker waits longer. */
-function heartbeatMs(model: ChannelModel): number {
-  const { heartbeat } = model.connection as unknown as { readonly heartbeat: number };
-  return heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000;
+/** What client and broker have agreed on; the types of amqplib do not have it. */
+function negotiated(model: ChannelModel): Pick<Session, "heartbeatMs" | "frameMaxBytes"> {
+  const connection = model.connection as unknown as { readonly heartbeat: number; readonly frameMax: number };
+  const { heartbeat, frameMax: frameMaxBytes } = connection;
+  // Without heartbeats the broker waits longer.
+  return { heartbeatMs: heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000, frameMaxBytes };
 }
 
 function describe(reason: unknown): string {

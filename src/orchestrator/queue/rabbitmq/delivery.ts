@@ -3,6 +3,7 @@ import type { GetMessage, Message, Options } from "amqplib";
 import { orAbort } from "../../../shared/abort.ts";
 import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 import type { OpenChannel } from "./channel.ts";
+import { asShortString } from "./sendable.ts";
 
 const JOB_ID_HEADER = "x-blacktree-job-id";
 const ACCEPTED_AT_HEADER = "x-blacktree-accepted-at";
@@ -34,7 +35,11 @@ export class RabbitMqDelivery implements Delivery {
 
   get properties(): MessageProperties {
     const { messageId, correlationId, replyTo } = this.message.properties;
-    return { messageId, correlationId, replyTo };
+    return {
+      messageId: asShortString(messageId),
+      correlationId: asShortString(correlationId),
+      replyTo: asShortString(replyTo),
+    };
   }
 
   get redelivered(): boolean {

@@ -3,7 +3,14 @@ import { type ConfirmChannel, IllegalOperationError, type Options } from "amqpli
 import { orAbort, sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import { type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
+import {
+  asOpenChannel,
+  closeGracefully,
+  type OpenChannel,
+  ReopeningChannel,
+  type Session,
+} from "./channel.ts";
+import { isNotFound, type Refusal, refusalOf } from "./refusal.ts";
 
 /**
  * Identifies a publish when the broker returns its message. A message id cannot: two messages with the same id may be
@@ -11,6 +18,8 @@ import { type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
  */
 const PUBLISH_ID_HEADER = "x-blacktree-publish";
 const RETRY_DELAY = { initialMs: 50, maxMs: 5_000 };
+/** A refused message is refused again until somebody changes the broker. */
+const REFUSED_DELAY = { initialMs: 1_000, maxMs: 60_000 };
 const CLOSING_PAUSE_MS = 20;
 const ANSWER_AFTER_ABORT_MS = 2_000;
 const NACKED = "message nacked";
@@ -23,8 +32,22 @@ export interface Outgoing {
   readonly options: Options.Publish;
 }
 
-/** "unroutable": the queue does not exist. "refused": the queue rejects the message, for example because it is full. */
-type Answer = "confirmed" | "unroutable" | "refused";
+export type Answer =
+  | { readonly kind: "confirmed" }
+  /** The queue does not exist. */
+  | { readonly kind: "unroutable" }
+  /** The queue rejects the message, for example because it is full. */
+  | { readonly kind: "nacked" }
+  /** The broker closed the channel because of this message. */
+  | { readonly kind: "refused"; readonly refusal: Refusal };
+
+export interface PublishOptions {
+  /** Called when the queue or the exchange does not exist. */
+  readonly declare: () => Promise<void>;
+  readonly signal?: AbortSignal;
+  /** Called when the broker refuses the message; returns the message to publish instead. */
+  readonly replace?: (refused: Outgoing, refusal: Refusal) => Outgoing;
+}
 
 export interface PublisherOptions {
   readonly closing: AbortSignal;
@@ -34,6 +57,8 @@ export interface PublisherOptions {
 export class Publisher {
   readonly #channel: ReopeningChannel<ConfirmChannel>;
   readonly #returned = new WeakMap<ConfirmChannel, Set<string>>();
+  readonly #notAccepted = new Map<Outgoing, string>();
+  #session: Session | undefined;
   #lastId = 0;
 
   constructor(private readonly options: PublisherOptions) {
@@ -44,39 +69,115 @@ export class Publisher {
     });
   }
 
-  attach(session: Session): Promise<void> {
-    return this.#channel.attach(session);
+  async attach(session: Session): Promise<void> {
+    this.#session = session;
+    await this.#channel.attach(session);
   }
 
-  /** Publishes until the message is confirmed; calls `declare` when its queue does not exist. */
-  async publish(message: Outgoing, declare: () => Promise<void>, signal?: AbortSignal): Promise<void> {
-    const delay = new Backoff(RETRY_DELAY);
-    for (;;) {
-      const answer = await this.publishOnce(message, signal);
-      if (answer === "confirmed") return;
-      this.options.logger.warn(
-        { queue: message.queue, answer },
-        "RabbitMQ did not accept a message, publishing it again",
-      );
-      await orAbort(sleep(delay.nextMs()), signal, this.options.closing);
-      if (answer === "unroutable") {
-        await declare().catch((error) =>
-          this.options.logger.warn({ err: error, queue: message.queue }, "failed to declare a queue"),
-        );
+  /** Upper bound of the frame with a message's properties. */
+  get frameMaxBytes(): number {
+    return this.#session?.frameMaxBytes ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Why the broker does not accept messages that are published again and again now. */
+  get problems(): readonly string[] {
+    return [...new Set(this.#notAccepted.values())];
+  }
+
+  /** Publishes until the message is confirmed. */
+  async publish(message: Outgoing, { declare, signal, replace }: PublishOptions): Promise<void> {
+    let outgoing = message;
+    let isRefused = false;
+    const [delay, refusedDelay] = [new Backoff(RETRY_DELAY), new Backoff(REFUSED_DELAY)];
+    try {
+      for (;;) {
+        // A refusal closes the channel, so a message that was refused once is kept off the shared one.
+        const answer: Answer = isRefused
+          ? await this.publishAlone(outgoing, signal)
+          : await this.#publishShared(outgoing, signal);
+        if (answer.kind === "confirmed") return;
+        this.#report(message, answer);
+        isRefused ||= answer.kind === "refused";
+        const replacement = answer.kind === "refused" && replace?.(outgoing, answer.refusal);
+        if (replacement && replacement !== outgoing) {
+          outgoing = replacement;
+          continue;
+        }
+        const isMissing =
+          answer.kind === "unroutable" || (answer.kind === "refused" && isNotFound(answer.refusal));
+        const next = isRefused && !isMissing ? refusedDelay : delay;
+        await orAbort(sleep(next.nextMs()), signal, this.options.closing);
+        if (isMissing) await this.#declare(message, declare);
       }
+    } finally {
+      this.#notAccepted.delete(message);
     }
   }
 
-  /** Publishes until the broker has answered, across lost channels and connections. */
-  async publishOnce(message: Outgoing, signal?: AbortSignal): Promise<Answer> {
+  /**
+   * Publishes on a dedicated channel until the broker has answered, across lost channels and connections: a refusal
+   * affects no other message, and is known to be the refusal of this one.
+   */
+  async publishAlone(message: Outgoing, signal?: AbortSignal): Promise<Answer> {
+    for (;;) {
+      await this.#channel.whenOpen(signal);
+      signal?.throwIfAborted();
+      const answer = await this.#publishOnDedicatedChannel(message, signal);
+      if (answer !== "lost") return answer;
+      await orAbort(sleep(CLOSING_PAUSE_MS), signal, this.options.closing);
+    }
+  }
+
+  async #publishShared(message: Outgoing, signal?: AbortSignal): Promise<Answer> {
     for (;;) {
       const open = await this.#channel.whenOpen(signal);
       signal?.throwIfAborted();
       const answer = await this.#answered(this.#attempt(open, message), signal);
       if (answer !== "lost") return answer;
+      // Of the messages that were in flight on the channel, any may be the refused one.
+      if (refusalOf(open)) return await this.publishAlone(message, signal);
       // The channels of a connection that is about to close stay open for a moment.
       await orAbort(sleep(CLOSING_PAUSE_MS), signal, this.options.closing);
     }
+  }
+
+  async #publishOnDedicatedChannel(message: Outgoing, signal?: AbortSignal): Promise<Answer | "lost"> {
+    const session = this.#session;
+    if (!session || session.lost.aborted) return "lost";
+    let open: OpenChannel<ConfirmChannel>;
+    try {
+      const opening = asOpenChannel(session.model.createConfirmChannel(), this.options.logger);
+      open = await orAbort(opening, session.lost, signal, this.options.closing);
+    } catch (error) {
+      if (session.lost.aborted) return "lost";
+      throw error;
+    }
+    try {
+      await this.#watchReturns(open);
+      const answer = await this.#answered(this.#attempt(open, message), signal);
+      const refusal = answer === "lost" ? refusalOf(open) : undefined;
+      return refusal ? { kind: "refused", refusal } : answer;
+    } finally {
+      await closeGracefully(open);
+    }
+  }
+
+  #report(message: Outgoing, answer: Exclude<Answer, { kind: "confirmed" }>): void {
+    const { queue, exchange } = message;
+    const why = answer.kind === "refused" ? answer.refusal.text : answer.kind;
+    const problem = `${exchange ?? queue} does not accept messages: ${why}`;
+    if (this.#notAccepted.get(message) === problem) return;
+    this.#notAccepted.set(message, problem);
+    this.options.logger.warn(
+      { queue, exchange, why, message_id: message.options.messageId, bytes: message.body.length },
+      "RabbitMQ did not accept a message, publishing it again",
+    );
+  }
+
+  async #declare({ queue }: Outgoing, declare: () => Promise<void>): Promise<void> {
+    await declare().catch((error) =>
+      this.options.logger.warn({ err: error, queue }, "failed to declare a queue"),
+    );
   }
 
   /**
@@ -104,9 +205,9 @@ export class Publisher {
     return new Promise((resolve, reject) => {
       // The broker returns a message before it confirms it.
       const onAnswer = (error: Error | null) => {
-        if (returned?.delete(id)) resolve("unroutable");
-        else if (error === null) resolve("confirmed");
-        else resolve(error.message === NACKED ? "refused" : "lost");
+        if (returned?.delete(id)) resolve({ kind: "unroutable" });
+        else if (error === null) resolve({ kind: "confirmed" });
+        else resolve(error.message === NACKED ? { kind: "nacked" } : "lost");
       };
       try {
         channel.publish(message.exchange ?? "", message.queue, message.body, options, onAnswer);

@@ -20,7 +20,10 @@ import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts"
 import { Events } from "./events.ts";
 import { Publisher } from "./publisher.ts";
 import { ReadyQueues } from "./ready-queues.ts";
+import { isTooLarge } from "./refusal.ts";
 import { Regions } from "./regions.ts";
+import { shrinkingBodies } from "./result-body.ts";
+import { sendableOptions, shortened } from "./sendable.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
   deadLetterQueue,
@@ -35,8 +38,7 @@ import {
 
 const REASON_HEADER = "x-blacktree-reason";
 const DEAD_AT_HEADER = "x-blacktree-at";
-/** All headers have to fit into one frame. */
-const MAX_REASON_CHARS = 8 * 1024;
+const MAX_REASON_BYTES = 8 * 1024;
 /** Only a queue that exists but cannot confirm takes this long, and such a queue must not delay the job. */
 const REPLY_TIMEOUT_MS = 10_000;
 const DEFAULT_HEARTBEAT_SECONDS = 10;
@@ -125,6 +127,10 @@ export class RabbitMqQueue implements JobQueue {
     return this.#connection.session !== undefined;
   }
 
+  get problems(): readonly string[] {
+    return this.#publisher.problems;
+  }
+
   submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
     return this.#publish(
       this.#names.jobQueue,
@@ -140,27 +146,13 @@ export class RabbitMqQueue implements JobQueue {
 
   async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
     if (!(delivery instanceof RabbitMqDelivery)) throw new TypeError("not a delivery of this queue");
-    // The orchestrator that receives it next finds the same fault.
-    if (delivery.revoked.aborted) return;
-    const reasonHeaders = {
-      [REASON_HEADER]: reason.slice(0, MAX_REASON_CHARS),
+    const { frameMaxBytes } = this.#publisher;
+    const headers = {
+      [REASON_HEADER]: shortened(reason, Math.min(MAX_REASON_BYTES, frameMaxBytes / 4)),
       [DEAD_AT_HEADER]: new Date().toISOString(),
     };
-    const options = copiedOptions(delivery.message);
-    const queue = deadLetterQueue(this.#names);
-    const withHeaders = (headers: unknown) =>
-      this.#publish(
-        queue,
-        delivery.body,
-        { ...options, headers: { ...(headers as object), ...reasonHeaders } },
-        signal,
-      );
-    await withHeaders(options.headers).catch((error) => {
-      // With the sender's headers, Blacktree's do not fit into amqplib's limit of 64 KiB.
-      if (!(error instanceof RangeError)) throw error;
-      return withHeaders({});
-    });
-    delivery.ack();
+    const options = sendableOptions(copiedOptions(delivery.message), headers, frameMaxBytes);
+    await this.#publish(deadLetterQueue(this.#names), delivery.body, options, signal);
   }
 
   async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
@@ -175,8 +167,7 @@ export class RabbitMqQueue implements JobQueue {
           headers: envelopeHeaders(message.envelope),
         },
       },
-      () => this.#regions.declareAgain(readyQueue.region),
-      signal,
+      { declare: () => this.#regions.declareAgain(readyQueue.region), signal },
     );
     this.#announce(readyQueue);
   }
@@ -194,8 +185,7 @@ export class RabbitMqQueue implements JobQueue {
           headers: envelopeHeaders({ ...envelope, retry }),
         },
       },
-      () => this.#declareRetryQueuesAgain(),
-      revoked,
+      { declare: () => this.#declareRetryQueuesAgain(), signal: revoked },
     );
   }
 
@@ -217,11 +207,22 @@ export class RabbitMqQueue implements JobQueue {
     replyTo: readonly string[],
     signal?: AbortSignal,
   ): Promise<void> {
-    const body = Buffer.from(JSON.stringify(result));
+    const queue = this.#names.resultQueue;
     const options = { messageId: result.job_id, correlationId, contentType: "application/json" };
-    await this.#publish(this.#names.resultQueue, body, options, signal);
+    const bodies = shrinkingBodies(result);
+    await this.#publisher.publish(
+      { queue, body: bodies.next().value as Buffer, options },
+      {
+        declare: () => this.#declareAgain(queue),
+        signal,
+        replace: (refused, refusal) => {
+          const smaller = isTooLarge(refusal) ? bodies.next().value : undefined;
+          return smaller ? { ...refused, body: smaller } : refused;
+        },
+      },
+    );
     // Without `signal`: the result is published, and a failure here would publish it again. Each reply has a timeout.
-    await Promise.all([...new Set(replyTo)].map((queue) => this.#reply(queue, body, options)));
+    await Promise.all([...new Set(replyTo)].map((reply) => this.#reply(reply, result, options)));
   }
 
   publishEvent(event: JobEvent): void {
@@ -252,7 +253,10 @@ export class RabbitMqQueue implements JobQueue {
 
   /** For queues with fixed names; Regions declares the ready queues. */
   #publish(queue: string, body: Buffer, options: Options.Publish, signal?: AbortSignal): Promise<void> {
-    return this.#publisher.publish({ queue, body, options }, () => this.#declareAgain(queue), signal);
+    return this.#publisher.publish(
+      { queue, body, options },
+      { declare: () => this.#declareAgain(queue), signal },
+    );
   }
 
   async #declareRetryQueuesAgain(): Promise<void> {
@@ -267,7 +271,7 @@ export class RabbitMqQueue implements JobQueue {
     else await ensureQueue(session, queue);
   }
 
-  async #reply(queue: string, body: Buffer, options: Options.Publish): Promise<void> {
+  async #reply(queue: string, result: JobResult, options: Options.Publish): Promise<void> {
     const fields = { reply_to: queue, job_id: options.messageId };
     if (isOwnQueue(this.#names, queue)) {
       this.#logger.warn(fields, "result not sent to reply_to: the queue belongs to Blacktree");
@@ -275,8 +279,15 @@ export class RabbitMqQueue implements JobQueue {
     }
     const timeout = AbortSignal.timeout(REPLY_TIMEOUT_MS);
     try {
-      const answer = await this.#publisher.publishOnce({ queue, body, options }, timeout);
-      if (answer !== "confirmed") this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
+      for (const body of shrinkingBodies(result)) {
+        // Senders choose the queue: a refusal must not affect other messages.
+        const answer = await this.#publisher.publishAlone({ queue, body, options }, timeout);
+        if (answer.kind === "confirmed") return;
+        if (answer.kind === "refused" && isTooLarge(answer.refusal)) continue;
+        this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
+        return;
+      }
+      this.#logger.warn({ ...fields, answer: "too large" }, "result not sent to reply_to");
     } catch (error) {
       if (!timeout.aborted) throw error;
       this.#logger.warn({ ...fields, answer: "none" }, "result not sent to reply_to");

@@ -6,6 +6,7 @@ import { asOpenChannel, closeGracefully, type OpenChannel, type Session } from "
 import { copiedOptions, nearsDeliveryLimit, RabbitMqReadyDelivery, readEnvelope } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Regions } from "./regions.ts";
+import { sendableOptions } from "./sendable.ts";
 import { ensureQueue, type Names, readyQueueName, replyCode } from "./topology.ts";
 
 const MAX_IDLE_CHANNELS = 64;
@@ -91,9 +92,12 @@ export class ReadyQueues {
   async #republish(session: Session, message: GetMessage, queue: string): Promise<void> {
     this.options.logger.info({ queue }, "publishing a waiting message again");
     await this.options.publisher.publish(
-      { queue, body: message.content, options: copiedOptions(message) },
-      () => ensureQueue(session, queue),
-      session.lost,
+      {
+        queue,
+        body: message.content,
+        options: sendableOptions(copiedOptions(message), {}, this.options.publisher.frameMaxBytes),
+      },
+      { declare: () => ensureQueue(session, queue), signal: session.lost },
     );
   }
 

@@ -103,10 +103,12 @@ export class Regions {
     const queue = regionQueue(this.options.names);
     return this.options.publisher.publish(
       { queue, body: Buffer.from(region), options: { contentType: "text/plain" } },
-      async () => {
-        if (this.#session) await ensureQueue(this.#session, queue);
+      {
+        declare: async () => {
+          if (this.#session) await ensureQueue(this.#session, queue);
+        },
+        signal,
       },
-      signal,
     );
   }
 

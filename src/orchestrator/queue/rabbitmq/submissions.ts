@@ -6,6 +6,7 @@ import type { Delivery } from "../queue.ts";
 import { closeGracefully, type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 import { copiedOptions, nearsDeliveryLimit, RabbitMqDelivery } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
+import { sendableOptions } from "./sendable.ts";
 import { ensureQueue } from "./topology.ts";
 
 /** Enough to keep intake busy over a round trip, few enough for several orchestrators to share a burst. */
@@ -123,9 +124,12 @@ export class Submissions {
 
   async #renew(delivery: RabbitMqDelivery, message: ConsumeMessage): Promise<void> {
     await this.options.publisher.publish(
-      { queue: this.options.jobQueue, body: message.content, options: copiedOptions(message) },
-      async () => undefined,
-      delivery.revoked,
+      {
+        queue: this.options.jobQueue,
+        body: message.content,
+        options: sendableOptions(copiedOptions(message), {}, this.options.publisher.frameMaxBytes),
+      },
+      { declare: async () => undefined, signal: delivery.revoked },
     );
     delivery.ack();
   }

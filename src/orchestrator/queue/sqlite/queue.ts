@@ -100,6 +100,10 @@ export class SqliteQueue implements JobQueue {
     return this.#started && !this.#closing.signal.aborted;
   }
 
+  get problems(): readonly string[] {
+    return [];
+  }
+
   async submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
     await this.#write(() => this.#insert(SUBMITTED, body, properties), signal);
     this.#deliver();
@@ -130,7 +134,6 @@ export class SqliteQueue implements JobQueue {
         row,
       );
     }, signal);
-    delivery.ack();
   }
 
   async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {

@@ -41,10 +41,11 @@ const cancels: [id: string, reason: string][] = [];
 interface Situation {
   readonly isQueueReady?: boolean;
   readonly isLeasesReady?: boolean;
+  readonly queueProblems?: readonly string[];
   readonly token?: string;
 }
 
-function app({ isQueueReady = true, isLeasesReady = true, token }: Situation = {}) {
+function app({ isQueueReady = true, isLeasesReady = true, queueProblems = [], token }: Situation = {}) {
   const workers = async () => {
     if (!isLeasesReady) throw new LeasesUnavailable("unavailable");
     return [WORKER];
@@ -58,7 +59,7 @@ function app({ isQueueReady = true, isLeasesReady = true, token }: Situation = {
       cancels.push([id, reason]);
       return CANCELLATIONS[id] ?? { kind: "unknown" };
     },
-    queue: { isReady: isQueueReady },
+    queue: { isReady: isQueueReady, problems: queueProblems },
     leases: { isReady: isLeasesReady, workers },
     records: { find: async (id: string) => (id === "j-1" ? RECORD : undefined) },
     names: { queue: "rabbitmq", leases: "redis" },
@@ -94,6 +95,14 @@ describe("health", () => {
       expect(await response.json()).toMatchObject({ checks });
     },
   );
+});
+
+test("/readyz names what RabbitMQ does not accept", async () => {
+  const response = await request("/readyz", {}, { queueProblems: ["jobs.results does not accept messages"] });
+  expect(response.status).toBe(503);
+  expect(await response.json()).toMatchObject({
+    checks: { rabbitmq: "jobs.results does not accept messages" },
+  });
 });
 
 describe("reading", () => {

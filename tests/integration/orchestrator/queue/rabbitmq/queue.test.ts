@@ -70,6 +70,11 @@ describe("RabbitMQ", () => {
     return waitFor(() => queue.take(from), { timeoutMs: TIMEOUT_MS, what: "a waiting job" });
   }
 
+  async function deadLetterAndAck(queue: JobQueue, delivery: Delivery): Promise<void> {
+    await queue.deadLetter(delivery, "wrong");
+    delivery.ack();
+  }
+
   function message(jobId: string): ReadyMessage {
     return {
       body: Buffer.from(jobId),
@@ -135,9 +140,7 @@ describe("RabbitMQ", () => {
   });
 
   test("a dead letter keeps the sender's properties and headers, without CC, BCC and expiration", async () => {
-    await startedQueue().then((queue) =>
-      queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong")),
-    );
+    await startedQueue().then((queue) => queue.onSubmitted((delivery) => deadLetterAndAck(queue, delivery)));
     const body = Buffer.from([0x7b, 0xff, 0x00]);
     await broker.withChannel(async (channel) => {
       await channel.assertQueue(`${broker.jobQueue}.copies`, { durable: true });
@@ -179,7 +182,7 @@ describe("RabbitMQ", () => {
     await server.rabbitmqctl(["add_user", broker.jobQueue, "pw"]);
     await server.rabbitmqctl(["set_permissions", "-p", server.vhost, broker.jobQueue, ".*", ".*", ".*"]);
     const queue = await startedQueue();
-    queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong"));
+    queue.onSubmitted((delivery) => deadLetterAndAck(queue, delivery));
     const sender = await connect(server.url.replace(/\/\/.*@/, `//${broker.jobQueue}:pw@`));
     const channel = await sender.createConfirmChannel();
     channel.sendToQueue(broker.jobQueue, Buffer.from("theirs"), { userId: broker.jobQueue });
@@ -190,7 +193,7 @@ describe("RabbitMQ", () => {
 
   test("a message whose headers fill the limit is still dead-lettered", async () => {
     const queue = await startedQueue();
-    queue.onSubmitted((delivery) => queue.deadLetter(delivery, "wrong"));
+    queue.onSubmitted((delivery) => deadLetterAndAck(queue, delivery));
     await broker.withChannel(async (channel) => {
       channel.sendToQueue(broker.jobQueue, Buffer.from("stuffed"), { headers: { big: "x".repeat(65_000) } });
     });

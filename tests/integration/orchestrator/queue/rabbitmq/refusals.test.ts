@@ -1,0 +1,232 @@
+/** Messages that amqplib or the broker does not accept: they go on in another form, or wait, and delay no other one. */
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
+import type { GetMessage } from "amqplib";
+import pino from "pino";
+import {
+  RETRY_DELAYS_MS,
+  type ReadyDelivery,
+  type ReadyQueue,
+} from "../../../../../src/orchestrator/queue/queue.ts";
+import type { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
+import type { JobResult } from "../../../../../src/shared/job.ts";
+import { waitFor } from "../../../../support/machine/wait-for.ts";
+import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
+import {
+  headerEntry,
+  longString,
+  publishRaw,
+  type RawProperties,
+} from "../../../../support/servers/raw-amqp.ts";
+import { sampleResult } from "../../sample-result.ts";
+import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
+
+setDefaultTimeout(120_000);
+const TIMEOUT_MS = 60_000;
+const FRAME_MAX_BYTES = 16 * 1024;
+const MAX_MESSAGE_BYTES = 64 * 1024;
+const [RETRY_DELAY_MS] = RETRY_DELAYS_MS;
+const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
+const RESTRICTED_USER = "restricted";
+let server: RabbitMq;
+
+beforeAll(async () => {
+  server = await startRabbitMq({
+    config: [`frame_max = ${FRAME_MAX_BYTES}`, `max_message_size = ${MAX_MESSAGE_BYTES}`],
+  });
+  await server.rabbitmqctl(["add_user", RESTRICTED_USER, "pw"]);
+}, 120_000);
+
+afterAll(() => server.stop(), 30_000);
+
+let broker: RabbitMqBroker;
+let queue: RabbitMqQueue;
+const logLines: string[] = [];
+const logger = pino({ level: "info" }, { write: (line: string) => void logLines.push(line) });
+
+const logged = (text: string) => logLines.filter((line) => line.includes(text)).length;
+
+async function start(url = server.url): Promise<void> {
+  broker = rabbitMqBroker(url, { logger });
+  queue = broker.open();
+  queue.start();
+  await waitFor(() => queue.isReady, { timeoutMs: TIMEOUT_MS, what: "the queue to be ready" });
+}
+
+beforeEach(() => {
+  logLines.length = 0;
+});
+
+afterEach(async () => {
+  await queue.close();
+  await broker.remove();
+});
+
+function until(condition: () => boolean | Promise<boolean>, what: string): Promise<unknown> {
+  return waitFor(condition, { timeoutMs: TIMEOUT_MS, what });
+}
+
+describe("a message that amqplib cannot send again", () => {
+  const text = (content: string) => longString(Buffer.from(content));
+  const poison: Readonly<Record<string, RawProperties>> = {
+    "the largest timestamp": { timestamp: 2n ** 64n - 1n },
+    "a content type that is not UTF-8": { contentType: Buffer.alloc(255, 0xff) },
+    "a correlation id that is not UTF-8": { correlationId: Buffer.alloc(200, 0xfe) },
+    "the name of a header that is not UTF-8": {
+      headers: headerEntry(Buffer.alloc(200, 0xff), "S", text("value")),
+    },
+    "a table with the key !": {
+      headers: headerEntry("table", "F", longString(headerEntry("!", "S", text("unknown")))),
+    },
+    "a timestamp in a header": {
+      headers: headerEntry("at", "T", Buffer.alloc(8, 0xff)),
+    },
+    "headers that fill a frame": {
+      headers: headerEntry("big", "S", text("x".repeat(FRAME_MAX_BYTES - 200))),
+    },
+    "very many headers": {
+      headers: Buffer.concat(
+        Array.from({ length: 1000 }, (_, index) => headerEntry(`header-${index}`, "t", Buffer.from([1]))),
+      ),
+    },
+  };
+
+  for (const [what, properties] of Object.entries(poison)) {
+    test(`becomes one dead letter, with the rest as text: ${what}`, async () => {
+      await start();
+      let deliveries = 0;
+      queue.onSubmitted(async (delivery) => {
+        deliveries += 1;
+        if (delivery.body.toString() === "poison") await queue.deadLetter(delivery, "wrong");
+        delivery.ack();
+      });
+      await broker.withChannel(async (channel) => {
+        publishRaw(channel, broker.jobQueue, properties, Buffer.from("poison"));
+        channel.sendToQueue(broker.jobQueue, Buffer.from("next"));
+        await until(() => deliveries === 2, "both messages");
+      });
+      const [letter] = (await broker.drain(`${broker.jobQueue}.dead`, 1)) as [GetMessage];
+      expect(letter.content.toString()).toBe("poison");
+      expect(letter.properties.headers?.["x-blacktree-reason"]).toBe("wrong");
+      expect(letter.properties.headers?.["x-blacktree-unsent"]).toBeString();
+      expect(deliveries).toBe(2);
+      expect(logged("connected to RabbitMQ")).toBe(1);
+    });
+  }
+
+  test("keeps the properties and headers that can be sent", async () => {
+    await start();
+    queue.onSubmitted(async (delivery) => {
+      await queue.deadLetter(delivery, "wrong");
+      delivery.ack();
+    });
+    const headers = Buffer.concat([
+      headerEntry("small", "S", text("kept")),
+      headerEntry("big", "S", text("x".repeat(FRAME_MAX_BYTES - 1000))),
+      headerEntry("at", "T", Buffer.from([0, 0, 0, 0, 0, 0, 0, 5])),
+    ]);
+    const properties = { contentType: Buffer.from("text/plain"), timestamp: 2n ** 64n - 1n, headers };
+    await broker.withChannel(async (channel) => {
+      publishRaw(channel, broker.jobQueue, properties, Buffer.from("poison"));
+      const [letter] = (await broker.drain(`${broker.jobQueue}.dead`, 1)) as [GetMessage];
+      expect(letter.properties).toMatchObject({
+        contentType: "text/plain",
+        headers: { small: "kept", at: { "!": "timestamp", value: 5 } },
+      });
+      const unsent = String(letter.properties.headers?.["x-blacktree-unsent"]);
+      expect(unsent).toStartWith('{"timestamp":18446744073709552000,"headers":{"big":"xxx');
+    });
+  });
+});
+
+describe("a result that is larger than max_message_size", () => {
+  const logs = Array.from({ length: 2000 }, (_, index) => `${index} ${"x".repeat(100)}`);
+  const tooLarge = { ...sampleResult("large"), logs };
+
+  test("is published with the last lines of its log, also to reply_to", async () => {
+    await start();
+    const answers = `${broker.jobQueue}.answers`;
+    await broker.withChannel((channel) => channel.assertQueue(answers, { durable: true }));
+    const small = queue.publishResult(sampleResult("small"), undefined, []);
+    await Promise.all([queue.publishResult(tooLarge, undefined, [answers]), small]);
+    const published = await broker.results();
+    // The small one may have been in flight on the channel that the broker closed, and is published again then.
+    expect([...new Set(published.map(({ jobId }) => jobId))].toSorted()).toEqual(["large", "small"]);
+    const [reply] = (await broker.drain(answers, 1)) as [GetMessage];
+    const shortened = [
+      published.find(({ jobId }) => jobId === "large")?.body as JobResult,
+      JSON.parse(reply.content.toString()) as JobResult,
+    ];
+    for (const result of shortened) {
+      const { logs: shown, ...rest } = result;
+      expect({ ...rest, logs }).toEqual(tooLarge);
+      expect(shown.at(-1)).toBe(logs.at(-1));
+      expect(shown[0]).toMatch(/^\[\d+ lines left out/);
+      expect(shown.length).toBeGreaterThan(100);
+    }
+  });
+});
+
+describe("a message that the broker refuses", () => {
+  async function permit(writable: string): Promise<void> {
+    await server.rabbitmqctl(["set_permissions", "-p", server.vhost, RESTRICTED_USER, ".*", writable, ".*"]);
+  }
+
+  async function startRestricted(): Promise<void> {
+    await permit(".*");
+    const url = new URL(server.url);
+    url.username = RESTRICTED_USER;
+    url.password = "pw";
+    await start(url.href);
+  }
+
+  async function taken(jobId: string): Promise<ReadyDelivery> {
+    const envelope = { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" };
+    await queue.offer(readyQueue, { body: Buffer.from(jobId), properties: {}, envelope });
+    return await waitFor(() => queue.take(readyQueue), { timeoutMs: TIMEOUT_MS, what: jobId });
+  }
+
+  const retry = { attempts: 1, lastWorkerId: "worker-1" };
+
+  test("waits, is named, and delays no other one, until the broker accepts it", async () => {
+    await startRestricted();
+    const deliveries = [await taken("job-1"), await taken("job-2")];
+    // Everything but the exchanges for retries.
+    await permit("^(?!.*later).*$");
+    let offered = 0;
+    const offers = deliveries.map((delivery) =>
+      queue.offerLater(delivery, retry, RETRY_DELAY_MS).then(() => {
+        offered += 1;
+      }),
+    );
+    await until(() => queue.problems.length > 0, "the refusal");
+    expect(queue.problems[0]).toMatch(/later\.2000ms does not accept messages: .*ACCESS_REFUSED/);
+    for (let index = 0; index < 100; index += 1) (await taken(`other-${index}`)).ack();
+    expect(offered).toBe(0);
+    // One shared channel for both, and a dedicated one for each try since.
+    expect(logged("RabbitMQ closed a channel")).toBeLessThan(10);
+    await permit(".*");
+    await Promise.all(offers);
+    expect(queue.problems).toEqual([]);
+  });
+
+  test("because its exchange was deleted is accepted once the exchange is declared again", async () => {
+    await start();
+    const delivery = await taken("job-1");
+    await broker.withChannel((channel) =>
+      channel.deleteExchange(`${broker.readyPrefix}.later.${RETRY_DELAY_MS}ms`),
+    );
+    await queue.offerLater(delivery, retry, RETRY_DELAY_MS);
+    delivery.ack();
+    const again = await waitFor(() => queue.take(readyQueue), { timeoutMs: TIMEOUT_MS, what: "the retry" });
+    expect(again.envelope).toMatchObject({ jobId: "job-1", retry });
+  });
+});
