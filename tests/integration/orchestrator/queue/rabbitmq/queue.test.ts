@@ -283,6 +283,7 @@ describe("RabbitMQ", () => {
         () => {
           queue.publishEvent({
             job_id: "j",
+            tenant: "acme",
             attempt: 1,
             seq: 1,
             state: "BUILDING",
@@ -298,6 +299,7 @@ describe("RabbitMQ", () => {
         () => {
           queue.publishEvent({
             job_id: "j",
+            tenant: "acme",
             attempt: 1,
             seq: 2,
             state: "BUILDING",
@@ -315,6 +317,7 @@ describe("RabbitMQ", () => {
     const queue = await startedQueue();
     const event = {
       job_id: "j",
+      tenant: "acme",
       attempt: 2,
       seq: 3,
       state: "RETRYING",
@@ -367,6 +370,7 @@ describe("RabbitMQ", () => {
       await first.offer(fresh, message("job-1"));
       first.publishEvent({
         job_id: "job-1",
+        tenant: "acme",
         attempt: 1,
         seq: 1,
         state: "QUEUED",
