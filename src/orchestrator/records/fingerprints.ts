@@ -2,8 +2,8 @@
  * Fingerprints of a job's identity, one per field, so that differing fields can be named although no value is stored.
  *
  * Values may be guessable, such as a build argument. Each record therefore has its own random salt, stored beside the
- * fingerprints: nothing can be computed in advance or compared between records. Whoever can read a record can still test
- * guesses, one record at a time. Preventing that takes a secret that all orchestrators share, and there is none.
+ * fingerprints: nothing can be computed in advance or compared between records. A reader of Redis can still test guesses,
+ * one record at a time. Preventing that takes a secret that all orchestrators share, and there is none.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import type { JobIdentity } from "./job-records.ts";

@@ -199,7 +199,7 @@ export function describeJobRecordsContract(
         expect(admissions.filter(({ kind }) => kind === "conflict")).toHaveLength(19);
       });
 
-      test("joins it if that job's record was lost, and gives the new record its identity", async () => {
+      test("joins it if that job's record was lost, and its identity is that of the new record", async () => {
         await records.append(event("j1", "BUILDING"));
         expect(await records.differingFields("j1", other)).toEqual([]);
         expect(await admitOther()).toEqual({ kind: "active" });
