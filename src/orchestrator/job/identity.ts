@@ -7,8 +7,8 @@ import { FIELD_DEFAULTS, type JobFields, SECRET_FIELDS, tenantOf } from "./field
 
 /**
  * Every field of the message counts, except `job_id`, which may be a property of the message, and secrets, which rotate:
- * of those only the names. The other values may be as guessable as a build argument, so they are hashed before they are
- * stored.
+ * of those only the names. The values of build arguments are part of it, although records mask them: only hashes of an
+ * identity are stored.
  */
 export function identityOf(repoUrl: string, fields: JobFields): JobIdentity {
   const { job_id: _, ...submitted } = fields;

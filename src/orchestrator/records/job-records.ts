@@ -43,7 +43,7 @@ export type Admission =
   | { readonly kind: "active" }
   /** The job has ended within the job memory. */
   | { readonly kind: "finished"; readonly result: JobResult }
-  /** The id is that of another job, which differs in these fields: nothing has changed. */
+  /** The id is that of another job, which differs in these fields. */
   | { readonly kind: "conflict"; readonly fields: readonly string[] };
 
 /** Jobs of one tenant that supersede each other. */
