@@ -22,6 +22,7 @@ const FIELD_FLAGS = [
   ["version", "deployment_version", "tag of the image"],
   ["account", "aws_account", "AWS account of the registry"],
   ["ecr-repo", "ecr_repo", "ECR repository"],
+  ["tenant", "tenant", "on whose behalf, default: the account"],
   ["region", "region", "AWS region of the registry"],
   ["worker-region", "worker_region", "worker region that builds the image"],
   ["job-id", "job_id", "id to use instead of a generated one"],

@@ -11,11 +11,17 @@ import type { Job, JobFailure, JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
 import type { JobEvents } from "./job/events.ts";
+import { describeConflict } from "./job/identity.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
 import { rejectedResult } from "./job/result.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
-import { type AdmissionRequest, type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
+import {
+  type Admission,
+  type AdmissionRequest,
+  type JobRecords,
+  RecordsUnavailable,
+} from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
 
 export interface IntakeParts {
@@ -47,16 +53,27 @@ export class Intake {
   async #receive(delivery: Delivery): Promise<void> {
     const message = readJobMessage(delivery.body, delivery.properties, this.parts.rules);
     if (message.kind === "invalid") return this.#refuse(delivery, message);
-    await this.#accept(delivery, message);
+    const jobId = message.explicitId ?? randomUUID();
+    const admission = await this.#admit(delivery, message, jobId);
+    if (admission.kind === "conflict") return this.#refuseConflict(delivery, jobId, admission.fields);
+    await this.#accept(delivery, message, jobId, admission);
     delivery.ack();
   }
 
-  async #accept(delivery: Delivery, message: Read<"job">): Promise<void> {
-    const jobId = message.explicitId ?? randomUUID();
+  async #admit(delivery: Delivery, message: Read<"job">, jobId: string): Promise<Admission> {
     const { replyTo, correlationId } = delivery.properties;
-    const { publicJob: job } = message;
-    const request: AdmissionRequest = { jobId, job, acceptedAt: new Date(), replyTo, correlationId };
-    const admission = await this.#whenAvailable(() => this.parts.records.admit(request), delivery.revoked);
+    const { publicJob: job, identity } = message;
+    const acceptedAt = new Date();
+    const request: AdmissionRequest = { jobId, job, identity, acceptedAt, replyTo, correlationId };
+    return this.#whenAvailable(() => this.parts.records.admit(request), delivery.revoked);
+  }
+
+  async #accept(
+    delivery: Delivery,
+    message: Read<"job">,
+    jobId: string,
+    admission: Exclude<Admission, { kind: "conflict" }>,
+  ): Promise<void> {
     if (admission.kind === "active") {
       this.parts.logger.info({ job_id: jobId }, "duplicate message: a job with its id is waiting or running");
     } else if (admission.kind === "finished") {
@@ -69,20 +86,22 @@ export class Intake {
   }
 
   /** Before the job is queued: after a crash in between, the redelivered message repeats this step. */
-  async #supersede({ supersede: key, jobId }: Job): Promise<void> {
+  async #supersede({ supersede: key, tenant, jobId }: Job): Promise<void> {
     if (key === undefined) return;
-    for (const earlier of await this.parts.records.supersede(key, jobId)) {
+    const group = { tenant, key };
+    for (const earlier of await this.parts.records.supersede(group, jobId)) {
       await this.parts.canceller.cancel(earlier, `superseded by job ${jobId}`);
-      await this.parts.records.superseded(key, earlier);
+      await this.parts.records.superseded(group, earlier);
     }
   }
 
   /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
   async #queue({ body, properties, revoked }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
     const { queue, events, rules, logger } = this.parts;
-    const { jobId, workerRegion, priority } = job;
+    const { jobId, tenant, workerRegion, priority } = job;
     await events.publish({
       jobId,
+      tenant,
       attempt: 0,
       state: "QUEUED",
       detail: { worker_region: workerRegion, priority },
@@ -90,7 +109,7 @@ export class Intake {
     const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
     await queue.offer({ region: workerRegion, priority }, { body, properties, envelope }, revoked);
     await this.#recordQueued(jobId);
-    logger.info({ job_id: jobId, worker_region: workerRegion, priority }, "job queued");
+    logger.info({ job_id: jobId, tenant, worker_region: workerRegion, priority }, "job queued");
   }
 
   /** The message is in its ready queue: a failure here must not requeue it, or the queue would contain it twice. */
@@ -110,6 +129,16 @@ export class Intake {
       "duplicate message: the job has ended, publishing its result again",
     );
     await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], revoked);
+  }
+
+  /** The message has no result: one with its id would be taken for that of the other job. */
+  async #refuseConflict(delivery: Delivery, jobId: string, fields: readonly string[]): Promise<void> {
+    this.parts.logger.warn(
+      { job_id: jobId, fields },
+      "message with the id of another job moved to the dead-letter queue",
+    );
+    await this.parts.queue.deadLetter(delivery, describeConflict(fields), delivery.revoked);
+    delivery.ack();
   }
 
   async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {

@@ -118,7 +118,8 @@ export class ResultHandler {
     const fields = { error, worker_id: workerId, delay_ms: delayMs };
     this.parts.logger.warn({ job_id: jobId, attempt, ...fields }, "attempt failed; the job is tried again");
     await this.parts.queue.offerLater(delivery, { attempts: attempt, lastWorkerId: workerId }, delayMs);
-    await this.parts.events.publish({ jobId, attempt, state: "RETRYING", detail: fields });
+    const { tenant } = assignment.job;
+    await this.parts.events.publish({ jobId, tenant, attempt, state: "RETRYING", detail: fields });
     delivery.ack();
     await this.#releaseWorker(assignment);
   }

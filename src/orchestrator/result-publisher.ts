@@ -108,12 +108,13 @@ export class ResultPublisher {
   ): Promise<void> {
     if (finish.kind !== "publish") return;
     const { result, replyTo } = finish;
-    const { job_id: jobId, attempt } = result;
+    const { job_id: jobId, tenant, attempt } = result;
     await this.#asPublisher(jobId, publisherId, () =>
       this.publish(result, correlationId ?? finish.correlationId, replyTo, signal),
     );
     await this.parts.events.publish({
       jobId,
+      tenant,
       attempt,
       state: finalState(result),
       detail: finalDetail(result),

@@ -59,7 +59,7 @@ export class WorkerManager {
     const outcome = await this.#leases.claim({
       jobId: job.jobId,
       ...requirements,
-      source: `${job.awsAccount} ${job.repoUrl}`,
+      source: `${job.tenant} ${job.repoUrl}`,
       mayBeRunning: delivery.redelivered,
       attempts: retry?.attempts,
       avoidWorkerId: retry?.lastWorkerId,

@@ -16,6 +16,8 @@ export interface Job {
   /** 40 or 64 hex digits; must be in the history of `branch`. */
   readonly commit?: string;
   readonly deploymentVersion: string;
+  /** On whose behalf: tenants never share caches or `supersede` keys. */
+  readonly tenant: string;
   readonly awsAccount: string;
   readonly ecrRepo: string;
   /** AWS region of the registry. */
@@ -40,7 +42,7 @@ export interface Job {
   readonly secrets: Readonly<Record<string, string>>;
   /** `same-commit`: an earlier image of the same commit and inputs is reused. */
   readonly reuse: "never" | "same-commit";
-  /** A later job with the same key cancels this one. */
+  /** A later job of the tenant with the same key cancels this one. */
   readonly supersede?: string;
 }
 
@@ -146,6 +148,8 @@ export type JobState = (typeof JOB_STATES)[number];
 /** One change of a job's state, as published on `jobs.events` and kept in its record. */
 export interface JobEvent {
   readonly job_id: string;
+  /** Null where the job's message could not be read. */
+  readonly tenant: string | null;
   readonly attempt: number;
   /** Grows by one with every event of the job, starting at 1. */
   readonly seq: number;
@@ -158,6 +162,8 @@ export interface JobEvent {
 /** The final answer to a job, as published on `jobs.results` (docs/messages.md). */
 export interface JobResult {
   readonly job_id: string;
+  /** Null where the job's message could not be read. */
+  readonly tenant: string | null;
   readonly status: OutcomeStatus;
   readonly image_url: string | null;
   readonly image_digest: string | null;

@@ -49,14 +49,14 @@ const WORKER_REMARKS: Remarks = {
   BLACKTREE_DISK_RESERVE: "`0` for none; see [below](#disk-space)",
   BLACKTREE_INODE_RESERVE: "on the same disks as `BLACKTREE_DISK_RESERVE`; `0` for none",
   BLACKTREE_MIRROR_SIZE:
-    "a checkout serves the next job of its account and repository; the least recently used ones are removed first",
+    "a checkout serves the next job of its tenant and repository; the least recently used ones are removed first",
   BLACKTREE_REPOSITORY_LIMIT: "includes the objects that git fetches",
   BLACKTREE_BUILD_NETWORK:
     "base images are pulled even with `none`; a Dockerfile may itself use `RUN --network=none`",
   BLACKTREE_BUILD_CGROUP:
     "on this host, such as `/blacktreebuilds.slice`; no limits if unset; see [below](#limits-of-builds)",
   BLACKTREE_CACHE_REPO:
-    "the cache is in the account of each job, per repository and branch: a worker that has never built a repository starts with its cache, and a new branch with the cache of the git server's default branch; requires an engine with the containerd image store; no registry cache if unset",
+    "the cache is in the account of each job, per tenant, repository and branch: a worker that has never built a repository starts with its cache, and a new branch with the cache of the git server's default branch; requires an engine with the containerd image store; no registry cache if unset",
   BLACKTREE_CACHE_SHARING:
     "jobs with `secrets` and `RUN --mount=type=cache` folders are kept separate in any case",
   BLACKTREE_ECR_ROLE_ARN:

@@ -188,3 +188,79 @@ test("identity: many messages with one id at once are one job", async () => {
   expect(states?.filter((state) => state === "ASSIGNED")).toHaveLength(1);
   expect(states?.at(-1)).toBe("FAILED");
 });
+
+const DIFFERENT = { branch: "next", tenant: "other", build_args: { MODE: "hush" } };
+const CONFLICT = "the id is that of another job, which differs in: branch, build_args, tenant";
+
+test("identity: a message with the id of another job becomes a dead letter, and gets no result", async () => {
+  const replies = await Promise.all(
+    [1, 2].map(async () => (await deployment.amqp.assertQueue("", { autoDelete: true })).queue),
+  );
+  const [own, foreign] = replies as [string, string];
+  const different = quickJob({ ...DIFFERENT, job_id: "taken" });
+  const expectDeadLetter = async () => {
+    await deployment.publish(different, { replyTo: foreign });
+    const letter = await deployment.next("jobs.build.dead");
+    expect(bodyOf<object>(letter)).toEqual(different);
+    expect(letter.properties.headers?.["x-blacktree-reason"]).toBe(CONFLICT);
+  };
+  holdJobs();
+  await queue({ job_id: "in-front" });
+  await worker.process.waitForLine(/"in-front".*"msg":"run started"/);
+  await queue({ job_id: "taken" }, { replyTo: own });
+  await expectDeadLetter();
+  releaseJobs();
+  const result = bodyOf<JobResult>(await deployment.next(own));
+  expect(result).toMatchObject({ job_id: "taken", tenant: "1234567890" });
+  await expectDeadLetter();
+  expect((await resultsUntilNow()).map(({ job_id }) => job_id)).toEqual(["in-front", "taken"]);
+  for (const reply of replies) expect(await deployment.depth(reply)).toBe(0);
+  expect(runsOf("taken")).toBe(1);
+  expect(await deployment.redisContents()).not.toContain("hush");
+
+  const response = await fetch(`${orchestrator.apiUrl}/api/v1/jobs`, {
+    method: "POST",
+    body: JSON.stringify(different),
+    headers: { "content-type": "application/json" },
+  });
+  expect(response.status).toBe(409);
+  expect(await response.json()).toMatchObject({ detail: CONFLICT });
+  expect(await resultsUntilNow()).toEqual([]);
+  expect(await deployment.depth("jobs.build.dead")).toBe(0);
+});
+
+test("identity: a message with rotated secrets, and defaults in full, is the same job", async () => {
+  holdJobs();
+  await deployment.publish(quickJob({ job_id: "rotated", git_token: "token-1", secrets: { npm: "1" } }));
+  await orchestrator.process.waitForLine(/"rotated".*"msg":"job queued"/);
+  const again = { git_token: "token-2", secrets: { npm: "2" }, tenant: "1234567890", priority: "normal" };
+  await deployment.publish(quickJob({ job_id: "rotated", ...again }));
+  await untilJoined("rotated", 1);
+  releaseJobs();
+  expect((await resultsUntilNow()).map(({ job_id }) => job_id)).toEqual(["rotated"]);
+});
+
+test("identity: equal supersede keys of two tenants are two keys", async () => {
+  const keyed = async (job_id: string, tenant: string) => {
+    await deployment.publish(quickJob({ job_id, tenant, supersede: "web/main" }));
+    await orchestrator.process.waitForLine(new RegExp(`"${job_id}".*"msg":"job queued"`));
+  };
+  holdJobs();
+  await queue({ job_id: "before-keys" });
+  await worker.process.waitForLine(/"before-keys".*"msg":"run started"/);
+  await keyed("one-first", "one");
+  await keyed("other-first", "other");
+  await keyed("one-latest", "one");
+  expect(await deployment.nextResult()).toMatchObject({
+    job_id: "one-first",
+    tenant: "one",
+    status: "CANCELLED",
+  });
+  releaseJobs();
+  const ends = (await resultsUntilNow()).map(({ job_id, tenant, error }) => [job_id, tenant, error?.code]);
+  expect(ends).toEqual([
+    ["before-keys", "1234567890", "REPO_NOT_FOUND"],
+    ["other-first", "other", "REPO_NOT_FOUND"],
+    ["one-latest", "one", "REPO_NOT_FOUND"],
+  ]);
+});

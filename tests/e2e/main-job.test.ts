@@ -124,6 +124,7 @@ describe.each(["26.1", "20.10"] as const)("main job on Docker Engine %s", (engin
       image_digest: inRegistry?.digest,
       commit: firstCommit,
       deployment_version: version,
+      tenant: "1234567890",
       aws_account: "1234567890",
       ecr_repo: "app-images",
       region: "us-east-1",
@@ -161,6 +162,7 @@ describe.each(["26.1", "20.10"] as const)("main job on Docker Engine %s", (engin
     await waitFor(() => events.at(-1)?.state === "SUCCEEDED", { timeoutMs: 30_000, what: "the last event" });
     expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1));
     expect(events.map(({ job_id }) => job_id)).toEqual(events.map(() => result.job_id));
+    expect(events.map(({ tenant }) => tenant)).toEqual(events.map(() => "1234567890"));
     // Sign-in runs in parallel with cloning.
     const states = events.map(({ state }) => state);
     expect(states.filter((state) => state !== "AUTHENTICATING")).toEqual([

@@ -206,7 +206,7 @@ describe("up with a named registry", () => {
 
   test("submit, logs -f, job, logs and workers show the job", async () => {
     const { cli } = started;
-    const flags = ["--job-id", "looked-at", ...jobFlags("owner/working", "v-looked-at")];
+    const flags = ["--job-id", "looked-at", "--tenant", "acme", ...jobFlags("owner/working", "v-looked-at")];
     expect(await cli("submit", ...flags)).toMatchObject({ exitCode: 0, stdout: "looked-at\n" });
     const followed = await cli("logs", "-f", "looked-at");
     expect(followed).toMatchObject({ exitCode: 0 });
@@ -218,7 +218,8 @@ describe("up with a named registry", () => {
     expect(shown.exitCode).toBe(0);
     expect(shown.stdout).toMatch(/^looked-at {2}SUCCEEDED {2}owner\/working@main as v-looked-at$/m);
     const job = JSON.parse((await cli("job", "looked-at", "--json")).stdout);
-    expect(job).toMatchObject({ job_id: "looked-at", state: "SUCCEEDED", result: { status: "SUCCESS" } });
+    expect(job).toMatchObject({ job_id: "looked-at", tenant: "acme", state: "SUCCEEDED" });
+    expect(job.result).toMatchObject({ tenant: "acme", status: "SUCCESS" });
     expect(job.events.map(({ seq }: { seq: number }) => seq)).toEqual(
       job.events.map((_: unknown, index: number) => index + 1),
     );

@@ -2,6 +2,7 @@ import type { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { streamSSE } from "hono/streaming";
 import { z } from "zod";
+import { describeConflict } from "../job/identity.ts";
 import type { JobRecord } from "../records/job-records.ts";
 import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
@@ -11,6 +12,8 @@ import type { Acceptance } from "./submit-job.ts";
 const MAX_BODY_BYTES = 1024 * 1024;
 
 const SUBMIT_TIMEOUT_MS = 10_000;
+
+type Conflict = Extract<Acceptance, { kind: "conflict" }>;
 
 export function addJobs(app: Hono, parts: AdminParts): void {
   const { records } = parts;
@@ -25,6 +28,7 @@ export function addJobs(app: Hono, parts: AdminParts): void {
       return problem(context, { status: 503, title: "Not available", detail });
     }
     if (acceptance.kind === "accepted") return context.json({ job_id: acceptance.jobId }, 202);
+    if (acceptance.kind === "conflict") return idInUse(acceptance, context);
     const { problems: errors } = acceptance;
     return problem(context, { status: 400, title: "Bad job", detail: errors.join("; "), errors });
   });
@@ -99,6 +103,14 @@ const limitedBody = bodyLimit({
 });
 
 type JobContext = Parameters<typeof problem>[0];
+
+function idInUse({ fields }: Conflict, context: JobContext): Response {
+  return problem(context, {
+    status: 409,
+    title: "Id in use",
+    detail: describeConflict(fields),
+  });
+}
 
 function noSuchJob(jobId: string, context: JobContext): Response {
   return problem(context, {

@@ -3,15 +3,17 @@ import { randomUUID } from "node:crypto";
 import { sleep } from "../../shared/abort.ts";
 import { type MessageRules, readJobMessage } from "../job/message.ts";
 import type { JobQueue } from "../queue/queue.ts";
-import { type JobRecords, RecordsUnavailable } from "../records/job-records.ts";
+import { type JobIdentity, type JobRecords, RecordsUnavailable } from "../records/job-records.ts";
 
 export type Acceptance =
   | { readonly kind: "accepted"; readonly jobId: string }
-  | { readonly kind: "invalid"; readonly problems: readonly string[] };
+  | { readonly kind: "invalid"; readonly problems: readonly string[] }
+  /** The id is that of another job, which differs in these fields. */
+  | { readonly kind: "conflict"; readonly fields: readonly string[] };
 
 export interface SubmitParts {
   readonly queue: Pick<JobQueue, "submit">;
-  readonly records: Pick<JobRecords, "find">;
+  readonly records: Pick<JobRecords, "differingFields">;
   readonly rules: MessageRules;
 }
 
@@ -23,17 +25,33 @@ const POLL_TIMEOUT_MS = 2000;
 export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortSignal): Promise<Acceptance> {
   const message = readJobMessage(body, {}, parts.rules);
   if (message.kind === "invalid") return { kind: "invalid", problems: message.problems };
+  const { identity } = message;
   const jobId = message.explicitId ?? randomUUID();
-  await parts.queue.submit(body, { messageId: jobId }, signal);
-  await waitUntilKnown(parts.records, jobId);
-  return { kind: "accepted", jobId };
+  let fields = await differingFields(parts.records, jobId, identity, 0);
+  if (fields.length === 0) {
+    await parts.queue.submit(body, { messageId: jobId }, signal);
+    // Intake may have accepted another message with the id in the meantime; it then dead-letters this one.
+    fields = await differingFields(parts.records, jobId, identity, POLL_TIMEOUT_MS);
+  }
+  return fields.length === 0 ? { kind: "accepted", jobId } : { kind: "conflict", fields };
 }
 
-async function waitUntilKnown(records: SubmitParts["records"], jobId: string): Promise<void> {
-  const deadlineMs = performance.now() + POLL_TIMEOUT_MS;
+/** Of the job with this id, once it is known. None while it is not, or while the records are unavailable. */
+async function differingFields(
+  records: SubmitParts["records"],
+  jobId: string,
+  identity: JobIdentity,
+  timeoutMs: number,
+): Promise<readonly string[]> {
+  const deadlineMs = performance.now() + timeoutMs;
   try {
-    while (!(await records.find(jobId)) && performance.now() < deadlineMs) await sleep(POLL_INTERVAL_MS);
+    for (;;) {
+      const fields = await records.differingFields(jobId, identity);
+      if (fields || performance.now() >= deadlineMs) return fields ?? [];
+      await sleep(POLL_INTERVAL_MS);
+    }
   } catch (error) {
     if (!(error instanceof RecordsUnavailable)) throw error;
+    return [];
   }
 }

@@ -6,6 +6,7 @@ import type { JobRecords } from "../records/job-records.ts";
 
 export interface StateChange {
   readonly jobId: string;
+  readonly tenant: JobEvent["tenant"];
   /** 0 before the first attempt. */
   readonly attempt: number;
   readonly state: JobState;
@@ -38,6 +39,7 @@ export class JobEvents {
     const unnumbered = {
       ...change.detail,
       job_id: change.jobId,
+      tenant: change.tenant,
       attempt: change.attempt,
       state: change.state,
       at,

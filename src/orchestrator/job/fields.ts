@@ -106,6 +106,7 @@ const required = {
 };
 
 const optional = {
+  tenant: optionalField(pattern("1 to 64 of letters, digits, . _ and -", /^[A-Za-z0-9._-]{1,64}$/)),
   region: optionalField(region),
   worker_region: optionalField(pattern("1 to 63 letters, digits, - and _", REGION_PATTERN)),
   region_policy: optionalField(z.enum(["prefer", "require"], { error: "expected prefer or require" })),
@@ -164,3 +165,22 @@ export const JOB_FIELDS = z.object({ ...required, ...optional });
 export type JobFields = z.output<typeof JOB_FIELDS>;
 
 export const KNOWN_FIELDS: ReadonlySet<string> = new Set(["repo_url", ...Object.keys(JOB_FIELDS.shape)]);
+
+/** Their values are secrets. */
+export const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);
+
+/** Values of absent fields, as far as they do not depend on other fields or on settings. */
+export const FIELD_DEFAULTS = {
+  region_policy: "prefer",
+  build_args: {},
+  labels: {},
+  priority: "normal",
+  provenance: false,
+  platforms: [],
+  secrets: {},
+  reuse: "never",
+} as const satisfies Partial<JobFields>;
+
+export function tenantOf({ tenant, aws_account }: Pick<JobFields, "tenant" | "aws_account">): string {
+  return tenant ?? aws_account;
+}

@@ -3,8 +3,17 @@ import type { Job } from "../../shared/job.ts";
 import { canonicalPlatforms } from "../../shared/platforms.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { MessageProperties } from "../queue/queue.ts";
-import type { PublicJob } from "../records/job-records.ts";
-import { JOB_FIELDS, JOB_ID_PATTERN, type JobFields, KNOWN_FIELDS } from "./fields.ts";
+import type { JobIdentity, PublicJob } from "../records/job-records.ts";
+import {
+  FIELD_DEFAULTS,
+  JOB_FIELDS,
+  JOB_ID_PATTERN,
+  type JobFields,
+  KNOWN_FIELDS,
+  SECRET_FIELDS,
+  tenantOf,
+} from "./fields.ts";
+import { identityOf } from "./identity.ts";
 import type { Target } from "./result.ts";
 
 /** Far more than a job needs, and well below the limit of the one gRPC message that carries it to the worker. */
@@ -22,6 +31,7 @@ export type ReadMessage =
       readonly job: Omit<Job, "jobId">;
       readonly explicitId: string | undefined;
       readonly publicJob: PublicJob;
+      readonly identity: JobIdentity;
       readonly unknownFields: readonly string[];
     }
   | {
@@ -53,12 +63,13 @@ export function readJobMessage(
   if (!fields.success || problems.length > 0) return { kind: "invalid", problems, explicitId, given };
 
   const job = jobOf(given.repo_url as string, fields.data, rules);
-  const publicJob = { ...publicJobOf(given), region: job.region };
+  const publicJob = { ...publicJobOf(given), tenant: job.tenant, region: job.region };
   return {
     kind: "job",
     job,
     explicitId,
     publicJob,
+    identity: identityOf(job.repoUrl, fields.data),
     unknownFields: Object.keys(given).filter((name) => !KNOWN_FIELDS.has(name)),
   };
 }
@@ -113,37 +124,38 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     branch: fields.branch,
     commit: fields.commit,
     deploymentVersion: fields.deployment_version,
+    tenant: tenantOf(fields),
     awsAccount: fields.aws_account,
     ecrRepo: fields.ecr_repo,
     region,
     workerRegion: fields.worker_region ?? region,
-    regionPolicy: fields.region_policy ?? "prefer",
+    regionPolicy: fields.region_policy ?? FIELD_DEFAULTS.region_policy,
     dockerfile: fields.dockerfile,
     context: fields.context,
     target: fields.target,
-    buildArgs: fields.build_args ?? {},
-    labels: fields.labels ?? {},
+    buildArgs: fields.build_args ?? FIELD_DEFAULTS.build_args,
+    labels: fields.labels ?? FIELD_DEFAULTS.labels,
     gitToken: fields.git_token,
-    priority: fields.priority ?? "normal",
+    priority: fields.priority ?? FIELD_DEFAULTS.priority,
     timeoutSeconds: fields.timeout_seconds,
-    provenance: fields.provenance ?? false,
-    platforms: canonicalPlatforms(fields.platforms ?? []),
-    secrets: fields.secrets ?? {},
-    reuse: fields.reuse ?? "never",
+    provenance: fields.provenance ?? FIELD_DEFAULTS.provenance,
+    platforms: canonicalPlatforms(fields.platforms ?? FIELD_DEFAULTS.platforms),
+    secrets: fields.secrets ?? FIELD_DEFAULTS.secrets,
+    reuse: fields.reuse ?? FIELD_DEFAULTS.reuse,
     supersede: fields.supersede,
   };
 }
 
-const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);
-
 /** The valid target fields of a message; invalid values are left out, since they may be misplaced secrets. */
 export function readableTarget(given: Readonly<Record<string, unknown>>): Target {
-  const names = ["deployment_version", "aws_account", "ecr_repo", "region"] as const;
-  return Object.fromEntries(
+  const names = ["tenant", "deployment_version", "aws_account", "ecr_repo", "region"] as const;
+  const valid: Target = Object.fromEntries(
     names
       .map((name) => [name, JOB_FIELDS.shape[name].safeParse(given[name])] as const)
       .flatMap(([name, field]) => (field.success && field.data ? [[name, field.data]] : [])),
   );
+  // Only an absent tenant has a default: an invalid one is not known.
+  return given.tenant == null ? { ...valid, tenant: valid.aws_account } : valid;
 }
 
 /** The known fields as submitted, without secrets and with masked build arguments. */

@@ -37,7 +37,7 @@ export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: 
   };
 }
 
-/** Where a job's image is pushed, as far as known. */
+/** On whose behalf and where a job's image is pushed, as far as known. */
 export type Target = Partial<ReturnType<typeof targetOf>>;
 
 /** Result of a message that failed validation and never reached a worker. */
@@ -93,6 +93,7 @@ function resultWithoutRun({ jobId, status, failure, target, acceptedAt, attempt 
     image_url: null,
     image_digest: null,
     commit: null,
+    tenant: target.tenant ?? null,
     deployment_version: target.deployment_version ?? null,
     aws_account: target.aws_account ?? null,
     ecr_repo: target.ecr_repo ?? null,
@@ -116,6 +117,7 @@ export function repositoryOf({ awsAccount, region, ecrRepo }: Omit<Job, "jobId">
 
 export function targetOf(job: Omit<Job, "jobId">) {
   return {
+    tenant: job.tenant,
     deployment_version: job.deploymentVersion,
     aws_account: job.awsAccount,
     ecr_repo: job.ecrRepo,

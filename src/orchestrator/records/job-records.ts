@@ -10,6 +10,12 @@ import type { JobEvent, JobResult, JobState, KnownImage } from "../../shared/job
 /** A job message that may be shown: without secrets, and with masked values of build arguments. */
 export type PublicJob = Readonly<Record<string, unknown>>;
 
+/**
+ * Everything that makes two messages with one id the same job: by field of the message, its value unless that is the
+ * default (job/identity.ts). Only fingerprints of it are stored (fingerprints.ts).
+ */
+export type JobIdentity = Readonly<Record<string, unknown>>;
+
 export interface JobRecord {
   readonly jobId: string;
   readonly job: PublicJob;
@@ -22,6 +28,7 @@ export interface JobRecord {
 export interface AdmissionRequest {
   readonly jobId: string;
   readonly job: PublicJob;
+  readonly identity: JobIdentity;
   readonly acceptedAt: Date;
   /** A further queue for the result, named by the sender. */
   readonly replyTo?: string;
@@ -35,10 +42,23 @@ export type Admission =
   /** The job waits or runs: the message starts nothing; its `replyTo` was stored for the result. */
   | { readonly kind: "active" }
   /** The job has ended within the job memory. */
-  | { readonly kind: "finished"; readonly result: JobResult };
+  | { readonly kind: "finished"; readonly result: JobResult }
+  /** The id is that of another job, which differs in these fields. */
+  | { readonly kind: "conflict"; readonly fields: readonly string[] };
+
+/** Jobs of one tenant that supersede each other. */
+export interface SupersedeGroup {
+  readonly tenant: string;
+  readonly key: string;
+}
+
+/** A tenant contains no colon, so no two groups have the same name. */
+export function supersedeName({ tenant, key }: SupersedeGroup): string {
+  return `${tenant}:${key}`;
+}
 
 /** An event before it has its number. (`Omit` would lose the named fields to the open ones.) */
-export type UnnumberedEvent = Pick<JobEvent, "job_id" | "attempt" | "state" | "at"> & {
+export type UnnumberedEvent = Pick<JobEvent, "job_id" | "tenant" | "attempt" | "state" | "at"> & {
   readonly [detail: string]: unknown;
 };
 
@@ -65,8 +85,13 @@ export interface JobRecords {
   /** The server answers now. Every other method rejects with RecordsUnavailable while this is false. */
   readonly isReady: boolean;
 
-  /** Decides in one atomic step whether a message with this id starts a job. */
+  /**
+   * Decides in one atomic step whether a message with this id starts a job. A record without an identity, because it
+   * began with an event after a loss, takes that of the message.
+   */
   admit(request: AdmissionRequest): Promise<Admission>;
+  /** Names the fields in which the job with this id differs from `identity`; undefined without a record of the job. */
+  differingFields(jobId: string, identity: JobIdentity): Promise<readonly string[] | undefined>;
   /** The job is in its ready queue; from now on a message with its id joins the job. */
   queued(jobId: string): Promise<void>;
   /** Appends an event and returns it with its `seq`. For a job without a record (after a loss) seq starts at 1. */
@@ -89,12 +114,12 @@ export interface JobRecords {
   /** The job's result, when it has ended. */
   result(jobId: string): Promise<JobResult | undefined>;
   /**
-   * The job was accepted under this key. Returns the jobs that were accepted under it before and not passed to
+   * The job was accepted in this group. Returns the jobs that were accepted in it before and not passed to
    * `superseded` since, the oldest first. When called again for the same job, its place stays.
    */
-  supersede(key: string, jobId: string): Promise<readonly string[]>;
+  supersede(group: SupersedeGroup, jobId: string): Promise<readonly string[]>;
   /** This job no longer has to be superseded. */
-  superseded(key: string, jobId: string): Promise<void>;
+  superseded(group: SupersedeGroup, jobId: string): Promise<void>;
   /** This image is in the repository. The caller chooses the name of the repository. */
   rememberImage(repository: string, image: KnownImage): Promise<void>;
   /** Up to 200 images of the repository, the latest first. At most 1,000 are stored, each for 30 days. */

@@ -4,15 +4,19 @@ import { finalState } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
+import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
 import {
   type Admission,
   type AdmissionRequest,
   type Finish,
+  type JobIdentity,
   type JobRecord,
   type JobRecords,
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
+  type SupersedeGroup,
+  supersedeName,
   type UnnumberedEvent,
 } from "./job-records.ts";
 import {
@@ -77,12 +81,30 @@ export class RedisJobRecords implements JobRecords {
     return !this.#closed && isReady(this.#client);
   }
 
-  async admit({ jobId, job, acceptedAt, replyTo, correlationId }: AdmissionRequest): Promise<Admission> {
+  async admit(request: AdmissionRequest): Promise<Admission> {
+    const { jobId, job, identity, acceptedAt, replyTo, correlationId } = request;
     const args = [JSON.stringify(job), acceptedAt.getTime(), replyTo ?? "", correlationId ?? ""];
-    const [kind, detail] = (await this.#run(scripts.admit, jobId, args)) as [Admission["kind"], string];
-    if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
-    if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
-    return { kind };
+    let salt = newSalt();
+    for (;;) {
+      const own = fingerprintsOf(identity, salt);
+      const reply = await this.#run(scripts.admit, jobId, [...args, salt, JSON.stringify(own)]);
+      const [kind, detail] = reply as [Admission["kind"] | "salted", string];
+      if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
+      if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
+      if (kind === "conflict") return { kind, fields: differingNames(readFingerprints(detail), own) };
+      if (kind === "active") return { kind };
+      salt = detail;
+    }
+  }
+
+  async differingFields(jobId: string, identity: JobIdentity): Promise<readonly string[] | undefined> {
+    const key = `${this.#prefix}job:${jobId}`;
+    const [seq, job, result, salt, fingerprints] = await this.#attempt(() =>
+      this.#client.hmget(key, "seq", "job", "result", "salt", "fingerprints"),
+    );
+    if (!seq && !job && !result) return undefined;
+    if (!salt || !fingerprints) return [];
+    return differingNames(readFingerprints(fingerprints), fingerprintsOf(identity, salt));
   }
 
   async queued(jobId: string): Promise<void> {
@@ -125,12 +147,13 @@ export class RedisJobRecords implements JobRecords {
     return text === null ? undefined : (JSON.parse(text) as JobResult);
   }
 
-  async supersede(key: string, jobId: string): Promise<readonly string[]> {
-    return (await this.#run(scripts.supersede, jobId, [key])) as string[];
+  async supersede(group: SupersedeGroup, jobId: string): Promise<readonly string[]> {
+    return (await this.#run(scripts.supersede, jobId, [supersedeName(group)])) as string[];
   }
 
-  async superseded(key: string, jobId: string): Promise<void> {
-    await this.#attempt(() => this.#client.zrem(`${this.#prefix}supersede:${key}`, jobId));
+  async superseded(group: SupersedeGroup, jobId: string): Promise<void> {
+    const key = `${this.#prefix}supersede:${supersedeName(group)}`;
+    await this.#attempt(() => this.#client.zrem(key, jobId));
   }
 
   async published(jobId: string): Promise<void> {
@@ -193,6 +216,10 @@ export class RedisJobRecords implements JobRecords {
   }
 }
 
+function readFingerprints(text: string): Fingerprints {
+  return JSON.parse(text) as Fingerprints;
+}
+
 /** The number precedes the event, because only the script knows it. */
 function readEvent(line: string): JobEvent {
   const space = line.indexOf(" ");
@@ -200,6 +227,6 @@ function readEvent(line: string): JobEvent {
 }
 
 function numbered(event: UnnumberedEvent, seq: number): JobEvent {
-  const { job_id, attempt, state, at, ...details } = event;
-  return { job_id, attempt, seq, state, at, ...details };
+  const { job_id, tenant, attempt, state, at, ...details } = event;
+  return { job_id, tenant, attempt, seq, state, at, ...details };
 }

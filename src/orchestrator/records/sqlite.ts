@@ -2,15 +2,19 @@
 import type { Database } from "bun:sqlite";
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
+import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
 import {
   type Admission,
   type AdmissionRequest,
   type Finish,
+  type JobIdentity,
   type JobRecord,
   type JobRecords,
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
+  type SupersedeGroup,
+  supersedeName,
   type UnnumberedEvent,
 } from "./job-records.ts";
 import {
@@ -61,6 +65,8 @@ const LATER_COLUMNS = {
   correlation_id: "TEXT",
   publisher: "TEXT",
   publisher_until: "INTEGER NOT NULL DEFAULT 0",
+  salt: "TEXT",
+  fingerprints: "TEXT",
 };
 
 interface RecordRow {
@@ -74,6 +80,8 @@ interface RecordRow {
   readonly published: number;
   readonly publisher: string | null;
   readonly publisher_until: number;
+  readonly salt: string | null;
+  readonly fingerprints: string | null;
 }
 
 export interface SqliteJobRecordsOptions {
@@ -102,10 +110,14 @@ export class SqliteJobRecords implements JobRecords {
     return this.#started;
   }
 
-  async admit({ jobId, job, acceptedAt, replyTo, correlationId }: AdmissionRequest): Promise<Admission> {
+  async admit(request: AdmissionRequest): Promise<Admission> {
+    const { jobId, job, identity, acceptedAt, replyTo, correlationId } = request;
     return this.#atomically(() => {
       const known = this.#openRow(jobId);
+      const fields = differingFrom(known, identity);
+      if (fields.length > 0) return { kind: "conflict", fields };
       if (known.result !== null) return { kind: "finished", result: JSON.parse(known.result) as JobResult };
+      if (known.job === null) this.#storeIdentity(jobId, identity);
       const firstAcceptedAt = known.accepted_at ?? acceptedAt.getTime();
       this.#database.run(
         "UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ? WHERE job_id = ?",
@@ -121,6 +133,13 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
+  async differingFields(jobId: string, identity: JobIdentity): Promise<readonly string[] | undefined> {
+    return this.#atomically(() => {
+      const known = this.#row(jobId);
+      return known ? differingFrom(known, identity) : undefined;
+    });
+  }
+
   async queued(jobId: string): Promise<void> {
     this.#atomically(() => {
       this.#openRow(jobId);
@@ -130,13 +149,13 @@ export class SqliteJobRecords implements JobRecords {
 
   async append(event: UnnumberedEvent): Promise<JobEvent> {
     return this.#atomically(() => {
-      const { job_id, attempt, state, at, ...details } = event;
+      const { job_id, tenant, attempt, state, at, ...details } = event;
       const known = this.#openRow(job_id);
       // A job without a record has lost it. QUEUED precedes the offer, which may never be confirmed; later states follow it.
       const hasLostRecord = known.job === null && known.result === null;
       const queued = known.queued || (hasLostRecord && state !== "QUEUED") ? 1 : 0;
       const seq = known.seq + 1;
-      const numbered: JobEvent = { job_id, attempt, seq, state, at, ...details };
+      const numbered: JobEvent = { job_id, tenant, attempt, seq, state, at, ...details };
       this.#database.run("UPDATE job_records SET seq = ?, queued = ? WHERE job_id = ?", [
         seq,
         queued,
@@ -203,11 +222,12 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  async supersede(key: string, jobId: string): Promise<readonly string[]> {
+  async supersede(group: SupersedeGroup, jobId: string): Promise<readonly string[]> {
+    const name = supersedeName(group);
     return this.#atomically(() => {
       this.#openRow(jobId);
       this.#database.run("INSERT OR IGNORE INTO superseding (supersede_key, job_id) VALUES (?, ?)", [
-        key,
+        name,
         jobId,
       ]);
       return this.#database
@@ -216,14 +236,17 @@ export class SqliteJobRecords implements JobRecords {
            JOIN superseding AS own ON own.supersede_key = earlier.supersede_key AND earlier.place < own.place
            WHERE own.supersede_key = ? AND own.job_id = ? ORDER BY earlier.place`,
         )
-        .all(key, jobId)
+        .all(name, jobId)
         .map(({ job_id }) => job_id);
     });
   }
 
-  async superseded(key: string, jobId: string): Promise<void> {
+  async superseded(group: SupersedeGroup, jobId: string): Promise<void> {
     this.#atomically(() => {
-      this.#database.run("DELETE FROM superseding WHERE supersede_key = ? AND job_id = ?", [key, jobId]);
+      this.#database.run("DELETE FROM superseding WHERE supersede_key = ? AND job_id = ?", [
+        supersedeName(group),
+        jobId,
+      ]);
     });
   }
 
@@ -284,6 +307,15 @@ export class SqliteJobRecords implements JobRecords {
     this.#started = false;
   }
 
+  #storeIdentity(jobId: string, identity: JobIdentity): void {
+    const salt = newSalt();
+    this.#database.run("UPDATE job_records SET salt = ?, fingerprints = ? WHERE job_id = ?", [
+      salt,
+      JSON.stringify(fingerprintsOf(identity, salt)),
+      jobId,
+    ]);
+  }
+
   #setPublisherUntil(jobId: string, publisher: string, untilMs: number): void {
     this.#atomically(() => {
       this.#database.run("UPDATE job_records SET publisher_until = ? WHERE job_id = ? AND publisher = ?", [
@@ -334,6 +366,12 @@ function addMissingColumns(database: Database): void {
     if (present.some((column) => column.name === name)) continue;
     database.run(`ALTER TABLE job_records ADD COLUMN ${name} ${type}`);
   }
+}
+
+/** None for a record without fingerprints. */
+function differingFrom({ salt, fingerprints }: RecordRow, identity: JobIdentity): readonly string[] {
+  if (salt === null || fingerprints === null) return [];
+  return differingNames(JSON.parse(fingerprints) as Fingerprints, fingerprintsOf(identity, salt));
 }
 
 function withReplyTo(row: RecordRow, replyTo?: string): string[] {

@@ -194,14 +194,18 @@ export class Assignment {
   /** Not at the claim: a duplicate of an ended job is claimed too, and released without a run. */
   async #publishAssigned(): Promise<void> {
     if (this.publishedStates.has("ASSIGNED")) return;
-    const { jobId, attempt, workerId } = this.claim;
-    await this.parts.events.publish({ jobId, attempt, state: "ASSIGNED", detail: { worker_id: workerId } });
+    await this.#publish("ASSIGNED", { worker_id: this.claim.workerId });
   }
 
   async #publishState(runState: RunState): Promise<void> {
     const state = PUBLISHED_STATES.get(runState);
     if (state === undefined || this.publishedStates.has(state)) return;
-    await this.parts.events.publish({ jobId: this.job.jobId, attempt: this.claim.attempt, state });
+    await this.#publish(state);
+  }
+
+  async #publish(state: JobState, detail?: Readonly<Record<string, unknown>>): Promise<void> {
+    const { jobId, tenant } = this.job;
+    await this.parts.events.publish({ jobId, tenant, attempt: this.claim.attempt, state, detail });
   }
 
   #request(): JobRequest {
@@ -217,6 +221,7 @@ export class Assignment {
       commit: job.commit ?? "",
       gitToken: job.gitToken ?? "",
       deploymentVersion: job.deploymentVersion,
+      tenant: job.tenant,
       awsAccount: job.awsAccount,
       ecrRepo: job.ecrRepo,
       region: job.region,

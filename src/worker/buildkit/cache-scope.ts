@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { PipelineJob } from "../job/job.ts";
 
-/** `all`: equal steps are shared by all builds. `tenant`: they are shared only by builds of one AWS account. */
+/** `all`: equal steps are shared by all builds. `tenant`: they are shared only by builds of one tenant. */
 export const CACHE_SHARING = ["all", "tenant"] as const;
 export type CacheSharing = (typeof CACHE_SHARING)[number];
 
@@ -17,15 +17,15 @@ export interface CacheScope {
 }
 
 export function cacheScope(
-  { awsAccount, secrets }: Pick<PipelineJob, "awsAccount" | "secrets">,
+  { tenant, secrets }: Pick<PipelineJob, "tenant" | "secrets">,
   repositoryUrl: string,
   sharing: CacheSharing,
 ): CacheScope {
-  const mounts = scopeName("mounts", awsAccount);
+  const mounts = scopeName("mounts", tenant);
   if (Object.keys(secrets).length > 0) {
-    return { mounts, steps: scopeName("secrets", awsAccount, repositoryUrl) };
+    return { mounts, steps: scopeName("secrets", tenant, repositoryUrl) };
   }
-  return sharing === "tenant" ? { mounts, steps: scopeName("tenant", awsAccount) } : { mounts };
+  return sharing === "tenant" ? { mounts, steps: scopeName("tenant", tenant) } : { mounts };
 }
 
 /** Valid as part of a host name. */

@@ -13,7 +13,7 @@ interface CachingParts {
 
 /** The branch that a cache belongs to. */
 export interface CachedBranch {
-  readonly awsAccount: string;
+  readonly tenant: string;
   readonly repositoryUrl: string;
   readonly branch: string;
   /** Undefined when it is not known. */
@@ -27,20 +27,20 @@ export function cacheRepositoryOf({ cacheRepository, builder }: CachingParts): s
 
 export function cacheReferences(
   imageNamePrefix: string,
-  { awsAccount, repositoryUrl, branch, defaultBranch = branch }: CachedBranch,
+  { tenant, repositoryUrl, branch, defaultBranch = branch }: CachedBranch,
 ): Pick<RegistryCache, "from" | "to"> {
-  const reference = (name: string) => `${imageNamePrefix}:${cacheTag(awsAccount, repositoryUrl, name)}`;
+  const reference = (name: string) => `${imageNamePrefix}:${cacheTag(tenant, repositoryUrl, name)}`;
   const branches = new Set([branch, defaultBranch]);
   return { from: [...branches].map(reference), to: reference(branch) };
 }
 
-/** Readable, valid as a tag, and different for every branch. */
-function cacheTag(...parts: readonly [awsAccount: string, repositoryUrl: string, branch: string]): string {
+/** Readable, valid as a tag (a tenant may begin with `.` or `-`, a tag may not), and different for every branch. */
+function cacheTag(...parts: readonly [tenant: string, repositoryUrl: string, branch: string]): string {
   const hash = createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
-  const [awsAccount, repositoryUrl, branch] = parts;
+  const [tenant, repositoryUrl, branch] = parts;
   const repository = new URL(repositoryUrl).pathname.replace(/\.git$/, "");
-  const readable = `${awsAccount}${repository}-${branch}`.replaceAll(/[^A-Za-z0-9_.-]+/g, "-");
-  return `${readable.slice(0, 100)}-${hash}`;
+  const readable = `${tenant}${repository}-${branch}`.replaceAll(/[^A-Za-z0-9_.-]+/g, "-");
+  return `${readable.slice(0, 100)}-${hash}`.replace(/^[.-]+/, "");
 }
 
 /**

@@ -106,6 +106,7 @@ function pipelineJobOf(request: JobRequest): PipelineJob {
   const { commit, gitToken, dockerfile, context, target, incarnation: _, timeoutMs: __, ...rest } = request;
   return {
     ...rest,
+    tenant: request.tenant || request.awsAccount,
     commit: commit || undefined,
     gitToken: gitToken || undefined,
     dockerfile: dockerfile || undefined,

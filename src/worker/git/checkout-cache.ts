@@ -13,8 +13,8 @@ import { join } from "node:path";
 import { removeTree } from "../job/workspace.ts";
 
 export interface CheckoutOwner {
-  /** The tenant. Tenants never share checkouts. */
-  readonly awsAccount: string;
+  /** Tenants never share checkouts. */
+  readonly tenant: string;
   readonly repositoryUrl: string;
 }
 
@@ -125,9 +125,9 @@ export class CheckoutCache {
   }
 }
 
-function folderName({ awsAccount, repositoryUrl }: CheckoutOwner): string {
+function folderName({ tenant, repositoryUrl }: CheckoutOwner): string {
   return createHash("sha256")
-    .update(JSON.stringify([awsAccount, repositoryUrl]))
+    .update(JSON.stringify([tenant, repositoryUrl]))
     .digest("hex")
     .slice(0, 32);
 }

@@ -23,7 +23,7 @@ import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 
 export interface CloneRequest {
-  readonly job: Pick<PipelineJob, "awsAccount" | "branch" | "commit" | "gitToken">;
+  readonly job: Pick<PipelineJob, "tenant" | "branch" | "commit" | "gitToken">;
   readonly repositoryUrl: string;
   readonly allowed: GitSettings;
   readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
@@ -81,7 +81,7 @@ class Clone implements Source {
   constructor(request: CloneRequest, budget: CloneBudget) {
     const { job, repositoryUrl, allowed, environment, retry, log } = request;
     this.#request = request;
-    this.#owner = { awsAccount: job.awsAccount, repositoryUrl };
+    this.#owner = { tenant: job.tenant, repositoryUrl };
     this.#access = { allowed, environment, retry, budget, log };
     const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
     this.#remote = new GitRemote(repository, this.#access);

@@ -9,6 +9,7 @@ export type PipelineJob = RunRef &
     | "commit"
     | "gitToken"
     | "deploymentVersion"
+    | "tenant"
     | "awsAccount"
     | "ecrRepo"
     | "region"

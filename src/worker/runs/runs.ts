@@ -225,7 +225,8 @@ export class Runs {
     // Deleted first, so the map stays in the order of starts.
     this.#runs.delete(job.jobId);
     this.#runs.set(job.jobId, run);
-    this.#options.logger.info({ job_id: job.jobId, attempt: job.attempt }, "run started");
+    const { jobId: job_id, attempt, tenant } = job;
+    this.#options.logger.info({ job_id, attempt, tenant }, "run started");
     return run;
   }
 

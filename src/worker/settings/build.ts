@@ -70,7 +70,7 @@ export const buildSettings = {
   cacheSharing: withDefault(
     {
       name: "BLACKTREE_CACHE_SHARING",
-      description: "which builds share the build cache: all, or only those of one AWS account (tenant)",
+      description: "which builds share the build cache: all, or only those of one tenant",
     },
     parse.oneOf(...CACHE_SHARING),
     "all",

@@ -7,6 +7,7 @@ export function sampleResult(jobId: string, overrides: Partial<JobResult> = {}):
     image_url: "1234567890.dkr.ecr.us-east-1.amazonaws.com/app-images:v1.0.3",
     image_digest: `sha256:${"a".repeat(64)}`,
     commit: "b".repeat(40),
+    tenant: "acme",
     deployment_version: "v1.0.3",
     aws_account: "1234567890",
     ecr_repo: "app-images",

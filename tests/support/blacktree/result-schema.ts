@@ -7,6 +7,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 const everyResult = {
   job_id: z.string().min(1),
+  tenant: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
   deployment_version: z.string(),
   aws_account: z.string().regex(/^\d+$/),
   ecr_repo: z.string(),

@@ -1,8 +1,14 @@
--- ARGV: job id, memories, job, accepted at, reply to and correlation id (or empty).
--- Returns {"new", accepted at}, {"active"} or {"finished", result}.
+-- ARGV: job id, memories, job, accepted at, reply to and correlation id (or empty), salt, fingerprints as JSON.
+-- Returns {"new", accepted at}, {"active"}, {"finished", result}, {"conflict", the job's fingerprints}, or
+-- {"salted", salt}: the record has another salt, so nothing was decided; the caller repeats the call with that salt.
+local salt = get('salt')
+if salt and salt ~= ARGV[8] then return { 'salted', salt } end
+if salt and get('fingerprints') ~= ARGV[9] then return { 'conflict', get('fingerprints') } end
 local result = get('result')
 if result then return { 'finished', result } end
-if not get('job') then set('job', ARGV[4], 'acceptedAt', ARGV[5], 'correlationId', ARGV[7]) end
+if not get('job') then
+  set('job', ARGV[4], 'acceptedAt', ARGV[5], 'correlationId', ARGV[7], 'salt', ARGV[8], 'fingerprints', ARGV[9])
+end
 noteReplyTo(ARGV[6])
 keepAlive()
 if get('queued') then return { 'active' } end

@@ -1,10 +1,10 @@
 -- Common part of the job record scripts. KEYS[1] is the prefix of every key; ARGV starts with the job id and the
 -- memories: how long the record of a finished job and that of an active job is stored, in ms. Keys:
---   job:<job>        hash: job, acceptedAt, correlationId, queued, seq, replyTo, result, publisher, publisherUntil,
---                    published
---   events:<job>     list of events, oldest first
---   supersede:<key>  sorted set: jobs that a later one of this key cancels, by their place
---   supersedings     counter: the places
+--   job:<job>           hash: job, acceptedAt, correlationId, salt, fingerprints, queued, seq, replyTo, result,
+--                       publisher, publisherUntil, published
+--   events:<job>        list of events, oldest first
+--   supersede:<group>   sorted set: jobs that a later one of this group cancels, by their place
+--   supersedings        counter: the places
 local recordKey = KEYS[1] .. 'job:' .. ARGV[1]
 local eventsKey = KEYS[1] .. 'events:' .. ARGV[1]
 local jobMemoryMs = tonumber(ARGV[2])

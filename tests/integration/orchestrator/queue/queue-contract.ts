@@ -508,6 +508,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
     test("an event needs no consumer", async () => {
       queue.publishEvent({
         job_id: "job-1",
+        tenant: "acme",
         attempt: 1,
         seq: 1,
         state: "BUILDING",

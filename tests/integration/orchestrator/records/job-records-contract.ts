@@ -13,6 +13,8 @@ import { sampleResult } from "../sample-result.ts";
 export interface RecordStore {
   /** Started and ready; a second call simulates a second orchestrator, or a restart. */
   open(): Promise<JobRecords>;
+  /** Makes a job's record one of a version that stored no identities. */
+  forgetIdentity(jobId: string): Promise<void>;
   /** Makes every record older at once, without waiting. */
   advance(ms: number): Promise<void>;
   remove(): Promise<void>;
@@ -23,9 +25,11 @@ const SHORT_MEMORY_MS = 300;
 const TIMEOUT_MS = 30_000;
 const acceptedAt = new Date("2026-01-02T03:04:05.678Z");
 const job = { repo_url: "owner/name", branch: "main", build_args: { TOKEN: "***" } };
+const identity = { repo_url: "owner/name", branch: "main", build_args: { TOKEN: "t-1", MODE: "fast" } };
+const inGroup = (key: string) => ({ tenant: "acme", key });
 
 function event(jobId: string, state: JobState, details: Record<string, unknown> = {}): UnnumberedEvent {
-  return { job_id: jobId, attempt: 1, state, at: "2026-01-02T03:04:06.000Z", ...details };
+  return { job_id: jobId, tenant: "acme", attempt: 1, state, at: "2026-01-02T03:04:06.000Z", ...details };
 }
 
 /** The contract of `src/orchestrator/records/job-records.ts`, which both implementations pass. */
@@ -50,12 +54,13 @@ export function describeJobRecordsContract(
       records = await store.open();
     }
 
-    const admit = (jobId: string, replyTo?: string) => records.admit({ jobId, job, acceptedAt, replyTo });
+    const admit = (jobId: string, replyTo?: string) =>
+      records.admit({ jobId, job, identity, acceptedAt, replyTo });
 
     describe("admission", () => {
       test("is new until the job is in its ready queue, always with the time of the first acceptance", async () => {
         expect(await admit("j1")).toEqual({ kind: "new", acceptedAt });
-        const later = { jobId: "j1", job, acceptedAt: new Date() };
+        const later = { jobId: "j1", job, identity, acceptedAt: new Date() };
         expect(await records.admit(later)).toEqual({ kind: "new", acceptedAt });
         await records.queued("j1");
         expect(await records.admit(later)).toEqual({ kind: "active" });
@@ -119,7 +124,7 @@ export function describeJobRecordsContract(
         const times = Array.from({ length: 20 }, (_, index) => new Date(acceptedAt.getTime() + index));
         const admissions = await Promise.all(
           times.map((time, index) =>
-            (index % 2 ? other : records).admit({ jobId: "j1", job, acceptedAt: time }),
+            (index % 2 ? other : records).admit({ jobId: "j1", job, identity, acceptedAt: time }),
           ),
         );
         const answers = new Set(admissions.map((admission) => JSON.stringify(admission)));
@@ -144,13 +149,105 @@ export function describeJobRecordsContract(
       });
     });
 
+    describe("a message with the id of another job", () => {
+      const other = { ...identity, branch: "next", tenant: "other" };
+      const conflict = { kind: "conflict", fields: ["branch", "tenant"] } as const;
+      const admitOther = () =>
+        records.admit({ jobId: "j1", job, identity: other, acceptedAt, replyTo: "curious" });
+      const replyTo = async () => {
+        const finish = await records.finish(sampleResult("j1"), "p-1");
+        return finish.kind === "publish" ? finish.replyTo : undefined;
+      };
+
+      test("is a conflict that names the fields, while that job waits, runs and is remembered", async () => {
+        await admit("j1", "answers");
+        expect(await admitOther()).toEqual(conflict);
+        await records.queued("j1");
+        expect(await admitOther()).toEqual(conflict);
+        await records.append(event("j1", "BUILDING"));
+        expect(await admitOther()).toEqual(conflict);
+        expect(await admit("j1")).toEqual({ kind: "active" });
+        expect(await replyTo()).toEqual(["answers"]);
+        expect(await admitOther()).toEqual(conflict);
+        expect(await admit("j1")).toMatchObject({ kind: "finished" });
+      });
+
+      test("is a conflict in its values of build arguments, but not in the order of their names", async () => {
+        await admit("j1");
+        const argumentsOf = (build_args: Record<string, string>) =>
+          records.admit({ jobId: "j1", job, identity: { ...identity, build_args }, acceptedAt });
+        expect(await argumentsOf({ MODE: "fast", TOKEN: "t-1" })).toMatchObject({ kind: "new" });
+        expect(await argumentsOf({ MODE: "fast", TOKEN: "t-2" })).toEqual({
+          kind: "conflict",
+          fields: ["build_args"],
+        });
+      });
+
+      test("at once: one of them is the job, all others are conflicts", async () => {
+        const second = await store.open();
+        const admissions = await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            (index % 2 ? second : records).admit({
+              jobId: "j1",
+              job,
+              identity: { ...identity, branch: `b-${index}` },
+              acceptedAt,
+            }),
+          ),
+        );
+        expect(admissions.filter(({ kind }) => kind === "new")).toHaveLength(1);
+        expect(admissions.filter(({ kind }) => kind === "conflict")).toHaveLength(19);
+      });
+
+      test("joins it if that job's record was lost, and its identity is that of the new record", async () => {
+        await records.append(event("j1", "BUILDING"));
+        expect(await records.differingFields("j1", other)).toEqual([]);
+        expect(await admitOther()).toEqual({ kind: "active" });
+        expect(await admit("j1")).toEqual(conflict);
+        expect(await replyTo()).toEqual(["curious"]);
+      });
+
+      test("joins it if that job's record has no identity", async () => {
+        await admit("j1");
+        await records.queued("j1");
+        await store.forgetIdentity("j1");
+        expect(await records.differingFields("j1", other)).toEqual([]);
+        expect(await admitOther()).toEqual({ kind: "active" });
+        expect(await admit("j1")).toEqual({ kind: "active" });
+      });
+
+      test("is the next job once that job is forgotten", async () => {
+        await admit("j1");
+        await records.finish(sampleResult("j1"), "p-1");
+        await store.advance(2 * LONG_MEMORY_MS);
+        expect(await admitOther()).toMatchObject({ kind: "new" });
+        expect(await admit("j1")).toEqual(conflict);
+      });
+
+      test("can be compared with that job beforehand", async () => {
+        expect(await records.differingFields("j1", identity)).toBeUndefined();
+        await admit("j1");
+        expect(await records.differingFields("j1", identity)).toEqual([]);
+        expect(await records.differingFields("j1", other)).toEqual(conflict.fields);
+        await records.finish(sampleResult("j1"), "p-1");
+        expect(await records.differingFields("j1", other)).toEqual(conflict.fields);
+      });
+    });
+
     describe("the right to publish a result", () => {
       const finish = (publisher: string) => records.finish(sampleResult("j1"), publisher);
       const kindFor = async (publisher: string) => (await finish(publisher)).kind;
 
       test("belongs to one publisher, which may request it again", async () => {
         const other = await store.open();
-        await records.admit({ jobId: "j1", job, acceptedAt, correlationId: "c-1", replyTo: "answers" });
+        await records.admit({
+          jobId: "j1",
+          job,
+          identity,
+          acceptedAt,
+          correlationId: "c-1",
+          replyTo: "answers",
+        });
         const result = sampleResult("j1");
         const finishes = await Promise.all([finish("p-1"), other.finish(result, "p-2")]);
         expect(finishes.map(({ kind }) => kind).toSorted()).toEqual(["publish", "publishing"]);
@@ -196,14 +293,31 @@ export function describeJobRecordsContract(
     describe("superseding", () => {
       test("returns the earlier jobs of the same key, until they are superseded", async () => {
         for (const id of ["j1", "j2", "j3", "other"]) await admit(id);
-        expect(await records.supersede("main", "j1")).toEqual([]);
-        expect(await records.supersede("main", "j2")).toEqual(["j1"]);
-        expect(await records.supersede("branch", "other")).toEqual([]);
+        expect(await records.supersede(inGroup("main"), "j1")).toEqual([]);
+        expect(await records.supersede(inGroup("main"), "j2")).toEqual(["j1"]);
+        expect(await records.supersede(inGroup("branch"), "other")).toEqual([]);
         // A message that is delivered again after a crash keeps its job's place.
-        expect(await records.supersede("main", "j1")).toEqual([]);
-        expect(await records.supersede("main", "j3")).toEqual(["j1", "j2"]);
-        await records.superseded("main", "j1");
-        expect(await records.supersede("main", "j3")).toEqual(["j2"]);
+        expect(await records.supersede(inGroup("main"), "j1")).toEqual([]);
+        expect(await records.supersede(inGroup("main"), "j3")).toEqual(["j1", "j2"]);
+        await records.superseded(inGroup("main"), "j1");
+        expect(await records.supersede(inGroup("main"), "j3")).toEqual(["j2"]);
+      });
+
+      test("does not cross tenants, whatever their keys contain", async () => {
+        const groups = [
+          { tenant: "one", key: "main" },
+          { tenant: "other", key: "main" },
+          { tenant: "other", key: "one:main" },
+          { tenant: "one.main", key: "" },
+          { tenant: "one", key: "main:" },
+        ];
+        for (const [index, group] of groups.entries()) {
+          await admit(`j${index}`);
+          expect(await records.supersede(group, `j${index}`)).toEqual([]);
+        }
+        await records.superseded({ tenant: "other", key: "main" }, "j0");
+        await admit("last");
+        expect(await records.supersede({ tenant: "one", key: "main" }, "last")).toEqual(["j0"]);
       });
 
       test("has one order for all orchestrators", async () => {
@@ -211,7 +325,7 @@ export function describeJobRecordsContract(
         const ids = Array.from({ length: 10 }, (_, index) => `j${index}`);
         for (const id of ids) await admit(id);
         const before = await Promise.all(
-          ids.map((id, index) => (index % 2 ? other : records).supersede("main", id)),
+          ids.map((id, index) => (index % 2 ? other : records).supersede(inGroup("main"), id)),
         );
         const counts = before.map((earlier) => earlier.length).toSorted((one, two) => one - two);
         expect(counts).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);

@@ -38,6 +38,9 @@ describeJobRecordsContract("Redis", async (jobMemoryMs) => {
       opened.push(records);
       return records;
     },
+    async forgetIdentity(jobId) {
+      expect(await server.cli("hdel", `${keyPrefix}job:${jobId}`, "salt", "fingerprints")).toBe("2");
+    },
     advance: (ms) => ageRedis(server.url, keyPrefix, ms),
     async remove() {
       await Promise.all(opened.map((records) => records.close()));
@@ -45,16 +48,44 @@ describeJobRecordsContract("Redis", async (jobMemoryMs) => {
   };
 });
 
+test("Redis: a record contains no value of the job's identity, and no hash that another record has", async () => {
+  const keyPrefix = `{${randomUUID()}}:`;
+  const records = await openRecords(server.url, 60_000, keyPrefix);
+  const identity = { build_args: { MODE: "debug-hush" } };
+  const stored: string[] = [];
+  for (const jobId of ["one", "other"]) {
+    await records.admit({ jobId, job: {}, identity, acceptedAt: new Date() });
+    const record = await server.cli("hgetall", `${keyPrefix}job:${jobId}`);
+    expect(record).not.toContain("hush");
+    stored.push(/"build_args":"([0-9a-f]{64})"/.exec(record)?.[1] ?? "");
+  }
+  expect(stored).not.toContain("");
+  expect(new Set(stored).size).toBe(2);
+  await records.close();
+});
+
 test("Redis: every key of a record expires", async () => {
   const keyPrefix = `{${randomUUID()}}:`;
   const records = await openRecords(server.url, 60_000, keyPrefix);
-  await records.admit({ jobId: "active", job: {}, acceptedAt: new Date(), replyTo: "answers" });
+  await records.admit({ jobId: "active", job: {}, identity: {}, acceptedAt: new Date(), replyTo: "answers" });
   await records.queued("stub");
   for (const jobId of ["active", "lost", "done"]) {
-    await records.append({ job_id: jobId, attempt: 1, state: "BUILDING", at: new Date().toISOString() });
+    await records.append({
+      job_id: jobId,
+      tenant: "acme",
+      attempt: 1,
+      state: "BUILDING",
+      at: new Date().toISOString(),
+    });
   }
   await records.finish(sampleResult("done"), "p-1");
-  await records.append({ job_id: "done", attempt: 1, state: "SUCCEEDED", at: new Date().toISOString() });
+  await records.append({
+    job_id: "done",
+    tenant: "acme",
+    attempt: 1,
+    state: "SUCCEEDED",
+    at: new Date().toISOString(),
+  });
   const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");
   expect(keys).toHaveLength(7);
   for (const key of keys) {

@@ -15,6 +15,9 @@ describeJobRecordsContract("SQLite", async (jobMemoryMs) => {
       records.start();
       return records;
     },
+    async forgetIdentity(jobId) {
+      database.run("UPDATE job_records SET salt = NULL, fingerprints = NULL WHERE job_id = ?", [jobId]);
+    },
     async advance(ms) {
       database.run(
         "UPDATE job_records SET publisher_until = publisher_until - ?1, expires_at = expires_at - ?1",

@@ -88,10 +88,20 @@ async function expectToWork(url: string): Promise<void> {
       { timeoutMs: TIMEOUT_MS, what: "a hint" },
     );
     await leases.deregister("w1", "first");
-    expect((await records.admit({ jobId: "j1", job: {}, acceptedAt: new Date() })).kind).toBe("new");
+    expect((await records.admit({ jobId: "j1", job: {}, identity: {}, acceptedAt: new Date() })).kind).toBe(
+      "new",
+    );
     await records.queued("j1");
     expect(
-      (await records.append({ job_id: "j1", attempt: 1, state: "QUEUED", at: new Date().toISOString() })).seq,
+      (
+        await records.append({
+          job_id: "j1",
+          tenant: "acme",
+          attempt: 1,
+          state: "QUEUED",
+          at: new Date().toISOString(),
+        })
+      ).seq,
     ).toBe(1);
     expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
     await records.published("j1");

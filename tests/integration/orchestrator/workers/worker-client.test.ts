@@ -5,6 +5,7 @@ import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client
 import { RunState } from "../../../../src/shared/rpc/generated/blacktree/v1/run.ts";
 import { JobRequest } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import type { RpcServer } from "../../../../src/shared/rpc/server.ts";
+import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./worker-service.ts";
 
@@ -12,9 +13,12 @@ const STOP_GRACE_MS = 500;
 
 let server: RpcServer;
 let client: WorkerClient;
+let tenants: string[];
 
 beforeEach(async () => {
-  const execute = async (_: unknown, reporter: RunReporter) => {
+  tenants = [];
+  const execute = async ({ tenant }: PipelineJob, reporter: RunReporter) => {
+    tenants.push(tenant);
     reporter.state("CLONING");
     return successfulEnd();
   };
@@ -73,6 +77,13 @@ test("a run is watched from its first state on over an existing connection", asy
     expect(await runAndWatch(`job-${number}`, ofAssignment)).toEqual(ALL_STATES);
     ofAssignment.close();
   }
+});
+
+test("a run has the tenant of its request, by default its account", async () => {
+  const { signal } = new AbortController();
+  await client.runJob({ ...requestOf("named"), tenant: "acme" }, signal);
+  await client.runJob(requestOf("unnamed"), signal);
+  expect(tenants).toEqual(["acme", "123456789012"]);
 });
 
 test("watching a run that the worker does not have is refused", async () => {

@@ -347,25 +347,25 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           '--mount=type=secret,id=key ["/bin/busybox", "sh", "-c", "/bin/busybox cat /run/secrets/key > /printed || /bin/busybox touch /printed"]',
         );
         const [one, other] = TENANTS;
-        expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "of one" } })).toBe("of one");
-        expect(await printedBy({ repoUrl, awsAccount: other, secrets: { key: "of another" } })).toBe(
+        expect(await printedBy({ repoUrl, tenant: one, secrets: { key: "of one" } })).toBe("of one");
+        expect(await printedBy({ repoUrl, tenant: other, secrets: { key: "of another" } })).toBe(
           "of another",
         );
-        expect(await printedBy({ repoUrl, awsAccount: one })).toBe("");
+        expect(await printedBy({ repoUrl, tenant: one })).toBe("");
         // The value is not part of the cache key: this is the layer of the first build.
-        expect(await printedBy({ repoUrl, awsAccount: one, secrets: { key: "renewed" } })).toBe("of one");
+        expect(await printedBy({ repoUrl, tenant: one, secrets: { key: "renewed" } })).toBe("of one");
       });
 
       ofPipeline.test("cached steps are shared by all, or within one tenant", async () => {
         const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
         const [one, other] = TENANTS;
-        const printed = await printedBy({ repoUrl, awsAccount: one });
-        expect(await printedBy({ repoUrl, awsAccount: other })).toBe(printed);
+        const printed = await printedBy({ repoUrl, tenant: one });
+        expect(await printedBy({ repoUrl, tenant: other })).toBe(printed);
         const parts = { cacheSharing: "tenant" } as const;
-        const own = await printedBy({ repoUrl, awsAccount: one }, parts);
+        const own = await printedBy({ repoUrl, tenant: one }, parts);
         expect(own).not.toBe(printed);
-        expect(await printedBy({ repoUrl, awsAccount: other }, parts)).not.toBe(own);
-        expect(await printedBy({ repoUrl, awsAccount: one }, parts)).toBe(own);
+        expect(await printedBy({ repoUrl, tenant: other }, parts)).not.toBe(own);
+        expect(await printedBy({ repoUrl, tenant: one }, parts)).toBe(own);
       });
 
       ofPipeline.test("a cache mount of one tenant is not visible to another tenant", async () => {
@@ -375,11 +375,11 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           );
         const [one, other] = TENANTS;
         const reaching = {
-          BUILDKIT_CACHE_MOUNT_NS: cacheScope({ awsAccount: one, secrets: {} }, "", "all").mounts,
+          BUILDKIT_CACHE_MOUNT_NS: cacheScope({ tenant: one, secrets: {} }, "", "all").mounts,
         };
-        expect(await printedBy({ repoUrl: await step(1), awsAccount: one })).toBe("");
-        expect(await printedBy({ repoUrl: await step(2), awsAccount: one })).toBe("file\n");
-        expect(await printedBy({ repoUrl: await step(3), awsAccount: other, buildArgs: reaching })).toBe("");
+        expect(await printedBy({ repoUrl: await step(1), tenant: one })).toBe("");
+        expect(await printedBy({ repoUrl: await step(2), tenant: one })).toBe("file\n");
+        expect(await printedBy({ repoUrl: await step(3), tenant: other, buildArgs: reaching })).toBe("");
       });
 
       /** Clients without buildx print progress only for people. */

@@ -64,10 +64,10 @@ describe.skipIf(missing !== undefined)("the context that BuildKit has cached", (
     expect(second.log).not.toMatch(WITH_BUSYBOX);
   });
 
-  test("is not used for another account", async () => {
+  test("is not used for another tenant", async () => {
     const { name } = await bench.createSample();
-    expect((await built({ repoUrl: name, awsAccount: "111111111111" })).log).toMatch(WITH_BUSYBOX);
-    expect((await built({ repoUrl: name, awsAccount: "222222222222" })).log).toMatch(WITH_BUSYBOX);
+    expect((await built({ repoUrl: name, tenant: "one" })).log).toMatch(WITH_BUSYBOX);
+    expect((await built({ repoUrl: name, tenant: "other" })).log).toMatch(WITH_BUSYBOX);
   });
 
   test("is not used for another folder of the same name, nor for another Dockerfile", async () => {

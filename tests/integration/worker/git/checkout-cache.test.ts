@@ -192,11 +192,11 @@ describe("access to a cached checkout", () => {
     await done.end();
   });
 
-  test("another account does not use it", async () => {
+  test("another tenant does not use it", async () => {
     const { url } = await createRepository({ file: "one", big: BIG });
     const at = bench.checkoutCache();
-    await (await bench.cloned({ url, branch: "main", awsAccount: "111111111111", ...at })).end();
-    const other = await bench.cloned({ url, branch: "main", awsAccount: "222222222222", ...at });
+    await (await bench.cloned({ url, branch: "main", tenant: "one", ...at })).end();
+    const other = await bench.cloned({ url, branch: "main", tenant: "other", ...at });
     await theCachedCheckout(at.workDir);
     await other.end();
     expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);

@@ -12,7 +12,7 @@ export interface Wanted {
   readonly branch: string;
   readonly commit?: string;
   readonly gitToken?: string;
-  readonly awsAccount?: string;
+  readonly tenant?: string;
   readonly workDir?: string;
   readonly checkoutCache?: CheckoutCache;
   readonly limits?: Partial<CloneLimits>;
@@ -51,9 +51,10 @@ export async function startCloneBench(): Promise<CloneBench> {
 
   async function resolved(wanted: Wanted): Promise<Cloned> {
     const { url, workDir = dir.path, limits, allowedHosts = [], baseUrl = git.baseUrl, ...rest } = wanted;
-    const job = { awsAccount: "123456789012", ...rest };
-    const run = { jobId: crypto.randomUUID(), attempt: 1, region: "us-east-1", ecrRepo: "app" };
-    const workspace = await createWorkspace(workDir, "clones", { ...run, awsAccount: job.awsAccount });
+    const job = { tenant: "acme", ...rest };
+    const target = { awsAccount: "123456789012", region: "us-east-1", ecrRepo: "app" };
+    const run = { jobId: crypto.randomUUID(), attempt: 1, ...target };
+    const workspace = await createWorkspace(workDir, "clones", run);
     const lines: string[] = [];
     const source = await resolve({
       job,

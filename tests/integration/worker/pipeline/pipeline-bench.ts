@@ -130,6 +130,7 @@ export function minimalJob(unique: PipelineBench["unique"]): PipelineJob {
     repoUrl: "acme/app",
     branch: "main",
     deploymentVersion: unique("v"),
+    tenant: "acme",
     awsAccount: "123456789012",
     ecrRepo: unique("images"),
     region: "us-east-1",

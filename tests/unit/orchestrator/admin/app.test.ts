@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import pino from "pino";
 import { createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
 import type { AdminParts } from "../../../../src/orchestrator/admin/parts.ts";
+import type { Acceptance } from "../../../../src/orchestrator/admin/submit-job.ts";
 import type { Cancellation } from "../../../../src/orchestrator/job/cancellation.ts";
 import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
 import type { JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
@@ -36,6 +37,12 @@ const CANCELLATIONS: Readonly<Record<string, Cancellation>> = {
   "j-cancelled": { kind: "ended", state: "CANCELLED" },
   "j-failed": { kind: "ended", state: "FAILED" },
 };
+/** By body. */
+const SUBMISSIONS: Readonly<Record<string, Acceptance>> = {
+  '{"x":1}': { kind: "accepted", jobId: "j-2" },
+  '{"x":2}': { kind: "conflict", fields: ["branch", "tenant"] },
+  "{}": { kind: "invalid", problems: ["branch: missing", "ecr_repo: missing"] },
+};
 const cancels: [id: string, reason: string][] = [];
 
 interface Situation {
@@ -51,10 +58,7 @@ function app({ isQueueReady = true, isLeasesReady = true, queueProblems = [], to
     return [WORKER];
   };
   const parts = {
-    submit: async (body: Buffer) =>
-      body.length > 2
-        ? { kind: "accepted", jobId: "j-2" }
-        : { kind: "invalid", problems: ["branch: missing", "ecr_repo: missing"] },
+    submit: async (body: Buffer) => SUBMISSIONS[body.toString()],
     cancel: async (id: string, reason: string) => {
       cancels.push([id, reason]);
       return CANCELLATIONS[id] ?? { kind: "unknown" };
@@ -168,6 +172,16 @@ describe("submitting", () => {
     const response = await request("/api/v1/jobs", { ...JSON_POST, body: "{}" });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ errors: ["branch: missing", "ecr_repo: missing"] });
+  });
+
+  test("answers 409 for the id of another job", async () => {
+    const response = await request("/api/v1/jobs", { ...JSON_POST, body: '{"x":2}' });
+    expect(response.status).toBe(409);
+    expect(await response.json()).toMatchObject({
+      status: 409,
+      title: "Id in use",
+      detail: "the id is that of another job, which differs in: branch, tenant",
+    });
   });
 
   test("accepts only JSON", async () => {

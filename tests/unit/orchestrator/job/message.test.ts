@@ -1,5 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { type ReadMessage, readJobMessage } from "../../../../src/orchestrator/job/message.ts";
+import {
+  type ReadMessage,
+  readableTarget,
+  readJobMessage,
+} from "../../../../src/orchestrator/job/message.ts";
 
 const EXAMPLE = {
   repo_url: "username/reponame",
@@ -45,6 +49,17 @@ describe("a valid message", () => {
   test("worker_region defaults to region", () => {
     expect(read({ ...EXAMPLE, region: "eu-west-1" })).toMatchObject({
       job: { region: "eu-west-1", workerRegion: "eu-west-1" },
+    });
+  });
+
+  test("tenant defaults to aws_account, in the job and in its public form", () => {
+    const { aws_account: tenant } = EXAMPLE;
+    expect(read(EXAMPLE)).toMatchObject({ job: { tenant }, publicJob: { tenant } });
+    expect(read({ ...EXAMPLE, tenant: null })).toMatchObject({ job: { tenant } });
+    const given = "Acme_1.team-x";
+    expect(read({ ...EXAMPLE, tenant: given })).toMatchObject({
+      job: { tenant: given, awsAccount: tenant },
+      publicJob: { tenant: given },
     });
   });
 
@@ -160,6 +175,13 @@ describe("an invalid message", () => {
     ["aws_account", ""],
     ["ecr_repo", "../x"],
     ["ecr_repo", "a//b"],
+    ["tenant", ""],
+    ["tenant", "a:b"],
+    ["tenant", "a/b"],
+    ["tenant", "a b"],
+    ["tenant", "a\n"],
+    ["tenant", "x".repeat(65)],
+    ["tenant", 1234567890],
     ["region", "us east"],
     ["region", "us-east-1/../x"],
     ["worker_region", "a.b"],
@@ -206,4 +228,20 @@ describe("an invalid message", () => {
       "expected at most 1048576",
     );
   });
+});
+
+describe("the target of an invalid message", () => {
+  const { aws_account } = EXAMPLE;
+
+  test("contains the valid fields, with the default of an absent tenant", () => {
+    const target = { aws_account, tenant: aws_account, ecr_repo: "app-images", deployment_version: "v1.0.3" };
+    expect(readableTarget({ ...EXAMPLE, branch: 1 })).toEqual(target);
+    expect(readableTarget({ ...EXAMPLE, tenant: null })).toEqual(target);
+    expect(readableTarget({ ...EXAMPLE, tenant: "acme" })).toEqual({ ...target, tenant: "acme" });
+  });
+
+  test.each([{ tenant: "a b" }, { tenant: 7 }, { aws_account: "hush" }, { aws_account: undefined }])(
+    "has no tenant with %j",
+    (fields) => expect(readableTarget({ ...EXAMPLE, ...fields }).tenant).toBeUndefined(),
+  );
 });

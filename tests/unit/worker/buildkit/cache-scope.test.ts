@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { cacheScope } from "../../../../src/worker/buildkit/cache-scope.ts";
 
 const REPOSITORY = "https://github.com/a/b";
-const ONE = { awsAccount: "111111111111", secrets: {} };
-const OTHER = { awsAccount: "222222222222", secrets: {} };
+const ONE = { tenant: "one", secrets: {} };
+const OTHER = { tenant: "other", secrets: {} };
 const withSecret = (job: typeof ONE) => ({ ...job, secrets: { npm: crypto.randomUUID() } });
 
 test("jobs without secrets share their steps, unless sharing is limited to the tenant", () => {
@@ -32,7 +32,7 @@ test("cache mounts are never shared between tenants", () => {
   expect(cacheScope(OTHER, REPOSITORY, "all").mounts).not.toBe(mounts);
 });
 
-test("the scope does not show the account, and is valid in a host name", () => {
+test("the scope does not show the tenant, and is valid in a host name", () => {
   const { steps, mounts } = cacheScope(ONE, REPOSITORY, "tenant");
   for (const name of [steps, mounts]) expect(name).toMatch(/^[0-9a-f]{32}$/);
 });

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { type CachedBranch, cacheReferences } from "../../../../src/worker/buildkit/registry-cache.ts";
 
 const BRANCH: CachedBranch = {
-  awsAccount: "123456789012",
+  tenant: "acme.corp",
   repositoryUrl: "https://github.com/acme/app",
   branch: "feature/Grün",
   defaultBranch: "trunk",
@@ -20,10 +20,10 @@ test.each(["trunk", undefined])("a branch reads only its own tag when the defaul
   expect(from).toEqual([to]);
 });
 
-test("every account, repository and branch has a different tag", () => {
+test("every tenant, repository and branch has a different tag", () => {
   const tags = [
     references().to,
-    references({ awsAccount: "999999999999" }).to,
+    references({ tenant: "other" }).to,
     references({ branch: "feature/Gr-n" }).to,
     references({ repositoryUrl: "https://github.com/acme/other" }).to,
     references({ repositoryUrl: "https://gitlab.com/acme/app" }).to,
@@ -36,7 +36,11 @@ test.each([BRANCH.branch, "x".repeat(255), "-", "ä/ö"])(
   "the reference is readable and a valid tag for the branch %s",
   (branch) => {
     const { to } = references({ branch });
-    expect(to).toMatch(/^host\/cache:123456789012-acme-app-[A-Za-z0-9_.-]+$/);
+    expect(to).toMatch(/^host\/cache:acme\.corp-acme-app-[A-Za-z0-9_.-]+$/);
     expect(to.split(":")[1]).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/);
   },
 );
+
+test.each(["-acme", "..", "-"])("the reference is a valid tag for the tenant %s", (tenant) => {
+  expect(references({ tenant }).to.split(":")[1]).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/);
+});

@@ -15,6 +15,7 @@ function job(jobId: string, attempt = 1): PipelineJob {
     repoUrl: "owner/name",
     branch: "main",
     deploymentVersion: "v1",
+    tenant: "acme",
     awsAccount: "123456789012",
     ecrRepo: "app",
     region: "us-east-1",

@@ -105,6 +105,7 @@ describe("RabbitMQ under faults", () => {
     deliveries[0]?.requeue();
     queue.publishEvent({
       job_id: "lost",
+      tenant: "acme",
       attempt: 1,
       seq: 1,
       state: "BUILDING",

@@ -286,6 +286,7 @@ describe("RabbitMQ", () => {
         () => {
           queue.publishEvent({
             job_id: "j",
+            tenant: "acme",
             attempt: 1,
             seq: 1,
             state: "BUILDING",
@@ -301,6 +302,7 @@ describe("RabbitMQ", () => {
         () => {
           queue.publishEvent({
             job_id: "j",
+            tenant: "acme",
             attempt: 1,
             seq: 2,
             state: "BUILDING",
@@ -318,6 +320,7 @@ describe("RabbitMQ", () => {
     const queue = await startedQueue();
     const event = {
       job_id: "j",
+      tenant: "acme",
       attempt: 2,
       seq: 3,
       state: "RETRYING",
@@ -370,6 +373,7 @@ describe("RabbitMQ", () => {
       await first.offer(fresh, message("job-1"));
       first.publishEvent({
         job_id: "job-1",
+        tenant: "acme",
         attempt: 1,
         seq: 1,
         state: "QUEUED",

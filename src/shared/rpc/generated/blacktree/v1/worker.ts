@@ -163,6 +163,8 @@ export interface JobRequest {
    * registry may no longer have them.
    */
   knownImages: KnownImage[];
+  /** On whose behalf the job runs: tenants never share caches. Empty: `aws_account`. */
+  tenant: string;
 }
 
 export interface JobRequest_BuildArgsEntry {
@@ -318,6 +320,7 @@ function createBaseJobRequest(): JobRequest {
     platforms: [],
     secrets: {},
     knownImages: [],
+    tenant: "",
   };
 }
 
@@ -385,6 +388,9 @@ export const JobRequest: MessageFns<JobRequest> = {
     });
     for (const v of message.knownImages) {
       KnownImage.encode(v!, writer.uint32(170).fork()).join();
+    }
+    if (message.tenant !== "") {
+      writer.uint32(178).string(message.tenant);
     }
     return writer;
   },
@@ -579,6 +585,14 @@ export const JobRequest: MessageFns<JobRequest> = {
             message.knownImages.push(KnownImage.decode(reader, reader.uint32()));
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -700,6 +714,7 @@ export const JobRequest: MessageFns<JobRequest> = {
         : globalThis.Array.isArray(object?.known_images)
         ? object.known_images.map((e: any) => KnownImage.fromJSON(e))
         : [],
+      tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : "",
     };
   },
 
@@ -786,6 +801,9 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.knownImages?.length) {
       obj.knownImages = message.knownImages.map((e) => KnownImage.toJSON(e));
     }
+    if (message.tenant !== "") {
+      obj.tenant = message.tenant;
+    }
     return obj;
   },
 
@@ -839,6 +857,7 @@ export const JobRequest: MessageFns<JobRequest> = {
       {},
     );
     message.knownImages = object.knownImages?.map((e) => KnownImage.fromPartial(e)) || [];
+    message.tenant = object.tenant ?? "";
     return message;
   },
 };
