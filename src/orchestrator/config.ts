@@ -9,6 +9,7 @@ import {
 } from "../shared/settings/common.ts";
 import * as parse from "../shared/settings/parsers.ts";
 import {
+  BadValue,
   type LoadedSettings,
   loadSettings,
   optional,
@@ -95,12 +96,43 @@ export const SCHEDULING_SETTINGS = {
 
 export type SchedulingSettings = SettingValues<typeof SCHEDULING_SETTINGS>;
 
-/** Checks the text with `parser` and returns it unchanged. */
-function checkedAs(parser: Parser<unknown>): Parser<string> {
-  return (raw) => {
-    parser(raw);
-    return raw;
-  };
+const redisUrlList = parse.commaSeparated(parse.url("redis", "rediss"));
+
+/** One server, the nodes of a Cluster, or Sentinels. redis/client.ts reads the text. */
+const redisUrls: Parser<string> = (raw) => {
+  const texts = redisUrlList(raw);
+  const urls = texts.map((text) => new URL(text));
+  const [first, ...others] = urls;
+  if (!first) throw new BadValue("has no URL", "a URL that starts with redis:// or rediss://");
+  for (const url of urls) checkRedisParameters(url, url === first);
+  checkRedisDatabases(first, others);
+  return texts.join(",");
+};
+
+function checkRedisDatabases(first: URL, others: readonly URL[]): void {
+  const paths = [first, ...others].map(({ pathname }) => pathname);
+  if (!paths.every((path) => /^(\/|\/\d{1,9})?$/.test(path)))
+    throw new BadValue(
+      "has a path that is not the number of a database",
+      "no path, or a number, such as redis://host:6379/1",
+    );
+  const [database = 0, ...otherDatabases] = paths.map((path) => Number(path.slice(1)));
+  const isCluster = others.length > 0 && !first.searchParams.has("sentinel");
+  if (isCluster && (database !== 0 || otherDatabases.some((other) => other !== 0)))
+    throw new BadValue("names a database, but a Cluster has only database 0", "URLs of nodes without a path");
+  if (otherDatabases.some((other) => other !== 0 && other !== database))
+    throw new BadValue("names different databases", "the database on the first URL only");
+}
+
+function checkRedisParameters({ searchParams }: URL, isFirst: boolean): void {
+  const unknown = [...searchParams.keys()].find((name) => name !== "sentinel" || !isFirst);
+  if (unknown === undefined && searchParams.get("sentinel") !== "") return;
+  throw new BadValue(
+    unknown === undefined
+      ? "has no name after sentinel="
+      : `has the parameter ${unknown}, which has no effect`,
+    "at most ?sentinel=<master name>, on the first URL; a database is given as path, such as redis://host:6379/1",
+  );
 }
 
 const QUEUE_NAME = parse.matching(/^[A-Za-z0-9._:-]{1,200}$/, "1 to 200 of letters, digits, . _ : and -");
@@ -121,7 +153,7 @@ export const ORCHESTRATOR_SETTINGS = {
         "redis:// or rediss:// URL, or a comma separated list of Cluster nodes or Sentinels (docs/settings.md)",
       secrecy: "urls",
     },
-    checkedAs(parse.commaSeparated(parse.url("redis", "rediss"))),
+    redisUrls,
   ),
   jobQueue: withDefault(
     { name: "BLACKTREE_JOB_QUEUE", description: "queue to consume jobs from" },

@@ -6,6 +6,34 @@ import { maskUrlPasswords } from "../../shared/settings/settings.ts";
 
 export type RedisClient = Redis | Cluster;
 
+/** SELECT failed: the server has fewer databases. */
+class DatabaseMissing extends Error {
+  override readonly name = "DatabaseMissing";
+}
+
+/**
+ * ioredis only emits an error when SELECT fails while it connects, and would continue in database 0. Here the
+ * connection ends then, before any other command can be sent: until the client is ready, ioredis sends only its own.
+ */
+class RedisInDatabase extends Redis {
+  constructor(options: RedisOptions) {
+    // The default, which is part of the type of its replies.
+    super({ ...options, replyMapping: "legacy" });
+  }
+
+  override async select(...args: Parameters<Redis["select"]>): Promise<"OK"> {
+    const { stream } = this;
+    try {
+      return await super.select(...args);
+    } catch (error) {
+      // An answer that was lost with its connection fails later, maybe when the next connection is already in use.
+      if (this.stream === stream) this.disconnect(true);
+      const isMissing = error instanceof Error && error.message.includes("DB index");
+      throw isMissing ? new DatabaseMissing(`database ${args[0]} does not exist`, { cause: error }) : error;
+    }
+  }
+}
+
 export interface RedisClientOptions {
   /**
    * `redis://` or `rediss://`. Comma separated: the nodes of a Cluster, or, with `?sentinel=<master name>` on the
@@ -58,9 +86,9 @@ function makeClient(urlList: string): RedisClient {
   const [first] = urls;
   if (!first) throw new TypeError("no Redis URL");
   const sentinelMaster = first.searchParams.get("sentinel");
-  if (sentinelMaster !== null) return new Redis(sentinelOptions(urls, first, sentinelMaster));
+  if (sentinelMaster !== null) return new RedisInDatabase(sentinelOptions(urls, first, sentinelMaster));
   if (urls.length > 1) return new Cluster(urls.map(addressOf), clusterOptions(first));
-  return new Redis({
+  return new RedisInDatabase({
     ...TIMEOUTS,
     ...loginOf(first),
     ...addressOf(first),
@@ -121,25 +149,31 @@ function reconnectDelayMs(attempt: number): number {
 
 function reportAvailability(client: RedisClient, { url, logger }: RedisClientOptions): void {
   const address = maskUrlPasswords(url);
-  let reportedAtMs: number | undefined;
-  let lastError: Error | undefined;
+  let reported: { readonly atMs: number; readonly isMissing: boolean } | undefined;
+  /** Of the current attempt to connect: the errors that follow it are its consequences. */
+  let firstError: Error | undefined;
   const reportLoss = () => {
-    if (reportedAtMs !== undefined && performance.now() - reportedAtMs < REMINDER_INTERVAL_MS) return;
-    reportedAtMs = performance.now();
-    logger.warn(`Redis is not reachable at ${address} (${reasonOf(lastError)}); trying again`);
+    const error = firstError;
+    firstError = undefined;
+    const isMissing = error instanceof DatabaseMissing;
+    if (reported?.isMissing === isMissing && performance.now() - reported.atMs < REMINDER_INTERVAL_MS) return;
+    reported = { atMs: performance.now(), isMissing };
+    logger.warn(
+      isMissing
+        ? `Redis at ${address} is not usable: ${error.message} on this server. Set REDIS_URL to an existing database, or raise "databases" in redis.conf; trying again`
+        : `Redis is not reachable at ${address} (${reasonOf(error)}); trying again`,
+    );
   };
   client.on("error", (error: Error) => {
-    lastError = error;
+    firstError ??= error;
   });
   client.on("reconnecting", reportLoss);
   client.on("ready", () => {
     logger.info(
-      reportedAtMs === undefined
-        ? `connected to Redis at ${address}`
-        : `Redis is reachable again at ${address}`,
+      reported === undefined ? `connected to Redis at ${address}` : `Redis is reachable again at ${address}`,
     );
-    reportedAtMs = undefined;
-    lastError = undefined;
+    reported = undefined;
+    firstError = undefined;
   });
 }
 

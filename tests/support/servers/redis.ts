@@ -7,6 +7,8 @@ export interface RedisOptions {
   /** Keeps its data over kill() and restart(), as a server with an append-only file does. */
   persistent?: boolean;
   password?: string;
+  /** Number of databases. */
+  databases?: number;
   /** The port of the server that it replicates. */
   replicaOf?: number;
 }
@@ -18,7 +20,7 @@ export interface Redis {
   kill(): Promise<void>;
   start(): Promise<void>;
   /** Stops it and starts it again; it is empty afterwards unless it is persistent. */
-  restart(): Promise<void>;
+  restart(changes?: Pick<RedisOptions, "databases">): Promise<void>;
   pause(): void;
   resume(): void;
   stop(): Promise<void>;
@@ -26,6 +28,7 @@ export interface Redis {
 
 export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
   const { persistent = false, password, replicaOf } = options;
+  let { databases = 4096 } = options;
   const dir = await makeTempDir("redis");
   const port = await freePort();
   let server: TestProcess;
@@ -40,7 +43,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
   async function start(): Promise<void> {
     server = startProcess([
       "redis-server",
-      ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path, "--databases", "4096"],
+      ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path],
+      ...["--databases", String(databases)],
       ...["--save", "", "--appendonly", persistent ? "yes" : "no", "--appendfsync", "always"],
       ...(password ? ["--requirepass", password] : []),
       ...(replicaOf ? ["--replicaof", "127.0.0.1", String(replicaOf)] : []),
@@ -71,7 +75,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
     cli,
     kill: () => server.kill(),
     start,
-    async restart() {
+    async restart(changes = {}) {
+      databases = changes.databases ?? databases;
       await server.stop(3_000);
       await start();
     },

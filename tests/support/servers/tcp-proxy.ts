@@ -29,8 +29,13 @@ class Direction {
     private readonly to: Socket,
     isCut: () => boolean,
     onLost: () => void,
+    onChunk: (chunk: Buffer) => void,
   ) {
-    from.on("data", (chunk: Buffer) => (isCut() ? this.#hold(chunk) : this.#pass(chunk)));
+    from.on("data", (chunk: Buffer) => {
+      if (isCut()) this.#hold(chunk);
+      else this.#pass(chunk);
+      onChunk(chunk);
+    });
     // No user of the proxy half-closes a connection: an end that cannot be forwarded is a side that has closed.
     from.on("end", () => (isCut() ? onLost() : to.end()));
     to.on("drain", () => !isCut() && from.resume());
@@ -64,13 +69,14 @@ class ProxiedConnection {
     private readonly server: Socket,
     private readonly isCut: () => boolean,
     onClosed: () => void,
+    onRequest: (chunk: Buffer) => void,
   ) {
     const onLost = () => {
       this.#isBroken = true;
     };
     this.#directions = [
-      new Direction(client, server, isCut, onLost),
-      new Direction(server, client, isCut, onLost),
+      new Direction(client, server, isCut, onLost, onRequest),
+      new Direction(server, client, isCut, onLost, () => undefined),
     ];
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
@@ -99,8 +105,16 @@ class ProxiedConnection {
   }
 }
 
+export interface TcpProxyOptions {
+  /** Bytes of a client have arrived; they were passed on, or are held during a cut. */
+  readonly onRequest?: (chunk: Buffer) => void;
+}
+
 /** A proxy before a server on this machine that imitates network faults. */
-export async function startTcpProxy(target: { readonly port: number }): Promise<TcpProxy> {
+export async function startTcpProxy(
+  target: { readonly port: number },
+  { onRequest = () => undefined }: TcpProxyOptions = {},
+): Promise<TcpProxy> {
   type Mode = "open" | "cut" | "reset";
   let mode: Mode = "open";
   let connections = 0;
@@ -111,9 +125,8 @@ export async function startTcpProxy(target: { readonly port: number }): Promise<
 
   function connect(client: Socket): void {
     const server = dial({ host: "127.0.0.1", port: target.port, allowHalfOpen: true });
-    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, () =>
-      openConnections.delete(connection),
-    );
+    const onClosed = () => openConnections.delete(connection);
+    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, onClosed, onRequest);
     openConnections.add(connection);
     client.resume();
   }

@@ -5,7 +5,13 @@ import type { Logger } from "../../../shared/logging.ts";
 
 const REOPEN_DELAY = { initialMs: 50, maxMs: 5_000 };
 
-/** The time from one established connection to its loss. */
+/** Lets one client at a time declare queues. */
+export interface DeclarationLock {
+  /** Not reentrant. */
+  run(session: Session, declare: () => Promise<void>): Promise<void>;
+}
+
+/** The time from one established connection to its loss, or until it is given up because it cannot be prepared. */
 export interface Session {
   readonly model: ChannelModel;
   readonly lost: AbortSignal;
@@ -13,6 +19,20 @@ export interface Session {
   readonly heartbeatMs: number;
   /** RabbitMQ closes the connection when a frame is longer; the properties of a message are one frame. */
   readonly frameMaxBytes: number;
+  readonly declarations: DeclarationLock;
+  /** What the broker has not answered yet, for the warning about a session that is not prepared in time. */
+  readonly unanswered: Set<{ readonly what: string }>;
+}
+
+/** Waits for the broker's answer. @throws the reason of the session's loss: amqplib does not always report it. */
+export async function answered<T>(session: Session, what: string, answer: Promise<T>): Promise<T> {
+  const entry = { what };
+  session.unanswered.add(entry);
+  try {
+    return await orAbort(answer, session.lost);
+  } finally {
+    session.unanswered.delete(entry);
+  }
 }
 
 /** An open channel. `lost` aborts when the channel closes, alone or with its connection. */
@@ -43,11 +63,19 @@ export async function asOpenChannel<C extends Channel>(
   return { channel, lost: lost.signal };
 }
 
-/** Runs `use` on a dedicated channel, since the broker closes a channel on which it refuses a request. */
-export async function onDedicatedChannel<T>(
-  model: ChannelModel,
+/**
+ * Runs `use` on a dedicated channel, since the broker closes a channel on which it refuses a request. `what` names the
+ * queue or exchange.
+ */
+export function onDedicatedChannel<T>(
+  session: Session,
+  what: string,
   use: (channel: Channel) => Promise<T>,
 ): Promise<T> {
+  return answered(session, what, useAndClose(session.model, use));
+}
+
+async function useAndClose<T>(model: ChannelModel, use: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
   const closed = new AbortController();
   channel.on("error", () => undefined);

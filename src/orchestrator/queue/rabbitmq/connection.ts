@@ -6,15 +6,21 @@ import type { Logger } from "../../../shared/logging.ts";
 import { maskUrlPasswords } from "../../../shared/settings/settings.ts";
 import { QueueClosed } from "../queue.ts";
 import { ChannelLost, type Session } from "./channel.ts";
+import { ExclusiveQueueLock } from "./declaration-lock.ts";
 
 const RECONNECT_DELAY = { initialMs: 250, maxMs: 10_000 };
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 3_000;
+const PREPARE_TIMEOUT_MS = 30_000;
 
 export interface RabbitMqConnectionOptions {
   /** Tried in turn. */
   readonly urls: readonly string[];
   readonly heartbeatSeconds: number;
+  /** Name of the queue that serves as the lock for declarations. */
+  readonly lockQueue: string;
+  /** A session that is not prepared in this time is given up. Default: 30 s. */
+  readonly prepareTimeoutMs?: number;
   readonly logger: Logger;
   /** Declares and opens everything that a session needs; the connection is ready once this has resolved. */
   readonly prepare: (session: Session) => Promise<void>;
@@ -75,21 +81,40 @@ export class RabbitMqConnection {
       if (this.closing.aborted) void connecting.then((unwanted) => unwanted.close()).catch(() => undefined);
       return error;
     }
-    const lost = this.#watch(model, url);
-    const session = { model, lost, ...negotiated(model) };
+    const disconnected = this.#watch(model, url);
+    const over = new AbortController();
+    disconnected.addEventListener("abort", () => over.abort(disconnected.reason), { once: true });
+    const session: Session = {
+      model,
+      lost: over.signal,
+      ...negotiated(model),
+      declarations: new ExclusiveQueueLock(this.options.lockQueue),
+      unanswered: new Set(),
+    };
     try {
-      await orAbort(this.options.prepare(session), lost, this.closing);
+      await this.#prepare(session, over);
       this.#session = session;
       delay.reset();
       this.#announceReady(model, url);
-      await orAbort(aborted(lost), this.closing);
+      await orAbort(aborted(session.lost), this.closing);
     } catch (error) {
-      if (!lost.aborted && !this.closing.aborted) return error;
+      if (!session.lost.aborted && !this.closing.aborted) return error;
     } finally {
       this.#session = undefined;
-      if (!lost.aborted) await this.#end(model);
+      if (!disconnected.aborted) await this.#end(model);
     }
-    return lost.reason;
+    return session.lost.reason;
+  }
+
+  /** `over` ends the session when the time is up, so that none of its work continues beside the next session. */
+  async #prepare(session: Session, over: AbortController): Promise<void> {
+    const { prepare, prepareTimeoutMs = PREPARE_TIMEOUT_MS } = this.options;
+    const timer = setTimeout(() => {
+      const whats = new Set([...session.unanswered].map(({ what }) => what));
+      const error = `not prepared within ${seconds(prepareTimeoutMs)}, still waiting for ${[...whats].join(", ")}`;
+      over.abort(new Error(error));
+    }, prepareTimeoutMs);
+    await orAbort(prepare(session), session.lost, this.closing).finally(() => clearTimeout(timer));
   }
 
   async #connect(url: string): Promise<ChannelModel> {

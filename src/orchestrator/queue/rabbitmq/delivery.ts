@@ -124,39 +124,32 @@ export function nearsDeliveryLimit(message: Message): boolean {
   return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MAX_DELIVERIES;
 }
 
+/** Not `userId`, which only that user may set, and `expiration`, which would drop the copy early. */
+const COPIED_PROPERTIES = [
+  "contentType",
+  "contentEncoding",
+  "correlationId",
+  "replyTo",
+  "messageId",
+  "timestamp",
+  "type",
+  "appId",
+  "priority",
+] as const;
+
 /** A message's properties and headers for publishing it again, without those that would misroute or drop the copy. */
 export function copiedOptions(message: Message): Options.Publish {
-  const {
-    contentType,
-    contentEncoding,
-    correlationId,
-    replyTo,
-    messageId,
-    timestamp,
-    type,
-    appId,
-    priority,
-    headers,
-  } = message.properties;
-  // Not copied: `userId`, which only that user may set; `expiration`, which would drop the copy early; CC and BCC,
-  // which would route it to more queues; the counts, which the broker maintains.
+  const { properties } = message;
+  // Not copied: CC and BCC, which would route it to more queues; the counts, which the broker maintains.
   const {
     CC: _cc,
     BCC: _bcc,
     "x-delivery-count": _deliveryCount,
     "x-acquired-count": _acquiredCount,
     ...kept
-  } = headers ?? {};
+  } = properties.headers ?? {};
   return {
-    contentType,
-    contentEncoding,
-    correlationId,
-    replyTo,
-    messageId,
-    timestamp,
-    type,
-    appId,
-    priority,
+    ...Object.fromEntries(COPIED_PROPERTIES.map((name) => [name, properties[name]])),
     headers: kept,
   };
 }

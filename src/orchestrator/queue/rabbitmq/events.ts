@@ -4,7 +4,7 @@ import type { JobEvent, Priority } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyQueue } from "../queue.ts";
-import { type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
+import { answered, type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 import { ensureEventExchange, type Names } from "./topology.ts";
 
 export interface EventsOptions {
@@ -51,6 +51,14 @@ export class Events {
 
   async #listen({ channel }: OpenChannel, session: Session): Promise<void> {
     await ensureEventExchange(session, this.options.names);
+    await answered(
+      session,
+      `a queue bound to exchange ${this.options.names.eventExchange}`,
+      this.#consume(channel),
+    );
+  }
+
+  async #consume(channel: Channel): Promise<void> {
     const { queue } = await channel.assertQueue("", {
       exclusive: true,
       autoDelete: true,

@@ -14,7 +14,7 @@ import type {
   Retry,
   RetryDelayMs,
 } from "../queue.ts";
-import type { Session } from "./channel.ts";
+import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
@@ -27,7 +27,9 @@ import { sendableOptions, shortened } from "./sendable.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
   deadLetterQueue,
+  declarationLockQueue,
   ensureDeadLetterQueue,
+  ensureFixedQueues,
   ensureQueue,
   ensureRetryQueues,
   isOwnQueue,
@@ -55,6 +57,8 @@ export interface RabbitMqQueueOptions {
   readonly eventExchange?: string;
   /** A frozen broker is detected after two to three heartbeats. */
   readonly heartbeatSeconds?: number;
+  /** Default: 30 s. */
+  readonly prepareTimeoutMs?: number;
 }
 
 export class RabbitMqQueue implements JobQueue {
@@ -86,6 +90,8 @@ export class RabbitMqQueue implements JobQueue {
     this.#connection = new RabbitMqConnection({
       urls: options.urls,
       heartbeatSeconds: options.heartbeatSeconds ?? DEFAULT_HEARTBEAT_SECONDS,
+      lockQueue: declarationLockQueue(names),
+      prepareTimeoutMs: options.prepareTimeoutMs,
       logger,
       prepare: (session) => this.#prepare(session),
       onReady: () => {
@@ -234,17 +240,12 @@ export class RabbitMqQueue implements JobQueue {
   }
 
   async #prepare(session: Session): Promise<void> {
-    await Promise.all([
-      ensureQueue(session, this.#names.jobQueue),
-      ensureQueue(session, this.#names.resultQueue),
-      ensureDeadLetterQueue(session, this.#names),
-      ensureRetryQueues(session, this.#names),
-    ]);
-    await this.#publisher.attach(session);
+    await ensureFixedQueues(session, this.#names);
+    await answered(session, "a channel to publish on", this.#publisher.attach(session));
     await this.#events.attach(session);
     await this.#regions.attach(session);
     this.#readyQueues.attach(session);
-    await this.#submissions.attach(session);
+    await answered(session, `a consumer of queue ${this.#names.jobQueue}`, this.#submissions.attach(session));
   }
 
   async #settle(): Promise<void> {

@@ -1,18 +1,18 @@
 /**
  * The set of regions that may have waiting jobs, stored in RabbitMQ itself: AMQP cannot list queues, and Redis may have
- * lost its data. Queue `jobs.ready.regions` holds one message per region, published before the first job of that
- * region. Every orchestrator reads all of them and removes none. While one reads, another sees only the rest; so each
- * reads again, soon at first and then every minute or so, and learns of new regions from events in between.
+ * lost its data. Queue `jobs.ready.regions` holds one message per region, published after the region's ready queues were
+ * declared and before its first job. Every orchestrator reads all of them and removes none. While one reads, another
+ * sees only the rest; so each reads again, soon at first and then every minute or so, and learns of new regions from
+ * events in between.
  * (A stream queue would be the obvious choice, but Amazon MQ does not support them.)
  */
 import { sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
-import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import { asOpenChannel, closeGracefully, type Session } from "./channel.ts";
+import { answered, asOpenChannel, closeGracefully, type Session } from "./channel.ts";
 import { nearsDeliveryLimit } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
-import { ensureQueue, type Names, readyQueueName, regionQueue } from "./topology.ts";
+import { ensureQueue, ensureReadyQueues, type Names, regionQueue } from "./topology.ts";
 
 const READ_DELAY = { initialMs: 500, maxMs: 60_000 };
 
@@ -46,29 +46,34 @@ export class Regions {
     this.#session = session;
     this.#declared = new Map();
     this.#kept = new Set();
-    await ensureQueue(session, regionQueue(this.options.names));
     await this.#read(session);
-    await Promise.all([...this.#known].map((region) => this.#declare(session, region)));
+    await Promise.all(
+      [...this.#known].map((region) => this.#declare(session, region, !this.#kept.has(region))),
+    );
     void this.#keepReading(session);
   }
 
   /** To be called before a job is published to one of the region's ready queues. */
   async keep(region: string, signal?: AbortSignal): Promise<void> {
-    if (!this.#kept.has(region)) {
-      const kept = this.#kept;
-      await this.#publish(region, signal);
-      kept.add(region);
-    }
-    await this.learn(region).catch((error) => {
+    const kept = this.#kept;
+    const isFirst = !kept.has(region);
+    await this.#learn(region, isFirst).catch((error) => {
       // The publish that follows declares a ready queue that does not exist.
       this.options.logger.warn({ err: error, region }, "failed to declare the ready queues of a region");
     });
+    if (!isFirst) return;
+    await this.#publish(region, signal);
+    kept.add(region);
   }
 
-  /** An orchestrator has offered, or is about to offer, a job for this region. */
-  async learn(region: string): Promise<void> {
+  /** An orchestrator has offered a job for this region. */
+  learn(region: string): Promise<void> {
+    return this.#learn(region, false);
+  }
+
+  async #learn(region: string, isFirst: boolean): Promise<void> {
     const session = this.#session;
-    if (session && !session.lost.aborted) await this.#declare(session, region);
+    if (session && !session.lost.aborted) await this.#declare(session, region, isFirst);
     if (this.#known.has(region)) return;
     this.#known.add(region);
     this.options.onRegion(region);
@@ -80,21 +85,15 @@ export class Regions {
     await this.learn(region);
   }
 
-  #declare(session: Session, region: string): Promise<void> {
+  /** @param isFirst whether another orchestrator may be declaring them right now, for the first time */
+  #declare(session: Session, region: string, isFirst: boolean): Promise<void> {
     const running = this.#declared.get(region);
     if (running) return running;
     const declared = this.#declared;
-    const declaring = Promise.all(
-      PRIORITIES.map((priority) =>
-        ensureQueue(session, readyQueueName(this.options.names, { region, priority })),
-      ),
-    ).then(
-      () => undefined,
-      (error) => {
-        declared.delete(region);
-        throw error;
-      },
-    );
+    const declaring = ensureReadyQueues(session, this.options.names, region, isFirst).catch((error) => {
+      declared.delete(region);
+      throw error;
+    });
     declared.set(region, declaring);
     return declaring;
   }
@@ -132,9 +131,10 @@ export class Regions {
   async #read(session: Session): Promise<void> {
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
     const returned = new Set<string>();
+    const queue = regionQueue(this.options.names);
     try {
       for (;;) {
-        const message = await open.channel.get(regionQueue(this.options.names));
+        const message = await answered(session, `queue ${queue}`, open.channel.get(queue));
         if (message === false) break;
         const region = message.content.toString("utf8");
         if (returned.has(region)) open.channel.ack(message);

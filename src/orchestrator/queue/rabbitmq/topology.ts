@@ -1,5 +1,6 @@
 /** The names and arguments of Blacktree's queues and exchanges in RabbitMQ, and their declaration. */
-import type { ChannelModel, Options } from "amqplib";
+import type { Options } from "amqplib";
+import { PRIORITIES } from "../../../shared/job.ts";
 import type { ReadyQueue } from "../queue.ts";
 import { RETRY_DELAYS_MS, type RetryDelayMs } from "../queue.ts";
 import { onDedicatedChannel, type Session } from "./channel.ts";
@@ -25,6 +26,7 @@ const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 export const deadLetterQueue = (names: Names) => `${names.jobQueue}.dead`;
 export const regionQueue = (names: Names) => `${names.readyPrefix}.regions`;
+export const declarationLockQueue = (names: Pick<Names, "readyPrefix">) => `${names.readyPrefix}.declaring`;
 /** The name of the exchange and of the queue for one delay. */
 export const retryQueue = (names: Names, delayMs: RetryDelayMs) => `${names.readyPrefix}.later.${delayMs}ms`;
 export const readyQueueName = (names: Names, readyQueue: ReadyQueue) =>
@@ -39,29 +41,15 @@ export function isOwnQueue(names: Names, queue: string): boolean {
   );
 }
 
-/**
- * Declares a durable quorum queue, unless a queue of that name exists: an existing one is used as it is, whatever its
- * arguments. The check first also supports a RabbitMQ user without the permission to configure queues.
- */
-export async function ensureQueue(
-  session: Session,
-  queue: string,
-  extraArguments: Record<string, unknown> = {},
-): Promise<void> {
-  if (await queueExists(session.model, queue)) return;
-  const options: Options.AssertQueue = {
-    durable: true,
-    arguments: { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments },
-  };
-  await onDedicatedChannel(session.model, (channel) => channel.assertQueue(queue, options)).catch((error) => {
-    // Another client has declared it with other arguments in the meantime.
-    if (replyCode(error) !== 406) throw error;
-  });
+interface Queue {
+  readonly name: string;
+  readonly extraArguments?: Readonly<Record<string, unknown>>;
 }
 
-export function ensureDeadLetterQueue(session: Session, names: Names): Promise<void> {
-  return ensureQueue(session, deadLetterQueue(names), { "x-message-ttl": DEAD_LETTER_TTL_MS });
-}
+const deadLetters = (names: Names): Queue => ({
+  name: deadLetterQueue(names),
+  extraArguments: { "x-message-ttl": DEAD_LETTER_TTL_MS },
+});
 
 /**
  * One queue per delay, since messages expire only at the head of a queue: with a TTL per message, a short delay would
@@ -69,42 +57,119 @@ export function ensureDeadLetterQueue(session: Session, names: Names): Promise<v
  * routing key, and when its delay is over the broker dead-letters it to that queue, at least once, so that no retry
  * depends on an orchestrator. (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)
  */
+const retryQueues = (names: Names): readonly Queue[] =>
+  RETRY_DELAYS_MS.map((delayMs) => ({
+    name: retryQueue(names, delayMs),
+    extraArguments: {
+      "x-message-ttl": delayMs,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-strategy": "at-least-once",
+      "x-overflow": "reject-publish",
+    },
+  }));
+
+/**
+ * Declares all queues with fixed names. The exchanges of the retry queues are declared last: if one of them exists,
+ * no other orchestrator is declaring these queues for the first time.
+ */
+export async function ensureFixedQueues(session: Session, names: Names): Promise<void> {
+  const others = [names.jobQueue, names.resultQueue, regionQueue(names)].map((name) => ({ name }));
+  const queues = [...others, deadLetters(names), ...retryQueues(names)];
+  const isSetUp = await exchangeExists(session, retryQueue(names, RETRY_DELAYS_MS[0]));
+  await (isSetUp ? ensureQueues(session, queues) : declareFirst(session, queues));
+  await ensureRetryExchanges(session, names);
+}
+
+/**
+ * Declares a durable quorum queue, unless a queue of that name exists: an existing one is used as it is, whatever its
+ * arguments. The check first also supports a RabbitMQ user without the permission to configure queues.
+ */
+export async function ensureQueue(session: Session, name: string): Promise<void> {
+  await ensureQueues(session, [{ name }]);
+}
+
+export async function ensureDeadLetterQueue(session: Session, names: Names): Promise<void> {
+  await ensureQueues(session, [deadLetters(names)]);
+}
+
 export async function ensureRetryQueues(session: Session, names: Names): Promise<void> {
+  await ensureQueues(session, retryQueues(names));
+  await ensureRetryExchanges(session, names);
+}
+
+/** @param isFirst whether another orchestrator may be declaring them right now, for the first time */
+export async function ensureReadyQueues(
+  session: Session,
+  names: Names,
+  region: string,
+  isFirst: boolean,
+): Promise<void> {
+  const queues = PRIORITIES.map((priority) => ({ name: readyQueueName(names, { region, priority }) }));
+  await (isFirst ? declareFirst(session, queues) : ensureQueues(session, queues));
+}
+
+async function ensureQueues(session: Session, queues: readonly Queue[]): Promise<void> {
+  const missing = await missingOf(session, queues);
+  if (missing.length > 0) await declareFirst(session, missing);
+}
+
+/** A queue that exists here may still be unusable: another client's declaration of it may not have ended. */
+async function declareFirst(session: Session, queues: readonly Queue[]): Promise<void> {
+  await session.declarations.run(session, async () => {
+    const missing = await missingOf(session, queues);
+    await Promise.all(missing.map((queue) => declareQueue(session, queue)));
+  });
+}
+
+async function missingOf(session: Session, queues: readonly Queue[]): Promise<readonly Queue[]> {
+  const exist = await Promise.all(queues.map(({ name }) => queueExists(session, name)));
+  return queues.filter((_, index) => !exist[index]);
+}
+
+async function declareQueue(session: Session, { name, extraArguments }: Queue): Promise<void> {
+  const options: Options.AssertQueue = {
+    durable: true,
+    arguments: { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments },
+  };
+  await onDedicatedChannel(session, `queue ${name}`, (channel) => channel.assertQueue(name, options)).catch(
+    (error) => {
+      // Another client has declared it with other arguments in the meantime.
+      if (replyCode(error) !== 406) throw error;
+    },
+  );
+}
+
+async function ensureRetryExchanges(session: Session, names: Names): Promise<void> {
   await Promise.all(
-    RETRY_DELAYS_MS.map((delayMs) => ensureRetryQueue(session, retryQueue(names, delayMs), delayMs)),
+    retryQueues(names).map(({ name }) =>
+      onDedicatedChannel(session, `exchange ${name}`, async (channel) => {
+        await channel.assertExchange(name, "fanout", { durable: true });
+        await channel.bindQueue(name, name, "");
+      }),
+    ),
   );
 }
 
-async function ensureRetryQueue(session: Session, name: string, delayMs: number): Promise<void> {
-  await ensureQueue(session, name, {
-    "x-message-ttl": delayMs,
-    "x-dead-letter-exchange": "",
-    "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",
-  });
-  await onDedicatedChannel(session.model, async (channel) => {
-    await channel.assertExchange(name, "fanout", { durable: true });
-    await channel.bindQueue(name, name, "");
-  });
-}
-
-export async function ensureEventExchange(session: Session, names: Names): Promise<void> {
-  const exists = await onDedicatedChannel(session.model, (channel) =>
-    channel.checkExchange(names.eventExchange),
-  ).then(
-    () => true,
-    (error) => refusedWith(error, 404),
-  );
-  if (exists) return;
-  await onDedicatedChannel(session.model, (channel) =>
-    channel.assertExchange(names.eventExchange, "topic", { durable: true }),
+export async function ensureEventExchange(session: Session, { eventExchange }: Names): Promise<void> {
+  if (await exchangeExists(session, eventExchange)) return;
+  await onDedicatedChannel(session, `exchange ${eventExchange}`, (channel) =>
+    channel.assertExchange(eventExchange, "topic", { durable: true }),
   ).catch((error) => {
     if (replyCode(error) !== 406) throw error;
   });
 }
 
-async function queueExists(model: ChannelModel, queue: string): Promise<boolean> {
-  return await onDedicatedChannel(model, (channel) => channel.checkQueue(queue)).then(
+async function exchangeExists(session: Session, exchange: string): Promise<boolean> {
+  return await onDedicatedChannel(session, `exchange ${exchange}`, (channel) =>
+    channel.checkExchange(exchange),
+  ).then(
+    () => true,
+    (error) => refusedWith(error, 404),
+  );
+}
+
+async function queueExists(session: Session, queue: string): Promise<boolean> {
+  return await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue)).then(
     () => true,
     (error) => refusedWith(error, 404),
   );

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import pino from "pino";
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
@@ -8,6 +8,7 @@ import { freePort } from "../../../support/machine/free-port.ts";
 import { run, startProcess, type TestProcess } from "../../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
+import { type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { sampleResult } from "../sample-result.ts";
 
 const TIMEOUT_MS = 30_000;
@@ -206,3 +207,75 @@ test("TLS is used for rediss://, and an untrusted certificate is refused", async
   expect(await answers(certificates.caPath)).toBe("reachable");
   expect(await answers(certificates.foreign.caPath)).toBe("SELF_SIGNED_CERT_IN_CHAIN");
 }, 120_000);
+
+describe("a server with 4 databases", () => {
+  const logLines: string[] = [];
+  const recording = pino({ level: "info" }, { write: (line: string) => void logLines.push(line) });
+  const register = (leases: RedisLeases) => leases.register(worker).catch(() => undefined);
+  let server: Redis;
+  let leases: RedisLeases;
+
+  async function start(database: number): Promise<void> {
+    logLines.length = 0;
+    server = await startRedis({ databases: 4 });
+    leases = new RedisLeases({
+      url: `${server.url}/${database}`,
+      leaseTtlMs: 60_000,
+      jobMemoryMs: 60_000,
+      settleMs: 0,
+      logger: recording,
+    });
+    leases.start();
+  }
+
+  afterEach(async () => {
+    await leases.close();
+    await server.stop();
+  });
+
+  const failedSelects = async () =>
+    Number(/cmdstat_select:.*failed_calls=(\d+)/.exec(await server.cli("info", "commandstats"))?.[1] ?? 0);
+
+  test("a database that does not exist is reported, and database 0 stays empty", async () => {
+    await start(99);
+    let isReady = false;
+    await waitFor(
+      async () => {
+        await register(leases);
+        isReady ||= leases.isReady;
+        return (await failedSelects()) > 5;
+      },
+      { timeoutMs: TIMEOUT_MS, intervalMs: 0, what: "several attempts to connect" },
+    );
+    expect(isReady).toBeFalse();
+    expect(await server.cli("info", "keyspace")).toBe("# Keyspace");
+    expect(await server.cli("info", "commandstats")).not.toContain("cmdstat_eval");
+    const messages = new Set(logLines.map((line) => JSON.parse(line).msg));
+    expect([...messages]).toEqual([
+      `Redis at ${server.url}/99 is not usable: database 99 does not exist on this server. ` +
+        'Set REDIS_URL to an existing database, or raise "databases" in redis.conf; trying again',
+    ]);
+  }, 120_000);
+
+  test("an existing database is used, also after lost connections", async () => {
+    await start(3);
+    for (let round = 0; round < 5; round++) {
+      await waitFor(() => register(leases), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
+      const registering = Array.from({ length: 50 }, () => register(leases));
+      await server.cli("client", "kill", "type", "normal", "skipme", "yes");
+      await Promise.all(registering);
+    }
+    expect(await server.cli("info", "keyspace")).toMatch(/^# Keyspace\s+db3:keys=\d+\S*$/);
+  }, 120_000);
+
+  test("a database that is added later is used then", async () => {
+    await start(4);
+    await waitFor(() => logLines.some((line) => line.includes("is not usable")), {
+      timeoutMs: TIMEOUT_MS,
+      what: "the missing database to be logged",
+    });
+    await server.restart({ databases: 5 });
+    await waitFor(() => register(leases), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
+    expect(await server.cli("info", "keyspace")).toMatch(/^# Keyspace\s+db4:keys=\d+\S*$/);
+  }, 120_000);
+});

@@ -16,11 +16,13 @@ export interface RabbitMqBroker extends Broker {
   withChannel<T>(use: (channel: Channel) => Promise<T>): Promise<T>;
   /** Waits for messages and removes them. */
   drain(queue: string, count: number): Promise<readonly GetMessage[]>;
-  open(): RabbitMqQueue;
+  /** `as`: the URL of another user */
+  open(as?: string): RabbitMqQueue;
 }
 
 export interface BrokerOptions {
   readonly heartbeatSeconds?: number;
+  readonly prepareTimeoutMs?: number;
   readonly logger?: Logger;
   /** Tried before the broker's own URL. */
   readonly otherUrls?: readonly string[];
@@ -93,11 +95,12 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
     ...names,
     withChannel,
     drain,
-    open: () =>
+    open: (as = url) =>
       new RabbitMqQueue({
-        urls: [...(options.otherUrls ?? []), url],
+        urls: [...(options.otherUrls ?? []), as],
         ...names,
         heartbeatSeconds: options.heartbeatSeconds,
+        prepareTimeoutMs: options.prepareTimeoutMs,
         logger: options.logger ?? fileLogger(),
       }),
     async deadLetters() {

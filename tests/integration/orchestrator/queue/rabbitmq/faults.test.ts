@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { connect } from "amqplib";
+import { type ChannelModel, connect } from "amqplib";
 import pino from "pino";
 import type {
   Delivery,
@@ -8,11 +8,12 @@ import type {
   ReadyMessage,
   ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
-import { onDedicatedChannel } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
+import { onDedicatedChannel, type Session } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
+import { ExclusiveQueueLock } from "../../../../../src/orchestrator/queue/rabbitmq/declaration-lock.ts";
 import { freePort } from "../../../../support/machine/free-port.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
-import { startTcpProxy } from "../../../../support/servers/tcp-proxy.ts";
+import { startTcpProxy, type TcpProxy } from "../../../../support/servers/tcp-proxy.ts";
 import { sampleResult } from "../../sample-result.ts";
 import { settlesBefore } from "../../settles-before.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
@@ -20,6 +21,8 @@ import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 const TIMEOUT_MS = 60_000;
 /** More than closing waits for a broker, less than connecting does. */
 const CLOSE_LIMIT_MS = 8_000;
+/** AMQP's class and method of the request to close a channel. */
+const CHANNEL_CLOSE = Buffer.from([0, 20, 0, 40]);
 const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 let server: RabbitMq;
 
@@ -70,6 +73,12 @@ describe("RabbitMQ under faults", () => {
       timeoutMs: TIMEOUT_MS,
       what: "the delivery to be revoked",
     });
+  }
+
+  function urlThrough(proxy: TcpProxy): string {
+    const url = new URL(server.url);
+    url.port = String(proxy.port);
+    return url.href;
   }
 
   function takeOne(queue: JobQueue): Promise<ReadyDelivery> {
@@ -221,24 +230,83 @@ describe("RabbitMQ under faults", () => {
     }
   });
 
+  function sessionOf(model: ChannelModel): Session {
+    const lost = new AbortController();
+    model.on("error", () => undefined);
+    model.on("close", () => lost.abort(new Error("connection lost")));
+    return {
+      model,
+      frameMaxBytes: 128 * 1024,
+      lost: lost.signal,
+      heartbeatMs: 60_000,
+      declarations: new ExclusiveQueueLock("lock"),
+      unanswered: new Set(),
+    };
+  }
+
   test("a channel whose connection is lost while it closes is not waited for", async () => {
-    const proxy = await startTcpProxy(server);
+    let isUsed = false;
+    const proxy = await startTcpProxy(server, {
+      onRequest: (chunk) => void (isUsed && chunk.includes(CHANNEL_CLOSE) && proxy.reset()),
+    });
     try {
-      const url = new URL(server.url);
-      url.port = String(proxy.port);
-      const model = await connect(url.href);
-      model.on("error", () => undefined);
-      const used = onDedicatedChannel(model, async () => {
+      const session = sessionOf(await connect(urlThrough(proxy)));
+      const used = onDedicatedChannel(session, "a channel", async () => {
         // The request to close the channel is never answered.
         proxy.cut();
-        setTimeout(() => proxy.reset(), 100);
-        return "used";
+        isUsed = true;
       });
-      expect(await used).toBe("used");
+      // Which of the two is noticed first does not matter.
+      await used.catch((error) => expect(error).toBe(session.lost.reason));
     } finally {
       await proxy.stop();
     }
   }, 60_000);
+
+  test("a request that is never answered ends with its session", async () => {
+    const proxy = await startTcpProxy(server);
+    try {
+      const session = sessionOf(await connect(urlThrough(proxy)));
+      const used = onDedicatedChannel(session, "a channel", () => {
+        proxy.reset();
+        return new Promise<never>(() => undefined);
+      });
+      await expect(used).rejects.toThrow("connection lost");
+    } finally {
+      await proxy.stop();
+    }
+  }, 60_000);
+
+  test("a session whose declaration is not answered is given up, and opened again", async () => {
+    let hasCut = false;
+    const proxy = await startTcpProxy(server, {
+      onRequest: (chunk) => {
+        if (hasCut || !chunk.includes(`${delayed.readyPrefix}.declaring`)) return;
+        hasCut = true;
+        proxy.cut();
+      },
+    });
+    const delayed = rabbitMqBroker(urlThrough(proxy), {
+      // The heartbeat is so rare that a missed one does not end the connection.
+      heartbeatSeconds: 60,
+      prepareTimeoutMs: 2_000,
+      logger,
+    });
+    try {
+      const queue = newQueue(delayed);
+      const reason = `(not prepared within 2 s, still waiting for queue ${delayed.readyPrefix}.declaring); trying again`;
+      await waitFor(() => logLines.some((line) => line.includes(reason)), {
+        timeoutMs: TIMEOUT_MS,
+        what: "the session to be given up",
+      });
+      proxy.heal();
+      await readiness(queue, true);
+      expect(proxy.connections).toBeGreaterThan(1);
+      await queue.close();
+    } finally {
+      await proxy.stop();
+    }
+  }, 240_000);
 
   test("a connection that the broker closes is opened again, and the handler keeps working", async () => {
     const queue = await startedQueue();

@@ -1,0 +1,111 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import pino from "pino";
+import type { ReadyMessage, ReadyQueue } from "../../../../../src/orchestrator/queue/queue.ts";
+import type { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
+import { waitFor } from "../../../../support/machine/wait-for.ts";
+import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
+import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
+
+const TIMEOUT_MS = 60_000;
+let server: RabbitMq;
+
+beforeAll(async () => {
+  server = await startRabbitMq();
+}, 90_000);
+
+afterAll(() => server.stop(), 30_000);
+
+describe("Declarations of several orchestrators at the same moment", () => {
+  const opened: RabbitMqQueue[] = [];
+  const logLines: string[] = [];
+  const logger = pino({ level: "info" }, { write: (line: string) => void logLines.push(line) });
+
+  beforeEach(() => {
+    logLines.length = 0;
+  });
+
+  afterEach(() => closeAll());
+
+  async function closeAll(): Promise<void> {
+    await Promise.all(opened.splice(0).map((queue) => queue.close()));
+  }
+
+  async function started(brokers: readonly RabbitMqBroker[]): Promise<readonly RabbitMqQueue[]> {
+    const queues = brokers.map((broker) => broker.open());
+    opened.push(...queues);
+    for (const queue of queues) queue.start();
+    await waitFor(() => queues.every((queue) => queue.isReady), {
+      timeoutMs: TIMEOUT_MS,
+      what: "all queues to be ready",
+    });
+    return queues;
+  }
+
+  function message(jobId: string): ReadyMessage {
+    return {
+      body: Buffer.from(jobId),
+      properties: {},
+      envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" },
+    };
+  }
+
+  /** What the broker refuses while it is declaring a queue for another client. */
+  function refusals(): readonly string[] {
+    return logLines.filter((line) => /541 \(INTERNAL|did not accept/.test(line));
+  }
+
+  test("no connection is closed when several start on a fresh broker", async () => {
+    for (let round = 0; round < 8; round++) {
+      const broker = rabbitMqBroker(server.url, { logger });
+      await started([broker, broker, broker, broker]);
+      await closeAll();
+    }
+    expect(refusals()).toEqual([]);
+  }, 240_000);
+
+  test("no message is refused when several offer the first job of a region", async () => {
+    const broker = rabbitMqBroker(server.url, { logger });
+    const queues = await started([broker, broker]);
+    for (let round = 0; round < 15; round++) {
+      const readyQueue: ReadyQueue = { region: `new-${round}`, priority: "normal" };
+      await Promise.all(
+        queues.map(async (queue, index) => {
+          await queue.offer(readyQueue, message(`job-${index}`));
+          const delivery = await queue.take(readyQueue);
+          delivery?.ack();
+        }),
+      );
+    }
+    expect(refusals()).toEqual([]);
+  }, 240_000);
+
+  test("a user who may not declare queues uses existing ones", async () => {
+    const broker = rabbitMqBroker(server.url, { logger });
+    const readyQueue: ReadyQueue = { region: "existing-1", priority: "normal" };
+    const [first] = await started([broker]);
+    await first?.offer(readyQueue, message("job-1"));
+    await closeAll();
+    // Without the region's message, the next orchestrator cannot know that its ready queues exist.
+    await broker.withChannel((channel) => channel.purgeQueue(`${broker.readyPrefix}.regions`));
+
+    const configure = "^(amq[.]gen.*|.*[.]later[.].*)$";
+    await server.rabbitmqctl(["add_user", "limited", "password"]);
+    await server.rabbitmqctl(["set_permissions", "--vhost", server.vhost, "limited", configure, ".*", ".*"]);
+    const url = new URL(server.url);
+    url.username = "limited";
+    url.password = "password";
+    const [limited] = await started([{ ...broker, open: () => broker.open(url.href) }]);
+    await limited?.offer(readyQueue, message("job-2"));
+    const jobIds: (string | undefined)[] = [];
+    for (let count = 0; count < 2; count++) {
+      const delivery = await waitFor(() => limited?.take(readyQueue), {
+        timeoutMs: TIMEOUT_MS,
+        what: "a waiting job",
+      });
+      jobIds.push(delivery.envelope.jobId);
+      delivery.ack();
+    }
+    expect(jobIds).toEqual(["job-1", "job-2"]);
+    await broker.remove();
+  }, 240_000);
+});

@@ -1,0 +1,43 @@
+import { describe, expect, test } from "bun:test";
+import { loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
+
+function load(redisUrl: string) {
+  return loadOrchestratorSettings({
+    flags: {},
+    environment: { RABBITMQ_URL: "amqp://localhost", REDIS_URL: redisUrl, BLACKTREE_INSECURE: "true" },
+  });
+}
+
+describe("REDIS_URL", () => {
+  test.each([
+    "redis://host",
+    "redis://host/",
+    "redis://host/0",
+    "rediss://user:password@host:6379/15",
+    "redis://one,redis://two/,redis://three/0",
+    "redis://one/3?sentinel=mymaster,redis://two",
+    "redis://one/3?sentinel=mymaster,redis://two/3",
+  ])("%s is accepted", (url) => {
+    expect(load(url).values.redisUrl).toBe(url);
+  });
+
+  test("empty parts of the list are left out", () => {
+    expect(load("redis://one, redis://two,").values.redisUrl).toBe("redis://one,redis://two");
+  });
+
+  test.each([
+    ["redis://host/mydb", "has a path that is not the number of a database"],
+    ["redis://host/1/", "has a path that is not the number of a database"],
+    ["redis://host/-1", "has a path that is not the number of a database"],
+    ["redis://host/1.5", "has a path that is not the number of a database"],
+    ["redis://host?db=3", "has the parameter db, which has no effect"],
+    ["redis://one?sentinel=", "has no name after sentinel="],
+    ["redis://one,redis://two?sentinel=mymaster", "has the parameter sentinel, which has no effect"],
+    ["redis://one/1,redis://two", "names a database, but a Cluster has only database 0"],
+    ["redis://one,redis://two/1", "names a database, but a Cluster has only database 0"],
+    ["redis://one/3?sentinel=mymaster,redis://two/4", "names different databases"],
+    [",", "has no URL"],
+  ])("%s is refused", (url, wrong) => {
+    expect(() => load(url)).toThrow(`REDIS_URL = ${JSON.stringify(url)}: ${wrong}; expected `);
+  });
+});
