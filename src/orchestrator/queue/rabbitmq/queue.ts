@@ -18,7 +18,7 @@ import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
-import { Publisher } from "./publisher.ts";
+import { Publisher, textOf } from "./publisher.ts";
 import { ReadyQueues } from "./ready-queues.ts";
 import { isTooLarge } from "./refusal.ts";
 import { Regions } from "./regions.ts";
@@ -285,7 +285,7 @@ export class RabbitMqQueue implements JobQueue {
         const answer = await this.#publisher.publishAlone({ queue, body, options }, timeout);
         if (answer.kind === "confirmed") return;
         if (answer.kind === "refused" && isTooLarge(answer.refusal)) continue;
-        this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
+        this.#logger.warn({ ...fields, answer: textOf(answer) }, "result not sent to reply_to");
         return;
       }
       this.#logger.warn({ ...fields, answer: "too large" }, "result not sent to reply_to");
