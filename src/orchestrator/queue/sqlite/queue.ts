@@ -11,6 +11,7 @@ import {
   type JobQueue,
   type MessageProperties,
   QueueClosed,
+  RETRY_DELAYS_MS,
   type ReadyDelivery,
   type ReadyMessage,
   type ReadyQueue,
@@ -23,6 +24,7 @@ const SUBMITTED = "submitted";
 const PREFETCH = 64;
 const FAILURE_PAUSE_MS = 1_000;
 const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
+const MAX_DELAY_MS = Math.max(...RETRY_DELAYS_MS);
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 const SCHEMA = `
@@ -246,16 +248,21 @@ export class SqliteQueue implements JobQueue {
     );
   }
 
-  /** Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. */
+  /**
+   * Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. A message that is due
+   * later than any delay is due now: the clock was set back.
+   */
   #takeRow(place: string): MessageRow | undefined {
+    const nowMs = Date.now();
     try {
       const row = this.#database
-        .query<MessageRow, [string, number]>(
+        .query<MessageRow, [string, number, number]>(
           `UPDATE messages SET in_hand = 1, deliveries = deliveries + 1
-           WHERE id = (SELECT id FROM messages WHERE place = ? AND in_hand = 0 AND due_at <= ? ORDER BY id LIMIT 1)
+           WHERE id = (SELECT id FROM messages WHERE place = ? AND in_hand = 0 AND NOT (due_at > ? AND due_at <= ?)
+                       ORDER BY id LIMIT 1)
            RETURNING *`,
         )
-        .get(place, Date.now());
+        .get(place, nowMs, nowMs + MAX_DELAY_MS);
       return row ?? undefined;
     } catch (error) {
       this.options.logger.error({ err: error, place }, "failed to take a message from the embedded queue");
