@@ -57,7 +57,7 @@ export interface RabbitMqQueueOptions {
   readonly eventExchange?: string;
   /** A frozen broker is detected after two to three heartbeats. */
   readonly heartbeatSeconds?: number;
-  /** Default: 30 s. */
+  /** A connection whose queues are not ready after this time is given up and opened again. Default: 30 s. */
   readonly prepareTimeoutMs?: number;
 }
 
@@ -242,8 +242,8 @@ export class RabbitMqQueue implements JobQueue {
   async #prepare(session: Session): Promise<void> {
     await ensureFixedQueues(session, this.#names);
     await answered(session, "a channel to publish on", this.#publisher.attach(session));
-    await this.#events.attach(session);
-    await this.#regions.attach(session);
+    await answered(session, "a channel for events", this.#events.attach(session));
+    await answered(session, "the list of regions", this.#regions.attach(session));
     this.#readyQueues.attach(session);
     await answered(session, `a consumer of queue ${this.#names.jobQueue}`, this.#submissions.attach(session));
   }
