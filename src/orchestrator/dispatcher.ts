@@ -57,7 +57,7 @@ export class Dispatcher {
   #isDue = false;
   /** The next sweep tries to place each held job with special needs: it may have waited long enough to fail. */
   #isPollDue = false;
-  #isStopped = false;
+  #isPaused = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: DispatcherParts) {
@@ -98,8 +98,24 @@ export class Dispatcher {
 
   /** Takes no more jobs and returns the held ones to their queues. Running jobs continue until the queue is closed. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
     clearInterval(this.#timer);
+    await this.pause();
+  }
+
+  /** As `stop`, until `resume`. */
+  async pause(): Promise<void> {
+    this.#isPaused = true;
+    await this.returnHeld();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#hintAll();
+    this.#wake();
+  }
+
+  /** Another orchestrator may have a worker for them. */
+  async returnHeld(): Promise<void> {
     await this.#sweep;
     for (const { delivery } of this.#held) delivery.requeue();
     this.#held = [];
@@ -131,7 +147,7 @@ export class Dispatcher {
 
   /** One sweep at a time; a hint during a sweep causes another one. */
   #wake(): void {
-    if (this.#isStopped) return;
+    if (this.#isPaused) return;
     this.#isDue = true;
     this.#sweep ??= this.#sweepWhileDue().finally(() => {
       this.#sweep = undefined;
@@ -139,7 +155,7 @@ export class Dispatcher {
   }
 
   async #sweepWhileDue(): Promise<void> {
-    while (this.#isDue && !this.#isStopped) {
+    while (this.#isDue && !this.#isPaused) {
       this.#isDue = false;
       try {
         await this.#sweepOnce();
@@ -244,7 +260,7 @@ export class Dispatcher {
   }
 
   #canTakeFrom(readyQueue: ReadyQueue): boolean {
-    return !this.#isStopped && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION;
+    return !this.#isPaused && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION;
   }
 
   /**
@@ -312,7 +328,8 @@ export class Dispatcher {
   }
 
   #hold(held: HeldJob): void {
-    this.#held = [...this.#held, held];
+    if (this.#isPaused) held.delivery.requeue();
+    else this.#held = [...this.#held, held];
   }
 
   async #run(held: HeldJob, assignment: Assignment): Promise<void> {

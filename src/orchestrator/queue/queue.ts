@@ -69,6 +69,18 @@ export interface ReadyMessage {
   readonly envelope: Envelope;
 }
 
+/** The deliveries of submitted messages to a handler. */
+export interface Subscription {
+  /**
+   * Stops the deliveries and returns every unsettled message to the queue, in the order of the queue: their deliveries
+   * are revoked. Resolves when other orchestrators can get them; none is delivered here until `resume`.
+   */
+  pause(): Promise<void>;
+  resume(): void;
+  /** Stops the deliveries for good; unsettled ones stay valid. */
+  stop(): Promise<void>;
+}
+
 /**
  * Every publishing method resolves once the broker has confirmed the message, and keeps trying across lost
  * connections until then; it rejects only when `signal` aborts (with the signal's reason) or the queue is closed
@@ -85,9 +97,9 @@ export interface JobQueue {
   /**
    * Passes every submitted message to `handler`, several at once, again after every reconnection.
    * The handler acks, requeues or dead-letters each message; if it throws, the message is requeued.
-   * Call once, before or after `start`. Returns a function that stops the deliveries; unsettled ones stay valid.
+   * Call once, before or after `start`.
    */
-  onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void>;
+  onSubmitted(handler: (delivery: Delivery) => Promise<void>): Subscription;
   /** Moves a submitted message, byte for byte, to the dead-letter queue, and acks it once that is confirmed. */
   deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
 

@@ -1,6 +1,6 @@
 /** Assignment of one job to one claimed slot of a worker: runs the job there, follows the run and releases the slot. */
 import { status } from "@grpc/grpc-js";
-import { sleep } from "../../shared/abort.ts";
+import { orAbort, sleep } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
 import type { ErrorCode, Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -11,11 +11,16 @@ import { hasStatus, isTransportFault, RpcError } from "../../shared/rpc/status.t
 import type { JobEvents } from "../job/events.ts";
 import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
-import type { WorkerClient } from "./worker-client.ts";
+import { NotConnected, type WorkerClient } from "./worker-client.ts";
 
 /** The worker has no free slot although the claim succeeded: it has a run that the leases have lost. */
 export class WorkerRefused extends Error {
   override readonly name = "WorkerRefused";
+}
+
+/** No call of this orchestrator has reached the worker, and no run of the attempt exists: the claim was retracted. */
+export class WorkerUnreachable extends Error {
+  override readonly name = "WorkerUnreachable";
 }
 
 /** The claim has ended, whether or not the worker is reachable. */
@@ -38,21 +43,27 @@ const CLAIM_POLL_INTERVAL_MS = 1000;
 
 export class Assignment {
   readonly assignedAt = new Date();
+  /** A call for this claim may have reached the worker. */
+  #mayHaveBegun: boolean;
 
   constructor(
     readonly claim: Claim,
+    /** `held`: an earlier holder of the job's message may have called the worker. */
+    claimedAs: "claimed" | "held",
     readonly job: Job,
     /** States of this attempt that an earlier holder of the job's message has already published. */
     private readonly publishedStates: ReadonlySet<JobState>,
     /** Images pushed before, one of which the worker may reuse instead of building. */
     private readonly knownImages: readonly KnownImage[],
     private readonly parts: AssignmentParts,
-  ) {}
+  ) {
+    this.#mayHaveBegun = claimedAs === "held";
+  }
 
   /**
    * Runs the job on the claimed worker, or attaches to its run, and returns the outcome that the worker reports, or
    * WORKER_LOST when the claim ends without one. Aborting ends only the waiting, not the run.
-   * @throws WorkerRefused; the signal's reason.
+   * @throws WorkerRefused, WorkerUnreachable; the signal's reason.
    */
   async run(signal: AbortSignal): Promise<Outcome> {
     await this.#publishAssigned();
@@ -62,6 +73,8 @@ export class Assignment {
       const ended = new AbortController();
       const call = AbortSignal.any([signal, ended.signal]);
       try {
+        await orAbort(client.connect(), call);
+        this.#mayHaveBegun = true;
         const running = client.runJob(this.#request(), call);
         const watching = this.#publishStates(client, call);
         const outcome = fromJobResponse(await Promise.race([running, this.#untilClaimEnds(call)]));
@@ -112,6 +125,8 @@ export class Assignment {
   /** Undefined: the call is worth another try. */
   async #outcomeOf(error: unknown, signal: AbortSignal): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
+    if (error instanceof NotConnected && (await this.#retractUnsent()))
+      throw new WorkerUnreachable(error.message, { cause: error });
     if (error instanceof ClaimEnded) return this.#lost(error.message);
     if (isTransportFault(error))
       return (await this.#isLost()) ? this.#lost(`not reachable: ${error.message}`) : undefined;
@@ -119,6 +134,21 @@ export class Assignment {
     // An earlier process of this worker may still run the job, and its claim may be valid.
     if (!(await this.#endAttempt(signal))) return undefined;
     return error.code === status.FAILED_PRECONDITION ? this.#lost(error.message) : this.#faulty(error);
+  }
+
+  /**
+   * True: the attempt never began, and its number is free for the job's next claim, on another worker if there is one.
+   * False: a run of it may exist, or the leases are unavailable.
+   */
+  async #retractUnsent(): Promise<boolean> {
+    if (this.#mayHaveBegun) return false;
+    try {
+      await this.parts.leases.suspect(this.claim.workerId, this.claim.incarnation);
+      return await this.parts.leases.retractUnsent(this.claim);
+    } catch (error) {
+      if (error instanceof LeasesUnavailable) return false;
+      throw error;
+    }
   }
 
   /** True: the claim has ended, and the run cannot get the tag any more. */

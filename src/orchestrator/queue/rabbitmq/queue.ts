@@ -13,6 +13,7 @@ import type {
   ReadyQueue,
   Retry,
   RetryDelayMs,
+  Subscription,
 } from "../queue.ts";
 import type { Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
@@ -134,7 +135,7 @@ export class RabbitMqQueue implements JobQueue {
     );
   }
 
-  onSubmitted(handler: SubmissionHandler): () => Promise<void> {
+  onSubmitted(handler: SubmissionHandler): Subscription {
     return this.#submissions.handle(handler);
   }
 

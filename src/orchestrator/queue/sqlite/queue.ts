@@ -16,6 +16,7 @@ import {
   type ReadyQueue,
   type Retry,
   type RetryDelayMs,
+  type Subscription,
 } from "../queue.ts";
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
@@ -74,8 +75,9 @@ export class SqliteQueue implements JobQueue {
   readonly #closing = new AbortController();
   readonly #listeners: Listeners<ReadyQueue>;
   readonly #unsettled = new Set<SqliteDelivery>();
-  #unsettledSubmissions = 0;
+  readonly #unsettledSubmissions = new Set<SqliteDelivery>();
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
+  #isPaused = false;
   #started = false;
 
   constructor(private readonly options: SqliteQueueOptions) {
@@ -105,11 +107,18 @@ export class SqliteQueue implements JobQueue {
     this.#deliver();
   }
 
-  onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void> {
+  onSubmitted(handler: (delivery: Delivery) => Promise<void>): Subscription {
     this.#handler = handler;
     this.#deliver();
-    return async () => {
-      this.#handler = undefined;
+    return {
+      pause: async () => this.#pause(),
+      resume: () => {
+        this.#isPaused = false;
+        this.#deliver();
+      },
+      stop: async () => {
+        this.#handler = undefined;
+      },
     };
   }
 
@@ -262,18 +271,26 @@ export class SqliteQueue implements JobQueue {
 
   /** Delivers submitted messages until none is left or too many are unsettled. */
   #deliver(): void {
-    while (this.isReady && this.#handler && this.#unsettledSubmissions < PREFETCH) {
+    while (this.isReady && !this.#isPaused && this.#handler && this.#unsettledSubmissions.size < PREFETCH) {
       const row = this.#takeRow(SUBMITTED);
       if (!row) return;
-      this.#unsettledSubmissions++;
       const afterSettling = () => {
-        this.#unsettledSubmissions--;
+        this.#unsettledSubmissions.delete(delivery);
         this.#deliver();
       };
       const settlement = this.#settlement(row.id, { afterAck: afterSettling, afterRequeue: afterSettling });
-      const delivery = new SqliteDelivery(row, settlement);
+      const delivery: SqliteDelivery = new SqliteDelivery(row, settlement);
+      this.#unsettledSubmissions.add(delivery);
       this.#unsettled.add(delivery);
       void this.#receive(this.#handler, delivery);
+    }
+  }
+
+  #pause(): void {
+    this.#isPaused = true;
+    for (const delivery of this.#unsettledSubmissions) {
+      delivery.requeue();
+      delivery.revoke(new Error("the deliveries of submitted messages are paused"));
     }
   }
 
