@@ -31,7 +31,7 @@ const STATUS_NAMES = {
 export class HealthChecker {
   /** By address. */
   readonly #clients = new Map<string, WorkerClient>();
-  /** Incarnations: each has at most one pending ping, so that a slow worker does not delay the others. */
+  /** Each start of a worker has at most one pending ping, so that a slow worker does not delay the others. */
   readonly #pending = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   /** A worker may have registered since the last listing. */
@@ -112,14 +112,15 @@ export class HealthChecker {
   }
 
   async #check(worker: WorkerView): Promise<void> {
-    if (this.#pending.has(worker.incarnation)) return;
-    this.#pending.add(worker.incarnation);
+    const pinged = `${worker.workerId} ${worker.incarnation}`;
+    if (this.#pending.has(pinged)) return;
+    this.#pending.add(pinged);
     try {
       const response = await this.#ping(worker);
       if (response) await this.#observe(worker, response);
       else await this.parts.leases.suspect(worker.workerId, worker.incarnation);
     } finally {
-      this.#pending.delete(worker.incarnation);
+      this.#pending.delete(pinged);
     }
   }
 

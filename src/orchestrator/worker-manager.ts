@@ -74,14 +74,7 @@ export class WorkerManager {
     const published = outcome.kind === "held" ? await this.#publishedStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
     this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
-    const assignment = new Assignment(
-      claim,
-      outcome.kind,
-      job,
-      published,
-      await this.#knownImages(job),
-      this.parts,
-    );
+    const assignment = new Assignment(claim, job, published, await this.#knownImages(job), this.parts);
     this.#held.set(job.jobId, { assignment, delivery });
     return { kind: "assigned", assignment };
   }

@@ -43,22 +43,18 @@ const CLAIM_POLL_INTERVAL_MS = 1000;
 
 export class Assignment {
   readonly assignedAt = new Date();
-  /** A call for this claim may have reached the worker. */
-  #mayHaveBegun: boolean;
+  /** A RunJob of this assignment may have reached the worker. */
+  #isSent = false;
 
   constructor(
     readonly claim: Claim,
-    /** `held`: an earlier holder of the job's message may have called the worker. */
-    claimedAs: "claimed" | "held",
     readonly job: Job,
     /** States of this attempt that an earlier holder of the job's message has already published. */
     private readonly publishedStates: ReadonlySet<JobState>,
     /** Images pushed before, one of which the worker may reuse instead of building. */
     private readonly knownImages: readonly KnownImage[],
     private readonly parts: AssignmentParts,
-  ) {
-    this.#mayHaveBegun = claimedAs === "held";
-  }
+  ) {}
 
   /**
    * Runs the job on the claimed worker, or attaches to its run, and returns the outcome that the worker reports, or
@@ -74,7 +70,7 @@ export class Assignment {
       const call = AbortSignal.any([signal, ended.signal]);
       try {
         await orAbort(client.connect(), call);
-        this.#mayHaveBegun = true;
+        this.#isSent = true;
         const running = client.runJob(this.#request(), call);
         const watching = this.#publishStates(client, call);
         const outcome = fromJobResponse(await Promise.race([running, this.#untilClaimEnds(call)]));
@@ -141,7 +137,7 @@ export class Assignment {
    * False: a run of it may exist, or the leases are unavailable.
    */
   async #retractUnsent(): Promise<boolean> {
-    if (this.#mayHaveBegun) return false;
+    if (this.#isSent) return false;
     try {
       await this.parts.leases.suspect(this.claim.workerId, this.claim.incarnation);
       return await this.parts.leases.retractUnsent(this.claim);
