@@ -9,7 +9,7 @@ import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
-import { type Assignment, WorkerRefused, WorkerUnreachable } from "./workers/assignment.ts";
+import { type Assignment, RunOutOfReach, WorkerRefused, WorkerUnreachable } from "./workers/assignment.ts";
 
 /** A job whose unacked message this orchestrator holds. */
 export interface HeldJob {
@@ -55,6 +55,15 @@ export class JobRunner {
           "worker not reachable; the job is assigned again, under the same attempt",
         );
         return "refused";
+      }
+      if (error instanceof RunOutOfReach) {
+        const { workerId: worker_id, attempt } = assignment.claim;
+        this.parts.logger.warn(
+          { err: error, job_id: job.jobId, attempt, worker_id },
+          "run out of reach; returning its message for an orchestrator that reaches the worker",
+        );
+        delivery.requeue();
+        return "done";
       }
       this.parts.logger.error(
         { err: error, job_id: job.jobId },

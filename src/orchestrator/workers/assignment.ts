@@ -23,6 +23,14 @@ export class WorkerUnreachable extends Error {
   override readonly name = "WorkerUnreachable";
 }
 
+/**
+ * For a lease time no connection to the worker was possible, but its claim is alive: another orchestrator reaches the
+ * worker, and can follow the run.
+ */
+export class RunOutOfReach extends Error {
+  override readonly name = "RunOutOfReach";
+}
+
 /** The claim has ended, whether or not the worker is reachable. */
 class ClaimEnded extends Error {
   override readonly name = "ClaimEnded";
@@ -34,6 +42,7 @@ export interface AssignmentParts {
   readonly logger: Logger;
   /** Upper bound of a job's timeout, in ms. */
   readonly jobTimeoutMs: number;
+  readonly leaseTtlMs: number;
   connect(address: string): WorkerClient;
 }
 
@@ -45,6 +54,8 @@ export class Assignment {
   readonly assignedAt = new Date();
   /** A RunJob of this assignment may have reached the worker. */
   #isSent = false;
+  /** Since when no connection to the worker is possible. */
+  #unreachableSinceMs: number | undefined;
 
   constructor(
     readonly claim: Claim,
@@ -59,7 +70,7 @@ export class Assignment {
   /**
    * Runs the job on the claimed worker, or attaches to its run, and returns the outcome that the worker reports, or
    * WORKER_LOST when the claim ends without one. Aborting ends only the waiting, not the run.
-   * @throws WorkerRefused, WorkerUnreachable; the signal's reason.
+   * @throws WorkerRefused, WorkerUnreachable, RunOutOfReach; the signal's reason.
    */
   async run(signal: AbortSignal): Promise<Outcome> {
     await this.#publishAssigned();
@@ -71,6 +82,7 @@ export class Assignment {
       try {
         await orAbort(client.connect(), call);
         this.#isSent = true;
+        this.#unreachableSinceMs = undefined;
         const running = client.runJob(this.#request(), call);
         const watching = this.#publishStates(client, call);
         const outcome = fromJobResponse(await Promise.race([running, this.#untilClaimEnds(call)]));
@@ -114,7 +126,7 @@ export class Assignment {
   async #untilClaimEnds(signal: AbortSignal): Promise<never> {
     for (;;) {
       await sleep(CLAIM_POLL_INTERVAL_MS, signal);
-      if (await this.#isLost()) throw new ClaimEnded("its lease has ended");
+      if ((await this.#claimState()) === "fenced") throw new ClaimEnded("its lease has ended");
     }
   }
 
@@ -124,8 +136,13 @@ export class Assignment {
     if (error instanceof NotConnected && (await this.#retractUnsent()))
       throw new WorkerUnreachable(error.message, { cause: error });
     if (error instanceof ClaimEnded) return this.#lost(error.message);
-    if (isTransportFault(error))
-      return (await this.#isLost()) ? this.#lost(`not reachable: ${error.message}`) : undefined;
+    if (isTransportFault(error)) {
+      const state = await this.#claimState();
+      if (state === "fenced") return this.#lost(`not reachable: ${error.message}`);
+      if (state === "alive" && this.#isOutOfReach(error))
+        throw new RunOutOfReach(error.message, { cause: error });
+      return undefined;
+    }
     if (!(error instanceof RpcError)) throw error;
     // An earlier process of this worker may still run the job, and its claim may be valid.
     if (!(await this.#endAttempt(signal))) return undefined;
@@ -147,12 +164,19 @@ export class Assignment {
     }
   }
 
-  /** True: the claim has ended, and the run cannot get the tag any more. */
-  async #isLost(): Promise<boolean> {
+  /** This orchestrator's own pings would not have kept the claim alive for so long. */
+  #isOutOfReach(error: RpcError): boolean {
+    if (!(error instanceof NotConnected)) return false;
+    this.#unreachableSinceMs ??= performance.now();
+    return performance.now() - this.#unreachableSinceMs >= this.parts.leaseTtlMs;
+  }
+
+  /** Fenced: the claim has ended, and the run cannot get the tag any more. */
+  async #claimState(): Promise<"alive" | "fenced" | "unknown"> {
     try {
-      return (await this.parts.leases.fence(this.claim)).kind === "fenced";
+      return (await this.parts.leases.fence(this.claim)).kind;
     } catch (error) {
-      if (error instanceof LeasesUnavailable) return false;
+      if (error instanceof LeasesUnavailable) return "unknown";
       throw error;
     }
   }

@@ -102,3 +102,54 @@ test("health checker: an orchestrator that reaches no live worker says so once, 
     await proxy.stop();
   }
 });
+
+test("health checker: an orchestrator that no longer reaches the worker of a run returns its message while another one reaches it", async () => {
+  const times = { leaseTtlMs: 1000, jobMemoryMs: 600_000, settleMs: 0 };
+  const started = Promise.withResolvers<void>();
+  const finish = Promise.withResolvers<void>();
+  const busy = await serveWorker(async () => {
+    started.resolve();
+    await finish.promise;
+    return successfulEnd();
+  }, LOG_LIMITS);
+  const proxy = await startTcpProxy(busy);
+  const another = new RedisLeases({ url: redis.url, ...times, logger: pino({ level: "silent" }) });
+  another.start();
+  const model = await connect(rabbitmq.url);
+  const channel = await model.createChannel();
+  const cutOff = await startSite({ BLACKTREE_PING_INTERVAL: "200ms", BLACKTREE_LEASE_TTL: "1s" });
+  const until = (condition: () => boolean | Promise<boolean>, what: string) =>
+    waitFor(condition, { timeoutMs: 60_000, what });
+  const logged = (text: string) => cutOff.log.filter((line) => line.includes(text)).length;
+  let pings: NodeJS.Timeout | undefined;
+  try {
+    await until(() => another.isReady, "Redis");
+    await cutOff.addWorker("worker", INCARNATION, proxy.port);
+    const result = cutOff.run("job");
+    await started.promise;
+    // The pings of another orchestrator, which reaches the worker.
+    pings = setInterval(() => {
+      const runs = [{ jobId: "job", attempt: 1 }];
+      another.observe("worker", INCARNATION, { status: "BUSY", runs }).catch(() => undefined);
+    }, 100);
+    proxy.reset();
+    const waiting = async () => (await channel.checkQueue("jobs.ready.us-east-1.normal")).messageCount;
+    await until(async () => (await waiting()) === 1, "the message to be returned");
+    expect(logged("run out of reach")).toBe(1);
+    // Its run continues, and it is not taken again while only the other orchestrator reaches the worker.
+    expect(await another.find("job")).toMatchObject({ attempt: 1, workerId: "worker" });
+    proxy.heal();
+    await until(() => logged("attaching to a running job") === 1, "the run to be continued");
+    finish.resolve();
+    expect(await result).toMatchObject({ status: "SUCCESS", attempt: 1 });
+  } finally {
+    clearInterval(pings);
+    finish.resolve();
+    await model.close();
+    await another.close();
+    await cutOff.stop();
+    site = undefined;
+    await busy.stop(100);
+    await proxy.stop();
+  }
+});
