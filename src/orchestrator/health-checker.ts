@@ -1,6 +1,6 @@
 /**
  * Health Checker: pings every worker with a live lease, a new one at once. Responses renew the lease and the claims of
- * reported runs, and show that this orchestrator reaches the worker: only then it assigns jobs to it.
+ * reported runs, and show that this orchestrator reaches the worker: it assigns no jobs to others.
  */
 import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";

@@ -164,7 +164,7 @@ export class Assignment {
     }
   }
 
-  /** This orchestrator's own pings would not have kept the claim alive for so long. */
+  /** Only another orchestrator's pings keep a claim alive for a lease time without a connection. */
   #isOutOfReach(error: RpcError): boolean {
     if (!(error instanceof NotConnected)) return false;
     this.#unreachableSinceMs ??= performance.now();

@@ -87,7 +87,7 @@ for (const code of [status.INTERNAL, status.UNIMPLEMENTED] as const) {
   });
 }
 
-test("assignment: a call that never reaches the worker is no attempt: the job runs on another worker, as attempt 1", async () => {
+test("assignment: a call that never reaches the worker costs no attempt: the job runs on another worker, as attempt 1", async () => {
   const logLimits = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
   const [near, far] = await Promise.all(
     ["near", "far"].map((workerId) => serveWorker(async () => successfulEnd(), logLimits, { workerId })),
