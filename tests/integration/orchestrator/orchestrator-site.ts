@@ -12,6 +12,7 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 
 export interface OrchestratorSite {
   readonly grpcPort: number;
+  readonly jobQueue: string;
   /** Lines of the orchestrator's log, from level info on. */
   readonly log: readonly string[];
   /** Adds a worker that serves gRPC on this port. */
@@ -91,6 +92,7 @@ export async function startOrchestratorSite(
     };
     return {
       grpcPort: orchestrator.grpcPort,
+      jobQueue: names.jobQueue,
       log,
       async addWorker(workerId, incarnation, port, { slots = 1, region = "us-east-1" } = {}) {
         const address = `127.0.0.1:${port}`;

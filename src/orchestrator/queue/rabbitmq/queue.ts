@@ -13,6 +13,7 @@ import type {
   ReadyQueue,
   Retry,
   RetryDelayMs,
+  Subscription,
 } from "../queue.ts";
 import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
@@ -115,7 +116,6 @@ export class RabbitMqQueue implements JobQueue {
       publisher,
       regions: this.#regions,
       logger,
-      onRequeued: (readyQueue) => this.#announce(readyQueue),
     });
     this.#events = new Events({
       names,
@@ -146,7 +146,7 @@ export class RabbitMqQueue implements JobQueue {
     );
   }
 
-  onSubmitted(handler: SubmissionHandler): () => Promise<void> {
+  onSubmitted(handler: SubmissionHandler): Subscription {
     return this.#submissions.handle(handler);
   }
 

@@ -17,6 +17,7 @@ import {
   type ReadyQueue,
   type Retry,
   type RetryDelayMs,
+  type Subscription,
 } from "../queue.ts";
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
@@ -76,8 +77,9 @@ export class SqliteQueue implements JobQueue {
   readonly #closing = new AbortController();
   readonly #listeners: Listeners<ReadyQueue>;
   readonly #unsettled = new Set<SqliteDelivery>();
-  #unsettledSubmissions = 0;
+  readonly #unsettledSubmissions = new Set<SqliteDelivery>();
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
+  #isPaused = false;
   #started = false;
 
   constructor(private readonly options: SqliteQueueOptions) {
@@ -111,11 +113,18 @@ export class SqliteQueue implements JobQueue {
     this.#deliver();
   }
 
-  onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void> {
+  onSubmitted(handler: (delivery: Delivery) => Promise<void>): Subscription {
     this.#handler = handler;
     this.#deliver();
-    return async () => {
-      this.#handler = undefined;
+    return {
+      pause: async () => this.#pause(),
+      resume: () => {
+        this.#isPaused = false;
+        this.#deliver();
+      },
+      stop: async () => {
+        this.#handler = undefined;
+      },
     };
   }
 
@@ -167,7 +176,7 @@ export class SqliteQueue implements JobQueue {
       defaultRegion: row.default_region,
       retry: row.attempts > 0 ? { attempts: row.attempts, lastWorkerId: row.last_worker_id } : undefined,
     };
-    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(readyQueue) });
+    const settlement = this.#settlement(row.id);
     const delivery = new SqliteReadyDelivery(row, settlement, readyQueue, envelope);
     this.#unsettled.add(delivery);
     return delivery;
@@ -272,18 +281,26 @@ export class SqliteQueue implements JobQueue {
 
   /** Delivers submitted messages until none is left or too many are unsettled. */
   #deliver(): void {
-    while (this.isReady && this.#handler && this.#unsettledSubmissions < PREFETCH) {
+    while (this.isReady && !this.#isPaused && this.#handler && this.#unsettledSubmissions.size < PREFETCH) {
       const row = this.#takeRow(SUBMITTED);
       if (!row) return;
-      this.#unsettledSubmissions++;
       const afterSettling = () => {
-        this.#unsettledSubmissions--;
+        this.#unsettledSubmissions.delete(delivery);
         this.#deliver();
       };
-      const settlement = this.#settlement(row.id, { afterAck: afterSettling, afterRequeue: afterSettling });
-      const delivery = new SqliteDelivery(row, settlement);
+      const settlement = this.#settlement(row.id, afterSettling);
+      const delivery: SqliteDelivery = new SqliteDelivery(row, settlement);
+      this.#unsettledSubmissions.add(delivery);
       this.#unsettled.add(delivery);
       void this.#receive(this.#handler, delivery);
+    }
+  }
+
+  #pause(): void {
+    this.#isPaused = true;
+    for (const delivery of this.#unsettledSubmissions) {
+      delivery.requeue();
+      delivery.revoke(new Error("the deliveries of submitted messages are paused"));
     }
   }
 
@@ -301,10 +318,7 @@ export class SqliteQueue implements JobQueue {
     }
   }
 
-  #settlement(
-    id: number,
-    then: { readonly afterAck?: () => void; readonly afterRequeue: () => void },
-  ): Settlement {
+  #settlement(id: number, afterSettling: () => void = () => undefined): Settlement {
     const settle = async (delivery: SqliteDelivery, statement: string) => {
       this.#unsettled.delete(delivery);
       try {
@@ -316,9 +330,9 @@ export class SqliteQueue implements JobQueue {
       }
     };
     return {
-      ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(then.afterAck),
+      ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(afterSettling),
       requeue: (delivery) =>
-        settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(then.afterRequeue),
+        settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(afterSettling),
     };
   }
 
