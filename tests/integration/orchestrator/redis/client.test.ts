@@ -73,6 +73,7 @@ async function expectToWork(url: string): Promise<void> {
     let changes = 0;
     leases.onChange(() => changes++);
     expect(await leases.register(worker)).toBe("registered");
+    expect(await leases.observe("w1", "first", { status: "FREE", runs: [] })).toEqual([]);
     const outcome = await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
     if (outcome.kind !== "claimed") throw new Error("nothing was claimed");
     expect(await leases.find("j1")).toEqual(outcome.claim);
