@@ -29,7 +29,8 @@ const MAX_MESSAGE_LINES = 12;
 const USAGE = `bun run check [--full] [--at-once ${FILES_AT_ONCE}]
 
   --full        also runs what the default check skips: all tests of every builder, a consumer timeout of one minute,
-                a BuildKit compiled from its sources (with Go), and a drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
+                a BuildKit compiled from its sources (with Go), mutations of the fence, the acks and the leases, and a
+                drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
   --at-once N   number of test files that run at the same time
 
 To run a part of it, with the same servers and settings:
@@ -40,6 +41,7 @@ To run a part of it, with the same servers and settings:
   bun test tests/e2e/faults/cancel.test.ts -t "frozen"  one fault test, by a part of its name
   ${fullCheckVariable}=1 bun test tests/integration       with the tests of the full check
   bun run drill --jobs 20 --faults 6 --seed mine        a drill
+  bun run mutants --only "a cancelled job"              mutations, by a part of their name
   bun run lint; bun run types; bun run build            checks without tests
   bun tests/check/plain-language.ts --list              phrases that do not count as plain English
 
@@ -86,6 +88,11 @@ async function bun(args: readonly string[], env: Record<string, string> = {}): P
 }
 
 const script = (name: string) => async () => ((await bun(["run", name])) === 0 ? PASSED : FAILED);
+
+async function mutants({ isFull }: Options): Promise<Count> {
+  if (!isFull) return NOTHING;
+  return (await bun(["tests/check/mutants/mutants.ts"])) === 0 ? PASSED : FAILED;
+}
 
 async function plainLanguage(): Promise<Count> {
   return (await bun(["tests/check/plain-language.ts"])) === 0 ? PASSED : FAILED;
@@ -249,6 +256,7 @@ async function check(options: Options, reports: string): Promise<CheckOutcome> {
     { name: "generated code", run: generatedCode },
     { name: "compile", run: script("build") },
     { name: "tests", run: tests },
+    { name: "mutants", run: () => mutants(options) },
     { name: "drill", run: () => drill(options) },
   ];
   const summary: string[] = [];
@@ -275,7 +283,7 @@ function describeFullCheck({ leftToFullCheck }: TestReport): string {
   const [, jobs, , faults] = DRILL.full;
   return (
     `only bun run check --full runs: ${leftToFullCheck} more tests (marked as such above), ` +
-    `a BuildKit compiled from its sources, and a drill of ${jobs} jobs and ${faults} faults`
+    `a BuildKit compiled from its sources, the mutants, and a drill of ${jobs} jobs and ${faults} faults`
   );
 }
 
