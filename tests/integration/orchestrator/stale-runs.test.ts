@@ -1,0 +1,83 @@
+/** Runs that a worker reports, although their job has another attempt or has ended. */
+import { afterEach, expect, test } from "bun:test";
+import pino from "pino";
+import { HealthChecker } from "../../../src/orchestrator/health-checker.ts";
+import { InProcessLeases } from "../../../src/orchestrator/leases/in-process.ts";
+import type { Observation } from "../../../src/orchestrator/leases/leases.ts";
+import { WorkerClient } from "../../../src/orchestrator/workers/worker-client.ts";
+import type { RunRef } from "../../../src/shared/job.ts";
+import { JobRequest } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
+import type { RpcServer } from "../../../src/shared/rpc/server.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
+
+const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
+const silent = pino({ level: "silent" });
+const WORKER = { workerId: "worker", incarnation: INCARNATION, region: "us-east-1", slots: 1, version: "1" };
+
+let worker: RpcServer | undefined;
+let healthChecker: HealthChecker | undefined;
+
+afterEach(async () => {
+  healthChecker?.stop();
+  await worker?.stop(100);
+});
+
+/** Leases with a step between the answer to a ping that reports runs and its observation. */
+class SteppedLeases extends InProcessLeases {
+  beforeObservation: (runs: readonly RunRef[]) => Promise<void> = async () => undefined;
+
+  override async observe(workerId: string, incarnation: string, observation: Observation) {
+    await this.beforeObservation(observation.runs);
+    return super.observe(workerId, incarnation, observation);
+  }
+}
+
+test("a run that ends well while the answer to a ping arrives is forgotten by its worker, without a warning", async () => {
+  const finish = Promise.withResolvers<void>();
+  worker = await serveWorker(async () => {
+    await finish.promise;
+    return successfulEnd();
+  }, LOG_LIMITS);
+  const address = `127.0.0.1:${worker.port}`;
+  const client = new WorkerClient(address, undefined);
+  const leases = new SteppedLeases({ leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger: silent });
+  leases.start();
+  await leases.register({ ...WORKER, address, capabilities: [], runs: [] });
+  await leases.observe("worker", INCARNATION, { status: "FREE", runs: [] });
+  const outcome = await leases.claim({ jobId: "job-1", regions: ["us-east-1"] });
+  if (outcome.kind !== "claimed") throw new Error(outcome.kind);
+  const { claim } = outcome;
+  const request = { jobId: "job-1", attempt: 1, incarnation: INCARNATION, timeoutMs: 60_000 };
+  const fields = { repoUrl: "a/b", branch: "main", deploymentVersion: "v1", awsAccount: "1", ecrRepo: "r" };
+  await client.connect();
+  const run = client.runJob(
+    JobRequest.create({ ...request, ...fields, region: "us-east-1" }),
+    new AbortController().signal,
+  );
+
+  leases.beforeObservation = async (runs) => {
+    if (runs.length === 0) return;
+    finish.resolve();
+    await run;
+    await leases.release(claim);
+  };
+  const warnings: string[] = [];
+  healthChecker = new HealthChecker({
+    leases,
+    queue: { isReady: true },
+    logger: pino({ level: "warn" }, { write: (line: string) => void warnings.push(line) }),
+    pingIntervalMs: 1_000,
+    leaseTtlMs: 60_000,
+    connect: (to) => new WorkerClient(to, undefined),
+    onUnawaited: () => undefined,
+    onNoneReached: () => undefined,
+  });
+  healthChecker.start();
+  const isForgotten = async () => (await client.ping({ reachesBroker: true }, 10_000)).runs.length === 0;
+  await waitFor(isForgotten, { timeoutMs: 30_000, what: "the worker to forget the run" });
+  expect((await run).status).toBe(1);
+  expect(warnings.filter((line) => line.includes("stale run"))).toEqual([]);
+  client.close();
+  await leases.close();
+});
