@@ -13,6 +13,7 @@ import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
 
 const TIMES: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
 const TIMEOUT_MS = 30_000;
+const DEFAULT_PREFIX = "{blacktree}:";
 /** More than the command timeout of src/orchestrator/redis/client.ts. */
 const CALL_LIMIT_MS = 2_500;
 const silent = pino({ level: "silent" });
@@ -27,7 +28,7 @@ afterAll(() => server.stop());
 async function openLeases(
   url: string,
   times: LeaseTimes,
-  keyPrefix?: string,
+  keyPrefix = DEFAULT_PREFIX,
   logger: Logger = silent,
 ): Promise<Leases> {
   const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
@@ -136,7 +137,7 @@ describe("Redis leases under faults", () => {
   test("calls fail at once without a server, and work once it is reachable", async () => {
     const own = await startRedis();
     await own.kill();
-    const leases = new RedisLeases({ url: own.url, ...TIMES, logger: silent });
+    const leases = new RedisLeases({ url: own.url, ...TIMES, keyPrefix: DEFAULT_PREFIX, logger: silent });
     leases.start();
     try {
       expect(leases.isReady).toBe(false);
@@ -215,7 +216,12 @@ describe("Redis leases under faults", () => {
       attempts++;
       socket.destroy();
     });
-    const leases = new RedisLeases({ url: `redis://user:very-secret@127.0.0.1:${port}/3`, ...TIMES, logger });
+    const leases = new RedisLeases({
+      url: `redis://user:very-secret@127.0.0.1:${port}/3`,
+      ...TIMES,
+      keyPrefix: DEFAULT_PREFIX,
+      logger,
+    });
     leases.start();
     try {
       await waitFor(() => lines.length > 0, { timeoutMs: TIMEOUT_MS, what: "a log line" });

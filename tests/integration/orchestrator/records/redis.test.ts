@@ -22,7 +22,7 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-async function openRecords(url: string, jobMemoryMs: number, keyPrefix?: string): Promise<JobRecords> {
+async function openRecords(url: string, jobMemoryMs: number, keyPrefix: string): Promise<JobRecords> {
   const records = new RedisJobRecords({ url, jobMemoryMs, keyPrefix, logger });
   records.start();
   await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
@@ -107,7 +107,7 @@ async function failureOf(call: Promise<unknown>): Promise<RecordsUnavailable> {
 
 test("Redis: calls fail at once when the server is killed, at the command timeout when frozen; an emptied one is used", async () => {
   const own = await startRedis();
-  const records = await openRecords(own.url, 60_000);
+  const records = await openRecords(own.url, 60_000, "{blacktree}:");
   try {
     await own.kill();
     await waitFor(() => !records.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be detected" });

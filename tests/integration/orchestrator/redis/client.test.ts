@@ -12,6 +12,8 @@ import { type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { sampleResult } from "../sample-result.ts";
 
 const TIMEOUT_MS = 30_000;
+const keyPrefix = "{blacktree}:";
+const times = { leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0 };
 const logger = pino({ level: "silent" });
 const servers: TestProcess[] = [];
 const folders: TempDir[] = [];
@@ -61,8 +63,8 @@ const worker = {
 
 /** Every script, and the subscription. */
 async function expectToWork(url: string): Promise<void> {
-  const leases = new RedisLeases({ url, leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger });
-  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, logger });
+  const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
+  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, keyPrefix, logger });
   leases.start();
   records.start();
   try {
@@ -176,7 +178,7 @@ test("the master is looked up from Sentinels, also after a failover", async () =
   const url = `redis://127.0.0.1:${sentinelPort}?sentinel=blacktree,redis://127.0.0.1:${await freePort()}`;
   await expectToWork(url);
 
-  const leases = new RedisLeases({ url, leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger });
+  const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
   leases.start();
   try {
     await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
@@ -220,9 +222,8 @@ describe("a server with 4 databases", () => {
     server = await startRedis({ databases: 4 });
     leases = new RedisLeases({
       url: `${server.url}/${database}`,
-      leaseTtlMs: 60_000,
-      jobMemoryMs: 60_000,
-      settleMs: 0,
+      ...times,
+      keyPrefix,
       logger: recording,
     });
     leases.start();
