@@ -10,6 +10,7 @@ import { removeAbandoned } from "../support/machine/abandoned.ts";
 import { fullCheckVariable } from "../support/machine/full-check.ts";
 import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
 import { programLogsOf, programLogsRoot } from "../support/machine/program-logs.ts";
+import { missingDebian13 } from "../support/servers/debian-13.ts";
 import { missingDockerEngine } from "../support/servers/docker-engines.ts";
 import { idleShare, processorTimes } from "./processors.ts";
 import { type Count, type FailedTest, readTestReport, type TestReport } from "./test-report.ts";
@@ -218,6 +219,10 @@ async function prerequisites(): Promise<Count> {
       `Docker ${engine}: ${state === "available" ? state : `its tests are skipped: ${state.reason}`}`,
     );
   }
+  const missing = await missingDebian13();
+  console.log(
+    `RabbitMQ 4.0, Redis 8.0, Valkey 8.1: ${missing === undefined ? "available" : `their tests are skipped: ${missing}`}`,
+  );
   return NOTHING;
 }
 

@@ -14,7 +14,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   redis = await startRedis();
-  brokers = await Promise.all(prefixes.map(borrowRabbitMq));
+  brokers = await Promise.all(prefixes.map(() => borrowRabbitMq()));
 });
 afterAll(async () => {
   await Promise.all([redis, ...brokers].map((server) => server.stop()));

@@ -10,8 +10,14 @@ import {
   type TestProcess,
 } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
+import { debian13Launcher } from "./debian-13.ts";
+
+/** Debian's package as it is installed, or the one of Debian 13. */
+const VERSIONS = ["installed", "4.0"] as const;
+export type RabbitMqVersion = (typeof VERSIONS)[number];
 
 export interface RabbitMqOptions {
+  readonly version?: RabbitMqVersion;
   /** More lines for rabbitmq.conf, such as "consumer_timeout = 2000". */
   config?: readonly string[];
 }
@@ -23,6 +29,7 @@ export interface RabbitMqAccess {
   readonly password: string;
   /** The path of rabbitmqctl. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly launcher: readonly string[];
 }
 
 export interface QueueTotals {
@@ -64,10 +71,19 @@ export interface RabbitMq extends RabbitMqServer {
 // Not those in /usr/sbin: they change to the user rabbitmq, who may not read the folders of a test.
 const programs = "/usr/lib/rabbitmq/bin";
 const startTimeoutMs = 120_000;
+/** Its value is the version for all tests that do not name one. */
+export const rabbitMqVariable = "BLACKTREE_TEST_RABBITMQ";
+export const defaultRabbitMq = versionOf(process.env[rabbitMqVariable] ?? "installed");
 const user = "blacktree";
 const firstVhost = "tests";
 /** A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. */
 export const QUEUE_TOTALS_MS = 200;
+
+function versionOf(value: string): RabbitMqVersion {
+  const version = VERSIONS.find((each) => each === value);
+  if (!version) throw new Error(`${rabbitMqVariable} is ${value}, expected one of ${VERSIONS.join(", ")}`);
+  return version;
+}
 
 function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -82,7 +98,7 @@ function accepts(port: number): Promise<boolean> {
 
 async function writeConfig(
   dir: string,
-  { port, managementPort, password }: Omit<RabbitMqAccess, "env">,
+  { port, managementPort, password }: Omit<RabbitMqAccess, "env" | "launcher">,
   more: readonly string[],
 ): Promise<void> {
   await mkdir(join(dir, "home"));
@@ -114,7 +130,7 @@ async function writeConfig(
 }
 
 export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "stop"> {
-  const { port, managementPort, password, env } = access;
+  const { port, managementPort, password, env, launcher } = access;
   const urlOf = (vhost: string) => `amqp://${user}:${password}@127.0.0.1:${port}/${vhost}`;
 
   async function manage(method: string, path: string): Promise<Response> {
@@ -149,12 +165,17 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     rabbitmqctl: (args, options = {}) =>
       run([join(programs, "rabbitmqctl"), "--node", `${env.RABBITMQ_NODENAME}`, ...args], {
         ...options,
+        launcher,
         env: { ...env, RABBITMQ_ALLOW_INPUT: undefined, ...options.env },
       }),
   };
 }
 
-export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Promise<RabbitMq> {
+export async function startRabbitMq({
+  config = [],
+  version = defaultRabbitMq,
+}: RabbitMqOptions = {}): Promise<RabbitMq> {
+  const launcher = version === "installed" ? [] : await debian13Launcher();
   const { path: dir, remove } = await makeTempDir("rabbit");
   const ports = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
   const [port, managementPort, distributionPort, mapperPort] = ports;
@@ -188,7 +209,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
   let broker: TestProcess;
 
   async function start(): Promise<void> {
-    broker = startProcess([join(programs, "rabbitmq-server")], { env });
+    broker = startProcess([join(programs, "rabbitmq-server")], { env, launcher });
     await broker.waitForLine("Server startup complete", {
       timeoutMs: startTimeoutMs,
       what: "RabbitMQ to be ready",
@@ -202,7 +223,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
     await remove();
   }
 
-  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env });
+  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env, launcher });
   try {
     await start();
   } catch (error) {
@@ -210,7 +231,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
     throw error;
   }
 
-  const access: RabbitMqAccess = { port, managementPort, password, env };
+  const access: RabbitMqAccess = { port, managementPort, password, env, launcher };
   return {
     ...connectRabbitMq(access),
     access,
