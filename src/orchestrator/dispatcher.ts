@@ -3,7 +3,8 @@
  * Job Runner. The job's message stays unacked from here until its result is confirmed.
  *
  * It sweeps the ready queues when something may have changed: a job arrived, a slot became free, a worker registered.
- * It also polls once a second, for messages that return to a queue without a hint: those of an orchestrator that died.
+ * It also polls once a second, for messages that return to a queue without a hint: those of an orchestrator that died or
+ * has requeued them.
  */
 import { type Job, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -51,7 +52,7 @@ export class Dispatcher {
   #isDue = false;
   /** The next sweep tries to place each held job with special needs: it may have waited long enough to fail. */
   #isPollDue = false;
-  #isStopped = false;
+  #isPaused = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: DispatcherParts) {
@@ -92,8 +93,24 @@ export class Dispatcher {
 
   /** Takes no more jobs and returns the held ones to their queues. Running jobs continue until the queue is closed. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
     clearInterval(this.#timer);
+    await this.pause();
+  }
+
+  /** As `stop`, until `resume`. */
+  async pause(): Promise<void> {
+    this.#isPaused = true;
+    await this.returnHeld();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#hintAll();
+    this.#wake();
+  }
+
+  /** Another orchestrator may have a worker for them. */
+  async returnHeld(): Promise<void> {
     await this.#sweep;
     const held = this.#held;
     this.#held = [];
@@ -118,7 +135,7 @@ export class Dispatcher {
 
   /** One sweep at a time; a hint during a sweep causes another one. */
   #wake(): void {
-    if (this.#isStopped) return;
+    if (this.#isPaused) return;
     this.#isDue = true;
     this.#sweep ??= this.#sweepWhileDue().finally(() => {
       this.#sweep = undefined;
@@ -126,7 +143,7 @@ export class Dispatcher {
   }
 
   async #sweepWhileDue(): Promise<void> {
-    while (this.#isDue && !this.#isStopped) {
+    while (this.#isDue && !this.#isPaused) {
       this.#isDue = false;
       try {
         await this.#sweepOnce();
@@ -228,7 +245,7 @@ export class Dispatcher {
   }
 
   #canTakeFrom(readyQueue: ReadyQueue): boolean {
-    return !this.#isStopped && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION;
+    return !this.#isPaused && this.#heldInRegionOf(readyQueue).length < MAX_HELD_PER_REGION;
   }
 
   /**
@@ -296,7 +313,8 @@ export class Dispatcher {
   }
 
   #hold(held: HeldJob): void {
-    this.#held = [...this.#held, held];
+    if (this.#isPaused) void held.delivery.requeue();
+    else this.#held = [...this.#held, held];
   }
 
   async #run(held: HeldJob, assignment: Assignment): Promise<void> {

@@ -1,4 +1,7 @@
-/** Health Checker: pings every worker with a live lease; responses renew the lease and the claims of reported runs. */
+/**
+ * Health Checker: pings every worker with a live lease, a new one at once. Responses renew the lease and the claims of
+ * reported runs, and show that this orchestrator reaches the worker: it assigns no jobs to others.
+ */
 import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
@@ -11,9 +14,12 @@ export interface HealthCheckerParts {
   readonly queue: Pick<JobQueue, "isReady">;
   readonly logger: Logger;
   readonly pingIntervalMs: number;
+  readonly leaseTtlMs: number;
   connect(address: string): WorkerClient;
   /** Jobs with an active or finished run on a worker whose outcome no orchestrator waits for. */
   onUnawaited(jobIds: readonly string[]): void;
+  /** Called in every ping round while there are live workers, and this orchestrator reaches none of them. */
+  onNoneReached(): void;
 }
 
 const STATUS_NAMES = {
@@ -23,45 +29,98 @@ const STATUS_NAMES = {
 } as const;
 
 export class HealthChecker {
-  /** By address. Each worker has at most one pending ping, so that a slow worker does not delay the others. */
+  /** By address. */
   readonly #clients = new Map<string, WorkerClient>();
+  /** Each start of a worker has at most one pending ping, so that a slow worker does not delay the others. */
   readonly #pending = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  /** A worker may have registered since the last listing. */
+  #isListingDue = false;
+  #isListing = false;
+  #noneReachedSinceMs: number | undefined;
+  #isNoneReachedLogged = false;
+  #lastPingError: unknown;
 
   constructor(private readonly parts: HealthCheckerParts) {}
 
   start(): void {
-    this.#timer = setInterval(() => this.#pingRound(), this.parts.pingIntervalMs);
+    this.parts.leases.onRegistered(() => this.#run(() => this.#pingUnreached()));
+    this.#timer = setInterval(() => this.#run(() => this.#pingAll()), this.parts.pingIntervalMs);
   }
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#timer = undefined;
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
   }
 
-  #pingRound(): void {
-    this.#pingAll().catch((error: unknown) => {
+  #run(check: () => Promise<void>): void {
+    if (this.#timer === undefined) return;
+    check().catch((error: unknown) => {
       if (!(error instanceof LeasesUnavailable))
         this.parts.logger.error({ err: error }, "health check failed");
     });
   }
 
   async #pingAll(): Promise<void> {
-    const live = (await this.parts.leases.workers()).filter(({ hasLease }) => hasLease);
+    const live = await this.#liveWorkers();
     this.#closeUnusedClients(live);
+    this.#reportReach(live);
     await Promise.all(live.map((worker) => this.#check(worker)));
   }
 
+  /** A job waits for no ping round when a worker registers. One listing at a time, however many register at once. */
+  async #pingUnreached(): Promise<void> {
+    this.#isListingDue = true;
+    if (this.#isListing) return;
+    this.#isListing = true;
+    try {
+      while (this.#isListingDue) {
+        this.#isListingDue = false;
+        const unreached = (await this.#liveWorkers()).filter(({ isReached }) => !isReached);
+        for (const worker of unreached) this.#run(() => this.#check(worker));
+      }
+    } finally {
+      this.#isListing = false;
+    }
+  }
+
+  async #liveWorkers(): Promise<readonly WorkerView[]> {
+    return (await this.parts.leases.workers()).filter(({ hasLease }) => hasLease);
+  }
+
+  /** Logged after a lease time: by then a worker that has just died is not live any more. */
+  #reportReach(live: readonly WorkerView[]): void {
+    if (live.length === 0 || live.some(({ isReached }) => isReached)) {
+      this.#noneReachedSinceMs = undefined;
+      if (live.length > 0 && this.#isNoneReachedLogged) {
+        this.#isNoneReachedLogged = false;
+        this.parts.logger.info("workers are reachable again");
+      }
+      return;
+    }
+    this.parts.onNoneReached();
+    const nowMs = performance.now();
+    this.#noneReachedSinceMs ??= nowMs;
+    if (this.#isNoneReachedLogged || nowMs - this.#noneReachedSinceMs < this.parts.leaseTtlMs) return;
+    this.#isNoneReachedLogged = true;
+    this.parts.logger.error(
+      { workers: live.length, err: this.#lastPingError },
+      "this orchestrator reaches none of the live workers, and assigns no jobs until it does: check the network, and BLACKTREE_WORKER_ADVERTISE and the TLS certificates of both",
+    );
+  }
+
   async #check(worker: WorkerView): Promise<void> {
-    if (this.#pending.has(worker.address)) return;
-    this.#pending.add(worker.address);
+    const pinged = `${worker.workerId} ${worker.incarnation}`;
+    if (this.#pending.has(pinged)) return;
+    this.#pending.add(pinged);
     try {
       const response = await this.#ping(worker);
       if (response) await this.#observe(worker, response);
       else await this.parts.leases.suspect(worker.workerId, worker.incarnation);
     } finally {
-      this.#pending.delete(worker.address);
+      this.#pending.delete(pinged);
     }
   }
 
@@ -71,6 +130,7 @@ export class HealthChecker {
       const request = { reachesBroker: this.parts.queue.isReady };
       return await this.#client(worker.address).ping(request, this.parts.pingIntervalMs);
     } catch (error) {
+      this.#lastPingError = error;
       this.parts.logger.warn(
         { err: error, worker_id: worker.workerId, address: worker.address },
         "ping missed",

@@ -15,7 +15,7 @@ import { describeConflict } from "./job/identity.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
 import { rejectedResult } from "./job/result.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
-import type { Delivery, JobQueue } from "./queue/queue.ts";
+import type { Delivery, JobQueue, Subscription } from "./queue/queue.ts";
 import {
   type Admission,
   type AdmissionRequest,
@@ -38,16 +38,25 @@ type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind 
 
 export class Intake {
   readonly #loggedFields = new Set<string>();
-  #stop: (() => Promise<void>) | undefined;
+  #subscription: Subscription | undefined;
 
   constructor(private readonly parts: IntakeParts) {}
 
   start(): void {
-    this.#stop = this.parts.queue.onSubmitted((delivery) => this.#receive(delivery));
+    this.#subscription = this.parts.queue.onSubmitted((delivery) => this.#receive(delivery));
   }
 
   async stop(): Promise<void> {
-    await this.#stop?.();
+    await this.#subscription?.stop();
+  }
+
+  /** Returns the messages that are not moved yet to the job queue, and takes none until `resume`. */
+  async pause(): Promise<void> {
+    await this.#subscription?.pause();
+  }
+
+  resume(): void {
+    this.#subscription?.resume();
   }
 
   async #receive(delivery: Delivery): Promise<void> {
@@ -168,7 +177,10 @@ export class Intake {
     await this.parts.publisher.publish(result, correlationId, replyTo ? [replyTo] : [], delivery.revoked);
   }
 
-  /** While records or leases are unavailable no job is accepted: the message stays unacked, and the call is retried. */
+  /**
+   * While records or leases are unavailable no job is accepted: the message stays unacked, and the call is retried until
+   * availability.ts returns the message.
+   */
   async #whenAvailable<Answer>(call: () => Promise<Answer>, signal: AbortSignal): Promise<Answer> {
     const delay = new Backoff({ initialMs: 100, maxMs: 5000 });
     for (;;) {

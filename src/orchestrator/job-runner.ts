@@ -9,7 +9,7 @@ import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
 import type { WorkerManager } from "./worker-manager.ts";
-import { type Assignment, WorkerRefused } from "./workers/assignment.ts";
+import { type Assignment, RunOutOfReach, WorkerRefused, WorkerUnreachable } from "./workers/assignment.ts";
 
 /** A job whose unacked message this orchestrator holds. */
 export interface HeldJob {
@@ -25,7 +25,7 @@ export interface JobRunnerParts {
   readonly logger: Logger;
 }
 
-/** `refused`: the worker did not accept the job, which needs another claim. */
+/** `refused`: the worker did not accept the job, or was not reachable; the job needs another claim. */
 export type JobRunEnd = "done" | "refused";
 
 export class JobRunner {
@@ -47,6 +47,23 @@ export class JobRunner {
       if (error instanceof WorkerRefused) {
         await this.#avoidWorker(job, assignment, error);
         return "refused";
+      }
+      if (error instanceof WorkerUnreachable) {
+        const { workerId: worker_id, attempt } = assignment.claim;
+        this.parts.logger.warn(
+          { err: error, job_id: job.jobId, attempt, worker_id },
+          "worker not reachable; the job is assigned again, under the same attempt",
+        );
+        return "refused";
+      }
+      if (error instanceof RunOutOfReach) {
+        const { workerId: worker_id, attempt } = assignment.claim;
+        this.parts.logger.warn(
+          { err: error, job_id: job.jobId, attempt, worker_id },
+          "run out of reach; returning its message for an orchestrator that reaches the worker",
+        );
+        await delivery.requeue();
+        return "done";
       }
       this.parts.logger.error(
         { err: error, job_id: job.jobId },

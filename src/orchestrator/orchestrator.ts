@@ -7,6 +7,7 @@ import type { HostPort } from "../shared/settings/parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
+import { Availability } from "./availability.ts";
 import { Canceller } from "./canceller.ts";
 import type { SchedulingSettings } from "./config.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -84,7 +85,10 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
     dispatcher.recoverUnawaited(jobIds);
     void endedRuns.release(jobIds);
   };
-  const healthChecker = new HealthChecker({ ...settings, leases, queue, logger, connect, onUnawaited });
+  const onNoneReached = () => void dispatcher.returnHeld();
+  const pinged = { ...settings, leases, queue, logger, connect };
+  const healthChecker = new HealthChecker({ ...pinged, onUnawaited, onNoneReached });
+  const availability = new Availability({ leases, records, intake, dispatcher, logger });
 
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
@@ -102,16 +106,19 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   healthChecker.start();
   canceller.start();
   intake.start();
+  availability.start();
 
   return {
     grpcPort: grpc.port,
     adminPort: admin.port,
     async drain() {
+      availability.stop();
       await intake.stop();
       await dispatcher.stop();
       await dispatcher.idle();
     },
     async stop() {
+      availability.stop();
       // What still waits after that, for example for a broker that blocks publishers, ends with the queue.
       await waitAtMost(STOP_WORK_MS, intake.stop());
       await waitAtMost(STOP_WORK_MS, dispatcher.stop());

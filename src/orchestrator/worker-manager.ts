@@ -19,7 +19,6 @@ export interface WorkerManagerParts extends AssignmentParts {
   readonly records: JobRecords;
   /** Regions to try, in this order, when a job's worker region has no free worker. */
   readonly regionFallback: readonly string[];
-  readonly leaseTtlMs: number;
   /** How long a job waits while its regions have workers but none that can build it. */
   readonly unsupportedAfterMs: number;
 }
@@ -158,7 +157,7 @@ export class WorkerManager {
 
   async #whyUnsupported({ regions, needs }: PlacementRequirements): Promise<string> {
     const candidates = (await this.#leases.workers()).filter(
-      ({ region, status }) => regions.includes(region) && status !== "LOST",
+      ({ region, hasLease }) => regions.includes(region) && hasLease,
     );
     const offers = new Set(
       candidates.map(({ capabilities }) => capabilities.join(", ") || "nothing special"),

@@ -45,7 +45,8 @@ export class InProcessLeases implements Leases {
   readonly #workers: WorkerTable;
   readonly #jobs: JobMemory;
   readonly #claims = new Map<string, TimedClaim>();
-  readonly #listeners: Listeners;
+  readonly #changes: Listeners;
+  readonly #registrations: Listeners;
   readonly #nowMs: () => number;
   readonly #sinceMs: number;
   #lastCallAtMs: number;
@@ -57,9 +58,9 @@ export class InProcessLeases implements Leases {
     this.#nowMs = nowMs;
     this.#workers = new WorkerTable(leaseTtlMs, nowMs);
     this.#jobs = new JobMemory({ jobMemoryMs, leaseTtlMs, nowMs });
-    this.#listeners = new Listeners((error) =>
-      options.logger.error({ err: error }, "lease change listener failed"),
-    );
+    const onError = (error: unknown) => options.logger.error({ err: error }, "lease change listener failed");
+    this.#changes = new Listeners(onError);
+    this.#registrations = new Listeners(onError);
     this.#sinceMs = this.#nowMs();
     this.#lastCallAtMs = this.#sinceMs;
   }
@@ -81,7 +82,8 @@ export class InProcessLeases implements Leases {
     if ("addressOf" in worker) return worker;
     for (const run of runs) this.#holdRun(worker, run);
     this.#forgetExpired();
-    this.#listeners.notify();
+    this.#changes.notify();
+    this.#registrations.notify();
     return "registered";
   }
 
@@ -90,7 +92,7 @@ export class InProcessLeases implements Leases {
     if (!worker) return;
     for (const { claim } of this.#claimsOf(worker)) this.#claims.delete(claim.jobId);
     this.#workers.remove(workerId);
-    this.#listeners.notify();
+    this.#changes.notify();
   }
 
   async observe(
@@ -103,13 +105,13 @@ export class InProcessLeases implements Leases {
     const wasSchedulable = this.#workers.isSchedulable(worker);
     this.#workers.observe(worker, { status, refusal });
     const stale = runs.filter((run) => !this.#holdRun(worker, run));
-    if (!wasSchedulable && this.#workers.isSchedulable(worker)) this.#listeners.notify();
+    if (!wasSchedulable && this.#workers.isSchedulable(worker)) this.#changes.notify();
     return stale;
   }
 
   async suspect(workerId: string, incarnation: string): Promise<void> {
     const worker = this.#find(workerId, incarnation);
-    if (worker) worker.isSuspect = true;
+    if (worker) this.#workers.suspect(worker);
   }
 
   async workers(): Promise<readonly WorkerView[]> {
@@ -121,7 +123,8 @@ export class InProcessLeases implements Leases {
       const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
       const status = this.#workers.statusOf(worker, jobs.length);
       const described = { workerId, incarnation, region, address, slots, version, capabilities };
-      return { ...described, status, jobs, refusal, lastSeen, hasLease: this.#workers.isAlive(worker) };
+      const reach = { hasLease: this.#workers.isAlive(worker), isReached: this.#workers.isReached(worker) };
+      return { ...described, ...reach, status, jobs, refusal, lastSeen };
     });
   }
 
@@ -144,6 +147,7 @@ export class InProcessLeases implements Leases {
     const held = this.#claimOf(jobId);
     if (held) {
       this.#jobs.prove(jobId);
+      this.#jobs.markBegun(held);
       return { kind: "held", claim: held };
     }
     if (mayBeRunning && this.#isSettling()) return { kind: "none" };
@@ -165,7 +169,7 @@ export class InProcessLeases implements Leases {
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
     this.#assertReady();
     this.#jobs.cancel(jobId, reason);
-    this.#listeners.notify();
+    this.#changes.notify();
     const claim = this.#claimOf(jobId);
     if (claim) return { kind: "claimed", claim };
     if (this.#isSettling()) return { kind: "unknown" };
@@ -236,6 +240,17 @@ export class InProcessLeases implements Leases {
     });
   }
 
+  async retractUnsent(claim: Claim): Promise<boolean> {
+    this.#assertReady();
+    const current = this.#claimOf(claim.jobId);
+    const { last, done } = this.#jobs.attemptsOf(claim.jobId);
+    const isLast =
+      last === claim.attempt && done < claim.attempt && !(current && !isSameClaim(current, claim));
+    if (!isLast || this.#jobs.mayHaveBegun(claim)) return false;
+    await this.retract(claim);
+    return true;
+  }
+
   #end(claim: Claim, remember: (known: Attempts, attempt: number) => void): void {
     this.#assertReady();
     const { jobId, attempt, workerId, incarnation } = claim;
@@ -250,11 +265,15 @@ export class InProcessLeases implements Leases {
       this.#workers.markUsed(worker);
     }
     this.#forgetExpired();
-    this.#listeners.notify();
+    this.#changes.notify();
   }
 
   onChange(listener: () => void): void {
-    this.#listeners.add(listener);
+    this.#changes.add(listener);
+  }
+
+  onRegistered(listener: () => void): void {
+    this.#registrations.add(listener);
   }
 
   async close(): Promise<void> {
@@ -363,6 +382,7 @@ export class InProcessLeases implements Leases {
     if (!isHeld && !this.#isOpenTo(run)) return false;
     if (!isHeld && this.#jobs.attemptsOf(run.jobId).last === 0) this.#jobs.markUnproven(run);
     this.#putClaim(worker, run);
+    this.#jobs.markBegun(run);
     return true;
   }
 

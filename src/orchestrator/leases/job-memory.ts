@@ -41,6 +41,8 @@ export class JobMemory {
   readonly #attempts = new Map<string, Attempts & Expiring>();
   /** By job id: attempts that are known only from their worker's report. */
   readonly #unproven = new Map<string, number>();
+  /** By job id: attempts of which a run may exist; see `Leases.retractUnsent`. */
+  readonly #begun = new Map<string, number>();
   readonly #cancellations = new Map<string, Cancellation>();
   /** By job id. */
   readonly #incapable = new Map<string, Incapable>();
@@ -65,6 +67,14 @@ export class JobMemory {
 
   isUnproven({ jobId, attempt }: RunRef): boolean {
     return this.#unproven.get(jobId) === attempt;
+  }
+
+  markBegun({ jobId, attempt }: RunRef): void {
+    this.#begun.set(jobId, attempt);
+  }
+
+  mayHaveBegun({ jobId, attempt }: RunRef): boolean {
+    return (this.#begun.get(jobId) ?? 0) >= attempt;
   }
 
   /** An orchestrator that holds the job's message has called `claim`: the job has no result yet. */
@@ -119,6 +129,7 @@ export class JobMemory {
   forgetExpired(): void {
     for (const memory of [this.#attempts, this.#cancellations, this.#incapable, this.#warm])
       for (const [key, { forgetAtMs }] of memory) if (forgetAtMs <= this.options.nowMs()) memory.delete(key);
-    for (const jobId of this.#unproven.keys()) if (!this.#attempts.has(jobId)) this.#unproven.delete(jobId);
+    for (const marks of [this.#unproven, this.#begun])
+      for (const jobId of marks.keys()) if (!this.#attempts.has(jobId)) marks.delete(jobId);
   }
 }

@@ -5,7 +5,8 @@
  *
  * Glossary. Worker lease: the time a worker counts as alive after its last answered ping. Region index: the workers
  * of a region. Claim: one job's right to one slot of one worker, `job -> worker, incarnation, attempt`; a claim lives
- * as long as its worker keeps reporting the run (observe), or one lease time from its creation.
+ * as long as its worker keeps reporting the run (observe), or one lease time from its creation. Reached: the worker
+ * answered this orchestrator's last ping, within the lease time; each orchestrator claims only workers that it reaches.
  *
  * A claim that has ended or was lost is created again when a worker reports or confirms its run, unless the job has
  * another claim by then, has a higher attempt, was cancelled, or this attempt was released.
@@ -36,7 +37,7 @@ export type RegisterOutcome =
 export type WorkerStatus = "FREE" | "BUSY" | "DRAINING" | "LOST";
 
 export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
-  /** LOST: its lease has ended, or its last ping was missed. BUSY: every slot is claimed or in use. */
+  /** LOST: its lease has ended, or it missed this orchestrator's last ping. BUSY: every slot is claimed or in use. */
   readonly status: WorkerStatus;
   /** Ids of the jobs that are claimed on it. */
   readonly jobs: readonly string[];
@@ -45,6 +46,7 @@ export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
   readonly lastSeen: Date;
   /** Its lease has not ended, by the clock of the leases: `lastSeen` is not comparable with other clocks. */
   readonly hasLease: boolean;
+  readonly isReached: boolean;
 }
 
 /** The free slots of a region's workers that have the same capabilities. */
@@ -85,7 +87,7 @@ export type ClaimOutcome =
   | { readonly kind: "claimed"; readonly claim: Claim }
   /** The job runs already (a redelivery): attach to it. */
   | { readonly kind: "held"; readonly claim: Claim }
-  /** No live, free, reachable, not draining worker in any of the regions can build it; or see `mayBeRunning`. */
+  /** No live, free, reached, not draining worker in any of the regions can build it; or see `mayBeRunning`. */
   | { readonly kind: "none" }
   /** The regions have had live workers, but none that can build it, for `forMs`; `attempts` have ended. */
   | { readonly kind: "incapable"; readonly forMs: number; readonly attempts: number }
@@ -131,7 +133,7 @@ export interface Leases {
   deregister(workerId: string, incarnation: string): Promise<void>;
   /**
    * A ping was answered: extends the worker's lease and the claims of the runs it reports, and makes it schedulable
-   * again. Claims are extended only for the same worker, incarnation and attempt. Returns the reported runs that are
+   * for this orchestrator. Claims are extended only for the same worker, incarnation and attempt. Returns the reported runs that are
    * stale: the job has another attempt, or has ended. Undefined: the worker is not, or no longer, known under that
    * incarnation and has to register again. BUSY holds until the worker's next release; with a refusal, until
    * the next `observe`.
@@ -142,13 +144,13 @@ export interface Leases {
     observation: Observation,
   ): Promise<readonly RunRef[] | undefined>;
   /**
-   * A ping was missed, or a job was refused because no slot was free: this worker gets no new job until the next
-   * `observe`; its lease is not ended.
+   * A ping or a call did not reach the worker, or it refused a job because no slot was free: this orchestrator does not
+   * claim it until its next `observe`. Its lease, and other orchestrators, are not affected.
    */
   suspect(workerId: string, incarnation: string): Promise<void>;
   /** All known workers; lost ones for an hour after their last ping. */
   workers(): Promise<readonly WorkerView[]>;
-  /** Free slots of schedulable workers; groups without any are absent. */
+  /** Free slots of the workers that this orchestrator could claim; groups without any are absent. */
   freeSlots(): Promise<readonly SlotGroup[]>;
 
   /** Decides in one atomic step, so two orchestrators never assign one slot twice nor run one job twice. */
@@ -185,8 +187,16 @@ export interface Leases {
   release(claim: Claim): Promise<void>;
   /** As `release`, for a run that its worker has refused and never began: the next claim has the same attempt. */
   retract(claim: Claim): Promise<void>;
+  /**
+   * As `retract`, for a claim of which no call of this orchestrator has reached the worker. False, and nothing is done,
+   * when a run of this attempt may exist in spite of that: another caller has got the claim as "held", its worker has
+   * reported or confirmed the run, or the data of the leases were lost.
+   */
+  retractUnsent(claim: Claim): Promise<boolean>;
   /** Calls back when a slot may be free or a worker available again, whichever orchestrator caused it. Only a hint. */
   onChange(listener: () => void): void;
+  /** Calls back when a worker may have registered, with any orchestrator. Only a hint. */
+  onRegistered(listener: () => void): void;
 
   close(): Promise<void>;
 }

@@ -40,6 +40,8 @@ import workersLua from "./scripts/workers.lua" with { type: "text" };
 
 const TOUCHES_PER_LEASE = 10;
 const MAX_CLOCK_SKEW_MS = 1000;
+/** The message on the channel of changes; any other one is a change without more information. */
+const REGISTRATION = "registration";
 const WORKER_UNKNOWN = -2;
 const UNPROVEN = -3;
 
@@ -77,7 +79,8 @@ export class RedisLeases implements Leases {
   /** A subscribed connection accepts no other commands. */
   readonly #subscriber: RedisClient;
   readonly #prefix: string;
-  readonly #listeners: Listeners;
+  readonly #changes: Listeners;
+  readonly #registrations: Listeners;
   #closed = false;
   #touching: NodeJS.Timeout | undefined;
   readonly #id = randomUUID();
@@ -86,16 +89,20 @@ export class RedisLeases implements Leases {
   constructor(private readonly options: RedisLeasesOptions) {
     this.#prefix = options.keyPrefix;
     this.#client = createRedisClient(options);
-    this.#listeners = new Listeners((error) =>
-      options.logger.error({ err: error }, "lease change listener failed"),
-    );
+    const onError = (error: unknown) => options.logger.error({ err: error }, "lease change listener failed");
+    this.#changes = new Listeners(onError);
+    this.#registrations = new Listeners(onError);
     // The other client already logs that Redis is unreachable.
     this.#subscriber = createRedisClient({
       ...options,
       logger: options.logger.child({}, { level: "silent" }),
     });
-    this.#client.on("ready", () => void this.#checkClock());
-    this.#subscriber.on("message", () => this.#listeners.notify());
+    this.#client.on("ready", () => {
+      void this.#checkClock();
+      // Workers that registered with other orchestrators meanwhile.
+      this.#registrations.notify();
+    });
+    this.#subscriber.on("message", (_channel: string, message: string) => this.#onMessage(message));
     this.#subscriber.on("ready", () => void this.#subscribe());
   }
 
@@ -114,7 +121,16 @@ export class RedisLeases implements Leases {
 
   async register(worker: WorkerRegistration): Promise<RegisterOutcome> {
     const { workerId, incarnation, region, address, slots, version, capabilities, runs } = worker;
-    const described = [workerId, incarnation, region, address, slots, version, capabilities.join(",")];
+    const described = [
+      this.#id,
+      workerId,
+      incarnation,
+      region,
+      address,
+      slots,
+      version,
+      capabilities.join(","),
+    ];
     const args = [...described, ...runArguments(runs)];
     const reply = (await this.#run(scripts.register, args)) as 0 | 1 | string;
     if (typeof reply === "string") return { addressOf: reply };
@@ -130,21 +146,21 @@ export class RedisLeases implements Leases {
     incarnation: string,
     { status, runs, refusal = "" }: Observation,
   ): Promise<readonly RunRef[] | undefined> {
-    const args = [workerId, incarnation, status, refusal, ...runArguments(runs)];
+    const args = [this.#id, workerId, incarnation, status, refusal, ...runArguments(runs)];
     const stale = (await this.#run(scripts.observe, args)) as string[] | null;
     return stale === null ? undefined : runs.filter(({ jobId }) => stale.includes(jobId));
   }
 
   async suspect(workerId: string, incarnation: string): Promise<void> {
-    await this.#run(scripts.suspect, [workerId, incarnation]);
+    await this.#run(scripts.suspect, [this.#id, workerId, incarnation]);
   }
 
   async workers(): Promise<readonly WorkerView[]> {
-    return ((await this.#run(scripts.workers, [])) as WorkerEntry[]).map(toWorkerView);
+    return ((await this.#run(scripts.workers, [this.#id])) as WorkerEntry[]).map(toWorkerView);
   }
 
   async freeSlots(): Promise<readonly SlotGroup[]> {
-    const groups = (await this.#run(scripts.freeSlots, [])) as [string, string, number][];
+    const groups = (await this.#run(scripts.freeSlots, [this.#id])) as [string, string, number][];
     return groups.map(([region, capabilities, free]) => ({
       region,
       capabilities: splitCapabilities(capabilities),
@@ -156,7 +172,8 @@ export class RedisLeases implements Leases {
     const { jobId, regions, needs = [], source = "", mayBeRunning = false } = request;
     const { attempts = 0, avoidWorkerId = "" } = request;
     const settleMs = mayBeRunning ? this.options.settleMs : 0;
-    const args = [jobId, settleMs, attempts, avoidWorkerId, needs.join(","), source, ...regions];
+    const job = [jobId, settleMs, attempts, avoidWorkerId, needs.join(","), source];
+    const args = [this.#id, ...job, ...regions];
     const reply = (await this.#run(scripts.claim, args)) as
       | ["none"]
       | ["incapable", forMs: number, attempts: number]
@@ -223,16 +240,24 @@ export class RedisLeases implements Leases {
     return remainingMs < 0 ? undefined : remainingMs;
   }
 
-  async release({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
-    await this.#run(scripts.release, [workerId, incarnation, jobId, attempt, 1]);
+  async release(claim: Claim): Promise<void> {
+    await this.#end(claim, "released");
   }
 
-  async retract({ jobId, attempt, workerId, incarnation }: Claim): Promise<void> {
-    await this.#run(scripts.release, [workerId, incarnation, jobId, attempt, 0]);
+  async retract(claim: Claim): Promise<void> {
+    await this.#end(claim, "refused");
+  }
+
+  async retractUnsent(claim: Claim): Promise<boolean> {
+    return await this.#end(claim, "unsent");
   }
 
   onChange(listener: () => void): void {
-    this.#listeners.add(listener);
+    this.#changes.add(listener);
+  }
+
+  onRegistered(listener: () => void): void {
+    this.#registrations.add(listener);
   }
 
   async close(): Promise<void> {
@@ -240,6 +265,18 @@ export class RedisLeases implements Leases {
     clearInterval(this.#touching);
     this.#client.disconnect();
     this.#subscriber.disconnect();
+  }
+
+  async #end(
+    { jobId, attempt, workerId, incarnation }: Claim,
+    ending: "released" | "refused" | "unsent",
+  ): Promise<boolean> {
+    return (await this.#run(scripts.release, [workerId, incarnation, jobId, attempt, ending])) === 1;
+  }
+
+  #onMessage(message: string): void {
+    this.#changes.notify();
+    if (message === REGISTRATION) this.#registrations.notify();
   }
 
   #run(script: RedisScript, args: readonly (string | number)[]): Promise<unknown> {
@@ -297,7 +334,7 @@ export class RedisLeases implements Leases {
     try {
       await this.#subscriber.subscribe(`${this.#prefix}changes`);
       // Changes may have been published while this orchestrator was not subscribed.
-      this.#listeners.notify();
+      this.#onMessage(REGISTRATION);
     } catch (error) {
       // The subscription is made again when the connection is ready again.
       this.options.logger.debug({ err: error }, "failed to subscribe to lease changes");
@@ -324,6 +361,7 @@ type WorkerEntry = [
   jobs: string[],
   refusal: string,
   hasLease: 0 | 1,
+  isReached: 0 | 1,
 ];
 
 function toWorkerView(entry: WorkerEntry): WorkerView {
@@ -340,6 +378,7 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     jobs,
     refusal,
     hasLease,
+    isReached,
   ] = entry;
   return {
     workerId,
@@ -354,6 +393,7 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     refusal: refusal === "" ? undefined : refusal,
     lastSeen: new Date(lastSeenMs),
     hasLease: hasLease === 1,
+    isReached: isReached === 1,
   };
 }
 

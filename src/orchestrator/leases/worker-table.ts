@@ -6,7 +6,8 @@ const FORGET_WORKER_MS = 60 * 60 * 1000;
 export interface Worker extends Omit<WorkerRegistration, "runs"> {
   status: Observation["status"];
   refusal: string | undefined;
-  isSuspect: boolean;
+  /** The orchestrator's last ping, until a lease time after it. */
+  lastPing: { readonly wasAnswered: boolean; untilMs: number } | undefined;
   lastSeen: Date;
   leaseUntilMs: number;
   /** The higher, the more recently a job was assigned to the worker or ended on it. */
@@ -29,13 +30,13 @@ export class WorkerTable {
     const other = this.all().find(
       ({ workerId, address }) => address === registration.address && workerId !== registration.workerId,
     );
-    // A suspect one may be an earlier process at this address, which does not answer there any more.
-    if (other && this.isAlive(other) && !other.isSuspect) return { addressOf: other.workerId };
+    // One that missed the last ping may be an earlier process at this address, which does not answer there any more.
+    if (other && this.isAlive(other) && !this.#hasMissed(other)) return { addressOf: other.workerId };
     const worker: Worker = {
       ...registration,
       status: isSame ? known.status : "FREE",
       refusal: isSame ? known.refusal : undefined,
-      isSuspect: false,
+      lastPing: isSame ? known.lastPing : undefined,
       lastSeen: new Date(),
       leaseUntilMs: this.nowMs() + this.leaseTtlMs,
       used: isSame ? known.used : ++this.#uses,
@@ -66,9 +67,14 @@ export class WorkerTable {
   observe(worker: Worker, { status, refusal }: Omit<Observation, "runs">): void {
     worker.status = status;
     worker.refusal = refusal;
-    worker.isSuspect = false;
+    this.#notePing(worker, { wasAnswered: true });
     worker.lastSeen = new Date();
     worker.leaseUntilMs = this.nowMs() + this.leaseTtlMs;
+  }
+
+  /** See `Leases.suspect`. */
+  suspect(worker: Worker): void {
+    this.#notePing(worker, { wasAnswered: false });
   }
 
   /** A job was assigned to the worker, or ended on it. */
@@ -81,22 +87,41 @@ export class WorkerTable {
   }
 
   isSchedulable(worker: Worker): boolean {
-    return this.isAlive(worker) && !worker.isSuspect && worker.status === "FREE";
+    return this.isAlive(worker) && worker.status === "FREE" && this.isReached(worker);
+  }
+
+  isReached(worker: Worker): boolean {
+    return this.#isLastPing(worker, { wasAnswered: true });
   }
 
   statusOf(worker: Worker, claims: number): WorkerStatus {
-    if (worker.isSuspect || !this.isAlive(worker)) return "LOST";
+    if (!this.isAlive(worker) || this.#hasMissed(worker)) return "LOST";
     if (worker.status === "DRAINING") return "DRAINING";
     return worker.status === "BUSY" || claims >= worker.slots ? "BUSY" : "FREE";
   }
 
   prolongLeases(byMs: number): void {
-    for (const worker of this.#workers.values()) worker.leaseUntilMs += byMs;
+    for (const worker of this.#workers.values()) {
+      worker.leaseUntilMs += byMs;
+      if (worker.lastPing) worker.lastPing.untilMs += byMs;
+    }
   }
 
   removeLongLost(): void {
     for (const [workerId, { lastSeen }] of this.#workers) {
       if (Date.now() - lastSeen.getTime() > FORGET_WORKER_MS) this.#workers.delete(workerId);
     }
+  }
+
+  #hasMissed(worker: Worker): boolean {
+    return this.#isLastPing(worker, { wasAnswered: false });
+  }
+
+  #isLastPing({ lastPing }: Worker, { wasAnswered }: { wasAnswered: boolean }): boolean {
+    return lastPing !== undefined && lastPing.wasAnswered === wasAnswered && lastPing.untilMs > this.nowMs();
+  }
+
+  #notePing(worker: Worker, { wasAnswered }: { wasAnswered: boolean }): void {
+    worker.lastPing = { wasAnswered, untilMs: this.nowMs() + this.leaseTtlMs };
   }
 }

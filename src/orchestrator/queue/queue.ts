@@ -57,7 +57,8 @@ export interface ReadyDelivery extends Delivery {
   readonly envelope: Envelope;
   /**
    * Returns the message to its ready queue, in front of all messages that were never taken; messages that are requeued
-   * one after the other keep that order. Resolves when the queue has it, or when the delivery is revoked.
+   * one after the other keep that order. Resolves when the queue has it, or when the delivery is revoked. No listener of
+   * `onReady` is called: it is another orchestrator's turn, or that of this one a while later.
    */
   requeue(): Promise<void>;
   /**
@@ -72,6 +73,18 @@ export interface ReadyMessage {
   readonly body: Buffer;
   readonly properties: MessageProperties;
   readonly envelope: Envelope;
+}
+
+/** The deliveries of submitted messages to a handler. */
+export interface Subscription {
+  /**
+   * Stops the deliveries and returns every unsettled message to the queue, in the order of the queue: their deliveries
+   * are revoked. Resolves when other orchestrators can get them; none is delivered here until `resume`.
+   */
+  pause(): Promise<void>;
+  resume(): void;
+  /** Stops the deliveries for good; unsettled ones stay valid. */
+  stop(): Promise<void>;
 }
 
 /**
@@ -92,9 +105,9 @@ export interface JobQueue {
   /**
    * Passes every submitted message to `handler`, several at once, again after every reconnection.
    * The handler acks, requeues or dead-letters each message; if it throws, the message is requeued.
-   * Call once, before or after `start`. Returns a function that stops the deliveries; unsettled ones stay valid.
+   * Call once, before or after `start`.
    */
-  onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void>;
+  onSubmitted(handler: (delivery: Delivery) => Promise<void>): Subscription;
   /** Copies a submitted message, byte for byte, to the dead-letter queue. Confirmed; the caller then acks the delivery. */
   deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
 
@@ -111,7 +124,7 @@ export interface JobQueue {
   regions(): readonly string[];
   /**
    * Calls back when a ready queue may have a new message, from any orchestrator. May call too often, but misses none
-   * while connected; after a reconnection it is called once for every ready queue.
+   * that is offered while connected; after a reconnection it is called once for every ready queue.
    */
   onReady(listener: (readyQueue: ReadyQueue) => void): void;
 

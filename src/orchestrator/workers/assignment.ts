@@ -1,6 +1,6 @@
 /** Assignment of one job to one claimed slot of a worker: runs the job there, follows the run and releases the slot. */
 import { status } from "@grpc/grpc-js";
-import { sleep } from "../../shared/abort.ts";
+import { orAbort, sleep } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
 import type { ErrorCode, Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -11,11 +11,24 @@ import { hasStatus, isTransportFault, RpcError } from "../../shared/rpc/status.t
 import type { JobEvents } from "../job/events.ts";
 import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
-import type { WorkerClient } from "./worker-client.ts";
+import { NotConnected, type WorkerClient } from "./worker-client.ts";
 
 /** The worker has no free slot although the claim succeeded: it has a run that the leases have lost. */
 export class WorkerRefused extends Error {
   override readonly name = "WorkerRefused";
+}
+
+/** No call of this orchestrator has reached the worker, and no run of the attempt exists: the claim was retracted. */
+export class WorkerUnreachable extends Error {
+  override readonly name = "WorkerUnreachable";
+}
+
+/**
+ * For a lease time no connection to the worker was possible, but its claim is alive: another orchestrator reaches the
+ * worker, and can follow the run.
+ */
+export class RunOutOfReach extends Error {
+  override readonly name = "RunOutOfReach";
 }
 
 /** The claim has ended, whether or not the worker is reachable. */
@@ -29,6 +42,7 @@ export interface AssignmentParts {
   readonly logger: Logger;
   /** Upper bound of a job's timeout, in ms. */
   readonly jobTimeoutMs: number;
+  readonly leaseTtlMs: number;
   connect(address: string): WorkerClient;
 }
 
@@ -38,6 +52,10 @@ const CLAIM_POLL_INTERVAL_MS = 1000;
 
 export class Assignment {
   readonly assignedAt = new Date();
+  /** A RunJob of this assignment may have reached the worker. */
+  #isSent = false;
+  /** Since when no connection to the worker is possible. */
+  #unreachableSinceMs: number | undefined;
 
   constructor(
     readonly claim: Claim,
@@ -52,7 +70,7 @@ export class Assignment {
   /**
    * Runs the job on the claimed worker, or attaches to its run, and returns the outcome that the worker reports, or
    * WORKER_LOST when the claim ends without one. Aborting ends only the waiting, not the run.
-   * @throws WorkerRefused; the signal's reason.
+   * @throws WorkerRefused, WorkerUnreachable, RunOutOfReach; the signal's reason.
    */
   async run(signal: AbortSignal): Promise<Outcome> {
     await this.#publishAssigned();
@@ -62,6 +80,9 @@ export class Assignment {
       const ended = new AbortController();
       const call = AbortSignal.any([signal, ended.signal]);
       try {
+        await orAbort(client.connect(), call);
+        this.#isSent = true;
+        this.#unreachableSinceMs = undefined;
         const running = client.runJob(this.#request(), call);
         const watching = this.#publishStates(client, call);
         const outcome = fromJobResponse(await Promise.race([running, this.#untilClaimEnds(call)]));
@@ -105,28 +126,57 @@ export class Assignment {
   async #untilClaimEnds(signal: AbortSignal): Promise<never> {
     for (;;) {
       await sleep(CLAIM_POLL_INTERVAL_MS, signal);
-      if (await this.#isLost()) throw new ClaimEnded("its lease has ended");
+      if ((await this.#claimState()) === "fenced") throw new ClaimEnded("its lease has ended");
     }
   }
 
   /** Undefined: the call is worth another try. */
   async #outcomeOf(error: unknown, signal: AbortSignal): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
+    if (error instanceof NotConnected && (await this.#retractUnsent()))
+      throw new WorkerUnreachable(error.message, { cause: error });
     if (error instanceof ClaimEnded) return this.#lost(error.message);
-    if (isTransportFault(error))
-      return (await this.#isLost()) ? this.#lost(`not reachable: ${error.message}`) : undefined;
+    if (isTransportFault(error)) {
+      const state = await this.#claimState();
+      if (state === "fenced") return this.#lost(`not reachable: ${error.message}`);
+      if (state === "alive" && this.#isOutOfReach(error))
+        throw new RunOutOfReach(error.message, { cause: error });
+      return undefined;
+    }
     if (!(error instanceof RpcError)) throw error;
     // An earlier process of this worker may still run the job, and its claim may be valid.
     if (!(await this.#endAttempt(signal))) return undefined;
     return error.code === status.FAILED_PRECONDITION ? this.#lost(error.message) : this.#faulty(error);
   }
 
-  /** True: the claim has ended, and the run cannot get the tag any more. */
-  async #isLost(): Promise<boolean> {
+  /**
+   * True: the attempt never began, and its number is free for the job's next claim, on another worker if there is one.
+   * False: a run of it may exist, or the leases are unavailable.
+   */
+  async #retractUnsent(): Promise<boolean> {
+    if (this.#isSent) return false;
     try {
-      return (await this.parts.leases.fence(this.claim)).kind === "fenced";
+      await this.parts.leases.suspect(this.claim.workerId, this.claim.incarnation);
+      return await this.parts.leases.retractUnsent(this.claim);
     } catch (error) {
       if (error instanceof LeasesUnavailable) return false;
+      throw error;
+    }
+  }
+
+  /** Only another orchestrator's pings keep a claim alive for a lease time without a connection. */
+  #isOutOfReach(error: RpcError): boolean {
+    if (!(error instanceof NotConnected)) return false;
+    this.#unreachableSinceMs ??= performance.now();
+    return performance.now() - this.#unreachableSinceMs >= this.parts.leaseTtlMs;
+  }
+
+  /** Fenced: the claim has ended, and the run cannot get the tag any more. */
+  async #claimState(): Promise<"alive" | "fenced" | "unknown"> {
+    try {
+      return (await this.parts.leases.fence(this.claim)).kind;
+    } catch (error) {
+      if (error instanceof LeasesUnavailable) return "unknown";
       throw error;
     }
   }

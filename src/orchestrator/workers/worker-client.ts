@@ -17,6 +17,9 @@ import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
 const CONNECT_DEADLINE_MS = 3000;
 const SHORT_CALL_DEADLINE_MS = 3000;
 
+/** No connection to the worker was established, so no call has been sent. */
+export class NotConnected extends RpcError {}
+
 /** Each call rejects with RpcError, or with the reason of its signal. */
 export class WorkerClient {
   readonly #client: WorkerServiceClient;
@@ -42,6 +45,11 @@ export class WorkerClient {
 
   ping(request: PingRequest, deadlineMs: number): Promise<PingResponse> {
     return callUnary(this.#client.ping.bind(this.#client), request, { deadlineMs });
+  }
+
+  /** Resolves when the worker can be called. @throws NotConnected */
+  connect(): Promise<void> {
+    return this.#untilConnected();
   }
 
   /**
@@ -105,18 +113,17 @@ export class WorkerClient {
 
   /** Shared by all waiting calls, so that they are sent in the order in which they were made. */
   #untilConnected(): Promise<void> {
-    this.#connecting ??= this.#connect().finally(() => {
+    this.#connecting ??= this.#waitForReady().finally(() => {
       this.#connecting = undefined;
     });
     return this.#connecting;
   }
 
-  #connect(): Promise<void> {
+  #waitForReady(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#client.waitForReady(Date.now() + CONNECT_DEADLINE_MS, (error) => {
-        if (error)
-          reject(new RpcError(status.UNAVAILABLE, `no connection to ${this.address}`, { cause: error }));
-        else resolve();
+        if (!error) return resolve();
+        reject(new NotConnected(status.UNAVAILABLE, `no connection to ${this.address}`, { cause: error }));
       });
     });
   }

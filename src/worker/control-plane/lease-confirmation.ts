@@ -17,14 +17,14 @@ export async function confirmLease(
   isAbandoned: () => boolean,
   signal: AbortSignal,
 ): Promise<number> {
-  let askedAt = Date.now();
+  let elapsed = stopwatch();
   const giveUp = () =>
     isAbandoned()
       ? new LeaseLost("no orchestrator that could confirm the lease has called for the run")
       : undefined;
   const answer = await orchestrators.askUntilAnswered(
     (client) => {
-      askedAt = Date.now();
+      elapsed = stopwatch();
       const request = { ...identity, run: { jobId: run.jobId, attempt: run.attempt } };
       return callUnary(client.confirmLease.bind(client), request, {
         deadlineMs: ORCHESTRATOR_DEADLINE_MS,
@@ -35,5 +35,11 @@ export async function confirmLease(
     giveUp,
   );
   if (!answer.granted) throw new LeaseLost("the orchestrator refused the lease: another attempt has the job");
-  return answer.leaseRemainingMs - (Date.now() - askedAt);
+  return answer.leaseRemainingMs - elapsed();
+}
+
+/** The wall clock may be set back, and the monotonic clock stops while a machine is suspended: the longer time counts. */
+function stopwatch(): () => number {
+  const [wallMs, monotonicMs] = [Date.now(), performance.now()];
+  return () => Math.max(Date.now() - wallMs, performance.now() - monotonicMs);
 }

@@ -9,7 +9,8 @@ import { hasStatus } from "../../shared/rpc/status.ts";
 import { ORCHESTRATOR_DEADLINE_MS, type Orchestrators } from "./orchestrator-client.ts";
 
 export class Registration {
-  #lastPingAt = 0;
+  /** Monotonic, since a wall clock that is set back would delay the next registration by as much. */
+  #lastPingAtMs = Number.NEGATIVE_INFINITY;
   #wasRegistered = false;
 
   constructor(
@@ -21,7 +22,7 @@ export class Registration {
 
   /** An orchestrator has pinged, so the worker's lease is renewed. */
   readonly pinged = (): void => {
-    this.#lastPingAt = Date.now();
+    this.#lastPingAtMs = performance.now();
   };
 
   /** Resolves when `signal` aborts. */
@@ -30,7 +31,7 @@ export class Registration {
       for (;;) {
         const ack = await this.#register(signal);
         this.#wasRegistered = true;
-        this.#lastPingAt = Date.now();
+        this.#lastPingAtMs = performance.now();
         await this.#untilLeaseExpired(ack.leaseTtlMs, signal);
         this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
       }
@@ -82,7 +83,7 @@ export class Registration {
 
   async #untilLeaseExpired(leaseTtlMs: number, signal: AbortSignal): Promise<void> {
     for (;;) {
-      const silentMs = Date.now() - this.#lastPingAt;
+      const silentMs = performance.now() - this.#lastPingAtMs;
       if (silentMs >= leaseTtlMs) return;
       await sleep(leaseTtlMs - silentMs, signal);
     }

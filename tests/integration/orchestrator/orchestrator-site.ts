@@ -13,6 +13,7 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 export interface OrchestratorSite {
   readonly grpcPort: number;
   readonly adminUrl: string;
+  readonly jobQueue: string;
   /** Lines of the orchestrator's log, from level info on. */
   readonly log: readonly string[];
   /** Adds a worker that serves gRPC on this port. */
@@ -94,6 +95,7 @@ export async function startOrchestratorSite(
     return {
       grpcPort: orchestrator.grpcPort,
       adminUrl: `http://127.0.0.1:${orchestrator.adminPort}`,
+      jobQueue: names.jobQueue,
       log,
       async addWorker(workerId, incarnation, port, { slots = 1, region = "us-east-1" } = {}) {
         const address = `127.0.0.1:${port}`;

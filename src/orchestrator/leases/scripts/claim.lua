@@ -1,16 +1,18 @@
--- ARGV: lease time, job memory, job id, settle time after a loss (0: decide at once), number of ended attempts, id of
--- the worker to avoid, needs, source of the build (or empty), regions in the order of preference.
+-- ARGV: lease time, job memory, id of this orchestrator, job id, settle time after a loss (0: decide at once), number of
+-- ended attempts, id of the worker to avoid, needs, source of the build (or empty), regions in the order of preference.
 -- Returns {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts}, {"none"}, or
 -- {"incapable", for how many ms, attempts}.
-local jobId, attemptsEnded, avoided, needs, source = ARGV[3], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
-local firstRegion = 9
+local orchestrator, jobId, settleMs, attemptsEnded = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local avoided, needs, source = ARGV[7], ARGV[8], ARGV[9]
+local firstRegion = 10
 local warmKey, incapableKey = prefix .. 'warm:' .. source, prefix .. 'incapable:' .. jobId
 local held = readClaim(jobId)
 if held then
   prove(jobId)
+  markBegun(jobId, held.attempt)
   return { 'held', held.worker, held.incarnation, held.attempt, held.address }
 end
-if nowMs < sinceMs + tonumber(ARGV[4]) then return { 'none' } end
+if nowMs < sinceMs + settleMs then return { 'none' } end
 local attempts = math.max(readAttempts(jobId), attemptsEnded)
 local reason = cancellation(jobId)
 if reason then return { 'cancelled', reason, attempts } end
@@ -40,7 +42,7 @@ local function bestWorker(region, excluded)
       isAnyAlive = true
       if canBuild(worker, needs) then
         isAnyCapable = true
-        local free = isSchedulable(worker) and worker.id ~= excluded and freeSlots(worker) or 0
+        local free = isSchedulable(orchestrator, worker) and worker.id ~= excluded and freeSlots(worker) or 0
         if free > 0 and isBetter(worker, free, best, bestFree) then best, bestFree = worker, free end
       end
     end

@@ -1,13 +1,14 @@
 -- Common part of the lease scripts. KEYS[1] is the prefix of every key; ARGV starts with the lease time and the job
 -- memory, both in ms. Keys:
 --   workers                    sorted set: worker id -> last seen
---   worker:<id>                hash: the registration, and status, suspect, lastSeen, leaseUntil, used, refusal
+--   worker:<id>                hash: the registration, and status, lastSeen, leaseUntil, used, refusal
 --   region:<region>            set: worker ids
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
 --   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
 --   attempts:<job>             hash: last (highest attempt known), done (highest attempt released or fenced: it gets
 --                              no claim and no confirmation any more), unproven (attempt
---                              that is known only from its worker's report)
+--                              that is known only from its worker's report), begun (attempt whose run may exist:
+--                              its worker has reported or confirmed it, or a second caller got its claim)
 --   cancelled:<job>            the reason of the cancellation
 --   cancelling                 set: cancelled jobs that have not ended yet
 --   warm:<source>              sorted set: the workers that built it last -> their `used` at that time
@@ -18,6 +19,9 @@
 --                              because it has to expire before any claim, and those are extended at every ping
 --   orchestrators              hash: id of an orchestrator -> its settings, as text
 --   orchestrators-seen         sorted set: id of an orchestrator -> when it was last seen
+--   reached:<orchestrator>     sorted set: worker id and incarnation -> until when this orchestrator's last ping,
+--                              which was answered, shows that it reaches the worker
+--   missed:<orchestrator>      the same for a last ping that was missed
 --   changes                    channel: a slot or worker became free
 local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])
@@ -50,25 +54,52 @@ local function claimKey(jobId) return prefix .. 'claim:' .. jobId end
 local function attemptsKey(jobId) return prefix .. 'attempts:' .. jobId end
 
 local function announceChange() redis.call('PUBLISH', prefix .. 'changes', '') end
+local function announceRegistration() redis.call('PUBLISH', prefix .. 'changes', 'registration') end
 local function nextUse() return redis.call('INCR', prefix .. 'uses') end
 
 local function readWorker(workerId)
   local fields = redis.call('HMGET', workerKey(workerId),
-    'incarnation', 'region', 'address', 'slots', 'version', 'status', 'suspect', 'lastSeen', 'leaseUntil', 'used',
-    'capabilities', 'refusal')
+    'incarnation', 'region', 'address', 'slots', 'version', 'status', 'lastSeen', 'leaseUntil', 'used', 'capabilities',
+    'refusal')
   if not fields[1] then return nil end
   return {
     id = workerId, incarnation = fields[1], region = fields[2], address = fields[3], slots = tonumber(fields[4]),
-    version = fields[5], status = fields[6], suspect = fields[7] == '1', lastSeen = tonumber(fields[8]),
-    leaseUntil = tonumber(fields[9]), used = tonumber(fields[10]), capabilities = fields[11] or '',
-    refusal = fields[12] or '',
+    version = fields[5], status = fields[6], lastSeen = tonumber(fields[7]), leaseUntil = tonumber(fields[8]),
+    used = tonumber(fields[9]), capabilities = fields[10] or '', refusal = fields[11] or '',
   }
 end
 
 local function isAlive(worker) return worker.leaseUntil > nowMs end
 
-local function isSchedulable(worker)
-  return isAlive(worker) and not worker.suspect and worker.status == 'FREE'
+-- Each orchestrator has its own view of which workers it reaches.
+local function reachedKey(orchestrator) return prefix .. 'reached:' .. orchestrator end
+local function missedKey(orchestrator) return prefix .. 'missed:' .. orchestrator end
+local function pingMember(worker) return worker.id .. ' ' .. worker.incarnation end
+
+local function isCurrent(key, worker)
+  return tonumber(redis.call('ZSCORE', key, pingMember(worker)) or 0) > nowMs
+end
+
+local function isReached(orchestrator, worker) return isCurrent(reachedKey(orchestrator), worker) end
+local function hasMissed(orchestrator, worker) return isCurrent(missedKey(orchestrator), worker) end
+
+local function movePing(worker, from, to)
+  redis.call('ZREM', from, pingMember(worker))
+  redis.call('ZREMRANGEBYSCORE', to, '-inf', nowMs)
+  redis.call('ZADD', to, nowMs + leaseTtlMs, pingMember(worker))
+  redis.call('PEXPIRE', to, leaseTtlMs)
+end
+
+local function noteAnswered(orchestrator, worker)
+  movePing(worker, missedKey(orchestrator), reachedKey(orchestrator))
+end
+
+local function noteMissed(orchestrator, worker)
+  movePing(worker, reachedKey(orchestrator), missedKey(orchestrator))
+end
+
+local function isSchedulable(orchestrator, worker)
+  return isAlive(worker) and worker.status == 'FREE' and isReached(orchestrator, worker)
 end
 
 -- Both are comma separated names; a name matches only as a whole.
@@ -113,6 +144,13 @@ end
 -- Called on behalf of an orchestrator that holds the job's message, which shows that the job has no result yet.
 local function prove(jobId) redis.call('HDEL', attemptsKey(jobId), 'unproven') end
 
+-- A run of this attempt may exist, so the number cannot be used for another claim.
+local function markBegun(jobId, attempt) redis.call('HSET', attemptsKey(jobId), 'begun', attempt) end
+
+local function mayHaveBegun(jobId, attempt)
+  return tonumber(redis.call('HGET', attemptsKey(jobId), 'begun') or 0) >= attempt
+end
+
 -- Creates the claim, or extends it to a full lease time.
 local function putClaim(jobId, workerId, incarnation, attempt, address)
   redis.call('HSET', claimKey(jobId), 'worker', workerId, 'incarnation', incarnation, 'attempt', attempt, 'address', address)
@@ -141,6 +179,7 @@ local function holdRun(worker, jobId, attempt)
     if claim then redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId) end
   end
   putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
+  markBegun(jobId, attempt)
   return true
 end
 
@@ -157,7 +196,7 @@ local function extendLease(workerId)
   local grantedUntil = tonumber(redis.call('HGET', workerKey(workerId), 'leaseUntil') or 0)
   -- Not beyond the longest lease time that the settings allow, for a clock that was set back.
   local leaseUntil = math.max(nowMs + leaseTtlMs, math.min(grantedUntil, nowMs + maxLeaseTtlMs))
-  redis.call('HSET', workerKey(workerId), 'lastSeen', nowMs, 'leaseUntil', leaseUntil, 'suspect', '0')
+  redis.call('HSET', workerKey(workerId), 'lastSeen', nowMs, 'leaseUntil', leaseUntil)
   expireAfter(workerKey(workerId), leaseTtlMs + forgetWorkerMs)
   redis.call('ZADD', prefix .. 'workers', nowMs, workerId)
 end

@@ -9,6 +9,7 @@ local last, done = readAttempts(jobId)
 if attempt <= done then return -1 end
 if claim and isOf(claim, workerId, incarnation, attempt) then
   putClaim(jobId, workerId, incarnation, attempt, claim.address)
+  markBegun(jobId, attempt)
   return isUnproven(jobId, attempt) and -3 or leaseTtlMs
 end
 if claim and claim.attempt >= attempt then return -1 end

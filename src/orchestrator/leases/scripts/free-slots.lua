@@ -1,9 +1,9 @@
--- ARGV: lease time, job memory.
+-- ARGV: lease time, job memory, id of this orchestrator.
 -- Returns {region, capabilities, free slots} for each group of workers with the same region and capabilities.
 local groups, byName = {}, {}
 for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs - leaseTtlMs, '+inf')) do
   local worker = readWorker(workerId)
-  local free = worker and isSchedulable(worker) and freeSlots(worker) or 0
+  local free = worker and isSchedulable(ARGV[3], worker) and freeSlots(worker) or 0
   if free > 0 then
     local name = worker.region .. ' ' .. worker.capabilities
     if not byName[name] then

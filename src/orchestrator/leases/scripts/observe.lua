@@ -1,9 +1,12 @@
--- ARGV: lease time, job memory, worker id, incarnation, status, refusal, runs.
+-- ARGV: lease time, job memory, id of this orchestrator, worker id, incarnation, status, refusal, runs.
 -- Returns the jobs whose runs are stale, or false when the worker is not known under that incarnation.
-local before = readWorker(ARGV[3])
-if not before or before.incarnation ~= ARGV[4] then return false end
+local orchestrator, status = ARGV[3], ARGV[6]
+local before = readWorker(ARGV[4])
+if not before or before.incarnation ~= ARGV[5] then return false end
+local wasSchedulable = isSchedulable(orchestrator, before)
 extendLease(before.id)
-redis.call('HSET', workerKey(before.id), 'status', ARGV[5], 'refusal', ARGV[6])
-local stale = holdRuns(before, 7)
-if not isSchedulable(before) and ARGV[5] == 'FREE' then announceChange() end
+noteAnswered(orchestrator, before)
+redis.call('HSET', workerKey(before.id), 'status', status, 'refusal', ARGV[7])
+local stale = holdRuns(before, 8)
+if not wasSchedulable and status == 'FREE' then announceChange() end
 return stale

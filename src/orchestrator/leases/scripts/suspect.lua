@@ -1,4 +1,4 @@
--- ARGV: lease time, job memory, worker id, incarnation.
-local worker = readWorker(ARGV[3])
-if worker and worker.incarnation == ARGV[4] then redis.call('HSET', workerKey(worker.id), 'suspect', '1') end
+-- ARGV: lease time, job memory, id of this orchestrator, worker id, incarnation.
+local worker = readWorker(ARGV[4])
+if worker and worker.incarnation == ARGV[5] then noteMissed(ARGV[3], worker) end
 return 1

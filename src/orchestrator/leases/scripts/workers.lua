@@ -1,6 +1,7 @@
--- ARGV: lease time, job memory. Returns one entry per worker.
+-- ARGV: lease time, job memory, id of this orchestrator. Returns one entry per worker.
+local orchestrator = ARGV[3]
 local function statusOf(worker, jobs)
-  if worker.suspect or not isAlive(worker) then return 'LOST' end
+  if not isAlive(worker) or hasMissed(orchestrator, worker) then return 'LOST' end
   if worker.status == 'DRAINING' then return 'DRAINING' end
   return (worker.status == 'BUSY' or #jobs >= worker.slots) and 'BUSY' or 'FREE'
 end
@@ -12,7 +13,7 @@ for _, workerId in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'workers', nowMs
     local jobs = claimedJobs(worker)
     table.insert(entries, { worker.id, worker.incarnation, worker.region, worker.address, worker.slots, worker.version,
       worker.capabilities, statusOf(worker, jobs), worker.lastSeen, jobs, worker.refusal,
-      isAlive(worker) and 1 or 0 })
+      isAlive(worker) and 1 or 0, isReached(orchestrator, worker) and 1 or 0 })
   end
 end
 return entries

@@ -127,7 +127,7 @@ export class ReopeningChannel<C extends Channel> {
   async attach(session: Session): Promise<void> {
     const open = await asOpenChannel(this.options.open(session.model), this.options.logger);
     try {
-      await orAbort(this.options.prepare(open, session), open.lost);
+      await orAbort(this.options.prepare(open, session), open.lost, session.lost);
     } catch (error) {
       await closeGracefully(open);
       throw error;
@@ -135,6 +135,8 @@ export class ReopeningChannel<C extends Channel> {
     this.#current = open;
     this.#opened.resolve(open);
     const onLost = () => {
+      // The connection of a session that was given up may be lost only after the next session has begun.
+      if (this.#current !== open) return;
       this.#current = undefined;
       this.#opened = Promise.withResolvers();
       void this.#reopen(session);

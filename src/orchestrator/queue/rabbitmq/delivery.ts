@@ -89,7 +89,6 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
     open: OpenChannel,
     private readonly heartbeatMs: number,
     onSettled: () => void,
-    private readonly onRequeued: () => void,
   ) {
     super(message, open, onSettled);
   }
@@ -99,7 +98,6 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
     // Nacks on several channels keep their order only if each waits for the one before. Without an answer the message
     // is back anyway, or will be: the channel is lost, or the broker is frozen.
     await this.#roundTrip(this.open.lost).catch(() => undefined);
-    this.onRequeued();
   }
 
   async heldForMs(): Promise<number> {

@@ -41,6 +41,12 @@ export type Answer =
   /** The broker closed the channel because of this message. */
   | { readonly kind: "refused"; readonly refusal: Refusal };
 
+/** For log lines. */
+export function textOf(answer: Answer): string {
+  if (answer.kind === "refused") return answer.refusal.text;
+  return answer.kind === "nacked" ? "refused" : answer.kind;
+}
+
 export interface PublishOptions {
   /** Called when the queue or the exchange does not exist. */
   readonly declare: () => Promise<void>;
@@ -164,12 +170,12 @@ export class Publisher {
 
   #report(message: Outgoing, answer: Exclude<Answer, { kind: "confirmed" }>): void {
     const { queue, exchange } = message;
-    const why = answer.kind === "refused" ? answer.refusal.text : answer.kind;
+    const why = textOf(answer);
     const problem = `${exchange ?? queue} does not accept messages: ${why}`;
     if (this.#notAccepted.get(message) === problem) return;
     this.#notAccepted.set(message, problem);
     this.options.logger.warn(
-      { queue, exchange, why, message_id: message.options.messageId, bytes: message.body.length },
+      { queue, exchange, answer: why, message_id: message.options.messageId, bytes: message.body.length },
       "RabbitMQ did not accept a message, publishing it again",
     );
   }

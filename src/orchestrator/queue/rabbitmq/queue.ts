@@ -13,12 +13,13 @@ import type {
   ReadyQueue,
   Retry,
   RetryDelayMs,
+  Subscription,
 } from "../queue.ts";
 import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
-import { Publisher } from "./publisher.ts";
+import { Publisher, textOf } from "./publisher.ts";
 import { ReadyQueues } from "./ready-queues.ts";
 import { isTooLarge } from "./refusal.ts";
 import { Regions } from "./regions.ts";
@@ -57,7 +58,7 @@ export interface RabbitMqQueueOptions {
   readonly eventExchange?: string;
   /** A frozen broker is detected after two to three heartbeats. */
   readonly heartbeatSeconds?: number;
-  /** Default: 30 s. */
+  /** A connection whose queues are not ready after this time is given up and opened again. Default: 30 s. */
   readonly prepareTimeoutMs?: number;
 }
 
@@ -115,7 +116,6 @@ export class RabbitMqQueue implements JobQueue {
       publisher,
       regions: this.#regions,
       logger,
-      onRequeued: (readyQueue) => this.#announce(readyQueue),
     });
     this.#events = new Events({
       names,
@@ -146,7 +146,7 @@ export class RabbitMqQueue implements JobQueue {
     );
   }
 
-  onSubmitted(handler: SubmissionHandler): () => Promise<void> {
+  onSubmitted(handler: SubmissionHandler): Subscription {
     return this.#submissions.handle(handler);
   }
 
@@ -242,8 +242,8 @@ export class RabbitMqQueue implements JobQueue {
   async #prepare(session: Session): Promise<void> {
     await ensureFixedQueues(session, this.#names);
     await answered(session, "a channel to publish on", this.#publisher.attach(session));
-    await this.#events.attach(session);
-    await this.#regions.attach(session);
+    await answered(session, "a channel for events", this.#events.attach(session));
+    await answered(session, "the list of regions", this.#regions.attach(session));
     this.#readyQueues.attach(session);
     await answered(session, `a consumer of queue ${this.#names.jobQueue}`, this.#submissions.attach(session));
   }
@@ -285,7 +285,7 @@ export class RabbitMqQueue implements JobQueue {
         const answer = await this.#publisher.publishAlone({ queue, body, options }, timeout);
         if (answer.kind === "confirmed") return;
         if (answer.kind === "refused" && isTooLarge(answer.refusal)) continue;
-        this.#logger.warn({ ...fields, answer }, "result not sent to reply_to");
+        this.#logger.warn({ ...fields, answer: textOf(answer) }, "result not sent to reply_to");
         return;
       }
       this.#logger.warn({ ...fields, answer: "too large" }, "result not sent to reply_to");

@@ -16,8 +16,6 @@ export interface ReadyQueuesOptions {
   readonly publisher: Publisher;
   readonly regions: Regions;
   readonly logger: Logger;
-  /** A message that was taken here has returned to its ready queue. */
-  readonly onRequeued: (readyQueue: ReadyQueue) => void;
 }
 
 /**
@@ -67,17 +65,8 @@ export class ReadyQueues {
       const envelope = readEnvelope(message);
       if (envelope && !nearsDeliveryLimit(message)) {
         const onSettled = () => this.#release(session, open);
-        const onRequeued = () => this.options.onRequeued(readyQueue);
         const { heartbeatMs } = session;
-        return new RabbitMqReadyDelivery(
-          message,
-          readyQueue,
-          envelope,
-          open,
-          heartbeatMs,
-          onSettled,
-          onRequeued,
-        );
+        return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, heartbeatMs, onSettled);
       }
       await this.#republish(
         session,

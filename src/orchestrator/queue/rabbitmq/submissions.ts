@@ -2,7 +2,7 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import { sleep } from "../../../shared/abort.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type { Delivery } from "../queue.ts";
+import type { Delivery, Subscription } from "../queue.ts";
 import { closeGracefully, type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 import { copiedOptions, nearsDeliveryLimit, RabbitMqDelivery } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
@@ -31,6 +31,7 @@ export interface SubmissionsOptions {
 export class Submissions {
   readonly #channel: ReopeningChannel<Channel>;
   #handler: SubmissionHandler | undefined;
+  #isPaused = false;
   #lastSettledAtMs = Number.NEGATIVE_INFINITY;
   #consumer: { readonly open: OpenChannel; readonly tag: string } | undefined;
 
@@ -46,14 +47,34 @@ export class Submissions {
     return this.#channel.attach(session);
   }
 
-  handle(handler: SubmissionHandler): () => Promise<void> {
+  handle(handler: SubmissionHandler): Subscription {
     this.#handler = handler;
     void this.#consumeWhenOpen();
-    return () => this.#stop();
+    return {
+      pause: () => this.#pause(),
+      resume: () => this.#resume(),
+      stop: () => this.#stop(),
+    };
   }
 
   async close(): Promise<void> {
     await this.#stop();
+    await this.#returnUnsettled();
+  }
+
+  async #pause(): Promise<void> {
+    this.#isPaused = true;
+    await this.#cancel();
+    await this.#returnUnsettled();
+  }
+
+  #resume(): void {
+    this.#isPaused = false;
+    void this.#consumeWhenOpen();
+  }
+
+  /** Closes the channel, which is reopened unless the queue is closing. All its messages return in their order. */
+  async #returnUnsettled(): Promise<void> {
     const current = this.#channel.current;
     if (!current) return;
     const settledAgoMs = performance.now() - this.#lastSettledAtMs;
@@ -80,13 +101,30 @@ export class Submissions {
   }
 
   async #consume(open: OpenChannel): Promise<void> {
-    if (!this.#handler) return;
+    if (!this.#isWanted) return;
     const { consumerTag } = await open.channel.consume(this.options.jobQueue, (message) => {
       if (message === null) void this.#onCancelled(open);
       else void this.#receive(new RabbitMqDelivery(message, open, this.#onSettled), message);
     });
     this.#consumer = { open, tag: consumerTag };
-    if (!this.#handler) await this.#cancel();
+    if (this.#isWanted) return;
+    await this.#cancel();
+    if (this.#isPaused) void this.#returnWhenOpen();
+  }
+
+  /** For messages that were delivered while the channel was being opened, before the pause took effect. */
+  async #returnWhenOpen(): Promise<void> {
+    try {
+      await this.#channel.whenOpen();
+      if (this.#isPaused) await this.#returnUnsettled();
+    } catch (error) {
+      if (!this.options.closing.aborted)
+        this.options.logger.warn({ err: error }, "failed to return messages to the job queue");
+    }
+  }
+
+  get #isWanted(): boolean {
+    return this.#handler !== undefined && !this.#isPaused;
   }
 
   /**
@@ -107,6 +145,8 @@ export class Submissions {
 
   async #receive(delivery: RabbitMqDelivery, message: ConsumeMessage): Promise<void> {
     try {
+      // The channel is about to be closed, which returns the message.
+      if (this.#isPaused) return;
       if (nearsDeliveryLimit(message)) await this.#renew(delivery, message);
       else if (this.#handler) await this.#handler(delivery);
       // The broker sent it before it had processed the cancellation of the consumer.

@@ -117,7 +117,10 @@ async function ensureQueues(session: Session, queues: readonly Queue[]): Promise
 async function declareFirst(session: Session, queues: readonly Queue[]): Promise<void> {
   await session.declarations.run(session, async () => {
     const missing = await missingOf(session, queues);
-    await Promise.all(missing.map((queue) => declareQueue(session, queue)));
+    const declarations = missing.map((queue) => declareQueue(session, queue));
+    // The lock is kept for all of them, also when one fails.
+    await Promise.allSettled(declarations);
+    await Promise.all(declarations);
   });
 }
 

@@ -1,11 +1,4 @@
-import type {
-  Delivery,
-  Envelope,
-  MessageProperties,
-  QueueClosed,
-  ReadyDelivery,
-  ReadyQueue,
-} from "../queue.ts";
+import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 
 export interface MessageRow {
   readonly id: number;
@@ -62,7 +55,7 @@ export class SqliteDelivery implements Delivery {
     await this.settlement.requeue(this);
   }
 
-  revoke(reason: QueueClosed): void {
+  revoke(reason: Error): void {
     this.#settled = true;
     this.#revoked.abort(reason);
   }

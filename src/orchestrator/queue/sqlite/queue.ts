@@ -11,11 +11,13 @@ import {
   type JobQueue,
   type MessageProperties,
   QueueClosed,
+  RETRY_DELAYS_MS,
   type ReadyDelivery,
   type ReadyMessage,
   type ReadyQueue,
   type Retry,
   type RetryDelayMs,
+  type Subscription,
 } from "../queue.ts";
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
@@ -23,6 +25,7 @@ const SUBMITTED = "submitted";
 const PREFETCH = 64;
 const FAILURE_PAUSE_MS = 1_000;
 const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
+const MAX_DELAY_MS = Math.max(...RETRY_DELAYS_MS);
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 
 const SCHEMA = `
@@ -74,8 +77,9 @@ export class SqliteQueue implements JobQueue {
   readonly #closing = new AbortController();
   readonly #listeners: Listeners<ReadyQueue>;
   readonly #unsettled = new Set<SqliteDelivery>();
-  #unsettledSubmissions = 0;
+  readonly #unsettledSubmissions = new Set<SqliteDelivery>();
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
+  #isPaused = false;
   #started = false;
 
   constructor(private readonly options: SqliteQueueOptions) {
@@ -109,11 +113,18 @@ export class SqliteQueue implements JobQueue {
     this.#deliver();
   }
 
-  onSubmitted(handler: (delivery: Delivery) => Promise<void>): () => Promise<void> {
+  onSubmitted(handler: (delivery: Delivery) => Promise<void>): Subscription {
     this.#handler = handler;
     this.#deliver();
-    return async () => {
-      this.#handler = undefined;
+    return {
+      pause: async () => this.#pause(),
+      resume: () => {
+        this.#isPaused = false;
+        this.#deliver();
+      },
+      stop: async () => {
+        this.#handler = undefined;
+      },
     };
   }
 
@@ -165,7 +176,7 @@ export class SqliteQueue implements JobQueue {
       defaultRegion: row.default_region,
       retry: row.attempts > 0 ? { attempts: row.attempts, lastWorkerId: row.last_worker_id } : undefined,
     };
-    const settlement = this.#settlement(row.id, { afterRequeue: () => this.#announce(readyQueue) });
+    const settlement = this.#settlement(row.id);
     const delivery = new SqliteReadyDelivery(row, settlement, readyQueue, envelope);
     this.#unsettled.add(delivery);
     return delivery;
@@ -246,16 +257,21 @@ export class SqliteQueue implements JobQueue {
     );
   }
 
-  /** Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. */
+  /**
+   * Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. A message that is due
+   * later than any delay is due now: the clock was set back.
+   */
   #takeRow(place: string): MessageRow | undefined {
+    const nowMs = Date.now();
     try {
       const row = this.#database
-        .query<MessageRow, [string, number]>(
+        .query<MessageRow, [string, number, number]>(
           `UPDATE messages SET in_hand = 1, deliveries = deliveries + 1
-           WHERE id = (SELECT id FROM messages WHERE place = ? AND in_hand = 0 AND due_at <= ? ORDER BY id LIMIT 1)
+           WHERE id = (SELECT id FROM messages WHERE place = ? AND in_hand = 0 AND NOT (due_at > ? AND due_at <= ?)
+                       ORDER BY id LIMIT 1)
            RETURNING *`,
         )
-        .get(place, Date.now());
+        .get(place, nowMs, nowMs + MAX_DELAY_MS);
       return row ?? undefined;
     } catch (error) {
       this.options.logger.error({ err: error, place }, "failed to take a message from the embedded queue");
@@ -265,18 +281,26 @@ export class SqliteQueue implements JobQueue {
 
   /** Delivers submitted messages until none is left or too many are unsettled. */
   #deliver(): void {
-    while (this.isReady && this.#handler && this.#unsettledSubmissions < PREFETCH) {
+    while (this.isReady && !this.#isPaused && this.#handler && this.#unsettledSubmissions.size < PREFETCH) {
       const row = this.#takeRow(SUBMITTED);
       if (!row) return;
-      this.#unsettledSubmissions++;
       const afterSettling = () => {
-        this.#unsettledSubmissions--;
+        this.#unsettledSubmissions.delete(delivery);
         this.#deliver();
       };
-      const settlement = this.#settlement(row.id, { afterAck: afterSettling, afterRequeue: afterSettling });
-      const delivery = new SqliteDelivery(row, settlement);
+      const settlement = this.#settlement(row.id, afterSettling);
+      const delivery: SqliteDelivery = new SqliteDelivery(row, settlement);
+      this.#unsettledSubmissions.add(delivery);
       this.#unsettled.add(delivery);
       void this.#receive(this.#handler, delivery);
+    }
+  }
+
+  #pause(): void {
+    this.#isPaused = true;
+    for (const delivery of this.#unsettledSubmissions) {
+      delivery.requeue();
+      delivery.revoke(new Error("the deliveries of submitted messages are paused"));
     }
   }
 
@@ -294,10 +318,7 @@ export class SqliteQueue implements JobQueue {
     }
   }
 
-  #settlement(
-    id: number,
-    then: { readonly afterAck?: () => void; readonly afterRequeue: () => void },
-  ): Settlement {
+  #settlement(id: number, afterSettling: () => void = () => undefined): Settlement {
     const settle = async (delivery: SqliteDelivery, statement: string) => {
       this.#unsettled.delete(delivery);
       try {
@@ -309,9 +330,9 @@ export class SqliteQueue implements JobQueue {
       }
     };
     return {
-      ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(then.afterAck),
+      ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(afterSettling),
       requeue: (delivery) =>
-        settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(then.afterRequeue),
+        settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(afterSettling),
     };
   }
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import pino from "pino";
 import { InProcessLeases } from "../../../../src/orchestrator/leases/in-process.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
+import { describeLeasesContract, join, type LeaseTimes } from "./leases-contract.ts";
 
 const logger = pino({ level: "silent" });
 const LEASE_TTL_MS = 60_000;
@@ -39,7 +39,7 @@ describeLeasesContract("in process", async (times) => {
 
 test("in process: leases and claims outlast a suspension of the process", async () => {
   const { leases, advance } = startLeases({ leaseTtlMs: LEASE_TTL_MS, jobMemoryMs: 600_000, settleMs: 0 });
-  await leases.register(worker);
+  await join(worker, leases);
   await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
   advance(10 * LEASE_TTL_MS);
   expect(await leases.workers()).toMatchObject([{ status: "BUSY", jobs: ["j1"] }]);

@@ -55,6 +55,16 @@ function claimOf(outcome: ClaimOutcome): Claim {
   return outcome.claim;
 }
 
+/** Registers the worker, which then answers a ping of each orchestrator. */
+export async function join(
+  registration: WorkerRegistration,
+  ...orchestrators: readonly Leases[]
+): Promise<void> {
+  const { workerId, incarnation, runs } = registration;
+  await orchestrators[0]?.register(registration);
+  for (const leases of orchestrators) await leases.observe(workerId, incarnation, { status: "FREE", runs });
+}
+
 function byJob(one: { jobId: string }, other: { jobId: string }): number {
   return one.jobId.localeCompare(other.jobId);
 }
@@ -121,7 +131,7 @@ export function describeLeasesContract(
 
       test("keeps its id against another incarnation while its lease is valid", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         expect(await leases.register(worker("w1", { incarnation: "other" }))).toBe("id-in-use");
         await leases.suspect("w1", "w1-first");
         expect(await leases.register(worker("w1", { incarnation: "other" }))).toBe("id-in-use");
@@ -131,7 +141,7 @@ export function describeLeasesContract(
 
       test("keeps its address against another worker while it answers pings there", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const second = worker("w2", { address: "w1.example:6000" });
         expect(await leases.register(second)).toEqual({ addressOf: "w1" });
         expect(await view(leases, "w2")).toBeUndefined();
@@ -145,7 +155,7 @@ export function describeLeasesContract(
 
       test("loses its id with its lease", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.register(worker("w1", { incarnation: "second" }))).toBe("registered");
         expect((await view(leases, "w1"))?.incarnation).toBe("second");
@@ -154,15 +164,15 @@ export function describeLeasesContract(
 
       test("leaves its old region when it registers in another", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
-        await leases.register(worker("w1", { region: "eu-central-1" }));
+        await join(worker("w1"), leases);
+        await join(worker("w1", { region: "eu-central-1" }), leases);
         expect((await leases.claim(request("j1"))).kind).toBe("none");
         expect((await leases.claim(request("j1", "eu-central-1"))).kind).toBe("claimed");
       });
 
       test("stays alive through its pings and is LOST without them", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         for (let ping = 1; ping <= 6; ping++) {
           await pass(LEASE_TTL_MS / 2, leases);
           expect((await view(leases, "w1"))?.status).toBe("FREE");
@@ -179,7 +189,7 @@ export function describeLeasesContract(
 
       test("that missed a ping gets no new job until it answers the next one, and keeps its lease and claims", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1", { slots: 2 }));
+        await join(worker("w1", { slots: 2 }), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         await leases.suspect("w1", "w1-first");
         expect((await view(leases, "w1"))?.status).toBe("LOST");
@@ -190,16 +200,43 @@ export function describeLeasesContract(
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
       });
 
-      test("is not suspected when another incarnation misses a ping", async () => {
+      test("gets no job before it has answered a ping, nor a lease time after its last answer", async () => {
         const leases = await openLeases();
         await leases.register(worker("w1"));
+        expect(await view(leases, "w1")).toMatchObject({ status: "FREE", hasLease: true, isReached: false });
+        expect(await leases.freeSlots()).toEqual([]);
+        expect(await leases.claim(request("j1"))).toEqual({ kind: "none" });
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        expect(await view(leases, "w1")).toMatchObject({ isReached: true });
+        expect(await leases.freeSlots()).toEqual(free(1));
+
+        await pass(LEASE_TTL_MS / 2, leases);
+        // It registers again, as after pings that did not reach it.
+        await leases.register(worker("w1"));
+        await pass(LEASE_TTL_MS / 2, leases);
+        expect(await view(leases, "w1")).toMatchObject({ hasLease: true, isReached: false });
+        expect(await leases.freeSlots()).toEqual([]);
+        expect(await leases.claim(request("j1"))).toEqual({ kind: "none" });
+      });
+
+      test("does not inherit the answered pings of its earlier incarnation", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
+        await leases.deregister("w1", "w1-first");
+        await leases.register(worker("w1", { incarnation: "second" }));
+        expect(await leases.claim(request("j1"))).toEqual({ kind: "none" });
+      });
+
+      test("is not suspected when another incarnation misses a ping", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
         await leases.suspect("w1", "earlier");
         expect((await view(leases, "w1"))?.status).toBe("FREE");
       });
 
       test("that drains or is busy gets no job", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1", { slots: 2 }));
+        await join(worker("w1", { slots: 2 }), leases);
         for (const status of ["DRAINING", "BUSY"] as const) {
           await leases.observe("w1", "w1-first", { status, runs: [] });
           expect((await view(leases, "w1"))?.status).toBe(status);
@@ -212,7 +249,7 @@ export function describeLeasesContract(
 
       test("is BUSY when its slots are claimed, and FREE right after a release, even if its last ping reported BUSY", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         expect((await view(leases, "w1"))?.status).toBe("BUSY");
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [claim] });
@@ -223,7 +260,7 @@ export function describeLeasesContract(
 
       test("that refuses new jobs reports why, and gets none until it reports that it accepts them again", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1", { slots: 2 }));
+        await join(worker("w1", { slots: 2 }), leases);
         expect((await view(leases, "w1"))?.refusal).toBeUndefined();
         const claim = claimOf(await leases.claim(request("j1")));
         const refusal = "the disk has 3 MB free";
@@ -242,7 +279,7 @@ export function describeLeasesContract(
 
       test("that was restarted does not inherit the refusal of its earlier incarnation", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [], refusal: "low disk space" });
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.register(worker("w1", { incarnation: "second" }))).toBe("registered");
@@ -253,7 +290,7 @@ export function describeLeasesContract(
 
       test("that deregisters is removed at once with its claims, but not by an earlier incarnation", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await leases.claim(request("j1"));
         await leases.deregister("w1", "earlier");
         expect(await leases.find("j1")).toBeDefined();
@@ -261,7 +298,7 @@ export function describeLeasesContract(
         expect(await leases.workers()).toEqual([]);
         expect(await leases.find("j1")).toBeUndefined();
         expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [] })).toBeUndefined();
-        expect(await leases.register(worker("w1", { incarnation: "second" }))).toBe("registered");
+        await join(worker("w1", { incarnation: "second" }), leases);
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
       });
 
@@ -277,7 +314,7 @@ export function describeLeasesContract(
     describe("a claim", () => {
       test("names worker, incarnation, address and attempt, and is found", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const outcome = await leases.claim(request("j1"));
         const claim = {
           jobId: "j1",
@@ -295,7 +332,7 @@ export function describeLeasesContract(
       test("is returned as held to every later request, from any orchestrator and for any region", async () => {
         const shared = await store();
         const [one, other] = [await shared.open(), await shared.open()];
-        await one.register(worker("w1", { slots: 5 }));
+        await join(worker("w1", { slots: 5 }), one);
         const claim = claimOf(await one.claim(request("j1")));
         expect(await other.claim(request("j1", "elsewhere-1"))).toEqual({ kind: "held", claim });
         expect(await one.claim(request("j1"))).toEqual({ kind: "held", claim });
@@ -304,8 +341,8 @@ export function describeLeasesContract(
 
       test("prefers any other worker to the avoided one, also in another region, and uses that one if no other is free", async () => {
         const leases = await openLeases();
-        await leases.register(worker("a"));
-        await leases.register(worker("b", { region: "far" }));
+        await join(worker("a"), leases);
+        await join(worker("b", { region: "far" }), leases);
         const ask = (jobId: string) => leases.claim({ jobId, regions: [REGION, "far"], avoidWorkerId: "a" });
         expect(claimOf(await ask("one")).workerId).toBe("b");
         expect(claimOf(await ask("two")).workerId).toBe("a");
@@ -314,7 +351,7 @@ export function describeLeasesContract(
 
       test("has a higher attempt than the job's message records", async () => {
         const leases = await openLeases();
-        await leases.register(worker("a", { slots: 2 }));
+        await join(worker("a", { slots: 2 }), leases);
         const attemptOf = async (attempts: number) =>
           claimOf(await leases.claim({ jobId: `after-${attempts}`, regions: [REGION], attempts })).attempt;
         expect(await attemptOf(0)).toBe(1);
@@ -323,8 +360,8 @@ export function describeLeasesContract(
 
       test("goes to a worker with the needed capabilities, and the others' slots stay free", async () => {
         const leases = await openLeases();
-        await leases.register(worker("plain", { slots: 9, capabilities: ["linux/amd64"] }));
-        await leases.register(worker("able", { capabilities: ["linux/amd64", "linux/arm64", "secrets"] }));
+        await join(worker("plain", { slots: 9, capabilities: ["linux/amd64"] }), leases);
+        await join(worker("able", { capabilities: ["linux/amd64", "linux/arm64", "secrets"] }), leases);
         const ask = (jobId: string, ...needs: string[]) => leases.claim({ ...request(jobId), needs });
         expect(claimOf(await ask("j1", "linux/arm64", "secrets")).workerId).toBe("able");
         expect(await ask("j2", "linux/arm64")).toEqual({ kind: "none" });
@@ -337,15 +374,15 @@ export function describeLeasesContract(
 
       test("matches only the whole name of a capability", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1", { capabilities: ["linux/arm/v7", "linux/amd64"] }));
+        await join(worker("w1", { capabilities: ["linux/arm/v7", "linux/amd64"] }), leases);
         for (const need of ["linux/arm", "arm/v7", "linux/amd6", "linux.amd64"])
           expect((await leases.claim({ ...request("j1"), needs: [need] })).kind).toBe("incapable");
       });
 
       test("goes to a capable worker of the next region before an incapable one of the first", async () => {
         const leases = await openLeases();
-        await leases.register(worker("near"));
-        await leases.register(worker("far", { region: "far-1", capabilities: ["secrets"] }));
+        await join(worker("near"), leases);
+        await join(worker("far", { region: "far-1", capabilities: ["secrets"] }), leases);
         const outcome = await leases.claim({ ...request("j1", REGION, "far-1"), needs: ["secrets"] });
         expect(claimOf(outcome).workerId).toBe("far");
       });
@@ -360,7 +397,7 @@ export function describeLeasesContract(
           return outcome.forMs;
         };
         expect(await ask(one)).toEqual({ kind: "none" });
-        await one.register(worker("w1"));
+        await join(worker("w1"), one);
         expect(await ask(one)).toMatchObject({ kind: "incapable", attempts: 2 });
         // Requests of both orchestrators share one duration.
         await pass(20_000, one);
@@ -369,7 +406,7 @@ export function describeLeasesContract(
         expect(await forMs(one)).toBeGreaterThanOrEqual(40_000);
 
         // The job waits for a worker that can build it but is not free.
-        await one.register(worker("able", { capabilities: ["secrets"] }));
+        await join(worker("able", { capabilities: ["secrets"] }), one);
         await one.observe("able", "able-first", { status: "DRAINING", runs: [] });
         expect(await ask(one)).toEqual({ kind: "none" });
         await one.deregister("able", "able-first");
@@ -380,7 +417,7 @@ export function describeLeasesContract(
 
       test("goes to the worker that built its source last, among equally free ones", async () => {
         const leases = await openLeases();
-        for (const id of ["a", "b", "c"]) await leases.register(worker(id, { slots: 2 }));
+        for (const id of ["a", "b", "c"]) await join(worker(id, { slots: 2 }), leases);
         let jobs = 0;
         const build = async (source?: string, avoidWorkerId?: string) => {
           const claim = claimOf(await leases.claim({ ...request(`j${jobs++}`), source, avoidWorkerId }));
@@ -409,8 +446,8 @@ export function describeLeasesContract(
 
       test("tries regions in the requested order", async () => {
         const leases = await openLeases();
-        await leases.register(worker("near"));
-        await leases.register(worker("far", { region: "eu-central-1", slots: 9 }));
+        await join(worker("near"), leases);
+        await join(worker("far", { region: "eu-central-1", slots: 9 }), leases);
         expect(claimOf(await leases.claim(request("j1", REGION, "eu-central-1"))).workerId).toBe("near");
         expect(claimOf(await leases.claim(request("j2", REGION, "eu-central-1"))).workerId).toBe("far");
         expect(await leases.claim(request("j3", REGION))).toEqual({ kind: "none" });
@@ -420,9 +457,9 @@ export function describeLeasesContract(
 
       test("goes to the worker with the most free slots, then to the one least recently used", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
-        await leases.register(worker("w2"));
-        await leases.register(worker("big", { slots: 3 }));
+        await join(worker("w1"), leases);
+        await join(worker("w2"), leases);
+        await join(worker("big", { slots: 3 }), leases);
         const order: string[] = [];
         for (let index = 0; index < 5; index++) {
           order.push(claimOf(await leases.claim(request(`j${index}`))).workerId);
@@ -437,7 +474,7 @@ export function describeLeasesContract(
 
       test("ends permanently with its release", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         await leases.release(claim);
         expect(await leases.find("j1")).toBeUndefined();
@@ -455,8 +492,8 @@ export function describeLeasesContract(
 
       test("of a run that its worker refused is freed, and the next claim gets the same attempt", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
-        await leases.register(worker("w2"));
+        await join(worker("w1"), leases);
+        await join(worker("w2"), leases);
         const refused = claimOf(await leases.claim(request("j1")));
         await leases.retract(refused);
         expect(await leases.find("j1")).toBeUndefined();
@@ -471,9 +508,72 @@ export function describeLeasesContract(
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(2);
       });
 
+      describe("that no call has reached the worker for", () => {
+        async function claimed() {
+          const leases = await openLeases();
+          await join(worker("w1"), leases);
+          const claim = claimOf(await leases.claim(request("j1")));
+          return { leases, claim, run: { jobId: "j1", attempt: claim.attempt } };
+        }
+
+        test("is freed, and the next claim gets the same attempt", async () => {
+          const { leases, claim } = await claimed();
+          await join(worker("w2"), leases);
+          await leases.suspect("w1", "w1-first");
+          expect(await leases.retractUnsent(claim)).toBeTrue();
+          expect(await leases.find("j1")).toBeUndefined();
+          const next = claimOf(await leases.claim(request("j1")));
+          expect(next).toMatchObject({ workerId: "w2", attempt: 1 });
+          // A second call, now that another worker has the attempt.
+          expect(await leases.retractUnsent(claim)).toBeFalse();
+          expect(await leases.find("j1")).toEqual(next);
+        });
+
+        test("does not use up its attempt when it has expired", async () => {
+          const { leases, claim } = await claimed();
+          await pass(LEASE_TTL_MS, leases);
+          expect(await leases.find("j1")).toBeUndefined();
+          expect(await leases.retractUnsent(claim)).toBeTrue();
+          await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+          expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(1);
+        });
+
+        test("stays when another caller has got it, who may have called the worker", async () => {
+          const { leases, claim } = await claimed();
+          expect((await leases.claim(request("j1"))).kind).toBe("held");
+          expect(await leases.retractUnsent(claim)).toBeFalse();
+          expect(await leases.find("j1")).toEqual(claim);
+        });
+
+        test("stays when the worker has reported or confirmed its run", async () => {
+          const reported = await claimed();
+          const { leases, claim, run } = reported;
+          await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] });
+          expect(await leases.retractUnsent(claim)).toBeFalse();
+          expect(await leases.find("j1")).toEqual(claim);
+
+          const confirmed = await claimed();
+          await confirmed.leases.confirm(confirmed.run, "w1", "w1-first");
+          expect(await confirmed.leases.retractUnsent(confirmed.claim)).toBeFalse();
+          expect(await confirmed.leases.find("j1")).toEqual(confirmed.claim);
+        });
+
+        test("has ended when it was released or fenced, or is not known any more", async () => {
+          const released = await claimed();
+          await released.leases.release(released.claim);
+          expect(await released.leases.retractUnsent(released.claim)).toBeFalse();
+          const fenced = await claimed();
+          await fenced.leases.fence(fenced.claim, { evenIfAlive: true });
+          expect(await fenced.leases.retractUnsent(fenced.claim)).toBeFalse();
+          const { claim } = await claimed();
+          const empty = await openLeases();
+          expect(await empty.retractUnsent(claim)).toBeFalse();
+        });
+      });
+
       test("ends one lease time after its creation unless its run is reported", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await leases.claim(request("j1"));
         await pass(LEASE_TTL_MS / 2, leases);
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
@@ -486,7 +586,7 @@ export function describeLeasesContract(
 
       test("stays valid as long as its run is reported", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         for (let ping = 1; ping <= 6; ping++) {
           await pass(LEASE_TTL_MS / 2, leases);
@@ -500,9 +600,9 @@ export function describeLeasesContract(
 
       test("is not extended by another worker, incarnation or attempt", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
-        await leases.register(worker("w2"));
+        await join(worker("w2"), leases);
         await pass(LEASE_TTL_MS / 2, leases);
         await leases.observe("w1", "earlier", { status: "FREE", runs: [claim] });
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [{ jobId: "j1", attempt: 0 }] });
@@ -514,7 +614,7 @@ export function describeLeasesContract(
 
       test("that ended while its worker missed pings is restored by the next ping, if the job has no other claim", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.find("j1")).toBeUndefined();
@@ -524,11 +624,11 @@ export function describeLeasesContract(
 
       test("is not restored once another worker has claimed the job", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const lost = claimOf(await leases.claim(request("j1")));
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.find("j1")).toBeUndefined();
-        await leases.register(worker("w2"));
+        await join(worker("w2"), leases);
         const next = claimOf(await leases.claim(request("j1")));
         expect(next).toMatchObject({ workerId: "w2", attempt: 2 });
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [lost] });
@@ -546,7 +646,7 @@ export function describeLeasesContract(
 
       test("that waits gets no more claims, and keeps its first reason", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         expect(await leases.cancellation("j1")).toBeUndefined();
         expect(await cancel(leases)).toEqual({ kind: "unclaimed", attempts: 0 });
         await leases.cancel("j1", "another reason");
@@ -558,7 +658,7 @@ export function describeLeasesContract(
 
       test("that runs keeps its claim until its run ends, but the run is no longer confirmed", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         const run = { jobId: "j1", attempt: 1 };
         expect(await leases.confirm(run, "w1", "w1-first")).toBeGreaterThan(0);
@@ -572,7 +672,7 @@ export function describeLeasesContract(
 
       test("whose claim has ended does not get it back when its worker reports the run again", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await leases.claim(request("j1"));
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.find("j1")).toBeUndefined();
@@ -600,7 +700,7 @@ export function describeLeasesContract(
       test("is forgotten with the job memory", async () => {
         const jobMemoryMs = LEASE_TTL_MS / 2;
         const leases = await openLeases({ ...TIMES, jobMemoryMs });
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await cancel(leases);
         await pass(jobMemoryMs / 2, leases);
         expect(await leases.cancellation("j1")).toBe("not wanted");
@@ -625,14 +725,14 @@ export function describeLeasesContract(
 
       test("until it is released or another attempt has the job", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         expect(await leases.fence(claim)).toEqual(alive);
         expect(await leases.fence({ ...claim, incarnation: "another" })).toEqual(fenced);
         expect(await leases.fence(claim)).toEqual(alive);
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.fence(claim)).toEqual(fenced);
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const next = claimOf(await leases.claim(request("j1")));
         expect([await leases.fence(claim), await leases.fence(next)]).toEqual([fenced, alive]);
         await leases.release(next);
@@ -651,14 +751,14 @@ export function describeLeasesContract(
       test("after nearly a lease time without any call, since no ping could be recorded in it", async () => {
         const settleMs = LEASE_TTL_MS / 2;
         const leases = await openLeases({ ...TIMES, settleMs });
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await pass(settleMs, leases);
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
         const claim = claimOf(await leases.claim(request("j1")));
         await pass(LEASE_TTL_MS / 8, leases);
         await Promise.all(stores.map((each) => each.advance((LEASE_TTL_MS * 7) / 8)));
         expect(await leases.fence(claim)).toEqual(alive);
-        await leases.register(worker("w1", { runs: [{ jobId: "j1", attempt: 1 }] }));
+        await join(worker("w1", { runs: [{ jobId: "j1", attempt: 1 }] }), leases);
         await pass(settleMs, leases);
         expect(await leases.fence(claim)).toEqual(alive);
       });
@@ -675,16 +775,16 @@ export function describeLeasesContract(
         expect(await leases.fence(claim)).toEqual(fenced);
         expect(await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] })).toEqual([run]);
         expect(await leases.confirm(run, "w1", "w1-first")).toBeUndefined();
-        await leases.register(worker("w1", { runs: [run] }));
+        await join(worker("w1", { runs: [run] }), leases);
         expect(await leases.confirm(run, "w1", "w1-first")).toBeUndefined();
         expect(await leases.find("j1")).toBeUndefined();
-        await leases.register(worker("w2"));
+        await join(worker("w2"), leases);
         expect(claimOf(await leases.claim(request("j1"))).attempt).toBe(run.attempt + 1);
       });
 
       test("only until its earlier confirmation ends, when its attempt is ended in any case", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         const run = { jobId: "j1", attempt: 1 };
         expect(await leases.confirm(run, "w1", "w1-first")).toBe(LEASE_TTL_MS);
@@ -705,7 +805,7 @@ export function describeLeasesContract(
       /** Its worker's lease is alive: it answers pings without reporting the run. */
       async function expiredClaim() {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         for (let quarter = 0; quarter < 4; quarter += 1) {
           await pass(LEASE_TTL_MS / 4, leases);
@@ -719,7 +819,7 @@ export function describeLeasesContract(
     describe("a stale run", () => {
       test("is reported when the job has another claim, or has ended", async () => {
         const { leases, run } = await lostRun();
-        await leases.register(worker("w2"));
+        await join(worker("w2"), leases);
         const next = claimOf(await leases.claim({ jobId: run.jobId, regions: [REGION] }));
         expect(next.attempt).toBe(run.attempt + 1);
         const stale = () => leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] });
@@ -737,7 +837,7 @@ export function describeLeasesContract(
       /** A run whose live worker missed pings until the claim ended. */
       async function lostRun() {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const { jobId, attempt } = claimOf(await leases.claim({ jobId: "j1", regions: [REGION] }));
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.find(jobId)).toBeUndefined();
@@ -749,7 +849,7 @@ export function describeLeasesContract(
     describe("confirmation", () => {
       test("extends the claim to a full lease time and returns that time", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         for (let time = 1; time <= 6; time++) {
           await pass(LEASE_TTL_MS / 2, leases);
@@ -760,8 +860,8 @@ export function describeLeasesContract(
 
       test("is refused to another worker, incarnation or attempt", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
-        await leases.register(worker("w2"));
+        await join(worker("w1"), leases);
+        await join(worker("w2"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         expect(claim.workerId).toBe("w1");
         expect(await leases.confirm(claim, "w2", "w2-first")).toBeUndefined();
@@ -772,7 +872,7 @@ export function describeLeasesContract(
 
       test("restores an ended claim of a job without another claim", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         const claim = claimOf(await leases.claim(request("j1")));
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.find("j1")).toBeUndefined();
@@ -784,7 +884,7 @@ export function describeLeasesContract(
         const leases = await openLeases();
         const run = { jobId: "j1", attempt: 3 };
         await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
-        await leases.register(worker("w1", { runs: [run] }));
+        await join(worker("w1", { runs: [run] }), leases);
         // It may have been unreachable while another attempt ended the job, and that record is lost.
         for (const _ of [1, 2])
           await expect(leases.confirm(run, "w1", "w1-first")).rejects.toBeInstanceOf(LeasesUnavailable);
@@ -796,7 +896,7 @@ export function describeLeasesContract(
       test("of a run that only its worker has reported is undecided also after missed pings", async () => {
         const leases = await openLeases();
         const run = { jobId: "j1", attempt: 3 };
-        await leases.register(worker("w1", { runs: [run] }));
+        await join(worker("w1", { runs: [run] }), leases);
         await pass(LEASE_TTL_MS, leases);
         expect(await leases.find("j1")).toBeUndefined();
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [run] });
@@ -808,7 +908,7 @@ export function describeLeasesContract(
     describe("after a loss", () => {
       test("registrations restore the claims, and later attempts continue from them", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1", { slots: 2, runs: [{ jobId: "j1", attempt: 4 }] }));
+        await join(worker("w1", { slots: 2, runs: [{ jobId: "j1", attempt: 4 }] }), leases);
         expect(await leases.claim(request("j1"))).toMatchObject({
           kind: "held",
           claim: { workerId: "w1", attempt: 4 },
@@ -820,15 +920,15 @@ export function describeLeasesContract(
 
       test("pings restore the claims as well", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1"));
+        await join(worker("w1"), leases);
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 2 }] });
         expect(await leases.find("j1")).toMatchObject({ workerId: "w1", attempt: 2 });
       });
 
       test("the higher of two reported attempts has the job", async () => {
         const leases = await openLeases();
-        await leases.register(worker("w1", { runs: [{ jobId: "j1", attempt: 1 }] }));
-        await leases.register(worker("w2", { runs: [{ jobId: "j1", attempt: 2 }] }));
+        await join(worker("w1", { runs: [{ jobId: "j1", attempt: 1 }] }), leases);
+        await join(worker("w2", { runs: [{ jobId: "j1", attempt: 2 }] }), leases);
         await leases.observe("w1", "w1-first", { status: "BUSY", runs: [{ jobId: "j1", attempt: 1 }] });
         expect(await leases.find("j1")).toMatchObject({ workerId: "w2", attempt: 2 });
         expect(await leases.confirm({ jobId: "j1", attempt: 1 }, "w1", "w1-first")).toBeUndefined();
@@ -838,7 +938,7 @@ export function describeLeasesContract(
       test("a job that may be running waits until workers have reported; another does not", async () => {
         const settleMs = LEASE_TTL_MS / 2;
         const leases = await openLeases({ ...TIMES, settleMs });
-        await leases.register(worker("w1", { slots: 3 }));
+        await join(worker("w1", { slots: 3 }), leases);
         expect((await leases.claim({ ...request("j1"), mayBeRunning: true })).kind).toBe("none");
         expect((await leases.claim(request("j2"))).kind).toBe("claimed");
         await leases.observe("w1", "w1-first", { status: "FREE", runs: [{ jobId: "j3", attempt: 1 }] });
@@ -850,9 +950,9 @@ export function describeLeasesContract(
 
     test("free slots are counted by region", async () => {
       const leases = await openLeases();
-      await leases.register(worker("w1", { slots: 2 }));
-      await leases.register(worker("w2", { slots: 3 }));
-      await leases.register(worker("w3", { region: "eu-central-1" }));
+      await join(worker("w1", { slots: 2 }), leases);
+      await join(worker("w2", { slots: 3 }), leases);
+      await join(worker("w3", { region: "eu-central-1" }), leases);
       await leases.claim(request("j1"));
       expect(await leases.freeSlots()).toEqual(
         expect.arrayContaining([...free(4), ...free(1, "eu-central-1")]),
@@ -866,7 +966,7 @@ export function describeLeasesContract(
       const orchestrators = [await shared.open(), await shared.open()];
       const [first] = orchestrators;
       for (let index = 0; index < 10; index++)
-        await first?.register(worker(`w${index}`, { slots: 1 + (index % 4) }));
+        await join(worker(`w${index}`, { slots: 1 + (index % 4) }), ...orchestrators);
       const slots = 10 + 2 * (0 + 1 + 2 + 3) + (0 + 1);
       const outcomes = await Promise.all(
         Array.from({ length: 200 }, (_, index) =>
@@ -898,7 +998,7 @@ export function describeLeasesContract(
     test("200 jobs pass through 10 workers, claimed and released by two orchestrators at once", async () => {
       const shared = await store();
       const orchestrators = [await shared.open(), await shared.open()] as const;
-      for (let index = 0; index < 10; index++) await orchestrators[0].register(worker(`w${index}`));
+      for (let index = 0; index < 10; index++) await join(worker(`w${index}`), ...orchestrators);
       const running = new Map<string, string>();
       let next = 0;
       async function dispatch(leases: Leases): Promise<void> {
@@ -935,6 +1035,9 @@ export function describeLeasesContract(
       };
       // A subscription that starts now may cause a hint itself.
       await expectChange("a registration", () => one.register(worker("w1")));
+      await expectChange("a first answered ping", () =>
+        one.observe("w1", "w1-first", { status: "FREE", runs: [] }),
+      );
       const claim = claimOf(await one.claim(request("j1")));
       await expectChange("a release", () => one.release(claim));
       await one.observe("w1", "w1-first", { status: "DRAINING", runs: [] });
@@ -946,6 +1049,19 @@ export function describeLeasesContract(
         one.observe("w1", "w1-first", { status: "FREE", runs: [] }),
       );
       await expectChange("a departure", () => one.deregister("w1", "w1-first"));
+    });
+
+    test("every orchestrator is notified of registrations", async () => {
+      const shared = await store();
+      const [one, other] = [await shared.open(), await shared.open()];
+      let registrations = 0;
+      other.onRegistered(() => registrations++);
+      const isNotified = async () => {
+        await one.register(worker("w1"));
+        // A subscription that starts now may cause a hint itself.
+        return registrations > 1;
+      };
+      await waitFor(isNotified, { timeoutMs: TIMEOUT_MS, what: "the hint of a registration" });
     });
 
     test("closed leases reject every call", async () => {

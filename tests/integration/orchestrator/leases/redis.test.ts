@@ -9,7 +9,7 @@ import { waitFor } from "../../../support/machine/wait-for.ts";
 import { type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { settlesBefore } from "../settles-before.ts";
-import { describeLeasesContract, type LeaseTimes } from "./leases-contract.ts";
+import { describeLeasesContract, join, type LeaseTimes } from "./leases-contract.ts";
 
 const TIMES: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
 const TIMEOUT_MS = 30_000;
@@ -83,7 +83,7 @@ describe("Redis leases of orchestrators with different lease times", () => {
     const { keyPrefix, long, brief, close } = await both();
     const run = { jobId: "j1", attempt: 1 };
     try {
-      await long.register(worker);
+      await join(worker, long);
       const outcome = await long.claim(claimRequest);
       if (outcome.kind !== "claimed") throw new Error("nothing was claimed");
       expect(await long.confirm(run, "w1", "first")).toBe(TIMES.leaseTtlMs);
@@ -112,6 +112,50 @@ describe("Redis leases of orchestrators with different lease times", () => {
         logged.find((line) => line.includes("different settings")) ?? "",
       );
       expect([here.BLACKTREE_LEASE_TTL, elsewhere.BLACKTREE_LEASE_TTL]).toEqual(["1000ms", "60000ms"]);
+    } finally {
+      await close();
+    }
+  });
+});
+
+describe("Redis leases of two orchestrators, one of which does not reach the worker", () => {
+  async function both() {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const [near, cutOff] = await Promise.all([
+      openLeases(server.url, TIMES, keyPrefix),
+      openLeases(server.url, TIMES, keyPrefix),
+    ]);
+    await join(worker, near);
+    return { near, cutOff, close: () => Promise.all([near.close(), cutOff.close()]) };
+  }
+
+  test("that one gets no slot of it, but attaches to a job that runs there", async () => {
+    const { near, cutOff, close } = await both();
+    try {
+      expect(await cutOff.freeSlots()).toEqual([]);
+      expect(await cutOff.claim(claimRequest)).toEqual({ kind: "none" });
+      expect((await cutOff.workers())[0]).toMatchObject({ status: "FREE", hasLease: true, isReached: false });
+      const claimed = await near.claim(claimRequest);
+      if (claimed.kind !== "claimed") throw new Error("nothing was claimed");
+      expect(await cutOff.claim(claimRequest)).toEqual({ kind: "held", claim: claimed.claim });
+    } finally {
+      await close();
+    }
+  });
+
+  test("its missed pings concern no other one", async () => {
+    const { near, cutOff, close } = await both();
+    try {
+      await cutOff.suspect("w1", "first");
+      expect((await cutOff.workers())[0]).toMatchObject({ status: "LOST", hasLease: true, isReached: false });
+      expect((await near.workers())[0]).toMatchObject({ status: "FREE", isReached: true });
+      expect(await near.freeSlots()).toEqual([{ region: "us-east-1", capabilities: [], free: 1 }]);
+      // The other's pings do not show that this one reaches it.
+      await near.observe("w1", "first", { status: "FREE", runs: [] });
+      expect(await cutOff.claim(claimRequest)).toEqual({ kind: "none" });
+      const second = { ...worker, workerId: "w2" };
+      expect(await near.register(second)).toEqual({ addressOf: "w1" });
+      expect((await near.claim(claimRequest)).kind).toBe("claimed");
     } finally {
       await close();
     }
@@ -187,7 +231,7 @@ describe("Redis leases under faults", () => {
     const own = await startRedis();
     const leases = await openLeases(own.url, TIMES);
     try {
-      await leases.register(worker);
+      await join(worker, leases);
       own.pause();
       const call = leases.claim(claimRequest);
       expect(await settlesBefore(CALL_LIMIT_MS, call)).toBeTrue();
@@ -257,7 +301,7 @@ describe("Redis leases under faults", () => {
     const ended = (condition: () => Promise<unknown>, what: string) =>
       waitFor(condition, { timeoutMs: TIMEOUT_MS, what: `the end of ${what}` });
     await ended(async () => (await late.cancel("j0", "")).kind === "unclaimed", "the time to report");
-    await late.register(worker);
+    await join(worker, late, soon);
     expect((await soon.claim(claimRequest)).kind).toBe("claimed");
     await ended(async () => (await late.find("j1")) === undefined, "the claim");
     await soon.register({ ...worker, workerId: "w2", address: "w2.example:6000" });
@@ -277,7 +321,7 @@ describe("Redis leases under faults", () => {
       what: "the lease time to pass",
     });
     const after = await openLeases(server.url, { ...TIMES, settleMs: 60_000 }, keyPrefix);
-    await after.register({ ...worker, incarnation: "the-next" });
+    await join(worker, after);
     expect(await after.claim({ ...claimRequest, mayBeRunning: true })).toEqual({ kind: "none" });
     expect(await after.claim(claimRequest)).toMatchObject({ kind: "claimed" });
     await after.close();
@@ -286,7 +330,7 @@ describe("Redis leases under faults", () => {
   test("keys of jobs and workers expire", async () => {
     const keyPrefix = `{${randomUUID()}}:`;
     const leases = await openLeases(server.url, TIMES, keyPrefix);
-    await leases.register(worker);
+    await join(worker, leases);
     await leases.claim({ ...claimRequest, source: "owner/name" });
     await leases.claim({ ...claimRequest, jobId: "j2", needs: ["secrets"] });
     const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");

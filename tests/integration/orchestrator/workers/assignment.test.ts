@@ -7,10 +7,13 @@ import {
 } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import { type RpcServer, serveRpc, streamHandler, unaryHandler } from "../../../../src/shared/rpc/server.ts";
 import { RpcError } from "../../../../src/shared/rpc/status.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { startTcpProxy } from "../../../support/servers/tcp-proxy.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-site.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "./worker-service.ts";
 
 setDefaultTimeout(120_000);
 
@@ -83,3 +86,35 @@ for (const code of [status.INTERNAL, status.UNIMPLEMENTED] as const) {
     expect(calls).toBe(2);
   });
 }
+
+test("assignment: a call that never reaches the worker costs no attempt: the job runs on another worker, as attempt 1", async () => {
+  const logLimits = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
+  const [near, far] = await Promise.all(
+    ["near", "far"].map((workerId) => serveWorker(async () => successfulEnd(), logLimits, { workerId })),
+  );
+  if (!near || !far) throw new Error("no worker");
+  const proxy = await startTcpProxy(far);
+  try {
+    site = await startOrchestratorSite(
+      { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
+      // No ping round reports the loss before the call.
+      { BLACKTREE_MAX_ATTEMPTS: "1", BLACKTREE_PING_INTERVAL: "60s", BLACKTREE_LEASE_TTL: "5m" },
+    );
+    const { log } = site;
+    await site.addWorker("far", INCARNATION, proxy.port);
+    expect(await site.run("before")).toMatchObject({ worker_id: "far", attempt: 1 });
+    proxy.reset();
+    const result = site.run("unsent");
+    await waitFor(() => log.some((line) => line.includes("worker not reachable")), {
+      timeoutMs: 60_000,
+      what: "the call to fail",
+    });
+    await site.addWorker("near", INCARNATION, near.port);
+    expect(await result).toMatchObject({ status: "SUCCESS", worker_id: "near", attempt: 1 });
+    // Not again on the worker that this orchestrator does not reach.
+    expect(log.filter((line) => line.includes("worker not reachable"))).toHaveLength(1);
+  } finally {
+    await proxy.stop();
+    await Promise.all([near.stop(100), far.stop(100)]);
+  }
+});

@@ -13,6 +13,7 @@ export const INCARNATION = "this-start";
 const logger = pino({ level: "silent" });
 
 interface WorkerOptions {
+  readonly workerId?: string;
   readonly slots?: number;
   readonly onPing?: () => void;
 }
@@ -20,7 +21,7 @@ interface WorkerOptions {
 export function serveWorker(
   execute: (job: PipelineJob, reporter: RunReporter) => Promise<RunEnd>,
   logLimits: LogLimits,
-  { slots = 1, onPing = () => undefined }: WorkerOptions = {},
+  { workerId = "worker", slots = 1, onPing = () => undefined }: WorkerOptions = {},
 ): Promise<RpcServer> {
   const runs = new Runs({
     slots,
@@ -31,7 +32,7 @@ export function serveWorker(
     logger,
     execute,
   });
-  const identity = { workerId: "worker", incarnation: INCARNATION };
+  const identity = { workerId, incarnation: INCARNATION };
   const service = workerService(identity, runs, logger, onPing);
   return serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
 }

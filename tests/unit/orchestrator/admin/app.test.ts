@@ -20,6 +20,7 @@ const WORKER: WorkerView = {
   jobs: ["j-1"],
   refusal: undefined,
   hasLease: true,
+  isReached: true,
   lastSeen: new Date("2026-01-02T03:04:05Z"),
 };
 

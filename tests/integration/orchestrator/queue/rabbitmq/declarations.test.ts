@@ -4,6 +4,7 @@ import type { ReadyMessage, ReadyQueue } from "../../../../../src/orchestrator/q
 import type { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
+import { startTcpProxy } from "../../../../support/servers/tcp-proxy.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -77,6 +78,28 @@ describe("Declarations of several orchestrators at the same moment", () => {
       );
     }
     expect(refusals()).toEqual([]);
+  }, 240_000);
+
+  test("a start that finds all queues needs no lock", async () => {
+    const broker = rabbitMqBroker(server.url, { logger });
+    const [first] = await started([broker]);
+    await first?.offer({ region: "existing-1", priority: "normal" }, message("job-1"));
+    await closeAll();
+
+    const requests: string[] = [];
+    const proxy = await startTcpProxy(server, {
+      onRequest: (chunk) => void requests.push(chunk.toString("latin1")),
+    });
+    const url = new URL(server.url);
+    url.port = String(proxy.port);
+    try {
+      await started([{ ...broker, open: () => broker.open(url.href) }]);
+      await closeAll();
+    } finally {
+      await proxy.stop();
+    }
+    expect(requests.filter((request) => request.includes(`${broker.readyPrefix}.declaring`))).toEqual([]);
+    expect(requests.join("")).toContain(`${broker.readyPrefix}.existing-1.normal`);
   }, 240_000);
 
   test("a user who may not declare queues uses existing ones", async () => {

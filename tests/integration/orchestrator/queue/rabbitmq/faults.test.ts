@@ -8,7 +8,11 @@ import type {
   ReadyMessage,
   ReadyQueue,
 } from "../../../../../src/orchestrator/queue/queue.ts";
-import { onDedicatedChannel, type Session } from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
+import {
+  onDedicatedChannel,
+  ReopeningChannel,
+  type Session,
+} from "../../../../../src/orchestrator/queue/rabbitmq/channel.ts";
 import { ExclusiveQueueLock } from "../../../../../src/orchestrator/queue/rabbitmq/declaration-lock.ts";
 import { freePort } from "../../../../support/machine/free-port.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
@@ -260,6 +264,28 @@ describe("RabbitMQ under faults", () => {
       await used.catch((error) => expect(error).toBe(session.lost.reason));
     } finally {
       await proxy.stop();
+    }
+  }, 60_000);
+
+  test("the late loss of an earlier session leaves the channel of the current one in use", async () => {
+    const earlier = sessionOf(await connect(server.url));
+    const current = sessionOf(await connect(server.url));
+    try {
+      const channel = new ReopeningChannel({
+        open: (model) => model.createChannel(),
+        prepare: async () => undefined,
+        closing: new AbortController().signal,
+        logger,
+      });
+      await channel.attach(earlier);
+      await channel.attach(current);
+      const open = channel.current;
+      await earlier.model.close();
+      await waitFor(() => earlier.lost.aborted, { timeoutMs: TIMEOUT_MS, what: "the loss of the session" });
+      expect(channel.current).toBe(open);
+      expect(open?.lost.aborted).toBeFalse();
+    } finally {
+      await current.model.close();
     }
   }, 60_000);
 

@@ -1,9 +1,10 @@
 import type { Database } from "bun:sqlite";
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { DatabaseInUse, openEmbeddedDatabase } from "../../../../../src/orchestrator/embedded-database.ts";
+import { RETRY_DELAYS_MS } from "../../../../../src/orchestrator/queue/queue.ts";
 import { SqliteQueue } from "../../../../../src/orchestrator/queue/sqlite/queue.ts";
 import { startProcess } from "../../../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
@@ -71,6 +72,28 @@ beforeEach(async () => {
 });
 
 afterEach(() => folder.remove());
+
+test("a job's next attempt does not wait for a clock that was set back", async () => {
+  const database = openEmbeddedDatabase(path);
+  const queue = openQueue(database);
+  const readyQueue = { region: "eu-central-1", priority: "normal" } as const;
+  const envelope = { jobId: "job-1", acceptedAt: new Date(), defaultRegion: "us-east-1" };
+  try {
+    queue.start();
+    await queue.offer(readyQueue, { body: Buffer.from("{}"), properties: {}, envelope });
+    const first = await queue.take(readyQueue);
+    const [delayMs] = RETRY_DELAYS_MS;
+    if (first) await queue.offerLater(first, { attempts: 1, lastWorkerId: "worker-1" }, delayMs);
+    first?.ack();
+    expect(await queue.take(readyQueue)).toBeUndefined();
+    setSystemTime(new Date(Date.now() - 365 * 24 * 3600 * 1000));
+    expect((await queue.take(readyQueue))?.envelope.jobId).toBe("job-1");
+  } finally {
+    setSystemTime();
+    await queue.close();
+    database.close();
+  }
+});
 
 test("the file and its journal are readable only by their owner", async () => {
   const database = openEmbeddedDatabase(path);
