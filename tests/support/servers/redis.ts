@@ -1,14 +1,22 @@
+import { describe } from "bun:test";
 import { freePort } from "../machine/free-port.ts";
 import { run, startProcess, type TestProcess } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
-import { debian13Launcher } from "./debian-13.ts";
+import { debian13Launcher, missingDebian13 } from "./debian-13.ts";
 
 /** The installed package, or those of Debian 13. */
 export type RedisServer = "installed" | "Redis 8.0" | "Valkey 8.1";
 
-/** All servers that the tests of Redis run with. */
-export const redisServers: readonly RedisServer[] = ["installed", "Redis 8.0", "Valkey 8.1"];
+/** Declares tests for each of these servers; those that do not run on this machine are skipped. */
+export async function describeRedisServers(declare: (server: RedisServer) => void): Promise<void> {
+  const reason = await missingDebian13();
+  for (const server of ["installed", "Redis 8.0", "Valkey 8.1"] as const) {
+    const isMissing = server !== "installed" && reason !== undefined;
+    const name = `Redis (${server})${isMissing ? ` (skipped: ${reason})` : ""}`;
+    describe.skipIf(isMissing)(name, () => declare(server));
+  }
+}
 
 /** A server's program, and the launcher that it needs. */
 export async function redisProgram(

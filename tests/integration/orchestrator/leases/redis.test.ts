@@ -6,7 +6,7 @@ import { type Leases, LeasesUnavailable } from "../../../../src/orchestrator/lea
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
 import { freePort } from "../../../support/machine/free-port.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { settlesBefore } from "../settles-before.ts";
 import { describeLeasesContract, join, type LeaseTimes } from "./leases-contract.ts";
@@ -37,20 +37,28 @@ async function openLeases(
   return leases;
 }
 
-describeLeasesContract("Redis", async (times) => {
-  const keyPrefix = `{${randomUUID()}}:`;
-  const opened: Leases[] = [];
-  return {
-    async open() {
-      const leases = await openLeases(server.url, times, keyPrefix);
-      opened.push(leases);
-      return leases;
-    },
-    advance: (ms) => ageRedis(server.url, keyPrefix, ms),
-    async remove() {
-      await Promise.all(opened.map((leases) => leases.close()));
-    },
-  };
+await describeRedisServers((name) => {
+  let server: Redis;
+  beforeAll(async () => {
+    server = await startRedis({ server: name });
+  });
+  afterAll(() => server.stop());
+
+  describeLeasesContract("leases", async (times) => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const opened: Leases[] = [];
+    return {
+      async open() {
+        const leases = await openLeases(server.url, times, keyPrefix);
+        opened.push(leases);
+        return leases;
+      },
+      advance: (ms) => ageRedis(server.url, keyPrefix, ms),
+      async remove() {
+        await Promise.all(opened.map((leases) => leases.close()));
+      },
+    };
+  });
 });
 
 const worker = {

@@ -4,7 +4,7 @@ import pino from "pino";
 import { type JobRecords, RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { sampleResult } from "../sample-result.ts";
 import { settlesBefore } from "../settles-before.ts";
@@ -29,23 +29,31 @@ async function openRecords(url: string, jobMemoryMs: number, keyPrefix: string):
   return records;
 }
 
-describeJobRecordsContract("Redis", async (jobMemoryMs) => {
-  const keyPrefix = `{${randomUUID()}}:`;
-  const opened: JobRecords[] = [];
-  return {
-    async open() {
-      const records = await openRecords(server.url, jobMemoryMs, keyPrefix);
-      opened.push(records);
-      return records;
-    },
-    async forgetIdentity(jobId) {
-      expect(await server.cli("hdel", `${keyPrefix}job:${jobId}`, "salt", "fingerprints")).toBe("2");
-    },
-    advance: (ms) => ageRedis(server.url, keyPrefix, ms),
-    async remove() {
-      await Promise.all(opened.map((records) => records.close()));
-    },
-  };
+await describeRedisServers((name) => {
+  let server: Redis;
+  beforeAll(async () => {
+    server = await startRedis({ server: name });
+  });
+  afterAll(() => server.stop());
+
+  describeJobRecordsContract("records", async (jobMemoryMs) => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const opened: JobRecords[] = [];
+    return {
+      async open() {
+        const records = await openRecords(server.url, jobMemoryMs, keyPrefix);
+        opened.push(records);
+        return records;
+      },
+      async forgetIdentity(jobId) {
+        expect(await server.cli("hdel", `${keyPrefix}job:${jobId}`, "salt", "fingerprints")).toBe("2");
+      },
+      advance: (ms) => ageRedis(server.url, keyPrefix, ms),
+      async remove() {
+        await Promise.all(opened.map((records) => records.close()));
+      },
+    };
+  });
 });
 
 test("Redis: a record contains no value of the job's identity, and no hash that another record has", async () => {
