@@ -25,7 +25,8 @@ import { SeededRandom } from "./seeded-random.ts";
 import { type Site, startSite } from "./site.ts";
 import { createRepositories, type DrillJob, planJob, planJobs } from "./workload.ts";
 
-const USAGE = "bun run drill [--jobs 100] [--faults 30] [--seed blacktree] [--report FILE] [--logs FOLDER]";
+const USAGE =
+  "bun run drill [--jobs 100] [--faults 30] [--seed blacktree] [--clocks-apart SECONDS] [--report FILE] [--logs FOLDER]";
 
 /** Twice the number of slots, so that every part has jobs when a fault hits it. */
 const MAX_IN_FLIGHT = 12;
@@ -38,6 +39,7 @@ interface Options {
   readonly jobs: number;
   readonly faults: number;
   readonly seed: string;
+  readonly clocksApartSeconds: number;
   readonly report: string | undefined;
   /** Where the programs' logs are always kept; by default only a failed drill keeps them. */
   readonly logs: string | undefined;
@@ -61,12 +63,14 @@ function readOptions(): Options {
         jobs: { type: "string", default: "100" },
         faults: { type: "string", default: "30" },
         seed: { type: "string", default: "blacktree" },
+        "clocks-apart": { type: "string", default: "0" },
         report: { type: "string" },
         logs: { type: "string" },
       },
     });
     const { seed, report, logs } = values;
-    return { jobs: count(values.jobs), faults: count(values.faults), seed, report, logs };
+    const clocksApartSeconds = count(values["clocks-apart"]);
+    return { jobs: count(values.jobs), faults: count(values.faults), seed, clocksApartSeconds, report, logs };
   } catch (cause) {
     throw new UsageError(`${cause instanceof Error ? cause.message : cause}\n${USAGE}`, { cause });
   }
@@ -221,7 +225,7 @@ async function drill(options: Options, interrupted: AbortSignal): Promise<number
   const missing = await missingDockerEngine("26.1");
   if (missing !== undefined) throw new Error(missing);
   log("starting RabbitMQ, Redis, Docker, a registry, a git server, 2 orchestrators and 4 workers");
-  const site = await startSite();
+  const site = await startSite(options);
   let isPassed = false;
   try {
     const outcome = await new Drill(site, options, interrupted).run();

@@ -121,13 +121,12 @@ function isFoundAgain(
   again: ReceivedResult,
   records: readonly FaultRecord[],
 ): boolean {
-  const { status, image_digest, accepted_at } = first.result;
+  const { status, image_digest } = first.result;
   const isSame = status === again.result.status && image_digest === again.result.image_digest;
-  const acceptedAt = Date.parse(accepted_at ?? "");
   return (
     isSame &&
     records.some(
-      ({ planned, beganAt }) => planned.kind.forgets && beganAt >= acceptedAt && beganAt <= again.at,
+      ({ planned, beganAt }) => planned.kind.forgets && beganAt >= first.sentAt && beganAt <= again.at,
     )
   );
 }

@@ -7,6 +7,8 @@ import type { DrillJob } from "./workload.ts";
 
 export interface ReceivedResult {
   readonly at: number;
+  /** When its job was sent for the first time. */
+  readonly sentAt: number;
   readonly result: JobResult;
   readonly text: string;
 }
@@ -91,7 +93,8 @@ export class JobClient {
     const known = this.results.get(result.job_id) ?? [];
     // An identical redelivery comes from an ack that the drill lost, not from Blacktree.
     const isOurs = message.fields.redelivered && known.some((earlier) => earlier.text === text);
-    if (!isOurs) known.push({ at: Date.now(), result, text });
+    const [sentAt = Date.now()] = this.sent.get(result.job_id) ?? [];
+    if (!isOurs) known.push({ at: Date.now(), sentAt, result, text });
     this.results.set(result.job_id, known);
     channel.ack(message);
   }

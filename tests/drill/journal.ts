@@ -1,4 +1,4 @@
-/** The log lines of all programs, in the order of their timestamps: all programs use this machine's clock. */
+/** The log lines of all programs, in the order of their true times. */
 import type { Launch, Program } from "./program.ts";
 
 export interface JournalLine {
@@ -23,7 +23,16 @@ function linesOf(launch: Launch): JournalLine[] {
     if (!fields) return [];
     const { time, msg, job_id } = fields;
     const jobId = typeof job_id === "string" ? job_id : undefined;
-    return [{ at: Date.parse(String(time)), launch, message: String(msg), jobId, text, fields }];
+    return [
+      {
+        at: Date.parse(String(time)) - launch.clockOffsetMs,
+        launch,
+        message: String(msg),
+        jobId,
+        text,
+        fields,
+      },
+    ];
   });
 }
 

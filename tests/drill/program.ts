@@ -7,6 +7,8 @@ export interface Launch {
   /** From 1. */
   readonly number: number;
   readonly process: TestProcess;
+  /** How far the program's clock is ahead of the true time, in ms; negative: behind it. */
+  readonly clockOffsetMs: number;
   readonly startedAt: number;
   /** When it was killed or ended, in ms since 1970. */
   endedAt: number | undefined;
@@ -17,6 +19,7 @@ export interface ProgramOptions {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+  readonly clockOffsetMs?: number;
   /** The line that shows that the program is ready. */
   readonly readyLine: string;
 }
@@ -50,10 +53,11 @@ export class Program {
   }
 
   start(): void {
-    const { command, cwd, env } = this.#options;
+    const { command, cwd, env, clockOffsetMs = 0 } = this.#options;
     const launch: Launch = {
       program: this.name,
       number: this.#launches.length + 1,
+      clockOffsetMs,
       startedAt: Date.now(),
       process: startProcess(command, { cwd, env }),
       endedAt: undefined,

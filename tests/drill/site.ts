@@ -5,6 +5,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
+import { fakeClock } from "../support/machine/fake-clock.ts";
 import { freePort } from "../support/machine/free-port.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -69,14 +70,19 @@ interface Building {
   readonly proxies: TcpProxy[];
 }
 
-export async function startSite(): Promise<Site> {
+/** @param clocksApartSeconds how far one orchestrator's clock is behind the others, and the second one's ahead */
+export async function startSite({ clocksApartSeconds = 0 } = {}): Promise<Site> {
   const [backends, binaries, folder] = await Promise.all([
     startBackends({ engine: "26.1", ownRabbitMq: {}, ownDocker: {} }),
     compiledBinaries(),
     makeTempDir("drill"),
   ]);
   const building: Building = { backends, binaries, folder, proxies: [] };
-  const orchestrators = await Promise.all([1, 2].map((number) => makeOrchestrator(building, number)));
+  const orchestrators = await Promise.all(
+    [-clocksApartSeconds, clocksApartSeconds].map((clockOffsetSeconds, index) =>
+      makeOrchestrator(building, index + 1, clockOffsetSeconds),
+    ),
+  );
   const clouds = await Promise.all(SLOTS.map(() => startAws()));
   backends.ecr.faults.login = (username, password) =>
     clouds.some((cloud) => cloud.login(username, password) === "valid") ? "valid" : "unknown";
@@ -134,7 +140,11 @@ async function proxyTo(port: number, { proxies }: Building): Promise<TcpProxy> {
   return proxy;
 }
 
-async function makeOrchestrator(building: Building, number: number): Promise<OrchestratorPart> {
+async function makeOrchestrator(
+  building: Building,
+  number: number,
+  clockOffsetSeconds: number,
+): Promise<OrchestratorPart> {
   const { backends, binaries, folder } = building;
   const [grpcPort, adminPort] = [await freePort(), await freePort()];
   const toRabbitMq = await proxyTo(backends.rabbitmq.port, building);
@@ -147,7 +157,9 @@ async function makeOrchestrator(building: Building, number: number): Promise<Orc
     command: [binaries.orchestrator],
     cwd: folder.path,
     readyLine: '"msg":"orchestrator listens"',
+    clockOffsetMs: clockOffsetSeconds * 1000,
     env: {
+      ...(clockOffsetSeconds !== 0 && (await fakeClock(`${clockOffsetSeconds}s`))),
       RABBITMQ_URL: rabbitMqUrl.href,
       REDIS_URL: `redis://${toRedis.address}/0`,
       BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,

@@ -149,6 +149,40 @@ test("dispatcher: held jobs keep their place in the ready queue when the orchest
   expect(await waitingJobs()).toEqual(jobs);
 });
 
+test("dispatcher: held jobs stay held when placing one of them fails", async () => {
+  const jobs = ["job-1", "job-2", "job-3"];
+  const site = await startOrchestratorSite({
+    rabbitMqUrl: rabbitmq.url,
+    redisUrl: redis.url,
+    pollIntervalMs: 50,
+  });
+  const worker = await serveWorker(async () => successfulEnd(), LOG_LIMITS);
+  const permitKeys = (...patterns: readonly string[]) =>
+    redis.cli("ACL", "SETUSER", "default", "resetkeys", ...patterns.map((pattern) => `~${pattern}`));
+  try {
+    await site.addWorker("worker", INCARNATION, worker.port);
+    for (const jobId of jobs) site.submit(jobId, { platforms: ["linux/s390x"] });
+    const areHeld = async () => {
+      const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
+      return totals.some(({ name, unacked }) => name === READY_QUEUE && unacked === jobs.length);
+    };
+    await waitFor(areHeld, { timeoutMs: 60_000, what: "held jobs" });
+    // Free slots can be read, and the claim of each job fails.
+    await permitKeys("{blacktree}:", "{blacktree}:[^c]*", "{blacktree}:claims:*", "{blacktree}:cancel*");
+    const isRefused = async () => (await redis.cli("ACL", "LOG")).includes("claim:job-");
+    await waitFor(isRefused, { timeoutMs: 60_000, what: "a failed claim" });
+    await permitKeys("*");
+    const statuses: string[] = [];
+    for (const _ of jobs) void site.nextResult().then(({ status }) => statuses.push(status));
+    await site.addWorker("worker", INCARNATION, worker.port, { capabilities: ["linux/s390x"] });
+    await waitFor(() => statuses.length === jobs.length, { timeoutMs: 60_000, what: "all results" });
+    expect(statuses).toEqual(jobs.map(() => "SUCCESS"));
+  } finally {
+    await site.stop();
+    await worker.stop(100);
+  }
+});
+
 const READY_QUEUE = "jobs.ready.us-east-1.normal";
 
 /** The ids of the jobs in the ready queue, in its order. */

@@ -21,10 +21,16 @@ export interface OrchestratorSite {
     workerId: string,
     incarnation: string,
     port: number,
-    options?: { readonly slots?: number; readonly region?: string },
+    options?: {
+      readonly slots?: number;
+      readonly region?: string;
+      readonly capabilities?: readonly string[];
+    },
   ): Promise<void>;
   /** Submits a job; `fields` are added to its message. */
   submit(jobId: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** Resolves with the next result that no other call waits for. */
+  nextResult(): Promise<JobResult>;
   /** Submits a job and resolves with the next result. */
   run(jobId: string): Promise<JobResult>;
   stop(): Promise<void>;
@@ -92,19 +98,26 @@ export async function startOrchestratorSite(
       };
       channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
     };
+    const nextResult = () => new Promise<JobResult>((resolve) => waiting.push(resolve));
     return {
       grpcPort: orchestrator.grpcPort,
       adminUrl: `http://127.0.0.1:${orchestrator.adminPort}`,
       jobQueue: names.jobQueue,
       log,
-      async addWorker(workerId, incarnation, port, { slots = 1, region = "us-east-1" } = {}) {
+      async addWorker(
+        workerId,
+        incarnation,
+        port,
+        { slots = 1, region = "us-east-1", capabilities = [] } = {},
+      ) {
         const address = `127.0.0.1:${port}`;
         const worker = { workerId, incarnation, region, address, slots, version: "1" };
-        await leases.register({ ...worker, capabilities: [], runs: [] });
+        await leases.register({ ...worker, capabilities, runs: [] });
       },
       submit,
+      nextResult,
       run(jobId) {
-        const result = new Promise<JobResult>((resolve) => waiting.push(resolve));
+        const result = nextResult();
         submit(jobId);
         return result;
       },

@@ -25,18 +25,24 @@ function resultOf(changes: Partial<JobResult>) {
     status: "SUCCESS",
     attempt: 1,
     image_digest: "sha256:one",
-    accepted_at: new Date(1000).toISOString(),
     error: null,
     ...changes,
   } as JobResult;
-  return { at: 50_000, result, text: JSON.stringify(result) };
+  return { at: 50_000, sentAt: 1000, result, text: JSON.stringify(result) };
 }
 
 const error = (code: "BUILD_FAILED" | "WORKER_LOST", retryable: boolean) =>
   ({ code, retryable, message: "", step: "build" }) as const;
 
 function launchOf(program: string): Launch {
-  return { program, number: 1, startedAt: 0, endedAt: undefined, process: undefined as never };
+  return {
+    program,
+    number: 1,
+    clockOffsetMs: 0,
+    startedAt: 0,
+    endedAt: undefined,
+    process: undefined as never,
+  };
 }
 
 function run(attempt: number, program: string, startedAt: number, endedAt: number): Attempt {

@@ -2,6 +2,7 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import { sleep } from "../../../shared/abort.ts";
 import type { Logger } from "../../../shared/logging.ts";
+import { FailureDelays } from "../failure-delays.ts";
 import type { Delivery, Subscription } from "../queue.ts";
 import { closeGracefully, type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
 import { copiedOptions, nearsDeliveryLimit, RabbitMqDelivery } from "./delivery.ts";
@@ -11,8 +12,6 @@ import { ensureQueue } from "./topology.ts";
 
 /** Enough to keep intake busy over a round trip, few enough for several orchestrators to share a burst. */
 const PREFETCH = 64;
-/** The delay before a message whose handler failed is requeued, so that it is not redelivered in a busy loop. */
-const FAILURE_PAUSE_MS = 1_000;
 /**
  * A channel of a quorum queue forwards 32 acks at once and buffers the rest until the first ones are replicated. It
  * drops the buffered ones when it is closed, so it stays open for this long after the last ack.
@@ -31,6 +30,7 @@ export interface SubmissionsOptions {
 export class Submissions {
   readonly #channel: ReopeningChannel<Channel>;
   #handler: SubmissionHandler | undefined;
+  readonly #failureDelays = new FailureDelays();
   #isPaused = false;
   #lastSettledAtMs = Number.NEGATIVE_INFINITY;
   #consumer: { readonly open: OpenChannel; readonly tag: string } | undefined;
@@ -148,7 +148,10 @@ export class Submissions {
       // The channel is about to be closed, which returns the message.
       if (this.#isPaused) return;
       if (nearsDeliveryLimit(message)) await this.#renew(delivery, message);
-      else if (this.#handler) await this.#handler(delivery);
+      else if (this.#handler) {
+        await this.#handler(delivery);
+        this.#failureDelays.forget(delivery);
+      }
       // The broker sent it before it had processed the cancellation of the consumer.
       else delivery.requeue();
     } catch (error) {
@@ -157,7 +160,7 @@ export class Submissions {
         { err: error },
         "failed to process a submitted message, returning it to the queue",
       );
-      await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
+      await sleep(this.#failureDelays.nextMs(delivery), delivery.revoked).catch(() => undefined);
       delivery.requeue();
     }
   }

@@ -5,6 +5,7 @@ import { Backoff } from "../../../shared/backoff.ts";
 import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
 import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
+import { FailureDelays } from "../failure-delays.ts";
 import {
   type Delivery,
   type Envelope,
@@ -23,7 +24,6 @@ import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery }
 
 const SUBMITTED = "submitted";
 const PREFETCH = 64;
-const FAILURE_PAUSE_MS = 1_000;
 const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
 const MAX_DELAY_MS = Math.max(...RETRY_DELAYS_MS);
 const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
@@ -76,6 +76,7 @@ export class SqliteQueue implements JobQueue {
   readonly #database: Database;
   readonly #closing = new AbortController();
   readonly #listeners: Listeners<ReadyQueue>;
+  readonly #failureDelays = new FailureDelays();
   readonly #unsettled = new Set<SqliteDelivery>();
   readonly #unsettledSubmissions = new Set<SqliteDelivery>();
   #handler: ((delivery: Delivery) => Promise<void>) | undefined;
@@ -307,13 +308,14 @@ export class SqliteQueue implements JobQueue {
   async #receive(handler: (delivery: Delivery) => Promise<void>, delivery: SqliteDelivery): Promise<void> {
     try {
       await handler(delivery);
+      this.#failureDelays.forget(delivery);
     } catch (error) {
       if (delivery.revoked.aborted) return;
       this.options.logger.warn(
         { err: error },
         "failed to process a submitted message, returning it to the queue",
       );
-      await sleep(FAILURE_PAUSE_MS, delivery.revoked).catch(() => undefined);
+      await sleep(this.#failureDelays.nextMs(delivery), delivery.revoked).catch(() => undefined);
       await delivery.requeue();
     }
   }

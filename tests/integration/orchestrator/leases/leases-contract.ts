@@ -638,6 +638,21 @@ export function describeLeasesContract(
         expect(await leases.find("j1")).toEqual(next);
         expect(await leases.confirm(next, "w2", "w2-first")).toBe(LEASE_TTL_MS);
       });
+
+      test("is not restored either when that worker's claim has ended, too", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
+        const first = claimOf(await leases.claim(request("j1")));
+        await pass(LEASE_TTL_MS, leases);
+        await join(worker("w2"), leases);
+        claimOf(await leases.claim(request("j1")));
+        await pass(LEASE_TTL_MS, leases);
+        await join(worker("w1"), leases);
+        const stale = await leases.observe("w1", "w1-first", { status: "BUSY", runs: [first] });
+        expect(stale).toEqual([first]);
+        expect(await leases.find("j1")).toBeUndefined();
+        expect(await leases.confirm(first, "w1", "w1-first")).toBeUndefined();
+      });
     });
 
     describe("a cancelled job", () => {

@@ -335,6 +335,18 @@ describe("Redis leases under faults", () => {
     await after.close();
   });
 
+  test("claims that have ended are removed from the set of their worker", async () => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const leases = await openLeases(server.url, TIMES, keyPrefix);
+    for (const jobId of ["j1", "j2", "j3"]) {
+      await join(worker, leases);
+      expect(await leases.claim({ ...claimRequest, jobId })).toMatchObject({ kind: "claimed" });
+      expect(await server.cli("zcard", `${keyPrefix}claims:w1:first`)).toBe("1");
+      await ageRedis(server.url, keyPrefix, TIMES.leaseTtlMs);
+    }
+    await leases.close();
+  });
+
   test("keys of jobs and workers expire", async () => {
     const keyPrefix = `{${randomUUID()}}:`;
     const leases = await openLeases(server.url, TIMES, keyPrefix);

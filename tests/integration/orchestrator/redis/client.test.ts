@@ -17,7 +17,6 @@ import {
   startRedis,
 } from "../../../support/servers/redis.ts";
 import { startRedisCluster } from "../../../support/servers/redis-cluster.ts";
-import { join as joinWorker } from "../leases/leases-contract.ts";
 import { sampleResult } from "../sample-result.ts";
 
 const TIMEOUT_MS = 30_000;
@@ -79,7 +78,8 @@ async function expectToWork(url: string): Promise<void> {
     });
     let changes = 0;
     leases.onChange(() => changes++);
-    await joinWorker(worker, leases);
+    expect(await leases.register(worker)).toBe("registered");
+    expect(await leases.observe("w1", "first", { status: "FREE", runs: [] })).toEqual([]);
     const outcome = await leases.claim({ jobId: "j1", regions: ["us-east-1"] });
     if (outcome.kind !== "claimed") throw new Error("nothing was claimed");
     expect(await leases.find("j1")).toEqual(outcome.claim);
