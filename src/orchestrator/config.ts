@@ -137,6 +137,11 @@ function checkRedisParameters({ searchParams }: URL, isFirst: boolean): void {
 
 const QUEUE_NAME = parse.matching(/^[A-Za-z0-9._:-]{1,200}$/, "1 to 200 of letters, digits, . _ : and -");
 
+const keyPrefixName = parse.matching(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 of letters, digits, . _ -");
+
+/** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
+const keyPrefix: Parser<string> = (raw) => `{${keyPrefixName(raw)}}:`;
+
 export const ORCHESTRATOR_SETTINGS = {
   rabbitmqUrls: required(
     {
@@ -154,6 +159,11 @@ export const ORCHESTRATOR_SETTINGS = {
       secrecy: "urls",
     },
     redisUrls,
+  ),
+  keyPrefix: withDefault(
+    { name: "BLACKTREE_KEY_PREFIX", description: "begins all keys and channels in Redis" },
+    keyPrefix,
+    "blacktree",
   ),
   jobQueue: withDefault(
     { name: "BLACKTREE_JOB_QUEUE", description: "queue to consume jobs from" },

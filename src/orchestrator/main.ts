@@ -25,11 +25,12 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const logger = createLogger(NAME, settings.logLevel);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
-  const { rabbitmqUrls: urls, redisUrl: url, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
+  const { rabbitmqUrls: urls, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
+  const inRedis = { url: settings.redisUrl, keyPrefix: settings.keyPrefix };
   const queue = new RabbitMqQueue({ urls, jobQueue, resultQueue, logger });
   const settleMs = leaseTtlMs + 2 * settings.pingIntervalMs;
-  const leases = new RedisLeases({ url, leaseTtlMs, jobMemoryMs, settleMs, logger });
-  const records = new RedisJobRecords({ url, jobMemoryMs, logger });
+  const leases = new RedisLeases({ ...inRedis, leaseTtlMs, jobMemoryMs, settleMs, logger });
+  const records = new RedisJobRecords({ ...inRedis, jobMemoryMs, logger });
   const names = { queue: "rabbitmq", leases: "redis" };
   const grpcListen = grpcListenAddress(settings);
   let orchestrator: Orchestrator;

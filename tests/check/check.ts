@@ -10,7 +10,9 @@ import { removeAbandoned } from "../support/machine/abandoned.ts";
 import { fullCheckVariable } from "../support/machine/full-check.ts";
 import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
 import { programLogsOf, programLogsRoot } from "../support/machine/program-logs.ts";
+import { missingDebian13 } from "../support/servers/debian-13.ts";
 import { missingDockerEngine } from "../support/servers/docker-engines.ts";
+import { rabbitMqVariable } from "../support/servers/rabbitmq.ts";
 import { idleShare, processorTimes } from "./processors.ts";
 import { type Count, type FailedTest, readTestReport, type TestReport } from "./test-report.ts";
 
@@ -23,14 +25,18 @@ const FILES_AT_ONCE = 4;
 const TIERS = ["unit", "integration", "e2e"] as const;
 const DRILL = { default: ["--jobs", "16", "--faults", "6"], full: ["--jobs", "100", "--faults", "30"] };
 const POOL_HOST = "tests/support/servers/pool-host.ts";
+const QUEUE_TESTS = "tests/integration/orchestrator/queue/rabbitmq";
+const BROKER_TESTS = ["faults/consumer-timeout", "faults/take-over", "faults/broker", "bad-input"].map(
+  (name) => `tests/e2e/${name}.test.ts`,
+);
 const SLOWEST_SHOWN = 10;
 const MAX_MESSAGE_LINES = 12;
 
 const USAGE = `bun run check [--full] [--at-once ${FILES_AT_ONCE}]
 
   --full        also runs what the default check skips: all tests of every builder, a consumer timeout of one minute,
-                a BuildKit compiled from its sources (with Go), mutations of the fence, the acks and the leases, and a
-                drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
+                a BuildKit compiled from its sources (with Go), the broker's tests with RabbitMQ 4.0, mutations of the
+                fence, the acks and the leases, and a drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
   --at-once N   number of test files that run at the same time
 
 To run a part of it, with the same servers and settings:
@@ -40,6 +46,8 @@ To run a part of it, with the same servers and settings:
   bun test tests/e2e/faults/cancel.test.ts              one file
   bun test tests/e2e/faults/cancel.test.ts -t "frozen"  one fault test, by a part of its name
   ${fullCheckVariable}=1 bun test tests/integration       with the tests of the full check
+  ${rabbitMqVariable}=4.0 bun test tests/integration/orchestrator/queue
+                                                        with another broker
   bun run drill --jobs 20 --faults 6 --seed mine        a drill
   bun run mutants --only "a cancelled job"              mutations, by a part of their name
   bun run lint; bun run types; bun run build            checks without tests
@@ -89,8 +97,7 @@ async function bun(args: readonly string[], env: Record<string, string> = {}): P
 
 const script = (name: string) => async () => ((await bun(["run", name])) === 0 ? PASSED : FAILED);
 
-async function mutants({ isFull }: Options): Promise<Count> {
-  if (!isFull) return NOTHING;
+async function mutants(): Promise<Count> {
   return (await bun(["tests/check/mutants/mutants.ts"])) === 0 ? PASSED : FAILED;
 }
 
@@ -121,27 +128,50 @@ async function generatedCode(): Promise<Count> {
   return FAILED;
 }
 
-/** Runs the test files of all tiers in one pool. */
-async function runTests({ isFull, filesAtOnce }: Options, reports: string): Promise<TestReport> {
-  rmSync(programLogsRoot, { recursive: true, force: true });
-  const path = join(reports, "tests.xml");
+/** Test files that run in one pool. */
+interface Pass {
+  readonly files: readonly string[];
+  readonly arguments: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+async function matching(pattern: string): Promise<string[]> {
+  return (await Array.fromAsync(new Bun.Glob(pattern).scan({ cwd: ROOT }))).sort();
+}
+
+/** The test files of all tiers. */
+async function everyTest({ isFull }: Options): Promise<Pass> {
+  return {
+    files: await matching("tests/**/*.test.ts"),
+    arguments: isFull ? ["--update-timings"] : [],
+    env: isFull ? { [fullCheckVariable]: "1", BLACKTREE_TEST_BUILDKIT: "1" } : {},
+  };
+}
+
+/** Those that depend most on how the broker behaves, with the newer one. */
+async function testsOfRabbitMq(): Promise<Pass> {
+  const files = [await matching(`${QUEUE_TESTS}/*.test.ts`), ...BROKER_TESTS].flat();
+  return { files, arguments: files, env: { [rabbitMqVariable]: "4.0" } };
+}
+
+async function runTests(pass: Pass, { filesAtOnce }: Options, reports: string): Promise<TestReport> {
+  const path = join(reports, `${crypto.randomUUID()}.xml`);
   const status = await bun(
     [
       "test",
       `--parallel=${filesAtOnce}`,
       "--parallel-delay=0",
       `--timings=${DURATIONS}`,
-      ...(isFull ? ["--update-timings"] : []),
       "--reporter=junit",
       `--reporter-outfile=${path}`,
+      ...pass.arguments,
     ],
-    isFull ? { [fullCheckVariable]: "1", BLACKTREE_TEST_BUILDKIT: "1" } : {},
+    pass.env,
   );
   const xml = await Bun.file(path)
     .text()
     .catch(() => "");
-  const files = await Array.fromAsync(new Bun.Glob("tests/**/*.test.ts").scan({ cwd: ROOT }));
-  const report = readTestReport(xml, files.sort());
+  const report = readTestReport(xml, pass.files);
   if (status === 0 || report.count.failed > 0) return report;
   // A run with a failing exit status has not passed, even if its report lists no failure.
   const failure = { file: "tests", name: undefined, message: `bun test ended with status ${status}` };
@@ -169,9 +199,10 @@ function lastLine(path: string): string {
 }
 
 /** The error, the logs of the programs, and the command that runs the test again. */
-function describeFailure({ file, name, message }: FailedTest): string[] {
+function describeFailure({ file, name, message }: FailedTest, { env }: Pass): string[] {
   const logs = programLogsOf(file);
   const kept = Array.from(new Bun.Glob("*.log").scanSync({ cwd: logs, onlyFiles: true })).sort();
+  const variables = Object.entries(env).map(([key, value]) => `${key}=${value}`);
   const pattern = name?.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll('"', '\\"');
   return [
     "",
@@ -184,7 +215,7 @@ function describeFailure({ file, name, message }: FailedTest): string[] {
       ? [`  logs of its programs in ${relative(ROOT, logs)}/, with their last lines:`]
       : []),
     ...kept.map((log) => `    ${log}: ${lastLine(join(logs, log))}`),
-    `  run again: bun test ${file}${pattern === undefined ? "" : ` -t "${pattern}"`}`,
+    `  run again: ${[...variables, "bun test", file].join(" ")}${pattern === undefined ? "" : ` -t "${pattern}"`}`,
   ];
 }
 
@@ -225,6 +256,10 @@ async function prerequisites(): Promise<Count> {
       `Docker ${engine}: ${state === "available" ? state : `its tests are skipped: ${state.reason}`}`,
     );
   }
+  const missing = await missingDebian13();
+  console.log(
+    `RabbitMQ 4.0, Redis 8.0, Valkey 8.1: ${missing === undefined ? "available" : `their tests are skipped: ${missing}`}`,
+  );
   return NOTHING;
 }
 
@@ -239,14 +274,33 @@ async function runStep(step: Step): Promise<Count> {
 
 interface CheckOutcome {
   readonly total: Count;
+  /** Of all tests, without those that ran again. */
   readonly report: TestReport | undefined;
+  readonly failures: readonly FailedTest[];
+  readonly failureLines: readonly string[];
 }
 
 async function check(options: Options, reports: string): Promise<CheckOutcome> {
   let report: TestReport | undefined;
+  const failures: FailedTest[] = [];
+  const failureLines: string[] = [];
+  const runPass = async (pass: Pass) => {
+    const passed = await runTests(pass, options, reports);
+    failures.push(...passed.failures);
+    // Before another pass writes logs of the same files.
+    failureLines.push(...passed.failures.flatMap((failure) => describeFailure(failure, pass)));
+    return passed;
+  };
   const tests = async () => {
-    report = await runTests(options, reports);
+    rmSync(programLogsRoot, { recursive: true, force: true });
+    report = await runPass(await everyTest(options));
     return report.count;
+  };
+  const testsOfNewerBroker = async () => {
+    const missing = await missingDebian13();
+    if (missing === undefined) return (await runPass(await testsOfRabbitMq())).count;
+    console.log(missing);
+    return { ...NOTHING, skipped: 1 };
   };
   const steps: Step[] = [
     { name: "prerequisites", run: prerequisites },
@@ -256,7 +310,12 @@ async function check(options: Options, reports: string): Promise<CheckOutcome> {
     { name: "generated code", run: generatedCode },
     { name: "compile", run: script("build") },
     { name: "tests", run: tests },
-    { name: "mutants", run: () => mutants(options) },
+    ...(options.isFull
+      ? [
+          { name: "RabbitMQ 4.0", run: testsOfNewerBroker },
+          { name: "mutants", run: mutants },
+        ]
+      : []),
     { name: "drill", run: () => drill(options) },
   ];
   const summary: string[] = [];
@@ -275,7 +334,7 @@ async function check(options: Options, reports: string): Promise<CheckOutcome> {
     if (step.run === prerequisites && count.failed > 0) break;
   }
   console.log(`\n${summary.join("\n")}`);
-  return { total, report };
+  return { total, report, failures, failureLines };
 }
 
 /** The parts that only the full check runs. */
@@ -283,7 +342,8 @@ function describeFullCheck({ leftToFullCheck }: TestReport): string {
   const [, jobs, , faults] = DRILL.full;
   return (
     `only bun run check --full runs: ${leftToFullCheck} more tests (marked as such above), ` +
-    `a BuildKit compiled from its sources, the mutants, and a drill of ${jobs} jobs and ${faults} faults`
+    "a BuildKit compiled from its sources, the broker's tests with RabbitMQ 4.0, the mutants, " +
+    `and a drill of ${jobs} jobs and ${faults} faults`
   );
 }
 
@@ -318,16 +378,16 @@ async function main(): Promise<number> {
   const startMs = performance.now();
   const reports = mkdtempSync(join(tmpdir(), "blacktree-check-"));
   process.once("exit", () => rmSync(reports, { recursive: true, force: true }));
-  const { total, report } = await check(options, reports);
+  const { total, report, failures, failureLines } = await check(options, reports);
   console.log(`in ${seconds(startMs)}`);
   if (report !== undefined) {
-    keepLogsOf(report.failures);
+    keepLogsOf(failures);
     for (const line of describeDurations(report)) console.log(line);
     const others = total.skipped - report.leftToFullCheck;
     if (others > 0) console.log(`${others} skipped for other reasons, see above`);
     if (!options.isFull) console.log(describeFullCheck(report));
-    for (const line of report.failures.flatMap(describeFailure)) console.log(line);
   }
+  for (const line of failureLines) console.log(line);
   // Scripts read this line; it must be the last one.
   console.log(`\n${total.passed} passed, ${total.failed} failed`);
   return total.failed > 0 ? 1 : 0;

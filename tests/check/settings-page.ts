@@ -24,6 +24,8 @@ type Remarks = Readonly<Record<string, string>>;
 const ORCHESTRATOR_REMARKS: Remarks = {
   RABBITMQ_URL: "tried in turn",
   REDIS_URL: "see [below](#redis_url)",
+  BLACKTREE_KEY_PREFIX:
+    "the same for all orchestrators of an installation, and different for each installation that uses the same Redis; 1 to 64 of letters, digits, `.`, `_`, `-`",
   BLACKTREE_JOB_QUEUE: "invalid messages go to the queue of this name with `.dead` appended",
   BLACKTREE_ADMIN_LISTEN:
     "an address that other machines reach requires `BLACKTREE_ADMIN_TOKEN`; see [admin API](admin-api.md)",

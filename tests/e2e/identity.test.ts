@@ -26,7 +26,7 @@ beforeAll(async () => {
   backends.aws.addRepository("1234567890", "app-images");
   await backends.git.createRepository("owner/working", await sampleRepository());
   deployment = await startDeployment(backends);
-  orchestrator = await deployment.startOrchestrator();
+  orchestrator = await deployment.startOrchestrator({ BLACKTREE_KEY_PREFIX: "team-1" });
   worker = await deployment.startWorker(orchestrator);
 }, 240_000);
 
@@ -216,7 +216,11 @@ test("identity: a message with the id of another job becomes a dead letter, and 
   expect((await resultsUntilNow()).map(({ job_id }) => job_id)).toEqual(["in-front", "taken"]);
   for (const reply of replies) expect(await deployment.depth(reply)).toBe(0);
   expect(runsOf("taken")).toBe(1);
-  expect(await deployment.redisContents()).not.toContain("hush");
+  const contents = await deployment.redisContents();
+  expect(contents).not.toContain("hush");
+  const keys = contents.split("\n").map((entry) => entry.split(" ")[0] ?? "");
+  expect(keys).toContain("{team-1}:job:taken");
+  expect(keys.filter((key) => !key.startsWith("{team-1}:"))).toEqual([]);
 
   const response = await fetch(`${orchestrator.apiUrl}/api/v1/jobs`, {
     method: "POST",

@@ -38,8 +38,6 @@ import suspectLua from "./scripts/suspect.lua" with { type: "text" };
 import touchLua from "./scripts/touch.lua" with { type: "text" };
 import workersLua from "./scripts/workers.lua" with { type: "text" };
 
-/** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
-const DEFAULT_KEY_PREFIX = "{blacktree}:";
 const TOUCHES_PER_LEASE = 10;
 const MAX_CLOCK_SKEW_MS = 1000;
 /** The message on the channel of changes; any other one is a change without more information. */
@@ -73,7 +71,7 @@ export interface RedisLeasesOptions {
   readonly settleMs: number;
   readonly logger: Logger;
   /** With a hash tag. */
-  readonly keyPrefix?: string;
+  readonly keyPrefix: string;
 }
 
 export class RedisLeases implements Leases {
@@ -89,7 +87,7 @@ export class RedisLeases implements Leases {
   readonly #reportedSettings = new Set<string>();
 
   constructor(private readonly options: RedisLeasesOptions) {
-    this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
+    this.#prefix = options.keyPrefix;
     this.#client = createRedisClient(options);
     const onError = (error: unknown) => options.logger.error({ err: error }, "lease change listener failed");
     this.#changes = new Listeners(onError);

@@ -38,9 +38,6 @@ import rememberImageLua from "./scripts/remember-image.lua" with { type: "text" 
 import settledLua from "./scripts/settled.lua" with { type: "text" };
 import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 
-/** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
-const DEFAULT_KEY_PREFIX = "{blacktree}:";
-
 const scripts = {
   admit: new RedisScript(commonLua, admitLua),
   queued: new RedisScript(commonLua, queuedLua),
@@ -60,7 +57,7 @@ export interface RedisJobRecordsOptions {
   readonly jobMemoryMs: number;
   readonly logger: Logger;
   /** With a hash tag. */
-  readonly keyPrefix?: string;
+  readonly keyPrefix: string;
 }
 
 export class RedisJobRecords implements JobRecords {
@@ -69,7 +66,7 @@ export class RedisJobRecords implements JobRecords {
   #closed = false;
 
   constructor(private readonly options: RedisJobRecordsOptions) {
-    this.#prefix = options.keyPrefix ?? DEFAULT_KEY_PREFIX;
+    this.#prefix = options.keyPrefix;
     this.#client = createRedisClient(options);
   }
 

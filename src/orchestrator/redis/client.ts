@@ -60,9 +60,16 @@ const TIMEOUTS: RedisOptions = {
   maxRetriesPerRequest: 1,
   autoResendUnfulfilledCommands: false,
   enableOfflineQueue: false,
-  // A demoted master answers READONLY; the next connection looks up the master again.
-  reconnectOnError: (error) => error.message.startsWith("READONLY"),
+  reconnectOnError: isFromDemotedMaster,
 };
+
+/**
+ * A demoted master refuses writes with READONLY; the next connection looks up the master again. Before Redis 7, the
+ * error of a script contains the one of its command.
+ */
+export function isFromDemotedMaster({ message }: Error): boolean {
+  return /^(ERR Error running script .* -)?READONLY /.test(message);
+}
 
 /** Not connected yet: call `connectInBackground`. */
 export function createRedisClient(options: RedisClientOptions): RedisClient {

@@ -14,11 +14,21 @@ export class RedisScript {
 
   /** All keys begin with `prefix`, whose hash tag keeps them on one node of a Cluster. */
   async run(client: RedisClient, prefix: string, args: readonly (string | number)[]): Promise<unknown> {
+    const keys = declaredKeys(prefix);
     try {
-      return await client.evalsha(this.#sha1, 1, prefix, ...args);
+      return await client.evalsha(this.#sha1, keys.length, ...keys, ...args);
     } catch (error) {
       if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
-      return await client.eval(this.#text, 1, prefix, ...args);
+      return await client.eval(this.#text, keys.length, ...keys, ...args);
     }
   }
+}
+
+/**
+ * Which keys a script accesses depends on what it reads, so they cannot be declared. While a Cluster moves their slot,
+ * they are on two nodes, and no script may decide by a part of them. Therefore it declares two keys that never exist:
+ * the node that has the slot refers to the other one (ASK), which refuses several keys unless it has them all (TRYAGAIN).
+ */
+function declaredKeys(prefix: string): readonly string[] {
+  return [prefix, `${prefix}never-exists`];
 }

@@ -63,7 +63,12 @@ test("health checker: an orchestrator that starts uses the registered workers be
 test("health checker: an orchestrator that reaches no live worker says so once, and returns the jobs that it holds", async () => {
   const times = { leaseTtlMs: 1000, jobMemoryMs: 600_000, settleMs: 0 };
   const proxy = await startTcpProxy(worker);
-  const another = new RedisLeases({ url: redis.url, ...times, logger: pino({ level: "silent" }) });
+  const another = new RedisLeases({
+    url: redis.url,
+    keyPrefix: "{blacktree}:",
+    ...times,
+    logger: pino({ level: "silent" }),
+  });
   another.start();
   const model = await connect(rabbitmq.url);
   const channel = await model.createChannel();
@@ -113,7 +118,12 @@ test("health checker: an orchestrator that no longer reaches the worker of a run
     return successfulEnd();
   }, LOG_LIMITS);
   const proxy = await startTcpProxy(busy);
-  const another = new RedisLeases({ url: redis.url, ...times, logger: pino({ level: "silent" }) });
+  const another = new RedisLeases({
+    url: redis.url,
+    keyPrefix: "{blacktree}:",
+    ...times,
+    logger: pino({ level: "silent" }),
+  });
   another.start();
   const model = await connect(rabbitmq.url);
   const channel = await model.createChannel();

@@ -12,6 +12,7 @@ import { waitFor } from "../../support/machine/wait-for.ts";
 
 export interface OrchestratorSite {
   readonly grpcPort: number;
+  readonly adminUrl: string;
   readonly jobQueue: string;
   /** Lines of the orchestrator's log, from level info on. */
   readonly log: readonly string[];
@@ -59,13 +60,14 @@ export async function startOrchestratorSite(
     },
   });
   const { leaseTtlMs, jobMemoryMs } = settings;
+  const inRedis = { url: redisUrl, keyPrefix: settings.keyPrefix };
   const names = { jobQueue: `${randomUUID()}.build`, resultQueue: `${randomUUID()}.results` };
   const queue = new RabbitMqQueue({ urls: [rabbitMqUrl], ...names, logger });
-  const leases = new RedisLeases({ url: redisUrl, leaseTtlMs, jobMemoryMs, settleMs: 0, logger });
+  const leases = new RedisLeases({ ...inRedis, leaseTtlMs, jobMemoryMs, settleMs: 0, logger });
   const orchestrator = await startOrchestrator({
     queue,
     leases,
-    records: new RedisJobRecords({ url: redisUrl, jobMemoryMs, logger }),
+    records: new RedisJobRecords({ ...inRedis, jobMemoryMs, logger }),
     names: { queue: "rabbitmq", leases: "redis" },
     settings,
     grpcListen: { host: "127.0.0.1", port: 0 },
@@ -99,6 +101,7 @@ export async function startOrchestratorSite(
     const nextResult = () => new Promise<JobResult>((resolve) => waiting.push(resolve));
     return {
       grpcPort: orchestrator.grpcPort,
+      adminUrl: `http://127.0.0.1:${orchestrator.adminPort}`,
       jobQueue: names.jobQueue,
       log,
       async addWorker(

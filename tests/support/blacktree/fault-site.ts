@@ -6,7 +6,6 @@ import type { HeldRequests } from "../machine/held-requests.ts";
 import { type SampleRepositoryOptions, sampleRepository } from "../machine/sample-repository.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { type Backends, type BackendsOf, type BackendsOptions, startBackends } from "../servers/backends.ts";
-import { QUEUE_TOTALS_MS } from "../servers/rabbitmq.ts";
 import type { RecordedRequest } from "../servers/registry-proxy.ts";
 import {
   type Deployment,
@@ -199,7 +198,7 @@ async function untilNothingWaits(deployment: Deployment): Promise<void> {
     async () => {
       if (!(await isEmpty())) return false;
       // Messages that arrived since the broker's last count are in the next count.
-      await Bun.sleep(2 * QUEUE_TOTALS_MS);
+      await Bun.sleep(2 * deployment.queueTotalsMs);
       return isEmpty();
     },
     { timeoutMs: 60_000, what: "all queues to be empty" },

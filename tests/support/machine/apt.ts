@@ -50,6 +50,7 @@ export async function extractDebianPackages(
   packages: readonly string[],
   suite: string,
   into: string,
+  { withDependencies = false } = {},
 ): Promise<void> {
   const machine = await distribution();
   if (machine.id !== "debian") throw new Error(`${machine.name} has no source of Debian packages`);
@@ -70,11 +71,8 @@ export async function extractDebianPackages(
     );
     // Empty list of installed packages: the candidate is then the suite's, even if older than the installed one.
     await Bun.write(join(dir.path, "status"), "");
-    await run([
-      "mkdir",
-      "-p",
-      ...["lists/partial", "cache/archives/partial", "debs"].map((p) => join(dir.path, p)),
-    ]);
+    const debs = join(dir.path, "debs");
+    await run(["mkdir", "-p", join(dir.path, "lists/partial"), join(debs, "partial")]);
     const apt = [
       "apt-get",
       ...[
@@ -85,6 +83,7 @@ export async function extractDebianPackages(
         `Dir::State::status=${join(dir.path, "status")}`,
         `Dir::State::lists=${join(dir.path, "lists")}`,
         `Dir::Cache=${join(dir.path, "cache")}`,
+        `Dir::Cache::archives=${debs}`,
         "Acquire::Languages=none",
         "Acquire::Retries=3",
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
@@ -92,8 +91,10 @@ export async function extractDebianPackages(
       ].flatMap((option) => ["-o", option]),
     ];
     await run([...apt, "update"], { timeoutMs: 180_000 });
-    const debs = join(dir.path, "debs");
-    await run([...apt, "download", ...packages], { cwd: debs, timeoutMs: 300_000 });
+    const download = withDependencies
+      ? ["install", "--yes", "--download-only", "--no-install-recommends"]
+      : ["download"];
+    await run([...apt, ...download, ...packages], { cwd: debs, timeoutMs: 300_000 });
     for await (const deb of new Bun.Glob("*.deb").scan({ cwd: debs, absolute: true })) {
       await run(["dpkg-deb", "-x", deb, into]);
     }

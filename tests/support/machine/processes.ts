@@ -8,6 +8,8 @@ export interface ProcessOptions {
   /** Added to this process's environment; `undefined` removes a variable. */
   env?: Record<string, string | undefined>;
   stdin?: string | Uint8Array;
+  /** Words before the command's: a program that runs it in another environment, and becomes it. */
+  launcher?: readonly string[];
 }
 
 export interface TestProcess {
@@ -76,7 +78,7 @@ async function collectLines(
 
 /** Starts a program in a separate process group. The caller has to stop it. */
 export function startProcess(command: readonly string[], options: ProcessOptions = {}): TestProcess {
-  const child = Bun.spawn([...dieWithParent, ...command], {
+  const child = Bun.spawn([...dieWithParent, ...(options.launcher ?? []), ...command], {
     cwd: options.cwd,
     env: environment(options.env),
     stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),
@@ -165,7 +167,7 @@ export interface RunOptions extends ProcessOptions {
 /** Runs a program to its end. */
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<FinishedProcess> {
   const { timeoutMs = 60_000 } = options;
-  const child = Bun.spawn([...dieWithParent, ...command], {
+  const child = Bun.spawn([...dieWithParent, ...(options.launcher ?? []), ...command], {
     cwd: options.cwd,
     env: environment(options.env),
     stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),

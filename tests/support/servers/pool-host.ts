@@ -6,7 +6,7 @@ import { closeProcessRecords } from "../machine/process-records.ts";
 import { type OwnDockerEngine, startDockerEngine } from "./docker-engines.ts";
 import { resetDockerEngine } from "./docker-reset.ts";
 import { type EngineRequest, type LentEngine, requestIdHeader } from "./pool.ts";
-import { type RabbitMq, startRabbitMq } from "./rabbitmq.ts";
+import { type RabbitMq, type RabbitMqVersion, startRabbitMq } from "./rabbitmq.ts";
 
 const [owner = "", socket = ""] = process.argv.slice(2);
 const WATCH_INTERVAL_MS = 500;
@@ -21,7 +21,7 @@ interface Engine {
 
 /** By the id of a loan's engine. */
 const engines = new Map<string, Engine>();
-let broker: Promise<RabbitMq> | undefined;
+const brokers = new Map<RabbitMqVersion, Promise<RabbitMq>>();
 
 async function lendEngine({ engine, storage, borrower }: EngineRequest): Promise<LentEngine> {
   const kind = `${engine} ${storage}`;
@@ -35,6 +35,12 @@ async function lendEngine({ engine, storage, borrower }: EngineRequest): Promise
   const loan = crypto.randomUUID();
   engines.set(loan, { kind, running, borrower });
   return { loan, access: running.access };
+}
+
+function brokerOf(version: RabbitMqVersion): Promise<RabbitMq> {
+  const broker = brokers.get(version) ?? startRabbitMq({ version });
+  brokers.set(version, broker);
+  return broker;
 }
 
 async function takeBack(loan: string): Promise<void> {
@@ -54,10 +60,8 @@ async function takeBack(loan: string): Promise<void> {
 async function answer(request: Request): Promise<Response> {
   const { pathname } = new URL(request.url);
   const [, kind, id = ""] = pathname.split("/");
-  if (request.method === "POST" && kind === "rabbitmq") {
-    broker ??= startRabbitMq();
-    return Response.json((await broker).access);
-  }
+  if (request.method === "POST" && kind === "rabbitmq")
+    return Response.json((await brokerOf(id as RabbitMqVersion)).access);
   if (request.method === "POST" && kind === "engines")
     return Response.json(await lendEngine((await request.json()) as EngineRequest));
   if (request.method === "DELETE" && kind === "engines") await takeBack(id);
@@ -83,7 +87,7 @@ Bun.serve({ unix: socket, fetch: answerSoon });
 
 async function stop(): Promise<never> {
   await Promise.allSettled([
-    broker?.then((running) => running.stop()),
+    ...[...brokers.values()].map(async (broker) => (await broker).stop()),
     ...[...engines.values()].map(({ running }) => running.stop()),
   ]);
   await closeProcessRecords();

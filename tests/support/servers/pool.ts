@@ -1,7 +1,7 @@
 /**
- * Servers that take seconds to start, shared by all files of a test run: one RabbitMQ, with a virtual host for each
- * file, and Docker engines, each lent to one file at a time. Redis, the registry and the git server start within 40 ms
- * and are not shared; neither is a server that a test kills, freezes or restarts.
+ * Servers that take seconds to start, shared by all files of a test run: one RabbitMQ of each version, with a virtual
+ * host for each file, and Docker engines, each lent to one file at a time. Redis, the registry and the git server start
+ * within 40 ms and are not shared; neither is a server that a test kills, freezes or restarts.
  *
  * A separate process (pool-host.ts) runs them. The first file that borrows a server starts it, and it ends with the
  * test run.
@@ -19,7 +19,7 @@ import {
   type DockerStorage,
   defaultStorage,
 } from "./docker-engines.ts";
-import { connectRabbitMq, type RabbitMqAccess, type RabbitMqServer } from "./rabbitmq.ts";
+import { connectRabbitMq, defaultRabbitMq, type RabbitMqAccess, type RabbitMqServer } from "./rabbitmq.ts";
 
 /** The same for all repetitions of one request. */
 export const requestIdHeader = "x-request-id";
@@ -37,12 +37,12 @@ export interface LentEngine {
   readonly access: DockerEngineAccess;
 }
 
-/** A first start may have to unpack the engine's packages. */
+/** A first start may have to unpack the server's packages. */
 const START_TIMEOUT_MS = 240_000;
 
 /** The broker of this run, with a virtual host for the caller. `stop` deletes the virtual host. */
-export async function borrowRabbitMq(): Promise<RabbitMqServer> {
-  const server = connectRabbitMq(await ask<RabbitMqAccess>("POST", "/rabbitmq"));
+export async function borrowRabbitMq(version = defaultRabbitMq): Promise<RabbitMqServer> {
+  const server = connectRabbitMq(await ask<RabbitMqAccess>("POST", `/rabbitmq/${version}`));
   const vhost = `file-${crypto.randomUUID()}`;
   await server.addVhost(vhost);
   return { ...server, url: server.urlOf(vhost), vhost, stop: () => server.deleteVhost(vhost) };

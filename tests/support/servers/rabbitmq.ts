@@ -10,8 +10,14 @@ import {
   type TestProcess,
 } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
+import { debian13Launcher } from "./debian-13.ts";
+
+/** Debian's package as it is installed, or the one of Debian 13. */
+const VERSIONS = ["installed", "4.0"] as const;
+export type RabbitMqVersion = (typeof VERSIONS)[number];
 
 export interface RabbitMqOptions {
+  readonly version?: RabbitMqVersion;
   /** More lines for rabbitmq.conf, such as "consumer_timeout = 2000". */
   config?: readonly string[];
 }
@@ -23,6 +29,8 @@ export interface RabbitMqAccess {
   readonly password: string;
   /** The path of rabbitmqctl. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly launcher: readonly string[];
+  readonly queueTotalsMs: number;
 }
 
 export interface QueueTotals {
@@ -38,11 +46,12 @@ export interface RabbitMqServer {
   readonly url: string;
   readonly port: number;
   readonly vhost: string;
+  readonly queueTotalsMs: number;
   urlOf(vhost: string): string;
   /** Grants all rights on it to the tests' user. */
   addVhost(name: string): Promise<void>;
   deleteVhost(name: string): Promise<void>;
-  /** As of the last `QUEUE_TOTALS_MS`. */
+  /** As of the last `queueTotalsMs`. */
   queueTotals(vhost: string): Promise<QueueTotals[]>;
   rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
   /** Stops a dedicated broker; on a shared one, deletes the caller's virtual host. */
@@ -64,10 +73,22 @@ export interface RabbitMq extends RabbitMqServer {
 // Not those in /usr/sbin: they change to the user rabbitmq, who may not read the folders of a test.
 const programs = "/usr/lib/rabbitmq/bin";
 const startTimeoutMs = 120_000;
+/** Its value is the version for all tests that do not name one. */
+export const rabbitMqVariable = "BLACKTREE_TEST_RABBITMQ";
+export const defaultRabbitMq = versionOf(process.env[rabbitMqVariable] ?? "installed");
 const user = "blacktree";
 const firstVhost = "tests";
-/** A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. */
-export const QUEUE_TOTALS_MS = 200;
+/**
+ * A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. The
+ * process of a 4.0 queue crashes if it does so while the queue is declared, so there the interval stays long.
+ */
+const QUEUE_TOTALS_MS: Readonly<Record<RabbitMqVersion, number>> = { installed: 200, "4.0": 5_000 };
+
+function versionOf(value: string): RabbitMqVersion {
+  const version = VERSIONS.find((each) => each === value);
+  if (!version) throw new Error(`${rabbitMqVariable} is ${value}, expected one of ${VERSIONS.join(", ")}`);
+  return version;
+}
 
 function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -82,7 +103,7 @@ function accepts(port: number): Promise<boolean> {
 
 async function writeConfig(
   dir: string,
-  { port, managementPort, password }: Omit<RabbitMqAccess, "env">,
+  { port, managementPort, password, queueTotalsMs }: Omit<RabbitMqAccess, "env" | "launcher">,
   more: readonly string[],
 ): Promise<void> {
   await mkdir(join(dir, "home"));
@@ -106,15 +127,12 @@ async function writeConfig(
     ...more,
   ];
   await Bun.write(join(dir, "rabbitmq.conf"), `${lines.join("\n")}\n`);
-  await Bun.write(
-    join(dir, "advanced.config"),
-    `[{rabbit, [{quorum_tick_interval, ${QUEUE_TOTALS_MS}}]}].\n`,
-  );
+  await Bun.write(join(dir, "advanced.config"), `[{rabbit, [{quorum_tick_interval, ${queueTotalsMs}}]}].\n`);
   await Bun.write(join(dir, "enabled_plugins"), "[rabbitmq_management].\n");
 }
 
 export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "stop"> {
-  const { port, managementPort, password, env } = access;
+  const { port, managementPort, password, env, launcher, queueTotalsMs } = access;
   const urlOf = (vhost: string) => `amqp://${user}:${password}@127.0.0.1:${port}/${vhost}`;
 
   async function manage(method: string, path: string): Promise<Response> {
@@ -130,6 +148,7 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     url: urlOf(firstVhost),
     port,
     vhost: firstVhost,
+    queueTotalsMs,
     urlOf,
     addVhost: async (name) => void (await manage("PUT", `vhosts/${name}`)),
     deleteVhost: async (name) => void (await manage("DELETE", `vhosts/${name}`)),
@@ -149,17 +168,23 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     rabbitmqctl: (args, options = {}) =>
       run([join(programs, "rabbitmqctl"), "--node", `${env.RABBITMQ_NODENAME}`, ...args], {
         ...options,
+        launcher,
         env: { ...env, RABBITMQ_ALLOW_INPUT: undefined, ...options.env },
       }),
   };
 }
 
-export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Promise<RabbitMq> {
+export async function startRabbitMq({
+  config = [],
+  version = defaultRabbitMq,
+}: RabbitMqOptions = {}): Promise<RabbitMq> {
+  const launcher = version === "installed" ? [] : await debian13Launcher();
   const { path: dir, remove } = await makeTempDir("rabbit");
   const ports = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
   const [port, managementPort, distributionPort, mapperPort] = ports;
   const password = crypto.randomUUID();
-  await writeConfig(dir, { port, managementPort, password }, config);
+  const queueTotalsMs = QUEUE_TOTALS_MS[version];
+  await writeConfig(dir, { port, managementPort, password, queueTotalsMs }, config);
   const env = {
     HOME: join(dir, "home"),
     // An address that every machine resolves, whatever its host name.
@@ -188,7 +213,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
   let broker: TestProcess;
 
   async function start(): Promise<void> {
-    broker = startProcess([join(programs, "rabbitmq-server")], { env });
+    broker = startProcess([join(programs, "rabbitmq-server")], { env, launcher });
     await broker.waitForLine("Server startup complete", {
       timeoutMs: startTimeoutMs,
       what: "RabbitMQ to be ready",
@@ -202,7 +227,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
     await remove();
   }
 
-  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env });
+  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env, launcher });
   try {
     await start();
   } catch (error) {
@@ -210,7 +235,7 @@ export async function startRabbitMq({ config = [] }: RabbitMqOptions = {}): Prom
     throw error;
   }
 
-  const access: RabbitMqAccess = { port, managementPort, password, env };
+  const access: RabbitMqAccess = { port, managementPort, password, env, launcher, queueTotalsMs };
   return {
     ...connectRabbitMq(access),
     access,

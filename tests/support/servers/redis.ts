@@ -1,9 +1,33 @@
+import { describe } from "bun:test";
 import { freePort } from "../machine/free-port.ts";
 import { run, startProcess, type TestProcess } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
+import { debian13Launcher, missingDebian13 } from "./debian-13.ts";
+
+/** The installed package, or those of Debian 13. */
+export type RedisServer = "installed" | "Redis 8.0" | "Valkey 8.1";
+
+/** Declares tests for each of these servers; those that do not run on this machine are skipped. */
+export async function describeRedisServers(declare: (server: RedisServer) => void): Promise<void> {
+  const reason = await missingDebian13();
+  for (const server of ["installed", "Redis 8.0", "Valkey 8.1"] as const) {
+    const isMissing = server !== "installed" && reason !== undefined;
+    const name = `Redis (${server})${isMissing ? ` (skipped: ${reason})` : ""}`;
+    describe.skipIf(isMissing)(name, () => declare(server));
+  }
+}
+
+/** A server's program, and the launcher that it needs. */
+export async function redisProgram(
+  server: RedisServer,
+): Promise<{ readonly program: string; readonly launcher: readonly string[] }> {
+  const program = server === "Valkey 8.1" ? "valkey-server" : "redis-server";
+  return { program, launcher: server === "installed" ? [] : await debian13Launcher() };
+}
 
 export interface RedisOptions {
+  readonly server?: RedisServer;
   /** Keeps its data over kill() and restart(), as a server with an append-only file does. */
   persistent?: boolean;
   password?: string;
@@ -28,6 +52,7 @@ export interface Redis {
 
 export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
   const { persistent = false, password, replicaOf } = options;
+  const { program, launcher } = await redisProgram(options.server ?? "installed");
   let { databases = 4096 } = options;
   const dir = await makeTempDir("redis");
   const port = await freePort();
@@ -41,8 +66,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
   }
 
   async function start(): Promise<void> {
-    server = startProcess([
-      "redis-server",
+    const settings = [
       ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir.path],
       ...["--databases", String(databases)],
       ...["--save", "", "--appendonly", persistent ? "yes" : "no", "--appendfsync", "always"],
@@ -50,7 +74,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
       ...(replicaOf ? ["--replicaof", "127.0.0.1", String(replicaOf)] : []),
       // The first replica need not wait for others.
       ...["--repl-diskless-sync-delay", "0"],
-    ]);
+    ];
+    server = startProcess([program, ...settings], { launcher });
     await server.waitForLine("Ready to accept connections");
     await waitFor(async () => (await cli("ping")) === "PONG", { timeoutMs: 5_000, what: "Redis to answer" });
   }

@@ -1,11 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
 
-function load(redisUrl: string) {
-  return loadOrchestratorSettings({
-    flags: {},
-    environment: { RABBITMQ_URL: "amqp://localhost", REDIS_URL: redisUrl, BLACKTREE_INSECURE: "true" },
-  });
+function load(redisUrl: string, environment: Readonly<Record<string, string>> = {}) {
+  const required = { RABBITMQ_URL: "amqp://localhost", REDIS_URL: redisUrl, BLACKTREE_INSECURE: "true" };
+  return loadOrchestratorSettings({ flags: {}, environment: { ...required, ...environment } });
 }
 
 describe("REDIS_URL", () => {
@@ -39,5 +37,24 @@ describe("REDIS_URL", () => {
     [",", "has no URL"],
   ])("%s is refused", (url, wrong) => {
     expect(() => load(url)).toThrow(`REDIS_URL = ${JSON.stringify(url)}: ${wrong}; expected `);
+  });
+});
+
+describe("BLACKTREE_KEY_PREFIX", () => {
+  const withPrefix = (prefix: string) => load("redis://host", { BLACKTREE_KEY_PREFIX: prefix });
+
+  test.each([
+    ["", "{blacktree}:"],
+    ["a", "{a}:"],
+    ["Team-1_x.y", "{Team-1_x.y}:"],
+    ["p".repeat(64), `{${"p".repeat(64)}}:`],
+  ])("%j becomes a hash tag", (prefix, keyPrefix) => {
+    expect(withPrefix(prefix).values.keyPrefix).toBe(keyPrefix);
+  });
+
+  test.each(["a:b", "{a}", "a b", "a*", "é", "p".repeat(65)])("%j is refused", (prefix) => {
+    expect(() => withPrefix(prefix)).toThrow(
+      `BLACKTREE_KEY_PREFIX = ${JSON.stringify(prefix)}: has the wrong format; expected 1 to 64 of letters, digits, . _ -`,
+    );
   });
 });

@@ -6,13 +6,14 @@ import { type Leases, LeasesUnavailable } from "../../../../src/orchestrator/lea
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
 import { freePort } from "../../../support/machine/free-port.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { settlesBefore } from "../settles-before.ts";
 import { describeLeasesContract, join, type LeaseTimes } from "./leases-contract.ts";
 
 const TIMES: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
 const TIMEOUT_MS = 30_000;
+const DEFAULT_PREFIX = "{blacktree}:";
 /** More than the command timeout of src/orchestrator/redis/client.ts. */
 const CALL_LIMIT_MS = 2_500;
 const silent = pino({ level: "silent" });
@@ -27,7 +28,7 @@ afterAll(() => server.stop());
 async function openLeases(
   url: string,
   times: LeaseTimes,
-  keyPrefix?: string,
+  keyPrefix = DEFAULT_PREFIX,
   logger: Logger = silent,
 ): Promise<Leases> {
   const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
@@ -36,20 +37,28 @@ async function openLeases(
   return leases;
 }
 
-describeLeasesContract("Redis", async (times) => {
-  const keyPrefix = `{${randomUUID()}}:`;
-  const opened: Leases[] = [];
-  return {
-    async open() {
-      const leases = await openLeases(server.url, times, keyPrefix);
-      opened.push(leases);
-      return leases;
-    },
-    advance: (ms) => ageRedis(server.url, keyPrefix, ms),
-    async remove() {
-      await Promise.all(opened.map((leases) => leases.close()));
-    },
-  };
+await describeRedisServers((name) => {
+  let server: Redis;
+  beforeAll(async () => {
+    server = await startRedis({ server: name });
+  });
+  afterAll(() => server.stop());
+
+  describeLeasesContract("leases", async (times) => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const opened: Leases[] = [];
+    return {
+      async open() {
+        const leases = await openLeases(server.url, times, keyPrefix);
+        opened.push(leases);
+        return leases;
+      },
+      advance: (ms) => ageRedis(server.url, keyPrefix, ms),
+      async remove() {
+        await Promise.all(opened.map((leases) => leases.close()));
+      },
+    };
+  });
 });
 
 const worker = {
@@ -180,7 +189,7 @@ describe("Redis leases under faults", () => {
   test("calls fail at once without a server, and work once it is reachable", async () => {
     const own = await startRedis();
     await own.kill();
-    const leases = new RedisLeases({ url: own.url, ...TIMES, logger: silent });
+    const leases = new RedisLeases({ url: own.url, ...TIMES, keyPrefix: DEFAULT_PREFIX, logger: silent });
     leases.start();
     try {
       expect(leases.isReady).toBe(false);
@@ -259,7 +268,12 @@ describe("Redis leases under faults", () => {
       attempts++;
       socket.destroy();
     });
-    const leases = new RedisLeases({ url: `redis://user:very-secret@127.0.0.1:${port}/3`, ...TIMES, logger });
+    const leases = new RedisLeases({
+      url: `redis://user:very-secret@127.0.0.1:${port}/3`,
+      ...TIMES,
+      keyPrefix: DEFAULT_PREFIX,
+      logger,
+    });
     leases.start();
     try {
       await waitFor(() => lines.length > 0, { timeoutMs: TIMEOUT_MS, what: "a log line" });

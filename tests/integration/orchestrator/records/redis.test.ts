@@ -4,7 +4,7 @@ import pino from "pino";
 import { type JobRecords, RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { sampleResult } from "../sample-result.ts";
 import { settlesBefore } from "../settles-before.ts";
@@ -22,30 +22,38 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-async function openRecords(url: string, jobMemoryMs: number, keyPrefix?: string): Promise<JobRecords> {
+async function openRecords(url: string, jobMemoryMs: number, keyPrefix: string): Promise<JobRecords> {
   const records = new RedisJobRecords({ url, jobMemoryMs, keyPrefix, logger });
   records.start();
   await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
   return records;
 }
 
-describeJobRecordsContract("Redis", async (jobMemoryMs) => {
-  const keyPrefix = `{${randomUUID()}}:`;
-  const opened: JobRecords[] = [];
-  return {
-    async open() {
-      const records = await openRecords(server.url, jobMemoryMs, keyPrefix);
-      opened.push(records);
-      return records;
-    },
-    async forgetIdentity(jobId) {
-      expect(await server.cli("hdel", `${keyPrefix}job:${jobId}`, "salt", "fingerprints")).toBe("2");
-    },
-    advance: (ms) => ageRedis(server.url, keyPrefix, ms),
-    async remove() {
-      await Promise.all(opened.map((records) => records.close()));
-    },
-  };
+await describeRedisServers((name) => {
+  let server: Redis;
+  beforeAll(async () => {
+    server = await startRedis({ server: name });
+  });
+  afterAll(() => server.stop());
+
+  describeJobRecordsContract("records", async (jobMemoryMs) => {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const opened: JobRecords[] = [];
+    return {
+      async open() {
+        const records = await openRecords(server.url, jobMemoryMs, keyPrefix);
+        opened.push(records);
+        return records;
+      },
+      async forgetIdentity(jobId) {
+        expect(await server.cli("hdel", `${keyPrefix}job:${jobId}`, "salt", "fingerprints")).toBe("2");
+      },
+      advance: (ms) => ageRedis(server.url, keyPrefix, ms),
+      async remove() {
+        await Promise.all(opened.map((records) => records.close()));
+      },
+    };
+  });
 });
 
 test("Redis: a record contains no value of the job's identity, and no hash that another record has", async () => {
@@ -107,7 +115,7 @@ async function failureOf(call: Promise<unknown>): Promise<RecordsUnavailable> {
 
 test("Redis: calls fail at once when the server is killed, at the command timeout when frozen; an emptied one is used", async () => {
   const own = await startRedis();
-  const records = await openRecords(own.url, 60_000);
+  const records = await openRecords(own.url, 60_000, "{blacktree}:");
   try {
     await own.kill();
     await waitFor(() => !records.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be detected" });

@@ -5,13 +5,23 @@ import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { freePort } from "../../../support/machine/free-port.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run, startProcess, type TestProcess } from "../../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import {
+  describeRedisServers,
+  type Redis,
+  type RedisServer,
+  redisProgram,
+  startRedis,
+} from "../../../support/servers/redis.ts";
+import { startRedisCluster } from "../../../support/servers/redis-cluster.ts";
 import { sampleResult } from "../sample-result.ts";
 
 const TIMEOUT_MS = 30_000;
+const keyPrefix = "{blacktree}:";
+const times = { leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0 };
 const logger = pino({ level: "silent" });
 const servers: TestProcess[] = [];
 const folders: TempDir[] = [];
@@ -27,18 +37,14 @@ async function makeFolder(): Promise<string> {
   return folder.path;
 }
 
-async function startServer(...options: readonly string[]): Promise<{ server: TestProcess; folder: string }> {
+async function startServer(
+  name: RedisServer,
+  ...options: readonly string[]
+): Promise<{ server: TestProcess; folder: string }> {
   const folder = await makeFolder();
-  const server = startProcess([
-    "redis-server",
-    "--bind",
-    "127.0.0.1",
-    "--dir",
-    folder,
-    "--save",
-    "",
-    ...options,
-  ]);
+  const { program, launcher } = await redisProgram(name);
+  const settings = ["--bind", "127.0.0.1", "--dir", folder, "--save", "", ...options];
+  const server = startProcess([program, ...settings], { launcher });
   servers.push(server);
   await server.waitForLine("Ready to accept connections");
   return { server, folder };
@@ -61,8 +67,8 @@ const worker = {
 
 /** Every script, and the subscription. */
 async function expectToWork(url: string): Promise<void> {
-  const leases = new RedisLeases({ url, leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger });
-  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, logger });
+  const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
+  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, keyPrefix, logger });
   leases.start();
   records.start();
   try {
@@ -114,87 +120,84 @@ async function expectToWork(url: string): Promise<void> {
   }
 }
 
-test("a Cluster is used through a list of its nodes", async () => {
-  const ports = [await freePort(), await freePort(), await freePort()];
-  for (const port of ports) {
-    // The bus of a node listens 10,000 above its port by default, where another program may listen.
-    await startServer(
-      "--port",
-      String(port),
-      "--cluster-enabled",
-      "yes",
-      "--cluster-port",
-      String(await freePort()),
-    );
-  }
-  await run([
-    "redis-cli",
-    "--cluster",
-    "create",
-    ...ports.map((port) => `127.0.0.1:${port}`),
-    "--cluster-yes",
-  ]);
-  await waitFor(async () => (await cli(ports[0] ?? 0, "cluster", "info")).includes("cluster_state:ok"), {
-    timeoutMs: TIMEOUT_MS,
-    what: "the cluster",
-  });
-  await expectToWork(ports.map((port) => `redis://127.0.0.1:${port}`).join(","));
-}, 120_000);
+await describeRedisServers((name) => {
+  test("a Cluster is used through a list of its nodes", async () => {
+    const cluster = await startRedisCluster(name);
+    try {
+      await expectToWork(cluster.url);
+    } finally {
+      await cluster.stop();
+    }
+  }, 120_000);
 
-test("the master is looked up from Sentinels, also after a failover", async () => {
-  const [first, second] = [await freePort(), await freePort()];
-  const { server: master } = await startServer("--port", String(first));
-  await startServer(
-    "--port",
-    String(second),
-    "--replicaof",
-    "127.0.0.1",
-    String(first),
-    "--repl-diskless-sync-delay",
-    "0",
-  );
-  await waitFor(async () => (await cli(second, "info", "replication")).includes("master_link_status:up"), {
-    timeoutMs: TIMEOUT_MS,
-    what: "the replica",
-  });
-  const sentinelPort = await freePort();
-  const config = join(await makeFolder(), "sentinel.conf");
-  // Until the master is killed, a busy machine must not make it seem dead.
-  await Bun.write(
-    config,
-    [
-      `port ${sentinelPort}`,
-      "bind 127.0.0.1",
-      `sentinel monitor blacktree 127.0.0.1 ${first} 1`,
-      "sentinel down-after-milliseconds blacktree 60000",
-      "sentinel failover-timeout blacktree 2000",
-      "",
-    ].join("\n"),
-  );
-  const sentinel = startProcess(["redis-server", config, "--sentinel"]);
-  servers.push(sentinel);
-  await sentinel.waitForLine("+slave");
-  const url = `redis://127.0.0.1:${sentinelPort}?sentinel=blacktree,redis://127.0.0.1:${await freePort()}`;
-  await expectToWork(url);
+  inFullCheck(name !== "installed").test(
+    "the master is looked up from Sentinels, also after a failover",
+    async () => {
+      const [first, second] = [await freePort(), await freePort()];
+      const { server: master } = await startServer(name, "--port", String(first));
+      await startServer(
+        name,
+        "--port",
+        String(second),
+        "--replicaof",
+        "127.0.0.1",
+        String(first),
+        "--repl-diskless-sync-delay",
+        "0",
+      );
+      await waitFor(
+        async () => (await cli(second, "info", "replication")).includes("master_link_status:up"),
+        {
+          timeoutMs: TIMEOUT_MS,
+          what: "the replica",
+        },
+      );
+      const sentinelPort = await freePort();
+      const { program, launcher } = await redisProgram(name);
+      const config = join(await makeFolder(), "sentinel.conf");
+      // Until the master is killed, a busy machine must not make it seem dead.
+      await Bun.write(
+        config,
+        [
+          `port ${sentinelPort}`,
+          "bind 127.0.0.1",
+          `sentinel monitor blacktree 127.0.0.1 ${first} 1`,
+          "sentinel down-after-milliseconds blacktree 60000",
+          "sentinel failover-timeout blacktree 2000",
+          "",
+        ].join("\n"),
+      );
+      const sentinel = startProcess([program, config, "--sentinel"], { launcher });
+      servers.push(sentinel);
+      await sentinel.waitForLine("+slave");
+      const url = `redis://127.0.0.1:${sentinelPort}?sentinel=blacktree,redis://127.0.0.1:${await freePort()}`;
+      await expectToWork(url);
 
-  const leases = new RedisLeases({ url, leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, logger });
-  leases.start();
-  try {
-    await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
-    await master.kill();
-    await cli(sentinelPort, "sentinel", "set", "blacktree", "down-after-milliseconds", "500");
-    await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "the new master" });
-    expect(await cli(second, "info", "replication")).toContain("role:master");
-  } finally {
-    await leases.close();
-  }
-}, 120_000);
+      const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
+      leases.start();
+      try {
+        await waitFor(() => leases.register(worker), {
+          timeoutMs: TIMEOUT_MS,
+          what: "Redis to be connected",
+        });
+        await master.kill();
+        await cli(sentinelPort, "sentinel", "set", "blacktree", "down-after-milliseconds", "500");
+        await waitFor(() => leases.register(worker), { timeoutMs: TIMEOUT_MS, what: "the new master" });
+        expect(await cli(second, "info", "replication")).toContain("role:master");
+      } finally {
+        await leases.close();
+      }
+    },
+    120_000,
+  );
+});
 
 test("TLS is used for rediss://, and an untrusted certificate is refused", async () => {
   const folder = await makeFolder();
   const certificates = await makeCertificates(folder);
   const port = await freePort();
   await startServer(
+    "installed",
     ...["--port", "0", "--tls-port", String(port), "--tls-auth-clients", "no"],
     ...["--tls-cert-file", certificates.server.certPath, "--tls-key-file", certificates.server.keyPath],
     ...["--tls-ca-cert-file", certificates.caPath],
@@ -221,9 +224,8 @@ describe("a server with 4 databases", () => {
     server = await startRedis({ databases: 4 });
     leases = new RedisLeases({
       url: `${server.url}/${database}`,
-      leaseTtlMs: 60_000,
-      jobMemoryMs: 60_000,
-      settleMs: 0,
+      ...times,
+      keyPrefix,
       logger: recording,
     });
     leases.start();

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import { borrowRabbitMq } from "../../support/servers/pool.ts";
+import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
+import { type Redis, startRedis } from "../../support/servers/redis.ts";
+import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
+import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
+
+setDefaultTimeout(120_000);
+
+const prefixes = ["team-one", "team-two"];
+let brokers: RabbitMqServer[];
+let redis: Redis;
+
+beforeAll(async () => {
+  redis = await startRedis();
+  brokers = await Promise.all(prefixes.map(() => borrowRabbitMq()));
+});
+afterAll(async () => {
+  await Promise.all([redis, ...brokers].map((server) => server.stop()));
+});
+
+async function get<Answer>(site: OrchestratorSite, path: string): Promise<Answer> {
+  const response = await fetch(`${site.adminUrl}/api/v1/${path}`);
+  return (await response.json()) as Answer;
+}
+
+const workerIds = async (site: OrchestratorSite) =>
+  (await get<{ items: { id: string }[] }>(site, "workers")).items.map(({ id }) => id);
+
+test("two installations with different key prefixes share one database of Redis", async () => {
+  const sites = await Promise.all(
+    brokers.map(({ url }, index) =>
+      startOrchestratorSite(
+        { rabbitMqUrl: url, redisUrl: redis.url },
+        { BLACKTREE_KEY_PREFIX: prefixes[index] ?? "" },
+      ),
+    ),
+  );
+  const worker = await serveWorker(async () => successfulEnd(), {
+    keptBytes: 1000,
+    tail: { lines: 10, bytes: 1000 },
+  });
+  const [one, two] = sites;
+  if (!one || !two) throw new Error("there are two sites");
+  try {
+    await one.addWorker("worker", INCARNATION, worker.port);
+    two.submit("of-two");
+    expect(await one.run("same-id")).toMatchObject({ status: "SUCCESS", worker_id: "worker" });
+    expect([await workerIds(one), await workerIds(two)]).toEqual([["worker"], []]);
+    await waitFor(async () => (await get<{ state?: string }>(two, "jobs/of-two")).state === "QUEUED", {
+      timeoutMs: 60_000,
+      what: "the job to wait, as its installation has no worker",
+    });
+    expect((await fetch(`${one.adminUrl}/api/v1/jobs/of-two`)).status).toBe(404);
+    expect((await fetch(`${two.adminUrl}/api/v1/jobs/same-id`)).status).toBe(404);
+
+    // The worker of the other installation does not occupy its address or its id here.
+    await two.addWorker("worker", INCARNATION, worker.port);
+    await waitFor(async () => (await get<{ state?: string }>(two, "jobs/of-two")).state === "SUCCEEDED", {
+      timeoutMs: 60_000,
+      what: "the waiting job to be built",
+    });
+
+    const names = await Promise.all([redis.cli("--scan"), redis.cli("pubsub", "channels")]);
+    const strange = names
+      .flatMap((lines) => lines.split("\n"))
+      .filter((name) => !prefixes.some((prefix) => name.startsWith(`{${prefix}}:`)));
+    expect(strange).toEqual([]);
+    expect((names[1] ?? "").split("\n").toSorted()).toEqual(prefixes.map((prefix) => `{${prefix}}:changes`));
+  } finally {
+    await Promise.all(sites.map((site) => site.stop()));
+    await worker.stop(100);
+  }
+});
