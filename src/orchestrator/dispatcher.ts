@@ -46,6 +46,8 @@ export class Dispatcher {
   #held: readonly HeldJob[] = [];
   /** By job id: jobs that this orchestrator processes, so that a job with two messages in the queues runs once. */
   readonly #running = new Map<string, Promise<void>>();
+  /** Further messages of running jobs, until the processing of the one before has ended. */
+  readonly #following = new Set<Promise<void>>();
   /** Ids of running jobs whose outcome no orchestrator waits for; see `recoverUnawaited`. */
   #unawaited: ReadonlySet<string> = new Set();
   #sweep: Promise<void> | undefined;
@@ -120,7 +122,7 @@ export class Dispatcher {
 
   /** Resolves when this orchestrator processes no job; call after `stop`. */
   async idle(): Promise<void> {
-    await Promise.all(this.#running.values());
+    await Promise.all([...this.#running.values(), ...this.#following]);
   }
 
   #hint(readyQueue: ReadyQueue): void {
@@ -280,10 +282,7 @@ export class Dispatcher {
     const { records, results, workers } = this.#parts;
     const running = this.#running.get(job.jobId);
     if (running) {
-      this.#track(
-        held,
-        running.then(() => this.#settleOrHold(held)),
-      );
+      this.#follow(held, running);
       return true;
     }
     // The job may have ended already: it was cancelled, or another orchestrator handled it before the redelivery.
@@ -323,16 +322,35 @@ export class Dispatcher {
 
   #track(held: HeldJob, work: Promise<void>): void {
     const { jobId } = held.job;
-    const tracked = work
-      .catch((error: unknown) => {
-        this.#parts.logger.error({ err: error, job_id: jobId }, "failed to process the job; trying again");
-        this.#hold(held);
-      })
-      .finally(() => {
-        if (this.#running.get(jobId) === tracked) this.#running.delete(jobId);
-        this.#wake();
-      });
+    const tracked = this.#completed(held, work).finally(() => {
+      if (this.#running.get(jobId) === tracked) this.#running.delete(jobId);
+      this.#wake();
+    });
     this.#running.set(jobId, tracked);
+  }
+
+  /** Not in `#running`: two messages that wait for each other's end there would never be placed. */
+  #follow(held: HeldJob, running: Promise<void>): void {
+    const settled = running.then(() => this.#settleOrHold(held));
+    const following = this.#completed(held, settled).finally(() => {
+      this.#following.delete(following);
+      this.#wake();
+    });
+    this.#following.add(following);
+  }
+
+  /** Never rejects: the job is held after an error, unless its message is another orchestrator's by now. */
+  async #completed(held: HeldJob, work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      if (held.delivery.revoked.aborted) return;
+      const fields = { err: error, job_id: held.job.jobId };
+      if (error instanceof LeasesUnavailable || error instanceof RecordsUnavailable)
+        this.#parts.logger.warn(fields, "leases or job records unavailable; the job is processed later");
+      else this.#parts.logger.error(fields, "failed to process the job; trying again");
+      this.#hold(held);
+    }
   }
 
   /** The job had a second message; processing that one has ended, with or without a result. */
