@@ -4,7 +4,7 @@
  * cancel the jobs that it supersedes, offer (confirmed by the broker), record as queued, ack. A message that is
  * redelivered before "queued" is offered again; the Dispatcher runs a job with two messages only once.
  */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import { Backoff } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
@@ -14,7 +14,9 @@ import type { JobEvents } from "./job/events.ts";
 import { describeConflict } from "./job/identity.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
 import { rejectedResult } from "./job/result.ts";
+import type { KnownRegions } from "./known-regions.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
+import type { Parking } from "./parking.ts";
 import type { Delivery, JobQueue } from "./queue/queue.ts";
 import {
   type Admission,
@@ -24,19 +26,26 @@ import {
 } from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
 
+const MAX_LOGGED_FIELDS = 1000;
+const MAX_FIELDS_PER_LINE = 20;
+
 export interface IntakeParts {
   readonly queue: JobQueue;
   readonly records: JobRecords;
   readonly events: JobEvents;
   readonly publisher: ResultPublisher;
   readonly canceller: Canceller;
+  readonly regions: KnownRegions;
+  readonly parking: Parking;
   readonly rules: MessageRules;
   readonly logger: Logger;
 }
 
 type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
+type Refused = Omit<Read<"invalid">, "kind">;
 
 export class Intake {
+  /** Hashes, since a name may be almost as long as a message. */
   readonly #loggedFields = new Set<string>();
   #stop: (() => Promise<void>) | undefined;
 
@@ -53,6 +62,9 @@ export class Intake {
   async #receive(delivery: Delivery): Promise<void> {
     const message = readJobMessage(delivery.body, delivery.properties, this.parts.rules);
     if (message.kind === "invalid") return this.#refuse(delivery, message);
+    const problem = await this.#whenAvailable(() => this.parts.regions.problemOf(message), delivery.revoked);
+    if (problem !== undefined)
+      return this.#refuse(delivery, { ...message, problems: [problem], given: message.publicJob });
     const jobId = message.explicitId ?? randomUUID();
     const admission = await this.#admit(delivery, message, jobId);
     if (admission.kind === "conflict") return this.#refuseConflict(delivery, jobId, admission.fields);
@@ -97,7 +109,7 @@ export class Intake {
 
   /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
   async #queue({ body, properties, revoked }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
-    const { queue, events, rules, logger } = this.parts;
+    const { parking, events, rules, logger } = this.parts;
     const { jobId, tenant, workerRegion, priority } = job;
     await events.publish({
       jobId,
@@ -107,7 +119,7 @@ export class Intake {
       detail: { worker_region: workerRegion, priority },
     });
     const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
-    await queue.offer({ region: workerRegion, priority }, { body, properties, envelope }, revoked);
+    await this.#whenAvailable(() => parking.offer(job, { body, properties, envelope }, revoked), revoked);
     await this.#recordQueued(jobId);
     logger.info({ job_id: jobId, tenant, worker_region: workerRegion, priority }, "job queued");
   }
@@ -141,7 +153,7 @@ export class Intake {
     delivery.ack();
   }
 
-  async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {
+  async #refuse(delivery: Delivery, message: Refused): Promise<void> {
     const reason = message.problems.join("; ");
     this.parts.logger.warn(
       { job_id: message.explicitId, reason },
@@ -155,12 +167,7 @@ export class Intake {
   }
 
   /** A job has one result: no second one is published for the id of a waiting, running or ended job. */
-  async #publishInvalid(
-    delivery: Delivery,
-    message: Read<"invalid">,
-    jobId: string,
-    reason: string,
-  ): Promise<void> {
+  async #publishInvalid(delivery: Delivery, message: Refused, jobId: string, reason: string): Promise<void> {
     if (await this.#whenAvailable(() => this.parts.records.find(jobId), delivery.revoked)) return;
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
     const result = rejectedResult(jobId, failure, readableTarget(message.given), undefined);
@@ -184,13 +191,15 @@ export class Intake {
   }
 
   #logUnknownFields(fields: readonly string[]): void {
-    const unlogged = fields.filter((field) => !this.#loggedFields.has(field)).slice(0, 20);
-    // A sender that uses new names in every message must not fill memory.
-    if (unlogged.length === 0 || this.#loggedFields.size > 1000) return;
-    for (const field of unlogged) this.#loggedFields.add(field);
-    this.parts.logger.warn(
-      { fields: unlogged.map((field) => field.slice(0, 100)) },
-      "unknown fields are ignored",
-    );
+    const unlogged: string[] = [];
+    for (const field of fields) {
+      // A sender that uses new names in every message must not fill memory.
+      if (unlogged.length === MAX_FIELDS_PER_LINE || this.#loggedFields.size >= MAX_LOGGED_FIELDS) break;
+      const hash = createHash("sha256").update(field).digest("base64");
+      if (this.#loggedFields.has(hash)) continue;
+      this.#loggedFields.add(hash);
+      unlogged.push(field.slice(0, 100));
+    }
+    if (unlogged.length > 0) this.parts.logger.warn({ fields: unlogged }, "unknown fields are ignored");
   }
 }

@@ -15,7 +15,9 @@ import { HealthChecker } from "./health-checker.ts";
 import { Intake } from "./intake.ts";
 import { JobEvents } from "./job/events.ts";
 import { JobRunner } from "./job-runner.ts";
+import { KnownRegions } from "./known-regions.ts";
 import type { Leases } from "./leases/leases.ts";
+import { Parking } from "./parking.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { ResultHandler } from "./result-handler.ts";
@@ -78,7 +80,19 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   });
   const onCancelled = (jobId: string) => dispatcher.onCancelled(jobId);
   const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });
-  const intake = new Intake({ queue, records, events, publisher, canceller, logger, rules });
+  const regions = new KnownRegions({ ...settings, leases, records, logger });
+  const parking = new Parking({ ...settings, queue, regions, logger });
+  const intake = new Intake({
+    queue,
+    records,
+    events,
+    publisher,
+    canceller,
+    regions,
+    parking,
+    logger,
+    rules,
+  });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
     dispatcher.recoverUnawaited(jobIds);
@@ -87,7 +101,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const healthChecker = new HealthChecker({ ...settings, leases, queue, logger, connect, onUnawaited });
 
   const { adminToken: token, adminListen: listen, region } = settings;
-  const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
+  const submit = (body: Buffer, signal: AbortSignal) =>
+    submitJob({ queue, records, rules, regions }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
   const app = createAdminApp({ ...parts, connectDedicated, submit, cancel, region, token, listen });
   const admin: AdminServer = serveAdmin(app, settings.adminListen);
@@ -101,6 +116,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   dispatcher.start();
   healthChecker.start();
   canceller.start();
+  regions.start();
+  parking.start();
   intake.start();
 
   return {
@@ -117,6 +134,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       await waitAtMost(STOP_WORK_MS, dispatcher.stop());
       healthChecker.stop();
       canceller.stop();
+      regions.stop();
+      parking.stop();
       await queue.close();
       await grpc.stop(STOP_GRACE_MS);
       await admin.stop();

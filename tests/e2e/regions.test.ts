@@ -111,7 +111,7 @@ test("regions: without a fallback a region uses only its own workers, and its wa
     await publish(id, { priority: "low" });
     expect(await deployment.nextResult()).toMatchObject({ job_id: id, worker_id: american.id });
   }
-  expect(await deployment.depth("jobs.ready.ap-south-1.high")).toBe(3);
+  expect(await deployment.depth("jobs.ready.unknown-region")).toBe(3);
   expect((await shownJob(orchestrator, "far-1"))?.state).toBe("QUEUED");
 });
 
