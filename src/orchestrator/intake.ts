@@ -4,7 +4,7 @@
  * cancel the jobs that it supersedes, offer (confirmed by the broker), record as queued, ack. A message that is
  * redelivered before "queued" is offered again; the Dispatcher runs a job with two messages only once.
  */
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import { Backoff } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
@@ -25,9 +25,7 @@ import {
   RecordsUnavailable,
 } from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
-
-const MAX_LOGGED_FIELDS = 1000;
-const MAX_FIELDS_PER_LINE = 20;
+import { UnknownFields } from "./unknown-fields.ts";
 
 export interface IntakeParts {
   readonly queue: JobQueue;
@@ -45,11 +43,12 @@ type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind 
 type Refused = Omit<Read<"invalid">, "kind">;
 
 export class Intake {
-  /** Hashes, since a name may be almost as long as a message. */
-  readonly #loggedFields = new Set<string>();
+  readonly #unknownFields: UnknownFields;
   #stop: (() => Promise<void>) | undefined;
 
-  constructor(private readonly parts: IntakeParts) {}
+  constructor(private readonly parts: IntakeParts) {
+    this.#unknownFields = new UnknownFields(parts.logger);
+  }
 
   start(): void {
     this.#stop = this.parts.queue.onSubmitted((delivery) => this.#receive(delivery));
@@ -91,7 +90,7 @@ export class Intake {
     } else if (admission.kind === "finished") {
       await this.#republish(delivery, admission.result);
     } else {
-      this.#logUnknownFields(message.unknownFields);
+      this.#unknownFields.log(message.unknownFields);
       await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.revoked);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
@@ -188,18 +187,5 @@ export class Intake {
         await sleep(delayMs, signal);
       }
     }
-  }
-
-  #logUnknownFields(fields: readonly string[]): void {
-    const unlogged: string[] = [];
-    for (const field of fields) {
-      // A sender that uses new names in every message must not fill memory.
-      if (unlogged.length === MAX_FIELDS_PER_LINE || this.#loggedFields.size >= MAX_LOGGED_FIELDS) break;
-      const hash = createHash("sha256").update(field).digest("base64");
-      if (this.#loggedFields.has(hash)) continue;
-      this.#loggedFields.add(hash);
-      unlogged.push(field.slice(0, 100));
-    }
-    if (unlogged.length > 0) this.parts.logger.warn({ fields: unlogged }, "unknown fields are ignored");
   }
 }

@@ -25,20 +25,24 @@ export interface KnownRegionsParts {
   /** What happens to jobs for other regions. */
   readonly unknownRegion: "wait" | "refuse";
   readonly logger: Logger;
+  /** Monotonic clock of tests. */
+  readonly nowMs?: () => number;
 }
 
 type JobMessage = Pick<Extract<ReadMessage, { kind: "job" }>, "job" | "explicitId" | "publicJob">;
 
 export class KnownRegions {
   readonly #configured: ReadonlySet<string>;
-  /** Regions of workers, and when one was last registered there, in ms of `performance.now()`. */
+  /** Regions of workers, and when one was last registered there. */
   readonly #ofWorkers = new Map<string, number>();
+  readonly #nowMs: () => number;
   readonly #listeners: Listeners;
   #refreshedAtMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
 
   constructor(private readonly parts: KnownRegionsParts) {
+    this.#nowMs = parts.nowMs ?? (() => performance.now());
     this.#configured = new Set([...parts.regions, parts.region, ...parts.regionFallback]);
     this.#listeners = new Listeners((error) =>
       parts.logger.error({ err: error }, "listener of known regions failed"),
@@ -77,9 +81,9 @@ export class KnownRegions {
 
   /** Reads the workers' regions. @throws LeasesUnavailable */
   async refresh(): Promise<void> {
-    this.#refreshedAtMs = performance.now();
+    this.#refreshedAtMs = this.#nowMs();
     const regions = new Set((await this.parts.leases.workers()).map(({ region }) => region));
-    const nowMs = performance.now();
+    const nowMs = this.#nowMs();
     const hasGained = [...regions].some((region) => !this.has(region));
     for (const region of regions) this.#ofWorkers.set(region, nowMs);
     for (const [region, seenAtMs] of this.#ofWorkers) {
@@ -114,7 +118,7 @@ export class KnownRegions {
   #refreshSoon(): void {
     if (this.#isStopped || this.#timer) return;
     const dueAtMs = this.#refreshedAtMs + MIN_REFRESH_INTERVAL_MS;
-    this.#timer = setTimeout(() => void this.#refreshNow(), Math.max(0, dueAtMs - performance.now()));
+    this.#timer = setTimeout(() => void this.#refreshNow(), Math.max(0, dueAtMs - this.#nowMs()));
   }
 
   async #refreshNow(): Promise<void> {

@@ -22,6 +22,8 @@ export interface ParkingParts {
   readonly regions: KnownRegions;
   readonly regionFallback: readonly string[];
   readonly logger: Logger;
+  /** Monotonic clock of tests. */
+  readonly nowMs?: () => number;
 }
 
 export class Parking {
@@ -71,7 +73,7 @@ export class Parking {
 
   /** Once per region and hour. */
   #logParked({ jobId, workerRegion }: Job): void {
-    const nowMs = performance.now();
+    const nowMs = (this.parts.nowMs ?? (() => performance.now()))();
     const loggedAtMs = this.#loggedAtMs.get(workerRegion) ?? Number.NEGATIVE_INFINITY;
     if (nowMs - loggedAtMs < LOG_INTERVAL_MS) return;
     this.#loggedAtMs.delete(workerRegion);
