@@ -9,10 +9,12 @@ import type { KnownRegions } from "./known-regions.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, ReadyMessage } from "./queue/queue.ts";
 
-/** Of the ready queues that jobs for unknown regions share while they wait for a fallback region. Not a valid region. */
-const FALLBACK_QUEUES = "_fallback";
-/** For jobs that an orchestrator with other settings has parked. */
-const LOOK_INTERVAL_MS = 5 * 60 * 1000;
+/** In the names of the ready queues that jobs for unknown regions share while they may fall back. Not a valid region. */
+export const FALLBACK_QUEUES = "_fallback";
+/** For jobs that an orchestrator with other settings has parked since the last check. */
+const CHECK_INTERVAL_MS = 5 * 60 * 1000;
+/** A check publishes every parked job again: with many of them, it must not keep the broker busy. */
+const MAX_CHECKING_SHARE = 0.05;
 const RETRY_INTERVAL_MS = 1000;
 const LOG_INTERVAL_MS = 60 * 60 * 1000;
 const MAX_LOGGED_REGIONS = 1000;
@@ -29,25 +31,22 @@ export interface ParkingParts {
 export class Parking {
   /** Unknown regions by the time of their last log line, oldest first. */
   readonly #loggedAtMs = new Map<string, number>();
-  #unparking: Promise<void> | undefined;
+  #isUnparking = false;
   #isDue = false;
   #isStopped = false;
-  #look: NodeJS.Timeout | undefined;
-  #retry: NodeJS.Timeout | undefined;
+  #nextCheck: NodeJS.Timeout | undefined;
 
   constructor(private readonly parts: ParkingParts) {}
 
   start(): void {
     this.parts.regions.onGain(() => this.#unparkSoon());
-    this.#look = setInterval(() => this.#unparkSoon(), LOOK_INTERVAL_MS);
     this.#unparkSoon();
   }
 
-  /** A look at the parked jobs that has begun ends with the queue. */
+  /** A check of the parked jobs that has begun ends with the queue. */
   stop(): void {
     this.#isStopped = true;
-    clearInterval(this.#look);
-    clearTimeout(this.#retry);
+    clearTimeout(this.#nextCheck);
   }
 
   /** Resolves when the broker has confirmed the job. @throws LeasesUnavailable: it was not published */
@@ -58,7 +57,7 @@ export class Parking {
     if (region !== undefined) return queue.offer({ region, priority }, message, signal);
     await queue.park({ region: workerRegion, priority }, message, signal);
     this.#logParked(job);
-    // If the region has become known meanwhile, the look at the parked jobs may have missed this one.
+    // If the region has become known meanwhile, the check of the parked jobs may have missed this one.
     if (regions.has(workerRegion)) this.#unparkSoon();
   }
 
@@ -86,42 +85,44 @@ export class Parking {
     );
   }
 
-  /** One look at a time; a region that becomes known during a look causes another one. */
+  /** One check at a time; a region that becomes known during a check causes another one. */
   #unparkSoon(): void {
     if (this.#isStopped) return;
     this.#isDue = true;
-    this.#unparking ??= this.#unparkWhileDue().finally(() => {
-      this.#unparking = undefined;
-    });
+    if (!this.#isUnparking) void this.#unparkWhileDue();
   }
 
   async #unparkWhileDue(): Promise<void> {
-    while (this.#isDue && !this.#isStopped) {
-      try {
-        await this.#unpark();
-      } catch (error) {
-        this.#retryLater(error);
-        return;
-      }
+    const startedAtMs = performance.now();
+    this.#isUnparking = true;
+    try {
+      while (this.#isDue && !this.#isStopped) await this.#unpark();
+      const tookMs = performance.now() - startedAtMs;
+      this.#unparkIn(Math.max(CHECK_INTERVAL_MS, tookMs / MAX_CHECKING_SHARE));
+    } catch (error) {
+      // Lost connections are logged by their clients.
+      if (!this.#isStopped && this.parts.queue.isReady && !(error instanceof LeasesUnavailable))
+        this.parts.logger.warn({ err: error }, "failed to check the parked jobs, retrying");
+      this.#unparkIn(RETRY_INTERVAL_MS);
+    } finally {
+      this.#isUnparking = false;
     }
+  }
+
+  #unparkIn(delayMs: number): void {
+    clearTimeout(this.#nextCheck);
+    if (!this.#isStopped) this.#nextCheck = setTimeout(() => this.#unparkSoon(), delayMs);
   }
 
   async #unpark(): Promise<void> {
     const { queue, regions } = this.parts;
     await regions.refresh();
     this.#isDue = false;
-    for (const region of [...regions.all, ...(this.#hasFallback ? [FALLBACK_QUEUES] : [])]) {
+    // Only these: of a region that becomes known during the check, later jobs would move before earlier ones.
+    const known = new Set(regions.all);
+    for (const region of [...known, ...(this.#hasFallback ? [FALLBACK_QUEUES] : [])]) {
       if (!queue.regions().includes(region)) await queue.addRegion(region);
     }
-    await queue.unpark((region) => regions.has(region));
-  }
-
-  #retryLater(error: unknown): void {
-    if (this.#isStopped) return;
-    // Lost connections are logged by their clients.
-    if (this.parts.queue.isReady && !(error instanceof LeasesUnavailable))
-      this.parts.logger.warn({ err: error }, "failed to look at the parked jobs, retrying");
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#unparkSoon(), RETRY_INTERVAL_MS);
+    await queue.unpark((region) => known.has(region));
   }
 }

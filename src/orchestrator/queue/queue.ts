@@ -109,8 +109,8 @@ export interface JobQueue {
    */
   park(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
   /**
-   * Moves the parked jobs of the regions that `isKnown` accepts to their ready queues, oldest first. `isKnown` may be called
-   * with any text. Resolves when every job that was parked before the call was looked at.
+   * Moves the parked jobs of the regions that `isKnown` accepts to their ready queues, oldest first. `isKnown` must
+   * not change its answers meanwhile. Resolves when every job that was parked before the call was checked.
    * @throws Error when the connection is lost; the jobs that were not moved stay parked
    */
   unpark(isKnown: (region: string) => boolean): Promise<void>;

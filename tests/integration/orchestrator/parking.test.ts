@@ -116,6 +116,40 @@ describe("parking", () => {
     }, "the job of the region in the settings to move");
   });
 
+  test("after the removal of a region's queues as documented, the jobs of the other regions still run", async () => {
+    const site = await startSite({ BLACKTREE_REGIONS: "kept-1,gone-1" });
+    await submitted(site, "job-1", { worker_region: "kept-1" });
+    await until(async () => (await readyQueues()).regions.includes("gone-1"), "the queues of both regions");
+    await sites.pop()?.stop();
+    for (const priority of ["high", "normal", "low"])
+      await rabbitmq.rabbitmqctl(["delete_queue", "-p", rabbitmq.vhost, `jobs.ready.gone-1.${priority}`]);
+    await rabbitmq.rabbitmqctl(["purge_queue", "-p", rabbitmq.vhost, "jobs.ready.regions"]);
+
+    const next = await startSite({ BLACKTREE_REGIONS: "kept-1" });
+    const started: string[] = [];
+    const worker = await serveWorker(async ({ jobId }) => {
+      started.push(jobId);
+      return successfulEnd();
+    }, LOG_LIMITS);
+    await next.addWorker("worker", INCARNATION, worker.port, { region: "kept-1" });
+    await until(() => started.length > 0, "the job of the region that was kept");
+    expect((await readyQueues()).regions).toEqual(["kept-1", "us-east-1"]);
+    await worker.stop(100);
+  });
+
+  test("a job that may fall back runs in its region if a worker registers there first", async () => {
+    const site = await startSite({ BLACKTREE_REGION_FALLBACK: "back-1" });
+    const started: string[] = [];
+    const worker = await serveWorker(async ({ jobId }) => {
+      started.push(jobId);
+      return successfulEnd();
+    }, LOG_LIMITS);
+    await submitted(site, "job-1", { worker_region: "made-up-1" });
+    await site.addWorker("worker", INCARNATION, worker.port, { region: "made-up-1" });
+    await until(() => started.length > 0, "the job");
+    await worker.stop(100);
+  });
+
   test("a job for an unknown region that may fall back runs in a fallback region", async () => {
     const site = await startSite({ BLACKTREE_REGION_FALLBACK: "back-1" });
     const started: string[] = [];
@@ -142,6 +176,7 @@ describe("parking with the embedded queue", () => {
   let database: ReturnType<typeof openEmbeddedDatabase>;
   let queue: SqliteQueue;
   let leases: InProcessLeases;
+  let known: KnownRegions;
   const started: { stop(): void }[] = [];
 
   beforeEach(async () => {
@@ -165,7 +200,7 @@ describe("parking with the embedded queue", () => {
   function start(changes: Partial<ParkingParts["queue"]> = {}, parts: Partial<ParkingParts> = {}): Parking {
     const records = new SqliteJobRecords({ database, jobMemoryMs: 60_000 });
     const settings = { region: "us-east-1", regions: [], regionFallback: [], unknownRegion: "wait" as const };
-    const regions = new KnownRegions({ ...settings, leases, records, logger });
+    known = new KnownRegions({ ...settings, leases, records, logger });
     const changed: ParkingParts["queue"] = {
       isReady: true,
       regions: () => queue.regions(),
@@ -175,10 +210,10 @@ describe("parking with the embedded queue", () => {
       unpark: (isKnown) => queue.unpark(isKnown),
       ...changes,
     };
-    const parking = new Parking({ regionFallback: [], queue: changed, regions, logger, ...parts });
-    regions.start();
+    const parking = new Parking({ regionFallback: [], queue: changed, regions: known, logger, ...parts });
+    known.start();
     parking.start();
-    started.push(regions, parking);
+    started.push(known, parking);
     return parking;
   }
 
@@ -200,29 +235,50 @@ describe("parking with the embedded queue", () => {
     waitFor(() => queue.take({ region, priority: "normal" }), { timeoutMs: 60_000, what: "the job to move" });
 
   test("a job whose region becomes known while it is being parked moves", async () => {
-    let looks = 0;
+    let checks = 0;
     const parking = start({
       async park(...args) {
-        const looksBefore = looks;
+        const checksBefore = checks;
         await register("late-1");
-        await until(() => looks > looksBefore, "a look that misses the job");
+        await until(() => checks > checksBefore, "a check that misses the job");
         await queue.park(...args);
       },
       async unpark(isKnown) {
         await queue.unpark(isKnown);
-        if (isKnown("late-1")) looks += 1;
+        if (isKnown("late-1")) checks += 1;
       },
     });
     await parking.offer(jobFor("late-1"), message, never);
     await untilReady("late-1");
   });
 
-  test("a look at the parked jobs that fails is repeated", async () => {
-    let looks = 0;
+  test("a region that becomes known during a check of the parked jobs has to wait for the next check", async () => {
+    const checks: (readonly boolean[])[] = [];
     const parking = start({
       async unpark(isKnown) {
-        looks += 1;
-        if (looks <= 2) throw new Error("the connection was lost");
+        const before = isKnown("late-1");
+        if (checks.length === 0) {
+          await register("late-1");
+          await until(() => known.has("late-1"), "the region to be known");
+        }
+        checks.push([before, isKnown("late-1")]);
+        await queue.unpark(isKnown);
+      },
+    });
+    await parking.offer(jobFor("late-1"), message, never);
+    await untilReady("late-1");
+    expect(checks).toEqual([
+      [false, false],
+      [true, true],
+    ]);
+  });
+
+  test("a check of the parked jobs that fails is repeated", async () => {
+    let checks = 0;
+    const parking = start({
+      async unpark(isKnown) {
+        checks += 1;
+        if (checks <= 2) throw new Error("the connection was lost");
         await queue.unpark(isKnown);
       },
     });

@@ -26,7 +26,7 @@ export interface ParkedJobsOptions {
 
 export class ParkedJobs {
   readonly #queue: string;
-  /** Two orchestrators that look through the queue at the same time would change the order of its jobs. */
+  /** Two orchestrators that check the jobs at the same time would change the order of its jobs. */
   readonly #lock: ExclusiveQueueLock;
   #session: Session | undefined;
 
@@ -54,14 +54,14 @@ export class ParkedJobs {
     const session = this.#session;
     if (!session) throw new Error("RabbitMQ is not connected");
     session.lost.throwIfAborted();
-    await this.#lock.run(session, () => this.#lookThrough(session, isKnown));
+    await this.#lock.run(session, () => this.#checkAll(session, isKnown));
   }
 
   /**
    * A quorum queue keeps the order of many returned messages only if each return waits for the one before. So messages
    * that stay are published to the queue's end again: when each has been taken once, they are in their order again.
    */
-  async #lookThrough(session: Session, isKnown: (region: string) => boolean): Promise<void> {
+  async #checkAll(session: Session, isKnown: (region: string) => boolean): Promise<void> {
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
     try {
       for (let left = await this.#count(session); left > 0; left--) {

@@ -471,7 +471,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect(await queue.take(readyQueue)).toBeUndefined();
       });
 
-      test("keep their order, and their priority, also after a restart and several looks", async () => {
+      test("keep their order, and their priority, also after a restart and several checks", async () => {
         for (let index = 0; index < 20; index++) {
           await parkOne(`moved-${index}`, readyQueue);
           await parkOne(`stays-${index}`, queueOf("unknown-1", index % 2 === 0 ? "high" : "low"));

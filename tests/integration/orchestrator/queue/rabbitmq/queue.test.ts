@@ -414,7 +414,7 @@ describe("RabbitMQ", () => {
       }
     });
 
-    test("parked jobs keep their order when both look at them at the same time", async () => {
+    test("parked jobs keep their order when both check them at the same time", async () => {
       const both = await Promise.all([startedQueue(), startedQueue()]);
       const jobIds = Array.from({ length: 30 }, (_, index) => `job-${index}`);
       const region = readyQueue.region;
