@@ -37,6 +37,9 @@ export class KnownRegions {
   readonly #ofWorkers = new Map<string, number>();
   readonly #nowMs: () => number;
   readonly #listeners: Listeners;
+  /** The read that has begun last; never rejects. */
+  #reading: Promise<void> = Promise.resolve();
+  #nextRead: Promise<void> | undefined;
   #refreshedAtMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
@@ -79,8 +82,22 @@ export class KnownRegions {
     this.#listeners.add(listener);
   }
 
-  /** Reads the workers' regions. @throws LeasesUnavailable */
-  async refresh(): Promise<void> {
+  /**
+   * Reads the workers' regions. A read that has begun may miss a worker that has registered meanwhile, so calls during a
+   * read wait for the next one, which they share: any number of jobs for unknown regions causes one read at a time.
+   * @throws LeasesUnavailable
+   */
+  refresh(): Promise<void> {
+    this.#nextRead ??= this.#reading.then(() => {
+      this.#nextRead = undefined;
+      const read = this.#readWorkers();
+      this.#reading = read.catch(() => undefined);
+      return read;
+    });
+    return this.#nextRead;
+  }
+
+  async #readWorkers(): Promise<void> {
     this.#refreshedAtMs = this.#nowMs();
     const regions = new Set((await this.parts.leases.workers()).map(({ region }) => region));
     const nowMs = this.#nowMs();

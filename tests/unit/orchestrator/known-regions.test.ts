@@ -4,6 +4,7 @@ import { readJobMessage } from "../../../src/orchestrator/job/message.ts";
 import { KnownRegions, type KnownRegionsParts } from "../../../src/orchestrator/known-regions.ts";
 import { InProcessLeases } from "../../../src/orchestrator/leases/in-process.ts";
 import type { JobRecord } from "../../../src/orchestrator/records/job-records.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 const HOUR_MS = 3_600_000;
 const logger = pino({ level: "silent" });
@@ -91,6 +92,29 @@ test("the region of a worker that has deregistered stays known for an hour, and 
   await register("other-1");
   await regions.refresh();
   expect({ gains, isKnown: regions.has("other-1") }).toEqual({ gains: 1, isKnown: true });
+});
+
+test("jobs for unknown regions share reads of the workers, and none misses a worker that registered before", async () => {
+  let reads = 0;
+  const answer = Promise.withResolvers<void>();
+  const slow = {
+    onChange: () => undefined,
+    async workers() {
+      reads += 1;
+      const workers = await leases.workers();
+      await answer.promise;
+      return workers;
+    },
+  };
+  const regions = known({ leases: slow });
+  const first = regions.knows("other-1");
+  await waitFor(() => reads === 1, { timeoutMs: 10_000, what: "the first read" });
+  await register("other-1");
+  const later = Array.from({ length: 50 }, () => regions.knows("other-1"));
+  answer.resolve();
+  expect(await first).toBe(false);
+  expect(await Promise.all(later)).toEqual(later.map(() => true));
+  expect(reads).toBe(2);
 });
 
 test("after a change of the leases, regions are read without a request", async () => {
