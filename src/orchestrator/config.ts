@@ -52,6 +52,24 @@ export const SCHEDULING_SETTINGS = {
     parse.commaSeparated(parse.region),
     "",
   ),
+  regions: withDefault(
+    {
+      name: "BLACKTREE_REGIONS",
+      description:
+        "worker regions in which jobs may wait although no worker has registered there; those of workers, BLACKTREE_REGION and BLACKTREE_REGION_FALLBACK need not be listed",
+    },
+    parse.commaSeparated(parse.region),
+    "",
+  ),
+  unknownRegion: withDefault(
+    {
+      name: "BLACKTREE_UNKNOWN_REGION",
+      description:
+        "what happens to a job for any other worker region: wait until the region is known, or refuse the job",
+    },
+    parse.oneOf("wait", "refuse"),
+    "wait",
+  ),
   pingIntervalMs: withDefault(
     { name: "BLACKTREE_PING_INTERVAL", description: "time between two pings of a worker" },
     parse.duration(100, 60_000),

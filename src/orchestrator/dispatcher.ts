@@ -11,6 +11,7 @@ import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job/message.ts";
 import type { HeldJob, JobRunner } from "./job-runner.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
+import { FALLBACK_QUEUES } from "./parking.ts";
 import type { JobQueue, ReadyDelivery, ReadyQueue } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultHandler } from "./result-handler.ts";
@@ -252,10 +253,14 @@ export class Dispatcher {
 
   /**
    * A free slot in a fallback region fits jobs that do not require their region. A job's needs and region policy are
-   * known only once its message is taken, so a limited number of jobs that the slot does not fit may be held.
+   * known only once its message is taken, so a limited number of jobs that the slot does not fit may be held. The regions
+   * of jobs in the fallback queues may be known by now.
    */
   #mayFallBack(readyQueue: ReadyQueue, free: FreeSlots): boolean {
-    if (!free.hasAnyIn([readyQueue.region, ...this.#parts.regionFallback])) return false;
+    const { region } = readyQueue;
+    const mayFit =
+      region === FALLBACK_QUEUES ? free.hasAny : free.hasAnyIn([region, ...this.#parts.regionFallback]);
+    if (!mayFit) return false;
     const unplaced = this.#heldInRegionOf(readyQueue).filter(
       ({ job }) => this.#parts.workers.requirementsOf(job).needs.length === 0,
     );

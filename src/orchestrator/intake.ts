@@ -14,7 +14,9 @@ import type { JobEvents } from "./job/events.ts";
 import { describeConflict } from "./job/identity.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
 import { rejectedResult } from "./job/result.ts";
+import type { KnownRegions } from "./known-regions.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
+import type { Parking } from "./parking.ts";
 import type { Delivery, JobQueue, Subscription } from "./queue/queue.ts";
 import {
   type Admission,
@@ -23,6 +25,7 @@ import {
   RecordsUnavailable,
 } from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
+import { UnknownFields } from "./unknown-fields.ts";
 
 export interface IntakeParts {
   readonly queue: JobQueue;
@@ -30,17 +33,22 @@ export interface IntakeParts {
   readonly events: JobEvents;
   readonly publisher: ResultPublisher;
   readonly canceller: Canceller;
+  readonly regions: KnownRegions;
+  readonly parking: Parking;
   readonly rules: MessageRules;
   readonly logger: Logger;
 }
 
 type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
+type Refused = Omit<Read<"invalid">, "kind">;
 
 export class Intake {
-  readonly #loggedFields = new Set<string>();
+  readonly #unknownFields: UnknownFields;
   #subscription: Subscription | undefined;
 
-  constructor(private readonly parts: IntakeParts) {}
+  constructor(private readonly parts: IntakeParts) {
+    this.#unknownFields = new UnknownFields(parts.logger);
+  }
 
   start(): void {
     this.#subscription = this.parts.queue.onSubmitted((delivery) => this.#receive(delivery));
@@ -62,6 +70,9 @@ export class Intake {
   async #receive(delivery: Delivery): Promise<void> {
     const message = readJobMessage(delivery.body, delivery.properties, this.parts.rules);
     if (message.kind === "invalid") return this.#refuse(delivery, message);
+    const problem = await this.#whenAvailable(() => this.parts.regions.problemOf(message), delivery.revoked);
+    if (problem !== undefined)
+      return this.#refuse(delivery, { ...message, problems: [problem], given: message.publicJob });
     const jobId = message.explicitId ?? randomUUID();
     const admission = await this.#admit(delivery, message, jobId);
     if (admission.kind === "conflict") return this.#refuseConflict(delivery, jobId, admission.fields);
@@ -88,7 +99,7 @@ export class Intake {
     } else if (admission.kind === "finished") {
       await this.#republish(delivery, admission.result);
     } else {
-      this.#logUnknownFields(message.unknownFields);
+      this.#unknownFields.log(message.unknownFields);
       await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.revoked);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
@@ -106,7 +117,7 @@ export class Intake {
 
   /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
   async #queue({ body, properties, revoked }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
-    const { queue, events, rules, logger } = this.parts;
+    const { parking, events, rules, logger } = this.parts;
     const { jobId, tenant, workerRegion, priority } = job;
     await events.publish({
       jobId,
@@ -116,7 +127,7 @@ export class Intake {
       detail: { worker_region: workerRegion, priority },
     });
     const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
-    await queue.offer({ region: workerRegion, priority }, { body, properties, envelope }, revoked);
+    await this.#whenAvailable(() => parking.offer(job, { body, properties, envelope }, revoked), revoked);
     await this.#recordQueued(jobId);
     logger.info({ job_id: jobId, tenant, worker_region: workerRegion, priority }, "job queued");
   }
@@ -150,7 +161,7 @@ export class Intake {
     delivery.ack();
   }
 
-  async #refuse(delivery: Delivery, message: Read<"invalid">): Promise<void> {
+  async #refuse(delivery: Delivery, message: Refused): Promise<void> {
     const reason = message.problems.join("; ");
     this.parts.logger.warn(
       { job_id: message.explicitId, reason },
@@ -164,12 +175,7 @@ export class Intake {
   }
 
   /** A job has one result: no second one is published for the id of a waiting, running or ended job. */
-  async #publishInvalid(
-    delivery: Delivery,
-    message: Read<"invalid">,
-    jobId: string,
-    reason: string,
-  ): Promise<void> {
+  async #publishInvalid(delivery: Delivery, message: Refused, jobId: string, reason: string): Promise<void> {
     if (await this.#whenAvailable(() => this.parts.records.find(jobId), delivery.revoked)) return;
     const failure: JobFailure = { code: "INVALID_JOB", step: "intake", retryable: false, message: reason };
     const result = rejectedResult(jobId, failure, readableTarget(message.given), undefined);
@@ -193,16 +199,5 @@ export class Intake {
         await sleep(delayMs, signal);
       }
     }
-  }
-
-  #logUnknownFields(fields: readonly string[]): void {
-    const unlogged = fields.filter((field) => !this.#loggedFields.has(field)).slice(0, 20);
-    // A sender that uses new names in every message must not fill memory.
-    if (unlogged.length === 0 || this.#loggedFields.size > 1000) return;
-    for (const field of unlogged) this.#loggedFields.add(field);
-    this.parts.logger.warn(
-      { fields: unlogged.map((field) => field.slice(0, 100)) },
-      "unknown fields are ignored",
-    );
   }
 }

@@ -16,7 +16,9 @@ import { HealthChecker } from "./health-checker.ts";
 import { Intake } from "./intake.ts";
 import { JobEvents } from "./job/events.ts";
 import { JobRunner } from "./job-runner.ts";
+import { KnownRegions } from "./known-regions.ts";
 import type { Leases } from "./leases/leases.ts";
+import { Parking } from "./parking.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { ResultHandler } from "./result-handler.ts";
@@ -79,7 +81,19 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   });
   const onCancelled = (jobId: string) => dispatcher.onCancelled(jobId);
   const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });
-  const intake = new Intake({ queue, records, events, publisher, canceller, logger, rules });
+  const regions = new KnownRegions({ ...settings, leases, records, logger });
+  const parking = new Parking({ ...settings, queue, regions, logger });
+  const intake = new Intake({
+    queue,
+    records,
+    events,
+    publisher,
+    canceller,
+    regions,
+    parking,
+    logger,
+    rules,
+  });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
     dispatcher.recoverUnawaited(jobIds);
@@ -91,7 +105,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const availability = new Availability({ leases, records, intake, dispatcher, logger });
 
   const { adminToken: token, adminListen: listen, region } = settings;
-  const submit = (body: Buffer, signal: AbortSignal) => submitJob({ queue, records, rules }, body, signal);
+  const submit = (body: Buffer, signal: AbortSignal) =>
+    submitJob({ queue, records, rules, regions }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
   const app = createAdminApp({ ...parts, connectDedicated, submit, cancel, region, token, listen });
   const admin: AdminServer = serveAdmin(app, settings.adminListen);
@@ -105,6 +120,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   dispatcher.start();
   healthChecker.start();
   canceller.start();
+  regions.start();
+  parking.start();
   intake.start();
   availability.start();
 
@@ -124,6 +141,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       await waitAtMost(STOP_WORK_MS, dispatcher.stop());
       healthChecker.stop();
       canceller.stop();
+      regions.stop();
+      parking.stop();
       await queue.close();
       await grpc.stop(STOP_GRACE_MS);
       await admin.stop();

@@ -31,6 +31,8 @@ const ORCHESTRATOR_REMARKS: Remarks = {
     "an address that other machines reach requires `BLACKTREE_ADMIN_TOKEN`; see [admin API](admin-api.md)",
   BLACKTREE_ADMIN_TOKEN: "at least 8 printable characters without spaces",
   BLACKTREE_REGION_FALLBACK: "comma separated; jobs of a region come before those that fall back to it",
+  BLACKTREE_REGIONS: "comma separated; the same on all orchestrators",
+  BLACKTREE_UNKNOWN_REGION: "see [unknown worker regions](messages.md#unknown-worker-regions)",
   BLACKTREE_LEASE_TTL: "at least twice `BLACKTREE_PING_INTERVAL`",
   BLACKTREE_MAX_ATTEMPTS: "see [retries](messages.md#retries)",
   BLACKTREE_JOB_TIMEOUT: "a job's `timeout_seconds` can only be shorter",

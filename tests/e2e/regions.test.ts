@@ -11,6 +11,8 @@ import {
   untilState,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
+import { sampleRepository } from "../support/machine/sample-repository.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 
 setDefaultTimeout(90_000);
@@ -22,6 +24,7 @@ let held: { release(): void } | undefined;
 beforeAll(async () => {
   backends = await startBackends({ engine: "26.1" });
   backends.aws.addRepository("1234567890", "app-images");
+  await backends.git.createRepository("owner/working", await sampleRepository());
 }, 240_000);
 
 beforeEach(async () => {
@@ -46,9 +49,23 @@ function releaseJobs(): void {
 }
 
 /** A job that ends after its request to git. */
-async function publish(job_id: string, changes: object = {}): Promise<void> {
+function jobMessage(job_id: string, changes: object = {}): object {
   const job = { repo_url: "owner/nowhere", branch: "main", deployment_version: "v1", ecr_repo: "app-images" };
-  await deployment.publish({ ...job, aws_account: "1234567890", job_id, ...changes });
+  return { ...job, aws_account: "1234567890", job_id, ...changes };
+}
+
+async function publish(job_id: string, changes: object = {}): Promise<void> {
+  await deployment.publish(jobMessage(job_id, changes));
+}
+
+function post({ apiUrl }: OrchestratorProcess, path: string, body: object): Promise<Response> {
+  const headers = { "content-type": "application/json" };
+  return fetch(`${apiUrl}/api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+function untilDepth(queue: string, depth: number): Promise<unknown> {
+  const isReached = async () => (await deployment.depth(queue)) === depth;
+  return waitFor(isReached, { timeoutMs: 30_000, what: `${depth} messages in ${queue}` });
 }
 
 const startWorker = (orchestrator: OrchestratorProcess, region: string) =>
@@ -111,8 +128,61 @@ test("regions: without a fallback a region uses only its own workers, and its wa
     await publish(id, { priority: "low" });
     expect(await deployment.nextResult()).toMatchObject({ job_id: id, worker_id: american.id });
   }
-  expect(await deployment.depth("jobs.ready.ap-south-1.high")).toBe(3);
+  expect(await deployment.depth("jobs.ready.unknown-region")).toBe(3);
   expect((await shownJob(orchestrator, "far-1"))?.state).toBe("QUEUED");
+});
+
+test("regions: jobs for an unknown region wait, can be cancelled, and run once a worker of their region starts", async () => {
+  const orchestrator = await deployment.startOrchestrator();
+  await startWorker(orchestrator, "us-east-1");
+  for (const id of ["asia-1", "asia-2", "asia-3"]) {
+    await publish(id, { worker_region: "ap-south-1", repo_url: "owner/working", deployment_version: id });
+    await untilQueued(orchestrator, id);
+  }
+  await publish("europe-1", { worker_region: "eu-west-1" });
+  await untilQueued(orchestrator, "europe-1");
+  expect(await deployment.depth("jobs.ready.unknown-region")).toBe(4);
+  expect((await shownJob(orchestrator, "asia-1"))?.state).toBe("QUEUED");
+  expect((await post(orchestrator, "jobs/asia-2/cancel", {})).status).toBe(202);
+  expect(await deployment.nextResult()).toMatchObject({ job_id: "asia-2", status: "CANCELLED", attempt: 0 });
+
+  const asian = await startWorker(orchestrator, "ap-south-1");
+  for (const job_id of ["asia-1", "asia-3"])
+    expect(await deployment.nextResult()).toMatchObject({ job_id, status: "SUCCESS", worker_id: asian.id });
+  expect(runsOf([asian], "asia-2")).toBe(0);
+  expect((await shownJob(orchestrator, "europe-1"))?.state).toBe("QUEUED");
+  await untilDepth("jobs.ready.unknown-region", 1);
+  await untilDepth("jobs.ready.ap-south-1.normal", 0);
+});
+
+test("regions: with BLACKTREE_UNKNOWN_REGION=refuse a job for an unknown region is invalid", async () => {
+  const orchestrator = await deployment.startOrchestrator({
+    BLACKTREE_UNKNOWN_REGION: "refuse",
+    BLACKTREE_REGIONS: "eu-west-1,eu-west-2",
+    BLACKTREE_REGION_FALLBACK: "us-west-2",
+  });
+  await publish("refused", { worker_region: "ap-south-1" });
+  const letter = await deployment.next("jobs.build.dead");
+  const reason =
+    "worker_region: not a known worker region; expected one of eu-west-1, eu-west-2, us-east-1, us-west-2; start a worker in the region or add it to BLACKTREE_REGIONS";
+  expect(letter.properties.headers?.["x-blacktree-reason"]).toBe(reason);
+  expect(await deployment.nextResult()).toMatchObject({
+    job_id: "refused",
+    status: "FAILED",
+    attempt: 0,
+    error: { code: "INVALID_JOB", message: reason },
+    aws_account: "1234567890",
+  });
+  const response = await post(orchestrator, "jobs", jobMessage("refused", { worker_region: "ap-south-1" }));
+  expect(response.status).toBe(400);
+  expect(await response.json()).toMatchObject({ title: "Bad job", errors: [reason] });
+
+  await startWorker(orchestrator, "ap-south-1");
+  await publish("accepted", { worker_region: "ap-south-1" });
+  expect(await deployment.nextResult()).toMatchObject({
+    job_id: "accepted",
+    error: { code: "REPO_NOT_FOUND" },
+  });
 });
 
 test("regions: waiting jobs start in order of priority: high, normal, low", async () => {

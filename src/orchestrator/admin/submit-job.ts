@@ -1,7 +1,8 @@
 /** Submits a job to the queue that all clients use, so that Intake handles it, and waits until it is recorded. */
 import { randomUUID } from "node:crypto";
 import { sleep } from "../../shared/abort.ts";
-import { type MessageRules, readJobMessage } from "../job/message.ts";
+import { type MessageRules, type ReadMessage, readJobMessage } from "../job/message.ts";
+import { LeasesUnavailable } from "../leases/leases.ts";
 import type { JobQueue } from "../queue/queue.ts";
 import { type JobIdentity, type JobRecords, RecordsUnavailable } from "../records/job-records.ts";
 
@@ -11,10 +12,14 @@ export type Acceptance =
   /** The id is that of another job, which differs in these fields. */
   | { readonly kind: "conflict"; readonly fields: readonly string[] };
 
+type Job = Extract<ReadMessage, { kind: "job" }>;
+
 export interface SubmitParts {
   readonly queue: Pick<JobQueue, "submit">;
   readonly records: Pick<JobRecords, "differingFields">;
   readonly rules: MessageRules;
+  /** See known-regions.ts. */
+  readonly regions: { problemOf(message: Job): Promise<string | undefined> };
 }
 
 const POLL_INTERVAL_MS = 5;
@@ -25,6 +30,8 @@ const POLL_TIMEOUT_MS = 2000;
 export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortSignal): Promise<Acceptance> {
   const message = readJobMessage(body, {}, parts.rules);
   if (message.kind === "invalid") return { kind: "invalid", problems: message.problems };
+  const problem = await regionProblem(parts, message);
+  if (problem !== undefined) return { kind: "invalid", problems: [problem] };
   const { identity } = message;
   const jobId = message.explicitId ?? randomUUID();
   let fields = await differingFields(parts.records, jobId, identity, 0);
@@ -34,6 +41,16 @@ export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortS
     fields = await differingFields(parts.records, jobId, identity, POLL_TIMEOUT_MS);
   }
   return fields.length === 0 ? { kind: "accepted", jobId } : { kind: "conflict", fields };
+}
+
+/** Undefined while it is not known because servers are unavailable: then Intake decides. */
+async function regionProblem({ regions }: SubmitParts, message: Job): Promise<string | undefined> {
+  try {
+    return await regions.problemOf(message);
+  } catch (error) {
+    if (error instanceof LeasesUnavailable || error instanceof RecordsUnavailable) return undefined;
+    throw error;
+  }
 }
 
 /** Of the job with this id, once it is known. None while it is not, or while the records are unavailable. */

@@ -7,6 +7,7 @@ import type { JobEvent, JobResult, Priority } from "../../shared/job.ts";
 
 /** The waiting jobs of one worker region and priority: queue `jobs.ready.<region>.<priority>`. */
 export interface ReadyQueue {
+  /** Of parking.ts: a worker region, or a name that jobs for unknown regions share. */
   readonly region: string;
   readonly priority: Priority;
 }
@@ -111,8 +112,21 @@ export interface JobQueue {
   /** Copies a submitted message, byte for byte, to the dead-letter queue. Confirmed; the caller then acks the delivery. */
   deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
 
+  /** Declares the region's ready queues, so that this orchestrator is notified of other orchestrators' offers to them. */
+  addRegion(region: string): Promise<void>;
   /** Publishes an accepted job to its ready queue. */
   offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
+  /**
+   * Publishes an accepted job whose region is not known to the queue that all such jobs share, so that no number of
+   * region names creates more queues.
+   */
+  park(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
+  /**
+   * Moves the parked jobs of the regions that `isKnown` accepts to their ready queues, oldest first. `isKnown` must
+   * not change its answers meanwhile. Resolves when every job that was parked before the call was checked.
+   * @throws Error when the connection is lost; the jobs that were not moved stay parked
+   */
+  unpark(isKnown: (region: string) => boolean): Promise<void>;
   /**
    * Publishes a delivered job to its ready queue again, after `delayMs` (chosen by job/retry-policy.ts) and with the
    * given record of its attempts. Confirmed; the caller then acks the delivery.
@@ -120,11 +134,11 @@ export interface JobQueue {
   offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void>;
   /** Takes the oldest message of a ready queue; undefined when it is empty or the broker is down. */
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
-  /** The regions that any orchestrator has ever offered a job for: each may have waiting jobs. */
+  /** The regions that any orchestrator has ever added or offered a job for: each may have waiting jobs. */
   regions(): readonly string[];
   /**
-   * Calls back when a ready queue may have a new message, from any orchestrator. May call too often, but misses none
-   * that is offered while connected; after a reconnection it is called once for every ready queue.
+   * Calls back when a ready queue of `regions()` may have a new message, from any orchestrator. May call too often, but
+   * misses none that is offered while connected; after a reconnection it is called once for every ready queue.
    */
   onReady(listener: (readyQueue: ReadyQueue) => void): void;
 

@@ -19,6 +19,10 @@ export class FreeSlots {
     for (const { region, free } of groups) this.#byRegion.set(region, this.#freeIn(region) + free);
   }
 
+  get hasAny(): boolean {
+    return this.#groups.some(({ region }) => this.#freeIn(region) > 0);
+  }
+
   hasAnyIn(regions: readonly string[]): boolean {
     return this.fit({ regions, needs: [] });
   }

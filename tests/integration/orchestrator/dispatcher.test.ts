@@ -95,7 +95,7 @@ test("dispatcher: after a lost broker connection, running builds are attached to
 test("dispatcher: a region's jobs come before another region's backlog that falls back to it, which takes turns", async () => {
   const site = await startOrchestratorSite(
     { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
-    { BLACKTREE_REGION_FALLBACK: "b" },
+    { BLACKTREE_REGIONS: "a,c", BLACKTREE_REGION_FALLBACK: "b" },
   );
   const started: string[] = [];
   let finish = Promise.withResolvers<void>();

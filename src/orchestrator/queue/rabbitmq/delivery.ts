@@ -1,6 +1,7 @@
 /** A message that RabbitMQ has delivered to this orchestrator. */
 import type { GetMessage, Message, Options } from "amqplib";
 import { orAbort } from "../../../shared/abort.ts";
+import { PRIORITIES } from "../../../shared/job.ts";
 import type { Delivery, Envelope, MessageProperties, ReadyDelivery, ReadyQueue } from "../queue.ts";
 import type { OpenChannel } from "./channel.ts";
 import { asShortString } from "./sendable.ts";
@@ -10,6 +11,8 @@ const ACCEPTED_AT_HEADER = "x-blacktree-accepted-at";
 const DEFAULT_REGION_HEADER = "x-blacktree-region";
 const ATTEMPTS_HEADER = "x-blacktree-attempts";
 const LAST_WORKER_HEADER = "x-blacktree-last-worker";
+const WORKER_REGION_HEADER = "x-blacktree-worker-region";
+const PRIORITY_HEADER = "x-blacktree-priority";
 
 /** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
 const MAX_DELIVERIES = 8;
@@ -34,12 +37,7 @@ export class RabbitMqDelivery implements Delivery {
   }
 
   get properties(): MessageProperties {
-    const { messageId, correlationId, replyTo } = this.message.properties;
-    return {
-      messageId: asShortString(messageId),
-      correlationId: asShortString(correlationId),
-      replyTo: asShortString(replyTo),
-    };
+    return messageProperties(this.message);
   }
 
   get redelivered(): boolean {
@@ -114,6 +112,15 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
   }
 }
 
+export function messageProperties({ properties }: Message): MessageProperties {
+  const { messageId, correlationId, replyTo } = properties;
+  return {
+    messageId: asShortString(messageId),
+    correlationId: asShortString(correlationId),
+    replyTo: asShortString(replyTo),
+  };
+}
+
 /**
  * A queue with a low delivery limit, set by a policy, by another program or by an upgrade to RabbitMQ 4, drops a message
  * that was delivered too often. A message that may near the limit is published again, which resets its count.
@@ -174,4 +181,17 @@ export function readEnvelope(message: Message): Envelope | undefined {
   const lastWorkerId = String(headers[LAST_WORKER_HEADER] ?? "");
   const retry = typeof attempts === "number" && attempts > 0 ? { attempts, lastWorkerId } : undefined;
   return { jobId, acceptedAt, defaultRegion, retry };
+}
+
+/** For a job that waits elsewhere until its ready queue exists. */
+export function readyQueueHeaders({ region, priority }: ReadyQueue): Record<string, string> {
+  return { [WORKER_REGION_HEADER]: region, [PRIORITY_HEADER]: priority };
+}
+
+/** Undefined for a message without valid `readyQueueHeaders`. */
+export function readReadyQueue(message: Message): ReadyQueue | undefined {
+  const headers = message.properties.headers ?? {};
+  const region = headers[WORKER_REGION_HEADER];
+  const priority = PRIORITIES.find((each) => each === headers[PRIORITY_HEADER]);
+  return typeof region === "string" && region !== "" && priority ? { region, priority } : undefined;
 }

@@ -1,4 +1,4 @@
-/** The exchange for every change of a job's state, on which orchestrators also learn of each other's queued jobs. */
+/** The exchange for every change of a job's state, which also announces queued jobs to other orchestrators. */
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { JobEvent, Priority } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
@@ -11,7 +11,7 @@ export interface EventsOptions {
   readonly names: Names;
   readonly closing: AbortSignal;
   readonly logger: Logger;
-  /** Any orchestrator has published a job to this ready queue. */
+  /** According to an event, an orchestrator publishes a job to this ready queue; its region may not exist. */
   readonly onQueued: (readyQueue: ReadyQueue) => void;
 }
 

@@ -19,6 +19,7 @@ import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
+import { ParkedJobs } from "./parked-jobs.ts";
 import { Publisher, textOf } from "./publisher.ts";
 import { ReadyQueues } from "./ready-queues.ts";
 import { isTooLarge } from "./refusal.ts";
@@ -70,6 +71,7 @@ export class RabbitMqQueue implements JobQueue {
   readonly #submissions: Submissions;
   readonly #regions: Regions;
   readonly #readyQueues: ReadyQueues;
+  readonly #parkedJobs: ParkedJobs;
   readonly #events: Events;
   readonly #listeners: Listeners<ReadyQueue>;
 
@@ -117,11 +119,17 @@ export class RabbitMqQueue implements JobQueue {
       regions: this.#regions,
       logger,
     });
+    this.#parkedJobs = new ParkedJobs({
+      names,
+      publisher,
+      logger,
+      offer: (readyQueue, message, signal) => this.offer(readyQueue, message, signal),
+    });
     this.#events = new Events({
       names,
       closing,
       logger,
-      onQueued: (readyQueue) => void this.#onQueued(readyQueue),
+      onQueued: (readyQueue) => this.#onQueued(readyQueue),
     });
   }
 
@@ -195,8 +203,20 @@ export class RabbitMqQueue implements JobQueue {
     );
   }
 
+  park(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+    return this.#parkedJobs.park(readyQueue, message, signal);
+  }
+
+  unpark(isKnown: (region: string) => boolean): Promise<void> {
+    return this.#parkedJobs.unpark(isKnown);
+  }
+
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     return this.#readyQueues.take(readyQueue);
+  }
+
+  addRegion(region: string): Promise<void> {
+    return this.#regions.keep(region);
   }
 
   regions(): readonly string[] {
@@ -245,6 +265,7 @@ export class RabbitMqQueue implements JobQueue {
     await answered(session, "a channel for events", this.#events.attach(session));
     await answered(session, "the list of regions", this.#regions.attach(session));
     this.#readyQueues.attach(session);
+    this.#parkedJobs.attach(session);
     await answered(session, `a consumer of queue ${this.#names.jobQueue}`, this.#submissions.attach(session));
   }
 
@@ -295,14 +316,9 @@ export class RabbitMqQueue implements JobQueue {
     }
   }
 
-  async #onQueued(readyQueue: ReadyQueue): Promise<void> {
-    await this.#regions.learn(readyQueue.region).catch((error) => {
-      this.#logger.warn(
-        { err: error, region: readyQueue.region },
-        "failed to declare the ready queues of a region",
-      );
-    });
-    this.#announce(readyQueue);
+  /** Any client may publish such an event, and a job's region may be unknown: so an event adds no region. */
+  #onQueued(readyQueue: ReadyQueue): void {
+    if (this.#regions.known.includes(readyQueue.region)) this.#announce(readyQueue);
   }
 
   #announceRegion(region: string): void {

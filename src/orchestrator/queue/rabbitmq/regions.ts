@@ -2,8 +2,7 @@
  * The set of regions that may have waiting jobs, stored in RabbitMQ itself: AMQP cannot list queues, and Redis may have
  * lost its data. Queue `jobs.ready.regions` holds one message per region, published after the region's ready queues were
  * declared and before its first job. Every orchestrator reads all of them and removes none. While one reads, another
- * sees only the rest; so each reads again, soon at first and then every minute or so, and learns of new regions from
- * events in between.
+ * sees only the rest; so each reads again, soon at first and then every minute or so.
  * (A stream queue would be the obvious choice, but Amazon MQ does not support them.)
  */
 import { sleep } from "../../../shared/abort.ts";
@@ -53,7 +52,7 @@ export class Regions {
     void this.#keepReading(session);
   }
 
-  /** To be called before a job is published to one of the region's ready queues. */
+  /** Declares the region's ready queues and publishes its message, unless both were done in this session. */
   async keep(region: string, signal?: AbortSignal): Promise<void> {
     const kept = this.#kept;
     const isFirst = !kept.has(region);
@@ -64,11 +63,6 @@ export class Regions {
     if (!isFirst) return;
     await this.#publish(region, signal);
     kept.add(region);
-  }
-
-  /** An orchestrator has offered a job for this region. */
-  learn(region: string): Promise<void> {
-    return this.#learn(region, false);
   }
 
   async #learn(region: string, isFirst: boolean): Promise<void> {
@@ -82,7 +76,7 @@ export class Regions {
   /** To be called when a ready queue of the region does not exist. */
   async declareAgain(region: string): Promise<void> {
     this.#declared.delete(region);
-    await this.learn(region);
+    await this.#learn(region, false);
   }
 
   /** @param isFirst whether another orchestrator may be declaring them right now, for the first time */
@@ -149,7 +143,7 @@ export class Regions {
       await closeGracefully(open);
     }
     for (const region of returned) this.#kept.add(region);
-    await Promise.all([...returned].map((region) => this.learn(region)));
+    await Promise.all([...returned].map((region) => this.#learn(region, false)));
     await this.#restoreMissing(returned);
   }
 

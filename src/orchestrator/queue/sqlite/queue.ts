@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import { orAbort, sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
-import { type JobEvent, type JobResult, PRIORITIES } from "../../../shared/job.ts";
+import { type JobEvent, type JobResult, PRIORITIES, type Priority } from "../../../shared/job.ts";
 import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { FailureDelays } from "../failure-delays.ts";
@@ -23,6 +23,7 @@ import {
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
 const SUBMITTED = "submitted";
+const PARKED_PREFIX = "parked/";
 const PREFETCH = 64;
 const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
 const MAX_DELAY_MS = Math.max(...RETRY_DELAYS_MS);
@@ -148,12 +149,33 @@ export class SqliteQueue implements JobQueue {
     }, signal);
   }
 
+  async addRegion(region: string): Promise<void> {
+    await this.#write(() => this.#insertRegion(region), undefined);
+  }
+
   async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
     await this.#write(() => {
-      this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [readyQueue.region]);
+      this.#insertRegion(readyQueue.region);
       this.#insert(placeOf(readyQueue), message.body, message.properties, message.envelope);
     }, signal);
     this.#announce(readyQueue);
+  }
+
+  async park(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
+    const { body, properties, envelope } = message;
+    await this.#write(
+      () => this.#insert(`${PARKED_PREFIX}${placeOf(readyQueue)}`, body, properties, envelope),
+      signal,
+    );
+  }
+
+  /** The order stays, since the messages keep their ids. */
+  async unpark(isKnown: (region: string) => boolean): Promise<void> {
+    const known = this.#parkedQueues().filter(({ region }) => isKnown(region));
+    await this.#write(() => {
+      for (const readyQueue of known) this.#unparkAll(readyQueue);
+    }, undefined);
+    for (const readyQueue of known) this.#announce(readyQueue);
   }
 
   async offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void> {
@@ -258,6 +280,25 @@ export class SqliteQueue implements JobQueue {
     );
   }
 
+  #insertRegion(region: string): void {
+    this.#database.run("INSERT OR IGNORE INTO regions (region) VALUES (?)", [region]);
+  }
+
+  /** The ready queues for which jobs are parked. */
+  #parkedQueues(): readonly ReadyQueue[] {
+    this.#closing.signal.throwIfAborted();
+    const rows = this.#database
+      .query<{ place: string }, [string]>("SELECT DISTINCT place FROM messages WHERE place GLOB ?")
+      .all(`${PARKED_PREFIX}*`);
+    return rows.map(({ place }) => readyQueueAt(place.slice(PARKED_PREFIX.length)));
+  }
+
+  #unparkAll(readyQueue: ReadyQueue): void {
+    this.#insertRegion(readyQueue.region);
+    const place = placeOf(readyQueue);
+    this.#database.run("UPDATE messages SET place = ? WHERE place = ?", [place, `${PARKED_PREFIX}${place}`]);
+  }
+
   /**
    * Marks the oldest message of a place as delivered. When the disk is full, it stays undelivered. A message that is due
    * later than any delay is due now: the clock was set back.
@@ -360,4 +401,10 @@ export class SqliteQueue implements JobQueue {
 
 function placeOf(readyQueue: ReadyQueue): string {
   return `ready/${readyQueue.region}/${readyQueue.priority}`;
+}
+
+/** The inverse of `placeOf`. */
+function readyQueueAt(place: string): ReadyQueue {
+  const [, region = "", priority] = place.split("/");
+  return { region, priority: priority as Priority };
 }

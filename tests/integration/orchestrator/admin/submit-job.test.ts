@@ -12,6 +12,8 @@ const rules = {
   defaultRegion: "us-east-1",
 };
 
+const regions = { problemOf: async () => undefined };
+
 let folder: TempDir;
 let database: ReturnType<typeof openEmbeddedDatabase>;
 let records: SqliteJobRecords;
@@ -57,7 +59,7 @@ function submit(branch: string, arrive: () => Promise<void>) {
       await arrive();
     },
   };
-  return submitJob({ queue, records, rules }, bodyOf(branch), new AbortController().signal);
+  return submitJob({ queue, records, rules, regions }, bodyOf(branch), new AbortController().signal);
 }
 
 test("a job is accepted, again if it is the same job, and is a conflict if it is another one", async () => {

@@ -526,7 +526,96 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
+    describe("parked jobs", () => {
+      const queueOf = (region: string, priority: ReadyQueue["priority"] = "normal") => ({ region, priority });
+      const isMoved = (region: string) => region === readyQueue.region;
+
+      async function parkOne(jobId: string, into: ReadyQueue): Promise<void> {
+        await queue.park(into, readyMessage(jobId));
+      }
+
+      async function takenFrom(from: ReadyQueue, count: number): Promise<readonly string[]> {
+        const jobIds: string[] = [];
+        while (jobIds.length < count) jobIds.push((await takeOne(from)).envelope.jobId);
+        expect(await queue.take(from)).toBeUndefined();
+        return jobIds;
+      }
+
+      test("are in no ready queue, and add no region", async () => {
+        await parkOne("job-1", readyQueue);
+        expect(await queue.take(readyQueue)).toBeUndefined();
+        await reopen();
+        expect(queue.regions()).toEqual([]);
+        expect(await queue.take(readyQueue)).toBeUndefined();
+      });
+
+      test("move unchanged, and only those of regions that are known", async () => {
+        const body = randomBytes(50_000);
+        const properties = { messageId: "m-6", correlationId: "c-6", replyTo: "r-6" };
+        const { envelope } = readyMessage("job-1");
+        await queue.park(readyQueue, { body, properties, envelope });
+        await parkOne("job-2", queueOf("unknown-1"));
+        const asked: string[] = [];
+        await queue.unpark((region) => {
+          asked.push(region);
+          return isMoved(region);
+        });
+        expect(new Set(asked)).toEqual(new Set([readyQueue.region, "unknown-1"]));
+        expect(queue.regions()).toEqual([readyQueue.region]);
+        const delivery = await takeOne();
+        expect(delivery).toMatchObject({ readyQueue, properties, envelope });
+        expect(delivery.body.equals(body)).toBe(true);
+        await queue.unpark(() => true);
+        expect(await takenFrom(queueOf("unknown-1"), 1)).toEqual(["job-2"]);
+        expect(await queue.take(readyQueue)).toBeUndefined();
+      });
+
+      test("keep their order, and their priority, also after a restart and several checks", async () => {
+        for (let index = 0; index < 20; index++) {
+          await parkOne(`moved-${index}`, readyQueue);
+          await parkOne(`stays-${index}`, queueOf("unknown-1", index % 2 === 0 ? "high" : "low"));
+        }
+        await queue.unpark(() => false);
+        await reopen();
+        await queue.unpark(isMoved);
+        await queue.unpark(isMoved);
+        const numbered = (name: string, numbers: readonly number[]) =>
+          numbers.map((each) => `${name}-${each}`);
+        const all = Array.from({ length: 20 }, (_, index) => index);
+        expect(await takenFrom(readyQueue, 20)).toEqual(numbered("moved", all));
+        await queue.unpark(() => true);
+        for (const [priority, rest] of [["high", 0] as const, ["low", 1] as const]) {
+          const expected = numbered(
+            "stays",
+            all.filter((index) => index % 2 === rest),
+          );
+          expect(await takenFrom(queueOf("unknown-1", priority), 10)).toEqual(expected);
+        }
+      });
+
+      test("are announced when they can be taken", async () => {
+        await parkOne("job-1", readyQueue);
+        const taken: (string | undefined)[] = [];
+        queue.onReady((hinted) => {
+          void queue.take(hinted).then((delivery) => {
+            if (delivery) taken.push(delivery.envelope.jobId);
+          });
+        });
+        await queue.unpark(() => true);
+        await countOf(taken, 1);
+        expect(taken).toEqual(["job-1"]);
+      });
+    });
+
     describe("regions", () => {
+      test("that are added are known, also after a restart", async () => {
+        await queue.addRegion("ap-south-1");
+        await queue.addRegion("ap-south-1");
+        expect(queue.regions()).toEqual(["ap-south-1"]);
+        await reopen();
+        expect(queue.regions()).toEqual(["ap-south-1"]);
+      });
+
       test("are known from the first offer on, also after a restart", async () => {
         expect(queue.regions()).toEqual([]);
         await queue.offer({ region: "ap-south-1", priority: "low" }, readyMessage("job-1"));
@@ -620,6 +709,8 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       expect(queue.isReady).toBe(false);
       await expect(queue.submit(Buffer.from("x"), {})).rejects.toBeInstanceOf(QueueClosed);
       await expect(queue.offer(readyQueue, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
+      await expect(queue.park(readyQueue, readyMessage("x"))).rejects.toBeInstanceOf(QueueClosed);
+      await expect(queue.unpark(() => true)).rejects.toBeInstanceOf(Error);
       expect(await queue.take(readyQueue)).toBeUndefined();
       await queue.close();
     });

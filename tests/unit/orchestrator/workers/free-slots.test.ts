@@ -16,6 +16,7 @@ describe("free slots", () => {
     expect(free.hasAnyIn([NEAR])).toBe(false);
     expect(free.hasAnyIn([FAR])).toBe(true);
     expect(free.hasAnyIn([])).toBe(false);
+    expect(free.hasAny).toBe(true);
   });
 
   test("fit a job only when their worker can build it", () => {
@@ -32,6 +33,7 @@ describe("free slots", () => {
     expect(free.hasAnyIn([FAR])).toBe(false);
     free.claimed(requirements([NEAR, FAR]));
     expect(free.hasAnyIn([NEAR, FAR])).toBe(false);
+    expect(free.hasAny).toBe(false);
   });
 
   test("of all groups of a region are used before the region is full", () => {

@@ -99,6 +99,11 @@ describe("RabbitMQ", () => {
     return stdout.split("\n");
   }
 
+  async function ownQueues(): Promise<readonly string[]> {
+    const names = (await listQueues()).map((line) => line.split("\t")[0] ?? "");
+    return names.filter((name) => name.startsWith(broker.readyPrefix)).toSorted();
+  }
+
   test("declares durable quorum queues, and dead letters expire after seven days", async () => {
     const queue = await startedQueue();
     await queue.offer(readyQueue, message("job-1"));
@@ -109,6 +114,7 @@ describe("RabbitMQ", () => {
       broker.resultQueue,
       `${broker.jobQueue}.dead`,
       `${broker.readyPrefix}.regions`,
+      `${broker.readyPrefix}.unknown-region`,
       `${broker.readyPrefix}.eu-central-1.high`,
       `${broker.readyPrefix}.eu-central-1.normal`,
       `${broker.readyPrefix}.eu-central-1.low`,
@@ -365,11 +371,12 @@ describe("RabbitMQ", () => {
   });
 
   describe("with two orchestrators", () => {
-    test("each is notified of the other's offers, also for new regions", async () => {
+    test("each is notified of the other's offers to the regions that it knows", async () => {
       const [first, second] = await Promise.all([startedQueue(), startedQueue()]);
       const hinted: ReadyQueue[] = [];
       second.onReady((each) => void hinted.push(each));
       const fresh: ReadyQueue = { region: "sa-east-1", priority: "high" };
+      await second.addRegion(fresh.region);
       await first.offer(fresh, message("job-1"));
       first.publishEvent({
         job_id: "job-1",
@@ -407,6 +414,21 @@ describe("RabbitMQ", () => {
       }
     });
 
+    test("parked jobs keep their order when both check them at the same time", async () => {
+      const both = await Promise.all([startedQueue(), startedQueue()]);
+      const jobIds = Array.from({ length: 30 }, (_, index) => `job-${index}`);
+      const region = readyQueue.region;
+      for (const jobId of jobIds) {
+        await both[0].park(readyQueue, message(jobId));
+        await both[0].park({ ...readyQueue, region: "unknown-1" }, message(`other-${jobId}`));
+      }
+      await Promise.all(both.map((queue) => queue.unpark((each) => each === region)));
+      const taken: string[] = [];
+      while (taken.length < jobIds.length) taken.push((await takeOne(both[0])).envelope.jobId);
+      expect(taken).toEqual(jobIds);
+      expect(await both[0].take(readyQueue)).toBeUndefined();
+    });
+
     test("an invalid event is ignored", async () => {
       const queue = await startedQueue();
       await broker.withChannel(async (channel) => {
@@ -416,6 +438,7 @@ describe("RabbitMQ", () => {
           "[]",
           `{"worker_region":7,"priority":"low"}`,
           `{"worker_region":"x","priority":"?"}`,
+          `{"worker_region":"made-up-1","priority":"low"}`,
         ]) {
           channel.publish(broker.eventExchange, "job.queued", Buffer.from(body));
         }
@@ -423,7 +446,41 @@ describe("RabbitMQ", () => {
       await queue.offer(readyQueue, message("job-1"));
       expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
       expect(queue.regions()).toEqual(["eu-central-1"]);
+      expect((await listQueues()).filter((line) => line.includes("made-up-1"))).toEqual([]);
     });
+  });
+
+  test("parked jobs of any number of regions create no queue", async () => {
+    const queue = await startedQueue();
+    const before = await ownQueues();
+    for (let index = 0; index < 60; index++)
+      await queue.park({ region: `made-up-${index}`, priority: "normal" }, message(`job-${index}`));
+    await queue.unpark(() => false);
+    expect(await ownQueues()).toEqual(before);
+    expect(before).toContain(`${broker.readyPrefix}.unknown-region`);
+  });
+
+  test("a message in the queue of parked jobs that did not pass through intake is sent to intake", async () => {
+    const queue = await startedQueue();
+    const submitted: string[] = [];
+    queue.onSubmitted(async (delivery) => {
+      submitted.push(delivery.body.toString());
+      delivery.ack();
+    });
+    await queue.park(readyQueue, message("job-1"));
+    await broker.withChannel(async (channel) => {
+      channel.sendToQueue(`${broker.readyPrefix}.unknown-region`, Buffer.from("stray"));
+    });
+    await waitFor(
+      async () => {
+        await queue.unpark(() => false);
+        return submitted.length === 1;
+      },
+      { timeoutMs: TIMEOUT_MS, what: "the stray message" },
+    );
+    expect(submitted).toEqual(["stray"]);
+    await queue.unpark(() => true);
+    expect((await takeOne(queue)).envelope.jobId).toBe("job-1");
   });
 
   test("a message in a ready queue that did not pass through intake is sent to intake", async () => {
