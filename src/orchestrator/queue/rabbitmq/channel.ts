@@ -19,6 +19,8 @@ export interface Session {
   readonly heartbeatMs: number;
   /** RabbitMQ closes the connection when a frame is longer; the properties of a message are one frame. */
   readonly frameMaxBytes: number;
+  /** How many channels the connection may have at the same time. */
+  readonly channelMax: number;
   readonly declarations: DeclarationLock;
   /** What the broker has not answered yet, for the warning about a session that is not prepared in time. */
   readonly unanswered: Set<{ readonly what: string }>;

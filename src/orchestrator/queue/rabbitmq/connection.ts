@@ -175,11 +175,17 @@ function withHeartbeat(url: string, heartbeatSeconds: number): string {
 }
 
 /** What client and broker have agreed on; the types of amqplib do not have it. */
-function negotiated(model: ChannelModel): Pick<Session, "heartbeatMs" | "frameMaxBytes"> {
-  const connection = model.connection as unknown as { readonly heartbeat: number; readonly frameMax: number };
-  const { heartbeat, frameMax: frameMaxBytes } = connection;
+interface Negotiated {
+  readonly heartbeat: number;
+  readonly frameMax: number;
+  readonly channelMax: number;
+}
+
+function negotiated(model: ChannelModel): Pick<Session, "heartbeatMs" | "frameMaxBytes" | "channelMax"> {
+  const { heartbeat, frameMax, channelMax } = model.connection as unknown as Negotiated;
   // Without heartbeats the broker waits longer.
-  return { heartbeatMs: heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000, frameMaxBytes };
+  const heartbeatMs = heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000;
+  return { heartbeatMs, frameMaxBytes: frameMax, channelMax };
 }
 
 function describe(reason: unknown): string {

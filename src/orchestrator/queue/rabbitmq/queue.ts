@@ -118,6 +118,7 @@ export class RabbitMqQueue implements JobQueue {
       publisher,
       regions: this.#regions,
       logger,
+      onChannelFree: (readyQueue) => this.#announce(readyQueue),
     });
     this.#parkedJobs = new ParkedJobs({
       names,

@@ -10,12 +10,16 @@ import { sendableOptions } from "./sendable.ts";
 import { ensureQueue, type Names, readyQueueName, replyCode } from "./topology.ts";
 
 const MAX_IDLE_CHANNELS = 64;
+/** For everything else that uses the connection. */
+const RESERVED_CHANNELS = 64;
 
 export interface ReadyQueuesOptions {
   readonly names: Names;
   readonly publisher: Publisher;
   readonly regions: Regions;
   readonly logger: Logger;
+  /** A message can be taken from this ready queue again, after no channel was left for it. */
+  readonly onChannelFree: (readyQueue: ReadyQueue) => void;
 }
 
 /**
@@ -27,6 +31,8 @@ export class ReadyQueues {
   #session: Session | undefined;
   #idle: OpenChannel[] = [];
   readonly #open = new Set<OpenChannel>();
+  /** By name: ready queues that a message was not taken from, since no channel was left. */
+  readonly #postponed = new Map<string, ReadyQueue>();
 
   constructor(private readonly options: ReadyQueuesOptions) {}
 
@@ -39,6 +45,7 @@ export class ReadyQueues {
     const session = this.#session;
     if (!session || session.lost.aborted || !this.options.regions.known.includes(readyQueue.region))
       return undefined;
+    if (this.#idle.length === 0 && this.#open.size >= maxTaken(session)) return this.#postpone(readyQueue);
     try {
       return await this.#takeFrom(session, readyQueue);
     } catch (error) {
@@ -52,6 +59,22 @@ export class ReadyQueues {
   async close(): Promise<void> {
     this.#session = undefined;
     await Promise.all([...this.#open].map(closeGracefully));
+  }
+
+  #postpone(readyQueue: ReadyQueue): undefined {
+    if (this.#postponed.size === 0)
+      this.options.logger.warn(
+        { jobs: this.#open.size },
+        "this orchestrator has as many jobs as its connection to RabbitMQ has channels: start more orchestrators, or raise channel_max of RabbitMQ",
+      );
+    this.#postponed.set(readyQueueName(this.options.names, readyQueue), readyQueue);
+    return undefined;
+  }
+
+  #resume(): void {
+    const postponed = [...this.#postponed.values()];
+    this.#postponed.clear();
+    for (const readyQueue of postponed) this.options.onChannelFree(readyQueue);
   }
 
   async #takeFrom(session: Session, readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
@@ -96,13 +119,25 @@ export class ReadyQueues {
     }
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
     this.#open.add(open);
-    open.lost.addEventListener("abort", () => this.#open.delete(open), { once: true });
+    const onLost = () => {
+      this.#open.delete(open);
+      this.#resume();
+    };
+    open.lost.addEventListener("abort", onLost, { once: true });
     return open;
   }
 
   #release(session: Session, open: OpenChannel): void {
     if (open.lost.aborted || session !== this.#session) return;
-    if (this.#idle.length < MAX_IDLE_CHANNELS) this.#idle.push(open);
-    else void closeGracefully(open);
+    if (this.#idle.length >= MAX_IDLE_CHANNELS) void closeGracefully(open);
+    else {
+      this.#idle.push(open);
+      this.#resume();
+    }
   }
+}
+
+/** How many messages can be taken at the same time. */
+function maxTaken({ channelMax }: Session): number {
+  return channelMax - Math.min(RESERVED_CHANNELS, Math.floor(channelMax / 2));
 }

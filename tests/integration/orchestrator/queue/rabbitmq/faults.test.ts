@@ -241,6 +241,7 @@ describe("RabbitMQ under faults", () => {
     return {
       model,
       frameMaxBytes: 128 * 1024,
+      channelMax: 2047,
       lost: lost.signal,
       heartbeatMs: 60_000,
       declarations: new ExclusiveQueueLock("lock"),

@@ -33,6 +33,7 @@ setDefaultTimeout(120_000);
 const TIMEOUT_MS = 60_000;
 const FRAME_MAX_BYTES = 16 * 1024;
 const MAX_MESSAGE_BYTES = 64 * 1024;
+const CHANNEL_MAX = 64;
 const [RETRY_DELAY_MS] = RETRY_DELAYS_MS;
 const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
 const RESTRICTED_USER = "restricted";
@@ -40,7 +41,11 @@ let server: RabbitMq;
 
 beforeAll(async () => {
   server = await startRabbitMq({
-    config: [`frame_max = ${FRAME_MAX_BYTES}`, `max_message_size = ${MAX_MESSAGE_BYTES}`],
+    config: [
+      `frame_max = ${FRAME_MAX_BYTES}`,
+      `max_message_size = ${MAX_MESSAGE_BYTES}`,
+      `channel_max = ${CHANNEL_MAX}`,
+    ],
   });
   await server.rabbitmqctl(["add_user", RESTRICTED_USER, "pw"]);
 }, 120_000);
@@ -229,4 +234,25 @@ describe("a message that the broker refuses", () => {
     const again = await waitFor(() => queue.take(readyQueue), { timeoutMs: TIMEOUT_MS, what: "the retry" });
     expect(again.envelope).toMatchObject({ jobId: "job-1", retry });
   });
+});
+
+test("no more jobs are taken than the connection has channels, and the next one when a channel is free", async () => {
+  await start();
+  const envelopeOf = (jobId: string) => ({ jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" });
+  for (let index = 0; index < CHANNEL_MAX; index += 1) {
+    const envelope = envelopeOf(`job-${index}`);
+    await queue.offer(readyQueue, { body: Buffer.from("{}"), properties: {}, envelope });
+  }
+  const taken: ReadyDelivery[] = [];
+  for (let next = await queue.take(readyQueue); next; next = await queue.take(readyQueue)) taken.push(next);
+  expect(taken.length).toBeWithin(CHANNEL_MAX / 2, CHANNEL_MAX);
+  expect(await queue.take(readyQueue)).toBeUndefined();
+  expect(logged("as many jobs as its connection to RabbitMQ has channels")).toBe(1);
+  expect(logged("failed to take a waiting job")).toBe(0);
+  const free = Promise.withResolvers<ReadyQueue>();
+  queue.onReady((each) => free.resolve(each));
+  taken[0]?.ack();
+  expect(await free.promise).toEqual(readyQueue);
+  expect((await queue.take(readyQueue))?.envelope.jobId).toBe(`job-${taken.length}`);
+  await queue.publishResult(sampleResult("while-full"), undefined, []);
 });
