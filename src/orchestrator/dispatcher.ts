@@ -56,6 +56,7 @@ export class Dispatcher {
   /** The next sweep tries to place each held job with special needs: it may have waited long enough to fail. */
   #isPollDue = false;
   #isPaused = false;
+  #returning: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: DispatcherParts) {
@@ -112,12 +113,16 @@ export class Dispatcher {
     this.#wake();
   }
 
-  /** Another orchestrator may have a worker for them. */
-  async returnHeld(): Promise<void> {
+  /** Another orchestrator may have a worker for them. They are returned in their order, also those of several calls. */
+  returnHeld(): Promise<void> {
+    this.#returning = this.#returning.then(() => this.#returnAll());
+    return this.#returning;
+  }
+
+  async #returnAll(): Promise<void> {
     await this.#sweep;
     const held = this.#held;
     this.#held = [];
-    // One after the other, so that they keep their order.
     for (const { delivery } of held) await delivery.requeue();
   }
 
@@ -317,8 +322,8 @@ export class Dispatcher {
   }
 
   #hold(held: HeldJob): void {
-    if (this.#isPaused) void held.delivery.requeue();
-    else this.#held = [...this.#held, held];
+    this.#held = [...this.#held, held];
+    if (this.#isPaused) void this.returnHeld();
   }
 
   async #run(held: HeldJob, assignment: Assignment): Promise<void> {

@@ -81,10 +81,8 @@ describe("parking", () => {
     );
     for (const jobId of ["later-1", "later-2"])
       await submitted(site, jobId, { worker_region: "made-up-7", priority: "normal" });
-    expect(await readyQueues()).toEqual({
-      regions: ["us-east-1"],
-      waiting: { "jobs.ready.unknown-region": "62" },
-    });
+    const expected = { regions: ["us-east-1"], waiting: { "jobs.ready.unknown-region": "62" } };
+    await until(async () => Bun.deepEquals(await readyQueues(), expected), "one queue with all jobs");
     const logged = site.log.filter((line) => line.includes("job waits for an unknown worker region"));
     expect(logged).toHaveLength(60);
     expect(logged.join()).toContain('"job_id":"job-7","worker_region":"made-up-7"');
@@ -162,9 +160,12 @@ describe("parking", () => {
     await submitted(site, "falls-back", { worker_region: "made-up-1" });
     await until(() => started.length > 0, "the job that may fall back");
     expect(started).toEqual(["falls-back"]);
-    const { regions, waiting } = await readyQueues();
-    expect(regions).toEqual(["_fallback", "back-1", "us-east-1"]);
-    expect(waiting).toMatchObject({ "jobs.ready.unknown-region": "1" });
+    const known = ["_fallback", "back-1", "us-east-1"];
+    await until(
+      async () => Bun.deepEquals((await readyQueues()).regions, known),
+      "the queues of all known regions",
+    );
+    expect((await readyQueues()).waiting).toMatchObject({ "jobs.ready.unknown-region": "1" });
     await worker.stop(100);
   });
 });
