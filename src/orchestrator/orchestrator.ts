@@ -1,5 +1,4 @@
-/** One orchestrator: connects the components of src/FLOW.md with a queue, leases and records of any implementation. */
-import { waitAtMost } from "../shared/abort.ts";
+/** One orchestrator: its components, and the servers on which it listens. */
 import type { Logger } from "../shared/logging.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
@@ -7,24 +6,12 @@ import type { HostPort } from "../shared/settings/parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
-import { Availability } from "./availability.ts";
-import { Canceller } from "./canceller.ts";
+import { createComponents } from "./components.ts";
 import type { SchedulingSettings } from "./config.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import { EndedRuns } from "./ended-runs.ts";
-import { HealthChecker } from "./health-checker.ts";
-import { Intake } from "./intake.ts";
-import { JobEvents } from "./job/events.ts";
-import { JobRunner } from "./job-runner.ts";
-import { KnownRegions } from "./known-regions.ts";
 import type { Leases } from "./leases/leases.ts";
-import { Parking } from "./parking.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
-import { ResultHandler } from "./result-handler.ts";
-import { ResultPublisher } from "./result-publisher.ts";
 import { orchestratorService } from "./service.ts";
-import { WorkerManager } from "./worker-manager.ts";
 import { WorkerClient } from "./workers/worker-client.ts";
 
 export interface OrchestratorParts {
@@ -51,58 +38,14 @@ export interface Orchestrator {
 }
 
 const STOP_GRACE_MS = 500;
-/** How long the intake, and then the dispatcher, may take to finish what they have begun. */
-const STOP_WORK_MS = 3000;
 
 /** @throws Error when listening on an address fails. */
 export async function startOrchestrator(parts: OrchestratorParts): Promise<Orchestrator> {
   const { queue, leases, records, settings, logger } = parts;
   const connect = (address: string) => new WorkerClient(address, parts.tls);
   const connectDedicated = (address: string) => new WorkerClient(address, parts.tls, { isDedicated: true });
-  const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
-
-  const events = new JobEvents(records, queue, logger);
-  const publisher = new ResultPublisher({ queue, records, events, logger });
-  const results = new ResultHandler({ ...settings, queue, leases, records, events, publisher, logger });
-  const workers = new WorkerManager({ ...settings, leases, records, events, logger, connect });
-  const rules = { git, defaultRegion: settings.region };
-  const runner = new JobRunner({ leases, records, workers, results, logger });
-  const dispatcher = new Dispatcher({
-    ...settings,
-    queue,
-    leases,
-    records,
-    workers,
-    runner,
-    results,
-    logger,
-    rules,
-    pollIntervalMs: parts.pollIntervalMs,
-  });
-  const onCancelled = (jobId: string) => dispatcher.onCancelled(jobId);
-  const canceller = new Canceller({ leases, records, publisher, logger, connect, onCancelled });
-  const regions = new KnownRegions({ ...settings, leases, records, logger });
-  const parking = new Parking({ ...settings, queue, regions, logger });
-  const intake = new Intake({
-    queue,
-    records,
-    events,
-    publisher,
-    canceller,
-    regions,
-    parking,
-    logger,
-    rules,
-  });
-  const endedRuns = new EndedRuns({ records, leases, logger });
-  const onUnawaited = (jobIds: readonly string[]) => {
-    dispatcher.recoverUnawaited(jobIds);
-    void endedRuns.release(jobIds);
-  };
-  const onNoneReached = () => void dispatcher.returnHeld();
-  const pinged = { ...settings, leases, queue, logger, connect };
-  const healthChecker = new HealthChecker({ ...pinged, onUnawaited, onNoneReached });
-  const availability = new Availability({ leases, records, intake, dispatcher, logger });
+  const components = createComponents({ ...parts, connect });
+  const { workers, canceller, regions, rules } = components;
 
   const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) =>
@@ -117,32 +60,15 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   queue.start();
   leases.start();
   records.start();
-  dispatcher.start();
-  healthChecker.start();
-  canceller.start();
-  regions.start();
-  parking.start();
-  intake.start();
-  availability.start();
+  components.start();
 
   return {
     grpcPort: grpc.port,
     adminPort: admin.port,
-    async drain() {
-      availability.stop();
-      await intake.stop();
-      await dispatcher.stop();
-      await dispatcher.idle();
-    },
+    drain: () => components.drain(),
     async stop() {
-      availability.stop();
-      // What still waits after that, for example for a broker that blocks publishers, ends with the queue.
-      await waitAtMost(STOP_WORK_MS, intake.stop());
-      await waitAtMost(STOP_WORK_MS, dispatcher.stop());
-      healthChecker.stop();
-      canceller.stop();
-      regions.stop();
-      parking.stop();
+      // What still waits after that ends with the queue.
+      await components.stop();
       await queue.close();
       await grpc.stop(STOP_GRACE_MS);
       await admin.stop();
