@@ -65,7 +65,6 @@ export class ParkedJobs {
 
   async #check(session: Session, queue: string, isKnown: (region: string) => boolean): Promise<void> {
     await ensureQueue(session, queue);
-    await ensureQueue(session, queue);
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
     try {
       for (let left = await countOf(session, queue); left > 0; left--) {
