@@ -117,8 +117,8 @@ export interface JobQueue {
   /** Publishes an accepted job to its ready queue. */
   offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
   /**
-   * Publishes an accepted job whose region is not known to the queue that all such jobs share, so that no number of
-   * region names creates more queues.
+   * Publishes an accepted job whose region is not known to a place that all such jobs share, so that no number of region
+   * names creates more queues.
    */
   park(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void>;
   /**

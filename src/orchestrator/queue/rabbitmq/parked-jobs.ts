@@ -1,4 +1,9 @@
-/** The one queue of the jobs whose worker region is not known: a queue for each name could use up the broker's memory. */
+/**
+ * The jobs whose worker region is not known: a queue for each name could use up the broker's memory. They arrive in one
+ * queue, and each check moves those that stay to the end of another one. A quorum queue keeps the order of many returned
+ * messages only if each return waits for the one before, so jobs of that other queue that stay are published to its end
+ * again: when each has been taken once, they are in their order again, since only checks publish to it.
+ */
 import type { GetMessage } from "amqplib";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyMessage, ReadyQueue } from "../queue.ts";
@@ -14,7 +19,7 @@ import {
 } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import { sendableOptions } from "./sendable.ts";
-import { ensureQueue, type Names, parkedQueue, unparkingLockQueue } from "./topology.ts";
+import { checkedQueue, ensureQueue, type Names, parkedQueue, unparkingLockQueue } from "./topology.ts";
 
 export interface ParkedJobsOptions {
   readonly names: Names;
@@ -25,13 +30,15 @@ export interface ParkedJobsOptions {
 }
 
 export class ParkedJobs {
-  readonly #queue: string;
+  readonly #arriving: string;
+  readonly #checked: string;
   /** Two orchestrators that check the jobs at the same time would change the order of its jobs. */
   readonly #lock: ExclusiveQueueLock;
   #session: Session | undefined;
 
   constructor(private readonly options: ParkedJobsOptions) {
-    this.#queue = parkedQueue(options.names);
+    this.#arriving = parkedQueue(options.names);
+    this.#checked = checkedQueue(options.names);
     this.#lock = new ExclusiveQueueLock(unparkingLockQueue(options.names));
   }
 
@@ -40,13 +47,7 @@ export class ParkedJobs {
   }
 
   park(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
-    const { body, properties, envelope } = message;
-    const headers = { ...envelopeHeaders(envelope), ...readyQueueHeaders(readyQueue) };
-    const options = { ...properties, contentType: "application/json", headers };
-    return this.options.publisher.publish(
-      { queue: this.#queue, body, options },
-      { declare: () => this.#declareAgain(), signal },
-    );
+    return this.#publish(this.#arriving, readyQueue, message, signal);
   }
 
   /** @throws Error when there is no connection, or it is lost */
@@ -57,15 +58,17 @@ export class ParkedJobs {
     await this.#lock.run(session, () => this.#checkAll(session, isKnown));
   }
 
-  /**
-   * A quorum queue keeps the order of many returned messages only if each return waits for the one before. So messages
-   * that stay are published to the queue's end again: when each has been taken once, they are in their order again.
-   */
+  /** The jobs that were checked before are the older ones. */
   async #checkAll(session: Session, isKnown: (region: string) => boolean): Promise<void> {
+    for (const queue of [this.#checked, this.#arriving]) await this.#check(session, queue, isKnown);
+  }
+
+  async #check(session: Session, queue: string, isKnown: (region: string) => boolean): Promise<void> {
+    await ensureQueue(session, queue);
     const open = await asOpenChannel(session.model.createChannel(), this.options.logger);
     try {
-      for (let left = await this.#count(session); left > 0; left--) {
-        const message = await answered(session, `queue ${this.#queue}`, open.channel.get(this.#queue));
+      for (let left = await countOf(session, queue); left > 0; left--) {
+        const message = await answered(session, `queue ${queue}`, open.channel.get(queue));
         if (message === false) return;
         await this.#move(session, message, isKnown);
         open.channel.ack(message);
@@ -75,13 +78,6 @@ export class ParkedJobs {
     }
   }
 
-  async #count(session: Session): Promise<number> {
-    const { messageCount } = await onDedicatedChannel(session, `queue ${this.#queue}`, (channel) =>
-      channel.checkQueue(this.#queue),
-    );
-    return messageCount;
-  }
-
   /** Published and confirmed before the message is acked: a crash in between leaves the job with two messages. */
   async #move(session: Session, message: GetMessage, isKnown: (region: string) => boolean): Promise<void> {
     const envelope = readEnvelope(message);
@@ -89,7 +85,7 @@ export class ParkedJobs {
     if (!envelope || !readyQueue) return this.#sendToIntake(session, message);
     const parked = { body: message.content, properties: messageProperties(message), envelope };
     if (isKnown(readyQueue.region)) await this.options.offer(readyQueue, parked, session.lost);
-    else await this.park(readyQueue, parked, session.lost);
+    else await this.#publish(this.#checked, readyQueue, parked, session.lost);
   }
 
   async #sendToIntake(session: Session, message: GetMessage): Promise<void> {
@@ -101,7 +97,26 @@ export class ParkedJobs {
     );
   }
 
-  async #declareAgain(): Promise<void> {
-    if (this.#session) await ensureQueue(this.#session, this.#queue);
+  #publish(
+    queue: string,
+    readyQueue: ReadyQueue,
+    { body, properties, envelope }: ReadyMessage,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const headers = { ...envelopeHeaders(envelope), ...readyQueueHeaders(readyQueue) };
+    const options = { ...properties, contentType: "application/json", headers };
+    return this.options.publisher.publish(
+      { queue, body, options },
+      { declare: () => this.#declareAgain(queue), signal },
+    );
   }
+
+  async #declareAgain(queue: string): Promise<void> {
+    if (this.#session) await ensureQueue(this.#session, queue);
+  }
+}
+
+async function countOf(session: Session, queue: string): Promise<number> {
+  const checked = await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue));
+  return checked.messageCount;
 }

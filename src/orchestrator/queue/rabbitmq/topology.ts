@@ -27,8 +27,10 @@ const DEAD_LETTER_TTL_MS = 7 * 24 * 60 * 60 * 1000;
 export const deadLetterQueue = (names: Names) => `${names.jobQueue}.dead`;
 export const regionQueue = (names: Names) => `${names.readyPrefix}.regions`;
 export const declarationLockQueue = (names: Pick<Names, "readyPrefix">) => `${names.readyPrefix}.declaring`;
-/** A region's name contains no dot, so no ready queue has this name. */
+/** A region's name contains no dot, so no ready queue has this name or the next one. */
 export const parkedQueue = (names: Names) => `${names.readyPrefix}.unknown-region`;
+/** The parked jobs that were checked at least once. */
+export const checkedQueue = (names: Names) => `${parkedQueue(names)}.checked`;
 export const unparkingLockQueue = (names: Names) => `${names.readyPrefix}.unparking`;
 /** The name of the exchange and of the queue for one delay. */
 export const retryQueue = (names: Names, delayMs: RetryDelayMs) => `${names.readyPrefix}.later.${delayMs}ms`;
@@ -76,7 +78,13 @@ const retryQueues = (names: Names): readonly Queue[] =>
  * no other orchestrator is declaring these queues for the first time.
  */
 export async function ensureFixedQueues(session: Session, names: Names): Promise<void> {
-  const others = [names.jobQueue, names.resultQueue, regionQueue(names), parkedQueue(names)];
+  const others = [
+    names.jobQueue,
+    names.resultQueue,
+    regionQueue(names),
+    parkedQueue(names),
+    checkedQueue(names),
+  ];
   const queues = [...others.map((name) => ({ name })), deadLetters(names), ...retryQueues(names)];
   const isSetUp = await exchangeExists(session, retryQueue(names, RETRY_DELAYS_MS[0]));
   await (isSetUp ? ensureQueues(session, queues) : declareFirst(session, queues));

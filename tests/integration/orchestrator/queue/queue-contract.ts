@@ -593,6 +593,20 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         }
       });
 
+      test("keep their order when they are parked during a check", async () => {
+        let isParking = true;
+        async function check(): Promise<void> {
+          while (isParking) await queue.unpark(() => false);
+        }
+        const checking = check();
+        const jobIds = Array.from({ length: 40 }, (_, index) => `job-${index}`);
+        for (const jobId of jobIds) await parkOne(jobId, readyQueue);
+        isParking = false;
+        await checking;
+        await queue.unpark(() => true);
+        expect(await takenFrom(readyQueue, 40)).toEqual(jobIds);
+      });
+
       test("are announced when they can be taken", async () => {
         await parkOne("job-1", readyQueue);
         const taken: (string | undefined)[] = [];

@@ -115,6 +115,7 @@ describe("RabbitMQ", () => {
       `${broker.jobQueue}.dead`,
       `${broker.readyPrefix}.regions`,
       `${broker.readyPrefix}.unknown-region`,
+      `${broker.readyPrefix}.unknown-region.checked`,
       `${broker.readyPrefix}.eu-central-1.high`,
       `${broker.readyPrefix}.eu-central-1.normal`,
       `${broker.readyPrefix}.eu-central-1.low`,
