@@ -320,7 +320,7 @@ export const MUTATIONS: readonly Mutation[] = [
     integration(QUEUE, "a delivery limit drops"),
   )({
     name: "a message at its delivery limit is dropped",
-    from: " >= MAX_DELIVERIES",
+    from: " >= maxDeliveries",
     to: " >= 1000",
   }),
   ...mutated(

@@ -16,6 +16,8 @@ const PRIORITY_HEADER = "x-blacktree-priority";
 
 /** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
 const MAX_DELIVERIES = 8;
+/** In a queue that Blacktree has declared only a policy sets a limit. A message that is published again loses its place. */
+const MAX_DELIVERIES_OWN_QUEUE = 18;
 
 const BROKER_ANSWER_TIMEOUT_MS = 2_000;
 
@@ -125,8 +127,9 @@ export function messageProperties({ properties }: Message): MessageProperties {
  * A queue with a low delivery limit, set by a policy, by another program or by an upgrade to RabbitMQ 4, drops a message
  * that was delivered too often. A message that may near the limit is published again, which resets its count.
  */
-export function nearsDeliveryLimit(message: Message): boolean {
-  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= MAX_DELIVERIES;
+export function nearsDeliveryLimit(message: Message, { isOwnQueue = false } = {}): boolean {
+  const maxDeliveries = isOwnQueue ? MAX_DELIVERIES_OWN_QUEUE : MAX_DELIVERIES;
+  return Number(message.properties.headers?.["x-delivery-count"] ?? 0) >= maxDeliveries;
 }
 
 /** Not `userId`, which only that user may set, and `expiration`, which would drop the copy early. */

@@ -86,7 +86,8 @@ export class ReadyQueues {
         return undefined;
       }
       const envelope = readEnvelope(message);
-      if (envelope && !nearsDeliveryLimit(message)) {
+      const isOwnQueue = !this.options.regions.isForeign(readyQueue);
+      if (envelope && !nearsDeliveryLimit(message, { isOwnQueue })) {
         const onSettled = () => this.#release(session, open);
         const { heartbeatMs } = session;
         return new RabbitMqReadyDelivery(message, readyQueue, envelope, open, heartbeatMs, onSettled);

@@ -7,11 +7,13 @@
  */
 import { sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
+import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
+import type { ReadyQueue } from "../queue.ts";
 import { answered, asOpenChannel, closeGracefully, type Session } from "./channel.ts";
 import { nearsDeliveryLimit } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
-import { ensureQueue, ensureReadyQueues, type Names, regionQueue } from "./topology.ts";
+import { ensureQueue, ensureReadyQueues, type Names, readyQueueName, regionQueue } from "./topology.ts";
 
 const READ_DELAY = { initialMs: 500, maxMs: 60_000 };
 
@@ -34,8 +36,15 @@ export class Regions {
   /** Known regions whose message was not found by the last read. */
   #missing: ReadonlySet<string> = new Set();
   #session: Session | undefined;
+  /** Ready queues that another program has declared; see `ensureReadyQueues`. */
+  readonly #foreign = new Set<string>();
 
   constructor(private readonly options: RegionsOptions) {}
+
+  /** Another program has declared this ready queue, perhaps with a low delivery limit. */
+  isForeign(readyQueue: ReadyQueue): boolean {
+    return this.#foreign.has(readyQueueName(this.options.names, readyQueue));
+  }
 
   get known(): readonly string[] {
     return [...this.#known];
@@ -84,12 +93,19 @@ export class Regions {
     const running = this.#declared.get(region);
     if (running) return running;
     const declared = this.#declared;
-    const declaring = ensureReadyQueues(session, this.options.names, region, isFirst).catch((error) => {
+    const declaring = this.#declareNow(session, region, isFirst).catch((error) => {
       declared.delete(region);
       throw error;
     });
     declared.set(region, declaring);
     return declaring;
+  }
+
+  async #declareNow(session: Session, region: string, isFirst: boolean): Promise<void> {
+    const { names } = this.options;
+    const foreign = await ensureReadyQueues(session, names, region, isFirst);
+    for (const priority of PRIORITIES) this.#foreign.delete(readyQueueName(names, { region, priority }));
+    for (const name of foreign) this.#foreign.add(name);
   }
 
   #publish(region: string, signal?: AbortSignal): Promise<void> {

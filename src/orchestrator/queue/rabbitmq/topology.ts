@@ -108,15 +108,20 @@ export async function ensureRetryQueues(session: Session, names: Names): Promise
   await ensureRetryExchanges(session, names);
 }
 
-/** @param isFirst whether another orchestrator may be declaring them right now, for the first time */
+/**
+ * @param isFirst whether another orchestrator may be declaring them right now, for the first time
+ * @returns the names of those with other arguments than Blacktree's, which may have a low delivery limit
+ */
 export async function ensureReadyQueues(
   session: Session,
   names: Names,
   region: string,
   isFirst: boolean,
-): Promise<void> {
+): Promise<readonly string[]> {
   const queues = PRIORITIES.map((priority) => ({ name: readyQueueName(names, { region, priority }) }));
   await (isFirst ? declareFirst(session, queues) : ensureQueues(session, queues));
+  const areOwn = await Promise.all(queues.map((queue) => hasOwnArguments(session, queue)));
+  return queues.filter((_, index) => !areOwn[index]).map(({ name }) => name);
 }
 
 async function ensureQueues(session: Session, queues: readonly Queue[]): Promise<void> {
@@ -140,17 +145,27 @@ async function missingOf(session: Session, queues: readonly Queue[]): Promise<re
   return queues.filter((_, index) => !exist[index]);
 }
 
-async function declareQueue(session: Session, { name, extraArguments }: Queue): Promise<void> {
+async function declareQueue(session: Session, queue: Queue): Promise<void> {
+  await assertQueue(session, queue).catch((error) => {
+    // Another client has declared it with other arguments in the meantime.
+    if (replyCode(error) !== 406) throw error;
+  });
+}
+
+/** Of an existing queue. False, too, when the RabbitMQ user may not declare it, since only that would tell. */
+async function hasOwnArguments(session: Session, queue: Queue): Promise<boolean> {
+  return await assertQueue(session, queue).then(
+    () => true,
+    (error) => refusedWith(error, 403, 406),
+  );
+}
+
+async function assertQueue(session: Session, { name, extraArguments }: Queue): Promise<void> {
   const options: Options.AssertQueue = {
     durable: true,
     arguments: { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments },
   };
-  await onDedicatedChannel(session, `queue ${name}`, (channel) => channel.assertQueue(name, options)).catch(
-    (error) => {
-      // Another client has declared it with other arguments in the meantime.
-      if (replyCode(error) !== 406) throw error;
-    },
-  );
+  await onDedicatedChannel(session, `queue ${name}`, (channel) => channel.assertQueue(name, options));
 }
 
 async function ensureRetryExchanges(session: Session, names: Names): Promise<void> {
@@ -189,9 +204,10 @@ async function queueExists(session: Session, queue: string): Promise<boolean> {
   );
 }
 
-/** False when the broker refused with this code; any other error is thrown. */
-function refusedWith(error: unknown, code: number): false {
-  if (replyCode(error) === code) return false;
+/** False when the broker refused with one of these codes; any other error is thrown. */
+function refusedWith(error: unknown, ...codes: readonly number[]): false {
+  const code = replyCode(error);
+  if (code !== undefined && codes.includes(code)) return false;
   throw error;
 }
 
