@@ -159,7 +159,8 @@ async function makeOrchestrator(
     readyLine: '"msg":"orchestrator listens"',
     clockOffsetMs: clockOffsetSeconds * 1000,
     env: {
-      ...(clockOffsetSeconds !== 0 && (await fakeClock(`${clockOffsetSeconds}s`))),
+      ...(clockOffsetSeconds !== 0 &&
+        (await fakeClock(`${clockOffsetSeconds > 0 ? "+" : ""}${clockOffsetSeconds}s`))),
       RABBITMQ_URL: rabbitMqUrl.href,
       REDIS_URL: `redis://${toRedis.address}/0`,
       BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
