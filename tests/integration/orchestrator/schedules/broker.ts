@@ -13,6 +13,7 @@ import type {
   ReadyQueue,
   Retry,
   RetryDelayMs,
+  Subscription,
 } from "../../../../src/orchestrator/queue/queue.ts";
 import { SqliteQueue } from "../../../../src/orchestrator/queue/sqlite/queue.ts";
 import type { JobResult } from "../../../../src/shared/job.ts";
@@ -39,23 +40,21 @@ export class Broker {
   readonly #connections = new Set<Connection>();
   /** Submitted messages that no orchestrator has received. */
   readonly #undelivered: Delivery[] = [];
-  /** Queues whose next announcement is that of a returned message. */
-  readonly #silenced: string[] = [];
 
   constructor(
     readonly store: Store,
     private readonly database: Database,
     readonly events: BrokerEvents,
     logger: Logger,
+    /** In place of the Dispatchers' polls: returned messages are announced after this time. */
+    private readonly announceReturnedAfterMs: number | undefined,
   ) {
     this.#queue = new SqliteQueue({ database, resultMemoryMs: 3_600_000, logger });
   }
 
   start(): void {
     this.#queue.onReady((readyQueue) => {
-      const index = this.#silenced.indexOf(keyOf(readyQueue));
-      if (index >= 0) this.#silenced.splice(index, 1);
-      else for (const connection of this.#connections) connection.announce(readyQueue);
+      for (const connection of this.#connections) connection.announce(readyQueue);
     });
     this.#queue.onSubmitted(async (delivery) => {
       this.#undelivered.push(delivery);
@@ -102,15 +101,19 @@ export class Broker {
     }
   }
 
-  requeueSilently(delivery: Delivery, readyQueue: ReadyQueue | undefined): void {
-    if (readyQueue) this.#silenced.push(keyOf(readyQueue));
+  return(delivery: Delivery, readyQueue: ReadyQueue | undefined): void {
     delivery.requeue();
+    if (!readyQueue || this.announceReturnedAfterMs === undefined) return;
+    this.store.simulation.after(this.announceReturnedAfterMs, this.store.process, () => {
+      for (const connection of this.#connections) connection.announce(readyQueue);
+    });
   }
 }
 
 /** One orchestrator's connection. */
 export class Connection implements JobQueue {
   readonly isReady = true;
+  readonly problems = [];
   handler: Handler | undefined;
   readonly #unsettled = new Set<BrokerDelivery>();
   #listener: ((readyQueue: ReadyQueue) => void) | undefined;
@@ -126,12 +129,20 @@ export class Connection implements JobQueue {
     return this.#publish(() => this.broker.queue.submit(body, properties));
   }
 
-  onSubmitted(handler: Handler): () => Promise<void> {
-    this.handler = handler;
-    this.broker.deliver();
-    return async () => {
+  onSubmitted(handler: Handler): Subscription {
+    const resume = () => {
+      this.handler = handler;
+      this.broker.deliver();
+    };
+    const stop = async () => {
       this.handler = undefined;
     };
+    const pause = async () => {
+      this.handler = undefined;
+      for (const delivery of [...this.#unsettled]) if (!delivery.readyQueue) delivery.revoke();
+    };
+    resume();
+    return { pause, resume, stop };
   }
 
   deadLetter(): Promise<void> {
@@ -152,7 +163,7 @@ export class Connection implements JobQueue {
       const taken = await this.broker.queue.take(readyQueue);
       if (!taken) return undefined;
       if (this.process.isAlive) return this.#track(new ReadyBrokerDelivery(this, taken));
-      this.broker.requeueSilently(taken, taken.readyQueue);
+      this.broker.return(taken, readyQueue);
       return undefined;
     };
     return store.call(take, { maxDelayMs: MAX_DELAY_MS });
@@ -195,7 +206,7 @@ export class Connection implements JobQueue {
     simulation.post(choices.fate().requestMs, this.process, () => {
       this.handler?.(received).catch(() => {
         if (!received.revoked.aborted)
-          simulation.after(FAILURE_PAUSE_MS, this.process, () => received.requeue());
+          simulation.after(FAILURE_PAUSE_MS, this.process, () => void received.requeue());
       });
     });
   }
@@ -252,7 +263,8 @@ class BrokerDelivery implements Delivery {
   constructor(
     protected readonly connection: Connection,
     protected readonly inner: Delivery,
-    private readonly queueOfInner?: ReadyQueue,
+    /** Undefined for a submitted message. */
+    readonly readyQueue?: ReadyQueue,
   ) {
     const { body, properties, redelivered } = inner;
     this.body = body;
@@ -271,15 +283,19 @@ class BrokerDelivery implements Delivery {
     });
   }
 
-  requeue(): void {
-    this.#settle(() => this.inner.requeue());
+  requeue(): Promise<void> {
+    const { broker, process } = this.connection;
+    return new Promise((resolve) => {
+      const requeued = () => broker.store.simulation.post(0, process, resolve);
+      this.#settle(() => broker.return(this.inner, this.readyQueue), requeued);
+    });
   }
 
   /** By the broker, which returns the message to its queue; its receiver learns that later. */
   revoke(): void {
     const { broker, process } = this.connection;
     if (!this.connection.settle(this)) return;
-    broker.requeueSilently(this.inner, this.queueOfInner);
+    broker.return(this.inner, this.readyQueue);
     const { requestMs } = broker.store.choices.fate();
     broker.store.simulation.post(requestMs, process, () => {
       this.#isSettled = true;
@@ -287,19 +303,24 @@ class BrokerDelivery implements Delivery {
     });
   }
 
-  #settle(settle: () => void): void {
-    if (this.#isSettled) return;
+  /** `onSettled` is called, too, when the broker has taken the message back. */
+  #settle(settle: () => void, onSettled: () => void = () => undefined): void {
+    if (this.#isSettled) {
+      onSettled();
+      return;
+    }
     this.#isSettled = true;
     const { store } = this.connection.broker;
     const { requestMs } = store.choices.fate();
     store.simulation.post(requestMs, store.process, () => {
       if (this.connection.settle(this)) settle();
+      onSettled();
     });
   }
 }
 
 class ReadyBrokerDelivery extends BrokerDelivery implements ReadyDelivery {
-  readonly readyQueue: ReadyQueue;
+  override readonly readyQueue: ReadyQueue;
   readonly envelope: ReadyDelivery["envelope"];
 
   constructor(connection: Connection, inner: ReadyDelivery) {
@@ -312,8 +333,4 @@ class ReadyBrokerDelivery extends BrokerDelivery implements ReadyDelivery {
     this.revoked.throwIfAborted();
     return 0;
   }
-}
-
-function keyOf({ region, priority }: ReadyQueue): string {
-  return `${region}.${priority}`;
 }

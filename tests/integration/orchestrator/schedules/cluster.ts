@@ -59,7 +59,8 @@ export class Cluster {
   readonly #choices: Choices;
   readonly #leases: Leases;
   readonly #leaseStore: Store;
-  readonly #leaseListeners = new Map<Process, () => void>();
+  readonly #changeListeners = new Map<Process, () => void>();
+  readonly #registrationListeners = new Map<Process, () => void>();
   readonly #records: SqliteJobRecords;
   readonly #recordStore: Store;
   readonly #registry: Registry;
@@ -74,7 +75,9 @@ export class Cluster {
     this.journal = new Journal(simulation, (problem) => this.report(problem), isWritten);
     this.network = new Network(simulation, this.#choices);
     const logger = this.journal.logger();
-    this.broker = new Broker(this.#store("broker"), database, this.#brokerEvents(), logger);
+    const announceReturnedAfterMs = plan.isPolled ? undefined : POLL_INTERVAL_MS;
+    const events = this.#brokerEvents();
+    this.broker = new Broker(this.#store("broker"), database, events, logger, announceReturnedAfterMs);
     this.invariants = new Invariants({
       nowMs: () => simulation.nowMs,
       messagesOf: (jobId) => this.broker.messagesOf(jobId),
@@ -121,10 +124,13 @@ export class Cluster {
     simulation.run(this.broker.store.process, () => this.broker.start());
     simulation.run(this.#leaseStore.process, () => this.#leases.start());
     this.#records.start();
-    this.#leases.onChange(() => {
-      for (const [process, listener] of this.#leaseListeners)
-        simulation.post(this.#choices.fate().requestMs, process, listener);
-    });
+    this.#leases.onChange(() => this.#notify(this.#changeListeners));
+    this.#leases.onRegistered(() => this.#notify(this.#registrationListeners));
+  }
+
+  #notify(listeners: ReadonlyMap<Process, () => void>): void {
+    for (const [process, listener] of listeners)
+      this.simulation.post(this.#choices.fate().requestMs, process, listener);
   }
 
   #brokerEvents() {
@@ -144,13 +150,17 @@ export class Cluster {
     const noLease = isPolled ? () => new LeasesUnavailable("no answer") : undefined;
     const noRecord = isPolled ? () => new RecordsUnavailable("no answer") : undefined;
     return new Program(`o${index + 1}`, address, this.simulation, (process) => {
-      process.onEnd(() => this.#leaseListeners.delete(process));
+      process.onEnd(() => {
+        this.#changeListeners.delete(process);
+        this.#registrationListeners.delete(process);
+      });
       return startOrchestrator({
         address,
         network: this.network,
         connection: this.broker.connect(process),
         leases: throughCalls(this.#leaseStore, watched, noLease, {
-          onChange: (listener) => void this.#leaseListeners.set(process, listener),
+          onChange: (listener) => void this.#changeListeners.set(process, listener),
+          onRegistered: (listener) => void this.#registrationListeners.set(process, listener),
         }),
         records: throughCalls(this.#recordStore, this.#records, noRecord, {}),
         logger: this.journal.logger(),

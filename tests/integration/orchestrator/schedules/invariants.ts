@@ -31,6 +31,8 @@ export interface Surroundings {
 export class Invariants {
   readonly #jobs = new Map<string, JobHistory>();
   readonly #running = new Set<Run>();
+  /** Every run that any worker has begun. */
+  readonly #begun = new Set<string>();
 
   constructor(private readonly surroundings: Surroundings) {}
 
@@ -78,7 +80,7 @@ export class Invariants {
     job.claimed = attempt;
   }
 
-  /** The worker refused the attempt, so the next claim has the same number. */
+  /** No run of the attempt began, so the next claim has the same number. */
   retracted({ jobId, attempt }: RunRef): void {
     const job = this.#of(jobId);
     if (job.claimed === attempt) job.claimed = attempt - 1;
@@ -125,6 +127,9 @@ export class Invariants {
 
   begins({ jobId, attempt }: RunRef, process: Process, slots: number): Run {
     const run = { jobId, attempt, process, confirmedUntilMs: 0 };
+    const name = `${jobId} ${attempt}`;
+    if (this.#begun.has(name)) this.#report(jobId, `begins attempt ${attempt} again, on ${process.name}`);
+    this.#begun.add(name);
     const others = [...this.#running].filter((other) => other.process === process);
     if (others.length >= slots) this.#report(jobId, `begins on ${process.name} while all slots are in use`);
     for (const other of this.#unfinished(jobId).filter((each) => each.attempt < attempt)) {

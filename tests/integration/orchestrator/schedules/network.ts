@@ -1,12 +1,13 @@
 /** gRPC between simulated processes: the real handlers of both services, and calls that are late, cut or lost. */
 import { EventEmitter } from "node:events";
 import { status } from "@grpc/grpc-js";
+import { NotConnected } from "../../../../src/orchestrator/workers/worker-client.ts";
 import type { ServedService } from "../../../../src/shared/rpc/server.ts";
 import { RpcError } from "../../../../src/shared/rpc/status.ts";
 import type { Choices } from "./delays.ts";
 import type { Process, Simulation } from "./simulation.ts";
 
-/** Of the real worker client's RunJob and WatchJob. */
+/** Of the real worker client, before RunJob and WatchJob. */
 const CONNECT_DEADLINE_MS = 3000;
 /** Interval and timeout of the keepalive in call.ts, which ends a call without a deadline. */
 const KEEPALIVE_MS = 13_000;
@@ -66,6 +67,25 @@ export class Network {
 
   cut(address: string, processName: string, forMs: number): void {
     this.#cuts.set(`${address} ${processName}`, this.simulation.nowMs + forMs);
+  }
+
+  /** A connection that is not established by then is not established at all. @throws NotConnected */
+  connect(caller: Process, address: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { requestMs, lost } = this.choices.fate();
+      caller.step();
+      if (!caller.isAlive) return;
+      const timeout = this.simulation.after(CONNECT_DEADLINE_MS, caller, () => reject(notConnected()));
+      const connected = () => {
+        timeout.isCancelled = true;
+        resolve();
+      };
+      const endpoint = this.#endpoints.get(address);
+      if (lost || !endpoint) return;
+      this.simulation.post(requestMs, endpoint.process, () => {
+        if (!this.#isCut(address, caller)) this.simulation.post(0, caller, connected);
+      });
+    });
   }
 
   unary<Response>(
@@ -170,8 +190,12 @@ export class Network {
       endings.push(() => (event.isCancelled = true));
     };
     if (deadlineMs !== undefined) limit(deadlineMs, status.DEADLINE_EXCEEDED, "deadline exceeded");
-    else if (lost === "request") limit(CONNECT_DEADLINE_MS, status.UNAVAILABLE, "no connection");
-    else if (lost === "response") limit(KEEPALIVE_MS, status.UNAVAILABLE, "keepalive timed out");
+    else if (lost === "request") {
+      const event = this.simulation.after(CONNECT_DEADLINE_MS, caller, () =>
+        end(() => reject(notConnected())),
+      );
+      endings.push(() => (event.isCancelled = true));
+    } else if (lost === "response") limit(KEEPALIVE_MS, status.UNAVAILABLE, "keepalive timed out");
     const onAbort = () => end(() => reject(signal?.reason));
     signal?.addEventListener("abort", onAbort, { once: true });
     endings.push(() => signal?.removeEventListener("abort", onAbort));
@@ -213,6 +237,10 @@ export class Network {
   #isCut(address: string, process: Process): boolean {
     return (this.#cuts.get(`${address} ${process.name}`) ?? 0) > this.simulation.nowMs;
   }
+}
+
+function notConnected(): NotConnected {
+  return new NotConnected(status.UNAVAILABLE, "no connection");
 }
 
 function toRpcError(error: unknown): RpcError {

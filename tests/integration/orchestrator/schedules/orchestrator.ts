@@ -1,4 +1,5 @@
 /** One start of an orchestrator: the components as startOrchestrator connects them, in a simulated process. */
+import { Availability } from "../../../../src/orchestrator/availability.ts";
 import { Canceller } from "../../../../src/orchestrator/canceller.ts";
 import { Dispatcher } from "../../../../src/orchestrator/dispatcher.ts";
 import { EndedRuns } from "../../../../src/orchestrator/ended-runs.ts";
@@ -83,16 +84,21 @@ export function startOrchestrator(parts: OrchestratorParts): Orchestrator {
     dispatcher.recoverUnawaited(jobIds);
     void endedRuns.release(jobIds);
   };
-  const healthChecker = new HealthChecker({ ...SETTINGS, leases, queue, logger, connect, onUnawaited });
+  const onNoneReached = () => void dispatcher.returnHeld();
+  const pinged = { ...SETTINGS, leases, queue, logger, connect };
+  const healthChecker = new HealthChecker({ ...pinged, onUnawaited, onNoneReached });
+  const availability = new Availability({ leases, records, intake, dispatcher, logger });
   network.serve(parts.address, process, orchestratorService(workers, SETTINGS, logger));
   dispatcher.start();
   healthChecker.start();
   canceller.start();
   intake.start();
+  availability.start();
   return {
     connection,
     cancel: (jobId) => canceller.cancel(jobId, "not needed any more"),
     async stop() {
+      availability.stop();
       await waitAtMost(STOP_WORK_MS, intake.stop());
       await waitAtMost(STOP_WORK_MS, dispatcher.stop());
       healthChecker.stop();

@@ -38,6 +38,11 @@ export function watchedLeases(leases: Leases, invariants: Invariants): Leases {
       await leases.retract(claim);
       invariants.retracted(claim);
     },
+    async retractUnsent(claim) {
+      const isRetracted = await leases.retractUnsent(claim);
+      if (isRetracted) invariants.retracted(claim);
+      return isRetracted;
+    },
   };
   return new Proxy(leases, {
     get(_, name) {

@@ -36,6 +36,10 @@ class SimulatedWorkerClient implements Calls {
     return this.network.unary(this.caller, this.address, "ping", request, { deadlineMs });
   }
 
+  connect(): Promise<void> {
+    return this.network.connect(this.caller, this.address);
+  }
+
   runJob(request: JobRequest, signal: AbortSignal): Promise<JobResponse> {
     return this.network.unary(this.caller, this.address, "runJob", request, { signal });
   }
