@@ -145,9 +145,7 @@ export class Dispatcher {
   #wake(): void {
     if (this.#isPaused) return;
     this.#isDue = true;
-    this.#sweep ??= this.#sweepWhileDue().finally(() => {
-      this.#sweep = undefined;
-    });
+    this.#sweep ??= this.#sweepWhileDue();
   }
 
   async #sweepWhileDue(): Promise<void> {
@@ -159,9 +157,11 @@ export class Dispatcher {
         // The Redis client logs its own failures; the next poll tries again.
         if (!(error instanceof LeasesUnavailable || error instanceof RecordsUnavailable))
           this.#parts.logger.error({ err: error }, "dispatch failed");
-        return;
+        break;
       }
     }
+    // In the same step as the last check of `#isDue`: a hint in between would cause no sweep.
+    this.#sweep = undefined;
   }
 
   async #sweepOnce(): Promise<void> {
