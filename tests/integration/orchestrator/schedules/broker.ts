@@ -149,6 +149,18 @@ export class Connection implements JobQueue {
     throw new Error("every job of a schedule is valid");
   }
 
+  addRegion(region: string): Promise<void> {
+    return this.broker.queue.addRegion(region);
+  }
+
+  park(): Promise<void> {
+    throw new Error("every region of a schedule is known");
+  }
+
+  unpark(isKnown: (region: string) => boolean): Promise<void> {
+    return this.broker.queue.unpark(isKnown);
+  }
+
   offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {
     return this.#publish(() => this.broker.queue.offer(readyQueue, message, signal));
   }

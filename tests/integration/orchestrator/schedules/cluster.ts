@@ -47,6 +47,9 @@ export class Program<Parts> {
   }
 }
 
+/** Those of one process are notified together. */
+type ProcessListeners = Map<Process, readonly (() => void)[]>;
+
 export class Cluster {
   readonly network: Network;
   readonly broker: Broker;
@@ -59,8 +62,8 @@ export class Cluster {
   readonly #choices: Choices;
   readonly #leases: Leases;
   readonly #leaseStore: Store;
-  readonly #changeListeners = new Map<Process, () => void>();
-  readonly #registrationListeners = new Map<Process, () => void>();
+  readonly #changeListeners: ProcessListeners = new Map();
+  readonly #registrationListeners: ProcessListeners = new Map();
   readonly #records: SqliteJobRecords;
   readonly #recordStore: Store;
   readonly #registry: Registry;
@@ -128,9 +131,11 @@ export class Cluster {
     this.#leases.onRegistered(() => this.#notify(this.#registrationListeners));
   }
 
-  #notify(listeners: ReadonlyMap<Process, () => void>): void {
-    for (const [process, listener] of listeners)
-      this.simulation.post(this.#choices.fate().requestMs, process, listener);
+  #notify(listeners: ProcessListeners): void {
+    for (const [process, all] of listeners)
+      this.simulation.post(this.#choices.fate().requestMs, process, () => {
+        for (const listener of all) listener();
+      });
   }
 
   #brokerEvents() {
@@ -159,8 +164,8 @@ export class Cluster {
         network: this.network,
         connection: this.broker.connect(process),
         leases: throughCalls(this.#leaseStore, watched, noLease, {
-          onChange: (listener) => void this.#changeListeners.set(process, listener),
-          onRegistered: (listener) => void this.#registrationListeners.set(process, listener),
+          onChange: (listener) => listen(this.#changeListeners, process, listener),
+          onRegistered: (listener) => listen(this.#registrationListeners, process, listener),
         }),
         records: throughCalls(this.#recordStore, this.#records, noRecord, {}),
         logger: this.journal.logger(),
@@ -196,6 +201,10 @@ export class Cluster {
     if (!build) throw new Error(`job ${jobId} is not planned`);
     return build;
   }
+}
+
+function listen(listeners: ProcessListeners, process: Process, listener: () => void): void {
+  listeners.set(process, [...(listeners.get(process) ?? []), listener]);
 }
 
 export function nameOf(jobIndex: number): string {
