@@ -27,6 +27,9 @@ const IN_PROCESS_LEASES = integration("orchestrator/leases/in-process.test.ts");
 const REDIS_RECORDS = integration("orchestrator/records/redis.test.ts");
 const QUEUE = "orchestrator/queue/rabbitmq/queue.test.ts";
 const FAULTS = "orchestrator/queue/rabbitmq/faults.test.ts";
+const SCHEDULES = "orchestrator/schedules/schedules.test.ts";
+const SCHEDULES_WITHOUT_POLL = integration(SCHEDULES, "no job needs the poll");
+const SCHEDULES_WITH_FAULTS = integration(SCHEDULES, "connections fail as well");
 const VERSION_TAG = integration("worker/pipeline/version-tag.test.ts");
 const LEASE_CONFIRMATION: TestSelection = {
   file: "tests/unit/worker/control-plane/lease-confirmation.test.ts",
@@ -274,6 +277,54 @@ export const MUTATIONS: readonly Mutation[] = [
     name: "a message with the id of another job joins that job",
     from: "if salt and get('fingerprints') ~= ARGV[9] then",
     to: "if false then",
+  }),
+  ...mutated("src/orchestrator/dispatcher.ts", SCHEDULES_WITHOUT_POLL)(
+    {
+      name: "a hint that arrives while a ready queue is found empty is lost",
+      from: "    if (!delivery) return undefined;\n    this.#hint(readyQueue);",
+      to: "    if (!delivery) this.#hinted.delete(keyOf(readyQueue));\n    if (!delivery) return undefined;\n    this.#hint(readyQueue);",
+    },
+    {
+      name: "a hint that arrives while a sweep ends is lost",
+      from: "    this.#sweep = undefined;\n  }",
+      to: "    await Promise.resolve();\n    this.#sweep = undefined;\n  }",
+    },
+  ),
+  ...mutated(
+    "src/orchestrator/dispatcher.ts",
+    SCHEDULES_WITH_FAULTS,
+  )({
+    name: "two messages of one job wait for each other",
+    from: "      this.#follow(held, running);",
+    to: "      this.#track(\n        held,\n        running.then(() => this.#settleOrHold(held)),\n      );",
+  }),
+  ...mutated("src/orchestrator/result-handler.ts", SCHEDULES_WITH_FAULTS)(
+    {
+      name: "a message is acked before its result is confirmed",
+      from: "    await this.parts.publisher.publishOnce(",
+      to: "    delivery.ack();\n    await this.parts.publisher.publishOnce(",
+    },
+    {
+      name: "a message is acked before its next attempt is confirmed",
+      from: "    await this.parts.queue.offerLater(",
+      to: "    delivery.ack();\n    await this.parts.queue.offerLater(",
+    },
+  ),
+  ...mutated(
+    "src/orchestrator/intake.ts",
+    SCHEDULES_WITH_FAULTS,
+  )({
+    name: "a submitted message is acked before the job is in its ready queue",
+    from: "    await this.#accept(delivery, message, jobId, admission);\n    delivery.ack();",
+    to: "    delivery.ack();\n    await this.#accept(delivery, message, jobId, admission);",
+  }),
+  ...mutated(
+    "src/orchestrator/workers/assignment.ts",
+    SCHEDULES_WITHOUT_POLL,
+  )({
+    name: "the number of an attempt whose call may have arrived is used again",
+    from: "    if (this.#isSent) return false;\n",
+    to: "",
   }),
   ...mutated(
     "src/orchestrator/queue/rabbitmq/publisher.ts",

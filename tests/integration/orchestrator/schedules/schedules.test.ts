@@ -73,35 +73,3 @@ describe("schedules", () => {
       expect(await journalOf(plan)).toEqual([...(await journalOf(plan))]);
   });
 });
-
-/** The job has two messages, and each of its attempts fails while a message waits for the attempt's end. */
-const CHASING_MESSAGES: Plan = {
-  orchestrators: 1,
-  workers: [1],
-  jobs: [{ atMs: 0, durationMs: 0, end: "retryable failure", region: 0, isHigh: false }],
-  faults: [{ kind: "duplicate", atMs: 0, steps: 0, target: 0, forMs: 0 }],
-  choices: [
-    0, 0, 0, 0, 0, 98, 0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 99,
-  ],
-  isPolled: false,
-};
-
-test("schedules: two messages that waited for the job's run do not wait for each other", async () => {
-  expect(await problemOf(CHASING_MESSAGES)).toBeUndefined();
-});
-
-/** No connection to the worker is possible, so the job is held again, in the moment in which a sweep ends. */
-const HINT_AT_END_OF_SWEEP: Plan = {
-  orchestrators: 1,
-  workers: [1],
-  jobs: [{ atMs: 1330, durationMs: 0, end: "success", region: 0, isHigh: false }],
-  faults: [],
-  choices: [
-    0, 0, 0, 0, 0, 0, 0, 0, 92, 0, 0, 0, 95, 0, 0, 0, 0, 0, 0, 0, 97, 0, 0, 0, 96, 0, 0, 0, 0, 0, 0, 0, 99,
-  ],
-  isPolled: false,
-};
-
-test("schedules: a hint that arrives while a sweep ends causes another sweep", async () => {
-  expect(await problemOf(HINT_AT_END_OF_SWEEP)).toBeUndefined();
-});
