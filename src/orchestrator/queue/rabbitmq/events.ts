@@ -5,6 +5,7 @@ import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyQueue } from "../queue.ts";
 import { answered, type OpenChannel, ReopeningChannel, type Session } from "./channel.ts";
+import { isNotFound, refusalOf } from "./refusal.ts";
 import { ensureEventExchange, type Names } from "./topology.ts";
 
 export interface EventsOptions {
@@ -15,8 +16,12 @@ export interface EventsOptions {
   readonly onQueued: (readyQueue: ReadyQueue) => void;
 }
 
+/** After a refused event: each refusal closes the channel, and the next event would be refused too. */
+const REFUSED_PAUSE_MS = 10_000;
+
 export class Events {
   readonly #channel: ReopeningChannel<Channel>;
+  #pausedUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: EventsOptions) {
     this.#channel = new ReopeningChannel({
@@ -33,6 +38,10 @@ export class Events {
   publish(event: JobEvent): void {
     const open = this.#channel.current;
     const fields = { job_id: event.job_id, seq: event.seq, state: event.state };
+    if (performance.now() < this.#pausedUntilMs) {
+      this.options.logger.debug(fields, "event not published: RabbitMQ has refused an earlier one");
+      return;
+    }
     if (!open) {
       this.options.logger.warn(fields, "event not published: RabbitMQ is not connected");
       return;
@@ -49,12 +58,24 @@ export class Events {
     }
   }
 
-  async #listen({ channel }: OpenChannel, session: Session): Promise<void> {
+  async #listen(open: OpenChannel, session: Session): Promise<void> {
+    open.lost.addEventListener("abort", () => this.#onLost(open), { once: true });
     await ensureEventExchange(session, this.options.names);
     await answered(
       session,
       `a queue bound to exchange ${this.options.names.eventExchange}`,
-      this.#consume(channel),
+      this.#consume(open.channel),
+    );
+  }
+
+  #onLost(open: OpenChannel): void {
+    const refusal = refusalOf(open);
+    // An exchange that does not exist is declared when the channel is reopened.
+    if (!refusal || isNotFound(refusal)) return;
+    this.#pausedUntilMs = performance.now() + REFUSED_PAUSE_MS;
+    this.options.logger.warn(
+      { exchange: this.options.names.eventExchange, answer: refusal.text, pause_ms: REFUSED_PAUSE_MS },
+      "RabbitMQ refused an event; none is published for a while",
     );
   }
 

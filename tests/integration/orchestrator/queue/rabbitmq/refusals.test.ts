@@ -223,6 +223,31 @@ describe("a message that the broker refuses", () => {
     expect(queue.problems).toEqual([]);
   });
 
+  test("and is an event closes one channel, and the next events wait", async () => {
+    await startRestricted();
+    await permit(`^(?!.*events).*$`);
+    const event = { job_id: "job-1", tenant: "t", attempt: 1, at: new Date().toISOString() } as const;
+    const publish = (seq: number) => queue.publishEvent({ ...event, seq, state: "BUILDING" });
+    publish(1);
+    await until(() => logged("RabbitMQ refused an event") === 1, "the refusal");
+    for (let seq = 2; seq <= 50; seq += 1) {
+      publish(seq);
+      (await taken(`other-${seq}`)).ack();
+    }
+    expect(logged("RabbitMQ closed a channel")).toBe(1);
+    await permit(".*");
+    const received: unknown[] = [];
+    await broker.withChannel(async (channel) => {
+      const { queue: copies } = await channel.assertQueue("", { exclusive: true });
+      await channel.bindQueue(copies, broker.eventExchange, "job.building");
+      await channel.consume(copies, (message) => void received.push(message), { noAck: true });
+      await until(() => {
+        publish(51);
+        return received.length > 0;
+      }, "an event");
+    });
+  });
+
   test("because its exchange was deleted is accepted once the exchange is declared again", async () => {
     await start();
     const delivery = await taken("job-1");
