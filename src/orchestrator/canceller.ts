@@ -64,10 +64,8 @@ export class Canceller {
 
   async #continueCancel(job: CancelledJob): Promise<void> {
     const record = await this.parts.records.find(job.jobId);
-    if (record && !record.result) return this.#apply(job, record);
-    await this.parts.leases.cancelEnded(job.jobId);
-    // A job that was cancelled in the moment of its acceptance may have reached its ready queue only after its result.
-    this.parts.onCancelled(job.jobId);
+    if (!record || record.result) await this.parts.leases.cancelEnded(job.jobId);
+    else await this.#apply(job, record);
   }
 
   async #apply({ jobId, reason }: CancelledJob, record: JobRecord): Promise<void> {

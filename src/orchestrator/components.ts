@@ -61,7 +61,8 @@ export function createComponents(parts: ComponentParts): Components {
   const canceller = new Canceller({ ...parts, publisher, onCancelled });
   const regions = new KnownRegions({ ...settings, leases, records, logger });
   const parking = new Parking({ ...settings, queue, regions, logger });
-  const intake = new Intake({ ...parts, events, publisher, canceller, regions, parking, rules });
+  const onEnded = onCancelled;
+  const intake = new Intake({ ...parts, events, publisher, canceller, regions, parking, rules, onEnded });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
     dispatcher.recoverUnawaited(jobIds);

@@ -37,6 +37,8 @@ export interface IntakeParts {
   readonly parking: Parking;
   readonly rules: MessageRules;
   readonly logger: Logger;
+  /** The job was cancelled before its message was in its ready queue: the message has to be removed. */
+  onEnded(jobId: string): void;
 }
 
 type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
@@ -135,7 +137,7 @@ export class Intake {
   /** The message is in its ready queue: a failure here must not requeue it, or the queue would contain it twice. */
   async #recordQueued(jobId: string): Promise<void> {
     try {
-      await this.parts.records.queued(jobId);
+      if (await this.parts.records.queued(jobId)) this.parts.onEnded(jobId);
     } catch (error) {
       this.parts.logger.warn({ err: error, job_id: jobId }, "job queued, but failed to record that it was");
     }

@@ -92,8 +92,11 @@ export interface JobRecords {
   admit(request: AdmissionRequest): Promise<Admission>;
   /** Names the fields in which the job with this id differs from `identity`; undefined without a record of the job. */
   differingFields(jobId: string, identity: JobIdentity): Promise<readonly string[] | undefined>;
-  /** The job is in its ready queue; from now on a message with its id joins the job. */
-  queued(jobId: string): Promise<void>;
+  /**
+   * The job is in its ready queue; from now on a message with its id joins the job. True: the job has ended already,
+   * since it was cancelled in the meantime, and its message is not needed any more.
+   */
+  queued(jobId: string): Promise<boolean>;
   /** Appends an event and returns it with its `seq`. For a job without a record (after a loss) seq starts at 1. */
   append(event: UnnumberedEvent): Promise<JobEvent>;
   /**

@@ -104,8 +104,8 @@ export class RedisJobRecords implements JobRecords {
     return differingNames(readFingerprints(fingerprints), fingerprintsOf(identity, salt));
   }
 
-  async queued(jobId: string): Promise<void> {
-    await this.#run(scripts.queued, jobId, []);
+  async queued(jobId: string): Promise<boolean> {
+    return (await this.#run(scripts.queued, jobId, [])) === 1;
   }
 
   async append(event: UnnumberedEvent): Promise<JobEvent> {

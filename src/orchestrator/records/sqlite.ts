@@ -140,10 +140,11 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  async queued(jobId: string): Promise<void> {
-    this.#atomically(() => {
-      this.#openRow(jobId);
+  async queued(jobId: string): Promise<boolean> {
+    return this.#atomically(() => {
+      const { result } = this.#openRow(jobId);
       this.#database.run("UPDATE job_records SET queued = 1 WHERE job_id = ?", [jobId]);
+      return result !== null;
     });
   }
 

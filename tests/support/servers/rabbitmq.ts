@@ -79,10 +79,11 @@ export const defaultRabbitMq = versionOf(process.env[rabbitMqVariable] ?? "insta
 const user = "blacktree";
 const firstVhost = "tests";
 /**
- * A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. The
- * process of a 4.0 queue crashes if it does so while the queue is declared, so there the interval stays long.
+ * A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. Its
+ * process crashes if it does so while the queue is declared, and the queue cannot be used then: the interval has to be
+ * longer than a declaration on a busy machine, and more so for 4.0.
  */
-const QUEUE_TOTALS_MS: Readonly<Record<RabbitMqVersion, number>> = { installed: 200, "4.0": 5_000 };
+const QUEUE_TOTALS_MS: Readonly<Record<RabbitMqVersion, number>> = { installed: 1_000, "4.0": 5_000 };
 
 function versionOf(value: string): RabbitMqVersion {
   const version = VERSIONS.find((each) => each === value);

@@ -1,4 +1,4 @@
--- ARGV: job id, memories.
+-- ARGV: job id, memories. Returns 1 if the job has a result.
 set('queued', '1')
 keepAlive()
-return 1
+return get('result') and 1 or 0

@@ -67,6 +67,14 @@ export function describeJobRecordsContract(
         expect(await admit("j2")).toEqual({ kind: "new", acceptedAt });
       });
 
+      test("of a job that ended before it was in its ready queue is reported as ended then", async () => {
+        await admit("j1");
+        await admit("j2");
+        await records.finish(sampleResult("j1"), "publisher", { isWaiting: true });
+        expect(await records.queued("j1")).toBe(true);
+        expect(await records.queued("j2")).toBe(false);
+      });
+
       test("of a finished job returns its result", async () => {
         await admit("j1");
         await records.queued("j1");
