@@ -12,6 +12,8 @@ import { ensureQueue, type Names, readyQueueName, replyCode } from "./topology.t
 const MAX_IDLE_CHANNELS = 64;
 /** For everything else that uses the connection. */
 const RESERVED_CHANNELS = 64;
+/** How often it is logged that no channel is left. */
+const FULL_LOG_INTERVAL_MS = 60_000;
 
 export interface ReadyQueuesOptions {
   readonly names: Names;
@@ -33,6 +35,7 @@ export class ReadyQueues {
   readonly #open = new Set<OpenChannel>();
   /** By name: ready queues that a message was not taken from, since no channel was left. */
   readonly #postponed = new Map<string, ReadyQueue>();
+  #fullLoggedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: ReadyQueuesOptions) {}
 
@@ -62,11 +65,14 @@ export class ReadyQueues {
   }
 
   #postpone(readyQueue: ReadyQueue): undefined {
-    if (this.#postponed.size === 0)
+    const nowMs = performance.now();
+    if (nowMs - this.#fullLoggedAtMs >= FULL_LOG_INTERVAL_MS) {
+      this.#fullLoggedAtMs = nowMs;
       this.options.logger.warn(
         { jobs: this.#open.size },
         "this orchestrator has as many jobs as its connection to RabbitMQ has channels: start more orchestrators, or raise channel_max of RabbitMQ",
       );
+    }
     this.#postponed.set(readyQueueName(this.options.names, readyQueue), readyQueue);
     return undefined;
   }
