@@ -18,7 +18,7 @@ import { isNotFound, type Refusal, refusalOf } from "./refusal.ts";
  */
 const PUBLISH_ID_HEADER = "x-blacktree-publish";
 const RETRY_DELAY = { initialMs: 50, maxMs: 5_000 };
-/** A refused message is refused again until somebody changes the broker. */
+/** A refused message is refused again until the configuration of the broker changes. */
 const REFUSED_DELAY = { initialMs: 1_000, maxMs: 60_000 };
 const CLOSING_PAUSE_MS = 20;
 const ANSWER_AFTER_ABORT_MS = 2_000;
