@@ -47,25 +47,26 @@ export async function watchDisks(
   await disks.check(signal);
 }
 
+/** Tries once. @throws NoUsableBuilder that names what was tried, and the remedy */
+export function detect(
+  { environment: hostEnvironment, settings }: Omit<BuilderParts, "logger">,
+  signal: AbortSignal,
+): Promise<ImageBuilder> {
+  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
+  const inCgroup = buildCgroup !== undefined;
+  return detectBuilder({ hostEnvironment, workDir, location, driverOptions, inCgroup, signal });
+}
+
 /** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */
 export async function findBuilder(
   parts: BuilderParts,
   signal: AbortSignal,
 ): Promise<ImageBuilder | undefined> {
-  const { environment: hostEnvironment, logger, settings } = parts;
-  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
-  const inCgroup = buildCgroup !== undefined;
+  const { logger } = parts;
   const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
     try {
-      const builder = await detectBuilder({
-        hostEnvironment,
-        workDir,
-        location,
-        driverOptions,
-        inCgroup,
-        signal,
-      });
+      const builder = await detect(parts, signal);
       logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
       return builder;
     } catch (error) {

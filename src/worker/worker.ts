@@ -60,12 +60,16 @@ export interface WorkerParts {
   readonly listen: HostPort;
   readonly tls: TlsFiles | undefined;
   readonly authenticator: RegistryAuthenticator;
+  /** If it is not given, the worker looks for one until there is one. */
+  readonly builder?: ImageBuilder;
   /** Child processes get the parts that child-environment.ts names. */
   readonly environment: Environment;
   readonly logger: Logger;
 }
 
 export interface Worker {
+  /** Resolves when the worker has registered for the first time. */
+  readonly registered: Promise<void>;
   /**
    * Accepts no new runs, lets those under way continue until they end, `timeoutMs` has passed or `stopNow` aborts, and
    * then deregisters.
@@ -109,7 +113,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
 
   const stopping = new AbortController();
-  const registered = findBuilder(parts, stopping.signal).then(async (builder) => {
+  const builderFound = parts.builder ? Promise.resolve(parts.builder) : findBuilder(parts, stopping.signal);
+  const prepared = builderFound.then(async (builder) => {
     if (!builder) return;
     const { signal } = stopping;
     const { checkoutCache, disks } = host;
@@ -120,15 +125,16 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     await Promise.all([disks.monitor(signal), registration.keep(signal)]);
   });
   return {
+    registered: registration.first,
     async stop(timeoutMs, stopNow) {
       await endRuns(runs, timeoutMs, stopNow);
       await host.backgroundWork.stop();
       await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
       stopping.abort(new Error("the worker stops"));
-      await registered;
+      await prepared;
       await registration
         .deregister()
-        .catch((error: unknown) => logger.warn({ err: error }, "could not deregister"));
+        .catch((error: Error) => logger.warn({ reason: error.message }, "could not deregister"));
       // A refusal sends the job to another worker at once; a closed port would count as a lost worker and cost an attempt.
       await sleep(LATE_CALLS_MS);
       await server.stop(STOP_GRACE_MS);

@@ -12,6 +12,7 @@ export class Registration {
   /** Monotonic, since a wall clock that is set back would delay the next registration by as much. */
   #lastPingAtMs = Number.NEGATIVE_INFINITY;
   #wasRegistered = false;
+  readonly #first = Promise.withResolvers<void>();
 
   constructor(
     private readonly orchestrators: Orchestrators,
@@ -19,6 +20,11 @@ export class Registration {
     private readonly describe: () => WorkerInfo,
     private readonly logger: Logger,
   ) {}
+
+  /** Resolves at the first registration. */
+  get first(): Promise<void> {
+    return this.#first.promise;
+  }
 
   /** An orchestrator has pinged, so the worker's lease is renewed. */
   readonly pinged = (): void => {
@@ -31,6 +37,7 @@ export class Registration {
       for (;;) {
         const ack = await this.#register(signal);
         this.#wasRegistered = true;
+        this.#first.resolve();
         this.#lastPingAtMs = performance.now();
         await this.#untilLeaseExpired(ack.leaseTtlMs, signal);
         this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
