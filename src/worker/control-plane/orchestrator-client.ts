@@ -3,7 +3,7 @@ import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
-import { CHANNEL_OPTIONS } from "../../shared/rpc/call.ts";
+import { clientOptions } from "../../shared/rpc/call.ts";
 import { OrchestratorServiceClient } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
 import { isTransportFault, RpcError } from "../../shared/rpc/status.ts";
 import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
@@ -84,7 +84,10 @@ export class Orchestrators {
     const known = this.#clients.get(address);
     if (known) return known;
     const { credentials, options } = channelSecurity(address, this.#tls);
-    const client = new OrchestratorServiceClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
+    const client = new OrchestratorServiceClient(address, credentials, {
+      ...clientOptions(address),
+      ...options,
+    });
     this.#clients.set(address, client);
     return client;
   }
