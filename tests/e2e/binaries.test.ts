@@ -180,6 +180,24 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
     expect(`${shown.stdout}${shown.stderr}${refused.stdout}${refused.stderr}`).not.toContain("hidden");
   });
 
+  const urls = Object.keys(settings).filter((setting) => setting.endsWith("_URL"));
+  if (urls.length > 0) {
+    test.each(["/", "?", "#", ",", " ", "%", "%zz"])(
+      "a password with %p in a URL is refused, and not shown",
+      async (character) => {
+        const password = `hidden${character}part`;
+        const given = urls.map((setting) => [
+          setting,
+          `${settings[setting]?.replace("//", `//user:${password}@`)}`,
+        ]);
+        const { exitCode, stdout, stderr } = await start(command, Object.fromEntries(given));
+        expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+        for (const setting of urls) expect(stderr).toMatch(new RegExp(`^${setting} = .*write % as %25`, "m"));
+        for (const part of ["hidden", "part"]) expect(stderr).not.toContain(part);
+      },
+    );
+  }
+
   describe("in a folder with .env and bunfig.toml", () => {
     let hostile: TempDir;
     const hasRun = () => Bun.file(join(hostile.path, "ran")).exists();

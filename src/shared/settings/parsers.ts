@@ -105,17 +105,31 @@ export function commaSeparated<T>(parse: Parser<T>): Parser<readonly T[]> {
       .map(parse);
 }
 
-/** A URL of one of the given schemes, as text. */
+const ENCODING_HINT =
+  "in a user name or password, write % as %25, / as %2F, ? as %3F, # as %23, @ as %40, a comma as %2C and a space as %20";
+
+/** A URL of one of the given schemes, as text. Its user name and password can be decoded. */
 export function url(...schemes: readonly string[]): Parser<string> {
   const expected = `a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
+  const encoded = `${expected}; ${ENCODING_HINT}`;
   return (raw) => {
     const parsed = URL.parse(raw);
-    if (!parsed) throw new BadValue("is not a valid URL", expected);
+    if (/\s/.test(raw)) throw new BadValue("contains a space", encoded);
+    if (!parsed) throw new BadValue("is not a valid URL", encoded);
+    if (!canDecode(parsed)) throw new BadValue("contains a % that begins no escape", encoded);
     if (!schemes.includes(parsed.protocol.slice(0, -1)))
       throw new BadValue("has an unsupported scheme", expected);
     if (parsed.hostname === "") throw new BadValue("has no host", expected);
     return raw;
   };
+}
+
+function canDecode({ username, password, pathname }: URL): boolean {
+  try {
+    return [username, password, pathname].every((part) => typeof decodeURIComponent(part) === "string");
+  } catch {
+    return false;
+  }
 }
 
 export function matching(pattern: RegExp, expected: string): Parser<string> {
