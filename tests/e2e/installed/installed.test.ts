@@ -5,7 +5,11 @@ import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
-import { type BootedMachine, bootMachine, missingBootedMachines } from "../../support/machine/booted-machine.ts";
+import {
+  type BootedMachine,
+  bootMachine,
+  missingBootedMachines,
+} from "../../support/machine/booted-machine.ts";
 import type { DebianRelease } from "../../support/machine/debian-tree.ts";
 import { freePort } from "../../support/machine/free-port.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
@@ -44,7 +48,11 @@ async function uninstall(machine: BootedMachine, role: Role): Promise<void> {
   await machine.run(["sh", "/media/blacktree/install.sh", role, "--uninstall"]);
 }
 
-async function addSettings(machine: BootedMachine, role: Role, settings: Record<string, string>): Promise<void> {
+async function addSettings(
+  machine: BootedMachine,
+  role: Role,
+  settings: Record<string, string>,
+): Promise<void> {
   const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
   await appendFile(join(machine.root, SETTINGS[role]), lines.join(""));
 }

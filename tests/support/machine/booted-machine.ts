@@ -17,7 +17,10 @@ export interface BootedMachine {
   /** The machine's root folder, as seen from outside. */
   readonly root: string;
   /** Runs a command there as root. */
-  run(command: readonly string[], options?: Pick<RunOptions, "mayFail" | "timeoutMs">): Promise<FinishedProcess>;
+  run(
+    command: readonly string[],
+    options?: Pick<RunOptions, "mayFail" | "timeoutMs">,
+  ): Promise<FinishedProcess>;
   reboot(): Promise<void>;
   /** Paths of all files and folders that the machine has written since its first boot, but for systemd's own. */
   writtenPaths(): Promise<string[]>;
@@ -28,7 +31,12 @@ export interface BootedMachine {
 /** Independent of a systemd of this machine. */
 const CONTAINER = ["--register=no", "--keep-unit", "--link-journal=no", "--console=pipe"];
 const BOOT_TIMEOUT_MS = 60_000;
-const ENVIRONMENT = ["env", "-i", "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
+const ENVIRONMENT = [
+  "env",
+  "-i",
+  "HOME=/root",
+  "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+];
 /** What an idle machine writes. */
 const OWN_PATHS =
   /^(etc\/(machine-id|\.updated|\.pwd\.lock|ld\.so\.cache|resolv\.conf)|var\/(\.updated|log|tmp|cache|lib\/(systemd|dbus|private))|tmp|run|root|media)(\/|$)/;
