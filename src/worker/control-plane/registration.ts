@@ -8,6 +8,12 @@ import type { RegisterAck, WorkerInfo } from "../../shared/rpc/generated/blacktr
 import { hasStatus } from "../../shared/rpc/status.ts";
 import { ORCHESTRATOR_DEADLINE_MS, type Orchestrators } from "./orchestrator-client.ts";
 
+export interface RegistrationListener {
+  /** The attempt failed and is repeated. */
+  waiting(reason: string): void;
+  registered(): void;
+}
+
 export class Registration {
   /** Monotonic, since a wall clock that is set back would delay the next registration by as much. */
   #lastPingAtMs = Number.NEGATIVE_INFINITY;
@@ -17,6 +23,7 @@ export class Registration {
     private readonly orchestrators: Orchestrators,
     /** Called for each registration, since the held runs change. */
     private readonly describe: () => WorkerInfo,
+    private readonly listener: RegistrationListener,
     private readonly logger: Logger,
   ) {}
 
@@ -32,6 +39,7 @@ export class Registration {
         const ack = await this.#register(signal);
         this.#wasRegistered = true;
         this.#lastPingAtMs = performance.now();
+        this.listener.registered();
         await this.#untilLeaseExpired(ack.leaseTtlMs, signal);
         this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
       }
@@ -63,6 +71,10 @@ export class Registration {
         const ack = await this.orchestrators.askUntilAnswered(
           (client) => callUnary(client.register.bind(client), info, { deadlineMs: ORCHESTRATOR_DEADLINE_MS }),
           signal,
+          (fault) => {
+            this.listener.waiting(fault.message);
+            return undefined;
+          },
         );
         this.logger.info(
           { address: info.address, region: info.region, lease_ttl_ms: ack.leaseTtlMs },
@@ -75,6 +87,7 @@ export class Registration {
         const message = hasStatus(error, status.ALREADY_EXISTS)
           ? "another live worker has this id or address, retrying until its lease expires"
           : "registration refused, retrying";
+        this.listener.waiting(`${message}: ${error instanceof Error ? error.message : error}`);
         this.logger.error({ err: error, retry_in_ms: delayMs }, message);
         await sleep(delayMs, signal);
       }
