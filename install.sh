@@ -416,8 +416,7 @@ fetch_list() {
   fi
   [ -n "$(listed "systemd/$unit")" ] || fail "the release at $base does not contain systemd/$unit; nothing was installed"
   files="$platform/$program $platform/blacktree $(listed "systemd/$program*.service" 'systemd/*.target')"
-  files="$files $(listed 'docs/*' LICENSE)"
-  [ "$role" = orchestrator ] || files="$files $(listed 'systemd/*.slice')"
+  files="$files $(listed 'docs/*' LICENSE 'systemd/*.slice')"
 }
 
 # Paths of the verified list that match one of the patterns.
@@ -477,8 +476,8 @@ test_programs() {
 target_of() {
   case $1 in
     linux-*) say "$bin_dir/${1##*/}" ;;
-    systemd/*) say "$unit_dir/${1#systemd/}" ;;
-    *) say "$doc_dir/${1#docs/}" ;;
+    *.service | *.target) say "$unit_dir/${1##*/}" ;;
+    *) say "$doc_dir/${1##*/}" ;;
   esac
 }
 
@@ -585,23 +584,12 @@ install_file() {
   target=$(target_of "$1")
   # It was not fetched, since the same file is installed.
   [ -f "$staging/$1" ] || return 0
-  case $1 in
-    *.slice)
-      if [ -f "$target" ]; then
-        say "kept       $target"
-        return 0
-      fi
-      ;;
-    linux-* | systemd/*) changed=yes ;;
-  esac
-  mkdir -p "$(dirname "$target")"
   chmod "$2" "$staging/$1"
   mv "$staging/$1" "$target"
-  is_doc "$1" || say "installed  $target"
-}
-
-is_doc() {
-  case $1 in linux-* | systemd/*) return 1 ;; esac
+  if [ "${target%/*}" != "$doc_dir" ]; then
+    changed=yes
+    say "installed  $target"
+  fi
 }
 
 install_tls_files() {
@@ -817,7 +805,7 @@ check_port() {
 
 report_service() {
   state=$(service_state)
-  say "$service is $state."
+  say "$service is $state. $(systemctl show --property=StatusText --value "$service")"
   if [ "$state" != active ]; then
     journalctl --quiet --no-pager --lines=5 --output=cat --unit "$service" >&2 || :
     [ "$state" = activating ] || fail "$service did not start; its log: journalctl --unit $service"
@@ -838,7 +826,7 @@ show_plan() {
   for file in $files; do
     target=$(target_of "$file")
     if [ -f "$target" ] && [ "$(sha256 "$target")" = "$(checksum_in_list "$file")" ]; then continue; fi
-    is_doc "$file" || say "would install  $target"
+    [ "${target%/*}" = "$doc_dir" ] || say "would install  $target"
   done
   say "would install  $doc_dir"
   if [ -e "$settings" ]; then say "would keep     $settings"; else say "would install  $settings"; fi
@@ -910,8 +898,10 @@ remove_common_files() {
     systemctl --quiet disable blacktree.target
   fi
   for path in "$bin_dir/blacktree" "$unit_dir/blacktree.target" "$doc_dir"; do remove "$path"; done
+  # This script may have made it.
+  if [ -d "${doc_dir%/*}" ] && [ -z "$(ls -A "${doc_dir%/*}")" ]; then rmdir "${doc_dir%/*}"; fi
   [ "$purge" = yes ] || return 0
-  for path in "$unit_dir/blacktreebuilds.slice" "$config_dir" "$state_dir"; do remove "$path"; done
+  for path in "$config_dir" "$state_dir"; do remove "$path"; done
 }
 
 remove() {
