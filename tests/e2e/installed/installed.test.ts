@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { randomUUID } from "node:crypto";
 import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
-import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
+import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
 import {
   type BootedMachine,
   bootMachine,
@@ -25,7 +25,6 @@ const REGION = "us-east-1";
 const LOGIN = { username: "AWS", password: `ecr-${randomUUID()}` };
 const ROLES = ["orchestrator", "worker"] as const;
 type Role = (typeof ROLES)[number];
-const project = join(import.meta.dir, "../../..");
 const UNITS: Record<Role, string> = {
   orchestrator: "blacktree-orchestrator.service",
   worker: `blacktree-worker@${REGION}.service`,
@@ -41,11 +40,11 @@ const suffix = reason === undefined ? "" : ` (skipped: ${reason})`;
 /** What a user types to install a daemon. */
 async function install(machine: BootedMachine, role: Role): Promise<void> {
   const options = role === "worker" ? ["--region", REGION] : [];
-  await machine.run(["sh", "/media/blacktree/install.sh", role, ...options, "--from", "/media/dist"]);
+  await machine.run(["sh", "/media/release/install.sh", role, ...options]);
 }
 
 async function uninstall(machine: BootedMachine, role: Role): Promise<void> {
-  await machine.run(["sh", "/media/blacktree/install.sh", role, "--uninstall"]);
+  await machine.run(["sh", "/media/release/install.sh", role, "--uninstall"]);
 }
 
 async function addSettings(
@@ -66,6 +65,7 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
   describe(`Debian ${release} with Docker ${engine}`, () => {
     let backends: Backends;
     let deployment: Deployment;
+    let installable: TestRelease;
     let machine: BootedMachine;
     let sent = 0;
 
@@ -75,12 +75,11 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       backends.aws.addRepository("1234567890", "app-images");
       await backends.git.createRepository("owner/app", await sampleRepository());
       deployment = await startDeployment(backends);
-      const { dir } = await compiledBinaries();
+      installable = await makeRelease({ programs: "compiled" });
       machine = await bootMachine({
         release,
         binds: {
-          "/media/blacktree": project,
-          "/media/dist": dir,
+          "/media/release": installable.dir,
           "/run/docker.sock": backends.docker.host.replace("unix://", ""),
         },
       });
@@ -90,6 +89,7 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
 
     afterAll(async () => {
       await machine?.stop();
+      await installable?.remove();
       await deployment?.stop();
       await backends?.stop();
     });
