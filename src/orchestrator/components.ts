@@ -37,6 +37,8 @@ export interface Components {
   readonly canceller: Canceller;
   readonly regions: KnownRegions;
   readonly rules: MessageRules;
+  /** Jobs that this orchestrator processes now. */
+  running(): number;
   start(): void;
   /** Takes no new jobs; resolves when this orchestrator processes none. */
   drain(): Promise<void>;
@@ -76,6 +78,7 @@ export function createComponents(parts: ComponentParts): Components {
     canceller,
     regions,
     rules,
+    running: () => dispatcher.running,
     start() {
       for (const component of [dispatcher, healthChecker, canceller, regions, parking, intake, availability])
         component.start();

@@ -76,6 +76,11 @@ export class Dispatcher {
     }, this.#parts.pollIntervalMs ?? POLL_INTERVAL_MS);
   }
 
+  /** The jobs that this orchestrator processes now. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   /** Handles the job now if it is held or first in its ready queue; otherwise when its message is taken. */
   onCancelled(jobId: string): void {
     this.recoverUnawaited([jobId]);

@@ -4,6 +4,7 @@ import { aborted } from "../shared/abort.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
+import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
 import { listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
@@ -25,6 +26,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const logger = createLogger(NAME, settings.logLevel);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
+  const manager = serviceManager(environment(), logger);
   const { rabbitmqUrls: urls, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
   const inRedis = { url: settings.redisUrl, keyPrefix: settings.keyPrefix };
   const queue = new RabbitMqQueue({ urls, jobQueue, resultQueue, logger });
@@ -51,7 +53,9 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
     return EXIT.failed;
   }
 
+  manager.report(() => orchestrator.describe());
   await aborted(stop.first);
+  manager.stopping();
   logger.info({ reason: String(stop.first.reason) }, "orchestrator stopping; running builds continue");
   await orchestrator.stop();
   logger.info("orchestrator stopped");

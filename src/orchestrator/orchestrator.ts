@@ -2,6 +2,7 @@
 import type { Logger } from "../shared/logging.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
+import type { ServiceState } from "../shared/service-manager.ts";
 import type { HostPort } from "../shared/settings/parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
@@ -9,6 +10,7 @@ import { submitJob } from "./admin/submit-job.ts";
 import { createComponents } from "./components.ts";
 import type { SchedulingSettings } from "./config.ts";
 import type { Leases } from "./leases/leases.ts";
+import { describeOrchestrator } from "./orchestrator-state.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { orchestratorService } from "./service.ts";
@@ -31,6 +33,7 @@ export interface OrchestratorParts {
 export interface Orchestrator {
   readonly grpcPort: number;
   readonly adminPort: number;
+  describe(): Promise<ServiceState>;
   /** Takes no new jobs; resolves when this orchestrator processes none. */
   drain(): Promise<void>;
   /** Stops at once: running builds continue without this orchestrator, and their messages return to the queues. */
@@ -65,6 +68,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   return {
     grpcPort: grpc.port,
     adminPort: admin.port,
+    describe: () => describeOrchestrator({ ...parts, runningJobs: () => components.running() }),
     drain: () => components.drain(),
     async stop() {
       // What still waits after that ends with the queue.

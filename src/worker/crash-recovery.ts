@@ -5,7 +5,7 @@
  * Every incarnation has a folder `<work dir>/runs/<incarnation>/`, in which it records its process, so that two live
  * workers on one work folder do not remove each other's files.
  */
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -43,7 +43,7 @@ export async function claimRunsFolder(workDir: string, incarnation: string): Pro
     startTicks: (await startTicksOf(process.pid)) ?? "",
     bootId: await bootId(),
   };
-  await Bun.write(join(path, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+  await writeFile(join(path, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
   return { path, remove: () => removeTree(path) };
 }
 

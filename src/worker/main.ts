@@ -4,6 +4,7 @@ import { aborted } from "../shared/abort.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
+import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
 import { listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
@@ -22,6 +23,7 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
   logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starting");
+  const manager = serviceManager(environment(), logger);
   const authenticator = registryAuthenticator(settings);
   const listen = listenAddress(settings);
   let worker: Worker;
@@ -33,7 +35,9 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
     return EXIT.failed;
   }
 
+  manager.report(() => worker.describe());
   await aborted(stop.first);
+  manager.stopping();
   const { drainTimeoutMs } = settings;
   logger.info({ reason: String(stop.first.reason), drain_timeout_ms: drainTimeoutMs }, "worker draining");
   await worker.stop(drainTimeoutMs, stop.second);

@@ -11,12 +11,17 @@ import type { CheckoutCache } from "./git/checkout-cache.ts";
 import { saysDiskFull } from "./job/failure.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import type { WorkerSettings } from "./settings/config.ts";
+import type { WorkerState } from "./worker-state.ts";
 
 interface BuilderParts {
   /** Child processes receive parts of it. */
   readonly environment: Environment;
   readonly settings: Pick<WorkerSettings, "workDir" | "builder" | "builderOptions" | "buildCgroup">;
   readonly logger: Logger;
+}
+
+interface FindBuilderParts extends BuilderParts {
+  readonly state: Pick<WorkerState, "waiting">;
 }
 
 /** Ends with a first check, so that a worker short of disk space prunes, or refuses jobs, from its first moment on. */
@@ -59,10 +64,10 @@ export function detect(
 
 /** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */
 export async function findBuilder(
-  parts: BuilderParts,
+  parts: FindBuilderParts,
   signal: AbortSignal,
 ): Promise<ImageBuilder | undefined> {
-  const { logger } = parts;
+  const { logger, state } = parts;
   const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
     try {
@@ -73,6 +78,7 @@ export async function findBuilder(
       if (signal.aborted) break;
       if (!isTransient(error)) throw error;
       const delayMs = delay.nextMs();
+      state.waiting(error.message);
       logger.error({ reason: error.message, retry_in_ms: delayMs }, "no usable builder; not registering yet");
       await sleep(delayMs, signal).catch(() => undefined);
     }

@@ -3,9 +3,10 @@ import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
-import type { Capabilities } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
+import type { Capabilities, WorkerInfo } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
 import { serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
+import type { ServiceState } from "../shared/service-manager.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
 import { formatHostPort, type HostPort } from "../shared/settings/parsers.ts";
 import { VERSION } from "../shared/version.ts";
@@ -31,6 +32,7 @@ import type { RegistryAuthenticator } from "./registry/access.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
 import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
+import { WorkerState } from "./worker-state.ts";
 
 const TAG_TIMEOUT_MS = 5000;
 const KEEP_FINISHED_MS = 24 * 3_600_000;
@@ -38,6 +40,11 @@ const KEEP_FINISHED_COUNT = 100;
 /** An orchestrator that reaches the broker gets the job's message, if it still exists, well within this time. */
 const ABANDON_AFTER_MS = 120_000;
 const STOP_GRACE_MS = 500;
+/**
+ * Files of a checkout, and of its .git, get the modes that git records (644, 755): images copy them, and the build cache
+ * compares them. Folders of the worker have their modes in the code (0700), so this makes no file readable to others.
+ */
+const CHECKOUT_UMASK = 0o022;
 /** Outcomes are lost when the worker exits, so it waits this long for an orchestrator that has just lost contact. */
 const HAND_OVER_TIMEOUT_MS = 10_000;
 /** Time for calls to arrive from an orchestrator that saw this worker free just before it deregistered. */
@@ -70,6 +77,7 @@ export interface WorkerParts {
 export interface Worker {
   /** Resolves when the worker has registered for the first time. */
   readonly registered: Promise<void>;
+  describe(): ServiceState;
   /**
    * Accepts no new runs, lets those under way continue until they end, `timeoutMs` has passed or `stopNow` aborts, and
    * then deregisters.
@@ -94,6 +102,7 @@ interface Host {
  */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const { settings, logger, tls } = parts;
+  process.umask(CHECKOUT_UMASK);
   const identity = { workerId: settings.workerId ?? generatedWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
   const host = await prepareHost(parts);
@@ -103,8 +112,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);
     return execute(parts, host, identity, { job, reporter, confirm, signal });
   });
+  const state = new WorkerState({ runs, disks: host.disks });
   const offer: Offer = { address: undefined, capabilities: undefined };
-  const registration = makeRegistration(parts, identity, runs, orchestrators, offer);
+  const describeWorker = () => registrationInfo(parts, identity, runs, offer);
+  const registration = new Registration(orchestrators, describeWorker, state, logger);
   const service = workerService(identity, runs, logger, registration.pinged);
   const server = await serveRpc([service], parts.listen, tls);
   offer.address = settings.advertise ?? firstReachableAddress({ host: parts.listen.host, port: server.port });
@@ -113,11 +124,14 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
 
   const stopping = new AbortController();
-  const builderFound = parts.builder ? Promise.resolve(parts.builder) : findBuilder(parts, stopping.signal);
+  const builderFound = parts.builder
+    ? Promise.resolve(parts.builder)
+    : findBuilder({ ...parts, state }, stopping.signal);
   const prepared = builderFound.then(async (builder) => {
     if (!builder) return;
     const { signal } = stopping;
     const { checkoutCache, disks } = host;
+    state.preparing("cleaning up after earlier workers");
     await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, checkoutCache });
     await watchDisks(disks, builder, checkoutCache, { home: runsFolder.path, parts, signal });
     host.builder.resolve(builder);
@@ -125,8 +139,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     await Promise.all([disks.monitor(signal), registration.keep(signal)]);
   });
   return {
-    registered: registration.first,
+    registered: state.firstRegistration,
+    describe: () => state.describe(),
     async stop(timeoutMs, stopNow) {
+      state.draining(timeoutMs);
       await endRuns(runs, timeoutMs, stopNow);
       await host.backgroundWork.stop();
       await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
@@ -212,14 +228,13 @@ interface Offer {
   capabilities: Capabilities | undefined;
 }
 
-function makeRegistration(
-  { settings, logger }: WorkerParts,
+function registrationInfo(
+  { settings }: WorkerParts,
   identity: WorkerIdentity,
   runs: Runs,
-  orchestrators: Orchestrators,
   offer: Offer,
-): Registration {
-  const describe = () => ({
+): WorkerInfo {
+  return {
     ...identity,
     region: settings.region,
     address: offer.address ? formatHostPort(offer.address) : "",
@@ -227,8 +242,7 @@ function makeRegistration(
     version: VERSION,
     capabilities: offer.capabilities,
     runs: [...runs.held()],
-  });
-  return new Registration(orchestrators, describe, logger);
+  };
 }
 
 /** Accepts no new runs; those still running after `timeoutMs`, or when `stopNow` aborts, are ended. */

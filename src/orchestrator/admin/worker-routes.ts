@@ -23,7 +23,7 @@ export function addStatus(app: Hono, { queue, leases, names, region }: AdminPart
   });
 }
 
-function countByStatus(workers: readonly WorkerView[]): Record<WorkerView["status"], number> {
+export function countByStatus(workers: readonly WorkerView[]): Record<WorkerView["status"], number> {
   const counts = { FREE: 0, BUSY: 0, DRAINING: 0, LOST: 0 };
   for (const worker of workers) counts[worker.status] += 1;
   return counts;

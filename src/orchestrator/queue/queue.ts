@@ -134,6 +134,8 @@ export interface JobQueue {
   offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void>;
   /** Takes the oldest message of a ready queue; undefined when it is empty or the broker is down. */
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
+  /** Number of messages in the ready queues of `regions()`, without those that were taken. @throws without a broker */
+  waiting(): Promise<number>;
   /** The regions that any orchestrator has ever added or offered a job for: each may have waiting jobs. */
   regions(): readonly string[];
   /**

@@ -3,7 +3,7 @@
  * configuration; every run has its own configuration folder, into which the record is copied. So runs share no file,
  * no records accumulate, and none has to survive a restart: the worker creates it at each start from its settings.
  */
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Environment variables that docker and buildx read. */
@@ -32,7 +32,7 @@ export function recordedInstance(record: InstanceRecord, variables: DockerVariab
     async configure(dockerConfig) {
       const instances = instancesFolder(dockerConfig);
       await mkdir(instances, { recursive: true, mode: 0o700 });
-      await Bun.write(join(instances, record.name), record.content, { mode: 0o600 });
+      await writeFile(join(instances, record.name), record.content, { mode: 0o600 });
       return { ...variables, DOCKER_CONFIG: dockerConfig, BUILDX_BUILDER: record.name };
     },
   };

@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { BuildRequest } from "./builder.ts";
 
@@ -8,7 +8,7 @@ type Secrets = Pick<BuildRequest, "job" | "workspace">;
 export async function writeSecrets({ job, workspace }: Secrets): Promise<void> {
   await mkdir(workspace.secrets, { mode: 0o700 });
   for (const [name, value] of Object.entries(job.secrets)) {
-    await Bun.write(join(workspace.secrets, name), value, { mode: 0o600 });
+    await writeFile(join(workspace.secrets, name), value, { mode: 0o600 });
   }
 }
 

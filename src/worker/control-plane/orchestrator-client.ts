@@ -50,12 +50,12 @@ export class Orchestrators {
 
   /**
    * As `ask`, but repeats with a growing delay while no orchestrator is reachable or able to answer.
-   * @throws the refusal; the signal's reason; the error that `giveUp` returns after a round without an answer
+   * @throws the refusal; the signal's reason; the error that `onUnanswered` returns after a round without an answer
    */
   async askUntilAnswered<Answer>(
     question: (client: OrchestratorServiceClient) => Promise<Answer>,
     signal: AbortSignal,
-    giveUp: () => Error | undefined = () => undefined,
+    onUnanswered: (fault: RpcError) => Error | undefined = () => undefined,
   ): Promise<Answer> {
     const delay = new Backoff(ASK_AGAIN_DELAY);
     for (;;) {
@@ -63,7 +63,7 @@ export class Orchestrators {
         return await this.ask(question);
       } catch (error) {
         if (!isTransportFault(error)) throw error;
-        const final = giveUp();
+        const final = onUnanswered(error);
         if (final) throw final;
         const delayMs = delay.nextMs();
         this.#logger.warn(

@@ -8,23 +8,24 @@ import type { RegisterAck, WorkerInfo } from "../../shared/rpc/generated/blacktr
 import { hasStatus } from "../../shared/rpc/status.ts";
 import { ORCHESTRATOR_DEADLINE_MS, type Orchestrators } from "./orchestrator-client.ts";
 
+export interface RegistrationListener {
+  /** The attempt failed and is repeated. */
+  waiting(reason: string): void;
+  registered(): void;
+}
+
 export class Registration {
   /** Monotonic, since a wall clock that is set back would delay the next registration by as much. */
   #lastPingAtMs = Number.NEGATIVE_INFINITY;
   #wasRegistered = false;
-  readonly #first = Promise.withResolvers<void>();
 
   constructor(
     private readonly orchestrators: Orchestrators,
     /** Called for each registration, since the held runs change. */
     private readonly describe: () => WorkerInfo,
+    private readonly listener: RegistrationListener,
     private readonly logger: Logger,
   ) {}
-
-  /** Resolves at the first registration. */
-  get first(): Promise<void> {
-    return this.#first.promise;
-  }
 
   /** An orchestrator has pinged, so the worker's lease is renewed. */
   readonly pinged = (): void => {
@@ -37,8 +38,8 @@ export class Registration {
       for (;;) {
         const ack = await this.#register(signal);
         this.#wasRegistered = true;
-        this.#first.resolve();
         this.#lastPingAtMs = performance.now();
+        this.listener.registered();
         await this.#untilLeaseExpired(ack.leaseTtlMs, signal);
         this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
       }
@@ -70,6 +71,10 @@ export class Registration {
         const ack = await this.orchestrators.askUntilAnswered(
           (client) => callUnary(client.register.bind(client), info, { deadlineMs: ORCHESTRATOR_DEADLINE_MS }),
           signal,
+          (fault) => {
+            this.listener.waiting(fault.message);
+            return undefined;
+          },
         );
         this.logger.info(
           { address: info.address, region: info.region, lease_ttl_ms: ack.leaseTtlMs },
@@ -82,6 +87,7 @@ export class Registration {
         const message = hasStatus(error, status.ALREADY_EXISTS)
           ? "another live worker has this id or address, retrying until its lease expires"
           : "registration refused, retrying";
+        this.listener.waiting(`${message}: ${error instanceof Error ? error.message : error}`);
         this.logger.error({ err: error, retry_in_ms: delayMs }, message);
         await sleep(delayMs, signal);
       }

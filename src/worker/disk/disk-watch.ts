@@ -49,6 +49,7 @@ export class DiskWatch {
   #pruners: readonly Pruner[] = [];
   #prunedAtMs = Number.NEGATIVE_INFINITY;
   #refusal: string | undefined;
+  #freeBytes: number | undefined;
 
   constructor(options: DiskWatchOptions) {
     this.#options = options;
@@ -65,6 +66,11 @@ export class DiskWatch {
   /** Why no job can be accepted now; undefined when one can. */
   get refusal(): string | undefined {
     return this.#refusal;
+  }
+
+  /** Of the disk with the least free space, at the last check. */
+  get freeBytes(): number | undefined {
+    return this.#freeBytes;
   }
 
   /** Checks the disks until `signal` aborts; then returns. */
@@ -102,6 +108,7 @@ export class DiskWatch {
     const disks = await Promise.all(
       this.#disks.map(async (disk) => ({ ...disk, space: await freeSpaceAt(disk.path) })),
     );
+    this.#freeBytes = Math.min(...disks.map(({ space }) => space.freeBytes));
     return disks.filter(({ space }) => !meetsReserve(space, this.#options.reserve));
   }
 

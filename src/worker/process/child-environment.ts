@@ -1,3 +1,5 @@
+import { join } from "node:path";
+
 /** Environment variables by name, as the worker itself has them. */
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
 export type ChildEnvironment = Readonly<Record<string, string>>;
@@ -25,12 +27,26 @@ const PASSED_ON = [
   "DOCKER_API_VERSION",
 ] as const;
 
-/** For every child process. `home` is a folder of the run, so that children read no settings of the host's user. */
+/**
+ * For every child process. `home` is a folder inside the worker's work folder: children read no settings of the
+ * account that the worker runs as, and write nothing to its home, which may be read-only or missing. Without XDG_*
+ * variables, their folders are below HOME as well.
+ */
 export function childEnvironment(host: HostEnvironment, home: string): ChildEnvironment {
-  const environment: Record<string, string> = { HOME: home, LANG: "C", LC_ALL: "C" };
+  const environment: Record<string, string> = {
+    HOME: home,
+    DOCKER_CONFIG: dockerConfigIn(home),
+    LANG: "C",
+    LC_ALL: "C",
+  };
   for (const name of PASSED_ON) {
     const value = host[name];
     if (value !== undefined) environment[name] = value;
   }
   return environment;
+}
+
+/** Docker's configuration folder for children with this home. */
+export function dockerConfigIn(home: string): string {
+  return join(home, ".docker");
 }

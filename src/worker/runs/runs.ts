@@ -70,6 +70,7 @@ export class Runs {
   /** By job, oldest first: an attempt that was just acknowledged must not start again. */
   readonly #acknowledged = new Map<string, Acknowledged>();
   #running = 0;
+  #ended = 0;
   #isDraining = false;
   #idle: (() => void)[] = [];
   #allAcknowledged: (() => void)[] = [];
@@ -82,6 +83,15 @@ export class Runs {
   status(): "FREE" | "BUSY" | "DRAINING" {
     if (this.#isDraining) return "DRAINING";
     return this.#running < this.#options.slots && this.refusal() === undefined ? "FREE" : "BUSY";
+  }
+
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Since the worker's start. */
+  get ended(): number {
+    return this.#ended;
   }
 
   refusal(): string | undefined {
@@ -235,6 +245,7 @@ export class Runs {
     // A success is worth waiting for: its image exists.
     if (end.status === "SUCCESS") run.unawaitedSince = undefined;
     this.#running -= 1;
+    this.#ended += 1;
     run.events.add({ state: RunState[`RUN_STATE_${finalState(end)}`] });
     run.events.close();
     this.#forgetOldLogs();

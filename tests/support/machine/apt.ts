@@ -16,7 +16,7 @@ export async function distribution(): Promise<Distribution> {
 }
 
 /** The mirror of Debian's main archive that this machine uses, as apt reports it from its settings in any format. */
-async function debianArchive(codename: string): Promise<string> {
+export async function debianArchive(codename: string): Promise<string> {
   const { stdout } = await run([
     "apt-get",
     "indextargets",

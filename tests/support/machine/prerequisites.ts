@@ -47,6 +47,8 @@ const forCheck: readonly Package[] = [
   { name: "faketime", programs: ["faketime"] },
   { name: "openssl", programs: ["openssl"] },
   { name: "systemd", programs: ["systemd-analyze"] },
+  { name: "systemd-container", programs: ["systemd-nspawn"] },
+  { name: "mmdebstrap", programs: ["mmdebstrap"] },
   { name: "ca-certificates", programs: ["update-ca-certificates"] },
 ];
 

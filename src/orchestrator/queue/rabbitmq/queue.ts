@@ -216,6 +216,10 @@ export class RabbitMqQueue implements JobQueue {
     return this.#readyQueues.take(readyQueue);
   }
 
+  waiting(): Promise<number> {
+    return this.#readyQueues.waiting();
+  }
+
   addRegion(region: string): Promise<void> {
     return this.#regions.keep(region);
   }

@@ -1,8 +1,15 @@
 /** Takes messages from the ready queues, one at a time. */
 import type { GetMessage } from "amqplib";
+import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyDelivery, ReadyQueue } from "../queue.ts";
-import { asOpenChannel, closeGracefully, type OpenChannel, type Session } from "./channel.ts";
+import {
+  asOpenChannel,
+  closeGracefully,
+  type OpenChannel,
+  onDedicatedChannel,
+  type Session,
+} from "./channel.ts";
 import { copiedOptions, nearsDeliveryLimit, RabbitMqReadyDelivery, readEnvelope } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Regions } from "./regions.ts";
@@ -57,6 +64,21 @@ export class ReadyQueues {
       else this.options.logger.warn({ err: error, ...readyQueue }, "failed to take a waiting job");
       return undefined;
     }
+  }
+
+  /** Number of messages in all ready queues, without the taken ones. @throws without a connection */
+  async waiting(): Promise<number> {
+    const session = this.#session;
+    if (!session) throw new Error("not connected to RabbitMQ");
+    const readyQueues = this.options.regions.known.flatMap((region) =>
+      PRIORITIES.map((priority) => ({ region, priority })),
+    );
+    return onDedicatedChannel(session, "the ready queues", async (channel) => {
+      let messages = 0;
+      for (const readyQueue of readyQueues)
+        messages += (await channel.checkQueue(readyQueueName(this.options.names, readyQueue))).messageCount;
+      return messages;
+    });
   }
 
   async close(): Promise<void> {

@@ -23,6 +23,7 @@ import {
 import { type MessageRow, type Settlement, SqliteDelivery, SqliteReadyDelivery } from "./delivery.ts";
 
 const SUBMITTED = "submitted";
+const READY_PREFIX = "ready/";
 const PARKED_PREFIX = "parked/";
 const PREFETCH = 64;
 const WRITE_RETRY_DELAY = { initialMs: 250, maxMs: 5_000 };
@@ -203,6 +204,16 @@ export class SqliteQueue implements JobQueue {
     const delivery = new SqliteReadyDelivery(row, settlement, readyQueue, envelope);
     this.#unsettled.add(delivery);
     return delivery;
+  }
+
+  async waiting(): Promise<number> {
+    this.#closing.signal.throwIfAborted();
+    const row = this.#database
+      .query<{ messages: number }, [string]>(
+        "SELECT count(*) AS messages FROM messages WHERE place GLOB ? AND in_hand = 0",
+      )
+      .get(`${READY_PREFIX}*`);
+    return row?.messages ?? 0;
   }
 
   regions(): readonly string[] {
@@ -400,7 +411,7 @@ export class SqliteQueue implements JobQueue {
 }
 
 function placeOf(readyQueue: ReadyQueue): string {
-  return `ready/${readyQueue.region}/${readyQueue.priority}`;
+  return `${READY_PREFIX}${readyQueue.region}/${readyQueue.priority}`;
 }
 
 /** The inverse of `placeOf`. */

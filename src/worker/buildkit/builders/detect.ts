@@ -29,7 +29,7 @@ export async function detectBuilder(options: DetectBuilderOptions): Promise<Imag
   try {
     const { location, ...rest } = { ...options, scratch };
     if (location.kind !== "engine") return await standaloneBuilder({ ...rest, location });
-    return await engineBuilder(new DockerProbe(rest), rest);
+    return await engineBuilder(await DockerProbe.create(rest), rest);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -1,9 +1,10 @@
 /** Asks the docker programs of this host for their versions and for the state of the engine. */
-import { realpath } from "node:fs/promises";
+import { mkdir, realpath, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import {
   type ChildEnvironment,
   childEnvironment,
+  dockerConfigIn,
   type HostEnvironment,
 } from "../../process/child-environment.ts";
 import { runInGroup } from "../../process/process-group.ts";
@@ -48,13 +49,19 @@ export class DockerProbe {
   readonly #scratch: string;
   readonly #signal: AbortSignal;
 
-  constructor({ hostEnvironment, scratch, signal }: DockerProbeOptions) {
+  private constructor({ hostEnvironment, scratch, signal }: DockerProbeOptions) {
     this.#hostEnvironment = hostEnvironment;
     this.#scratch = scratch;
     this.#signal = signal;
-    // Plugins may be installed for the user only; the rest of the user's configuration is ignored, as in a run.
-    const { HOME = scratch, DOCKER_CONFIG = join(HOME, ".docker") } = hostEnvironment;
-    this.#environment = { ...childEnvironment(hostEnvironment, HOME), DOCKER_CONFIG };
+    this.#environment = childEnvironment(hostEnvironment, scratch);
+  }
+
+  static async create(options: DockerProbeOptions): Promise<DockerProbe> {
+    const config = dockerConfigIn(options.scratch);
+    await mkdir(config, { recursive: true });
+    const cliPluginsExtraDirs = accountPlugins(options.hostEnvironment);
+    await writeFile(join(config, "config.json"), JSON.stringify({ cliPluginsExtraDirs }));
+    return new DockerProbe(options);
   }
 
   /** Every docker in PATH, in the order of PATH. */
@@ -123,6 +130,12 @@ export class DockerProbe {
     if (output !== "") return output;
     throw new Error(end.stderrTail.join(" ") || `${argv.join(" ")} exited with status ${end.exitCode}`);
   }
+}
+
+/** Plugins may be installed for the worker's account only. The rest of its configuration is ignored, as in a run. */
+function accountPlugins({ HOME, DOCKER_CONFIG }: HostEnvironment): readonly string[] {
+  const config = DOCKER_CONFIG ?? (HOME === undefined ? undefined : dockerConfigIn(HOME));
+  return config === undefined ? [] : [join(config, "cli-plugins")];
 }
 
 /** `version` is from `buildx version`, such as "v0.13.1". A buildx built from a checkout has no version number. */

@@ -41,7 +41,8 @@ const REMEDY_WITHOUT_BUILDX =
 export async function standaloneBuilder(options: StandaloneBuilderOptions): Promise<ImageBuilder> {
   const engine = options.location.kind === "remote" ? NO_ENGINE : {};
   const hostEnvironment = { ...options.hostEnvironment, ...engine };
-  const buildx = await new DockerProbe({ ...options, hostEnvironment }).anyBuildx();
+  const probe = await DockerProbe.create({ ...options, hostEnvironment });
+  const buildx = await probe.anyBuildx();
   if (!buildx) throw new NoUsableBuilder(REMEDY_WITHOUT_BUILDX);
   try {
     return await new StandaloneBuildKit(options, buildx, engine).builder();

@@ -397,6 +397,22 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         expect((await takeOne({ region: "eu-central-1", priority: "low" })).envelope.jobId).toBe("low");
       });
 
+      test("count their messages of all regions and priorities, without the taken ones", async () => {
+        expect(await queue.waiting()).toBe(0);
+        await queue.offer(readyQueue, readyMessage("first"));
+        await queue.offer(readyQueue, readyMessage("second"));
+        await queue.offer({ region: "us-east-1", priority: "high" }, readyMessage("elsewhere"));
+        await waitFor(async () => (await queue.waiting()) === 3, {
+          timeoutMs: TIMEOUT_MS,
+          what: "three messages",
+        });
+        await takeOne();
+        await waitFor(async () => (await queue.waiting()) === 2, {
+          timeoutMs: TIMEOUT_MS,
+          what: "two messages",
+        });
+      });
+
       test("that never got a message are empty", async () => {
         expect(await queue.take({ region: "nowhere-1", priority: "high" })).toBeUndefined();
         await queue.offer(readyQueue, readyMessage("still works"));

@@ -181,6 +181,10 @@ export class Connection implements JobQueue {
     return store.call(take, { maxDelayMs: MAX_DELAY_MS });
   }
 
+  waiting(): Promise<number> {
+    return this.broker.queue.waiting();
+  }
+
   regions(): readonly string[] {
     return this.broker.queue.regions();
   }

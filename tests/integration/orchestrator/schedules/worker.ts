@@ -25,6 +25,8 @@ const LATE_CALLS_MS = 500;
 /** Shorter than there, as long as the deliveries of a schedule are late at worst. */
 const ABANDON_AFTER_MS = 30_000;
 
+const unheard = { waiting: () => undefined, registered: () => undefined };
+
 export interface WorkerParts {
   readonly process: Process;
   readonly workerId: string;
@@ -75,7 +77,7 @@ export function startWorker(parts: WorkerParts): Worker {
     capabilities: undefined,
     runs: [...runs.held()],
   });
-  const registration = new Registration(orchestrators, describe, logger);
+  const registration = new Registration(orchestrators, describe, unheard, logger);
   network.serve(address, process, workerService(identity, runs, logger, registration.pinged));
   const stopping = new AbortController();
   const registered = registration.keep(stopping.signal);

@@ -6,6 +6,8 @@ import { answeringOrchestrators, IDENTITY, shiftClock, YEAR_MS } from "./answeri
 
 afterEach(() => setSystemTime());
 
+const unheard = { waiting: () => undefined, registered: () => undefined };
+
 test("a worker whose clock is set back registers again when its lease has expired", async () => {
   let registrations = 0;
   const orchestrators = answeringOrchestrators({ leaseTtlMs: 20, pingIntervalMs: 5 }, () => {
@@ -14,7 +16,12 @@ test("a worker whose clock is set back registers again when its lease has expire
   });
   const info = { ...IDENTITY, address: "127.0.0.1:1", region: "us-east-1", slots: 1, version: "1", runs: [] };
   const logger = pino({ level: "silent" });
-  const registration = new Registration(orchestrators, () => ({ ...info, capabilities: undefined }), logger);
+  const registration = new Registration(
+    orchestrators,
+    () => ({ ...info, capabilities: undefined }),
+    unheard,
+    logger,
+  );
   const stop = new AbortController();
   const kept = registration.keep(stop.signal);
   await waitFor(() => registrations >= 2, { timeoutMs: 10_000, what: "the second registration" });

@@ -5,7 +5,7 @@ import { NoUsableBuilder } from "../../../../../src/worker/buildkit/builder.ts";
 import { detectBuilder } from "../../../../../src/worker/buildkit/builders/detect.ts";
 import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
 import { type DockerEngine, missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
-import { buildxProgram } from "../../../../support/servers/docker-programs.ts";
+import { buildxProgram, findDockerPrograms } from "../../../../support/servers/docker-programs.ts";
 import { borrowDockerEngine } from "../../../../support/servers/pool.ts";
 
 setDefaultTimeout(60_000);
@@ -57,6 +57,13 @@ test("each probed docker is named, with its problem and the remedy", async () =>
   expect(await readdir(join(dir.path, "work"))).toEqual([]);
 });
 
+/** A home of the worker's account, and what the probe has written there. */
+async function accountHome(name: string) {
+  const home = join(dir.path, name);
+  await mkdir(home);
+  return { home, written: () => readdir(home, { recursive: true }) };
+}
+
 for (const name of ["20.10", "26.1"] as const) {
   const reason = await missingDockerEngine(name);
   describe.skipIf(reason !== undefined)(`with Docker ${name}${reason ? ` (${reason})` : ""}`, () => {
@@ -73,6 +80,13 @@ for (const name of ["20.10", "26.1"] as const) {
       const builder = await detect({ PATH: `${bare}:${PATH}`, DOCKER_HOST });
       expect(builder.kind).toBe(name === "20.10" ? "local" : "direct");
       expect(builder.description).toContain(engine.version);
+    });
+
+    test("nothing is written to the home of the worker's account", async () => {
+      const { home, written } = await accountHome(`home-${name}`);
+      const builder = await detect({ ...engine.env(), HOME: home });
+      expect(builder.description).toContain(engine.version);
+      expect(await written()).toEqual([]);
     });
 
     test("when builds have to run in a control group, an engine that ignores control groups is not used", async () => {
@@ -95,6 +109,26 @@ test("buildx on an engine without the containerd image store builds locally", as
     const builder = await detect({ ...engine.env() });
     expect(builder.kind).toBe("local");
     expect(builder.description).toContain("buildx");
+  } finally {
+    await engine.stop();
+  }
+});
+
+test("a buildx plugin that only the worker's account has is used", async () => {
+  const found = await findDockerPrograms("26.1");
+  if (!found.available) return;
+  const engine = await borrowDockerEngine("26.1");
+  try {
+    const { home } = await accountHome("plugin-home");
+    const plugins = join(home, ".docker/cli-plugins");
+    await mkdir(plugins, { recursive: true });
+    await symlink(await buildxProgram(), join(plugins, "docker-buildx"));
+    const PATH = join(dir.path, "plain-client");
+    await mkdir(PATH);
+    await symlink(found.programs.docker, join(PATH, "docker"));
+    const builder = await detect({ PATH, HOME: home, DOCKER_HOST: engine.env().DOCKER_HOST });
+    expect(builder.description).toContain("buildx");
+    expect(await readdir(join(home, ".docker"))).toEqual(["cli-plugins"]);
   } finally {
     await engine.stop();
   }

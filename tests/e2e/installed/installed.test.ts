@@ -1,0 +1,167 @@
+/** Blacktree as it is installed: Debian with systemd, the units, the accounts, and the job of a user. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import { appendFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
+import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
+import {
+  type BootedMachine,
+  bootMachine,
+  missingBootedMachines,
+} from "../../support/machine/booted-machine.ts";
+import type { DebianRelease } from "../../support/machine/debian-tree.ts";
+import { freePort } from "../../support/machine/free-port.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
+import { sampleGreeting, sampleRepository } from "../../support/machine/sample-repository.ts";
+import { makeTempDir } from "../../support/machine/temp-dir.ts";
+import { type Backends, startBackends } from "../../support/servers/backends.ts";
+import { containerOutput, type DockerEngineName } from "../../support/servers/docker-engines.ts";
+
+// The first run on a machine makes Debian's file system, and the first file that needs the binaries compiles them.
+setDefaultTimeout(600_000);
+
+const REGION = "us-east-1";
+const LOGIN = { username: "AWS", password: `ecr-${randomUUID()}` };
+const ROLES = ["orchestrator", "worker"] as const;
+type Role = (typeof ROLES)[number];
+const UNITS: Record<Role, string> = {
+  orchestrator: "blacktree-orchestrator.service",
+  worker: `blacktree-worker@${REGION}.service`,
+};
+const SETTINGS: Record<Role, string> = {
+  orchestrator: "etc/blacktree/orchestrator.env",
+  worker: `etc/blacktree/worker-${REGION}.env`,
+};
+
+const reason = await missingBootedMachines();
+const suffix = reason === undefined ? "" : ` (skipped: ${reason})`;
+
+/** What a user types to install a daemon. */
+async function install(machine: BootedMachine, role: Role): Promise<void> {
+  const options = role === "worker" ? ["--region", REGION] : [];
+  await machine.run(["sh", "/media/release/install.sh", role, ...options]);
+}
+
+async function uninstall(machine: BootedMachine, role: Role): Promise<void> {
+  await machine.run(["sh", "/media/release/install.sh", role, "--uninstall"]);
+}
+
+async function addSettings(
+  machine: BootedMachine,
+  role: Role,
+  settings: Record<string, string>,
+): Promise<void> {
+  const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+  await appendFile(join(machine.root, SETTINGS[role]), lines.join(""));
+}
+
+describe.skipIf(reason !== undefined)(`Blacktree on Debian${suffix}`, () => {
+  declare("13", "26.1");
+  inFullCheck().describe("the older release", () => declare("12", "20.10"));
+});
+
+function declare(release: DebianRelease, engine: DockerEngineName): void {
+  describe(`Debian ${release} with Docker ${engine}`, () => {
+    let backends: Backends;
+    let deployment: Deployment;
+    let installable: TestRelease;
+    let machine: BootedMachine;
+    let sent = 0;
+
+    beforeAll(async () => {
+      backends = await startBackends({ engine, ownDocker: {} });
+      backends.aws.configure({ registryLogin: LOGIN });
+      backends.aws.addRepository("1234567890", "app-images");
+      await backends.git.createRepository("owner/app", await sampleRepository());
+      deployment = await startDeployment(backends);
+      installable = await makeRelease({ programs: "compiled" });
+      machine = await bootMachine({
+        release,
+        binds: {
+          "/media/release": installable.dir,
+          "/run/docker.sock": backends.docker.host.replace("unix://", ""),
+        },
+      });
+      // As dockerd does when the machine has this group.
+      await machine.run(["chgrp", "docker", "/run/docker.sock"]);
+    });
+
+    afterAll(async () => {
+      await machine?.stop();
+      await installable?.remove();
+      await deployment?.stop();
+      await backends?.stop();
+    });
+
+    async function configure(): Promise<void> {
+      const [grpcPort, adminPort, workerPort] = [await freePort(), await freePort(), await freePort()];
+      await addSettings(machine, "orchestrator", {
+        ...deployment.orchestratorEnv,
+        BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
+        BLACKTREE_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
+      });
+      await addSettings(machine, "worker", {
+        ...backends.aws.env(),
+        BLACKTREE_ORCHESTRATOR_ADDR: `127.0.0.1:${grpcPort}`,
+        BLACKTREE_WORKER_LISTEN: `127.0.0.1:${workerPort}`,
+        BLACKTREE_GIT_BASE_URL: backends.git.baseUrl,
+      });
+    }
+
+    async function journal(): Promise<string> {
+      return (await machine.run(["journalctl", "--no-pager", "--output=cat", "--unit=blacktree-*"])).stdout;
+    }
+
+    /** A job through RabbitMQ; its image is pulled and run. */
+    async function runJob(): Promise<void> {
+      const job = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
+      const deployment_version = `v${sent++}`;
+      await deployment.publish({ ...job, repo_url: "owner/app", deployment_version });
+      const result = await deployment.nextResult(60_000).catch(async (error) => {
+        throw new Error(`${error}\n${await journal()}`, { cause: error });
+      });
+      expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
+      expect(await outputOf(`${result.image_url}`)).toBe(sampleGreeting);
+    }
+
+    async function outputOf(image: string): Promise<string> {
+      const config = await makeTempDir("login");
+      try {
+        const auth = btoa(`${LOGIN.username}:${LOGIN.password}`);
+        const auths = { [backends.ecr.host]: { auth } };
+        await Bun.write(join(config.path, "config.json"), JSON.stringify({ auths }));
+        const env = { DOCKER_CONFIG: config.path };
+        await backends.docker.docker(["pull", "--quiet", image], { env });
+        return (await containerOutput(backends.docker, image, [], { env })).trimEnd();
+      } finally {
+        await config.remove();
+      }
+    }
+
+    test("installed, rebooted, updated, and uninstalled, it builds until it is removed", async () => {
+      const before = await machine.writtenPaths();
+      for (const role of ROLES) await install(machine, role);
+      await configure();
+      for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
+      await runJob();
+
+      await machine.reboot();
+      await machine.run(["chgrp", "docker", "/run/docker.sock"]);
+      await runJob();
+
+      for (const role of ROLES) await install(machine, role);
+      for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
+      await runJob();
+
+      for (const role of ROLES) await uninstall(machine, role);
+      const left = (await machine.writtenPaths()).filter((path) => !before.includes(path));
+      expect(left.filter((path) => !isKept(path))).toEqual([]);
+    });
+  });
+}
+
+/** Settings, data and accounts, which uninstalling keeps. */
+function isKept(path: string): boolean {
+  return /^(etc\/blacktree|var\/lib\/blacktree|etc\/(passwd|group|shadow|gshadow)-?$)/.test(path);
+}
