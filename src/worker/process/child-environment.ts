@@ -1,3 +1,5 @@
+import { LOCAL_GIT_SETTINGS } from "./git-settings.ts";
+
 /** Environment variables by name, as the worker itself has them. */
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
 export type ChildEnvironment = Readonly<Record<string, string>>;
@@ -27,7 +29,14 @@ const PASSED_ON = [
 
 /** For every child process. `home` is a folder of the run, so that children read no settings of the host's user. */
 export function childEnvironment(host: HostEnvironment, home: string): ChildEnvironment {
-  const environment: Record<string, string> = { HOME: home, LANG: "C", LC_ALL: "C" };
+  const environment: Record<string, string> = {
+    HOME: home,
+    LANG: "C",
+    LC_ALL: "C",
+    ...LOCAL_GIT_SETTINGS,
+    // Else buildx asks git about the build context, for provenance.
+    BUILDX_GIT_INFO: "false",
+  };
   for (const name of PASSED_ON) {
     const value = host[name];
     if (value !== undefined) environment[name] = value;
