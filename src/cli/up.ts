@@ -9,6 +9,7 @@ import { startOrchestrator } from "../orchestrator/orchestrator.ts";
 import { SqliteQueue } from "../orchestrator/queue/sqlite/queue.ts";
 import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
 import { aborted, sleep } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
@@ -59,6 +60,7 @@ export const upCommand: MakeCommand = (environment, finish) => {
 async function up(settings: UpSettings, environment: Environment): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger("blacktree", settings.logLevel);
+  protectMemory(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
     const running = await start(settings, environment, logger);

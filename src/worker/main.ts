@@ -1,6 +1,7 @@
 /** blacktree-worker: one worker that pushes to ECR or to another registry. */
 
 import { aborted } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
@@ -21,6 +22,7 @@ const NAME = "blacktree-worker";
 async function run(settings: WorkerSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
+  protectMemory(logger);
   logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starting");
   const authenticator = registryAuthenticator(settings);
   const listen = listenAddress(settings);

@@ -5,6 +5,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { writePrivateFile } from "../job/private-file.ts";
 
 /** Environment variables that docker and buildx read. */
 export type DockerVariables = Readonly<Record<string, string>>;
@@ -32,7 +33,7 @@ export function recordedInstance(record: InstanceRecord, variables: DockerVariab
     async configure(dockerConfig) {
       const instances = instancesFolder(dockerConfig);
       await mkdir(instances, { recursive: true, mode: 0o700 });
-      await Bun.write(join(instances, record.name), record.content, { mode: 0o600 });
+      await writePrivateFile(join(instances, record.name), record.content);
       return { ...variables, DOCKER_CONFIG: dockerConfig, BUILDX_BUILDER: record.name };
     },
   };
