@@ -8,6 +8,7 @@ import { startOrchestrator } from "../orchestrator/orchestrator.ts";
 import { SqliteQueue } from "../orchestrator/queue/sqlite/queue.ts";
 import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
 import { aborted, sleep } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
@@ -69,6 +70,7 @@ export const upCommand: MakeCommand = (environment, finish) => {
 async function up(settings: UpSettings, environment: Environment, isText: boolean): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger("blacktree", settings.logLevel, isText ? terminalDestination() : undefined);
+  protectMemory(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
     const running = await start(settings, environment, logger, stop.first);

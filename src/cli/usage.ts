@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import type { ExitStatus } from "../shared/settings/command-line.ts";
+import { toVisibleJson, withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiClient } from "./api-client.ts";
 
 /** Invalid flags or files; the program ends with status 2. */
@@ -46,5 +47,10 @@ export function apiClient(options: ApiOptions, environment: Environment): ApiCli
 }
 
 export function printJson(value: unknown): void {
-  console.log(JSON.stringify(value));
+  console.log(toVisibleJson(value));
+}
+
+/** A repository chooses parts of the text. */
+export function printText(text: string): void {
+  console.log(withVisibleCharacters(text));
 }

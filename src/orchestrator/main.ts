@@ -1,6 +1,7 @@
 /** blacktree-orchestrator: one orchestrator on RabbitMQ and Redis. */
 
 import { aborted } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
@@ -24,6 +25,7 @@ const NAME = "blacktree-orchestrator";
 async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
+  protectMemory(logger);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
   const manager = serviceManager(environment(), logger);

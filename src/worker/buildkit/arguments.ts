@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { buildArguments } from "./build-args.ts";
 import type { BuildRequest } from "./builder.ts";
 import { secretArguments } from "./secret-files.ts";
@@ -27,8 +28,8 @@ export function buildEnvironment({ environment, workspace, job }: BuildRequest):
     ...environment,
     ...buildArguments(job.buildArgs).environment,
     DOCKER_CONFIG: workspace.dockerConfig,
-    // For provenance buildx asks git about the checkout, and waits until every process has closed git's output.
-    // Without provenance the answer is not used.
-    ...(!job.provenance && { BUILDX_GIT_INFO: "false" }),
+    // If a program asks git about the build context: this repository's configuration is the worker's.
+    GIT_DIR: join(workspace.checkout, ".git"),
+    GIT_WORK_TREE: workspace.checkout,
   };
 }

@@ -22,6 +22,7 @@ export interface BuildInputs {
   readonly repositoryUrl: string;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
+  readonly controlGroup: string | undefined;
   /** Checked out. */
   readonly source: Source;
   /** Undefined when the commit states no valid time. */
@@ -59,7 +60,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
 
 async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<BuildRequest> {
   const { job, parts } = run;
-  const { repositoryUrl, workspace, environment, source, committedAt, labels } = inputs;
+  const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
   const paths = await buildPaths(workspace.checkout, job);
   await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
@@ -76,6 +77,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     registryCache: await registryCache(run, inputs),
     workspace,
     environment,
+    controlGroup,
     retry: run.retry,
     log: run.log,
     output: run.output,
