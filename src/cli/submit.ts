@@ -12,8 +12,8 @@ import {
   apiCommand,
   type MakeCommand,
   printJson,
-  WrongUsage,
 } from "./usage.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
 const FIELD_FLAGS = [

@@ -2,7 +2,12 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { checkScheduling, SCHEDULING_SETTINGS } from "../orchestrator/config.ts";
+import {
+  adminAccess,
+  checkOneAdminToken,
+  checkScheduling,
+  SCHEDULING_SETTINGS,
+} from "../orchestrator/config.ts";
 import { openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
 import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
 import { startOrchestrator } from "../orchestrator/orchestrator.ts";
@@ -11,6 +16,7 @@ import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
 import { aborted, sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
+import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
 import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
 import { listenForStop } from "../shared/shutdown.ts";
@@ -21,12 +27,18 @@ import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
 import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
+import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
+import { upToken } from "./up-token.ts";
 import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
 export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
+  fileAdminToken: {
+    ...SCHEDULING_SETTINGS.fileAdminToken,
+    computedDefault: `${UP_TOKEN_FILE} in the work folder`,
+  },
   workerId,
   slots,
   workDir,
@@ -47,6 +59,8 @@ export const upCommand: MakeCommand = (environment, finish) => {
     const sources = { flags: settingFlags(command, UP_SETTINGS), environment };
     const { values, lines } = loadSettings(UP_SETTINGS, sources, (given) => [
       ...checkScheduling(given),
+      ...checkOneAdminToken(sources),
+      ...checkSocketPaths(given),
       ...checkRegistry(given),
       ...checkBuilderOptions(given),
       ...checkBuildCgroup(given, environment.DOCKER_HOST),
@@ -76,10 +90,11 @@ async function up(settings: UpSettings, environment: Environment): Promise<ExitS
   }
 }
 
-/** Orchestrator and worker communicate over gRPC on loopback, as they do across machines. */
+/** Orchestrator and worker communicate over gRPC, as they do across machines. */
 async function start(settings: UpSettings, environment: Environment, logger: Logger) {
   mkdirSync(settings.workDir, { recursive: true, mode: 0o700 });
   const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
+  const sockets = makeSockets(settings.workDir);
   const { jobMemoryMs, leaseTtlMs, region } = settings;
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
@@ -89,17 +104,22 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     names: { queue: "queue", leases: "leases" },
     // The one worker also builds jobs for other regions, unless their region_policy is `require`.
     settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
-    grpcListen: LOOPBACK,
+    admin: adminAccess(settings, () => {
+      const { path, token } = upToken(settings.workDir);
+      logger.info({ token_file: path }, "the admin API's token is in this file");
+      return token;
+    }),
+    grpcListen: sockets.orchestrator,
     tls: undefined,
     logger,
   });
   const worker = await startWorker({
     settings: {
       ...settings,
-      orchestratorAddresses: [{ host: LOOPBACK.host, port: orchestrator.grpcPort }],
+      orchestratorAddresses: [sockets.orchestrator],
       advertise: undefined,
     },
-    listen: LOOPBACK,
+    listen: sockets.worker,
     tls: undefined,
     authenticator: registryAuthenticator(settings),
     environment,
@@ -116,5 +136,3 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     },
   };
 }
-
-const LOOPBACK = { host: "127.0.0.1", port: 0 };

@@ -1,13 +1,13 @@
 /** One orchestrator: its components, and the servers on which it listens. */
 import type { Logger } from "../shared/logging.ts";
+import type { RpcAddress } from "../shared/rpc/address.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
-import type { HostPort } from "../shared/settings/parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
 import { createComponents } from "./components.ts";
-import type { SchedulingSettings } from "./config.ts";
+import type { AdminAccess, SchedulingSettings } from "./config.ts";
 import type { Leases } from "./leases/leases.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
@@ -21,7 +21,9 @@ export interface OrchestratorParts {
   /** Names of the two servers in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly settings: SchedulingSettings;
-  readonly grpcListen: HostPort;
+  /** Undefined: no admin API. */
+  readonly admin: AdminAccess | undefined;
+  readonly grpcListen: RpcAddress;
   readonly tls: TlsFiles | undefined;
   readonly logger: Logger;
   /** Of the Dispatcher. */
@@ -29,8 +31,10 @@ export interface OrchestratorParts {
 }
 
 export interface Orchestrator {
+  /** 0 on a socket file. */
   readonly grpcPort: number;
-  readonly adminPort: number;
+  /** Undefined without an admin API. */
+  readonly adminPort: number | undefined;
   /** Takes no new jobs; resolves when this orchestrator processes none. */
   drain(): Promise<void>;
   /** Stops at once: running builds continue without this orchestrator, and their messages return to the queues. */
@@ -47,15 +51,19 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const components = createComponents({ ...parts, connect });
   const { workers, canceller, regions, rules } = components;
 
-  const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) =>
     submitJob({ queue, records, rules, regions }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const app = createAdminApp({ ...parts, connectDedicated, submit, cancel, region, token, listen });
-  const admin: AdminServer = serveAdmin(app, settings.adminListen);
-  const service = orchestratorService(workers, settings, logger);
+  const { region } = settings;
+  const serve = (access: AdminAccess): AdminServer =>
+    serveAdmin(
+      createAdminApp({ ...parts, ...access, connectDedicated, submit, cancel, region }),
+      access.listen,
+    );
+  const admin = parts.admin && serve(parts.admin);
+  const service = orchestratorService({ ...parts, workers, times: settings });
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);
-  logger.info({ grpc_port: grpc.port, admin_port: admin.port }, "orchestrator listens");
+  logger.info({ grpc_port: grpc.port, admin_port: admin?.port }, "orchestrator listens");
 
   queue.start();
   leases.start();
@@ -64,14 +72,14 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
 
   return {
     grpcPort: grpc.port,
-    adminPort: admin.port,
+    adminPort: admin?.port,
     drain: () => components.drain(),
     async stop() {
       // What still waits after that ends with the queue.
       await components.stop();
       await queue.close();
       await grpc.stop(STOP_GRACE_MS);
-      await admin.stop();
+      await admin?.stop();
       await leases.close();
       await records.close();
     },

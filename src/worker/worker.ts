@@ -3,11 +3,11 @@ import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
+import { formatRpcAddress, type RpcAddress } from "../shared/rpc/address.ts";
 import type { Capabilities } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
-import { serveRpc } from "../shared/rpc/server.ts";
+import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
-import { formatHostPort, type HostPort } from "../shared/settings/parsers.ts";
 import { VERSION } from "../shared/version.ts";
 import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
@@ -46,7 +46,6 @@ const LATE_CALLS_MS = 500;
 export interface WorkerParts {
   readonly settings: Pick<
     WorkerSettings,
-    | "orchestratorAddresses"
     | "workerId"
     | "region"
     | "slots"
@@ -56,8 +55,8 @@ export interface WorkerParts {
     | "gitAllowedHosts"
     | "resultLogLines"
     | keyof typeof buildSettings
-  >;
-  readonly listen: HostPort;
+  > & { readonly orchestratorAddresses: readonly RpcAddress[] };
+  readonly listen: RpcAddress;
   readonly tls: TlsFiles | undefined;
   readonly authenticator: RegistryAuthenticator;
   /** Child processes get the parts that child-environment.ts names. */
@@ -103,9 +102,9 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const registration = makeRegistration(parts, identity, runs, orchestrators, offer);
   const service = workerService(identity, runs, logger, registration.pinged);
   const server = await serveRpc([service], parts.listen, tls);
-  offer.address = settings.advertise ?? firstReachableAddress({ host: parts.listen.host, port: server.port });
+  offer.address = settings.advertise ?? reachableAddress(parts.listen, server);
   const { workerId: worker_id, incarnation } = identity;
-  const advertised = formatHostPort(offer.address);
+  const advertised = formatRpcAddress(offer.address);
   logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
 
   const stopping = new AbortController();
@@ -136,6 +135,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await runsFolder.remove();
     },
   };
+}
+
+function reachableAddress(listen: RpcAddress, { port }: RpcServer): RpcAddress {
+  return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
 }
 
 async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
@@ -202,7 +205,7 @@ async function execute(
 
 /** Known only after the start: the address once the server listens, the capabilities once there is a builder. */
 interface Offer {
-  address: HostPort | undefined;
+  address: RpcAddress | undefined;
   capabilities: Capabilities | undefined;
 }
 
@@ -216,7 +219,7 @@ function makeRegistration(
   const describe = () => ({
     ...identity,
     region: settings.region,
-    address: offer.address ? formatHostPort(offer.address) : "",
+    address: offer.address ? formatRpcAddress(offer.address) : "",
     slots: settings.slots,
     version: VERSION,
     capabilities: offer.capabilities,
