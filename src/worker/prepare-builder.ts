@@ -15,7 +15,10 @@ import type { WorkerSettings } from "./settings/config.ts";
 interface BuilderParts {
   /** Child processes receive parts of it. */
   readonly environment: Environment;
-  readonly settings: Pick<WorkerSettings, "workDir" | "builder" | "builderOptions" | "buildCgroup">;
+  readonly settings: Pick<
+    WorkerSettings,
+    "workDir" | "builder" | "builderOptions" | "buildCgroup" | "buildNetwork"
+  >;
   readonly logger: Logger;
 }
 
@@ -53,7 +56,13 @@ export async function findBuilder(
   signal: AbortSignal,
 ): Promise<ImageBuilder | undefined> {
   const { environment: hostEnvironment, logger, settings } = parts;
-  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
+  const {
+    workDir,
+    builder: location,
+    builderOptions: driverOptions,
+    buildCgroup,
+    buildNetwork: network,
+  } = settings;
   const inCgroup = buildCgroup !== undefined;
   const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
@@ -64,6 +73,7 @@ export async function findBuilder(
         location,
         driverOptions,
         inCgroup,
+        network,
         signal,
       });
       logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");

@@ -57,8 +57,7 @@ const WORKER_REMARKS: Remarks = {
   BLACKTREE_MIRROR_SIZE:
     "a checkout serves the next job of its tenant and repository; the least recently used ones are removed first",
   BLACKTREE_REPOSITORY_LIMIT: "includes the objects that git fetches",
-  BLACKTREE_BUILD_NETWORK:
-    "base images are pulled even with `none`; a Dockerfile may itself use `RUN --network=none`",
+  BLACKTREE_BUILD_NETWORK: "base images are pulled even with `none`; see [below](#builds-without-a-network)",
   BLACKTREE_BUILD_CGROUP:
     "on this host, such as `/blacktreebuilds.slice`; no limits if unset; see [below](#limits-of-builds)",
   BLACKTREE_CACHE_REPO:
