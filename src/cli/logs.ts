@@ -2,15 +2,8 @@
 import { EXIT } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import type { ShownJob } from "./job-view.ts";
-import {
-  type ApiOptions,
-  apiClient,
-  apiCommand,
-  type MakeCommand,
-  printJson,
-  printText,
-  WrongUsage,
-} from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 interface LogsOptions extends ApiOptions {
   readonly follow?: true;

@@ -11,8 +11,8 @@ import { jobCommand } from "./job.ts";
 import { logsCommand } from "./logs.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
-import { WrongUsage } from "./usage.ts";
 import { workersCommand } from "./workers.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = EXIT.done;

@@ -14,8 +14,8 @@ import {
   type MakeCommand,
   printJson,
   printText,
-  WrongUsage,
 } from "./usage.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
 const FIELD_FLAGS = [

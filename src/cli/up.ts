@@ -1,7 +1,12 @@
 /** `blacktree up`: orchestrator and one worker in one process, on a SQLite file instead of RabbitMQ and Redis. */
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { checkScheduling, SCHEDULING_SETTINGS } from "../orchestrator/config.ts";
+import {
+  adminAccess,
+  checkOneAdminToken,
+  checkScheduling,
+  SCHEDULING_SETTINGS,
+} from "../orchestrator/config.ts";
 import { DatabaseInUse, openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
 import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
 import { startOrchestrator } from "../orchestrator/orchestrator.ts";
@@ -11,6 +16,7 @@ import { aborted, sleep } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
+import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
 import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
 import { listenForStop } from "../shared/shutdown.ts";
@@ -24,12 +30,18 @@ import { checkRegistry, registryAuthenticator, registrySettings } from "../worke
 import { startWorker } from "../worker/worker.ts";
 import { terminalDestination } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
+import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
+import { upToken } from "./up-token.ts";
 import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
 export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
+  fileAdminToken: {
+    ...SCHEDULING_SETTINGS.fileAdminToken,
+    computedDefault: `${UP_TOKEN_FILE} in the work folder`,
+  },
   workerId,
   slots,
   workDir,
@@ -56,6 +68,8 @@ export const upCommand: MakeCommand = (environment, finish) => {
     const sources = { flags: settingFlags(command, UP_SETTINGS), environment };
     const { values, lines } = loadSettings(UP_SETTINGS, sources, (given) => [
       ...checkScheduling(given),
+      ...checkOneAdminToken(sources),
+      ...checkSocketPaths(given),
       ...checkRegistry(given),
       ...checkBuilderOptions(given),
       ...checkBuildCgroup(given, environment.DOCKER_HOST),
@@ -78,7 +92,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
       running.ready.then(() => true),
       aborted(stop.first).then(() => false),
     ]);
-    if (isReady && isText) console.log(describeReady(running.adminPort));
+    if (isReady && isText) console.log(describeReady(running));
     await aborted(stop.first);
     logger.info(
       { drain_timeout_ms: settings.drainTimeoutMs },
@@ -108,11 +122,13 @@ function remedyFor(error: unknown): string | undefined {
   return undefined;
 }
 
-/** Orchestrator and worker communicate over gRPC on loopback, as they do across machines. */
+/** Orchestrator and worker communicate over gRPC, as they do across machines. */
 async function start(settings: UpSettings, environment: Environment, logger: Logger, signal: AbortSignal) {
   const builder = await checkRequirements({ settings, environment }, signal);
   const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
+  const sockets = makeSockets(settings.workDir);
   const { jobMemoryMs, leaseTtlMs, region } = settings;
+  let tokenFile: string | undefined;
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
     // The only worker starts and ends with this process, so no earlier run can exist after a start.
@@ -121,17 +137,23 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     names: { queue: "queue", leases: "leases" },
     // The one worker also builds jobs for other regions, unless their region_policy is `require`.
     settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
-    grpcListen: LOOPBACK,
+    admin: adminAccess(settings, () => {
+      const { path, token } = upToken(settings.workDir);
+      tokenFile = path;
+      logger.info({ token_file: path }, "the admin API's token is in this file");
+      return token;
+    }),
+    grpcListen: sockets.orchestrator,
     tls: undefined,
     logger,
   });
   const worker = await startWorker({
     settings: {
       ...settings,
-      orchestratorAddresses: [{ host: LOOPBACK.host, port: orchestrator.grpcPort }],
+      orchestratorAddresses: [sockets.orchestrator],
       advertise: undefined,
     },
-    listen: LOOPBACK,
+    listen: sockets.worker,
     tls: undefined,
     authenticator: registryAuthenticator(settings),
     builder,
@@ -140,6 +162,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   });
   return {
     adminPort: orchestrator.adminPort,
+    tokenFile,
     ready: worker.registered,
     /** Jobs that do not end in time stay in the queue, and run again after the next start. */
     async stop(force: AbortSignal): Promise<void> {
@@ -154,5 +177,3 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     },
   };
 }
-
-const LOOPBACK = { host: "127.0.0.1", port: 0 };

@@ -10,6 +10,7 @@ import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-lin
 import { listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import {
+  adminAccess,
   grpcListenAddress,
   loadOrchestratorSettings,
   ORCHESTRATOR_SETTINGS,
@@ -46,6 +47,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
       records,
       names,
       settings,
+      admin: adminAccess(settings),
       grpcListen,
       tls,
       logger,

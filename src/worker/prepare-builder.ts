@@ -16,7 +16,10 @@ import type { WorkerState } from "./worker-state.ts";
 interface BuilderParts {
   /** Child processes receive parts of it. */
   readonly environment: Environment;
-  readonly settings: Pick<WorkerSettings, "workDir" | "builder" | "builderOptions" | "buildCgroup">;
+  readonly settings: Pick<
+    WorkerSettings,
+    "workDir" | "builder" | "builderOptions" | "buildCgroup" | "buildNetwork"
+  >;
   readonly logger: Logger;
 }
 
@@ -57,9 +60,15 @@ export function detect(
   { environment: hostEnvironment, settings }: Omit<BuilderParts, "logger">,
   signal: AbortSignal,
 ): Promise<ImageBuilder> {
-  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
+  const {
+    workDir,
+    builder: location,
+    builderOptions: driverOptions,
+    buildCgroup,
+    buildNetwork: network,
+  } = settings;
   const inCgroup = buildCgroup !== undefined;
-  return detectBuilder({ hostEnvironment, workDir, location, driverOptions, inCgroup, signal });
+  return detectBuilder({ hostEnvironment, workDir, location, driverOptions, inCgroup, network, signal });
 }
 
 /** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */

@@ -14,7 +14,7 @@ export class MissingRequirement extends Error {
 export interface Requirements {
   readonly settings: Pick<
     WorkerSettings,
-    "workDir" | "builder" | "builderOptions" | "buildCgroup" | "registry" | "region"
+    "workDir" | "builder" | "builderOptions" | "buildCgroup" | "buildNetwork" | "registry" | "region"
   >;
   readonly environment: Environment;
 }

@@ -59,9 +59,19 @@ const PROGRAMS: readonly Program[] = [
     name: "blacktree-orchestrator",
     path: "orchestrator",
     command: [],
-    settings: { RABBITMQ_URL: "amqp://localhost", REDIS_URL: "redis://localhost" },
+    settings: {
+      RABBITMQ_URL: "amqp://localhost",
+      REDIS_URL: "redis://localhost",
+      BLACKTREE_ADMIN_TOKEN: "of-this-test",
+    },
     wrongFlags: ["--rabbitmq-url", "http://localhost", "--ping-interval", "soon", "--admin-listen", "8080"],
-    wrongNames: ["RABBITMQ_URL", "REDIS_URL", "BLACKTREE_PING_INTERVAL", "BLACKTREE_ADMIN_LISTEN"],
+    wrongNames: [
+      "RABBITMQ_URL",
+      "REDIS_URL",
+      "BLACKTREE_PING_INTERVAL",
+      "BLACKTREE_ADMIN_LISTEN",
+      "BLACKTREE_ADMIN_TOKEN",
+    ],
     secrets: {
       RABBITMQ_URL: "amqp://someone:hidden-a@localhost,amqps://someone:hidden-b@other",
       REDIS_URL: "rediss://:hidden-c@localhost",

@@ -1,5 +1,5 @@
 /** Parsers of single settings. Each throws BadValue with the problem and the expected value. */
-import { readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { BadValue, type Parser } from "./settings.ts";
 
@@ -17,6 +17,11 @@ export function integer(min: number, max: number): Parser<number> {
     if (/^\d+$/.test(raw) && value >= min && value <= max) return value;
     throw new BadValue("is not a whole number in range", `a whole number from ${min} to ${max}`);
   };
+}
+
+/** The value, or the word `off`. */
+export function orOff<T>(parse: Parser<T>): Parser<T | "off"> {
+  return (raw) => (raw === "off" ? "off" : parse(raw));
 }
 
 export function oneOf<const Value extends string>(...values: readonly Value[]): Parser<Value> {
@@ -93,7 +98,7 @@ export function formatHostPort({ host, port }: HostPort): string {
 
 /** Whether only processes on this machine can connect to `host`. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 export function commaSeparated<T>(parse: Parser<T>): Parser<readonly T[]> {
@@ -154,3 +159,44 @@ export const pemFile: Parser<Buffer> = (raw) => {
   if (content.includes("-----BEGIN ")) return content;
   throw new BadValue("contains no PEM block", "the path of a PEM file");
 };
+
+/** Read by other users, or written by anyone but the owner. A systemd credential is readable by its group (0440). */
+const UNSAFE_MODE = 0o027;
+
+/** A secret that is the content of a file, read at start. The file's permissions must keep other users away from it. */
+export function secretFile(parse: Parser<string>): Parser<string> {
+  return (path) => {
+    const content = readSecret(path).trim();
+    try {
+      return parse(content);
+    } catch (error) {
+      if (!(error instanceof BadValue)) throw error;
+      throw new BadValue(`has a content that ${error.wrong}`, error.expected);
+    }
+  };
+}
+
+function readSecret(path: string): string {
+  let file: number | undefined;
+  try {
+    file = openSync(path, "r");
+    const mode = fstatSync(file).mode & 0o777;
+    if (mode & UNSAFE_MODE) {
+      const octal = mode.toString(8).padStart(4, "0");
+      throw new BadValue(
+        `can be read or changed by other users (mode ${octal})`,
+        `a file that only its owner can read, and its group at most: chmod 600 ${path}`,
+      );
+    }
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof BadValue) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new BadValue(
+      `cannot be read (${code})`,
+      "the path of a file that this user can read, of mode 0600",
+    );
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}

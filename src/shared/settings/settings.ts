@@ -87,6 +87,11 @@ export interface SettingSources {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
+/** Whether a flag or the environment has a value for it, valid or not. */
+export function isGiven({ flags, environment }: SettingSources, name: string): boolean {
+  return Boolean(flags[name] || environment[name]);
+}
+
 /** An empty value counts as not given, so that `NAME=` in an environment file means "the default". */
 function rawValue(setting: Setting<unknown>, sources: SettingSources): string | undefined {
   const given = sources.flags[setting.name] ?? sources.environment[setting.name];

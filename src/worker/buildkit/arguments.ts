@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { buildArguments } from "./build-args.ts";
 import type { BuildRequest } from "./builder.ts";
 import { secretArguments } from "./secret-files.ts";
+import { sourcePolicyEnvironment } from "./source-policy.ts";
 
 /** The arguments that all builders share; the context has to follow as the last argument. */
 export function commonArguments(request: BuildRequest): string[] {
@@ -23,7 +24,12 @@ export function commonArguments(request: BuildRequest): string[] {
 }
 
 /** The run's own Docker configuration, and the values of the build arguments. */
-export function buildEnvironment({ environment, workspace, job }: BuildRequest): Record<string, string> {
+export function buildEnvironment({
+  environment,
+  workspace,
+  job,
+  network,
+}: BuildRequest): Record<string, string> {
   return {
     ...environment,
     ...buildArguments(job.buildArgs).environment,
@@ -31,5 +37,6 @@ export function buildEnvironment({ environment, workspace, job }: BuildRequest):
     // If a program asks git about the build context: this repository's configuration is the worker's.
     GIT_DIR: join(workspace.checkout, ".git"),
     GIT_WORK_TREE: workspace.checkout,
+    ...(network === "none" && sourcePolicyEnvironment(workspace.sourcePolicy)),
   };
 }

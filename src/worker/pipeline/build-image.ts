@@ -8,6 +8,7 @@ import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
 import { writeSecrets } from "../buildkit/secret-files.ts";
+import { writePolicyOf } from "../buildkit/source-policy.ts";
 import type { Source } from "../git/checkout.ts";
 import { StepFailure } from "../job/failure.ts";
 import { attemptTag, type Workspace } from "../job/workspace.ts";
@@ -43,6 +44,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   cleanUp.add((signal) => builder.cleanUp(request, signal));
   run.times.begin("build");
   await writeSecrets(request);
+  await writePolicyOf(request);
   let image: PushedImage;
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);

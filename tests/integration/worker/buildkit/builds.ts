@@ -529,6 +529,26 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(await refused.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
       });
 
+      test.skipIf(engineName === "20.10")("without a network, ADD fetches no URL", async () => {
+        const requests: string[] = [];
+        const fetched = (request: Request) => {
+          requests.push(request.url);
+          return new Response("content");
+        };
+        const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: fetched });
+        try {
+          const repoUrl = bench.unique("acme/add");
+          const dockerfile = `FROM scratch\nADD ${server.url.href}file /`;
+          await bench.git.createRepository(repoUrl, { Dockerfile: dockerfile });
+          const run = bench.start({ repoUrl }, { parts: { buildNetwork: "none" } });
+          const failure = { code: "UNSUPPORTED", step: "build", retryable: false };
+          expect(await run.end).toMatchObject({ status: "FAILED", failure });
+          expect(requests).toEqual([]);
+        } finally {
+          await server.stop(true);
+        }
+      });
+
       ofBuilder.test("provenance is added by builders that support it, and refused by others", async () => {
         const { name } = await bench.createSample();
         const argument = crypto.randomUUID();
