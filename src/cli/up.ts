@@ -21,6 +21,7 @@ import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
 import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
+import { storedReuseKeys } from "./reuse-key.ts";
 import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
@@ -96,6 +97,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   const worker = await startWorker({
     settings: {
       ...settings,
+      reuseKeys: settings.reuseKeys ?? storedReuseKeys(settings.workDir),
       orchestratorAddresses: [{ host: LOOPBACK.host, port: orchestrator.grpcPort }],
       advertise: undefined,
     },
