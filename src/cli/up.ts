@@ -81,6 +81,8 @@ async function up(settings: UpSettings, environment: Environment): Promise<ExitS
 async function start(settings: UpSettings, environment: Environment, logger: Logger) {
   mkdirSync(settings.workDir, { recursive: true, mode: 0o700 });
   const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
+  // With the database open, no other process uses the folder.
+  const reuseKeys = settings.reuseKeys ?? storedReuseKeys(settings.workDir);
   const { jobMemoryMs, leaseTtlMs, region } = settings;
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
@@ -97,7 +99,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   const worker = await startWorker({
     settings: {
       ...settings,
-      reuseKeys: settings.reuseKeys ?? storedReuseKeys(settings.workDir),
+      reuseKeys,
       orchestratorAddresses: [{ host: LOOPBACK.host, port: orchestrator.grpcPort }],
       advertise: undefined,
     },
