@@ -14,6 +14,7 @@ import {
   resultOf,
   targetOf,
   unsupportedResult,
+  versionOf,
 } from "./job/result.ts";
 import { decideRetry } from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
@@ -95,14 +96,15 @@ export class ResultHandler {
     await this.settle(delivery, rejectedResult(jobId, failure, {}, acceptedAt));
   }
 
-  /** Before the result is published: a client that has seen it may submit a job that reuses the image. */
+  /** Before the result is published: a client that has seen it may submit a job that the image serves. */
   async #rememberImage(job: Job, { inputs, imageDigest: digest }: Outcome): Promise<void> {
     if (inputs === undefined || digest === undefined) return;
     try {
-      await this.parts.records.rememberImage(repositoryOf(job), { inputs, digest });
+      const places = [repositoryOf(job), versionOf(job)];
+      await Promise.all(places.map((place) => this.parts.records.rememberImage(place, { inputs, digest })));
     } catch (error) {
       if (!(error instanceof RecordsUnavailable)) throw error;
-      this.parts.logger.warn({ err: error, job_id: job.jobId }, "failed to record the image for reuse");
+      this.parts.logger.warn({ err: error, job_id: job.jobId }, "failed to record the image");
     }
   }
 

@@ -10,9 +10,11 @@ import { RedactedLog } from "../redaction/redacted-log.ts";
 import { Redactor } from "../redaction/redactor.ts";
 import type { RegistryClient } from "../registry/client.ts";
 import { CleanUp } from "./clean-up.ts";
+import { inputLabels } from "./image-labels.ts";
 import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
 import { StepTimes } from "./step-times.ts";
 import type { LeaseConfirmation, TagContext } from "./version-tag.ts";
+import { WantedImage } from "./wanted-image.ts";
 
 export interface RunRequest {
   readonly job: PipelineJob;
@@ -73,6 +75,11 @@ export class RunContext {
 
   endOutput(): void {
     this.#redactedLog.end();
+  }
+
+  wantedImage(repositoryUrl: string, commit: string): WantedImage {
+    const inputs = inputLabels({ ...this.job, repositoryUrl, commit });
+    return new WantedImage(this.job, inputs, this.parts.reuseKeys ?? []);
   }
 
   /** For requests to the job's repository in the registry. */

@@ -5,6 +5,7 @@ import { BUILD_NETWORKS } from "../buildkit/builder.ts";
 import { builderLocation } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
 import { cgroupPath } from "./build-cgroup.ts";
+import { reuseKeys } from "./reuse-key.ts";
 
 const REPOSITORY_PATTERN = /^(?=.{2,256}$)[a-z0-9]+([._/-]+[a-z0-9]+)*$/;
 
@@ -77,6 +78,15 @@ export const buildSettings = {
     },
     parse.oneOf(...CACHE_SHARING),
     "all",
+  ),
+  reuseKeys: optional(
+    {
+      name: "BLACKTREE_REUSE_KEY",
+      description:
+        "key of the HMAC labels that prove which images Blacktree built, the same for all workers: 64 or more hex digits",
+      secrecy: "secret",
+    },
+    reuseKeys,
   ),
   diskReserveBytes: withDefault(
     {
