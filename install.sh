@@ -227,7 +227,7 @@ check_permission() {
 sudo_command() {
   case $0 in
     *install.sh) say "sudo $0 $arguments" ;;
-    *) say "curl -fsSL ${release_base:-URL}/install.sh | sudo sh -s -- $arguments" ;;
+    *) say "curl -fsSL ${from:-${release_base:-URL}}/install.sh | sudo sh -s -- $arguments" ;;
   esac
 }
 
@@ -810,6 +810,13 @@ report_service() {
     journalctl --quiet --no-pager --lines=5 --output=cat --unit "$service" >&2 || :
     [ "$state" = activating ] || fail "$service did not start; its log: journalctl --unit $service"
   fi
+  if [ "$changed" = yes ]; then
+    for name in $(services); do
+      if [ "$name" != "$service" ] && systemctl --quiet is-active "$name"; then
+        say "Also: systemctl restart $name    # until then it runs the earlier program"
+      fi
+    done
+  fi
   say "Next: journalctl --follow --unit $service"
   [ "$role" = worker ] || say "      blacktree workers    # as root: lists the workers that have registered"
 }
@@ -858,7 +865,8 @@ services() {
 
 stop_services() {
   [ "$files_only" = no ] && has systemctl || return 0
-  for name in $(if [ -n "$region" ]; then say "$service"; else services; fi); do
+  for name in $(services); do
+    if [ -n "$region" ] && [ "$name" != "$service" ]; then continue; fi
     if [ "$dry_run" = yes ]; then
       say "would stop     $name"
       continue
