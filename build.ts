@@ -3,7 +3,7 @@
  *
  *   bun run build                 for this machine, into dist/
  *   bun run build --if-changed    only if dist/ was compiled from other sources
- *   bun run build --release DIR   for all platforms, into a folder that install.sh installs from (build/release.ts)
+ *   bun run build --release DIR   for all platforms, into a folder that install.sh installs from (src/build/release.ts)
  *
  * The same sources produce the same executables on every machine.
  */
@@ -17,8 +17,8 @@ import {
   identityOfCheckout,
   PROGRAMS,
   ROOT,
-} from "./build/compile.ts";
-import { buildRelease } from "./build/release.ts";
+} from "./src/build/compile.ts";
+import { buildRelease } from "./src/build/release.ts";
 
 /** Hash of everything that the executables are compiled from. */
 async function fingerprint(identity: Identity): Promise<string> {
@@ -26,7 +26,7 @@ async function fingerprint(identity: Identity): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256").update(
     JSON.stringify([version, commit, Bun.version, process.arch]),
   );
-  const paths = ["package.json", "bun.lock", "tsconfig.json", "build/compile.ts"];
+  const paths = ["package.json", "bun.lock", "tsconfig.json", "src/build/compile.ts"];
   paths.push(...(await Array.fromAsync(new Bun.Glob("src/**").scan({ cwd: ROOT }))).sort());
   for (const path of paths) hasher.update(`\0${path}\0`).update(await Bun.file(join(ROOT, path)).bytes());
   return hasher.digest("hex");

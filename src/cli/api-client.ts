@@ -1,9 +1,9 @@
 /** Client of an orchestrator's admin API. */
 import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
+import type { ApiToken } from "./api-token.ts";
 
-export interface ApiAddress {
+export interface ApiAddress extends ApiToken {
   readonly url: string;
-  readonly token: string | undefined;
 }
 
 /** The API answered with an error, or did not answer. The message is ready to print. */
@@ -67,7 +67,9 @@ export class ApiClient {
       );
     }
     if (response.ok) return response;
-    throw new ApiError(await describe(response), response.status);
+    const problem = await describe(response);
+    const { origin } = this.address;
+    throw new ApiError(response.status === 401 ? `${problem}; ${origin}` : problem, response.status);
   }
 }
 

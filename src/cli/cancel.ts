@@ -3,7 +3,7 @@ import type { JobResult, JobState } from "../shared/job.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import type { ApiClient } from "./api-client.ts";
 import { describeResult, type ShownJob } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 
 interface CancelOptions extends ApiOptions {
   readonly reason?: string;
@@ -38,7 +38,7 @@ async function cancel(api: ApiClient, id: string, options: CancelOptions): Promi
   }
   const result = await resultOf(api, path);
   if (options.json) printJson(result);
-  else console.log(describeResult(result));
+  else printText(describeResult(result));
   return result.status === "CANCELLED" ? EXIT.done : EXIT.failed;
 }
 

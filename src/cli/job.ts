@@ -1,7 +1,7 @@
 /** `blacktree job ID`: one job, its events so far, and its result when it has one. */
 import { EXIT } from "../shared/settings/command-line.ts";
 import { describeJob, type ShownJob } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 
 export const jobCommand: MakeCommand = (environment, finish) =>
   apiCommand("job", environment)
@@ -12,6 +12,6 @@ export const jobCommand: MakeCommand = (environment, finish) =>
         `/api/v1/jobs/${encodeURIComponent(id)}`,
       );
       if (options.json) printJson(job);
-      else console.log(describeJob(job));
+      else printText(describeJob(job));
       finish(EXIT.done);
     });

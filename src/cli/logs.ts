@@ -2,7 +2,8 @@
 import { EXIT } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import type { ShownJob } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, WrongUsage } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 interface LogsOptions extends ApiOptions {
   readonly follow?: true;
@@ -15,7 +16,7 @@ export const logsCommand: MakeCommand = (environment, finish) =>
     .option("-f, --follow", "follow the log until the job ends")
     .action(async (id: string, options: LogsOptions) => {
       const api = apiClient(options, environment);
-      const print = (line: string) => (options.json ? printJson({ line }) : console.log(line));
+      const print = (line: string) => (options.json ? printJson({ line }) : printText(line));
       if (options.follow) await followJob(api, id, { line: print, state: () => undefined });
       else for (const line of await endedLog(api, id)) print(line);
       finish(EXIT.done);

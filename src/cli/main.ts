@@ -4,14 +4,15 @@ import { environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { SettingsError } from "../shared/settings/settings.ts";
 import { describeVersion } from "../shared/version.ts";
+import { withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiError } from "./api-client.ts";
 import { cancelCommand } from "./cancel.ts";
 import { jobCommand } from "./job.ts";
 import { logsCommand } from "./logs.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
-import { WrongUsage } from "./usage.ts";
 import { workersCommand } from "./workers.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = EXIT.done;
@@ -47,7 +48,8 @@ function report(error: unknown): ExitStatus {
     process.stderr.write(`blacktree: ${error.message}\n`);
     return EXIT.usage;
   }
-  process.stderr.write(`blacktree: ${error instanceof ApiError ? error.message : String(error)}\n`);
+  const message = error instanceof ApiError ? error.message : String(error);
+  process.stderr.write(`blacktree: ${withVisibleCharacters(message)}\n`);
   return EXIT.failed;
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus, flagValue } from "../shared/settings/command-line.ts";
+import { withVisibleCharacters } from "../shared/visible-text.ts";
 import { followJob } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
 import {
@@ -12,8 +13,9 @@ import {
   apiCommand,
   type MakeCommand,
   printJson,
-  WrongUsage,
+  printText,
 } from "./usage.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
 const FIELD_FLAGS = [
@@ -66,11 +68,11 @@ async function submit(
     return EXIT.done;
   }
   // With --json, only the result goes to standard output.
-  const print = options.json ? console.error : console.log;
+  const print = options.json ? (text: string) => console.error(withVisibleCharacters(text)) : printText;
   print(`job ${jobId}`);
   const result = await followJob(api, jobId, { line: print, state: (name) => print(`--- ${name}`) });
   if (options.json) printJson(result);
-  else console.log(describeResult(result));
+  else printText(describeResult(result));
   return result.status === "SUCCESS" ? EXIT.done : EXIT.failed;
 }
 

@@ -1,32 +1,47 @@
 /** `blacktree up`: orchestrator and one worker in one process, on a SQLite file instead of RabbitMQ and Redis. */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Command } from "commander";
-import { checkScheduling, SCHEDULING_SETTINGS } from "../orchestrator/config.ts";
-import { openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
+import { Command, Option } from "commander";
+import {
+  adminAccess,
+  checkOneAdminToken,
+  checkScheduling,
+  SCHEDULING_SETTINGS,
+} from "../orchestrator/config.ts";
+import { DatabaseInUse, openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
 import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
 import { startOrchestrator } from "../orchestrator/orchestrator.ts";
 import { SqliteQueue } from "../orchestrator/queue/sqlite/queue.ts";
 import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
 import { aborted, sleep } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
+import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
 import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
 import { listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { checkBuilderOptions } from "../worker/buildkit/builders/location.ts";
+import { checkRequirements, MissingRequirement } from "../worker/requirements.ts";
 import { buildSettings } from "../worker/settings/build.ts";
 import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
 import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
+import { terminalDestination } from "./terminal-log.ts";
+import { describeReady } from "./up-ready.ts";
+import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
+import { upToken } from "./up-token.ts";
 import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
 export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
+  fileAdminToken: {
+    ...SCHEDULING_SETTINGS.fileAdminToken,
+    computedDefault: `${UP_TOKEN_FILE} in the work folder`,
+  },
   workerId,
   slots,
   workDir,
@@ -35,7 +50,7 @@ export const UP_SETTINGS = {
   ...registrySettings,
 };
 
-type UpSettings = SettingValues<typeof UP_SETTINGS>;
+export type UpSettings = SettingValues<typeof UP_SETTINGS>;
 
 export const upCommand: MakeCommand = (environment, finish) => {
   const command = new Command("up").description(
@@ -43,25 +58,41 @@ export const upCommand: MakeCommand = (environment, finish) => {
   );
   addSettingFlags(command, UP_SETTINGS);
   command.option("--check-config", "print the effective settings, secrets masked, and exit");
+  command.addOption(
+    new Option(
+      "--log-format <format>",
+      "text is for people, json for programs; default: text on a terminal",
+    ).choices(["text", "json"]),
+  );
   return command.action(async () => {
     const sources = { flags: settingFlags(command, UP_SETTINGS), environment };
     const { values, lines } = loadSettings(UP_SETTINGS, sources, (given) => [
       ...checkScheduling(given),
+      ...checkOneAdminToken(sources),
+      ...checkSocketPaths(given),
       ...checkRegistry(given),
       ...checkBuilderOptions(given),
       ...checkBuildCgroup(given, environment.DOCKER_HOST),
     ]);
-    if (command.opts<{ checkConfig?: true }>().checkConfig) console.log(lines.join("\n"));
-    else finish(await up(values, environment));
+    const options = command.opts<{ checkConfig?: true; logFormat?: "text" | "json" }>();
+    const isText = (options.logFormat ?? (process.stdout.isTTY ? "text" : "json")) === "text";
+    if (options.checkConfig) console.log(lines.join("\n"));
+    else finish(await up(values, environment, isText));
   });
 };
 
-async function up(settings: UpSettings, environment: Environment): Promise<ExitStatus> {
+async function up(settings: UpSettings, environment: Environment, isText: boolean): Promise<ExitStatus> {
   const stop = listenForStop();
-  const logger = createLogger("blacktree", settings.logLevel);
+  const logger = createLogger("blacktree", settings.logLevel, isText ? terminalDestination() : undefined);
+  protectMemory(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
-    const running = await start(settings, environment, logger);
+    const running = await start(settings, environment, logger, stop.first);
+    const isReady = await Promise.race([
+      running.ready.then(() => true),
+      aborted(stop.first).then(() => false),
+    ]);
+    if (isReady && isText) console.log(describeReady(running));
     await aborted(stop.first);
     logger.info(
       { drain_timeout_ms: settings.drainTimeoutMs },
@@ -71,16 +102,33 @@ async function up(settings: UpSettings, environment: Environment): Promise<ExitS
     logger.info("blacktree stopped");
     return EXIT.done;
   } catch (error) {
-    logger.error({ err: error }, "blacktree failed");
+    if (stop.first.aborted) return EXIT.done;
+    const remedy = remedyFor(error);
+    if (remedy === undefined) logger.error({ err: error }, "blacktree failed");
+    else process.stderr.write(`blacktree: ${remedy}\n`);
     return EXIT.failed;
   }
 }
 
-/** Orchestrator and worker communicate over gRPC on loopback, as they do across machines. */
-async function start(settings: UpSettings, environment: Environment, logger: Logger) {
-  mkdirSync(settings.workDir, { recursive: true, mode: 0o700 });
+/** @returns undefined for an unexpected error. */
+function remedyFor(error: unknown): string | undefined {
+  if (error instanceof MissingRequirement) return error.message;
+  if (error instanceof DatabaseInUse)
+    return `${error.message}. Stop the other blacktree, or name another folder with --work-dir.`;
+  // Only the admin API listens on an address that the user chose.
+  const { code = "" } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
+  if (["EADDRINUSE", "EACCES", "EADDRNOTAVAIL"].includes(code))
+    return `${(error as Error).message} (${code}). Name another address with --admin-listen, for example --admin-listen 127.0.0.1:8081.`;
+  return undefined;
+}
+
+/** Orchestrator and worker communicate over gRPC, as they do across machines. */
+async function start(settings: UpSettings, environment: Environment, logger: Logger, signal: AbortSignal) {
+  const builder = await checkRequirements({ settings, environment }, signal);
   const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
+  const sockets = makeSockets(settings.workDir);
   const { jobMemoryMs, leaseTtlMs, region } = settings;
+  let tokenFile: string | undefined;
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
     // The only worker starts and ends with this process, so no earlier run can exist after a start.
@@ -89,32 +137,43 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     names: { queue: "queue", leases: "leases" },
     // The one worker also builds jobs for other regions, unless their region_policy is `require`.
     settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
-    grpcListen: LOOPBACK,
+    admin: adminAccess(settings, () => {
+      const { path, token } = upToken(settings.workDir);
+      tokenFile = path;
+      logger.info({ token_file: path }, "the admin API's token is in this file");
+      return token;
+    }),
+    grpcListen: sockets.orchestrator,
     tls: undefined,
     logger,
   });
   const worker = await startWorker({
     settings: {
       ...settings,
-      orchestratorAddresses: [{ host: LOOPBACK.host, port: orchestrator.grpcPort }],
+      orchestratorAddresses: [sockets.orchestrator],
       advertise: undefined,
     },
-    listen: LOOPBACK,
+    listen: sockets.worker,
     tls: undefined,
     authenticator: registryAuthenticator(settings),
+    builder,
     environment,
     logger,
   });
   return {
+    adminPort: orchestrator.adminPort,
+    tokenFile,
+    ready: worker.registered,
     /** Jobs that do not end in time stay in the queue, and run again after the next start. */
     async stop(force: AbortSignal): Promise<void> {
+      const drained = orchestrator.drain().then(() => true);
       const outOfTime = sleep(settings.drainTimeoutMs, force).catch(() => undefined);
-      await Promise.race([orchestrator.drain(), outOfTime]);
-      await orchestrator.stop();
+      const isDrained = await Promise.race([drained, outOfTime.then(() => false)]);
+      // The orchestrator would take jobs that the worker ends for lost; their messages return to the queue instead.
+      if (!isDrained) await orchestrator.stop();
       await worker.stop(0, force);
+      if (isDrained) await orchestrator.stop();
       database.close();
     },
   };
 }
-
-const LOOPBACK = { host: "127.0.0.1", port: 0 };

@@ -1,19 +1,19 @@
 /** Shared by the commands: settings of the API, construction of commands, usage errors. */
 import { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
+import { ADMIN_TOKEN, ADMIN_TOKEN_FILE, INSTALLED_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import type { ExitStatus } from "../shared/settings/command-line.ts";
+import { toVisibleJson, withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiClient } from "./api-client.ts";
-
-/** Invalid flags or files; the program ends with status 2. */
-export class WrongUsage extends Error {
-  override readonly name = "WrongUsage";
-}
+import { apiToken } from "./api-token.ts";
+import { WrongUsage } from "./wrong-usage.ts";
 
 /** Makes a command, whose action passes its exit status to `finish`. */
 export type MakeCommand = (environment: Environment, finish: (status: ExitStatus) => void) => Command;
 
 export interface ApiOptions {
   readonly api: string;
+  readonly tokenFile?: string;
   readonly json?: true;
 }
 
@@ -25,14 +25,24 @@ export const API_SETTINGS = {
     description: "URL of the orchestrator's admin API",
     fallback: "http://127.0.0.1:8080",
   },
-  token: { name: "BLACKTREE_ADMIN_TOKEN", description: "bearer token for the admin API" },
+  token: { name: ADMIN_TOKEN, description: "bearer token for the admin API" },
+  tokenFile: {
+    name: ADMIN_TOKEN_FILE,
+    flag: "--token-file",
+    description: "file that contains this token instead",
+    computedDefault: `for an API on this machine, the file of install.sh (${INSTALLED_TOKEN_FILE}), else that of up`,
+  },
   gitToken: { name: "BLACKTREE_GIT_TOKEN", description: "submit: the job's git_token" },
 } as const;
 
 export function apiCommand(name: string, environment: Environment): Command {
-  const { url } = API_SETTINGS;
+  const { url, tokenFile } = API_SETTINGS;
   return new Command(name)
     .option(`${url.flag} <url>`, `${url.description} (${url.name})`, environment[url.name] || url.fallback)
+    .option(
+      `${tokenFile.flag} <path>`,
+      `${tokenFile.description} (${tokenFile.name}; default: ${tokenFile.computedDefault})`,
+    )
     .option("--json", "print JSON");
 }
 
@@ -42,9 +52,15 @@ export function apiClient(options: ApiOptions, environment: Environment): ApiCli
       `--api ${JSON.stringify(options.api)}: expected a URL that starts with http:// or https://`,
     );
   }
-  return new ApiClient({ url: options.api, token: environment[API_SETTINGS.token.name] || undefined });
+  const { api: url, tokenFile } = options;
+  return new ApiClient({ url, ...apiToken({ api: url, tokenFile, environment }) });
 }
 
 export function printJson(value: unknown): void {
-  console.log(JSON.stringify(value));
+  console.log(toVisibleJson(value));
+}
+
+/** A repository chooses parts of the text. */
+export function printText(text: string): void {
+  console.log(withVisibleCharacters(text));
 }

@@ -20,10 +20,30 @@ export const workersCommand: MakeCommand = (environment, finish) =>
         "/api/v1/workers",
       );
       if (options.json) printJson(items);
-      else for (const worker of items) console.log(lineOf(worker));
+      else console.log(describeWorkers(items));
       finish(EXIT.done);
     });
 
-function lineOf({ id, region, address, status, refusal, jobs, last_seen }: ShownWorker): string {
-  return [id, region, address, status, last_seen, jobs.join(","), refusal ?? ""].join("  ").trimEnd();
+const NONE = `no workers are registered. A worker registers when it reaches this orchestrator (BLACKTREE_ORCHESTRATOR_ADDR)
+and has a working Docker or BuildKit. Its log says what it waits for: journalctl -u 'blacktree-worker@*'`;
+
+const HEADINGS = ["ID", "REGION", "ADDRESS", "STATUS", "LAST SEEN", "JOBS", "REFUSES JOBS BECAUSE"];
+
+/** @returns a table with headings, or why there are none. */
+export function describeWorkers(workers: readonly ShownWorker[]): string {
+  if (workers.length === 0) return NONE;
+  const rows = workers.map(({ id, region, address, status, last_seen, jobs, refusal }) => [
+    ...[id, region, address, status, last_seen, jobs.join(",")],
+    refusal ?? "",
+  ]);
+  const all = [HEADINGS, ...rows];
+  const widths = HEADINGS.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
 }

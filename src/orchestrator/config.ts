@@ -1,6 +1,7 @@
 /** The orchestrator's settings. Only this file reads its environment. */
 
 import { checkTransport, tlsFilesOf } from "../shared/rpc/tls.ts";
+import { ADMIN_TOKEN, ADMIN_TOKEN_FILE, adminToken, adminTokenFile } from "../shared/settings/admin-token.ts";
 import {
   gitSettings,
   loggingSettings,
@@ -10,6 +11,7 @@ import {
 import * as parse from "../shared/settings/parsers.ts";
 import {
   BadValue,
+  isGiven,
   type LoadedSettings,
   loadSettings,
   optional,
@@ -27,17 +29,20 @@ const DAY_MS = 86_400_000;
 /** Settings of every orchestrator, whichever queue and leases it uses. */
 export const SCHEDULING_SETTINGS = {
   adminListen: withDefault(
-    { name: "BLACKTREE_ADMIN_LISTEN", description: "address that the admin API listens on" },
-    parse.hostPort,
+    {
+      name: "BLACKTREE_ADMIN_LISTEN",
+      description: "address that the admin API listens on, or off",
+    },
+    parse.orOff(parse.hostPort),
     "127.0.0.1:8080",
   ),
   adminToken: optional(
-    {
-      name: "BLACKTREE_ADMIN_TOKEN",
-      description: "bearer token that the admin API requires",
-      secrecy: "secret",
-    },
-    parse.matching(/^[\x21-\x7e]{8,}$/, "at least 8 printable characters without spaces"),
+    { name: ADMIN_TOKEN, description: "bearer token that the admin API requires", secrecy: "secret" },
+    adminToken,
+  ),
+  fileAdminToken: optional(
+    { name: ADMIN_TOKEN_FILE, description: "file that contains this token instead, of mode 0600" },
+    adminTokenFile,
   ),
   region: withDefault(
     { name: "BLACKTREE_REGION", description: "AWS region of the registry for jobs without a region" },
@@ -210,12 +215,13 @@ export type OrchestratorSettings = SettingValues<typeof ORCHESTRATOR_SETTINGS>;
 export function loadOrchestratorSettings(
   sources: SettingSources,
 ): LoadedSettings<typeof ORCHESTRATOR_SETTINGS> {
-  const isGiven = (name: string) => Boolean(sources.flags[name] || sources.environment[name]);
   return loadSettings(ORCHESTRATOR_SETTINGS, sources, (values) => [
     ...checkScheduling(values),
+    ...checkOneAdminToken(sources),
+    ...checkAdminTokenGiven(sources, values),
     ...checkQueueNames(values),
     ...checkTransport(
-      (key) => isGiven(ORCHESTRATOR_SETTINGS[key].name),
+      (key) => isGiven(sources, ORCHESTRATOR_SETTINGS[key].name),
       { name: "BLACKTREE_GRPC_LISTEN", host: values.grpcListen?.host },
       values.isInsecure ?? false,
     ),
@@ -227,16 +233,8 @@ export function grpcListenAddress(settings: OrchestratorSettings): parse.HostPor
 }
 
 export function checkScheduling(values: Partial<SchedulingSettings>): SettingProblem[] {
-  const { adminListen, adminToken, pingIntervalMs = 0, leaseTtlMs = Number.POSITIVE_INFINITY } = values;
+  const { pingIntervalMs = 0, leaseTtlMs = Number.POSITIVE_INFINITY } = values;
   const problems: SettingProblem[] = [];
-  if (adminListen && !parse.isLoopback(adminListen.host) && adminToken === undefined) {
-    problems.push({
-      name: "BLACKTREE_ADMIN_LISTEN",
-      value: parse.formatHostPort(adminListen),
-      wrong: "would serve the admin API beyond this machine without a token",
-      expected: "a loopback address, or BLACKTREE_ADMIN_TOKEN",
-    });
-  }
   if (leaseTtlMs < 2 * pingIntervalMs) {
     problems.push({
       name: "BLACKTREE_LEASE_TTL",
@@ -246,6 +244,51 @@ export function checkScheduling(values: Partial<SchedulingSettings>): SettingPro
     });
   }
   return problems;
+}
+
+export function checkOneAdminToken(sources: SettingSources): SettingProblem[] {
+  if (![ADMIN_TOKEN, ADMIN_TOKEN_FILE].every((name) => isGiven(sources, name))) return [];
+  const wrong = `is set, and ${ADMIN_TOKEN_FILE} too`;
+  return [{ name: ADMIN_TOKEN, value: "***", wrong, expected: "only one of them" }];
+}
+
+/** Loopback is no protection: other users of this machine reach it, and so do builds. */
+function checkAdminTokenGiven(
+  sources: SettingSources,
+  { adminListen }: Partial<SchedulingSettings>,
+): SettingProblem[] {
+  if (adminListen === "off" || [ADMIN_TOKEN, ADMIN_TOKEN_FILE].some((name) => isGiven(sources, name)))
+    return [];
+  const how = "(umask 077; head -c 32 /dev/urandom | base64 >FILE)";
+  return [
+    {
+      name: ADMIN_TOKEN,
+      value: undefined,
+      wrong: `is not set, nor is ${ADMIN_TOKEN_FILE}: the admin API needs a token`,
+      expected: `${ADMIN_TOKEN_FILE}=FILE after ${how}, or BLACKTREE_ADMIN_LISTEN=off`,
+    },
+  ];
+}
+
+/** Where the admin API listens, and for whom. */
+export interface AdminAccess {
+  readonly listen: parse.HostPort;
+  readonly token: string;
+}
+
+/** Undefined when the admin API is off. `makeToken` is called when the settings have no token. */
+export function adminAccess(
+  settings: SchedulingSettings,
+  makeToken: () => string = tokenMissing,
+): AdminAccess | undefined {
+  const { adminListen: listen, adminToken, fileAdminToken } = settings;
+  if (listen === "off") return undefined;
+  return { listen, token: adminToken ?? fileAdminToken ?? makeToken() };
+}
+
+/** The check of the settings has refused that. */
+function tokenMissing(): never {
+  throw new Error(`neither ${ADMIN_TOKEN} nor ${ADMIN_TOKEN_FILE} is set`);
 }
 
 function checkQueueNames(values: Partial<SettingValues<SettingTable>>): SettingProblem[] {

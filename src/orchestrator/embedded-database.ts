@@ -20,6 +20,8 @@ export function openEmbeddedDatabase(path: string): Database {
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");
+    // Else a deleted message, with its secrets, stays in unused parts of the file.
+    database.run("PRAGMA secure_delete = ON");
     // SQLite acquires the lock with the first write.
     database.run("BEGIN IMMEDIATE");
     database.run("COMMIT");

@@ -1,6 +1,7 @@
 /** blacktree-orchestrator: one orchestrator on RabbitMQ and Redis. */
 
 import { aborted } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
@@ -9,6 +10,7 @@ import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-lin
 import { listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import {
+  adminAccess,
   grpcListenAddress,
   loadOrchestratorSettings,
   ORCHESTRATOR_SETTINGS,
@@ -24,6 +26,7 @@ const NAME = "blacktree-orchestrator";
 async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
+  protectMemory(logger);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
   const manager = serviceManager(environment(), logger);
@@ -44,6 +47,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
       records,
       names,
       settings,
+      admin: adminAccess(settings),
       grpcListen,
       tls,
       logger,

@@ -1,14 +1,14 @@
 /** One orchestrator: its components, and the servers on which it listens. */
 import type { Logger } from "../shared/logging.ts";
+import type { RpcAddress } from "../shared/rpc/address.ts";
 import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import type { ServiceState } from "../shared/service-manager.ts";
-import type { HostPort } from "../shared/settings/parsers.ts";
 import { createAdminApp } from "./admin/app.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
 import { createComponents } from "./components.ts";
-import type { SchedulingSettings } from "./config.ts";
+import type { AdminAccess, SchedulingSettings } from "./config.ts";
 import type { Leases } from "./leases/leases.ts";
 import { describeOrchestrator } from "./orchestrator-state.ts";
 import type { JobQueue } from "./queue/queue.ts";
@@ -23,7 +23,9 @@ export interface OrchestratorParts {
   /** Names of the two servers in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly settings: SchedulingSettings;
-  readonly grpcListen: HostPort;
+  /** Undefined: no admin API. */
+  readonly admin: AdminAccess | undefined;
+  readonly grpcListen: RpcAddress;
   readonly tls: TlsFiles | undefined;
   readonly logger: Logger;
   /** Of the Dispatcher. */
@@ -31,8 +33,10 @@ export interface OrchestratorParts {
 }
 
 export interface Orchestrator {
+  /** 0 on a socket file. */
   readonly grpcPort: number;
-  readonly adminPort: number;
+  /** Undefined without an admin API. */
+  readonly adminPort: number | undefined;
   describe(): Promise<ServiceState>;
   /** Takes no new jobs; resolves when this orchestrator processes none. */
   drain(): Promise<void>;
@@ -50,15 +54,19 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const components = createComponents({ ...parts, connect });
   const { workers, canceller, regions, rules } = components;
 
-  const { adminToken: token, adminListen: listen, region } = settings;
   const submit = (body: Buffer, signal: AbortSignal) =>
     submitJob({ queue, records, rules, regions }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const app = createAdminApp({ ...parts, connectDedicated, submit, cancel, region, token, listen });
-  const admin: AdminServer = serveAdmin(app, settings.adminListen);
-  const service = orchestratorService(workers, settings, logger);
+  const { region } = settings;
+  const serve = (access: AdminAccess): AdminServer =>
+    serveAdmin(
+      createAdminApp({ ...parts, ...access, connectDedicated, submit, cancel, region }),
+      access.listen,
+    );
+  const admin = parts.admin && serve(parts.admin);
+  const service = orchestratorService({ ...parts, workers, times: settings });
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);
-  logger.info({ grpc_port: grpc.port, admin_port: admin.port }, "orchestrator listens");
+  logger.info({ grpc_port: grpc.port, admin_port: admin?.port }, "orchestrator listens");
 
   queue.start();
   leases.start();
@@ -67,7 +75,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
 
   return {
     grpcPort: grpc.port,
-    adminPort: admin.port,
+    adminPort: admin?.port,
     describe: () => describeOrchestrator({ ...parts, runningJobs: () => components.running() }),
     drain: () => components.drain(),
     async stop() {
@@ -75,7 +83,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       await components.stop();
       await queue.close();
       await grpc.stop(STOP_GRACE_MS);
-      await admin.stop();
+      await admin?.stop();
       await leases.close();
       await records.close();
     },

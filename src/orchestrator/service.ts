@@ -1,6 +1,7 @@
 /** OrchestratorService over gRPC: only translates between the protocol and the Worker Manager. */
 import { status } from "@grpc/grpc-js";
 import type { Logger } from "../shared/logging.ts";
+import { isSocketAddress, type RpcAddress } from "../shared/rpc/address.ts";
 import {
   type OrchestratorServiceServer,
   OrchestratorServiceService,
@@ -19,14 +20,19 @@ export interface LeaseTimes {
   readonly leaseTtlMs: number;
 }
 
-export function orchestratorService(
-  workers: WorkerManager,
-  times: LeaseTimes,
-  logger: Logger,
-): ServedService {
+export interface ServiceParts {
+  readonly workers: WorkerManager;
+  readonly times: LeaseTimes;
+  /** A worker's address may be a socket file only if the orchestrator itself listens on one. */
+  readonly grpcListen: RpcAddress;
+  readonly logger: Logger;
+}
+
+export function orchestratorService({ workers, times, grpcListen, logger }: ServiceParts): ServedService {
+  const onSocket = "path" in grpcListen;
   const implementation: OrchestratorServiceServer = {
     register: unaryHandler(logger, async (worker) => {
-      checkWorker(worker);
+      checkWorker(worker, onSocket);
       const registration = { ...worker, capabilities: capabilitiesOf(worker.capabilities) };
       const outcome = await whenAvailable(() => workers.register(registration));
       if (outcome === "registered") return times;
@@ -62,13 +68,13 @@ async function whenAvailable<Answer>(call: () => Promise<Answer>): Promise<Answe
   }
 }
 
-function checkWorker(worker: WorkerInfo): void {
+function checkWorker(worker: WorkerInfo, onSocket: boolean): void {
   const problems = [
     ...(worker.workerId === "" ? ["worker_id is missing"] : []),
     ...(worker.incarnation === "" ? ["incarnation is missing"] : []),
     ...(REGION_PATTERN.test(worker.region) ? [] : ["region is not valid; expected e.g. us-east-1"]),
     ...(worker.slots >= 1 ? [] : ["slots is missing; expected 1 or more"]),
-    ...addressProblems(worker.address),
+    ...(onSocket && isSocketAddress(worker.address) ? [] : addressProblems(worker.address)),
     ...platformProblems(worker.capabilities?.platforms ?? []),
   ];
   if (problems.length > 0) throw new RpcError(status.INVALID_ARGUMENT, problems.join("; "));

@@ -1,5 +1,5 @@
-/** Log lines: a fixed message plus fields, one JSON object per line on standard output. */
-import pino, { type Logger } from "pino";
+/** Log lines: a fixed message plus fields; unless the caller names a destination, one JSON object per line on standard output. */
+import pino, { type DestinationStream, type Logger } from "pino";
 
 export type { Logger } from "pino";
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -12,7 +12,11 @@ const SECRET_FIELDS = ["git_token", "gitToken", "secrets", "password", "authoriz
  * Synchronous, because the last lines before an exit are the ones that explain it, and pino's worker-thread
  * transports do not work in a compiled executable.
  */
-export function createLogger(program: string, level: LogLevel): Logger {
+export function createLogger(
+  program: string,
+  level: LogLevel,
+  destination: DestinationStream = pino.destination({ dest: 1, sync: true }),
+): Logger {
   return pino(
     {
       level,
@@ -21,6 +25,6 @@ export function createLogger(program: string, level: LogLevel): Logger {
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: "***" },
     },
-    pino.destination({ dest: 1, sync: true }),
+    destination,
   );
 }

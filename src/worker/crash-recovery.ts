@@ -5,12 +5,13 @@
  * Every incarnation has a folder `<work dir>/runs/<incarnation>/`, in which it records its process, so that two live
  * workers on one work folder do not remove each other's files.
  */
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
 import type { CheckoutCache } from "./git/checkout-cache.ts";
+import { writePrivateFile } from "./job/private-file.ts";
 import { attemptTagOf, type RunNote, readRunNote, removeTree } from "./job/workspace.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import { endProcessesOf } from "./process/end-processes.ts";
@@ -43,7 +44,7 @@ export async function claimRunsFolder(workDir: string, incarnation: string): Pro
     startTicks: (await startTicksOf(process.pid)) ?? "",
     bootId: await bootId(),
   };
-  await writeFile(join(path, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+  await writePrivateFile(join(path, OWNER_FILE), JSON.stringify(owner));
   return { path, remove: () => removeTree(path) };
 }
 

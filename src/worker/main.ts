@@ -1,6 +1,7 @@
 /** blacktree-worker: one worker that pushes to ECR or to another registry. */
 
 import { aborted } from "../shared/abort.ts";
+import { protectMemory } from "../shared/core-dumps.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
@@ -22,6 +23,7 @@ const NAME = "blacktree-worker";
 async function run(settings: WorkerSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
+  protectMemory(logger);
   logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starting");
   const manager = serviceManager(environment(), logger);
   const authenticator = registryAuthenticator(settings);

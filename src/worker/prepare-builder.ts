@@ -16,7 +16,10 @@ import type { WorkerState } from "./worker-state.ts";
 interface BuilderParts {
   /** Child processes receive parts of it. */
   readonly environment: Environment;
-  readonly settings: Pick<WorkerSettings, "workDir" | "builder" | "builderOptions" | "buildCgroup">;
+  readonly settings: Pick<
+    WorkerSettings,
+    "workDir" | "builder" | "builderOptions" | "buildCgroup" | "buildNetwork"
+  >;
   readonly logger: Logger;
 }
 
@@ -52,25 +55,32 @@ export async function watchDisks(
   await disks.check(signal);
 }
 
+/** Tries once. @throws NoUsableBuilder that names what was tried, and the remedy */
+export function detect(
+  { environment: hostEnvironment, settings }: Omit<BuilderParts, "logger">,
+  signal: AbortSignal,
+): Promise<ImageBuilder> {
+  const {
+    workDir,
+    builder: location,
+    builderOptions: driverOptions,
+    buildCgroup,
+    buildNetwork: network,
+  } = settings;
+  const inCgroup = buildCgroup !== undefined;
+  return detectBuilder({ hostEnvironment, workDir, location, driverOptions, inCgroup, network, signal });
+}
+
 /** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */
 export async function findBuilder(
   parts: FindBuilderParts,
   signal: AbortSignal,
 ): Promise<ImageBuilder | undefined> {
-  const { environment: hostEnvironment, logger, settings, state } = parts;
-  const { workDir, builder: location, builderOptions: driverOptions, buildCgroup } = settings;
-  const inCgroup = buildCgroup !== undefined;
+  const { logger, state } = parts;
   const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
     try {
-      const builder = await detectBuilder({
-        hostEnvironment,
-        workDir,
-        location,
-        driverOptions,
-        inCgroup,
-        signal,
-      });
+      const builder = await detect(parts, signal);
       logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
       return builder;
     } catch (error) {

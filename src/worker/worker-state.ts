@@ -21,8 +21,13 @@ export interface WorkerStateParts {
 export class WorkerState {
   #phase: Phase = { kind: "preparing", doing: "looking for Docker or BuildKit" };
   #hasRegistered = false;
+  readonly #firstRegistration = Promise.withResolvers<void>();
 
   constructor(private readonly parts: WorkerStateParts) {}
+
+  get firstRegistration(): Promise<void> {
+    return this.#firstRegistration.promise;
+  }
 
   preparing(doing: string): void {
     this.#enter({ kind: "preparing", doing });
@@ -34,6 +39,7 @@ export class WorkerState {
 
   registered(): void {
     this.#hasRegistered = true;
+    this.#firstRegistration.resolve();
     this.#enter({ kind: "registered" });
   }
 

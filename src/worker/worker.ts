@@ -3,12 +3,12 @@ import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
+import { formatRpcAddress, type RpcAddress } from "../shared/rpc/address.ts";
 import type { Capabilities, WorkerInfo } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
-import { serveRpc } from "../shared/rpc/server.ts";
+import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import type { ServiceState } from "../shared/service-manager.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
-import { formatHostPort, type HostPort } from "../shared/settings/parsers.ts";
 import { VERSION } from "../shared/version.ts";
 import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
@@ -53,7 +53,6 @@ const LATE_CALLS_MS = 500;
 export interface WorkerParts {
   readonly settings: Pick<
     WorkerSettings,
-    | "orchestratorAddresses"
     | "workerId"
     | "region"
     | "slots"
@@ -63,16 +62,20 @@ export interface WorkerParts {
     | "gitAllowedHosts"
     | "resultLogLines"
     | keyof typeof buildSettings
-  >;
-  readonly listen: HostPort;
+  > & { readonly orchestratorAddresses: readonly RpcAddress[] };
+  readonly listen: RpcAddress;
   readonly tls: TlsFiles | undefined;
   readonly authenticator: RegistryAuthenticator;
+  /** If it is not given, the worker looks for one until there is one. */
+  readonly builder?: ImageBuilder;
   /** Child processes get the parts that child-environment.ts names. */
   readonly environment: Environment;
   readonly logger: Logger;
 }
 
 export interface Worker {
+  /** Resolves when the worker has registered for the first time. */
+  readonly registered: Promise<void>;
   describe(): ServiceState;
   /**
    * Accepts no new runs, lets those under way continue until they end, `timeoutMs` has passed or `stopNow` aborts, and
@@ -114,13 +117,16 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const registration = new Registration(orchestrators, describeWorker, state, logger);
   const service = workerService(identity, runs, logger, registration.pinged);
   const server = await serveRpc([service], parts.listen, tls);
-  offer.address = settings.advertise ?? firstReachableAddress({ host: parts.listen.host, port: server.port });
+  offer.address = settings.advertise ?? reachableAddress(parts.listen, server);
   const { workerId: worker_id, incarnation } = identity;
-  const advertised = formatHostPort(offer.address);
+  const advertised = formatRpcAddress(offer.address);
   logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
 
   const stopping = new AbortController();
-  const registered = findBuilder({ ...parts, state }, stopping.signal).then(async (builder) => {
+  const builderFound = parts.builder
+    ? Promise.resolve(parts.builder)
+    : findBuilder({ ...parts, state }, stopping.signal);
+  const prepared = builderFound.then(async (builder) => {
     if (!builder) return;
     const { signal } = stopping;
     const { checkoutCache, disks } = host;
@@ -132,6 +138,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     await Promise.all([disks.monitor(signal), registration.keep(signal)]);
   });
   return {
+    registered: state.firstRegistration,
     describe: () => state.describe(),
     async stop(timeoutMs, stopNow) {
       state.draining(timeoutMs);
@@ -139,10 +146,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await host.backgroundWork.stop();
       await Promise.race([runs.acknowledged(), sleep(HAND_OVER_TIMEOUT_MS)]);
       stopping.abort(new Error("the worker stops"));
-      await registered;
+      await prepared;
       await registration
         .deregister()
-        .catch((error: unknown) => logger.warn({ err: error }, "could not deregister"));
+        .catch((error: Error) => logger.warn({ reason: error.message }, "could not deregister"));
       // A refusal sends the job to another worker at once; a closed port would count as a lost worker and cost an attempt.
       await sleep(LATE_CALLS_MS);
       await server.stop(STOP_GRACE_MS);
@@ -150,6 +157,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await runsFolder.remove();
     },
   };
+}
+
+function reachableAddress(listen: RpcAddress, { port }: RpcServer): RpcAddress {
+  return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
 }
 
 async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
@@ -216,7 +227,7 @@ async function execute(
 
 /** Known only after the start: the address once the server listens, the capabilities once there is a builder. */
 interface Offer {
-  address: HostPort | undefined;
+  address: RpcAddress | undefined;
   capabilities: Capabilities | undefined;
 }
 
@@ -229,7 +240,7 @@ function registrationInfo(
   return {
     ...identity,
     region: settings.region,
-    address: offer.address ? formatHostPort(offer.address) : "",
+    address: offer.address ? formatRpcAddress(offer.address) : "",
     slots: settings.slots,
     version: VERSION,
     capabilities: offer.capabilities,

@@ -21,7 +21,7 @@ const GENERATED = "src/shared/rpc/generated";
 /** Duration of each test file in ms, written by `--full`. Bun starts the longest file first. */
 const DURATIONS = "tests/check/durations.json";
 /** More than there are processors, since most tests wait for servers. */
-const FILES_AT_ONCE = 4;
+const FILES_AT_ONCE = 5;
 const TIERS = ["unit", "integration", "e2e"] as const;
 const DRILL = { default: ["--jobs", "16", "--faults", "6"], full: ["--jobs", "100", "--faults", "30"] };
 const POOL_HOST = "tests/support/servers/pool-host.ts";

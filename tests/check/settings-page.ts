@@ -27,9 +27,11 @@ const ORCHESTRATOR_REMARKS: Remarks = {
   BLACKTREE_KEY_PREFIX:
     "the same for all orchestrators of an installation, and different for each installation that uses the same Redis; 1 to 64 of letters, digits, `.`, `_`, `-`",
   BLACKTREE_JOB_QUEUE: "invalid messages go to the queue of this name with `.dead` appended",
-  BLACKTREE_ADMIN_LISTEN:
-    "an address that other machines reach requires `BLACKTREE_ADMIN_TOKEN`; see [admin API](admin-api.md)",
-  BLACKTREE_ADMIN_TOKEN: "at least 8 printable characters without spaces",
+  BLACKTREE_ADMIN_LISTEN: "see [admin API](admin-api.md)",
+  BLACKTREE_ADMIN_TOKEN:
+    "at least 8 printable characters without spaces; without it and `BLACKTREE_ADMIN_TOKEN_FILE`, the orchestrator does not start, unless the API is off",
+  BLACKTREE_ADMIN_TOKEN_FILE:
+    "not with `BLACKTREE_ADMIN_TOKEN`; no other user may read it, and its group may at most read it; `install.sh` makes `/etc/blacktree/admin-token`",
   BLACKTREE_REGION_FALLBACK: "comma separated; jobs of a region come before those that fall back to it",
   BLACKTREE_REGIONS: "comma separated; the same on all orchestrators",
   BLACKTREE_UNKNOWN_REGION: "see [unknown worker regions](messages.md#unknown-worker-regions)",
@@ -55,8 +57,7 @@ const WORKER_REMARKS: Remarks = {
   BLACKTREE_MIRROR_SIZE:
     "a checkout serves the next job of its tenant and repository; the least recently used ones are removed first",
   BLACKTREE_REPOSITORY_LIMIT: "includes the objects that git fetches",
-  BLACKTREE_BUILD_NETWORK:
-    "base images are pulled even with `none`; a Dockerfile may itself use `RUN --network=none`",
+  BLACKTREE_BUILD_NETWORK: "base images are pulled even with `none`; see [below](#builds-without-a-network)",
   BLACKTREE_BUILD_CGROUP:
     "on this host, such as `/blacktreebuilds.slice`; no limits if unset; see [below](#limits-of-builds)",
   BLACKTREE_CACHE_REPO:
@@ -80,11 +81,13 @@ const WORKER_REMARKS: Remarks = {
 };
 
 const UP_REMARKS: Remarks = {
+  BLACKTREE_ADMIN_TOKEN_FILE: "see [the token](admin-api.md#the-token)",
   BLACKTREE_REGION: "also the region of the one worker",
   BLACKTREE_REGION_FALLBACK:
     "has no effect here: the one worker builds all jobs except those that require another region",
   BLACKTREE_UNSUPPORTED_AFTER: "then it fails with `UNSUPPORTED`",
-  BLACKTREE_WORK_DIR: "and for the queue (`blacktree.db`)",
+  BLACKTREE_WORK_DIR:
+    "and for the queue (`blacktree.db`), the API's token and the sockets of both sides; at most 86 bytes",
   BLACKTREE_DISK_RESERVE: "`0` for none",
   BLACKTREE_INODE_RESERVE: "`0` for none",
   BLACKTREE_BUILD_CGROUP: "no limits if unset",

@@ -1,5 +1,7 @@
 /** Checks that nothing is left behind: while the programs are idle, and after they have ended. */
+
 import { readdir, readFile } from "node:fs/promises";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -85,7 +87,7 @@ interface ShownWorker {
 async function busyWorkers({ orchestrators, workers }: Site): Promise<string[]> {
   const asked = await Promise.all(
     orchestrators.map(async ({ program, apiUrl }) => {
-      const response = await fetch(`${apiUrl}/api/v1/workers`, { signal: AbortSignal.timeout(5000) });
+      const response = await apiRequest(apiUrl, "/api/v1/workers", { signal: AbortSignal.timeout(5000) });
       const { items } = (await response.json()) as { items: ShownWorker[] };
       const isFree = ({ fromOrchestrators }: WorkerPart) =>
         items.some(

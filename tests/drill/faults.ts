@@ -2,6 +2,7 @@
  * All kinds of faults. A fault begins, lasts, is healed, and has settled when its part works again; kinds, targets,
  * times and durations are planned in advance from the seed.
  */
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Range, SeededRandom } from "./seeded-random.ts";
 import { LEASE_TTL_MS, type OrchestratorPart, type Site, untilReady, type WorkerPart } from "./site.ts";
@@ -86,7 +87,7 @@ async function untilKnown(
 ): Promise<void> {
   await program.ready();
   const isKnownTo = async ({ apiUrl }: OrchestratorPart) => {
-    const response = await fetch(`${apiUrl}/api/v1/workers`, { signal: AbortSignal.timeout(2000) });
+    const response = await apiRequest(apiUrl, "/api/v1/workers", { signal: AbortSignal.timeout(2000) });
     const { items } = (await response.json()) as { items: ShownWorker[] };
     return items.some(({ address, status }) => address === fromOrchestrators.address && status !== "LOST");
   };

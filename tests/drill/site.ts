@@ -2,8 +2,10 @@
  * The drilled deployment: 2 orchestrators and 4 workers as compiled programs, on real servers, with a proxy on every
  * connection between two of them, so that each connection can be cut separately.
  */
+
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { ADMIN_ENV } from "../support/blacktree/admin-api.ts";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import { fakeClock } from "../support/machine/fake-clock.ts";
 import { freePort } from "../support/machine/free-port.ts";
@@ -165,6 +167,7 @@ async function makeOrchestrator(
       REDIS_URL: `redis://${toRedis.address}/0`,
       BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
       BLACKTREE_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
+      ...ADMIN_ENV,
       BLACKTREE_GIT_BASE_URL: GIT_BASE_URL,
       BLACKTREE_PING_INTERVAL: `${PING_INTERVAL_MS}ms`,
       BLACKTREE_LEASE_TTL: `${LEASE_TTL_MS}ms`,

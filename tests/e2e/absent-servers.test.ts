@@ -1,6 +1,8 @@
 /** Servers that are not up yet, or have lost their data: all programs wait, log it, and continue by themselves. */
+
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
   type Deployment,
   readiness,
@@ -93,7 +95,7 @@ test("absent servers: without Redis the orchestrator waits for it, and logs that
     );
     expect(notReady).toEqual({ status: 503, checks: { rabbitmq: "ok", redis: "unavailable" } } as never);
     expect((await fetch(`${orchestrator.apiUrl}/healthz`)).status).toBe(200);
-    expect((await fetch(`${orchestrator.apiUrl}/api/v1/workers`)).status).toBe(503);
+    expect((await apiRequest(orchestrator.apiUrl, "/api/v1/workers")).status).toBe(503);
 
     await redis.start();
     await untilReady(orchestrator);

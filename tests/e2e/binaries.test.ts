@@ -59,9 +59,19 @@ const PROGRAMS: readonly Program[] = [
     name: "blacktree-orchestrator",
     path: "orchestrator",
     command: [],
-    settings: { RABBITMQ_URL: "amqp://localhost", REDIS_URL: "redis://localhost" },
+    settings: {
+      RABBITMQ_URL: "amqp://localhost",
+      REDIS_URL: "redis://localhost",
+      BLACKTREE_ADMIN_TOKEN: "of-this-test",
+    },
     wrongFlags: ["--rabbitmq-url", "http://localhost", "--ping-interval", "soon", "--admin-listen", "8080"],
-    wrongNames: ["RABBITMQ_URL", "REDIS_URL", "BLACKTREE_PING_INTERVAL", "BLACKTREE_ADMIN_LISTEN"],
+    wrongNames: [
+      "RABBITMQ_URL",
+      "REDIS_URL",
+      "BLACKTREE_PING_INTERVAL",
+      "BLACKTREE_ADMIN_LISTEN",
+      "BLACKTREE_ADMIN_TOKEN",
+    ],
     secrets: {
       RABBITMQ_URL: "amqp://someone:hidden-a@localhost,amqps://someone:hidden-b@other",
       REDIS_URL: "rediss://:hidden-c@localhost",
@@ -179,6 +189,24 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
     expect(refused.exitCode).toBe(2);
     expect(`${shown.stdout}${shown.stderr}${refused.stdout}${refused.stderr}`).not.toContain("hidden");
   });
+
+  const urls = Object.keys(settings).filter((setting) => setting.endsWith("_URL"));
+  if (urls.length > 0) {
+    test.each(["/", "?", "#", ",", " ", "%", "%zz"])(
+      "a password with %p in a URL is refused, and not shown",
+      async (character) => {
+        const password = `hidden${character}part`;
+        const given = urls.map((setting) => [
+          setting,
+          `${settings[setting]?.replace("//", `//user:${password}@`)}`,
+        ]);
+        const { exitCode, stdout, stderr } = await start(command, Object.fromEntries(given));
+        expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+        for (const setting of urls) expect(stderr).toMatch(new RegExp(`^${setting} = .*write % as %25`, "m"));
+        for (const part of ["hidden", "part"]) expect(stderr).not.toContain(part);
+      },
+    );
+  }
 
   describe("in a folder with .env and bunfig.toml", () => {
     let hostile: TempDir;

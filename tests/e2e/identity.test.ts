@@ -1,7 +1,9 @@
 /** A job's id: every message with the same id, at any time, gets the one result of the one run. */
+
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
   bodyOf,
   type Deployment,
@@ -222,7 +224,7 @@ test("identity: a message with the id of another job becomes a dead letter, and 
   expect(keys).toContain("{team-1}:job:taken");
   expect(keys.filter((key) => !key.startsWith("{team-1}:"))).toEqual([]);
 
-  const response = await fetch(`${orchestrator.apiUrl}/api/v1/jobs`, {
+  const response = await apiRequest(orchestrator.apiUrl, "/api/v1/jobs", {
     method: "POST",
     body: JSON.stringify(different),
     headers: { "content-type": "application/json" },

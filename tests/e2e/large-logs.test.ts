@@ -1,7 +1,9 @@
 /** Builds whose output is far larger than what is kept or read, through a BuildKit without log limits. */
+
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { type OrchestratorProcess, untilState, type WorkerProcess } from "../support/blacktree/deployment.ts";
 import { expectSuccess, faultSite, type SampleJob, sampleJob } from "../support/blacktree/fault-site.ts";
 import { followedLog } from "../support/blacktree/followed-log.ts";
@@ -114,7 +116,7 @@ test("large logs: a step that prints 100 MB needs no more worker memory than one
   const { log, logs } = large.result;
   expect(log).toEqual({ ...described(kept), truncated: true });
   expect(kept.slice(-logs.length)).toEqual([...logs]);
-  const answer = await fetch(`${orchestrator.apiUrl}/api/v1/jobs/${job.job_id}/logs`);
+  const answer = await apiRequest(orchestrator.apiUrl, `/api/v1/jobs/${job.job_id}/logs`);
   expect(await answer.text()).toBe(logs.map((line) => `${line}\n`).join(""));
 
   const cutAt = kept.findIndex((line) => /^\[\d+ bytes in \d+ lines are left out here\]$/.test(line));

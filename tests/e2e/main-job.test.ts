@@ -1,8 +1,10 @@
 /** The main job on the compiled binaries: a message in RabbitMQ becomes an image in the registry. */
+
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { JobEvent, JobResult } from "../../src/shared/job.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
   bodyOf,
   type Deployment,
@@ -349,8 +351,10 @@ describe("variants of the main job", () => {
       "the result": message.content.toString(),
       "the events": JSON.stringify(events),
       Redis: await deployment.redisContents(),
-      "the API": await (await fetch(`${site.orchestrator.apiUrl}/api/v1/jobs/private-job`)).text(),
-      "the API's log": await (await fetch(`${site.orchestrator.apiUrl}/api/v1/jobs/private-job/logs`)).text(),
+      "the API": await (await apiRequest(site.orchestrator.apiUrl, "/api/v1/jobs/private-job")).text(),
+      "the API's log": await (
+        await apiRequest(site.orchestrator.apiUrl, "/api/v1/jobs/private-job/logs")
+      ).text(),
       "the image": JSON.stringify(await registry.getImageConfig("app-images", job.deployment_version)),
     };
     // The job itself must appear in these places.

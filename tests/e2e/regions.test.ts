@@ -1,6 +1,8 @@
 /** The placement and order of jobs: regions, priorities, and several orchestrators that share the work. */
+
 import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -60,7 +62,7 @@ async function publish(job_id: string, changes: object = {}): Promise<void> {
 
 function post({ apiUrl }: OrchestratorProcess, path: string, body: object): Promise<Response> {
   const headers = { "content-type": "application/json" };
-  return fetch(`${apiUrl}/api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  return apiRequest(apiUrl, `/api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 /** In all of these queues together. */

@@ -3,12 +3,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import { randomUUID } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { JobResult } from "../../src/shared/job.ts";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
-import { type FinishedProcess, run, startProcess, type TestProcess } from "../support/machine/processes.ts";
+import { launchUp, type Up, untilUp } from "../support/blacktree/up.ts";
+import { run, type TestProcess } from "../support/machine/processes.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -58,15 +58,6 @@ afterAll(async () => {
   await folder?.remove();
 }, 60_000);
 
-interface Up {
-  readonly process: TestProcess;
-  readonly apiUrl: string;
-  readonly workDir: string;
-  /** Runs a command of the CLI against this Blacktree. */
-  cli(...args: string[]): Promise<FinishedProcess>;
-  result(jobId: string): Promise<JobResult | null>;
-}
-
 async function untilRunStep(seconds = SLOW_BUILD_SECONDS): Promise<void> {
   await waitFor(() => isSleeping(seconds), { timeoutMs: 30_000, what: "the RUN step" });
 }
@@ -84,16 +75,13 @@ function plainRegistryEnv(): Record<string, string> {
   };
 }
 
-function startUp(
+async function startUp(
   args: readonly string[],
   workDir: string,
   env: Record<string, string> = plainRegistryEnv(),
-): TestProcess {
-  const flags = ["--work-dir", workDir, "--admin-listen", "127.0.0.1:0", "--git-base-url", git.baseUrl];
-  const process = startProcess([blacktree, "up", ...flags, ...args], {
-    cwd: folder.path,
-    env: { ...docker.env(), ...env },
-  });
+): Promise<TestProcess> {
+  const allArgs = ["--git-base-url", git.baseUrl, ...args];
+  const process = await launchUp({ workDir, args: allArgs, env: { ...docker.env(), ...env } });
   running.push(process);
   return process;
 }
@@ -104,21 +92,7 @@ async function up(
   workDir = newWorkDir(),
   env?: Record<string, string>,
 ): Promise<Up> {
-  const process = startUp(args, workDir, env);
-  const listens = await process.waitForLine('"msg":"orchestrator listens"', { timeoutMs: 30_000 });
-  await process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
-  const apiUrl = `http://127.0.0.1:${(JSON.parse(listens) as { admin_port: number }).admin_port}`;
-  return {
-    process,
-    apiUrl,
-    workDir,
-    cli: (...command) =>
-      run([blacktree, ...command], { cwd: folder.path, env: { BLACKTREE_API: apiUrl }, mayFail: true }),
-    async result(jobId) {
-      const response = await fetch(`${apiUrl}/api/v1/jobs/${jobId}`);
-      return ((await response.json()) as { result: JobResult | null }).result;
-    },
-  };
+  return untilUp(await startUp(args, workDir, env), workDir);
 }
 
 const upWithRegistry = (workDir?: string) => up(["--registry", registry.host], workDir);
@@ -348,14 +322,14 @@ describe("up with wrong usage", () => {
 
   test("a second one on the same folder is refused, and the first one keeps running", async () => {
     const first = await upWithRegistry();
-    const second = startUp(["--registry", registry.host], first.workDir);
+    const second = await startUp(["--registry", registry.host], first.workDir);
     expect(await second.exited).toBe(1);
     expect(second.lines.join("\n")).toContain("blacktree.db is in use by another process");
     expect((await fetch(`${first.apiUrl}/readyz`)).status).toBe(200);
   });
 
   test("wrong settings are all named, and the exit status is 2", async () => {
-    const process = startUp(["--worker-slots", "many", "--lease-ttl", "soon"], newWorkDir());
+    const process = await startUp(["--worker-slots", "many", "--lease-ttl", "soon"], newWorkDir());
     expect(await process.exited).toBe(2);
     const errorText = process.stderrLines.join("\n");
     expect(errorText).toContain('BLACKTREE_WORKER_SLOTS = "many"');

@@ -15,6 +15,7 @@ import { messageOf, Steps, say, TrialFailed } from "./steps.ts";
 import {
   startSurroundings,
   submitArguments,
+  type UpApi,
   type UpCommand,
   upCommand,
   waitForWorker,
@@ -38,7 +39,7 @@ async function develop(): Promise<void> {
   const workDir = await makeTempDir("dev");
   steps.afterwards("the work folder", workDir.remove);
   const listen = `127.0.0.1:${await freePort()}`;
-  const api = `http://${listen}`;
+  const api = { api: `http://${listen}`, tokenFile: join(workDir.path, "admin-token") };
   const command = upCommand(surroundings, { workDir: workDir.path, listen });
   const blacktree = await steps.run("Start blacktree up from source", async (log) => {
     log(`$ bun ${[MAIN, ...command.args].join(" ")}`);
@@ -58,7 +59,7 @@ async function develop(): Promise<void> {
   watcher.close();
 }
 
-function describe(api: string): string {
+function describe(api: UpApi): string {
   const [bun, main] = ["node_modules/.bin/bun", MAIN].map((path) =>
     relative(process.cwd(), join(ROOT, path)),
   );

@@ -1,4 +1,5 @@
 /** The servers that `blacktree up` needs for a job, with an example repository. */
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { startGitServer } from "../support/servers/git-server.ts";
@@ -50,9 +51,28 @@ export function upCommand(
   };
 }
 
-export function submitArguments(api: string, version: string): readonly string[] {
+/** The running `blacktree up`. */
+export interface UpApi {
+  readonly api: string;
+  /** Made by `up`. */
+  readonly tokenFile: string;
+}
+
+export function submitArguments({ api, tokenFile }: UpApi, version: string): readonly string[] {
   return [
-    ...["submit", "--api", api, "--repo", REPOSITORY, "--branch", "main", "--version", version],
+    ...[
+      "submit",
+      "--api",
+      api,
+      "--token-file",
+      tokenFile,
+      "--repo",
+      REPOSITORY,
+      "--branch",
+      "main",
+      "--version",
+      version,
+    ],
     ...["--account", "1234567890", "--ecr-repo", "app-images", "--wait"],
   ];
 }
@@ -64,12 +84,19 @@ export function withoutSettings(): Record<string, undefined> {
 }
 
 /** Waits until a worker has registered, or `hasEnded` reports the end of `blacktree up`. */
-export function waitForWorker(api: string, hasEnded: () => boolean): Promise<"ready" | "ended"> {
+export function waitForWorker(
+  { api, tokenFile }: UpApi,
+  hasEnded: () => boolean,
+): Promise<"ready" | "ended"> {
   const state = async (): Promise<"ready" | "ended" | undefined> => {
     if (hasEnded()) return "ended";
-    const response = await fetch(`${api}/api/v1/workers`);
+    const response = await apiRequest(api, "/api/v1/workers", {}, await readToken(tokenFile));
     const { items } = (await response.json()) as { items: unknown[] };
     return items.length > 0 ? "ready" : undefined;
   };
   return waitFor(state, { timeoutMs: 60_000, what: "a worker to register" });
+}
+
+async function readToken(tokenFile: string): Promise<string> {
+  return (await Bun.file(tokenFile).text()).trim();
 }

@@ -18,6 +18,7 @@ import {
   type Surroundings,
   startSurroundings,
   submitArguments,
+  type UpApi,
   upCommand,
   waitForWorker,
   withoutSettings,
@@ -60,8 +61,7 @@ async function trial(): Promise<string> {
   return binaries.cli;
 }
 
-/** @returns the URL of its admin API. */
-async function startBlacktree({ cli }: Binaries, surroundings: Surroundings): Promise<string> {
+async function startBlacktree({ cli }: Binaries, surroundings: Surroundings): Promise<UpApi> {
   const workDir = await makeTempDir("try");
   steps.afterwards("the work folder", workDir.remove);
   const listen = `127.0.0.1:${await freePort()}`;
@@ -70,7 +70,7 @@ async function startBlacktree({ cli }: Binaries, surroundings: Surroundings): Pr
   const blacktree = startProcess([cli, ...args], { env });
   steps.afterwards("blacktree up", () => blacktree.stop());
   const lastLines = () => blacktree.lines.slice(-SHOWN_LOG_LINES).join("\n");
-  const api = `http://${listen}`;
+  const api = { api: `http://${listen}`, tokenFile: join(workDir.path, "admin-token") };
   const state = await waitForWorker(api, () => blacktree.exitCode !== null).catch((error) => {
     throw new TrialFailed(`${messageOf(error)}; the end of its log:\n${lastLines()}`);
   });
@@ -78,7 +78,7 @@ async function startBlacktree({ cli }: Binaries, surroundings: Surroundings): Pr
   return api;
 }
 
-async function submit(cli: string, api: string): Promise<Result> {
+async function submit(cli: string, api: UpApi): Promise<Result> {
   const command = submitArguments(api, VERSION);
   show(`blacktree ${command.join(" ")}`);
   const submitted = Bun.spawn([cli, ...command, "--json"], {

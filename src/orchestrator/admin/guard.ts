@@ -42,9 +42,10 @@ function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host.toLowerCase();
 }
 
-export function bearerToken(token: string | undefined) {
+/** Loopback is no exception: other users of this machine reach it, and so do builds (`ADD http://127.0.0.1:8080/…`). */
+export function bearerToken(token: string) {
   return createMiddleware(async (context, next) => {
-    if (token === undefined || PUBLIC_PATHS.has(context.req.path)) return next();
+    if (PUBLIC_PATHS.has(context.req.path)) return next();
     const given = /^Bearer (.+)$/i.exec(context.req.header("authorization") ?? "")?.[1];
     if (given !== undefined && isEqual(given, token)) return next();
     context.header("WWW-Authenticate", "Bearer");

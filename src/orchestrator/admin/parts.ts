@@ -14,7 +14,7 @@ export interface AdminParts {
   /** Names of the servers of queue and leases in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
-  readonly token: string | undefined;
+  readonly token: string;
   readonly listen: HostPort;
   readonly logger: Logger;
   /** See LogSources. */

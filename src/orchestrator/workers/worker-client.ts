@@ -2,7 +2,7 @@
 
 import { type ServiceError, status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
-import { CHANNEL_OPTIONS, callUnary } from "../../shared/rpc/call.ts";
+import { callUnary, clientOptions } from "../../shared/rpc/call.ts";
 import {
   type JobEvent,
   type JobRequest,
@@ -37,7 +37,7 @@ export class WorkerClient {
   ) {
     const { credentials, options } = channelSecurity(address, tls);
     this.#client = new WorkerServiceClient(address, credentials, {
-      ...CHANNEL_OPTIONS,
+      ...clientOptions(address),
       ...options,
       ...(isDedicated && { "grpc.use_local_subchannel_pool": 1 }),
     });

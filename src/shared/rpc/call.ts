@@ -6,6 +6,8 @@ import {
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
+import { type Environment, environment } from "../env.ts";
+import { isLoopback } from "../settings/parsers.ts";
 import { fromServiceError } from "./status.ts";
 
 /**
@@ -24,6 +26,18 @@ export const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
 };
+
+/**
+ * Of a client. grpc-js takes a proxy from `grpc_proxy`, else from `http_proxy`, which a host sets for git, docker and
+ * AWS; a proxy for those seldom leads to the parts of Blacktree, and never to this machine.
+ */
+export function clientOptions(
+  address: string,
+  { grpc_proxy: proxy }: Environment = environment(),
+): ChannelOptions {
+  const usesProxy = Boolean(proxy) && !isLoopback(address.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1"));
+  return { ...CHANNEL_OPTIONS, "grpc.enable_http_proxy": usesProxy ? 1 : 0 };
+}
 
 type UnaryMethod<Request, Response> = (
   request: Request,

@@ -7,7 +7,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { Logger } from "../logging.ts";
-import { formatHostPort, type HostPort } from "../settings/parsers.ts";
+import { formatRpcAddress, type RpcAddress } from "./address.ts";
 import { CHANNEL_OPTIONS } from "./call.ts";
 import { addHealthService } from "./health.ts";
 import { addReflectionService } from "./reflection.ts";
@@ -15,6 +15,7 @@ import { toStatus } from "./status.ts";
 import { serverCredentials, type TlsFiles } from "./tls.ts";
 
 export interface RpcServer {
+  /** 0 on a socket file. */
   readonly port: number;
   /** Ends open streams and calls after `graceMs`. */
   stop(graceMs: number): Promise<void>;
@@ -30,7 +31,7 @@ export interface ServedService {
 /** @throws Error that names the address when the server cannot listen on it. */
 export async function serveRpc(
   services: readonly ServedService[],
-  listen: HostPort,
+  listen: RpcAddress,
   tls: TlsFiles | undefined,
 ): Promise<RpcServer> {
   const server = new Server({ ...CHANNEL_OPTIONS, "grpc.http2.min_ping_interval_without_data_ms": 5000 });
@@ -40,7 +41,7 @@ export async function serveRpc(
   addReflectionService(server, names);
   const port = await bind(server, listen, tls);
   return {
-    port,
+    port: "path" in listen ? 0 : port,
     async stop(graceMs) {
       health.stopServing();
       await shutDown(server, graceMs);
@@ -48,8 +49,8 @@ export async function serveRpc(
   };
 }
 
-function bind(server: Server, listen: HostPort, tls: TlsFiles | undefined): Promise<number> {
-  const address = formatHostPort(listen);
+function bind(server: Server, listen: RpcAddress, tls: TlsFiles | undefined): Promise<number> {
+  const address = formatRpcAddress(listen);
   return new Promise((resolve, reject) => {
     server.bindAsync(address, serverCredentials(tls), (error, port) => {
       if (error)

@@ -1,5 +1,5 @@
 /** Parsers of single settings. Each throws BadValue with the problem and the expected value. */
-import { readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { BadValue, type Parser } from "./settings.ts";
 
@@ -17,6 +17,11 @@ export function integer(min: number, max: number): Parser<number> {
     if (/^\d+$/.test(raw) && value >= min && value <= max) return value;
     throw new BadValue("is not a whole number in range", `a whole number from ${min} to ${max}`);
   };
+}
+
+/** The value, or the word `off`. */
+export function orOff<T>(parse: Parser<T>): Parser<T | "off"> {
+  return (raw) => (raw === "off" ? "off" : parse(raw));
 }
 
 export function oneOf<const Value extends string>(...values: readonly Value[]): Parser<Value> {
@@ -93,7 +98,7 @@ export function formatHostPort({ host, port }: HostPort): string {
 
 /** Whether only processes on this machine can connect to `host`. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 export function commaSeparated<T>(parse: Parser<T>): Parser<readonly T[]> {
@@ -105,17 +110,31 @@ export function commaSeparated<T>(parse: Parser<T>): Parser<readonly T[]> {
       .map(parse);
 }
 
-/** A URL of one of the given schemes, as text. */
+const ENCODING_HINT =
+  "in a user name or password, write % as %25, / as %2F, ? as %3F, # as %23, @ as %40, a comma as %2C and a space as %20";
+
+/** A URL of one of the given schemes, as text. Its user name and password can be decoded. */
 export function url(...schemes: readonly string[]): Parser<string> {
   const expected = `a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
+  const encoded = `${expected}; ${ENCODING_HINT}`;
   return (raw) => {
     const parsed = URL.parse(raw);
-    if (!parsed) throw new BadValue("is not a valid URL", expected);
+    if (/\s/.test(raw)) throw new BadValue("contains a space", encoded);
+    if (!parsed) throw new BadValue("is not a valid URL", encoded);
+    if (!canDecode(parsed)) throw new BadValue("contains a % that begins no escape", encoded);
     if (!schemes.includes(parsed.protocol.slice(0, -1)))
       throw new BadValue("has an unsupported scheme", expected);
     if (parsed.hostname === "") throw new BadValue("has no host", expected);
     return raw;
   };
+}
+
+function canDecode({ username, password, pathname }: URL): boolean {
+  try {
+    return [username, password, pathname].every((part) => typeof decodeURIComponent(part) === "string");
+  } catch {
+    return false;
+  }
 }
 
 export function matching(pattern: RegExp, expected: string): Parser<string> {
@@ -140,3 +159,44 @@ export const pemFile: Parser<Buffer> = (raw) => {
   if (content.includes("-----BEGIN ")) return content;
   throw new BadValue("contains no PEM block", "the path of a PEM file");
 };
+
+/** Read by other users, or written by anyone but the owner. A systemd credential is readable by its group (0440). */
+const UNSAFE_MODE = 0o027;
+
+/** A secret that is the content of a file, read at start. The file's permissions must keep other users away from it. */
+export function secretFile(parse: Parser<string>): Parser<string> {
+  return (path) => {
+    const content = readSecret(path).trim();
+    try {
+      return parse(content);
+    } catch (error) {
+      if (!(error instanceof BadValue)) throw error;
+      throw new BadValue(`has a content that ${error.wrong}`, error.expected);
+    }
+  };
+}
+
+function readSecret(path: string): string {
+  let file: number | undefined;
+  try {
+    file = openSync(path, "r");
+    const mode = fstatSync(file).mode & 0o777;
+    if (mode & UNSAFE_MODE) {
+      const octal = mode.toString(8).padStart(4, "0");
+      throw new BadValue(
+        `can be read or changed by other users (mode ${octal})`,
+        `a file that only its owner can read, and its group at most: chmod 600 ${path}`,
+      );
+    }
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof BadValue) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new BadValue(
+      `cannot be read (${code})`,
+      "the path of a file that this user can read, of mode 0600",
+    );
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}

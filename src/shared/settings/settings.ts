@@ -87,6 +87,11 @@ export interface SettingSources {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
+/** Whether a flag or the environment has a value for it, valid or not. */
+export function isGiven({ flags, environment }: SettingSources, name: string): boolean {
+  return Boolean(flags[name] || environment[name]);
+}
+
 /** An empty value counts as not given, so that `NAME=` in an environment file means "the default". */
 function rawValue(setting: Setting<unknown>, sources: SettingSources): string | undefined {
   const given = sources.flags[setting.name] ?? sources.environment[setting.name];
@@ -142,14 +147,16 @@ function missing(setting: Setting<unknown>): SettingProblem {
 }
 
 function displayed(setting: Setting<unknown>, raw: string): string {
-  if (setting.secrecy === "secret") return "***";
-  return setting.secrecy === "urls" ? maskUrlPasswords(raw) : raw;
+  return setting.secrecy === "secret" ? "***" : maskUrlPasswords(raw);
 }
 
-/** Everything between `//` and the last `@` before the path counts as a login, even in a malformed URL. */
+/**
+ * Masks the logins in a list of URLs. Everything from `//` to the last `@` before the next URL counts as a login: in an
+ * invalid URL, a password may contain any character. Of the user, only a name of letters, digits and `. _ -` is shown.
+ */
 export function maskUrlPasswords(text: string): string {
-  return text.replace(/\/\/[^/?#\s,]*@/g, (login) => {
-    const user = login.slice(2, -1).split(":")[0];
+  return text.replace(/\/\/((?:(?!,\s*\w+:\/\/).)*)@/gs, (_, login: string) => {
+    const [, user = ""] = /^([\w.-]*):/.exec(login) ?? [];
     return login.includes(":") ? `//${user}:***@` : "//***@";
   });
 }

@@ -1,6 +1,8 @@
+import { join } from "node:path";
 import { buildArguments } from "./build-args.ts";
 import type { BuildRequest } from "./builder.ts";
 import { secretArguments } from "./secret-files.ts";
+import { sourcePolicyEnvironment } from "./source-policy.ts";
 
 /** The arguments that all builders share; the context has to follow as the last argument. */
 export function commonArguments(request: BuildRequest): string[] {
@@ -22,13 +24,19 @@ export function commonArguments(request: BuildRequest): string[] {
 }
 
 /** The run's own Docker configuration, and the values of the build arguments. */
-export function buildEnvironment({ environment, workspace, job }: BuildRequest): Record<string, string> {
+export function buildEnvironment({
+  environment,
+  workspace,
+  job,
+  network,
+}: BuildRequest): Record<string, string> {
   return {
     ...environment,
     ...buildArguments(job.buildArgs).environment,
     DOCKER_CONFIG: workspace.dockerConfig,
-    // For provenance buildx asks git about the checkout, and waits until every process has closed git's output.
-    // Without provenance the answer is not used.
-    ...(!job.provenance && { BUILDX_GIT_INFO: "false" }),
+    // If a program asks git about the build context: this repository's configuration is the worker's.
+    GIT_DIR: join(workspace.checkout, ".git"),
+    GIT_WORK_TREE: workspace.checkout,
+    ...(network === "none" && sourcePolicyEnvironment(workspace.sourcePolicy)),
   };
 }

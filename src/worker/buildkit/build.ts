@@ -24,6 +24,7 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
     argv: [program, ...args, progress.argument, request.paths.context],
     cwd: request.workspace.path,
     environment: { ...buildEnvironment(request), ...environment },
+    controlGroup: request.controlGroup,
     signal: delayedAbort(request.signal, () => progress.lastStepAtMs),
     onLine: (line) => progress.line(line),
     maxLineChars: MAX_STATUS_CHARS,

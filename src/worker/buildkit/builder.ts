@@ -40,6 +40,8 @@ export interface BuildRequest extends ProgressListener {
   readonly registryCache?: RegistryCache;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
+  /** Of the programs on this machine; RUN steps are in `cgroupParent`. */
+  readonly controlGroup?: string;
   readonly retry: RetryPolicy;
   readonly signal: AbortSignal;
 }

@@ -3,8 +3,9 @@
  * configuration; every run has its own configuration folder, into which the record is copied. So runs share no file,
  * no records accumulate, and none has to survive a restart: the worker creates it at each start from its settings.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { writePrivateFile } from "../job/private-file.ts";
 
 /** Environment variables that docker and buildx read. */
 export type DockerVariables = Readonly<Record<string, string>>;
@@ -32,7 +33,7 @@ export function recordedInstance(record: InstanceRecord, variables: DockerVariab
     async configure(dockerConfig) {
       const instances = instancesFolder(dockerConfig);
       await mkdir(instances, { recursive: true, mode: 0o700 });
-      await writeFile(join(instances, record.name), record.content, { mode: 0o600 });
+      await writePrivateFile(join(instances, record.name), record.content);
       return { ...variables, DOCKER_CONFIG: dockerConfig, BUILDX_BUILDER: record.name };
     },
   };

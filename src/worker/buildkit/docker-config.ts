@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { writePrivateFile } from "../job/private-file.ts";
 import type { RegistryAccess } from "../registry/access.ts";
 
 /**
@@ -18,7 +19,7 @@ export async function writeDockerConfig(
     [host]: { auth: Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64") },
   };
   const next = join(dockerConfigDir, "config.json.next");
-  await writeFile(next, JSON.stringify({ auths, proxies: { default: proxies } }), { mode: 0o600 });
+  await writePrivateFile(next, JSON.stringify({ auths, proxies: { default: proxies } }));
   await rename(next, join(dockerConfigDir, "config.json"));
 }
 

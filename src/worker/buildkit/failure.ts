@@ -5,6 +5,7 @@
 
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
 import { withoutNames } from "../registry/refusal.ts";
+import { deniedSource, describeDenial } from "./source-policy.ts";
 
 /** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
 const PREFIX =
@@ -41,6 +42,10 @@ export function finalError(stderr: readonly string[]): string {
 export function buildFailure(stderr: readonly string[], exitCode: number): StepFailure {
   const error = finalError(stderr) || `docker exited with status ${exitCode} and printed no error`;
   if (error.startsWith("failed to push ")) return pushFailure(error);
+  const denied = deniedSource(error);
+  if (denied !== undefined) {
+    return new StepFailure({ code: "UNSUPPORTED", step: "build", message: describeDenial(denied) });
+  }
   const stepEnd = endOfRunStep(error);
   const engineMessage = stepEnd ?? error;
   if (saysDiskFull(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);

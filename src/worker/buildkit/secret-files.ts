@@ -1,5 +1,6 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { writePrivateFile } from "../job/private-file.ts";
 import type { BuildRequest } from "./builder.ts";
 
 type Secrets = Pick<BuildRequest, "job" | "workspace">;
@@ -8,7 +9,7 @@ type Secrets = Pick<BuildRequest, "job" | "workspace">;
 export async function writeSecrets({ job, workspace }: Secrets): Promise<void> {
   await mkdir(workspace.secrets, { mode: 0o700 });
   for (const [name, value] of Object.entries(job.secrets)) {
-    await writeFile(join(workspace.secrets, name), value, { mode: 0o600 });
+    await writePrivateFile(join(workspace.secrets, name), value);
   }
 }
 

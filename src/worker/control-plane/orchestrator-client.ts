@@ -3,11 +3,11 @@ import { status } from "@grpc/grpc-js";
 import { sleep } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
-import { CHANNEL_OPTIONS } from "../../shared/rpc/call.ts";
+import { formatRpcAddress, type RpcAddress } from "../../shared/rpc/address.ts";
+import { clientOptions } from "../../shared/rpc/call.ts";
 import { OrchestratorServiceClient } from "../../shared/rpc/generated/blacktree/v1/orchestrator.ts";
 import { isTransportFault, RpcError } from "../../shared/rpc/status.ts";
 import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
-import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
 
 /** All calls to an orchestrator are short. */
 export const ORCHESTRATOR_DEADLINE_MS = 3000;
@@ -22,8 +22,8 @@ export class Orchestrators {
   /** One client per address, created on first use and again after a fault: a channel can stay in CONNECTING for ever. */
   readonly #clients = new Map<string, OrchestratorServiceClient>();
 
-  constructor(addresses: readonly HostPort[], tls: TlsFiles | undefined, logger: Logger) {
-    this.#addresses = addresses.map(formatHostPort);
+  constructor(addresses: readonly RpcAddress[], tls: TlsFiles | undefined, logger: Logger) {
+    this.#addresses = addresses.map(formatRpcAddress);
     this.#tls = tls;
     this.#logger = logger;
   }
@@ -84,7 +84,10 @@ export class Orchestrators {
     const known = this.#clients.get(address);
     if (known) return known;
     const { credentials, options } = channelSecurity(address, this.#tls);
-    const client = new OrchestratorServiceClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
+    const client = new OrchestratorServiceClient(address, credentials, {
+      ...clientOptions(address),
+      ...options,
+    });
     this.#clients.set(address, client);
     return client;
   }

@@ -32,7 +32,10 @@ export async function checkAncestor(remote: GitRemote, query: AncestorQuery): Pr
   ];
   await remote.run({ args, cwd: dirname(folder), gitFolder: folder, into: folder });
   // For the id of an annotated tag git prints the id of its commit, which differs: a tag's id is refused as a commit.
-  const { exitCode, stdoutTail, stderrTail } = await remote.git.local(["merge-base", commit, "HEAD"], folder);
+  const { exitCode, stdoutTail, stderrTail } = await remote.git.local(
+    ["--git-dir=.", "merge-base", commit, "HEAD"],
+    folder,
+  );
   if (stdoutTail[0] === commit) return;
   const stderr = stderrTail.join("; ");
   if (exitCode > 1 && !MISSING_COMMIT.test(stderr)) throw new Error(`git merge-base failed: ${stderr}`);

@@ -28,6 +28,7 @@ export interface CloneRequest {
   readonly allowed: GitSettings;
   readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
   readonly environment: ChildEnvironment;
+  readonly controlGroup?: string;
   readonly checkoutCache: CheckoutCache;
   readonly limits: CloneLimits;
   /** The run will ask for the default branch. */
@@ -79,10 +80,10 @@ class Clone implements Source {
   #tip: Tip | undefined;
 
   constructor(request: CloneRequest, budget: CloneBudget) {
-    const { job, repositoryUrl, allowed, environment, retry, log } = request;
+    const { job, repositoryUrl, allowed, environment, controlGroup, retry, log } = request;
     this.#request = request;
     this.#owner = { tenant: job.tenant, repositoryUrl };
-    this.#access = { allowed, environment, retry, budget, log };
+    this.#access = { allowed, environment, controlGroup, retry, budget, log };
     const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
     this.#remote = new GitRemote(repository, this.#access);
     this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget);

@@ -29,6 +29,7 @@ export interface AdvertisedRef {
 
 export interface GitOptions extends Credentials {
   readonly environment: ChildEnvironment;
+  readonly controlGroup?: string;
   readonly signal: AbortSignal;
   readonly onLine: (line: string) => void;
 }
@@ -44,7 +45,8 @@ function readTrace(line: string): { offer?: AdvertisedRef } | undefined {
   return id !== undefined && ref !== undefined ? { offer: { id, ref } } : {};
 }
 
-export function gitCommands({ environment, signal, onLine, ...credentials }: GitOptions): GitCommands {
+export function gitCommands(options: GitOptions): GitCommands {
+  const { environment, controlGroup, signal, onLine, ...credentials } = options;
   return {
     async network(args, cwd, { onAdvertisedRef, signal: own } = {}) {
       const end = await runInGroup({
@@ -54,6 +56,7 @@ export function gitCommands({ environment, signal, onLine, ...credentials }: Git
           ...networkEnvironment(environment, credentials, cwd),
           ...(onAdvertisedRef && { GIT_TRACE_PACKET: "2" }),
         },
+        controlGroup,
         signal: own ? AbortSignal.any([signal, own]) : signal,
         onLine: (line) => {
           const traced = onAdvertisedRef && readTrace(line);
@@ -71,6 +74,7 @@ export function gitCommands({ environment, signal, onLine, ...credentials }: Git
         argv: ["git", ...args],
         cwd,
         environment: localEnvironment(environment, cwd),
+        controlGroup,
         signal,
         onLine,
       }),

@@ -1,29 +1,21 @@
-/** Environment variables of git's processes. Git's configuration is in them too: an argument list is public. */
-import { dirname } from "node:path";
+/** Environment variables of git's processes. */
+import { dirname, join } from "node:path";
 import type { ChildEnvironment } from "../process/child-environment.ts";
+import {
+  COMMON_GIT_CONFIG,
+  type GitConfig,
+  gitSettings,
+  LOCAL_GIT_SETTINGS,
+} from "../process/git-settings.ts";
 
 /** Below this speed for this long, git aborts a transfer. */
 const LOW_SPEED_BYTES_PER_S = "1000";
 const LOW_SPEED_TIME_S = "30";
 
-type GitConfig = readonly (readonly [key: string, value: string])[];
-
-const COMMON_CONFIG: GitConfig = [
-  ["core.hooksPath", "/dev/null"],
-  ["core.fsmonitor", "false"],
-  ["core.logAllRefUpdates", "false"],
-  ["gc.auto", "0"],
-  ["maintenance.auto", "false"],
-  ["advice.detachedHead", "false"],
-  // As many as there are cores.
-  ["checkout.workers", "0"],
-];
+const NETWORK_PROTOCOLS = ["http", "https"];
 
 const NETWORK_CONFIG: GitConfig = [
-  ...COMMON_CONFIG,
-  ["protocol.allow", "never"],
-  ["protocol.http.allow", "always"],
-  ["protocol.https.allow", "always"],
+  ...COMMON_GIT_CONFIG,
   ["credential.helper", ""],
   ["core.askPass", ""],
   // A redirect could send the token to another server, or git to a host that is not allowed: see redirects.ts.
@@ -31,11 +23,6 @@ const NETWORK_CONFIG: GitConfig = [
   // Every fetch is stored as a pack: its size can be checked while it grows, and the pack can be reused.
   ["fetch.unpackLimit", "1"],
 ];
-
-const LOCAL_CONFIG: GitConfig = [...COMMON_CONFIG, ["protocol.allow", "never"]];
-
-/** The host's configuration may have credentials and helpers that are not for this job. HOME is a folder of the run. */
-const NO_HOST_CONFIG = { GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" };
 
 const NETWORK_LIMITS = {
   GIT_HTTP_LOW_SPEED_LIMIT: LOW_SPEED_BYTES_PER_S,
@@ -55,16 +42,15 @@ export function networkEnvironment(
 ): ChildEnvironment {
   return {
     ...environment,
-    ...NO_HOST_CONFIG,
     ...NETWORK_LIMITS,
-    ...configVariables([...NETWORK_CONFIG, ...tokenConfig(credentials)]),
+    ...gitSettings([...NETWORK_CONFIG, ...tokenConfig(credentials)], NETWORK_PROTOCOLS),
     ...ceilingAt(cwd),
   };
 }
 
-/** For commands that must not reach any server, even in a partial clone. */
+/** For the repository whose work tree is `cwd`. */
 export function localEnvironment(environment: ChildEnvironment, cwd: string): ChildEnvironment {
-  return { ...environment, ...NO_HOST_CONFIG, ...configVariables(LOCAL_CONFIG), ...ceilingAt(cwd) };
+  return { ...environment, ...LOCAL_GIT_SETTINGS, GIT_DIR: join(cwd, ".git") };
 }
 
 /**
@@ -75,15 +61,6 @@ function tokenConfig({ repositoryUrl, token }: Credentials): GitConfig {
   if (token === undefined) return [];
   const credentials = Buffer.from(`x-access-token:${token}`).toString("base64");
   return [[`http.${repositoryUrl}.extraHeader`, `Authorization: Basic ${credentials}`]];
-}
-
-function configVariables(config: GitConfig): Record<string, string> {
-  const variables: Record<string, string> = { GIT_CONFIG_COUNT: String(config.length) };
-  for (const [index, [key, value]] of config.entries()) {
-    variables[`GIT_CONFIG_KEY_${index}`] = key;
-    variables[`GIT_CONFIG_VALUE_${index}`] = value;
-  }
-  return variables;
 }
 
 /** When the .git of `cwd` is damaged, git would otherwise use a repository in one of the parent folders. */

@@ -14,7 +14,13 @@ export interface Declaration {
 /** Reads the blob in the commit, since the file in the checkout could be a symlink. */
 export async function declaredSubmodules(copy: WorkingCopy, commit: string): Promise<Declaration[]> {
   const declarations = new Map<string, Record<string, string>>();
-  const args = [`--blob=${commit}:.gitmodules`, "--get-regexp", "^submodule\\..*\\.(path|url|update)$"];
+  // Without includes: they could name any file of this machine.
+  const args = [
+    "--no-includes",
+    `--blob=${commit}:.gitmodules`,
+    "--get-regexp",
+    "^submodule\\..*\\.(path|url|update)$",
+  ];
   await copy.remote.git.localInGroup(["config", ...args], copy.path, (line) => {
     const [, name, key, value] = /^submodule\.(.*)\.(path|url|update) (.*)$/.exec(line) ?? [];
     if (name === undefined || key === undefined || value === undefined) return;

@@ -64,7 +64,8 @@ class LfsFiles {
   /** The repository's .lfsconfig can set the endpoint. */
   async endpoint(): Promise<string> {
     const { copy, commit, url } = this.#filled;
-    const args = ["config", `--blob=${commit}:.lfsconfig`, "lfs.url"];
+    // Without includes: they could name any file of this machine.
+    const args = ["config", "--no-includes", `--blob=${commit}:.lfsconfig`, "lfs.url"];
     const { stdoutTail } = await copy.remote.git.local(args, copy.path);
     const [endpoint = `${url.replace(/\.git$/, "")}.git/info/lfs`] = stdoutTail;
     this.#checkHost(endpoint.replace(/\/+$/, ""), this.#context.access.allowed);

@@ -24,6 +24,7 @@ const INTERRUPTED = 130;
 /** simple-git refuses these settings unless they are allowed. The worker alone sets them, in environment.ts. */
 const ALLOWED = {
   allowUnsafeConfigEnvCount: true,
+  allowUnsafeConfigPaths: true,
   allowUnsafeFsMonitor: true,
   allowUnsafeHooksPath: true,
   allowUnsafeProtocolOverride: true,

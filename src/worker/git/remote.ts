@@ -13,6 +13,7 @@ import { redirectTarget } from "./redirects.ts";
 export interface GitAccess {
   readonly allowed: GitSettings;
   readonly environment: ChildEnvironment;
+  readonly controlGroup?: string;
   readonly retry: RetryPolicy;
   readonly budget: CloneBudget;
   readonly log: (line: string) => void;
@@ -43,11 +44,12 @@ export class GitRemote {
 
   constructor(repository: RemoteRepository, access: GitAccess) {
     const { repositoryUrl, token } = repository;
-    const { environment, budget, log } = access;
+    const { environment, controlGroup, budget, log } = access;
     this.#repository = repository;
     this.#access = access;
     this.#url = repositoryUrl;
-    this.git = gitCommands({ environment, repositoryUrl, token, signal: budget.signal, onLine: log });
+    const { signal } = budget;
+    this.git = gitCommands({ environment, controlGroup, repositoryUrl, token, signal, onLine: log });
   }
 
   /** Retries temporary failures. @throws StepFailure that explains the server's refusal. */

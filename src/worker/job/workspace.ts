@@ -22,6 +22,8 @@ export interface Workspace {
   readonly dockerConfig: string;
   /** One file for each of the job's secrets. */
   readonly secrets: string;
+  /** The file that limits the sources of a build without a network. */
+  readonly sourcePolicy: string;
   /** The file in which buildx reports the built image. */
   readonly buildMetadata: string;
   remove(): Promise<void>;
@@ -71,6 +73,7 @@ export async function createWorkspace(
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),
+    sourcePolicy: join(path, "source-policy.json"),
     buildMetadata: join(path, "build-metadata.json"),
     remove: () => removeTree(path),
   };

@@ -8,6 +8,7 @@ import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
 import { writeSecrets } from "../buildkit/secret-files.ts";
+import { writePolicyOf } from "../buildkit/source-policy.ts";
 import type { Source } from "../git/checkout.ts";
 import { StepFailure } from "../job/failure.ts";
 import { attemptTag, type Workspace } from "../job/workspace.ts";
@@ -22,6 +23,7 @@ export interface BuildInputs {
   readonly repositoryUrl: string;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
+  readonly controlGroup: string | undefined;
   /** Checked out. */
   readonly source: Source;
   /** Undefined when the commit states no valid time. */
@@ -42,6 +44,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   cleanUp.add((signal) => builder.cleanUp(request, signal));
   run.times.begin("build");
   await writeSecrets(request);
+  await writePolicyOf(request);
   let image: PushedImage;
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);
@@ -59,7 +62,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
 
 async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<BuildRequest> {
   const { job, parts } = run;
-  const { repositoryUrl, workspace, environment, source, committedAt, labels } = inputs;
+  const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
   const paths = await buildPaths(workspace.checkout, job);
   await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
@@ -76,6 +79,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     registryCache: await registryCache(run, inputs),
     workspace,
     environment,
+    controlGroup,
     retry: run.retry,
     log: run.log,
     output: run.output,

@@ -19,6 +19,7 @@ export interface CloneInputs {
   readonly repositoryUrl: string;
   readonly workspace: Workspace;
   readonly environment: ChildEnvironment;
+  readonly controlGroup: string | undefined;
   /** Signing in, which goes on at the same time. */
   readonly signingIn: Promise<Destination>;
 }
@@ -36,7 +37,7 @@ export function repositoryUrlOf({ job, parts }: RunContext): string {
 /** The returned source is checked out unless a finished image may be used; `Source.checkOut` does it then if needed. */
 export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: AbortSignal): Promise<Source> {
   const { job, parts } = run;
-  const { repositoryUrl, workspace, environment, signingIn } = inputs;
+  const { repositoryUrl, workspace, environment, controlGroup, signingIn } = inputs;
   return run.times.during("clone", async () => {
     const source = await resolve({
       job,
@@ -44,6 +45,7 @@ export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: Ab
       allowed: parts.git,
       workspace,
       environment,
+      controlGroup,
       checkoutCache: parts.checkoutCache ?? NO_CHECKOUT_CACHE,
       limits: parts.cloneLimits ?? DEFAULT_CLONE_LIMITS,
       needsDefaultBranch: cacheRepositoryOf(parts) !== undefined,

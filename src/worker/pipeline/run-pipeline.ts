@@ -9,6 +9,7 @@ import { bothOrNeither } from "../job/abort-group.ts";
 import type { PipelineJob } from "../job/job.ts";
 import { createWorkspace, type Workspace } from "../job/workspace.ts";
 import { childEnvironment } from "../process/child-environment.ts";
+import { createControlGroup } from "../process/control-group.ts";
 import type { Manifest } from "../registry/client.ts";
 import { buildImage } from "./build-image.ts";
 import { cloneRepository, repositoryUrlOf } from "./clone-repository.ts";
@@ -58,12 +59,14 @@ async function makeImage(run: RunContext): Promise<TaggedImage> {
   const repositoryUrl = repositoryUrlOf(run);
   const workspace = await makeWorkspace(run);
   const environment = childEnvironment(run.parts.hostEnvironment, workspace.home);
+  const controlGroup = await createControlGroup(workspace.path);
+  const host = { repositoryUrl, workspace, environment, controlGroup };
 
   run.enter("clone", "CLONING");
   const [destination, source] = await bothOrNeither(
     run.signal,
     (signal) => signIn(run, workspace, signal),
-    (signal, signingIn) => cloneRepository(run, { repositoryUrl, workspace, environment, signingIn }, signal),
+    (signal, signingIn) => cloneRepository(run, { ...host, signingIn }, signal),
   );
   const labels = inputLabels({ ...job, repositoryUrl, commit: source.commit });
   const url = `${destination.access.host}/${job.ecrRepo}:${job.deploymentVersion}`;
@@ -77,7 +80,7 @@ async function makeImage(run: RunContext): Promise<TaggedImage> {
 
   await source.checkOut();
   const committedAt = await commitTime(workspace.checkout, environment, run.signal);
-  const inputs = { repositoryUrl, workspace, environment, source, committedAt, destination, labels };
+  const inputs = { ...host, source, committedAt, destination, labels };
   const image = await buildImage(run, inputs);
   const manifest = await pushedManifest(image, run.inRepository(destination.registry.during("push")));
   await tagVersion(run, destination, manifest);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { LOCAL_GIT_SETTINGS } from "./git-settings.ts";
 
 /** Environment variables by name, as the worker itself has them. */
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
@@ -38,6 +39,9 @@ export function childEnvironment(host: HostEnvironment, home: string): ChildEnvi
     DOCKER_CONFIG: dockerConfigIn(home),
     LANG: "C",
     LC_ALL: "C",
+    ...LOCAL_GIT_SETTINGS,
+    // Else buildx asks git about the build context, for provenance.
+    BUILDX_GIT_INFO: "false",
   };
   for (const name of PASSED_ON) {
     const value = host[name];

@@ -1,14 +1,17 @@
 /**
  * Ends all processes that the programs of a run have started. Ending a process group (process-group.ts) does not reach
- * a process that has started its own session, but every process of a run has a folder of the run as HOME.
+ * a process that has started its own session. A run's control group does; where there is none, a run's processes are
+ * found by their HOME, a folder of the run, unless a process has changed it.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { sleep } from "../../shared/abort.ts";
+import { endControlGroup, killProcess } from "./control-group.ts";
 
 const RESCAN_INTERVAL_MS = 20;
 
-/** Resolves when no process has its HOME in one of these folders of runs. @throws the signal's reason. */
+/** Resolves when no process of these folders of runs is left. @throws the signal's reason. */
 export async function endProcessesOf(runFolders: readonly string[], signal: AbortSignal): Promise<void> {
+  for (const folder of runFolders) await endControlGroup(folder, signal);
   // A process may have started another one before it was killed.
   while (await killProcessesOf(runFolders)) await sleep(RESCAN_INTERVAL_MS, signal);
 }
@@ -22,17 +25,8 @@ async function killProcessesOf(runFolders: readonly string[]): Promise<boolean> 
   const found = pids.filter((_, index) =>
     runFolders.some((folder) => homes[index]?.startsWith(`${folder}/`)),
   );
-  for (const pid of found) kill(pid);
+  for (const pid of found) killProcess(pid);
   return found.length > 0;
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch (error) {
-    // The process has ended in the meantime.
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
 }
 
 /** Undefined for a process that has ended or belongs to another user. */

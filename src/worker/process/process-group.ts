@@ -3,12 +3,15 @@
  * aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
  */
 import type { ChildEnvironment } from "./child-environment.ts";
+import { moveToControlGroup } from "./control-group.ts";
 import { LineSplitter } from "./line-splitter.ts";
 
 export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
   readonly cwd: string;
   readonly environment: ChildEnvironment;
+  /** See control-group.ts. */
+  readonly controlGroup?: string;
   /** Ends the group; runInGroup then throws the signal's reason. */
   readonly signal: AbortSignal;
   /** Called for every line of both streams, without its line end; a carriage return also ends a line. */
@@ -48,6 +51,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
     stderr: "pipe",
     detached: true,
   });
+  if (command.controlGroup !== undefined) moveToControlGroup(child.pid, command.controlGroup);
   const stop = new GroupStop(child.pid, command.stopGraceMs ?? DEFAULT_STOP_GRACE_MS);
   const onAbort = () => stop.begin();
   command.signal.addEventListener("abort", onAbort);

@@ -48,7 +48,10 @@ export const buildSettings = {
     "10GB",
   ),
   buildNetwork: withDefault(
-    { name: "BLACKTREE_BUILD_NETWORK", description: "network of RUN steps: default (the engine's) or none" },
+    {
+      name: "BLACKTREE_BUILD_NETWORK",
+      description: "network of builds, their RUN steps and ADD: default (the engine's) or none",
+    },
     parse.oneOf(...BUILD_NETWORKS),
     "default",
   ),

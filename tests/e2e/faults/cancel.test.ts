@@ -1,5 +1,7 @@
 /** Jobs that are cancelled in every state: no process of them remains, and each has one result. */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { ADMIN_ENV, apiRequest } from "../../support/blacktree/admin-api.ts";
 import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import {
   bodyOf,
@@ -54,7 +56,7 @@ async function cancel(
   { job_id }: Pick<SampleJob, "job_id">,
   reason = "not wanted",
 ): Promise<Response> {
-  return fetch(`${apiUrl}/api/v1/jobs/${job_id}/cancel`, {
+  return apiRequest(apiUrl, `/api/v1/jobs/${job_id}/cancel`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ reason }),
@@ -119,7 +121,7 @@ test("cancel: the command line cancels a running job through an orchestrator tha
 
   const { cli } = await compiledBinaries();
   const flags = ["--api", other.apiUrl, "--reason", "not wanted", "--wait"];
-  const { exitCode, stdout } = await run([cli, "cancel", job.job_id, ...flags]);
+  const { exitCode, stdout } = await run([cli, "cancel", job.job_id, ...flags], { env: ADMIN_ENV });
   expect([exitCode, stdout]).toEqual([
     0,
     expect.stringMatching(/^CANCELLED .* CANCELLED at build: .*not wanted/),

@@ -19,6 +19,7 @@ import {
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { freePort } from "../../support/machine/free-port.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
 
 const site = faultSite();
@@ -71,6 +72,8 @@ interface Moment {
   readonly attempts?: number;
   /** The worker may not have received the first attempt; then that attempt ends with its lease, and never runs. */
   readonly mayNeverRun?: true;
+  /** Only the full check has it. */
+  readonly isFullOnly?: true;
 }
 
 const nothing = { release: () => undefined };
@@ -87,11 +90,12 @@ const MOMENTS: readonly Moment[] = [
     reached: inState("ASSIGNED"),
     mayNeverRun: true,
   },
-  { when: "CLONING", hold: () => site.backends.git.hold(), reached: inState("CLONING") },
+  { when: "CLONING", hold: () => site.backends.git.hold(), reached: inState("CLONING"), isFullOnly: true },
   {
     when: "AUTHENTICATING",
     hold: () => site.backends.aws.hold("GetAuthorizationToken"),
     reached: inState("AUTHENTICATING"),
+    isFullOnly: true,
   },
   { when: "BUILDING", hold: () => nothing, reached: inState("BUILDING") },
   { when: "PUSHING", hold: (job) => holdPush(site.backends, job), reached: inState("PUSHING") },
@@ -107,24 +111,27 @@ const MOMENTS: readonly Moment[] = [
   },
 ];
 
-for (const { when, hold, reached, attempts = 1, mayNeverRun } of MOMENTS) {
-  test(`take-over: an orchestrator is killed while its job is ${when}`, async () => {
-    const deployment = await site.deploy();
-    const both = await startBoth();
-    const worker = await deployment.startWorker(anyOf(...both));
-    const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 2 });
-    const held = site.keep(hold(job, worker));
-    await deployment.publish(job);
-    const [holder, other] = await holderOf(job, both, "job assigned");
-    await reached(job, holder);
-    await holder.process.kill();
-    held.release();
-    await expectSuccess(site, job, { worker, attempt: mayNeverRun ? "any" : attempts });
-    await untilFree(other, worker);
-    expect(runsStarted(worker, job)).toBe(attempts);
-    expect(tagPuts(site, job)).toHaveLength(1);
-    await expectNothingLeft(deployment, other);
-  });
+for (const { when, hold, reached, attempts = 1, mayNeverRun, isFullOnly } of MOMENTS) {
+  inFullCheck(isFullOnly ?? false).test(
+    `take-over: an orchestrator is killed while its job is ${when}`,
+    async () => {
+      const deployment = await site.deploy();
+      const both = await startBoth();
+      const worker = await deployment.startWorker(anyOf(...both));
+      const job = await sampleJob(site.backends, { variant: "slow", sleepSeconds: 2 });
+      const held = site.keep(hold(job, worker));
+      await deployment.publish(job);
+      const [holder, other] = await holderOf(job, both, "job assigned");
+      await reached(job, holder);
+      await holder.process.kill();
+      held.release();
+      await expectSuccess(site, job, { worker, attempt: mayNeverRun ? "any" : attempts });
+      await untilFree(other, worker);
+      expect(runsStarted(worker, job)).toBe(attempts);
+      expect(tagPuts(site, job)).toHaveLength(1);
+      await expectNothingLeft(deployment, other);
+    },
+  );
 }
 
 test("take-over: an orchestrator is killed while its job is QUEUED without any worker", async () => {

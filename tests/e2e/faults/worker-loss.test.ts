@@ -22,6 +22,7 @@ import {
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { programsOfRuns } from "../../support/blacktree/running-programs.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import type { DockerEngine } from "../../support/servers/docker-engines.ts";
@@ -61,16 +62,23 @@ interface Moment {
   readonly leavesPrograms?: true;
   /** Requests for the tag, including the first run's. */
   readonly tagPuts?: number;
+  /** Only the full check has it. */
+  readonly isFullOnly?: true;
 }
 
 const MOMENTS: readonly Moment[] = [
   { step: "cloning", hold: () => site.backends.git.hold(), leavesPrograms: true },
-  { step: "authenticating", hold: () => site.backends.aws.hold("GetAuthorizationToken") },
+  {
+    step: "authenticating",
+    hold: () => site.backends.aws.hold("GetAuthorizationToken"),
+    isFullOnly: true,
+  },
   { step: "pushing", hold: (job) => holdPush(site.backends, job) },
   {
     step: "pushing through an older engine",
     hold: (job) => holdPush(site.backends, job),
     olderEngine: true,
+    isFullOnly: true,
   },
   {
     step: "tagging, before the registry has put the tag",
@@ -89,31 +97,34 @@ async function attemptImages(engine: DockerEngine): Promise<string[]> {
 }
 
 for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMENTS) {
-  test(`worker loss: a worker is killed while it is ${step}: the next attempt succeeds, and nothing of it is left behind`, async () => {
-    const docker = moment.olderEngine ? olderEngine : site.backends.docker;
-    const deployment = await site.deploy({ docker });
-    const orchestrator = await deployment.startOrchestrator();
-    const crashed = await deployment.startWorker(orchestrator);
-    const job = await sampleJob(site.backends, { variant: "working" });
-    const held = site.keep(hold(job));
-    await deployment.publish(job);
-    await held.arrived;
-    await crashed.process.kill();
-    if (leavesPrograms) expect(await programsOfRuns(crashed.workDir)).not.toEqual([]);
-    if (moment.olderEngine) expect(await attemptImages(docker)).toHaveLength(1);
+  inFullCheck(moment.isFullOnly ?? false).test(
+    `worker loss: a worker is killed while it is ${step}: the next attempt succeeds, and nothing of it is left behind`,
+    async () => {
+      const docker = moment.olderEngine ? olderEngine : site.backends.docker;
+      const deployment = await site.deploy({ docker });
+      const orchestrator = await deployment.startOrchestrator();
+      const crashed = await deployment.startWorker(orchestrator);
+      const job = await sampleJob(site.backends, { variant: "working" });
+      const held = site.keep(hold(job));
+      await deployment.publish(job);
+      await held.arrived;
+      await crashed.process.kill();
+      if (leavesPrograms) expect(await programsOfRuns(crashed.workDir)).not.toEqual([]);
+      if (moment.olderEngine) expect(await attemptImages(docker)).toHaveLength(1);
 
-    const worker = await restart(crashed, orchestrator);
-    expect(await programsOfRuns(crashed.workDir)).toEqual([]);
-    if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
-    held.release();
-    await expectSuccess(site, job, { worker, attempt: 2 });
-    await untilFree(orchestrator, worker);
-    expect(tagPuts(site, job)).toHaveLength(puts);
-    if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
-    // A push through an older engine needs a tag of the attempt, and this registry does not delete tags.
-    else expect(await site.backends.registry.listTags(job.ecr_repo)).toEqual([job.deployment_version]);
-    await expectNothingLeft(deployment, orchestrator);
-  });
+      const worker = await restart(crashed, orchestrator);
+      expect(await programsOfRuns(crashed.workDir)).toEqual([]);
+      if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
+      held.release();
+      await expectSuccess(site, job, { worker, attempt: 2 });
+      await untilFree(orchestrator, worker);
+      expect(tagPuts(site, job)).toHaveLength(puts);
+      if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
+      // A push through an older engine needs a tag of the attempt, and this registry does not delete tags.
+      else expect(await site.backends.registry.listTags(job.ecr_repo)).toEqual([job.deployment_version]);
+      await expectNothingLeft(deployment, orchestrator);
+    },
+  );
 }
 
 test("worker loss: a worker is killed while it is building: it gets no more jobs, and its job succeeds on another one", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { apiRequest } from "../../support/blacktree/admin-api.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
@@ -21,7 +22,7 @@ afterAll(async () => {
 });
 
 async function get<Answer>(site: OrchestratorSite, path: string): Promise<Answer> {
-  const response = await fetch(`${site.adminUrl}/api/v1/${path}`);
+  const response = await apiRequest(site.adminUrl, `/api/v1/${path}`);
   return (await response.json()) as Answer;
 }
 
@@ -52,8 +53,8 @@ test("two installations with different key prefixes share one database of Redis"
       timeoutMs: 60_000,
       what: "the job to wait, as its installation has no worker",
     });
-    expect((await fetch(`${one.adminUrl}/api/v1/jobs/of-two`)).status).toBe(404);
-    expect((await fetch(`${two.adminUrl}/api/v1/jobs/same-id`)).status).toBe(404);
+    expect((await apiRequest(one.adminUrl, "/api/v1/jobs/of-two")).status).toBe(404);
+    expect((await apiRequest(two.adminUrl, "/api/v1/jobs/same-id")).status).toBe(404);
 
     // The worker of the other installation does not occupy its address or its id here.
     await two.addWorker("worker", INCARNATION, worker.port);

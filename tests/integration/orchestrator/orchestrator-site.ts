@@ -2,12 +2,13 @@
 import { randomUUID } from "node:crypto";
 import { type ChannelModel, connect } from "amqplib";
 import pino from "pino";
-import { loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
+import { adminAccess, loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
 import { RedisLeases } from "../../../src/orchestrator/leases/redis.ts";
 import { startOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { RabbitMqQueue } from "../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { RedisJobRecords } from "../../../src/orchestrator/records/redis.ts";
 import type { JobResult } from "../../../src/shared/job.ts";
+import { ADMIN_ENV } from "../../support/blacktree/admin-api.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
 export interface OrchestratorSite {
@@ -56,6 +57,7 @@ export async function startOrchestratorSite(
       RABBITMQ_URL: rabbitMqUrl,
       REDIS_URL: redisUrl,
       BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
+      ...ADMIN_ENV,
       ...environment,
     },
   });
@@ -70,6 +72,7 @@ export async function startOrchestratorSite(
     records: new RedisJobRecords({ ...inRedis, jobMemoryMs, logger }),
     names: { queue: "rabbitmq", leases: "redis" },
     settings,
+    admin: adminAccess(settings),
     grpcListen: { host: "127.0.0.1", port: 0 },
     tls: undefined,
     logger,

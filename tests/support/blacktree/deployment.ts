@@ -9,6 +9,7 @@ import { waitFor } from "../machine/wait-for.ts";
 import type { Backends } from "../servers/backends.ts";
 import type { QueueTotals } from "../servers/rabbitmq.ts";
 import { redisContents } from "../servers/redis-contents.ts";
+import { ADMIN_ENV, apiRequest } from "./admin-api.ts";
 import { type Binaries, compiledBinaries } from "./binaries.ts";
 
 export interface OrchestratorProcess {
@@ -82,7 +83,7 @@ export interface ShownWorker {
 
 /** The workers as the admin API shows them. */
 export async function shownWorkers({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">): Promise<ShownWorker[]> {
-  const response = await fetch(`${apiUrl}/api/v1/workers`);
+  const response = await apiRequest(apiUrl, "/api/v1/workers");
   return ((await response.json()) as { items: ShownWorker[] }).items;
 }
 
@@ -122,7 +123,7 @@ export async function shownJob(
   { apiUrl }: Pick<OrchestratorProcess, "apiUrl">,
   jobId: string,
 ): Promise<ShownJob | undefined> {
-  const response = await fetch(`${apiUrl}/api/v1/jobs/${jobId}`);
+  const response = await apiRequest(apiUrl, `/api/v1/jobs/${jobId}`);
   return response.ok ? ((await response.json()) as ShownJob) : undefined;
 }
 
@@ -173,6 +174,7 @@ export async function startDeployment(
     REDIS_URL: `${redis.url}/${number}`,
     BLACKTREE_GRPC_LISTEN: "127.0.0.1:0",
     BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
+    ...ADMIN_ENV,
     BLACKTREE_GIT_BASE_URL: git.baseUrl,
     BLACKTREE_PING_INTERVAL: "300ms",
     BLACKTREE_LEASE_TTL: "2s",

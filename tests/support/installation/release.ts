@@ -2,8 +2,8 @@
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { chmod, link, mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { PLATFORMS, PROGRAMS } from "../../../build/compile.ts";
-import { finishRelease } from "../../../build/release.ts";
+import { PLATFORMS, PROGRAMS } from "../../../src/build/compile.ts";
+import { finishRelease } from "../../../src/build/release.ts";
 import { compiledBinaries } from "../blacktree/binaries.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { writeFiles } from "../machine/write-files.ts";

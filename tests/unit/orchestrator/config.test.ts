@@ -1,9 +1,16 @@
-import { describe, expect, test } from "bun:test";
-import { loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { adminAccess, loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
+import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 
 function load(redisUrl: string, environment: Readonly<Record<string, string>> = {}) {
   const required = { RABBITMQ_URL: "amqp://localhost", REDIS_URL: redisUrl, BLACKTREE_INSECURE: "true" };
-  return loadOrchestratorSettings({ flags: {}, environment: { ...required, ...environment } });
+  const withoutApi = { BLACKTREE_ADMIN_LISTEN: "off" };
+  return loadOrchestratorSettings({
+    flags: {},
+    environment: { ...required, ...withoutApi, ...environment },
+  });
 }
 
 describe("REDIS_URL", () => {
@@ -55,6 +62,67 @@ describe("BLACKTREE_KEY_PREFIX", () => {
   test.each(["a:b", "{a}", "a b", "a*", "é", "p".repeat(65)])("%j is refused", (prefix) => {
     expect(() => withPrefix(prefix)).toThrow(
       `BLACKTREE_KEY_PREFIX = ${JSON.stringify(prefix)}: has the wrong format; expected 1 to 64 of letters, digits, . _ -`,
+    );
+  });
+});
+
+describe("the admin API's token", () => {
+  const TOKEN = "correct-horse";
+  let folder: TempDir;
+  let count = 0;
+
+  beforeAll(async () => {
+    folder = await makeTempDir("token");
+  });
+  afterAll(() => folder.remove());
+
+  function file(mode: number, content = `${TOKEN}\n`): string {
+    const path = join(folder.path, `token-${count++}`);
+    writeFileSync(path, content);
+    chmodSync(path, mode);
+    return path;
+  }
+
+  const withApi = (environment: Readonly<Record<string, string>>) =>
+    load("redis://host", { BLACKTREE_ADMIN_LISTEN: "127.0.0.1:8080", ...environment }).values;
+
+  test.each(["127.0.0.1:8080", "[::1]:8080", "0.0.0.0:8080"])(
+    "on %s the API does not start without one",
+    (listen) => {
+      const start = () => withApi({ BLACKTREE_ADMIN_LISTEN: listen });
+      expect(start).toThrow(
+        /^BLACKTREE_ADMIN_TOKEN: is not set, nor is BLACKTREE_ADMIN_TOKEN_FILE: .*; expected BLACKTREE_ADMIN_TOKEN_FILE=FILE after .*, or BLACKTREE_ADMIN_LISTEN=off$/,
+      );
+    },
+  );
+
+  test("it is not needed when the API is off", () => {
+    expect(adminAccess(withApi({ BLACKTREE_ADMIN_LISTEN: "off" }))).toBeUndefined();
+  });
+
+  test.each([0o600, 0o400, 0o640, 0o440])("it may be in a file of mode %o", (mode) => {
+    expect(adminAccess(withApi({ BLACKTREE_ADMIN_TOKEN_FILE: file(mode) }))?.token).toBe(TOKEN);
+  });
+
+  test.each([0o644, 0o604, 0o660, 0o602])("a file of mode %o is refused, with the remedy", (mode) => {
+    const path = file(mode);
+    expect(() => withApi({ BLACKTREE_ADMIN_TOKEN_FILE: path })).toThrow(
+      `BLACKTREE_ADMIN_TOKEN_FILE = "${path}": can be read or changed by other users (mode 0${mode.toString(8)}); expected a file that only its owner can read, and its group at most: chmod 600 ${path}`,
+    );
+  });
+
+  test("a file that is missing, or has no usable token, is refused under its own name only", () => {
+    const refusals = [join(folder.path, "missing"), folder.path, file(0o600, "short\n"), file(0o600, "")];
+    for (const path of refusals) {
+      const start = () => withApi({ BLACKTREE_ADMIN_TOKEN_FILE: path });
+      expect(start).toThrow(/^BLACKTREE_ADMIN_TOKEN_FILE = "[^\n]*$/);
+    }
+  });
+
+  test("two of them are refused", () => {
+    const both = { BLACKTREE_ADMIN_TOKEN: TOKEN, BLACKTREE_ADMIN_TOKEN_FILE: file(0o600) };
+    expect(() => withApi(both)).toThrow(
+      'BLACKTREE_ADMIN_TOKEN = "***": is set, and BLACKTREE_ADMIN_TOKEN_FILE too; expected only one of them',
     );
   });
 });

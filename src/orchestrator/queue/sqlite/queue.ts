@@ -93,6 +93,7 @@ export class SqliteQueue implements JobQueue {
     this.#database.run(SCHEMA);
     // Only one process at a time uses the file, so every delivery of an earlier process has ended.
     this.#database.run("UPDATE messages SET in_hand = 0 WHERE in_hand = 1");
+    this.#eraseDeleted();
   }
 
   start(): void {
@@ -384,10 +385,24 @@ export class SqliteQueue implements JobQueue {
       }
     };
     return {
-      ack: (delivery) => void settle(delivery, "DELETE FROM messages WHERE id = ?").then(afterSettling),
+      ack: (delivery) =>
+        void settle(delivery, "DELETE FROM messages WHERE id = ?").then(() => {
+          this.#eraseDeleted();
+          afterSettling();
+        }),
       requeue: (delivery) =>
         settle(delivery, "UPDATE messages SET in_hand = 0 WHERE id = ?").then(afterSettling),
     };
+  }
+
+  /** The write-ahead log contains earlier versions of what was deleted from the file, with secrets. */
+  #eraseDeleted(): void {
+    if (this.#closing.signal.aborted) return;
+    try {
+      this.#database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch (error) {
+      this.options.logger.warn({ err: error }, "failed to empty the embedded queue's write-ahead log");
+    }
   }
 
   /** One transaction, retried until it is written. */

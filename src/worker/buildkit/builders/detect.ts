@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { HostEnvironment } from "../../process/child-environment.ts";
-import type { ImageBuilder } from "../builder.ts";
+import type { BuildNetwork, ImageBuilder } from "../builder.ts";
 import { DockerProbe } from "./docker-probe.ts";
 import { engineBuilder } from "./engine.ts";
 import type { BuilderLocation } from "./location.ts";
@@ -16,6 +16,8 @@ export interface DetectBuilderOptions {
   readonly driverOptions: readonly string[];
   /** RUN steps have to run in a control group, which only some engines support. */
   readonly inCgroup?: boolean;
+  /** With `none`, BuildKit has to deny sources, which only some versions can. */
+  readonly network?: BuildNetwork;
   readonly signal: AbortSignal;
 }
 

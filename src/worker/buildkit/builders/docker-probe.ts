@@ -9,6 +9,7 @@ import {
 } from "../../process/child-environment.ts";
 import { runInGroup } from "../../process/process-group.ts";
 import { type InspectedBuildKit, readInspection } from "./buildx-inspect.ts";
+import { requireSourcePolicy } from "./source-policy-probe.ts";
 
 /** The fields of `docker info` that are read. */
 export interface DockerInfo {
@@ -102,6 +103,12 @@ export class DockerProbe {
   /** The engine's BuildKit, as buildx reports it. */
   async engineBuildKit({ path }: Buildx): Promise<InspectedBuildKit> {
     return readInspection((await this.#output([path, "inspect", "default"])).split("\n"));
+  }
+
+  /** @throws Error when the engine's BuildKit cannot deny sources. */
+  requireSourcePolicy({ path: buildxPath }: Buildx): Promise<void> {
+    const [environment, scratch, signal] = [this.#environment, this.#scratch, this.#signal];
+    return requireSourcePolicy({ buildxPath, environment, scratch, signal });
   }
 
   async #buildx(path: string): Promise<Buildx | undefined> {

@@ -1,11 +1,12 @@
 /** Chooses the best builder that the Docker engine and its clients on this host offer. */
 import { canonicalPlatforms } from "../../../shared/platforms.ts";
-import type { ImageBuilder } from "../builder.ts";
+import type { BuildNetwork, ImageBuilder } from "../builder.ts";
 import { NoUsableBuilder } from "../builder.ts";
 import { engineInstance } from "../buildx-instance.ts";
 import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
 import type { DockerInfo, DockerProbe } from "./docker-probe.ts";
 import { LOCAL_CAPABILITIES, LocalBuilder } from "./local.ts";
+import { POLICY_REMEDY } from "./source-policy-probe.ts";
 
 /** A client that was probed, with either a builder or the problem that prevents one. */
 interface Candidate {
@@ -16,6 +17,7 @@ interface Candidate {
 
 interface Requirements {
   readonly inCgroup?: boolean;
+  readonly network?: BuildNetwork;
   readonly signal: AbortSignal;
 }
 
@@ -45,7 +47,7 @@ export async function engineBuilder(probe: DockerProbe, requirements: Requiremen
 async function candidate(
   probe: DockerProbe,
   path: string,
-  { inCgroup, signal }: Requirements,
+  { inCgroup, network, signal }: Requirements,
 ): Promise<Candidate> {
   try {
     const clientVersion = await probe.clientVersion(path);
@@ -57,6 +59,11 @@ async function candidate(
         path,
         problem: `engine ${info.ServerVersion} ignores control groups; use Docker 23 or newer`,
       };
+    }
+    if (network === "none") {
+      const buildx = await probe.plugin(info);
+      if (!buildx) return { path, problem: `docker ${clientVersion} has no buildx. ${POLICY_REMEDY}` };
+      await probe.requireSourcePolicy(buildx);
     }
     return await builderOf(probe, path, clientVersion, info);
   } catch (error) {

@@ -113,7 +113,7 @@ export class LocalBuilder implements ImageBuilder {
   }
 
   #docker(
-    { workspace, environment }: BuildRequest,
+    { workspace, environment, controlGroup }: BuildRequest,
     args: readonly string[],
     options: { signal: AbortSignal; onLine?: (line: string) => void },
   ): Promise<GroupEnd> {
@@ -121,6 +121,7 @@ export class LocalBuilder implements ImageBuilder {
       argv: [this.#programs.dockerPath, ...args],
       cwd: workspace.path,
       environment: { ...environment, DOCKER_CONFIG: workspace.dockerConfig },
+      controlGroup,
       ...options,
     });
   }

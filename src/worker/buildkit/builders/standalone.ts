@@ -8,7 +8,7 @@ import {
   type HostEnvironment,
 } from "../../process/child-environment.ts";
 import { runInGroup } from "../../process/process-group.ts";
-import type { ImageBuilder } from "../builder.ts";
+import type { BuildNetwork, ImageBuilder } from "../builder.ts";
 import { NoUsableBuilder } from "../builder.ts";
 import {
   type DockerVariables,
@@ -21,10 +21,12 @@ import { readInspection } from "./buildx-inspect.ts";
 import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
 import { type Buildx, DockerProbe } from "./docker-probe.ts";
 import type { BuilderLocation } from "./location.ts";
+import { requireSourcePolicy } from "./source-policy-probe.ts";
 
 export interface StandaloneBuilderOptions {
   readonly location: Exclude<BuilderLocation, { kind: "engine" }>;
   readonly driverOptions: readonly string[];
+  readonly network?: BuildNetwork;
   readonly hostEnvironment: HostEnvironment;
   readonly workDir: string;
   /** A folder that is removed once the builder is known. */
@@ -82,6 +84,11 @@ class StandaloneBuildKit {
     await mkdir(this.#dockerConfig);
     const record = await this.#record();
     const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
+    const { network, scratch, signal } = this.#options;
+    if (network === "none") {
+      const environment = { ...this.#environment, BUILDX_BUILDER: record.name };
+      await requireSourcePolicy({ buildxPath: this.#buildx.path, environment, scratch, signal });
+    }
     return new DirectBuilder({
       buildxPath: this.#buildx.path,
       instance: recordedInstance(record, this.#engine),

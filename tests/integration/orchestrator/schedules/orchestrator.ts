@@ -6,6 +6,7 @@ import type { JobRecords } from "../../../../src/orchestrator/records/job-record
 import { orchestratorService } from "../../../../src/orchestrator/service.ts";
 import type { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
 import type { Logger } from "../../../../src/shared/logging.ts";
+import { hostPort } from "../../../../src/shared/settings/parsers.ts";
 import type { Connection } from "./broker.ts";
 import type { Network } from "./network.ts";
 import { connectToWorker } from "./worker-client.ts";
@@ -15,6 +16,7 @@ export const { values: SETTINGS } = loadOrchestratorSettings({
   environment: {
     RABBITMQ_URL: "amqp://not-used",
     REDIS_URL: "redis://not-used",
+    BLACKTREE_ADMIN_LISTEN: "off",
     BLACKTREE_REGION_FALLBACK: "us-east-1,us-west-2",
     BLACKTREE_PING_INTERVAL: "2s",
     BLACKTREE_LEASE_TTL: "6s",
@@ -45,7 +47,13 @@ export function startOrchestrator(parts: OrchestratorParts): Orchestrator {
   const { process } = connection;
   const connect = (to: string): WorkerClient => connectToWorker(network, process, to);
   const components = createComponents({ ...stores, queue: connection, settings: SETTINGS, connect });
-  network.serve(address, process, orchestratorService(components.workers, SETTINGS, parts.logger));
+  const service = orchestratorService({
+    workers: components.workers,
+    times: SETTINGS,
+    grpcListen: hostPort(address),
+    logger: parts.logger,
+  });
+  network.serve(address, process, service);
   components.start();
   return {
     connection,

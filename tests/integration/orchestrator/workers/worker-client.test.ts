@@ -97,3 +97,19 @@ test("watching ends when its signal aborts, also before there is a connection", 
   watcher.abort(new Error("the watcher has gone away"));
   expect(await states).toEqual([]);
 });
+
+const PROXY_VARIABLES = ["http_proxy", "https_proxy", "grpc_proxy"] as const;
+
+test.each(PROXY_VARIABLES)("no proxy leads to a worker on this machine, whatever %s is", async (name) => {
+  const before = process.env[name];
+  // Nothing listens there.
+  process.env[name] = "http://127.0.0.1:1";
+  const proxied = new WorkerClient(client.address, undefined);
+  try {
+    expect(await proxied.ping({ reachesBroker: true }, 10_000)).toMatchObject({ incarnation: INCARNATION });
+  } finally {
+    proxied.close();
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  }
+});

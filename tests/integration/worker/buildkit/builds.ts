@@ -32,6 +32,8 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
   // One of the tests kills the engine.
   const siteOptions: BuildSiteOptions = { ...options, own: true };
   const ofPipeline = inFullCheck(!isWhole);
+  // A BuildKit beside the engine is used by the direct builder, so what that builder decides is the same everywhere.
+  const ofBuilder = inFullCheck(options.buildKit !== undefined);
   // Applies only to the calling file, so it cannot be at the top of this one.
   setDefaultTimeout(60_000);
   const { engine: engineName, storage, buildKit } = siteOptions;
@@ -100,19 +102,22 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(await engineImages()).toBe(imagesBefore);
       });
 
-      test("no builder puts the version's tag, and a direct push needs no tag of the attempt", async () => {
-        const { name } = await bench.createSample();
-        const run = bench.start({ repoUrl: name });
-        expect(await run.end).toMatchObject({ status: "SUCCESS" });
-        const puts = bench.proxy.tagPuts(run.job.ecrRepo, run.job.deploymentVersion);
-        expect(puts).toHaveLength(1);
-        expect(puts[0]?.userAgent).toContain("Bun");
-        const tags = await bench.registry.listTags(run.job.ecrRepo);
-        // This registry does not delete by tag, so a local builder's tag stays, and the log reports it.
-        const ofAttempt = kind === "direct" ? [] : [attemptTag(run.job)];
-        expect(tags.toSorted()).toEqual([run.job.deploymentVersion, ...ofAttempt].toSorted());
-        expect(run.lines.some((line) => line.includes("cannot delete by tag"))).toBe(kind === "local");
-      });
+      ofBuilder.test(
+        "no builder puts the version's tag, and a direct push needs no tag of the attempt",
+        async () => {
+          const { name } = await bench.createSample();
+          const run = bench.start({ repoUrl: name });
+          expect(await run.end).toMatchObject({ status: "SUCCESS" });
+          const puts = bench.proxy.tagPuts(run.job.ecrRepo, run.job.deploymentVersion);
+          expect(puts).toHaveLength(1);
+          expect(puts[0]?.userAgent).toContain("Bun");
+          const tags = await bench.registry.listTags(run.job.ecrRepo);
+          // This registry does not delete by tag, so a local builder's tag stays, and the log reports it.
+          const ofAttempt = kind === "direct" ? [] : [attemptTag(run.job)];
+          expect(tags.toSorted()).toEqual([run.job.deploymentVersion, ...ofAttempt].toSorted());
+          expect(run.lines.some((line) => line.includes("cannot delete by tag"))).toBe(kind === "local");
+        },
+      );
 
       const tooLong = [
         ["a build argument", { buildArgs: { LONG: "x".repeat(200_000) } }],
@@ -200,7 +205,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         },
       );
 
-      test("the job's build arguments, target, dockerfile and context are used", async () => {
+      ofBuilder.test("the job's build arguments, target, dockerfile and context are used", async () => {
         const files = await sampleRepository({ variant: "none" });
         const name = bench.unique("acme/parts");
         const busybox = (await sampleRepository())["bin/busybox"] ?? "";
@@ -236,42 +241,45 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(await runImage(run)).toBe(`hello you a key http://127.0.0.1:1\n${name}`);
       });
 
-      test("a token, a password and build arguments are in no argument list, no log and no .git/config", async () => {
-        const token = `token-${crypto.randomUUID()}`;
-        const argument = `argument-${crypto.randomUUID()}`;
-        const name = bench.unique("acme/private");
-        const files = await sampleRepository({ variant: "slow", sleepSeconds: 1, greeting: name });
-        const commit = await bench.git.createRepository(name, files, { private: { token } });
-        const run = bench.start({
-          repoUrl: name,
-          gitToken: token,
-          buildArgs: { SOME: argument, AWS_SESSION_TOKEN: argument, no_proxy: argument },
-        });
-        let gitConfig = "";
-        const commandLines = new Set<string>();
-        let ended = false;
-        const watch = waitFor(
-          async () => {
-            for (const line of await allCommandLines()) commandLines.add(line);
-            gitConfig ||= await checkoutGitConfig(bench.workDir);
-            return ended;
-          },
-          { timeoutMs: 50_000, what: "the run to end", intervalMs: 5 },
-        );
-        const end = await run.end;
-        ended = true;
-        await watch;
-        expect(end).toMatchObject({ status: "SUCCESS", commit });
-        expect(gitConfig).toContain(name);
-        const seen = [...commandLines].join("\n");
-        expect(seen).toContain("git clone");
-        expect(seen).toContain("build --");
-        const basic = Buffer.from(`x-access-token:${token}`).toString("base64");
-        const outputs = [seen, gitConfig, run.lines.join("\n"), JSON.stringify(end)].join("\n");
-        for (const secret of [token, basic, bench.registry.password]) expect(outputs).not.toContain(secret);
-        expect(seen).not.toContain(argument);
-        await expectNothingLeft(run);
-      });
+      ofBuilder.test(
+        "a token, a password and build arguments are in no argument list, no log and no .git/config",
+        async () => {
+          const token = `token-${crypto.randomUUID()}`;
+          const argument = `argument-${crypto.randomUUID()}`;
+          const name = bench.unique("acme/private");
+          const files = await sampleRepository({ variant: "slow", sleepSeconds: 1, greeting: name });
+          const commit = await bench.git.createRepository(name, files, { private: { token } });
+          const run = bench.start({
+            repoUrl: name,
+            gitToken: token,
+            buildArgs: { SOME: argument, AWS_SESSION_TOKEN: argument, no_proxy: argument },
+          });
+          let gitConfig = "";
+          const commandLines = new Set<string>();
+          let ended = false;
+          const watch = waitFor(
+            async () => {
+              for (const line of await allCommandLines()) commandLines.add(line);
+              gitConfig ||= await checkoutGitConfig(bench.workDir);
+              return ended;
+            },
+            { timeoutMs: 50_000, what: "the run to end", intervalMs: 5 },
+          );
+          const end = await run.end;
+          ended = true;
+          await watch;
+          expect(end).toMatchObject({ status: "SUCCESS", commit });
+          expect(gitConfig).toContain(name);
+          const seen = [...commandLines].join("\n");
+          expect(seen).toContain("git clone");
+          expect(seen).toContain("build --");
+          const basic = Buffer.from(`x-access-token:${token}`).toString("base64");
+          const outputs = [seen, gitConfig, run.lines.join("\n"), JSON.stringify(end)].join("\n");
+          for (const secret of [token, basic, bench.registry.password]) expect(outputs).not.toContain(secret);
+          expect(seen).not.toContain(argument);
+          await expectNothingLeft(run);
+        },
+      );
 
       /** A repository with one RUN step, whose image prints the content of /printed. */
       async function createStep(run: string): Promise<string> {
@@ -303,7 +311,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       const NEW_UUID = "/bin/busybox cat /proc/sys/kernel/random/uuid > /printed";
       const TENANTS = ["111111111111", "222222222222"] as const;
 
-      test("a secret reaches only the step that mounts it", async () => {
+      ofBuilder.test("a secret reaches only the step that mounts it", async () => {
         const value = `hidden "value", with=all \n kinds – of ${crypto.randomUUID()}\n`;
         const shown = `shown-${crypto.randomUUID()}`;
         const repoUrl = await createStep(
@@ -385,7 +393,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       /** Clients without buildx print progress only for people. */
       const reportsSteps = () => !bench.builder.description.includes("its own BuildKit client");
 
-      test("the steps of a build are reported with name, cache hit and duration", async () => {
+      ofBuilder.test("the steps of a build are reported with name, cache hit and duration", async () => {
         const { name } = await bench.createSample();
         const first = bench.start({ repoUrl: name });
         expect(await first.end).toMatchObject({ status: "SUCCESS" });
@@ -405,7 +413,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(again.lines).toContain("3 steps, 3 cached");
       });
 
-      test("a failed step is reported with its error", async () => {
+      ofBuilder.test("a failed step is reported with its error", async () => {
         const { name } = await bench.createSample({ variant: "failing" });
         const run = bench.start({ repoUrl: name });
         expect(await run.end).toMatchObject({ status: "FAILED" });
@@ -440,19 +448,22 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect((await readdir(bench.workDir)).filter((name) => name.startsWith("prune-"))).toEqual([]);
       });
 
-      test("the registry's cache replaces the local one for builders with that capability", async () => {
-        const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
-        const backgroundWork = new BackgroundWork(pino({ level: "silent" }));
-        const parts = { backgroundWork, cacheRepository: bench.unique("cache") };
-        const printed = await printedBy({ repoUrl }, parts);
-        await backgroundWork.ended();
-        await prune(0);
-        const again = await printedBy({ repoUrl }, parts);
-        await backgroundWork.ended();
-        const isDeclared = bench.builder.capabilities.registryCache;
-        expect(again === printed).toBe(isDeclared);
-        expect(await bench.registry.listTags(parts.cacheRepository)).toHaveLength(isDeclared ? 1 : 0);
-      });
+      ofBuilder.test(
+        "the registry's cache replaces the local one for builders with that capability",
+        async () => {
+          const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
+          const backgroundWork = new BackgroundWork(pino({ level: "silent" }));
+          const parts = { backgroundWork, cacheRepository: bench.unique("cache") };
+          const printed = await printedBy({ repoUrl }, parts);
+          await backgroundWork.ended();
+          await prune(0);
+          const again = await printedBy({ repoUrl }, parts);
+          await backgroundWork.ended();
+          const isDeclared = bench.builder.capabilities.registryCache;
+          expect(again === printed).toBe(isDeclared);
+          expect(await bench.registry.listTags(parts.cacheRepository)).toHaveLength(isDeclared ? 1 : 0);
+        },
+      );
 
       /** Runs no program of the platform, so BuildKit can build it for every platform that it accepts. */
       async function createGreeting(): Promise<string> {
@@ -477,7 +488,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         });
       });
 
-      test("several platforms become one image, or are refused", async () => {
+      ofBuilder.test("several platforms become one image, or are refused", async () => {
         const { platforms: all, multiPlatform } = bench.builder.capabilities;
         const platforms = canonicalPlatforms(multiPlatform ? all.slice(0, 2) : ["linux/amd64", "linux/386"]);
         const run = bench.start({ repoUrl: await createGreeting(), platforms });
@@ -518,7 +529,27 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(await refused.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
       });
 
-      test("provenance is added by builders that support it, and refused by others", async () => {
+      test.skipIf(engineName === "20.10")("without a network, ADD fetches no URL", async () => {
+        const requests: string[] = [];
+        const fetched = (request: Request) => {
+          requests.push(request.url);
+          return new Response("content");
+        };
+        const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: fetched });
+        try {
+          const repoUrl = bench.unique("acme/add");
+          const dockerfile = `FROM scratch\nADD ${server.url.href}file /`;
+          await bench.git.createRepository(repoUrl, { Dockerfile: dockerfile });
+          const run = bench.start({ repoUrl }, { parts: { buildNetwork: "none" } });
+          const failure = { code: "UNSUPPORTED", step: "build", retryable: false };
+          expect(await run.end).toMatchObject({ status: "FAILED", failure });
+          expect(requests).toEqual([]);
+        } finally {
+          await server.stop(true);
+        }
+      });
+
+      ofBuilder.test("provenance is added by builders that support it, and refused by others", async () => {
         const { name } = await bench.createSample();
         const argument = crypto.randomUUID();
         const run = bench.start({ repoUrl: name, provenance: true, buildArgs: { ANY: argument } });
@@ -542,7 +573,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(again.states).not.toContain("BUILDING");
       });
 
-      test("a step that exits with 3 fails the build with docker's error message", async () => {
+      ofBuilder.test("a step that exits with 3 fails the build with docker's error message", async () => {
         const { name } = await bench.createSample({ variant: "failing" });
         const run = bench.start({ repoUrl: name });
         const end = await run.end;
@@ -584,7 +615,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         });
       });
 
-      test("the error for a repository without a Dockerfile names the missing file", async () => {
+      ofBuilder.test("the error for a repository without a Dockerfile names the missing file", async () => {
         const { name } = await bench.createSample({ variant: "none" });
         const run = bench.start({ repoUrl: name });
         const { failure } = await run.end;
@@ -615,7 +646,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         await expectNothingLeft(run);
       });
 
-      test("a login that expires during the build is an ECR_AUTH of the push", async () => {
+      ofBuilder.test("a login that expires during the build is an ECR_AUTH of the push", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name });
         await waitFor(() => run.states.includes("BUILDING"), {
@@ -632,34 +663,41 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         await expectNothingLeft(run);
       });
 
-      test("a repository that the registry does not have is an ECR_REPO_NOT_FOUND of the push", async () => {
-        const { name } = await bench.createSample();
-        bench.proxy.faults.repositories = new Set();
-        const run = bench.start({ repoUrl: name });
-        const end = await run.end;
-        bench.proxy.faults.repositories = undefined;
-        expect(end).toMatchObject({
-          status: "FAILED",
-          failure: { code: "ECR_REPO_NOT_FOUND", step: "push", retryable: false },
-        });
-        await expectNothingLeft(run);
-      });
+      ofBuilder.test(
+        "a repository that the registry does not have is an ECR_REPO_NOT_FOUND of the push",
+        async () => {
+          const { name } = await bench.createSample();
+          bench.proxy.faults.repositories = new Set();
+          const run = bench.start({ repoUrl: name });
+          const end = await run.end;
+          bench.proxy.faults.repositories = undefined;
+          expect(end).toMatchObject({
+            status: "FAILED",
+            failure: { code: "ECR_REPO_NOT_FOUND", step: "push", retryable: false },
+          });
+          await expectNothingLeft(run);
+        },
+      );
 
-      test("an engine that dies during the build is a retryable INTERNAL failure", async () => {
-        const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
-        const run = bench.start({ repoUrl: name });
-        await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
-        await bench.site.kill();
-        const end = await run.end;
-        await bench.site.start();
-        expect(end).toMatchObject({
-          status: "FAILED",
-          failure: { code: "INTERNAL", step: "build", retryable: true },
-        });
-        expect(end.failure?.message).toContain("lost the connection to Docker or BuildKit");
-        expect(await bench.leftFolders()).toEqual([]);
-        // buildx waits 20 s for a BuildKit at an address to answer, at each of the tries.
-      }, 120_000);
+      // buildx waits 20 s for a BuildKit at an address to answer, at each of the tries.
+      inFullCheck(buildKit === "remote").test(
+        "an engine that dies during the build is a retryable INTERNAL failure",
+        async () => {
+          const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
+          const run = bench.start({ repoUrl: name });
+          await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
+          await bench.site.kill();
+          const end = await run.end;
+          await bench.site.start();
+          expect(end).toMatchObject({
+            status: "FAILED",
+            failure: { code: "INTERNAL", step: "build", retryable: true },
+          });
+          expect(end.failure?.message).toContain("lost the connection to Docker or BuildKit");
+          expect(await bench.leftFolders()).toEqual([]);
+        },
+        120_000,
+      );
 
       ofPipeline.test("a temporary fault of the registry is retried within the run", async () => {
         const { name } = await bench.createSample();
@@ -671,7 +709,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(await run.end).toMatchObject({ status: "SUCCESS" });
       });
 
-      test("a lasting fault of the registry is a retryable PUSH_FAILED", async () => {
+      ofBuilder.test("a lasting fault of the registry is a retryable PUSH_FAILED", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name });
         const path = new RegExp(`^/v2/${run.job.ecrRepo}/manifests/`);

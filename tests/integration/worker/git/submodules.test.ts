@@ -72,6 +72,14 @@ describe("submodules", () => {
     }
   });
 
+  test("are not declared in files of this machine that .gitmodules includes", async () => {
+    const included = join(bench.dir.path, "included");
+    const name = await withSubmodule(`[include]\n\tpath = ${included}\n`);
+    await Bun.write(included, declaration("sub", urlOf(repositoryName())));
+    const done = await bench.cloned({ url: urlOf(name), branch: "main" });
+    expect(await readdir(join(done.workspace.checkout, "sub"))).toEqual([]);
+  });
+
   test("only the repository itself gets the token", async () => {
     const token = "the token";
     const name = repositoryName();

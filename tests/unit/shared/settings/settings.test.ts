@@ -97,7 +97,15 @@ describe("settings", () => {
     ["redis://:p@h,redis://u:q@i", "redis://:***@h,redis://u:***@i"],
     ["amqp://u:p@ss@h", "amqp://u:***@h"],
     ["https://token@h/x", "https://***@h/x"],
-    ["amqp://h/a@b", "amqp://h/a@b"],
+    ["amqp://u:p/s@h", "amqp://u:***@h"],
+    ["amqp://u:p?s@h/v", "amqp://u:***@h/v"],
+    ["amqp://u:1#s@h", "amqp://u:***@h"],
+    ["amqp://u:p s@h", "amqp://u:***@h"],
+    ["amqp://u:p,s@h,amqp://u:q@i", "amqp://u:***@h,amqp://u:***@i"],
+    ["amqp://a b:p@h", "amqp://:***@h"],
+    ["amqp://h/a?b,redis://i", "amqp://h/a?b,redis://i"],
+    // It could be the end of a password.
+    ["amqp://h/a@b", "amqp://***@b"],
   ])("the password in %s is masked", (url, masked) => expect(maskUrlPasswords(url)).toBe(masked));
 });
 

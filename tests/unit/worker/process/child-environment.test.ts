@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
+import { LOCAL_GIT_SETTINGS } from "../../../../src/worker/process/git-settings.ts";
 
 test("passes on only the variables that git and docker need, and keeps children out of the account's home", () => {
   const host = {
@@ -22,6 +23,8 @@ test("passes on only the variables that git and docker need, and keeps children 
     NO_PROXY: undefined,
   };
   expect(childEnvironment(host, "/run/home")).toEqual({
+    ...LOCAL_GIT_SETTINGS,
+    BUILDX_GIT_INFO: "false",
     PATH: "/bin",
     HOME: "/run/home",
     DOCKER_CONFIG: "/run/home/.docker",

@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
-import { stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { DatabaseInUse, openEmbeddedDatabase } from "../../../../../src/orchestrator/embedded-database.ts";
@@ -102,6 +102,43 @@ test("the file and its journal are readable only by their owner", async () => {
   for (const name of [path, `${path}-wal`]) expect((await stat(name)).mode & 0o777).toBe(0o600);
   await queue.close();
   database.close();
+});
+
+test("nothing of a message is left in the files once its job has ended", async () => {
+  const database = openEmbeddedDatabase(path);
+  const queue = openQueue(database);
+  const token = `token-${crypto.randomUUID()}`;
+  // Longer than a page, so that a part is on overflow pages.
+  const body = Buffer.from(JSON.stringify({ git_token: token, padding: "x".repeat(20_000), end: token }));
+  const readyQueue = { region: "us-east-1", priority: "normal" } as const;
+  const envelope = { jobId: "job-1", acceptedAt: new Date(), defaultRegion: "us-east-1" };
+  const filesWithToken = async () => {
+    const names = await readdir(folder.path);
+    const texts = await Promise.all(names.map((name) => readFile(join(folder.path, name))));
+    return names.filter((_, index) => texts[index]?.includes(token));
+  };
+  try {
+    queue.onSubmitted(async (delivery) => {
+      await queue.offer(readyQueue, { body: delivery.body, properties: {}, envelope });
+      delivery.ack();
+    });
+    queue.start();
+    await queue.submit(body, {});
+    const take = () => queue.take(readyQueue);
+    const first = await waitFor(take, { timeoutMs: 30_000, what: "the offered message" });
+    expect(await filesWithToken()).not.toEqual([]);
+    await queue.offerLater(first, { attempts: 1, lastWorkerId: "worker-1" }, RETRY_DELAYS_MS[0]);
+    first.ack();
+    const second = await waitFor(take, { timeoutMs: 30_000, what: "the next attempt" });
+    second.ack();
+    await waitFor(async () => (await filesWithToken()).length === 0, {
+      timeoutMs: 30_000,
+      what: "the message to be erased",
+    });
+  } finally {
+    await queue.close();
+    database.close();
+  }
 });
 
 test("the file cannot be opened twice at the same time", async () => {

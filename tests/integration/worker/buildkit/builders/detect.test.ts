@@ -2,7 +2,10 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { NoUsableBuilder } from "../../../../../src/worker/buildkit/builder.ts";
-import { detectBuilder } from "../../../../../src/worker/buildkit/builders/detect.ts";
+import {
+  type DetectBuilderOptions,
+  detectBuilder,
+} from "../../../../../src/worker/buildkit/builders/detect.ts";
 import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
 import { type DockerEngine, missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
 import { buildxProgram, findDockerPrograms } from "../../../../support/servers/docker-programs.ts";
@@ -18,10 +21,13 @@ beforeAll(async () => {
 });
 afterAll(() => dir.remove());
 
-const detect = (hostEnvironment: Record<string, string | undefined>, inCgroup = false) =>
+const detect = (
+  hostEnvironment: Record<string, string | undefined>,
+  requirements: Pick<DetectBuilderOptions, "inCgroup" | "network"> = {},
+) =>
   detectBuilder({
     hostEnvironment,
-    inCgroup,
+    ...requirements,
     workDir: join(dir.path, "work"),
     location: { kind: "engine" },
     driverOptions: [],
@@ -90,7 +96,7 @@ for (const name of ["20.10", "26.1"] as const) {
     });
 
     test("when builds have to run in a control group, an engine that ignores control groups is not used", async () => {
-      const found = detect(engine.env(), true);
+      const found = detect(engine.env(), { inCgroup: true });
       if (name === "20.10") {
         await expect(found).rejects.toThrow(NoUsableBuilder);
         await expect(found).rejects.toThrow(`engine ${engine.version} ignores control groups`);
@@ -100,6 +106,29 @@ for (const name of ["20.10", "26.1"] as const) {
     });
   });
 }
+
+const noTwoEngines = (await missingDockerEngine("20.10")) ?? (await missingDockerEngine("26.1"));
+test.skipIf(noTwoEngines !== undefined)(
+  "when builds have no network, an engine that would let ADD fetch URLs is not used",
+  async () => {
+    const [old, current] = await Promise.all([borrowDockerEngine("20.10"), borrowDockerEngine("26.1")]);
+    try {
+      const network = { network: "none" } as const;
+      await expect(detect(old.env(), network)).rejects.toThrow("BLACKTREE_BUILD_NETWORK=none needs buildx");
+      // The engine's BuildKit ignores the policy that buildx sends.
+      const newClient = { ...current.env(), DOCKER_HOST: old.env().DOCKER_HOST };
+      expect((await detect(newClient)).kind).toBe("local");
+      await expect(detect(newClient, network)).rejects.toThrow(NoUsableBuilder);
+      await expect(detect(newClient, network)).rejects.toThrow(
+        "BuildKit does not deny the sources of builds",
+      );
+      expect((await detect(current.env(), network)).kind).toBe("direct");
+    } finally {
+      await Promise.all([old.stop(), current.stop()]);
+    }
+  },
+  120_000,
+);
 
 test("buildx on an engine without the containerd image store builds locally", async () => {
   const reason = await missingDockerEngine("26.1");

@@ -2,7 +2,7 @@
 import { chmod, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-export const ROOT = join(import.meta.dir, "..");
+export const ROOT = join(import.meta.dir, "../..");
 
 export const PROGRAMS = [
   { name: "blacktree-orchestrator", entry: "src/orchestrator/main.ts" },

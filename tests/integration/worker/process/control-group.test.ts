@@ -1,0 +1,66 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { createControlGroup } from "../../../../src/worker/process/control-group.ts";
+import { endProcessesOf } from "../../../../src/worker/process/end-processes.ts";
+import { runInGroup } from "../../../../src/worker/process/process-group.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+
+let folder: TempDir;
+
+beforeAll(async () => {
+  folder = await makeTempDir("control-group");
+});
+
+afterAll(() => folder.remove());
+
+const signal = AbortSignal.timeout(30_000);
+const runFolder = () => join(folder.path, "run");
+
+async function isAlive(pid: string): Promise<boolean> {
+  const status = await Bun.file(`/proc/${pid}/stat`)
+    .text()
+    .catch(() => ") Z ");
+  return !/\) Z /.test(status);
+}
+
+/** In a new session, without environment and in another folder: nothing but its control group says whose it is. */
+const LEAVE = "env -i setsid sleep 60 > /dev/null 2>&1 < /dev/null & echo $!";
+
+async function leaveProcess(controlGroup: string): Promise<string> {
+  const environment = { PATH: process.env.PATH ?? "" };
+  // The group is entered directly after the start.
+  const script = `while ! grep -q blacktree-run /proc/self/cgroup; do :; done; cd /; ${LEAVE}`;
+  const { stdoutTail } = await runInGroup({
+    argv: ["/bin/sh", "-c", script],
+    cwd: folder.path,
+    environment,
+    controlGroup,
+    signal,
+  });
+  return stdoutTail[0] ?? "";
+}
+
+const group = await createControlGroup("/nowhere");
+await endProcessesOf(["/nowhere"], signal);
+
+test.skipIf(group === undefined)(
+  "a process that hides from its run is ended with the run's group",
+  async () => {
+    const controlGroup = (await createControlGroup(runFolder())) ?? "";
+    const pid = await leaveProcess(controlGroup);
+    expect(await isAlive(pid)).toBe(true);
+    const other = (await createControlGroup(`${runFolder()}-other`)) ?? "";
+    const otherPid = await leaveProcess(other);
+    await endProcessesOf([runFolder()], signal);
+    expect(await isAlive(pid)).toBe(false);
+    expect(await isAlive(otherPid)).toBe(true);
+    expect(await stat(controlGroup).catch(() => undefined)).toBeUndefined();
+    await endProcessesOf([`${runFolder()}-other`], signal);
+    expect(await isAlive(otherPid)).toBe(false);
+  },
+);
+
+test("a run without a group has nothing to end", async () => {
+  await endProcessesOf([join(folder.path, "none")], signal);
+});
