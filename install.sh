@@ -80,7 +80,8 @@ parse_arguments() {
       -* | _* | *[!A-Za-z0-9_-]*) wrong_usage "--region $region: expected letters, digits, - and _" ;;
     esac
   fi
-  program=blacktree-$role
+  program=blacktree-$role account=blacktree
+  [ "$role" = orchestrator ] || account=blacktree-worker
   bin_dir=$root/usr/local/bin
   unit_dir=$root/etc/systemd/system
   config_dir=$root/etc/blacktree
@@ -107,7 +108,7 @@ find_files() {
     [ -f "$programs/$name" ] || fail "$name not found in $from or $from/$platform"
     verify_checksum "$programs/$name"
   done
-  find_unit
+  find_units
 }
 
 verify_checksum() {
@@ -118,10 +119,10 @@ verify_checksum() {
     fail "$1 does not match $1.sha256: expected $expected, found $found; nothing was installed"
 }
 
-find_unit() {
+find_units() {
   for folder in "$from/systemd" "$(dirname "$0")/systemd" ./systemd; do
-    unit_file=$folder/$unit
-    [ ! -f "$unit_file" ] || return 0
+    units=$folder
+    [ ! -f "$units/$unit" ] || return 0
   done
   fail "$unit not found in $from/systemd, beside this script or in ./systemd"
 }
@@ -132,30 +133,29 @@ check_permission() {
 
 make_accounts() {
   [ -z "$root" ] || return 0
-  getent group blacktree >/dev/null || groupadd --system blacktree
-  getent passwd blacktree >/dev/null ||
-    useradd --system --gid blacktree --home-dir /var/lib/blacktree --no-create-home --shell /usr/sbin/nologin blacktree
+  getent group "$account" >/dev/null || groupadd --system "$account"
+  getent passwd "$account" >/dev/null ||
+    useradd --system --gid "$account" --home-dir /var/lib/blacktree --no-create-home --shell /usr/sbin/nologin "$account"
   [ "$role" = worker ] || return 0
-  # Docker's packages create this group too, before or after this script.
+  # The worker's unit adds this group. Docker's packages create it too, before or after this script.
   getent group docker >/dev/null || groupadd --system docker
-  usermod --append --groups docker blacktree
 }
 
 install_files() {
   mkdir -p "$bin_dir" "$unit_dir" "$config_dir"
   for name in "$program" blacktree; do install_file "$programs/$name" "$bin_dir/$name" 0755; done
-  install_file "$unit_file" "$unit_dir/$unit" 0644
+  for name in "$unit" blacktree.target; do install_file "$units/$name" "$unit_dir/$name" 0644; done
   if [ -e "$settings" ]; then
     say "kept       $settings"
   else
     "${role}_settings" >"$settings.new"
     chmod 0640 "$settings.new"
-    [ -n "$root" ] || chown root:blacktree "$settings.new"
+    [ -n "$root" ] || chown "root:$account" "$settings.new"
     mv "$settings.new" "$settings"
     say "installed  $settings"
   fi
-  chmod 0750 "$config_dir"
-  [ -n "$root" ] || chown root:blacktree "$config_dir"
+  # Both accounts read files below it.
+  chmod 0755 "$config_dir"
 }
 
 # By rename: a program that runs keeps its old file, and a half-written file is never visible.
@@ -218,7 +218,7 @@ has_systemd() {
 enable_service() {
   has_systemd || return 0
   systemctl daemon-reload
-  systemctl --quiet enable "$service"
+  systemctl --quiet enable blacktree.target "$service"
 }
 
 say_next_steps() {
@@ -232,7 +232,7 @@ say_next_steps() {
 
 uninstall() {
   if has_systemd; then
-    for wanted in "$unit_dir"/multi-user.target.wants/"${unit%.service}"*.service; do
+    for wanted in "$unit_dir"/blacktree.target.wants/"${unit%.service}"*.service; do
       # A pattern without a match is not expanded.
       [ -L "$wanted" ] || continue
       systemctl --quiet disable --now "${wanted##*/}"
@@ -240,9 +240,13 @@ uninstall() {
   fi
   remove_file "$unit_dir/$unit"
   remove_file "$bin_dir/$program"
-  [ -e "$bin_dir/blacktree-orchestrator" ] || [ -e "$bin_dir/blacktree-worker" ] || remove_file "$bin_dir/blacktree"
+  if [ ! -e "$bin_dir/blacktree-orchestrator" ] && [ ! -e "$bin_dir/blacktree-worker" ]; then
+    if has_systemd; then systemctl --quiet disable blacktree.target; fi
+    remove_file "$unit_dir/blacktree.target"
+    remove_file "$bin_dir/blacktree"
+  fi
   if has_systemd; then systemctl daemon-reload; fi
-  say "kept: $config_dir, /var/lib/blacktree, the account blacktree"
+  say "kept: $config_dir, /var/lib/blacktree, the accounts"
 }
 
 remove_file() {

@@ -54,6 +54,7 @@ describe("install.sh with the compiled programs", () => {
     expect(await installed()).toEqual([
       "etc/blacktree/worker-us-east-1.env",
       "etc/systemd/system/blacktree-worker@.service",
+      "etc/systemd/system/blacktree.target",
       "usr/local/bin/blacktree",
       "usr/local/bin/blacktree-worker",
     ]);
@@ -85,7 +86,7 @@ describe("install.sh with stand-ins for the programs", () => {
 
   test("only root and the service can read the settings", async () => {
     expect((await install("orchestrator", "--from", from.path)).exitCode).toBe(0);
-    expect(await modeOf("etc/blacktree")).toBe("750");
+    expect(await modeOf("etc/blacktree")).toBe("755");
     expect(await modeOf("etc/blacktree/orchestrator.env")).toBe("640");
     expect(await modeOf("usr/local/bin/blacktree-orchestrator")).toBe("755");
     expect(await modeOf("etc/systemd/system/blacktree-orchestrator.service")).toBe("644");
