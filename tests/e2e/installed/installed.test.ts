@@ -1,9 +1,7 @@
 /** Blacktree as it is installed: Debian with systemd, the units, the accounts, and the job of a user. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
-import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
 import {
   type BootedMachine,
@@ -17,45 +15,28 @@ import { sampleGreeting, sampleRepository } from "../../support/machine/sample-r
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
 import { containerOutput, type DockerEngineName } from "../../support/servers/docker-engines.ts";
+import {
+  addSettings,
+  install,
+  installationBinds,
+  REGION,
+  type Role,
+  uninstall,
+  unitProperty,
+} from "./installation.ts";
 
 // The first run on a machine makes Debian's file system, and the first file that needs the binaries compiles them.
 setDefaultTimeout(600_000);
 
-const REGION = "us-east-1";
 const LOGIN = { username: "AWS", password: `ecr-${randomUUID()}` };
 const ROLES = ["orchestrator", "worker"] as const;
-type Role = (typeof ROLES)[number];
-const project = join(import.meta.dir, "../../..");
 const UNITS: Record<Role, string> = {
   orchestrator: "blacktree-orchestrator.service",
   worker: `blacktree-worker@${REGION}.service`,
 };
-const SETTINGS: Record<Role, string> = {
-  orchestrator: "etc/blacktree/orchestrator.env",
-  worker: `etc/blacktree/worker-${REGION}.env`,
-};
 
 const reason = await missingBootedMachines();
 const suffix = reason === undefined ? "" : ` (skipped: ${reason})`;
-
-/** What a user types to install a daemon. */
-async function install(machine: BootedMachine, role: Role): Promise<void> {
-  const options = role === "worker" ? ["--region", REGION] : [];
-  await machine.run(["sh", "/media/blacktree/install.sh", role, ...options, "--from", "/media/dist"]);
-}
-
-async function uninstall(machine: BootedMachine, role: Role): Promise<void> {
-  await machine.run(["sh", "/media/blacktree/install.sh", role, "--uninstall"]);
-}
-
-async function addSettings(
-  machine: BootedMachine,
-  role: Role,
-  settings: Record<string, string>,
-): Promise<void> {
-  const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
-  await appendFile(join(machine.root, SETTINGS[role]), lines.join(""));
-}
 
 describe.skipIf(reason !== undefined)(`Blacktree on Debian${suffix}`, () => {
   declare("13", "26.1");
@@ -75,12 +56,10 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       backends.aws.addRepository("1234567890", "app-images");
       await backends.git.createRepository("owner/app", await sampleRepository());
       deployment = await startDeployment(backends);
-      const { dir } = await compiledBinaries();
       machine = await bootMachine({
         release,
         binds: {
-          "/media/blacktree": project,
-          "/media/dist": dir,
+          ...(await installationBinds()),
           "/run/docker.sock": backends.docker.host.replace("unix://", ""),
         },
       });
@@ -140,11 +119,14 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
     }
 
     test("installed, rebooted, updated, and uninstalled, it builds until it is removed", async () => {
-      const before = await machine.writtenPaths();
+      expect(await machine.changedPaths()).toEqual([]);
       for (const role of ROLES) await install(machine, role);
       await configure();
       for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
       await runJob();
+      expect(await unitProperty(machine, UNITS.worker, "StatusText")).toMatch(
+        /^(FREE|BUSY), [01] jobs? running, [01] jobs? done, [\d.]+ GB free$/,
+      );
 
       await machine.reboot();
       await machine.run(["chgrp", "docker", "/run/docker.sock"]);
@@ -155,7 +137,7 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       await runJob();
 
       for (const role of ROLES) await uninstall(machine, role);
-      const left = (await machine.writtenPaths()).filter((path) => !before.includes(path));
+      const left = await machine.changedPaths();
       expect(left.filter((path) => !isKept(path))).toEqual([]);
     });
   });
