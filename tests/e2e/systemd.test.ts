@@ -9,8 +9,12 @@ import { writeFiles } from "../support/machine/write-files.ts";
 setDefaultTimeout(60_000);
 
 const units = join(import.meta.dir, "../../systemd");
-const MAX_EXPOSURE = { "blacktree-orchestrator.service": 1.5, "blacktree-worker@.service": 2 };
-const UNITS = [...Object.keys(MAX_EXPOSURE), "blacktreebuilds.slice"];
+const MAX_EXPOSURE = {
+  "blacktree-orchestrator.service": 1.3,
+  "blacktree-orchestrator@.service": 1.3,
+  "blacktree-worker@.service": 1.7,
+};
+const UNITS = [...Object.keys(MAX_EXPOSURE), "blacktree.target", "blacktreebuilds.slice"];
 
 let machine: TempDir;
 
@@ -51,6 +55,23 @@ test.each(Object.entries(MAX_EXPOSURE))(
   },
 );
 
+test("systemd: an orchestrator of several differs from the only one in its name, region and settings alone", async () => {
+  const linesOf = async (unit: string) => (await Bun.file(join(units, unit)).text()).split("\n");
+  const one = await linesOf("blacktree-orchestrator.service");
+  const several = await linesOf("blacktree-orchestrator@.service");
+  const options = (lines: readonly string[], others: readonly string[]) =>
+    lines.filter((line) => !line.startsWith("#") && !others.includes(line));
+  expect(options(one, several)).toEqual([
+    "Description=Blacktree orchestrator",
+    "EnvironmentFile=/etc/blacktree/orchestrator.env",
+  ]);
+  expect(options(several, one)).toEqual([
+    "Description=Blacktree orchestrator for %i",
+    "Environment=BLACKTREE_REGION=%i",
+    "EnvironmentFile=/etc/blacktree/orchestrator-%i.env",
+  ]);
+});
+
 test.each(Object.keys(MAX_EXPOSURE))(
   "systemd: %s unsets the variables by which a compiled Bun program runs another program",
   async (unit) => {
@@ -58,3 +79,7 @@ test.each(Object.keys(MAX_EXPOSURE))(
     expect(text).toMatch(/^UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN$/m);
   },
 );
+
+test.each(Object.keys(MAX_EXPOSURE))("systemd: %s writes no core file", async (unit) => {
+  expect(await Bun.file(join(units, unit)).text()).toMatch(/^LimitCORE=0$/m);
+});
