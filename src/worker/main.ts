@@ -11,6 +11,7 @@ import { VERSION } from "../shared/version.ts";
 import {
   listenAddress,
   loadWorkerSettings,
+  unitEnvironment,
   WORKER_SETTINGS,
   type WorkerSettings,
 } from "./settings/config.ts";
@@ -51,6 +52,7 @@ const status = await runDaemon(
     description: "Builds images for the jobs that an orchestrator assigns, and pushes them.",
     table: WORKER_SETTINGS,
     load: loadWorkerSettings,
+    unitEnvironment,
     run,
   },
   process.argv.slice(2),

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { unitEnvironment as orchestratorEnvironment } from "../../src/orchestrator/config.ts";
+import { unitEnvironment as workerEnvironment } from "../../src/worker/settings/config.ts";
 import { run } from "../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
@@ -79,6 +81,18 @@ test.each(Object.keys(MAX_EXPOSURE))(
     expect(text).toMatch(/^UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN$/m);
   },
 );
+
+test.each([
+  ["blacktree-orchestrator@.service", orchestratorEnvironment],
+  ["blacktree-worker@.service", workerEnvironment],
+])("systemd: %s sets the variables that --check-config --env-file shows", async (unit, unitEnvironment) => {
+  const text = await Bun.file(join(units, unit)).text();
+  const variables = [...text.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name, value]) => [
+    name,
+    value?.replaceAll("%i", "eu-west-1").replaceAll("%S", "/var/lib"),
+  ]);
+  expect(unitEnvironment("eu-west-1")).toEqual(Object.fromEntries(variables));
+});
 
 test.each(Object.keys(MAX_EXPOSURE))("systemd: %s writes no core file", async (unit) => {
   expect(await Bun.file(join(units, unit)).text()).toMatch(/^LimitCORE=0$/m);

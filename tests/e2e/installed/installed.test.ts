@@ -13,12 +13,14 @@ import { freePort } from "../../support/machine/free-port.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
 import { sampleGreeting, sampleRepository } from "../../support/machine/sample-repository.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
 import { containerOutput, type DockerEngineName } from "../../support/servers/docker-engines.ts";
 import {
   addSettings,
   install,
   installationBinds,
+  overrideUnit,
   REGION,
   type Role,
   uninstall,
@@ -35,15 +37,19 @@ const UNITS: Record<Role, string> = {
   worker: `blacktree-worker@${REGION}.service`,
 };
 
+const JOB = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
+
 const reason = await missingBootedMachines();
 const suffix = reason === undefined ? "" : ` (skipped: ${reason})`;
 
 describe.skipIf(reason !== undefined)(`Blacktree on Debian${suffix}`, () => {
-  declare("13", "26.1");
-  inFullCheck().describe("the older release", () => declare("12", "20.10"));
+  declare("13", "26.1", { isFull: false });
+  inFullCheck().describe("the older release, and a build that outlasts the stop", () => {
+    declare("12", "20.10", { isFull: true });
+  });
 });
 
-function declare(release: DebianRelease, engine: DockerEngineName): void {
+function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: { isFull: boolean }): void {
   describe(`Debian ${release} with Docker ${engine}`, () => {
     let backends: Backends;
     let deployment: Deployment;
@@ -55,6 +61,8 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       backends.aws.configure({ registryLogin: LOGIN });
       backends.aws.addRepository("1234567890", "app-images");
       await backends.git.createRepository("owner/app", await sampleRepository());
+      const slow = await sampleRepository({ variant: "slow", sleepSeconds: 20 });
+      await backends.git.createRepository("owner/slow", slow);
       deployment = await startDeployment(backends);
       machine = await bootMachine({
         release,
@@ -94,14 +102,32 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
 
     /** A job through RabbitMQ; its image is pulled and run. */
     async function runJob(): Promise<void> {
-      const job = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
       const deployment_version = `v${sent++}`;
-      await deployment.publish({ ...job, repo_url: "owner/app", deployment_version });
+      await deployment.publish({ ...JOB, repo_url: "owner/app", deployment_version });
       const result = await deployment.nextResult(60_000).catch(async (error) => {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
       expect(await outputOf(`${result.image_url}`)).toBe(sampleGreeting);
+    }
+
+    /** The build lasts longer than the unit's time limit, which the draining worker extends. */
+    async function stopDuringJob(): Promise<void> {
+      await overrideUnit(machine, UNITS.worker, { TimeoutStopSec: "8s" });
+      const deployment_version = `v${sent++}`;
+      await deployment.publish({ ...JOB, repo_url: "owner/slow", deployment_version });
+      await waitFor(
+        async () => (await unitProperty(machine, UNITS.worker, "StatusText")).includes("1 job running"),
+        {
+          timeoutMs: 30_000,
+          what: "the job to run",
+        },
+      );
+      await machine.run(["systemctl", "stop", UNITS.worker]);
+      expect(await deployment.nextResult()).toMatchObject({ deployment_version, status: "SUCCESS" });
+      expect(await unitProperty(machine, UNITS.worker, "Result")).toBe("success");
+      await machine.run(["systemctl", "revert", UNITS.worker]);
+      await machine.run(["systemctl", "start", UNITS.worker]);
     }
 
     async function outputOf(image: string): Promise<string> {
@@ -124,6 +150,7 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       await configure();
       for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
       await runJob();
+      if (isFull) await stopDuringJob();
       expect(await unitProperty(machine, UNITS.worker, "StatusText")).toMatch(
         /^(FREE|BUSY), [01] jobs? running, [01] jobs? done, [\d.]+ GB free$/,
       );

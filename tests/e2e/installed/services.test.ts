@@ -1,5 +1,6 @@
 /** What systemd shows and does with Blacktree's services on Debian, in cases in which they cannot do their work. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
 import {
   type BootedMachine,
@@ -9,6 +10,7 @@ import {
 import { freePort } from "../../support/machine/free-port.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
+import { SAMPLE_FILE, SAMPLE_VARIABLES } from "../../unit/shared/settings/environment-file-sample.ts";
 import {
   install,
   installationBinds,
@@ -119,6 +121,23 @@ describe.skipIf(reason !== undefined)(`Blacktree's services${suffix}`, () => {
     );
     expect(await property(unit, "MainPID")).not.toBe(frozen);
     await machine.run(["systemctl", "stop", unit]);
+  });
+
+  test("settings files are read as --check-config --env-file reads them", async () => {
+    await Bun.write(join(machine.root, "etc/blacktree/sample.env"), SAMPLE_FILE);
+    const options = [
+      "--quiet",
+      "--wait",
+      "--pipe",
+      "--collect",
+      "--property=EnvironmentFile=/etc/blacktree/sample.env",
+    ];
+    const { stdout } = await machine.run(["systemd-run", ...options, "env", "-0"]);
+    const variables = Object.fromEntries(
+      stdout.split("\0").map((entry) => /^([^=]*)=([\s\S]*)$/.exec(entry)?.slice(1) ?? []),
+    );
+    expect(variables).toMatchObject(SAMPLE_VARIABLES);
+    for (const name of ["A_COMMENT", "2INVALID", "WITH-DASH"]) expect(variables).not.toHaveProperty([name]);
   });
 
   test("the target stops all services, and starts those that are enabled", async () => {
