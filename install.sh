@@ -167,9 +167,9 @@ install_file() {
 }
 
 orchestrator_settings() {
-  cat <<'END'
+  cat <<END
 # Settings of the orchestrator, NAME=value on each line; docs/settings.md explains them all.
-# This shows the effective ones:  blacktree-orchestrator --help; blacktree-orchestrator --check-config
+# This shows the effective ones:  blacktree-orchestrator --check-config --env-file $settings
 
 # Required.
 RABBITMQ_URL=
@@ -191,7 +191,7 @@ END
 worker_settings() {
   cat <<END
 # Settings of the worker for $region, NAME=value on each line; docs/settings.md explains them all.
-# This shows the effective ones:  blacktree-worker --help; blacktree-worker --check-config
+# This shows the effective ones:  blacktree-worker --check-config --env-file $settings
 # BLACKTREE_WORKER_REGION and BLACKTREE_WORK_DIR come from the service.
 
 # Required: host:port of each orchestrator, comma separated.
