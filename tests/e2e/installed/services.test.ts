@@ -111,7 +111,7 @@ describe.skipIf(reason !== undefined)(`Blacktree's services${suffix}`, () => {
     const unit = await service("orchestrator", "frozen", {});
     await overrideUnit(machine, unit, { WatchdogSec: "2s", TimeoutAbortSec: "1s", RestartSec: "100ms" });
     expect((await start(unit)).exitCode).toBe(0);
-    await untilStatus(unit, /^workers: none; jobs: 0 running here, 0 waiting$/);
+    await untilStatus(unit, /^0 jobs running here; 0 jobs waiting; workers: none$/);
     const frozen = await property(unit, "MainPID");
     await machine.run(["systemctl", "kill", "--signal=SIGSTOP", unit]);
     await waitFor(
