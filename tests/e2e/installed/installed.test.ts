@@ -89,6 +89,8 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       const [grpcPort, adminPort, workerPort] = [await freePort(), await freePort(), await freePort()];
       await addSettings(machine, "orchestrator", {
         ...deployment.orchestratorEnv,
+        // It uses the token that install.sh has made.
+        BLACKTREE_ADMIN_TOKEN: "",
         BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
         BLACKTREE_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
       });
