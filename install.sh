@@ -227,7 +227,7 @@ check_permission() {
 sudo_command() {
   case $0 in
     *install.sh) say "sudo $0 $arguments" ;;
-    *) say "curl -fsSL ${release_base:-URL}/install.sh | sudo sh -s -- $arguments" ;;
+    *) say "curl -fsSL ${from:-${release_base:-URL}}/install.sh | sudo sh -s -- $arguments" ;;
   esac
 }
 
@@ -288,7 +288,6 @@ find_missing() {
   esac
   has sha256sum || add_missing "sha256sum: verifies downloads" coreutils
   [ "$skip_signature" = yes ] || find_verifier
-  [ "$start" = no ] || [ -S /run/dbus/system_bus_socket ] || add_missing "D-Bus: runs the service's check of its settings" dbus
   if [ "$role" = worker ] && [ "$files_only" = no ]; then
     has git || add_missing "git: clones repositories" git
     find_docker
@@ -692,6 +691,7 @@ setting() {
 orchestrator_settings() {
   cat <<END
 # Settings of the orchestrator, NAME=value on each line. /usr/local/share/doc/blacktree/settings.md explains them all.
+# This shows the effective ones:  blacktree-orchestrator --check-config --env-file ${settings#"$root"}
 
 # Required.
 $(setting RABBITMQ_URL)
@@ -714,6 +714,7 @@ END
 worker_settings() {
   cat <<END
 # Settings of the worker for $region, NAME=value on each line. /usr/local/share/doc/blacktree/settings.md explains them all.
+# This shows the effective ones:  blacktree-worker --check-config --env-file ${settings#"$root"}
 # BLACKTREE_WORKER_REGION and BLACKTREE_WORK_DIR come from the service.
 
 # Required: host:port of each orchestrator, comma separated.
@@ -752,12 +753,10 @@ run_service() {
   report_service
 }
 
-# As the service, with its environment and account: the program reads the same settings, certificates and keys.
+# As the service's account, which has to read certificates and keys too.
 check_settings() {
-  set -- --property="User=$account" --property="EnvironmentFile=$settings"
-  for variable in $(systemctl show --property=Environment --value "$service"); do set -- "$@" --setenv="$variable"; done
-  if systemd-run --quiet --wait --pipe --collect "$@" "$bin_dir/$program" --check-config \
-    >"$staging/effective" 2>"$staging/problems" </dev/null; then
+  if setpriv --reuid="$account" --regid="$account" --init-groups \
+    "$bin_dir/$program" --check-config --env-file "$settings" >"$staging/effective" 2>"$staging/problems"; then
     return 0
   fi
   if grep -v ': wrong settings$' "$staging/problems" | grep -qv ': is not set; '; then
@@ -810,6 +809,13 @@ report_service() {
     journalctl --quiet --no-pager --lines=5 --output=cat --unit "$service" >&2 || :
     [ "$state" = activating ] || fail "$service did not start; its log: journalctl --unit $service"
   fi
+  if [ "$changed" = yes ]; then
+    for name in $(services); do
+      if [ "$name" != "$service" ] && systemctl --quiet is-active "$name"; then
+        say "Also: systemctl restart $name    # until then it runs the earlier program"
+      fi
+    done
+  fi
   say "Next: journalctl --follow --unit $service"
   [ "$role" = worker ] || say "      blacktree workers    # as root: lists the workers that have registered"
 }
@@ -858,7 +864,8 @@ services() {
 
 stop_services() {
   [ "$files_only" = no ] && has systemctl || return 0
-  for name in $(if [ -n "$region" ]; then say "$service"; else services; fi); do
+  for name in $(services); do
+    if [ -n "$region" ] && [ "$name" != "$service" ]; then continue; fi
     if [ "$dry_run" = yes ]; then
       say "would stop     $name"
       continue

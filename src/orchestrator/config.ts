@@ -228,6 +228,11 @@ export function loadOrchestratorSettings(
   ]);
 }
 
+/** As in systemd/blacktree-orchestrator@.service. */
+export function unitEnvironment(instance: string): Record<string, string> {
+  return { BLACKTREE_REGION: instance };
+}
+
 export function grpcListenAddress(settings: OrchestratorSettings): parse.HostPort {
   return settings.grpcListen ?? { host: tlsFilesOf(settings) ? "0.0.0.0" : "127.0.0.1", port: 5051 };
 }

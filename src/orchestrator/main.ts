@@ -15,6 +15,7 @@ import {
   loadOrchestratorSettings,
   ORCHESTRATOR_SETTINGS,
   type OrchestratorSettings,
+  unitEnvironment,
 } from "./config.ts";
 import { RedisLeases } from "./leases/redis.ts";
 import { type Orchestrator, startOrchestrator } from "./orchestrator.ts";
@@ -72,6 +73,7 @@ const status = await runDaemon(
     description: "Takes build jobs from RabbitMQ, assigns them to workers, and publishes their results.",
     table: ORCHESTRATOR_SETTINGS,
     load: loadOrchestratorSettings,
+    unitEnvironment,
     run,
   },
   process.argv.slice(2),

@@ -10,7 +10,7 @@ import { submitJob } from "./admin/submit-job.ts";
 import { createComponents } from "./components.ts";
 import type { AdminAccess, SchedulingSettings } from "./config.ts";
 import type { Leases } from "./leases/leases.ts";
-import { describeOrchestrator } from "./orchestrator-state.ts";
+import { OrchestratorState } from "./orchestrator-state.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
 import { orchestratorService } from "./service.ts";
@@ -73,10 +73,11 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   records.start();
   components.start();
 
+  const state = new OrchestratorState({ ...parts, runningJobs: () => components.running() });
   return {
     grpcPort: grpc.port,
     adminPort: admin?.port,
-    describe: () => describeOrchestrator({ ...parts, runningJobs: () => components.running() }),
+    describe: () => state.describe(),
     drain: () => components.drain(),
     async stop() {
       // What still waits after that ends with the queue.

@@ -12,6 +12,7 @@ import { VERSION } from "../shared/version.ts";
 import {
   listenAddress,
   loadWorkerSettings,
+  unitEnvironment,
   WORKER_SETTINGS,
   type WorkerSettings,
 } from "./settings/config.ts";
@@ -53,6 +54,7 @@ const status = await runDaemon(
     description: "Builds images for the jobs that an orchestrator assigns, and pushes them.",
     table: WORKER_SETTINGS,
     load: loadWorkerSettings,
+    unitEnvironment,
     run,
   },
   process.argv.slice(2),

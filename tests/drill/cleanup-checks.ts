@@ -117,7 +117,7 @@ async function foldersOfRuns({ workers }: Site): Promise<string[]> {
 }
 
 /** Cached checkouts may stay, but none that is being removed. */
-const MAY_REMAIN = /^(runs|mirrors(\/[0-9a-f-]{36}(\/.*)?)?)$/;
+const MAY_REMAIN = /^(runs|mirrors(\/[0-9a-f-]{36}-\d+(\/.*)?)?)$/;
 
 async function files({ workers }: Site): Promise<string[]> {
   const found = await Promise.all(

@@ -256,3 +256,51 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
     });
   });
 });
+
+const SERVICES = PROGRAMS.filter(({ command }) => command.length === 0);
+describe.each(SERVICES)("$name --check-config --env-file", ({ name, path, settings }) => {
+  const role = name.replace("blacktree-", "");
+  const isWorker = role === "worker";
+  const regionSetting = isWorker ? "BLACKTREE_WORKER_REGION" : "BLACKTREE_REGION";
+  const check = (file: string, environment: Record<string, string> = {}) =>
+    runIn(folder.path, [binaries[path], "--check-config", "--env-file", file], environment);
+
+  async function settingsFile(file: string, values: Record<string, string>): Promise<string> {
+    const lines = Object.entries(values).map(([setting, value]) => `${setting}="${value}" \n`);
+    await writeFiles(folder.path, { [file]: `# Settings\n${lines.join("")}` });
+    return join(folder.path, file);
+  }
+
+  test("shows the settings of the service of a region: the unit's, then the file's, and none of the shell's", async () => {
+    const { [regionSetting]: _, ...given } = settings;
+    const file = await settingsFile(`${role}-eu-central-1.env`, given);
+    const { exitCode, stdout, stderr } = await check(file, { BLACKTREE_LOG_LEVEL: "debug" });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    const lines = stdout.trimEnd().split("\n");
+    for (const [setting, value] of Object.entries(given)) expect(lines).toContain(`${setting}=${value}`);
+    expect(lines).toContain(`${regionSetting}=eu-central-1`);
+    expect(lines).toContain("BLACKTREE_LOG_LEVEL=info");
+    if (isWorker) expect(lines).toContain("BLACKTREE_WORK_DIR=/var/lib/blacktree/worker-eu-central-1");
+  });
+
+  test("the file's value of a setting takes precedence over the unit's", async () => {
+    const file = await settingsFile(`${role}-eu-north-1.env`, { ...settings, [regionSetting]: "eu-west-3" });
+    expect((await check(file)).stdout).toContain(`${regionSetting}=eu-west-3\n`);
+  });
+
+  test("names all wrong settings of the file", async () => {
+    const file = await settingsFile(`${role}.env`, { BLACKTREE_LOG_LEVEL: "loud" });
+    const { exitCode, stderr } = await check(file, settings);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('BLACKTREE_LOG_LEVEL = "loud"');
+    for (const setting of Object.keys(settings)) expect(stderr).toContain(`${setting}: is not set`);
+  });
+
+  test("a file that cannot be read, and a start with a file, are wrong usage", async () => {
+    const absent = await check("/nowhere/x.env", settings);
+    expect(absent).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(absent.stderr).toBe(`${name}: --env-file /nowhere/x.env: cannot be read (ENOENT)\n`);
+    const started = await runIn(folder.path, [binaries[path], "--env-file", "/nowhere/x.env"], settings);
+    expect(started).toMatchObject({ exitCode: 2, stderr: `${name}: --env-file requires --check-config\n` });
+  });
+});

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { unitEnvironment as orchestratorEnvironment } from "../../src/orchestrator/config.ts";
+import { unitEnvironment as workerEnvironment } from "../../src/worker/settings/config.ts";
 import { run } from "../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
@@ -9,8 +11,12 @@ import { writeFiles } from "../support/machine/write-files.ts";
 setDefaultTimeout(60_000);
 
 const units = join(import.meta.dir, "../../systemd");
-const MAX_EXPOSURE = { "blacktree-orchestrator.service": 1.5, "blacktree-worker@.service": 2 };
-const UNITS = [...Object.keys(MAX_EXPOSURE), "blacktreebuilds.slice"];
+const MAX_EXPOSURE = {
+  "blacktree-orchestrator.service": 1.3,
+  "blacktree-orchestrator@.service": 1.3,
+  "blacktree-worker@.service": 1.7,
+};
+const UNITS = [...Object.keys(MAX_EXPOSURE), "blacktree.target", "blacktreebuilds.slice"];
 
 let machine: TempDir;
 
@@ -51,6 +57,23 @@ test.each(Object.entries(MAX_EXPOSURE))(
   },
 );
 
+test("systemd: an orchestrator of several differs from the only one in its name, region and settings alone", async () => {
+  const linesOf = async (unit: string) => (await Bun.file(join(units, unit)).text()).split("\n");
+  const one = await linesOf("blacktree-orchestrator.service");
+  const several = await linesOf("blacktree-orchestrator@.service");
+  const options = (lines: readonly string[], others: readonly string[]) =>
+    lines.filter((line) => !line.startsWith("#") && !others.includes(line));
+  expect(options(one, several)).toEqual([
+    "Description=Blacktree orchestrator",
+    "EnvironmentFile=/etc/blacktree/orchestrator.env",
+  ]);
+  expect(options(several, one)).toEqual([
+    "Description=Blacktree orchestrator for %i",
+    "Environment=BLACKTREE_REGION=%i",
+    "EnvironmentFile=/etc/blacktree/orchestrator-%i.env",
+  ]);
+});
+
 test.each(Object.keys(MAX_EXPOSURE))(
   "systemd: %s unsets the variables by which a compiled Bun program runs another program",
   async (unit) => {
@@ -58,3 +81,19 @@ test.each(Object.keys(MAX_EXPOSURE))(
     expect(text).toMatch(/^UnsetEnvironment=BUN_OPTIONS BUN_BE_BUN$/m);
   },
 );
+
+test.each([
+  ["blacktree-orchestrator@.service", orchestratorEnvironment],
+  ["blacktree-worker@.service", workerEnvironment],
+])("systemd: %s sets the variables that --check-config --env-file shows", async (unit, unitEnvironment) => {
+  const text = await Bun.file(join(units, unit)).text();
+  const variables = [...text.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name, value]) => [
+    name,
+    value?.replaceAll("%i", "eu-west-1").replaceAll("%S", "/var/lib"),
+  ]);
+  expect(unitEnvironment("eu-west-1")).toEqual(Object.fromEntries(variables));
+});
+
+test.each(Object.keys(MAX_EXPOSURE))("systemd: %s writes no core file", async (unit) => {
+  expect(await Bun.file(join(units, unit)).text()).toMatch(/^LimitCORE=0$/m);
+});

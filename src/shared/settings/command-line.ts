@@ -1,6 +1,9 @@
 /** Command line of both daemons: settings as flags, `--check-config`, `--version`, exit statuses. */
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { describeVersion } from "../version.ts";
+import { parseEnvironmentFile } from "./environment-file.ts";
 import {
   flagOf,
   type LoadedSettings,
@@ -17,6 +20,8 @@ export interface Daemon<Table extends SettingTable> {
   readonly description: string;
   readonly table: Table;
   load(sources: SettingSources): LoadedSettings<Table>;
+  /** The variables that the systemd unit of this instance, such as "us-east-1", sets itself. */
+  unitEnvironment(instance: string): Readonly<Record<string, string>>;
   /** Runs until the process receives a stop signal. */
   run(settings: LoadedSettings<Table>["values"]): Promise<ExitStatus>;
 }
@@ -31,24 +36,64 @@ export async function runDaemon<Table extends SettingTable>(
     .description(daemon.description)
     .version(describeVersion(daemon.name), "-V, --version", "print version, commit and Bun version")
     .option("--check-config", "print the effective settings, secrets masked, and exit")
+    .option(
+      "--env-file <file>",
+      `with --check-config: read the file of a service, such as ${settingsFile(daemon.name)}, instead of the environment`,
+    )
     .allowExcessArguments(false);
   addSettingFlags(command, daemon.table);
   const parsed = parse(command, argv);
   if (parsed !== "parsed") return parsed;
 
+  const { checkConfig, envFile } = command.opts<{ checkConfig?: boolean; envFile?: string }>();
   let loaded: LoadedSettings<Table>;
   try {
-    loaded = daemon.load({ flags: settingFlags(command, daemon.table), environment });
+    if (envFile !== undefined && !checkConfig) throw new WrongUsage("--env-file requires --check-config");
+    const effective = envFile === undefined ? environment : serviceEnvironment(daemon, envFile);
+    loaded = daemon.load({ flags: settingFlags(command, daemon.table), environment: effective });
   } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    process.stderr.write(`${daemon.name}: wrong settings\n${error.message}\n`);
+    if (!(error instanceof SettingsError || error instanceof WrongUsage)) throw error;
+    const problem = error instanceof SettingsError ? `wrong settings\n${error.message}` : error.message;
+    process.stderr.write(`${daemon.name}: ${problem}\n`);
     return EXIT.usage;
   }
-  if (command.opts<{ checkConfig?: boolean }>().checkConfig) {
+  if (checkConfig) {
     process.stdout.write(`${loaded.lines.join("\n")}\n`);
     return EXIT.done;
   }
   return daemon.run(loaded.values);
+}
+
+class WrongUsage extends Error {
+  override readonly name = "WrongUsage";
+}
+
+/** Of the service without a region. That of another one is named `<role>-<region>.env`. */
+function settingsFile(program: string): string {
+  return `/etc/blacktree/${roleOf(program)}.env`;
+}
+
+function roleOf(program: string): string {
+  return program.replace(/^blacktree-/, "");
+}
+
+/** As systemd sets it: variables of the unit, then those of the file. */
+function serviceEnvironment(
+  { name, unitEnvironment }: Pick<Daemon<SettingTable>, "name" | "unitEnvironment">,
+  path: string,
+): SettingSources["environment"] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const remedy = code === "EACCES" ? "; run this as root" : "";
+    throw new WrongUsage(`--env-file ${path}: cannot be read (${code})${remedy}`);
+  }
+  const fileName = basename(path, ".env");
+  const prefix = `${roleOf(name)}-`;
+  const ofUnit = fileName.startsWith(prefix) ? unitEnvironment(fileName.slice(prefix.length)) : {};
+  return { ...ofUnit, ...parseEnvironmentFile(text) };
 }
 
 export function addSettingFlags(command: Command, table: SettingTable): void {

@@ -2,7 +2,7 @@
  * A worker's cache of checkouts. The next run of the same tenant and repository starts from the checkout of an ended
  * run: it fetches only new objects and writes only changed files.
  *
- * A cached checkout is in `<work dir>/mirrors/<boot>/<tenant and repository>/`; its name contains all its metadata. It
+ * A cached checkout is in `<work dir>/mirrors/<boot>-<format>/<tenant and repository>/`; its name contains all its metadata. It
  * is always complete: a run moves it to its own folder and back, each time with one atomic rename. So two runs never
  * share a checkout, a checkout in use is never evicted, and a killed run loses its checkout. After a crash of the
  * machine, recently written files may be damaged, so the path contains the boot id.
@@ -38,6 +38,8 @@ interface Entry extends CachedCheckout {
   readonly usedAtMs: number;
 }
 
+/** Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask. */
+const FORMAT = 2;
 const REMOVING = "removing-";
 /** In the name of a checkout with submodules or Git LFS files. */
 const MORE = "more";
@@ -50,7 +52,7 @@ export class CheckoutCache {
 
   constructor({ workDir, limitBytes, bootId }: CheckoutCacheOptions) {
     this.#root = join(workDir, "mirrors");
-    this.#folder = join(this.#root, bootId);
+    this.#folder = join(this.#root, `${bootId}-${FORMAT}`);
     this.#limitBytes = limitBytes;
   }
 
@@ -88,7 +90,7 @@ export class CheckoutCache {
     }
   }
 
-  /** Removes what a killed worker had begun to remove, and checkouts from before the machine's last boot. */
+  /** Removes what a killed worker had begun to remove, and checkouts of an earlier boot or format. */
   async removeStale(): Promise<void> {
     for (const name of await namesIn(this.#root)) {
       const path = join(this.#root, name);

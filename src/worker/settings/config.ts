@@ -112,6 +112,14 @@ export function loadWorkerSettings(sources: SettingSources): LoadedSettings<type
   ]);
 }
 
+/** As in systemd/blacktree-worker@.service. */
+export function unitEnvironment(instance: string): Record<string, string> {
+  return {
+    BLACKTREE_WORKER_REGION: instance,
+    BLACKTREE_WORK_DIR: `${WORKER_SETTINGS.workDir.fallback}/worker-${instance}`,
+  };
+}
+
 export function listenAddress(settings: WorkerSettings): parse.HostPort {
   return settings.listen ?? { host: tlsFilesOf(settings) ? "0.0.0.0" : "127.0.0.1", port: 6000 };
 }

@@ -60,7 +60,10 @@ beforeEach(async () => {
   pauses = async () =>
     (await Bun.file(log).exists()) ? (await Bun.file(log).text()).trimEnd().split("\n") : [];
 });
-afterEach(() => Promise.all([served.remove(), folder.remove()]));
+afterEach(() => {
+  server.clearFaults();
+  return Promise.all([served.remove(), folder.remove()]);
+});
 
 /** As `curl -fsSL <base>/install.sh | sh -s -- …`. */
 async function pipe(args: readonly string[], env: Record<string, string> = {}): Promise<FinishedProcess> {

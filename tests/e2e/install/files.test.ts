@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { appendFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { writeProgram } from "../../support/installation/commands.ts";
 import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
 import { type FinishedProcess, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
@@ -58,6 +59,37 @@ test("a worker: programs, unit, target, settings, and the documentation that the
   expect(await modeOf(SETTINGS)).toBe("640");
   expect(await modeOf("usr/local/bin/blacktree-worker")).toBe("755");
   expect(await modeOf(UNIT)).toBe("644");
+});
+
+async function installOn(system: string, machine: string): Promise<FinishedProcess> {
+  const bin = await makeTempDir("bin");
+  try {
+    await writeProgram(bin.path, "uname", `case $1 in -s) echo ${system} ;; -m) echo ${machine} ;; esac`);
+    const command = ["sh", release.script, "worker", "--region", "us-east-1", "--root", root.path];
+    return await run(command, { env: { PATH: `${bin.path}:${process.env.PATH}` }, mayFail: true });
+  } finally {
+    await bin.remove();
+  }
+}
+
+test.each([
+  ["x86_64", "linux-x64"],
+  ["aarch64", "linux-arm64"],
+  ["arm64", "linux-arm64"],
+])("on %s, the programs for %s", async (machine, platform) => {
+  expect(await installOn("Linux", machine)).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(await textOf("usr/local/bin/blacktree-worker")).toContain(`for ${platform}`);
+});
+
+test.each([
+  ["Linux", "riscv64"],
+  ["Darwin", "arm64"],
+])("on %s on %s, nothing", async (system, machine) => {
+  expect(await installOn(system, machine)).toMatchObject({
+    exitCode: 1,
+    stderr: `install.sh: Blacktree runs on Linux on x86_64 and arm64, and this is ${system} on ${machine}\n`,
+  });
+  expect(await installed()).toEqual([]);
 });
 
 test("an orchestrator: both units, and no worker's files", async () => {

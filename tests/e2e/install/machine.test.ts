@@ -226,6 +226,23 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
       expect(await mainPid()).not.toBe(pid);
     });
 
+    test("a second orchestrator, with settings that exist, is a separate service", async () => {
+      const other = "blacktree-orchestrator@eu-central-1.service";
+      await shell(
+        `sed -e 's/^BLACKTREE_[A-Z]*_LISTEN=.*//' ${SETTINGS} >/etc/blacktree/orchestrator-eu-central-1.env`,
+      );
+      for (const name of ["GRPC", "ADMIN"]) {
+        const line = `BLACKTREE_${name}_LISTEN=127.0.0.1:${await freePort()}`;
+        await shell(`echo '${line}' >>/etc/blacktree/orchestrator-eu-central-1.env`);
+      }
+      const started = await install("orchestrator", "--region", "eu-central-1");
+      expect(started).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(`${other} is active`) });
+      // It uses the same program, which the installation of the first one replaces.
+      await shell("echo >>/etc/systemd/system/blacktree-orchestrator@.service");
+      const { stdout } = await install("orchestrator");
+      expect(stdout).toContain(`Also: systemctl restart ${other}`);
+    });
+
     test("a worker beside it has another account, which reads its key", async () => {
       const dir = join(machine.root, "root/tls");
       await run(["mkdir", dir]);
@@ -258,17 +275,20 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
 
     test("values with special characters reach the service as they were given", async () => {
       const url = "amqp://user:a$b\"c\\d`e'f%20#g@localhost/vhost";
-      const command = ["sh", SCRIPT, "orchestrator", "--region", "eu-central-1", "--no-start"];
-      await machine.run(["env", `RABBITMQ_URL=${url}`, ...command]);
+      const standIns = await makeRelease();
+      const dir = join(machine.root, "root/settings");
+      const command = ["sh", standIns.script, "orchestrator", "--region", "eu-north-1", "--root", dir];
+      await run(command, { env: { RABBITMQ_URL: url } });
       const { stdout } = await machine.run([
         ...["systemd-run", "--quiet", "--wait", "--pipe"],
-        ...["--property=EnvironmentFile=/etc/blacktree/orchestrator-eu-central-1.env"],
+        ...["--property=EnvironmentFile=/root/settings/etc/blacktree/orchestrator-eu-north-1.env"],
         ...["printenv", "RABBITMQ_URL", "BLACKTREE_REGION"],
       ]);
-      expect(stdout).toBe(`${url}\neu-central-1\n`);
+      expect(stdout).toBe(`${url}\neu-north-1\n`);
       // The same value again is not another one.
-      const again = await machine.run(["env", `RABBITMQ_URL=${url}`, ...command]);
+      const again = await run(command, { env: { RABBITMQ_URL: url } });
       expect(again.stderr).toBe("");
+      await standIns.remove();
     });
 
     test("--uninstall of one role leaves the other, and --purge leaves nothing", async () => {

@@ -1,7 +1,6 @@
 /** Blacktree as it is installed: Debian with systemd, the units, the accounts, and the job of a user. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
 import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
@@ -15,53 +14,43 @@ import { freePort } from "../../support/machine/free-port.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
 import { sampleGreeting, sampleRepository } from "../../support/machine/sample-repository.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
 import { containerOutput, type DockerEngineName } from "../../support/servers/docker-engines.ts";
+import {
+  addSettings,
+  install,
+  installationBinds,
+  overrideUnit,
+  REGION,
+  type Role,
+  uninstall,
+  unitProperty,
+} from "./installation.ts";
 
 // The first run on a machine makes Debian's file system, and the first file that needs the binaries compiles them.
 setDefaultTimeout(600_000);
 
-const REGION = "us-east-1";
 const LOGIN = { username: "AWS", password: `ecr-${randomUUID()}` };
 const ROLES = ["orchestrator", "worker"] as const;
-type Role = (typeof ROLES)[number];
 const UNITS: Record<Role, string> = {
   orchestrator: "blacktree-orchestrator.service",
   worker: `blacktree-worker@${REGION}.service`,
 };
-const SETTINGS: Record<Role, string> = {
-  orchestrator: "etc/blacktree/orchestrator.env",
-  worker: `etc/blacktree/worker-${REGION}.env`,
-};
+
+const JOB = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
 
 const reason = await missingBootedMachines();
 const suffix = reason === undefined ? "" : ` (skipped: ${reason})`;
 
-/** What a user types to install a daemon. */
-async function install(machine: BootedMachine, role: Role): Promise<void> {
-  const options = role === "worker" ? ["--region", REGION] : [];
-  await machine.run(["sh", "/media/release/install.sh", role, ...options]);
-}
-
-async function uninstall(machine: BootedMachine, role: Role): Promise<void> {
-  await machine.run(["sh", "/media/release/install.sh", role, "--uninstall"]);
-}
-
-async function addSettings(
-  machine: BootedMachine,
-  role: Role,
-  settings: Record<string, string>,
-): Promise<void> {
-  const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
-  await appendFile(join(machine.root, SETTINGS[role]), lines.join(""));
-}
-
 describe.skipIf(reason !== undefined)(`Blacktree on Debian${suffix}`, () => {
-  declare("13", "26.1");
-  inFullCheck().describe("the older release", () => declare("12", "20.10"));
+  declare("13", "26.1", { isFull: false });
+  inFullCheck().describe("the older release, and a build that outlasts the stop", () => {
+    declare("12", "20.10", { isFull: true });
+  });
 });
 
-function declare(release: DebianRelease, engine: DockerEngineName): void {
+function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: { isFull: boolean }): void {
   describe(`Debian ${release} with Docker ${engine}`, () => {
     let backends: Backends;
     let deployment: Deployment;
@@ -74,12 +63,14 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       backends.aws.configure({ registryLogin: LOGIN });
       backends.aws.addRepository("1234567890", "app-images");
       await backends.git.createRepository("owner/app", await sampleRepository());
+      const slow = await sampleRepository({ variant: "slow", sleepSeconds: 20 });
+      await backends.git.createRepository("owner/slow", slow);
       deployment = await startDeployment(backends);
       installable = await makeRelease({ programs: "compiled" });
       machine = await bootMachine({
         release,
         binds: {
-          "/media/release": installable.dir,
+          ...installationBinds(installable),
           "/run/docker.sock": backends.docker.host.replace("unix://", ""),
         },
       });
@@ -98,6 +89,8 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       const [grpcPort, adminPort, workerPort] = [await freePort(), await freePort(), await freePort()];
       await addSettings(machine, "orchestrator", {
         ...deployment.orchestratorEnv,
+        // It uses the token that install.sh has made.
+        BLACKTREE_ADMIN_TOKEN: "",
         BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
         BLACKTREE_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
       });
@@ -115,14 +108,32 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
 
     /** A job through RabbitMQ; its image is pulled and run. */
     async function runJob(): Promise<void> {
-      const job = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
       const deployment_version = `v${sent++}`;
-      await deployment.publish({ ...job, repo_url: "owner/app", deployment_version });
+      await deployment.publish({ ...JOB, repo_url: "owner/app", deployment_version });
       const result = await deployment.nextResult(60_000).catch(async (error) => {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
       expect(await outputOf(`${result.image_url}`)).toBe(sampleGreeting);
+    }
+
+    /** The build lasts longer than the unit's time limit, which the draining worker extends. */
+    async function stopDuringJob(): Promise<void> {
+      await overrideUnit(machine, UNITS.worker, { TimeoutStopSec: "8s" });
+      const deployment_version = `v${sent++}`;
+      await deployment.publish({ ...JOB, repo_url: "owner/slow", deployment_version });
+      await waitFor(
+        async () => (await unitProperty(machine, UNITS.worker, "StatusText")).includes("1 job running"),
+        {
+          timeoutMs: 30_000,
+          what: "the job to run",
+        },
+      );
+      await machine.run(["systemctl", "stop", UNITS.worker]);
+      expect(await deployment.nextResult()).toMatchObject({ deployment_version, status: "SUCCESS" });
+      expect(await unitProperty(machine, UNITS.worker, "Result")).toBe("success");
+      await machine.run(["systemctl", "revert", UNITS.worker]);
+      await machine.run(["systemctl", "start", UNITS.worker]);
     }
 
     async function outputOf(image: string): Promise<string> {
@@ -140,11 +151,15 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
     }
 
     test("installed, rebooted, updated, and uninstalled, it builds until it is removed", async () => {
-      const before = await machine.writtenPaths();
+      expect(await machine.changedPaths()).toEqual([]);
       for (const role of ROLES) await install(machine, role);
       await configure();
       for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
       await runJob();
+      if (isFull) await stopDuringJob();
+      expect(await unitProperty(machine, UNITS.worker, "StatusText")).toMatch(
+        /^(FREE|BUSY), [01] jobs? running, [01] jobs? done, [\d.]+ GB free$/,
+      );
 
       await machine.reboot();
       await machine.run(["chgrp", "docker", "/run/docker.sock"]);
@@ -155,7 +170,7 @@ function declare(release: DebianRelease, engine: DockerEngineName): void {
       await runJob();
 
       for (const role of ROLES) await uninstall(machine, role);
-      const left = (await machine.writtenPaths()).filter((path) => !before.includes(path));
+      const left = await machine.changedPaths();
       expect(left.filter((path) => !isKept(path))).toEqual([]);
     });
   });

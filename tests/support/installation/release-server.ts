@@ -15,6 +15,7 @@ export interface ReleaseServer {
   readonly requests: readonly string[];
   /** Each fault is used for one request of the path, then the file is served. */
   addFaults(path: string, ...faults: readonly Fault[]): void;
+  clearFaults(): void;
   close(): Promise<void>;
 }
 
@@ -36,6 +37,7 @@ export async function serveRelease(dir: () => string, tls?: CertificateFiles): P
     url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`,
     requests,
     addFaults: (path, ...added) => void faults.set(path, [...(faults.get(path) ?? []), ...added]),
+    clearFaults: () => faults.clear(),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

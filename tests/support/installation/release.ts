@@ -19,7 +19,7 @@ export interface TestRelease {
 
 export interface ReleaseOptions {
   readonly baseUrl?: string;
-  /** By default a script that prints its name. */
+  /** By default scripts that print their name and platform. */
   readonly programs?: "stand-ins" | "compiled";
   readonly version?: string;
   readonly committedAtSeconds?: number;
@@ -34,7 +34,7 @@ export async function makeRelease(options: ReleaseOptions = {}): Promise<TestRel
   const dir = await makeTempDir("release");
   const key: KeyObject = generateKeyPairSync("ed25519").privateKey;
   if (options.programs === "compiled") await linkCompiled(join(dir.path, thisPlatform));
-  else for (const { name } of PLATFORMS) await writeStandIns(join(dir.path, name));
+  else for (const { name } of PLATFORMS) await writeStandIns(join(dir.path, name), name);
   await writeFiles(dir.path, files);
   const sign = () =>
     finishRelease(
@@ -46,8 +46,9 @@ export async function makeRelease(options: ReleaseOptions = {}): Promise<TestRel
   return { dir: dir.path, script: join(dir.path, "install.sh"), sign, remove: dir.remove };
 }
 
-async function writeStandIns(dir: string): Promise<void> {
-  await writeFiles(dir, Object.fromEntries(PROGRAMS.map(({ name }) => [name, `#!/bin/sh\necho ${name}\n`])));
+async function writeStandIns(dir: string, platform: string): Promise<void> {
+  const script = (name: string) => `#!/bin/sh\necho ${name} for ${platform}\n`;
+  await writeFiles(dir, Object.fromEntries(PROGRAMS.map(({ name }) => [name, script(name)])));
   for (const { name } of PROGRAMS) await chmod(join(dir, name), 0o755);
 }
 

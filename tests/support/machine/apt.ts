@@ -42,6 +42,12 @@ async function firstExisting(paths: readonly string[]): Promise<string | undefin
   return undefined;
 }
 
+interface ExtractOptions {
+  readonly withDependencies?: boolean;
+  /** Debian's name of it; by default this machine's. */
+  readonly architecture?: string;
+}
+
 /**
  * Downloads packages of another Debian release and unpacks them into a folder. Nothing is installed, and apt's
  * sources, lists and caches are not changed: apt works on private ones, with the machine's mirror and other settings.
@@ -50,7 +56,7 @@ export async function extractDebianPackages(
   packages: readonly string[],
   suite: string,
   into: string,
-  { withDependencies = false } = {},
+  { withDependencies = false, architecture }: ExtractOptions = {},
 ): Promise<void> {
   const machine = await distribution();
   if (machine.id !== "debian") throw new Error(`${machine.name} has no source of Debian packages`);
@@ -88,6 +94,7 @@ export async function extractDebianPackages(
         "Acquire::Retries=3",
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
         "APT::Sandbox::User=root",
+        ...(architecture ? [`APT::Architecture=${architecture}`, `APT::Architectures=${architecture}`] : []),
       ].flatMap((option) => ["-o", option]),
     ];
     await run([...apt, "update"], { timeoutMs: 180_000 });

@@ -1,6 +1,7 @@
 /** A Debian machine with systemd, booted in a container on this machine's network. Its programs are real processes. */
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { type DebianRelease, debianTree } from "./debian-tree.ts";
 import { unmountBelow } from "./mounts.ts";
 import { type FinishedProcess, type RunOptions, run, startProcess, type TestProcess } from "./processes.ts";
@@ -22,8 +23,8 @@ export interface BootedMachine {
     options?: Pick<RunOptions, "mayFail" | "timeoutMs">,
   ): Promise<FinishedProcess>;
   reboot(): Promise<void>;
-  /** Paths of all files and folders that the machine has written since its first boot, but for systemd's own. */
-  writtenPaths(): Promise<string[]>;
+  /** Paths that the machine has created, changed or removed since its installation, but for those of an idle machine. */
+  changedPaths(): Promise<string[]>;
   /** Removes it. */
   stop(): Promise<void>;
 }
@@ -112,9 +113,21 @@ export async function bootMachine({ release, binds = {} }: BootOptions): Promise
       await container?.exited;
       await boot();
     },
-    async writtenPaths() {
-      const paths = await readdir(written, { recursive: true });
-      return paths.filter((path) => !OWN_PATHS.test(path)).sort();
+    async changedPaths() {
+      const entries = await readdir(written, { recursive: true, withFileTypes: true });
+      return (
+        entries
+          .map((entry) => ({
+            path: relative(written, join(entry.parentPath, entry.name)),
+            isFolder: entry.isDirectory(),
+          }))
+          // The overlay also has the folders of changed entries.
+          .filter(
+            ({ path, isFolder }) => !(isFolder && existsSync(join(tree, path))) && !OWN_PATHS.test(path),
+          )
+          .map(({ path }) => path)
+          .sort()
+      );
     },
     stop,
   };

@@ -371,16 +371,17 @@ describe("size of the cache", () => {
     }
   });
 
-  test("a starting worker removes partly removed checkouts, and those from before the machine's last boot", async () => {
+  test("a starting worker removes partly removed checkouts, and those of an earlier boot or version", async () => {
     const { url } = await createRepository();
     const at = bench.checkoutCache();
     await (await bench.cloned({ url, branch: "main", ...at })).end();
     const root = join(at.workDir, "mirrors");
     await mkdir(join(root, "removing-1", ".git"), { recursive: true });
-    await mkdir(join(root, "earlier-boot", "owner", "1-1-x"), { recursive: true });
+    await mkdir(join(root, "earlier-boot-2", "owner", "1-1-x"), { recursive: true });
+    await mkdir(join(root, "boot", "owner", "1-1-of-an-earlier-version"), { recursive: true });
     await symlink("/nowhere", join(root, "removing-1", "link"));
     await at.checkoutCache.removeStale();
-    expect(await readdir(root)).toEqual(["boot"]);
+    expect(await readdir(root)).toEqual(["boot-2"]);
     await theCachedCheckout(at.workDir);
   });
 });
