@@ -107,6 +107,11 @@ export const SCHEDULING_SETTINGS = {
     parse.duration(1000, 7 * DAY_MS),
     "30s",
   ),
+  secretLimit: withDefault(
+    { name: "BLACKTREE_SECRET_LIMIT", description: "upper bound of the secrets of one job" },
+    parse.integer(0, 10_000),
+    "100",
+  ),
   ...gitSettings,
   ...resultLogSettings,
   ...loggingSettings,

@@ -36,6 +36,7 @@ export async function runPipeline(
   const run = new RunContext({ job, parts, reporter, confirmLease, signal });
   const disks = parts.disks?.beginRun();
   try {
+    await run.maskSecrets();
     return succeeded(run, await makeImage(run));
   } catch (error) {
     return await failed(run, error, disks);

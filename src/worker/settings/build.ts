@@ -47,6 +47,30 @@ export const buildSettings = {
     parse.size,
     "10GB",
   ),
+  submodules: withDefault(
+    {
+      name: "BLACKTREE_SUBMODULE_LIMIT",
+      description: "upper bound of a repository's submodules, including those of submodules",
+    },
+    parse.integer(0, 100_000),
+    "1000",
+  ),
+  submoduleDeclarations: withDefault(
+    {
+      name: "BLACKTREE_SUBMODULE_DECLARATION_LIMIT",
+      description: "upper bound of the submodules that one .gitmodules file declares",
+    },
+    parse.integer(0, 1_000_000),
+    "10000",
+  ),
+  gitSettingsFileBytes: withDefault(
+    {
+      name: "BLACKTREE_GIT_SETTINGS_FILE_LIMIT",
+      description: "size limit of one .gitattributes, .gitmodules or .lfsconfig file of a repository",
+    },
+    parse.size,
+    "1MB",
+  ),
   buildNetwork: withDefault(
     { name: "BLACKTREE_BUILD_NETWORK", description: "network of RUN steps: default (the engine's) or none" },
     parse.oneOf(...BUILD_NETWORKS),
