@@ -1,12 +1,21 @@
 /** Build settings that `blacktree-worker` and `blacktree up` share. */
 import * as parse from "../../shared/settings/parsers.ts";
-import { optional, withDefault } from "../../shared/settings/settings.ts";
+import { optional, type Parser, withDefault } from "../../shared/settings/settings.ts";
 import { BUILD_NETWORKS } from "../buildkit/builder.ts";
 import { builderLocation } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
+import { TENANT_PLACEHOLDER } from "../registry/cache-repository.ts";
 import { cgroupPath } from "./build-cgroup.ts";
 
 const REPOSITORY_PATTERN = /^(?=.{2,256}$)[a-z0-9]+([._/-]+[a-z0-9]+)*$/;
+
+/** `{tenant}` stands for the job's tenant. */
+const cacheRepository: Parser<string> = (raw) => {
+  const expected =
+    "a repository name: lower case letters, digits, . _ - and /; {tenant} stands for the tenant";
+  parse.matching(REPOSITORY_PATTERN, expected)(raw.replaceAll(TENANT_PLACEHOLDER, "tenant"));
+  return raw;
+};
 
 export const buildSettings = {
   builder: withDefault(
@@ -87,9 +96,10 @@ export const buildSettings = {
   cacheRepository: optional(
     {
       name: "BLACKTREE_CACHE_REPO",
-      description: "repository with mutable tags, in the registry of each job, that stores the build cache",
+      description:
+        "repository with mutable tags, in the registry of each job, that stores the build cache; {tenant} is replaced by the job's tenant",
     },
-    parse.matching(REPOSITORY_PATTERN, "a repository name: lower case letters, digits, . _ - and /"),
+    cacheRepository,
   ),
   cacheSharing: withDefault(
     {
