@@ -1,4 +1,4 @@
-/** What a job may do with the worker's login at the registry. */
+/** The limits of a job's login at the registry. */
 import { expect, test } from "bun:test";
 import { expectSuccess, faultSite, sampleJob } from "../../support/blacktree/fault-site.ts";
 
