@@ -116,6 +116,8 @@ export interface Outcome {
   readonly inputs?: string;
   readonly commit?: string;
   readonly failure?: JobFailure;
+  /** Decided by an orchestrator: during the run the worker's process died, or froze until its lease had ended. */
+  readonly isWorkerLost?: boolean;
   /** The last lines of the redacted log, one line per entry. */
   readonly logs: readonly string[];
   readonly log: LogSummary;

@@ -37,6 +37,7 @@ const ORCHESTRATOR_REMARKS: Remarks = {
   BLACKTREE_UNKNOWN_REGION: "see [unknown worker regions](messages.md#unknown-worker-regions)",
   BLACKTREE_LEASE_TTL: "at least twice `BLACKTREE_PING_INTERVAL`",
   BLACKTREE_MAX_ATTEMPTS: "see [retries](messages.md#retries)",
+  BLACKTREE_MAX_WORKERS_LOST: "see [retries](messages.md#retries)",
   BLACKTREE_JOB_TIMEOUT: "a job's `timeout_seconds` can only be shorter",
   BLACKTREE_JOB_MEMORY: "its id, result and events",
   BLACKTREE_UNSUPPORTED_AFTER:

@@ -174,6 +174,8 @@ async function makeOrchestrator(
       BLACKTREE_PING_INTERVAL: `${PING_INTERVAL_MS}ms`,
       BLACKTREE_LEASE_TTL: `${LEASE_TTL_MS}ms`,
       BLACKTREE_MAX_ATTEMPTS: String(MAX_ATTEMPTS),
+      // The faults are not those of the jobs.
+      BLACKTREE_MAX_WORKERS_LOST: String(MAX_ATTEMPTS),
     },
   });
   return { program, apiUrl: `http://127.0.0.1:${adminPort}`, grpcPort, toRabbitMq, toRedis };

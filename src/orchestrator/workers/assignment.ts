@@ -203,7 +203,7 @@ export class Assignment {
   #lost(why: string): Outcome {
     const { workerId, attempt } = this.claim;
     this.parts.logger.warn({ job_id: this.job.jobId, attempt, worker_id: workerId, why }, "worker lost");
-    return this.#failed("WORKER_LOST", `worker ${workerId} was lost: ${why}`);
+    return { ...this.#failed("WORKER_LOST", `worker ${workerId} was lost: ${why}`), isWorkerLost: true };
   }
 
   /** The worker answered, and a repeated call would end the same way: another attempt may get another worker. */

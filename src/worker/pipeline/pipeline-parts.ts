@@ -35,7 +35,7 @@ export interface PipelineParts {
   readonly buildNetwork: BuildNetwork;
   readonly buildCgroup?: BuildCgroup;
   readonly cacheSharing: CacheSharing;
-  /** Repository for build cache, in the registry that images are pushed to. */
+  /** Template of the repository for build cache, in the registry that images are pushed to: cache-repository.ts. */
   readonly cacheRepository?: string;
   readonly backgroundWork: BackgroundWork;
   /** Keys of the HMAC label: the first signs, all verify. Without one, only the orchestrator's records count. */

@@ -46,7 +46,6 @@ export class RunContext {
     this.confirmLease = confirmLease;
     this.signal = signal;
     this.retry = parts.retry ?? DEFAULT_RETRY;
-    for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.redactor.add(secret);
     this.#redactedLog = new RedactedLog(this.redactor, (line) => reporter.log(line));
   }
 
@@ -67,6 +66,12 @@ export class RunContext {
   enter(step: Step, state?: RunStateName): void {
     this.#step = step;
     if (state !== undefined) this.reporter.state(state);
+  }
+
+  /** To be called before the run's first line. */
+  maskSecrets(): Promise<void> {
+    const { gitToken, secrets } = this.job;
+    return this.redactor.addAll([...(gitToken === undefined ? [] : [gitToken]), ...Object.values(secrets)]);
   }
 
   readonly log = (message: string): void => this.output(messageLine(message));

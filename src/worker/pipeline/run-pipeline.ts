@@ -6,10 +6,12 @@ import { refuseUnsupported } from "../buildkit/capabilities.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import { commitTime } from "../git/working-copy.ts";
 import { bothOrNeither } from "../job/abort-group.ts";
+import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 import { createWorkspace, type Workspace } from "../job/workspace.ts";
 import { childEnvironment } from "../process/child-environment.ts";
 import { createControlGroup } from "../process/control-group.ts";
+import { isCacheRepository } from "../registry/cache-repository.ts";
 import type { Manifest } from "../registry/client.ts";
 import { buildImage } from "./build-image.ts";
 import { cloneRepository, repositoryUrlOf } from "./clone-repository.ts";
@@ -42,6 +44,7 @@ export async function runPipeline(
   const run = new RunContext({ job, parts, reporter, confirmLease, signal });
   const disks = parts.disks?.beginRun();
   try {
+    await run.maskSecrets();
     return succeeded(run, await makeImage(run));
   } catch (error) {
     return await failed(run, error, disks);
@@ -61,6 +64,7 @@ interface TaggedImage {
 
 async function makeImage(run: RunContext): Promise<TaggedImage> {
   const { job } = run;
+  refuseCacheRepository(run);
   refuseUnsupported(run.parts.builder, job);
   const repositoryUrl = repositoryUrlOf(run);
   const workspace = await makeWorkspace(run);
@@ -95,6 +99,14 @@ async function makeImage(run: RunContext): Promise<TaggedImage> {
   await tagVersion(run, destination, manifest);
   run.log(`pushed ${url} as ${manifest.digest}`);
   return { url, digest: manifest.digest, wanted };
+}
+
+/** Its tags are those of all tenants' caches. @throws StepFailure with code INVALID_JOB */
+function refuseCacheRepository({ job, parts }: RunContext): void {
+  const { cacheRepository } = parts;
+  if (cacheRepository === undefined || !isCacheRepository(cacheRepository, job.ecrRepo)) return;
+  const message = `ecr_repo ${job.ecrRepo} is the repository of the build cache (BLACKTREE_CACHE_REPO); expected another repository`;
+  throw new StepFailure({ code: "INVALID_JOB", step: "authenticate", message });
 }
 
 async function makeWorkspace({ job, parts, cleanUp }: RunContext): Promise<Workspace> {
