@@ -78,8 +78,7 @@ export class WantedImage {
   }
 
   #hmac(key: Buffer, version: string): string {
-    const { tenant, ecrRepo } = this.#job;
-    const signed = JSON.stringify([tenant, ecrRepo, version, this.inputsHash]);
+    const signed = JSON.stringify([this.#job.ecrRepo, version, this.inputsHash]);
     return createHmac("sha256", key).update(signed).digest("hex");
   }
 }

@@ -3,6 +3,9 @@ import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from 
 import type { BuildRequest } from "../../../../src/worker/buildkit/builder.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
+import { sampleRepository } from "../../../support/machine/sample-repository.ts";
+import { findFrontendWithoutLabels } from "../../../support/servers/buildkit-programs.ts";
 import { pushRelabelled } from "../../../support/servers/relabelled-image.ts";
 import {
   type PipelineBench,
@@ -152,4 +155,35 @@ test("without a key: with an immutable tag and without records, the same job suc
   const again = await built({ ...run.job, attempt: 2 });
   expect(again.run.states).toContain("BUILDING");
   expect(again.end.imageDigest).toBe(end.imageDigest);
+});
+
+const { program, reason } = await findFrontendWithoutLabels();
+
+inFullCheck().describe("forged labels, with a frontend program", () => {
+  const name =
+    "forged labels: a Dockerfile whose frontend leaves its own labels cannot take another job's image over";
+  test.skipIf(program === undefined)(`${name}${reason ? ` (${reason})` : ""}`, async () => {
+    const frontend = bench.unique("acme/frontend");
+    await bench.git.createRepository(frontend, {
+      "bin/frontend": await Bun.file(`${program}`).bytes(),
+      Dockerfile: 'FROM scratch\nCOPY bin/frontend /frontend\nENTRYPOINT ["/frontend"]\n',
+    });
+    const { job } = (await built({ repoUrl: frontend })).run;
+    const victim = await bench.createSample();
+    const { run, end } = await built({ repoUrl: victim.name }, WITH_KEY);
+
+    const labels = Object.entries(await labelsOf(run));
+    const files = await sampleRepository({ greeting: "not the job's" });
+    const Dockerfile = [
+      `# syntax=${bench.proxy.host}/${job.ecrRepo}:${job.deploymentVersion}`,
+      files.Dockerfile,
+      ...labels.map(([label, value]) => `LABEL ${label}=${JSON.stringify(value)}`),
+    ].join("\n");
+    const attacker = bench.unique("acme/attacker");
+    await bench.git.createRepository(attacker, { ...files, Dockerfile });
+    const attack = bench.start({ ...run.job, attempt: 2, repoUrl: attacker }, WITH_KEY);
+    expect(await attack.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
+    expect(attack.lines.join("\n")).toContain("the build has set reserved labels to other values");
+    expect(await taggedDigest(run)).toBe(end.imageDigest ?? "");
+  });
 });
