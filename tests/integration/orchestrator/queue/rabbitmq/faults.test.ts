@@ -204,7 +204,7 @@ describe("RabbitMQ under faults", () => {
   }, 240_000);
 
   test("a request for a waiting job that is not answered is given up, and loses no job", async () => {
-    const options = { heartbeatSeconds: 60, takeTimeoutMs: 500, logger };
+    const options = { heartbeatSeconds: 60, takeTimeoutMs: 2_000, logger };
     const queue = await startedQueue(rabbitMqBroker(server.url, options));
     await queue.offer(readyQueue, message("job-1"));
     const first = await takeOne(queue);
