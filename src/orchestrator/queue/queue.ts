@@ -134,6 +134,11 @@ export interface JobQueue {
   offerLater(delivery: ReadyDelivery, retry: Retry, delayMs: RetryDelayMs): Promise<void>;
   /** Takes the oldest message of a ready queue; undefined when it is empty or the broker is down. */
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
+  /**
+   * Whether any message waits in these ready queues, is parked for one of them, or waits for another attempt. Messages that
+   * are delivered to an orchestrator may not count. @throws Error when the broker does not answer
+   */
+  hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean>;
   /** The regions that any orchestrator has ever added or offered a job for: each may have waiting jobs. */
   regions(): readonly string[];
   /**

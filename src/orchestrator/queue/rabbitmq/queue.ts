@@ -4,16 +4,17 @@ import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type {
-  Delivery,
-  JobQueue,
-  MessageProperties,
-  ReadyDelivery,
-  ReadyMessage,
-  ReadyQueue,
-  Retry,
-  RetryDelayMs,
-  Subscription,
+import {
+  type Delivery,
+  type JobQueue,
+  type MessageProperties,
+  RETRY_DELAYS_MS,
+  type ReadyDelivery,
+  type ReadyMessage,
+  type ReadyQueue,
+  type Retry,
+  type RetryDelayMs,
+  type Subscription,
 } from "../queue.ts";
 import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
@@ -28,6 +29,8 @@ import { shrinkingBodies } from "./result-body.ts";
 import { sendableOptions, shortened } from "./sendable.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
+  checkedQueue,
+  countOf,
   deadLetterQueue,
   declarationLockQueue,
   ensureDeadLetterQueue,
@@ -36,6 +39,7 @@ import {
   ensureRetryQueues,
   isOwnQueue,
   type Names,
+  parkedQueue,
   readyQueueName,
   retryQueue,
 } from "./topology.ts";
@@ -214,6 +218,19 @@ export class RabbitMqQueue implements JobQueue {
 
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     return this.#readyQueues.take(readyQueue);
+  }
+
+  async hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean> {
+    const session = this.#connection.session;
+    if (!session) throw new Error("RabbitMQ is not connected");
+    const queues = [
+      ...readyQueues.map((readyQueue) => readyQueueName(this.#names, readyQueue)),
+      parkedQueue(this.#names),
+      checkedQueue(this.#names),
+      ...RETRY_DELAYS_MS.map((delayMs) => retryQueue(this.#names, delayMs)),
+    ];
+    const counts = await Promise.all(queues.map((queue) => countOf(session, queue)));
+    return counts.some((count) => count > 0);
   }
 
   addRegion(region: string): Promise<void> {

@@ -204,6 +204,14 @@ async function queueExists(session: Session, queue: string): Promise<boolean> {
   );
 }
 
+/** How many messages wait in the queue; none if it does not exist. */
+export async function countOf(session: Session, queue: string): Promise<number> {
+  return await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue)).then(
+    ({ messageCount }) => messageCount,
+    (error) => Number(refusedWith(error, 404)),
+  );
+}
+
 /** False when the broker refused with one of these codes; any other error is thrown. */
 function refusedWith(error: unknown, ...codes: readonly number[]): false {
   const code = replyCode(error);

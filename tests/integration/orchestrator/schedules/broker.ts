@@ -181,6 +181,10 @@ export class Connection implements JobQueue {
     return store.call(take, { maxDelayMs: MAX_DELAY_MS });
   }
 
+  hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean> {
+    return this.broker.queue.hasWaiting(readyQueues);
+  }
+
   regions(): readonly string[] {
     return this.broker.queue.regions();
   }
