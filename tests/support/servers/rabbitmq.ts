@@ -46,6 +46,8 @@ export interface RabbitMqServer {
   readonly url: string;
   readonly port: number;
   readonly vhost: string;
+  /** Of the management API, with the tests' user. */
+  readonly managementUrl: string;
   readonly queueTotalsMs: number;
   urlOf(vhost: string): string;
   /** Grants all rights on it to the tests' user. */
@@ -153,6 +155,7 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     url: urlOf(firstVhost),
     port,
     vhost: firstVhost,
+    managementUrl: `http://${user}:${password}@127.0.0.1:${managementPort}`,
     queueTotalsMs,
     urlOf,
     addVhost: async (name) => void (await manage("PUT", `vhosts/${name}`)),

@@ -1,4 +1,5 @@
 /** The job queue in RabbitMQ. docs/messages.md lists the queues and their messages. */
+import { unescape as unescaped } from "node:querystring";
 import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
@@ -21,7 +22,9 @@ import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
 import { ParkedJobs } from "./parked-jobs.ts";
+import { Policies } from "./policies.ts";
 import { Publisher, textOf } from "./publisher.ts";
+import { QueueChecks } from "./queue-checks.ts";
 import { ReadyQueues } from "./ready-queues.ts";
 import { isTooLarge } from "./refusal.ts";
 import { Regions } from "./regions.ts";
@@ -65,6 +68,10 @@ export interface RabbitMqQueueOptions {
   readonly heartbeatSeconds?: number;
   /** A connection whose queues are not ready after this time is given up and opened again. Default: 30 s. */
   readonly prepareTimeoutMs?: number;
+  /** Of RabbitMQ's management API, for the policies of the queues. */
+  readonly managementUrl?: string;
+  /** Time between two checks of the queues. Default: one minute. */
+  readonly checkIntervalMs?: number;
 }
 
 export class RabbitMqQueue implements JobQueue {
@@ -77,6 +84,7 @@ export class RabbitMqQueue implements JobQueue {
   readonly #readyQueues: ReadyQueues;
   readonly #parkedJobs: ParkedJobs;
   readonly #events: Events;
+  readonly #checks: QueueChecks;
   readonly #listeners: Listeners<ReadyQueue>;
 
   constructor(options: RabbitMqQueueOptions) {
@@ -109,7 +117,13 @@ export class RabbitMqQueue implements JobQueue {
     const closing = this.#connection.closing;
     const publisher = new Publisher({ closing, logger });
     this.#publisher = publisher;
-    this.#submissions = new Submissions({ jobQueue, publisher, closing, logger });
+    this.#submissions = new Submissions({
+      jobQueue,
+      publisher,
+      closing,
+      logger,
+      isStream: (session) => this.#checks.isJobQueueStream(session),
+    });
     this.#regions = new Regions({
       names,
       publisher,
@@ -130,6 +144,16 @@ export class RabbitMqQueue implements JobQueue {
       logger,
       offer: (readyQueue, message, signal) => this.offer(readyQueue, message, signal),
     });
+    this.#checks = new QueueChecks({
+      names,
+      regions: () => this.#regions.known,
+      policies: options.managementUrl
+        ? new Policies({ url: options.managementUrl, vhost: vhostOf(options.urls), logger })
+        : undefined,
+      logger,
+      intervalMs: options.checkIntervalMs,
+      onJobQueueReplaced: () => void this.#submissions.checkAgain(),
+    });
     this.#events = new Events({
       names,
       closing,
@@ -147,11 +171,12 @@ export class RabbitMqQueue implements JobQueue {
   }
 
   get problems(): readonly string[] {
-    return this.#publisher.problems;
+    return [...this.#publisher.problems, ...this.#checks.problems];
   }
 
-  submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
-    return this.#publish(
+  async submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
+    await this.#submissions.whenUsable(signal);
+    await this.#publish(
       this.#names.jobQueue,
       body,
       { ...properties, contentType: "application/json" },
@@ -279,12 +304,14 @@ export class RabbitMqQueue implements JobQueue {
 
   async #prepare(session: Session): Promise<void> {
     await ensureFixedQueues(session, this.#names);
+    await this.#checks.attach(session);
     await answered(session, "a channel to publish on", this.#publisher.attach(session));
     await answered(session, "a channel for events", this.#events.attach(session));
     await answered(session, "the list of regions", this.#regions.attach(session));
     this.#readyQueues.attach(session);
     this.#parkedJobs.attach(session);
     await answered(session, `a consumer of queue ${this.#names.jobQueue}`, this.#submissions.attach(session));
+    void this.#checks.keepChecking(session);
   }
 
   async #settle(): Promise<void> {
@@ -348,4 +375,9 @@ export class RabbitMqQueue implements JobQueue {
     if (!this.isReady) return;
     this.#listeners.notify(readyQueue);
   }
+}
+
+/** All nodes are of one cluster. */
+function vhostOf([url = ""]: readonly string[]): string {
+  return unescaped(new URL(url).pathname.slice(1)) || "/";
 }

@@ -23,6 +23,8 @@ export interface RabbitMqBroker extends Broker {
 export interface BrokerOptions {
   readonly heartbeatSeconds?: number;
   readonly prepareTimeoutMs?: number;
+  readonly managementUrl?: string;
+  readonly checkIntervalMs?: number;
   readonly logger?: Logger;
   /** Tried before the broker's own URL. */
   readonly otherUrls?: readonly string[];
@@ -101,6 +103,8 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
         ...names,
         heartbeatSeconds: options.heartbeatSeconds,
         prepareTimeoutMs: options.prepareTimeoutMs,
+        managementUrl: options.managementUrl,
+        checkIntervalMs: options.checkIntervalMs,
         logger: options.logger ?? fileLogger(),
       }),
     async deadLetters() {
