@@ -56,6 +56,8 @@ export interface RabbitMqServer {
   /** Sets a policy for the queues of the virtual host whose names match the pattern. */
   setPolicy(vhost: string, name: string, pattern: string, definition: object): Promise<void>;
   clearPolicy(vhost: string, name: string): Promise<void>;
+  /** With the password `pw`, and a permission in the virtual host that allows nothing. */
+  addUser(vhost: string, name: string, tags: string): Promise<void>;
   /** As of the last `queueTotalsMs`. */
   queueTotals(vhost: string): Promise<QueueTotals[]>;
   rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
@@ -164,6 +166,10 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
       await manage("PUT", `policies/${vhost}/${name}`, { pattern, definition, "apply-to": "queues" });
     },
     clearPolicy: async (vhost, name) => void (await manage("DELETE", `policies/${vhost}/${name}`)),
+    async addUser(vhost, name, tags) {
+      await manage("PUT", `users/${name}`, { password: "pw", tags });
+      await manage("PUT", `permissions/${vhost}/${name}`, { configure: "^$", write: "^$", read: "^$" });
+    },
     async queueTotals(vhost) {
       const response = await manage("GET", `queues/${vhost}?disable_stats=true&enable_queue_totals=true`);
       const queues = (await response.json()) as {

@@ -32,7 +32,9 @@ interface Finding {
 }
 
 export class QueueChecks {
+  /** By queue. */
   readonly #read = new Map<string, ReadDeclaration>();
+  readonly #readInSession = new Set<string>();
   #policies: readonly Policy[] = [];
   /** By what is wrong, whichever queues it concerns. */
   #findings: ReadonlyMap<string, Finding> = new Map();
@@ -50,7 +52,7 @@ export class QueueChecks {
    * stream: RabbitMQ would close the connection that takes a message from it.
    */
   async attach(session: Session): Promise<void> {
-    this.#read.clear();
+    this.#readInSession.clear();
     const queues = fixedQueues(this.options.names);
     await Promise.all(queues.map((queue) => this.#readQueue(session, queue)));
     this.#report();
@@ -91,7 +93,7 @@ export class QueueChecks {
   async #checkAll(session: Session, isFirst: boolean): Promise<void> {
     const hadJobStream = this.#hasJobStream;
     const isDue = (queue: OwnQueue) =>
-      !this.#read.has(queue.name) || (!isFirst && this.#mayHaveChanged(queue));
+      !this.#readInSession.has(queue.name) || (!isFirst && this.#mayHaveChanged(queue));
     for (const queue of this.#queues.filter(isDue)) await this.#readQueue(session, queue);
     this.#policies = (await this.options.policies?.read()) ?? this.#policies;
     if (session.lost.aborted) return;
@@ -106,17 +108,19 @@ export class QueueChecks {
 
   /**
    * A declaration changes only with another queue of the name. Each read of one that differs makes RabbitMQ log an error,
-   * so those that are harmless are not read again.
+   * so those without a problem are not read again in this session.
    */
   #mayHaveChanged(queue: OwnQueue): boolean {
     const read = this.#read.get(queue.name);
     if (read?.kind !== "read") return read?.kind === "missing";
-    return read.isAsExpected || hazardsOf({ ...queue, declaration: read.declaration }, []).length > 0;
+    const hazards = hazardsOf({ ...queue, declaration: read.declaration }, []);
+    return read.isAsExpected || hazards.some(({ severity }) => severity === "problem");
   }
 
   async #readQueue(session: Session, { name, arguments: expected }: OwnQueue): Promise<void> {
     const declaration = { durable: true, autoDelete: false, arguments: expected };
     this.#read.set(name, await readDeclaration(session, name, declaration));
+    this.#readInSession.add(name);
   }
 
   #declarationOf(name: string): CheckedQueue["declaration"] {

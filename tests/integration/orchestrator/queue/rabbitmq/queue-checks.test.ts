@@ -25,7 +25,8 @@ const region = "eu-central-1";
 let server: RabbitMqServer;
 let broker: RabbitMqBroker;
 let queue: RabbitMqQueue;
-const lines: { readonly level: string; readonly msg: string }[] = [];
+const lines: { readonly level: string; readonly msg: string; readonly err?: { readonly message: string } }[] =
+  [];
 const logger = pino(
   { level: "info", formatters: { level: (level) => ({ level }) } },
   { write: (line: string) => void lines.push(JSON.parse(line)) },
@@ -120,6 +121,19 @@ test("an internal queue that is a stream is named, and used once it is deleted",
   expect(queue.isReady).toBe(false);
   await broker.withChannel((channel) => channel.deleteQueue(`${broker.readyPrefix}.regions`));
   await until(() => queue.isReady, "the queue to be ready");
+
+  // A message taken from it would cost the connection.
+  const readyQueue = `${broker.readyPrefix}.${region}.high`;
+  await declare(readyQueue, { arguments: { "x-queue-type": "stream" } });
+  await queue.addRegion(region);
+  expect(
+    lines.some(({ err }) =>
+      err?.message.startsWith(`the internal queue ${readyQueue} is a stream: delete it`),
+    ),
+  ).toBe(true);
+  await broker.withChannel((channel) => channel.deleteQueue(readyQueue));
+  await queue.addRegion(region);
+  expect(queue.regions()).toEqual([region]);
 });
 
 test("arguments with which RabbitMQ drops messages are named, and others are not", async () => {
@@ -166,9 +180,7 @@ test("a classic job queue without limits is used as it is, and a queue that is m
 
 test("a policy that drops messages is named once with its queues, until it is removed", async () => {
   const watcher = `watcher-${broker.jobQueue}`;
-  await server.rabbitmqctl(["add_user", watcher, "pw"]);
-  await server.rabbitmqctl(["set_user_tags", watcher, "management"]);
-  await server.rabbitmqctl(["set_permissions", "-p", server.vhost, watcher, "^$", "^$", "^$"]);
+  await server.addUser(server.vhost, watcher, "management");
   use({ managementUrl: server.managementUrl.replace(/\/\/.*@/, `//${watcher}:pw@`) });
   const [name, ready] = [`drops-${broker.jobQueue}`, broker.readyPrefix];
   await start();
