@@ -98,7 +98,10 @@ export interface JobQueue {
   start(): void;
   /** Connected and declared. */
   readonly isReady: boolean;
-  /** What the broker does not accept now, although it is connected; each publish is repeated until it does. */
+  /**
+   * What the broker does not accept now, although it is connected (each publish is repeated until it does), and why it may
+   * drop jobs.
+   */
   readonly problems: readonly string[];
 
   /** Publishes a job to the queue that clients use (`jobs.build`). */

@@ -48,8 +48,8 @@ export class QueueChecks {
   }
 
   /**
-   * Checks the queues with fixed names; `keepChecking` checks the others, and the policies. @throws Error when an internal queue is a
-   * stream: RabbitMQ would close the connection that takes a message from it.
+   * Checks the queues with fixed names; `keepChecking` checks the others, and the policies.
+   * @throws Error when an internal queue is a stream: RabbitMQ would close the connection that takes a message from it
    */
   async attach(session: Session): Promise<void> {
     this.#readInSession.clear();
