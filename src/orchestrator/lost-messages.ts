@@ -1,10 +1,10 @@
 /**
- * Lost Messages: RabbitMQ drops a waiting job's message without a trace if a policy limits how long or how many messages
- * wait, or if an operator purges a queue. The job would stay QUEUED, and its sender's next messages would only join it. So
- * such a message replaces the lost one. Whether a message is lost can only be concluded: the job has no claim, has not
- * changed for longer than a delay between two attempts, and no message waits where its message could be. One that an
- * orchestrator holds is not visible, and gets a duplicate then, which is harmless: the Dispatcher runs a job with two
- * messages once.
+ * Lost Messages: RabbitMQ drops a waiting job's message without a trace if a policy limits how long or how many
+ * messages wait, or if an operator purges a queue. The job would stay QUEUED, and its sender's next messages would only
+ * join it. So such a message replaces the lost one. Whether a message is lost can only be concluded: the job has no
+ * claim, has not changed for longer than a delay between two attempts, and no message waits where its message could be.
+ * One that an orchestrator holds is not visible, and gets a duplicate then, which is harmless: the Dispatcher runs a
+ * job with two messages once.
  */
 import type { Job } from "../shared/job.ts";
 import type { Leases } from "./leases/leases.ts";

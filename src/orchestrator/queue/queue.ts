@@ -99,8 +99,8 @@ export interface JobQueue {
   /** Connected and declared. */
   readonly isReady: boolean;
   /**
-   * What the broker does not accept now, although it is connected (each publish is repeated until it does), and why it may
-   * drop jobs.
+   * What the broker does not accept now, although it is connected (each publish is repeated until it does), and why it
+   * may drop jobs.
    */
   readonly problems: readonly string[];
 
@@ -138,8 +138,8 @@ export interface JobQueue {
   /** Takes the oldest message of a ready queue; undefined when it is empty or the broker is down. */
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
   /**
-   * Whether any message waits in these ready queues, is parked for one of them, or waits for another attempt. Messages that
-   * are delivered to an orchestrator may not count. @throws Error when the broker does not answer
+   * Whether any message waits in these ready queues, is parked for one of them, or waits for another attempt. Messages
+   * that are delivered to an orchestrator may not count. @throws Error when the broker does not answer
    */
   hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean>;
   /** The regions that any orchestrator has ever added or offered a job for: each may have waiting jobs. */

@@ -98,8 +98,9 @@ export interface JobRecords {
    */
   queued(jobId: string): Promise<boolean>;
   /**
-   * The message of a job that has not ended is gone from the queues: `admit` answers "new" again until `queued`. False, and
-   * nothing is done: the job has ended, is not queued, or has changed within `unchangedForMs`, also by another such call.
+   * The message of a job that has not ended is gone from the queues: `admit` answers "new" again until `queued`. False,
+   * and nothing is done: the job has ended, is not queued, or has changed within `unchangedForMs`, also by another such
+   * call.
    */
   messageLost(jobId: string, unchangedForMs: number): Promise<boolean>;
   /** Appends an event and returns it with its `seq`. For a job without a record (after a loss) seq starts at 1. */

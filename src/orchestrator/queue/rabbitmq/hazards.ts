@@ -93,8 +93,8 @@ function overflowOf({ declaration }: CheckedQueue, type: string, applied: readon
 }
 
 /**
- * The queues of the retries have a TTL, after which messages go to their ready queue. Another one only makes that earlier,
- * and so does a maximum length; a routing key changes where they go.
+ * The queues of the retries have a TTL, after which messages go to their ready queue. Another one only makes that
+ * earlier, and so does a maximum length; a routing key changes where they go.
  */
 function limitHazard(
   queue: CheckedQueue,

@@ -1,7 +1,7 @@
 /**
- * Policies of RabbitMQ: they change queues whatever their arguments, and AMQP does not show them. The management API lists
- * those of a virtual host to a user with the tag `management` and any permission there. (Its list of queues names their
- * policies only while RabbitMQ collects statistics.)
+ * Policies of RabbitMQ: they change queues whatever their arguments, and AMQP does not show them. The management API
+ * lists those of a virtual host to a user with the tag `management` and any permission there. (Its list of queues names
+ * their policies only while RabbitMQ collects statistics.)
  */
 import { unescape as unescaped } from "node:querystring";
 import { z } from "zod";

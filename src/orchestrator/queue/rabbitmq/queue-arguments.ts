@@ -1,6 +1,7 @@
 /**
- * Reads how an existing queue was declared. AMQP has no request for that, but the broker refuses a declaration that differs,
- * and its refusal names one difference with the queue's value. Policies are not part of the declaration; see policies.ts.
+ * Reads how an existing queue was declared. AMQP has no request for that, but the broker refuses a declaration that
+ * differs, and its refusal names one difference with the queue's value. Policies are not part of the declaration; see
+ * policies.ts.
  */
 import type { Options } from "amqplib";
 import { onDedicatedChannel, type Session } from "./channel.ts";
@@ -21,8 +22,8 @@ export type ReadDeclaration =
 /** More than the arguments that RabbitMQ compares. */
 const MAX_DIFFERENCES = 20;
 /**
- * Not valid, so that reading a queue that does not exist does not declare it. Of existing queues, only streams compare it,
- * after their type.
+ * Not valid, so that reading a queue that does not exist does not declare it. Of existing queues, only streams compare
+ * it, after their type.
  */
 const GUARD = "x-max-age";
 

@@ -1,6 +1,6 @@
 /**
- * Checks at the start of a session, and then every minute, whether RabbitMQ may lose messages of Blacktree's queues without
- * an error. Each finding is logged when it appears, changes or ends; problems are reported by /readyz.
+ * Checks at the start of a session, and then every minute, whether RabbitMQ may lose messages of Blacktree's queues
+ * without an error. Each finding is logged when it appears, changes or ends; problems are reported by /readyz.
  */
 import { sleep } from "../../../shared/abort.ts";
 import type { Logger } from "../../../shared/logging.ts";
@@ -107,8 +107,8 @@ export class QueueChecks {
   }
 
   /**
-   * A declaration changes only with another queue of the name. Each read of one that differs makes RabbitMQ log an error,
-   * so those without a problem are not read again in this session.
+   * A declaration changes only with another queue of the name. Each read of one that differs makes RabbitMQ log an
+   * error, so those without a problem are not read again in this session.
    */
   #mayHaveChanged(queue: OwnQueue): boolean {
     const read = this.#read.get(queue.name);
