@@ -186,6 +186,16 @@ function checkRedisParameters({ searchParams }: URL, isFirst: boolean): void {
   );
 }
 
+const httpUrl = parse.url("http", "https");
+
+const managementUrl: Parser<string> = (raw) => {
+  const { username, search, hash } = new URL(httpUrl(raw));
+  const expected = "a URL such as http://user:password@host:15672";
+  if (username === "") throw new BadValue("has no user", expected);
+  if (search !== "" || hash !== "") throw new BadValue("has a query or fragment", expected);
+  return raw;
+};
+
 const QUEUE_NAME = parse.matching(/^[A-Za-z0-9._:-]{1,200}$/, "1 to 200 of letters, digits, . _ : and -");
 
 const keyPrefixName = parse.matching(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 of letters, digits, . _ -");
@@ -201,6 +211,15 @@ export const ORCHESTRATOR_SETTINGS = {
       secrecy: "urls",
     },
     parse.commaSeparated(parse.url("amqp", "amqps")),
+  ),
+  rabbitmqManagementUrl: optional(
+    {
+      name: "RABBITMQ_MANAGEMENT_URL",
+      description:
+        "http:// or https:// URL of RabbitMQ's management API, with a user, to check the policies of the queues",
+      secrecy: "urls",
+    },
+    managementUrl,
   ),
   redisUrl: required(
     {

@@ -15,7 +15,8 @@ import { describeConflict } from "./job/identity.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
 import { rejectedResult } from "./job/result.ts";
 import type { KnownRegions } from "./known-regions.ts";
-import { LeasesUnavailable } from "./leases/leases.ts";
+import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
+import { type LostMessage, LostMessages } from "./lost-messages.ts";
 import type { Parking } from "./parking.ts";
 import type { Delivery, JobQueue, Subscription } from "./queue/queue.ts";
 import {
@@ -30,6 +31,7 @@ import { UnknownFields } from "./unknown-fields.ts";
 export interface IntakeParts {
   readonly queue: JobQueue;
   readonly records: JobRecords;
+  readonly leases: Pick<Leases, "find">;
   readonly events: JobEvents;
   readonly publisher: ResultPublisher;
   readonly canceller: Canceller;
@@ -46,10 +48,12 @@ type Refused = Omit<Read<"invalid">, "kind">;
 
 export class Intake {
   readonly #unknownFields: UnknownFields;
+  readonly #lostMessages: LostMessages;
   #subscription: Subscription | undefined;
 
   constructor(private readonly parts: IntakeParts) {
     this.#unknownFields = new UnknownFields(parts.logger);
+    this.#lostMessages = new LostMessages(parts);
   }
 
   start(): void {
@@ -97,7 +101,7 @@ export class Intake {
     admission: Exclude<Admission, { kind: "conflict" }>,
   ): Promise<void> {
     if (admission.kind === "active") {
-      this.parts.logger.info({ job_id: jobId }, "duplicate message: a job with its id is waiting or running");
+      await this.#join(delivery, { ...message.job, jobId }, admission.unchangedForMs);
     } else if (admission.kind === "finished") {
       await this.#republish(delivery, admission.result);
     } else {
@@ -105,6 +109,21 @@ export class Intake {
       await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.revoked);
       await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
     }
+  }
+
+  async #join(delivery: Delivery, job: Job, unchangedForMs: number): Promise<void> {
+    const replace = () => this.#lostMessages.replace(job, unchangedForMs);
+    const lost = await this.#whenAvailable(replace, delivery.revoked);
+    const fields = { job_id: job.jobId };
+    if (!lost) {
+      this.parts.logger.info(fields, "duplicate message: a job with its id is waiting or running");
+      return;
+    }
+    this.parts.logger.warn(
+      { ...fields, unchanged_for_ms: unchangedForMs },
+      "the job's message is gone from the queues, replacing it with this duplicate",
+    );
+    await this.#queue(delivery, job, lost.acceptedAt, lost);
   }
 
   /** Before the job is queued: after a crash in between, the redelivered message repeats this step. */
@@ -118,17 +137,22 @@ export class Intake {
   }
 
   /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
-  async #queue({ body, properties, revoked }: Delivery, job: Job, acceptedAt: Date): Promise<void> {
+  async #queue(
+    { body, properties, revoked }: Delivery,
+    job: Job,
+    acceptedAt: Date,
+    lost?: LostMessage,
+  ): Promise<void> {
     const { parking, events, rules, logger } = this.parts;
     const { jobId, tenant, workerRegion, priority } = job;
     await events.publish({
       jobId,
       tenant,
-      attempt: 0,
+      attempt: lost?.retry?.attempts ?? 0,
       state: "QUEUED",
-      detail: { worker_region: workerRegion, priority },
+      detail: { worker_region: workerRegion, priority, ...(lost && { requeued: true }) },
     });
-    const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion };
+    const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion, retry: lost?.retry };
     await this.#whenAvailable(() => parking.offer(job, { body, properties, envelope }, revoked), revoked);
     await this.#recordQueued(jobId);
     logger.info({ job_id: jobId, tenant, worker_region: workerRegion, priority }, "job queued");

@@ -33,7 +33,8 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const manager = serviceManager(environment(), logger);
   const { rabbitmqUrls: urls, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
   const inRedis = { url: settings.redisUrl, keyPrefix: settings.keyPrefix };
-  const queue = new RabbitMqQueue({ urls, jobQueue, resultQueue, logger });
+  const managementUrl = settings.rabbitmqManagementUrl;
+  const queue = new RabbitMqQueue({ urls, managementUrl, jobQueue, resultQueue, logger });
   const settleMs = leaseTtlMs + 2 * settings.pingIntervalMs;
   const leases = new RedisLeases({ ...inRedis, leaseTtlMs, jobMemoryMs, settleMs, logger });
   const records = new RedisJobRecords({ ...inRedis, jobMemoryMs, logger });

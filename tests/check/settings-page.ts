@@ -23,6 +23,8 @@ type Remarks = Readonly<Record<string, string>>;
 
 const ORCHESTRATOR_REMARKS: Remarks = {
   RABBITMQ_URL: "tried in turn",
+  RABBITMQ_MANAGEMENT_URL:
+    "such as `http://user:password@host:15672`; without it, policies are not checked; see [policies](many-machines.md#policies-and-other-queues)",
   REDIS_URL: "see [below](#redis_url)",
   BLACKTREE_KEY_PREFIX:
     "the same for all orchestrators of an installation, and different for each installation that uses the same Redis; 1 to 64 of letters, digits, `.`, `_`, `-`",

@@ -173,7 +173,9 @@ describe("up with a named registry", () => {
     await writeFile(keyFile, "damaged\n");
     const broken = await startUp(["--registry", registry.host], workDir);
     expect(await broken.exited).toBe(1);
-    expect(broken.lines.join("\n")).toContain(`${keyFile} has a content that has a key with the wrong format`);
+    expect(broken.lines.join("\n")).toContain(
+      `${keyFile} has a content that has a key with the wrong format`,
+    );
     expect(await readFile(keyFile, "utf8")).toBe("damaged\n");
   });
 

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { Backoff } from "../../shared/backoff.ts";
 import type { Delivery } from "./queue.ts";
 
-const FAILURE_DELAY = { initialMs: 1_000, maxMs: 300_000 };
+export const FAILURE_DELAY = { initialMs: 1_000, maxMs: 300_000 };
 const MAX_FAILING = 1_000;
 
 type Content = Pick<Delivery, "body" | "properties">;

@@ -98,7 +98,10 @@ export interface JobQueue {
   start(): void;
   /** Connected and declared. */
   readonly isReady: boolean;
-  /** What the broker does not accept now, although it is connected; each publish is repeated until it does. */
+  /**
+   * What the broker does not accept now, although it is connected (each publish is repeated until it does), and why it
+   * may drop jobs.
+   */
   readonly problems: readonly string[];
 
   /** Publishes a job to the queue that clients use (`jobs.build`). */
@@ -136,6 +139,11 @@ export interface JobQueue {
   take(readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined>;
   /** Number of messages in the ready queues of `regions()`, without those that were taken. @throws without a broker */
   waiting(): Promise<number>;
+  /**
+   * Whether any message waits in these ready queues, is parked for one of them, or waits for another attempt. Messages
+   * that are delivered to an orchestrator may not count. @throws Error when the broker does not answer
+   */
+  hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean>;
   /** The regions that any orchestrator has ever added or offered a job for: each may have waiting jobs. */
   regions(): readonly string[];
   /**

@@ -40,7 +40,7 @@ export type Admission =
   /** Unknown, or admitted before a crash that kept it from its ready queue: go on, with the first acceptance's time. */
   | { readonly kind: "new"; readonly acceptedAt: Date }
   /** The job waits or runs: the message starts nothing; its `replyTo` was stored for the result. */
-  | { readonly kind: "active" }
+  | { readonly kind: "active"; readonly unchangedForMs: number }
   /** The job has ended within the job memory. */
   | { readonly kind: "finished"; readonly result: JobResult }
   /** The id is that of another job, which differs in these fields. */
@@ -97,6 +97,12 @@ export interface JobRecords {
    * since it was cancelled in the meantime, and its message is not needed any more.
    */
   queued(jobId: string): Promise<boolean>;
+  /**
+   * The message of a job that has not ended is gone from the queues: `admit` answers "new" again until `queued`. False,
+   * and nothing is done: the job has ended, is not queued, or has changed within `unchangedForMs`, also by another such
+   * call.
+   */
+  messageLost(jobId: string, unchangedForMs: number): Promise<boolean>;
   /** Appends an event and returns it with its `seq`. For a job without a record (after a loss) seq starts at 1. */
   append(event: UnnumberedEvent): Promise<JobEvent>;
   /**

@@ -31,6 +31,7 @@ import admitLua from "./scripts/admit.lua" with { type: "text" };
 import appendLua from "./scripts/append.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
 import finishLua from "./scripts/finish.lua" with { type: "text" };
+import messageLostLua from "./scripts/message-lost.lua" with { type: "text" };
 import publishedLua from "./scripts/published.lua" with { type: "text" };
 import publishingLua from "./scripts/publishing.lua" with { type: "text" };
 import queuedLua from "./scripts/queued.lua" with { type: "text" };
@@ -41,6 +42,7 @@ import supersedeLua from "./scripts/supersede.lua" with { type: "text" };
 const scripts = {
   admit: new RedisScript(commonLua, admitLua),
   queued: new RedisScript(commonLua, queuedLua),
+  messageLost: new RedisScript(commonLua, messageLostLua),
   settled: new RedisScript(commonLua, settledLua),
   append: new RedisScript(commonLua, appendLua),
   finish: new RedisScript(commonLua, finishLua),
@@ -89,7 +91,7 @@ export class RedisJobRecords implements JobRecords {
       if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
       if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
       if (kind === "conflict") return { kind, fields: differingNames(readFingerprints(detail), own) };
-      if (kind === "active") return { kind };
+      if (kind === "active") return { kind, unchangedForMs: Number(detail) };
       salt = detail;
     }
   }
@@ -106,6 +108,10 @@ export class RedisJobRecords implements JobRecords {
 
   async queued(jobId: string): Promise<boolean> {
     return (await this.#run(scripts.queued, jobId, [])) === 1;
+  }
+
+  async messageLost(jobId: string, unchangedForMs: number): Promise<boolean> {
+    return (await this.#run(scripts.messageLost, jobId, [unchangedForMs])) === 1;
   }
 
   async append(event: UnnumberedEvent): Promise<JobEvent> {

@@ -67,6 +67,7 @@ const LATER_COLUMNS = {
   publisher_until: "INTEGER NOT NULL DEFAULT 0",
   salt: "TEXT",
   fingerprints: "TEXT",
+  changed_at: "INTEGER",
 };
 
 interface RecordRow {
@@ -82,6 +83,8 @@ interface RecordRow {
   readonly publisher_until: number;
   readonly salt: string | null;
   readonly fingerprints: string | null;
+  /** Of its state; missing in a record of a version that did not store it. */
+  readonly changed_at: number | null;
 }
 
 export interface SqliteJobRecordsOptions {
@@ -120,16 +123,19 @@ export class SqliteJobRecords implements JobRecords {
       if (known.job === null) this.#storeIdentity(jobId, identity);
       const firstAcceptedAt = known.accepted_at ?? acceptedAt.getTime();
       this.#database.run(
-        "UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ? WHERE job_id = ?",
+        `UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ?, changed_at = ?
+         WHERE job_id = ?`,
         [
           known.job ?? JSON.stringify(job),
           firstAcceptedAt,
           JSON.stringify(withReplyTo(known, replyTo)),
           known.job === null ? (correlationId ?? null) : known.correlation_id,
+          known.changed_at ?? Date.now(),
           jobId,
         ],
       );
-      return known.queued ? { kind: "active" } : { kind: "new", acceptedAt: new Date(firstAcceptedAt) };
+      if (!known.queued) return { kind: "new", acceptedAt: new Date(firstAcceptedAt) };
+      return { kind: "active", unchangedForMs: unchangedForMs(known) };
     });
   }
 
@@ -148,6 +154,18 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
+  async messageLost(jobId: string, sinceMs: number): Promise<boolean> {
+    return this.#atomically(() => {
+      const known = this.#openRow(jobId);
+      if (!known.queued || known.result !== null || unchangedForMs(known) < sinceMs) return false;
+      this.#database.run("UPDATE job_records SET queued = 0, changed_at = ? WHERE job_id = ?", [
+        Date.now(),
+        jobId,
+      ]);
+      return true;
+    });
+  }
+
   async append(event: UnnumberedEvent): Promise<JobEvent> {
     return this.#atomically(() => {
       const { job_id, tenant, attempt, state, at, ...details } = event;
@@ -157,9 +175,10 @@ export class SqliteJobRecords implements JobRecords {
       const queued = known.queued || (hasLostRecord && state !== "QUEUED") ? 1 : 0;
       const seq = known.seq + 1;
       const numbered: JobEvent = { job_id, tenant, attempt, seq, state, at, ...details };
-      this.#database.run("UPDATE job_records SET seq = ?, queued = ? WHERE job_id = ?", [
+      this.#database.run("UPDATE job_records SET seq = ?, queued = ?, changed_at = ? WHERE job_id = ?", [
         seq,
         queued,
+        Date.now(),
         job_id,
       ]);
       this.#database.run("INSERT INTO job_events (job_id, seq, event) VALUES (?, ?, ?)", [
@@ -373,6 +392,10 @@ function addMissingColumns(database: Database): void {
 function differingFrom({ salt, fingerprints }: RecordRow, identity: JobIdentity): readonly string[] {
   if (salt === null || fingerprints === null) return [];
   return differingNames(JSON.parse(fingerprints) as Fingerprints, fingerprintsOf(identity, salt));
+}
+
+function unchangedForMs({ changed_at }: RecordRow): number {
+  return changed_at === null ? 0 : Date.now() - changed_at;
 }
 
 function withReplyTo(row: RecordRow, replyTo?: string): string[] {

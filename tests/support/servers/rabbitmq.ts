@@ -45,11 +45,18 @@ export interface RabbitMqServer {
   readonly url: string;
   readonly port: number;
   readonly vhost: string;
+  /** Of the management API, with the tests' user. */
+  readonly managementUrl: string;
   readonly queueTotalsMs: number;
   urlOf(vhost: string): string;
   /** Grants all rights on it to the tests' user. */
   addVhost(name: string): Promise<void>;
   deleteVhost(name: string): Promise<void>;
+  /** Sets a policy for the queues of the virtual host whose names match the pattern. */
+  setPolicy(vhost: string, name: string, pattern: string, definition: object): Promise<void>;
+  clearPolicy(vhost: string, name: string): Promise<void>;
+  /** With the password `pw`, and a permission in the virtual host that allows nothing. */
+  addUser(vhost: string, name: string, tags: string): Promise<void>;
   /** As of the last `queueTotalsMs`. */
   queueTotals(vhost: string): Promise<QueueTotals[]>;
   rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
@@ -134,10 +141,11 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
   const { port, managementPort, password, env, launcher, queueTotalsMs } = access;
   const urlOf = (vhost: string) => `amqp://${user}:${password}@127.0.0.1:${port}/${vhost}`;
 
-  async function manage(method: string, path: string): Promise<Response> {
+  async function manage(method: string, path: string, body?: object): Promise<Response> {
     const response = await fetch(`http://127.0.0.1:${managementPort}/api/${path}`, {
       method,
-      headers: { Authorization: `Basic ${btoa(`${user}:${password}`)}` },
+      headers: { Authorization: `Basic ${btoa(`${user}:${password}`)}`, "content-type": "application/json" },
+      body: body && JSON.stringify(body),
     });
     if (response.ok) return response;
     throw new Error(`RabbitMQ answered ${response.status} to ${method} ${path}: ${await response.text()}`);
@@ -147,10 +155,19 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     url: urlOf(firstVhost),
     port,
     vhost: firstVhost,
+    managementUrl: `http://${user}:${password}@127.0.0.1:${managementPort}`,
     queueTotalsMs,
     urlOf,
     addVhost: async (name) => void (await manage("PUT", `vhosts/${name}`)),
     deleteVhost: async (name) => void (await manage("DELETE", `vhosts/${name}`)),
+    async setPolicy(vhost, name, pattern, definition) {
+      await manage("PUT", `policies/${vhost}/${name}`, { pattern, definition, "apply-to": "queues" });
+    },
+    clearPolicy: async (vhost, name) => void (await manage("DELETE", `policies/${vhost}/${name}`)),
+    async addUser(vhost, name, tags) {
+      await manage("PUT", `users/${name}`, { password: "pw", tags });
+      await manage("PUT", `permissions/${vhost}/${name}`, { configure: "^$", write: "^$", read: "^$" });
+    },
     async queueTotals(vhost) {
       const response = await manage("GET", `queues/${vhost}?disable_stats=true&enable_queue_totals=true`);
       const queues = (await response.json()) as {

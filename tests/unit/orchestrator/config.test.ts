@@ -146,3 +146,24 @@ describe("the admin API's token", () => {
     );
   });
 });
+
+describe("RABBITMQ_MANAGEMENT_URL", () => {
+  const withUrl = (url: string) => load("redis://host", { RABBITMQ_MANAGEMENT_URL: url });
+
+  test("is optional, and its password is masked", () => {
+    expect(load("redis://host").values.rabbitmqManagementUrl).toBeUndefined();
+    const url = "https://watcher:hush@host:15671/rabbit";
+    expect(withUrl(url).values.rabbitmqManagementUrl).toBe(url);
+    expect(withUrl(url).lines).toContain("RABBITMQ_MANAGEMENT_URL=https://watcher:***@host:15671/rabbit");
+  });
+
+  test.each([
+    ["amqp://user:hush@host", "has an unsupported scheme"],
+    ["http://host:15672", "has no user"],
+    ["http://user:hush@host:15672/?vhost=a", "has a query or fragment"],
+    ["host:15672", "has an unsupported scheme"],
+  ])("%s is refused", (url, wrong) => {
+    expect(() => withUrl(url)).toThrow(`: ${wrong}; expected a URL `);
+    expect(() => withUrl(url)).not.toThrow("hush");
+  });
+});

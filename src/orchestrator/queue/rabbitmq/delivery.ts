@@ -15,9 +15,9 @@ const WORKER_REGION_HEADER = "x-blacktree-worker-region";
 const PRIORITY_HEADER = "x-blacktree-priority";
 
 /** Far below the limit of 20 in RabbitMQ 4, since a crash of the orchestrator counts as a delivery too. */
-const MAX_DELIVERIES = 8;
+export const MAX_DELIVERIES = 8;
 /** In a queue that Blacktree has declared only a policy sets a limit. A message that is published again loses its place. */
-const MAX_DELIVERIES_OWN_QUEUE = 18;
+export const MAX_DELIVERIES_OWN_QUEUE = 18;
 
 const BROKER_ANSWER_TIMEOUT_MS = 2_000;
 

@@ -7,7 +7,7 @@
 import type { GetMessage } from "amqplib";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyMessage, ReadyQueue } from "../queue.ts";
-import { answered, asOpenChannel, closeGracefully, onDedicatedChannel, type Session } from "./channel.ts";
+import { answered, asOpenChannel, closeGracefully, type Session } from "./channel.ts";
 import { ExclusiveQueueLock } from "./declaration-lock.ts";
 import {
   copiedOptions,
@@ -19,7 +19,14 @@ import {
 } from "./delivery.ts";
 import type { Publisher } from "./publisher.ts";
 import { sendableOptions } from "./sendable.ts";
-import { checkedQueue, ensureQueue, type Names, parkedQueue, unparkingLockQueue } from "./topology.ts";
+import {
+  checkedQueue,
+  countOf,
+  ensureQueue,
+  type Names,
+  parkedQueue,
+  unparkingLockQueue,
+} from "./topology.ts";
 
 export interface ParkedJobsOptions {
   readonly names: Names;
@@ -114,9 +121,4 @@ export class ParkedJobs {
   async #declareAgain(queue: string): Promise<void> {
     if (this.#session) await ensureQueue(this.#session, queue);
   }
-}
-
-async function countOf(session: Session, queue: string): Promise<number> {
-  const checked = await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue));
-  return checked.messageCount;
 }

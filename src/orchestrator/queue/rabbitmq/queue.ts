@@ -1,26 +1,30 @@
 /** The job queue in RabbitMQ. docs/messages.md lists the queues and their messages. */
+import { unescape as unescaped } from "node:querystring";
 import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
-import type {
-  Delivery,
-  JobQueue,
-  MessageProperties,
-  ReadyDelivery,
-  ReadyMessage,
-  ReadyQueue,
-  Retry,
-  RetryDelayMs,
-  Subscription,
+import {
+  type Delivery,
+  type JobQueue,
+  type MessageProperties,
+  RETRY_DELAYS_MS,
+  type ReadyDelivery,
+  type ReadyMessage,
+  type ReadyQueue,
+  type Retry,
+  type RetryDelayMs,
+  type Subscription,
 } from "../queue.ts";
 import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
 import { Events } from "./events.ts";
 import { ParkedJobs } from "./parked-jobs.ts";
+import { Policies } from "./policies.ts";
 import { Publisher, textOf } from "./publisher.ts";
+import { QueueChecks } from "./queue-checks.ts";
 import { ReadyQueues } from "./ready-queues.ts";
 import { isTooLarge } from "./refusal.ts";
 import { Regions } from "./regions.ts";
@@ -28,6 +32,8 @@ import { shrinkingBodies } from "./result-body.ts";
 import { sendableOptions, shortened } from "./sendable.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
+  checkedQueue,
+  countOf,
   deadLetterQueue,
   declarationLockQueue,
   ensureDeadLetterQueue,
@@ -36,6 +42,7 @@ import {
   ensureRetryQueues,
   isOwnQueue,
   type Names,
+  parkedQueue,
   readyQueueName,
   retryQueue,
 } from "./topology.ts";
@@ -63,6 +70,10 @@ export interface RabbitMqQueueOptions {
   readonly prepareTimeoutMs?: number;
   /** See ReadyQueuesOptions. */
   readonly takeTimeoutMs?: number;
+  /** Of RabbitMQ's management API, for the policies of the queues. */
+  readonly managementUrl?: string;
+  /** Time between two checks of the queues. Default: one minute. */
+  readonly checkIntervalMs?: number;
 }
 
 export class RabbitMqQueue implements JobQueue {
@@ -75,6 +86,7 @@ export class RabbitMqQueue implements JobQueue {
   readonly #readyQueues: ReadyQueues;
   readonly #parkedJobs: ParkedJobs;
   readonly #events: Events;
+  readonly #checks: QueueChecks;
   readonly #listeners: Listeners<ReadyQueue>;
 
   constructor(options: RabbitMqQueueOptions) {
@@ -107,7 +119,13 @@ export class RabbitMqQueue implements JobQueue {
     const closing = this.#connection.closing;
     const publisher = new Publisher({ closing, logger });
     this.#publisher = publisher;
-    this.#submissions = new Submissions({ jobQueue, publisher, closing, logger });
+    this.#submissions = new Submissions({
+      jobQueue,
+      publisher,
+      closing,
+      logger,
+      isStream: (session) => this.#checks.isJobQueueStream(session),
+    });
     this.#regions = new Regions({
       names,
       publisher,
@@ -129,6 +147,16 @@ export class RabbitMqQueue implements JobQueue {
       logger,
       offer: (readyQueue, message, signal) => this.offer(readyQueue, message, signal),
     });
+    this.#checks = new QueueChecks({
+      names,
+      regions: () => this.#regions.known,
+      policies: options.managementUrl
+        ? new Policies({ url: options.managementUrl, vhost: vhostOf(options.urls), logger })
+        : undefined,
+      logger,
+      intervalMs: options.checkIntervalMs,
+      onJobQueueReplaced: () => void this.#submissions.checkAgain(),
+    });
     this.#events = new Events({
       names,
       closing,
@@ -146,11 +174,12 @@ export class RabbitMqQueue implements JobQueue {
   }
 
   get problems(): readonly string[] {
-    return this.#publisher.problems;
+    return [...this.#publisher.problems, ...this.#checks.problems];
   }
 
-  submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
-    return this.#publish(
+  async submit(body: Buffer, properties: MessageProperties, signal?: AbortSignal): Promise<void> {
+    await this.#submissions.whenUsable(signal);
+    await this.#publish(
       this.#names.jobQueue,
       body,
       { ...properties, contentType: "application/json" },
@@ -223,6 +252,19 @@ export class RabbitMqQueue implements JobQueue {
     return this.#readyQueues.waiting();
   }
 
+  async hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean> {
+    const session = this.#connection.session;
+    if (!session) throw new Error("RabbitMQ is not connected");
+    const queues = [
+      ...readyQueues.map((readyQueue) => readyQueueName(this.#names, readyQueue)),
+      parkedQueue(this.#names),
+      checkedQueue(this.#names),
+      ...RETRY_DELAYS_MS.map((delayMs) => retryQueue(this.#names, delayMs)),
+    ];
+    const counts = await Promise.all(queues.map((queue) => countOf(session, queue)));
+    return counts.some((count) => count > 0);
+  }
+
   addRegion(region: string): Promise<void> {
     return this.#regions.keep(region);
   }
@@ -269,12 +311,14 @@ export class RabbitMqQueue implements JobQueue {
 
   async #prepare(session: Session): Promise<void> {
     await ensureFixedQueues(session, this.#names);
+    await this.#checks.attach(session);
     await answered(session, "a channel to publish on", this.#publisher.attach(session));
     await answered(session, "a channel for events", this.#events.attach(session));
     await answered(session, "the list of regions", this.#regions.attach(session));
     this.#readyQueues.attach(session);
     this.#parkedJobs.attach(session);
     await answered(session, `a consumer of queue ${this.#names.jobQueue}`, this.#submissions.attach(session));
+    void this.#checks.keepChecking(session);
   }
 
   async #settle(): Promise<void> {
@@ -338,4 +382,9 @@ export class RabbitMqQueue implements JobQueue {
     if (!this.isReady) return;
     this.#listeners.notify(readyQueue);
   }
+}
+
+/** All nodes are of one cluster. */
+function vhostOf([url = ""]: readonly string[]): string {
+  return unescaped(new URL(url).pathname.slice(1)) || "/";
 }

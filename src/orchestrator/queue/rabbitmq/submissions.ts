@@ -1,6 +1,6 @@
 /** Consumes the job queue. */
 import type { Channel, ConsumeMessage } from "amqplib";
-import { sleep } from "../../../shared/abort.ts";
+import { orAbort, sleep } from "../../../shared/abort.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { FailureDelays } from "../failure-delays.ts";
 import type { Delivery, Subscription } from "../queue.ts";
@@ -25,6 +25,8 @@ export interface SubmissionsOptions {
   readonly publisher: Publisher;
   readonly closing: AbortSignal;
   readonly logger: Logger;
+  /** A stream would deliver only what arrives after its consumer. */
+  readonly isStream: (session: Session) => Promise<boolean>;
 }
 
 export class Submissions {
@@ -32,6 +34,9 @@ export class Submissions {
   #handler: SubmissionHandler | undefined;
   readonly #failureDelays = new FailureDelays();
   #isPaused = false;
+  /** Resolved while the job queue can be consumed. */
+  #usable = Promise.withResolvers<void>();
+  #isUsable = false;
   #lastSettledAtMs = Number.NEGATIVE_INFINITY;
   #consumer: { readonly open: OpenChannel; readonly tag: string } | undefined;
 
@@ -55,6 +60,17 @@ export class Submissions {
       resume: () => this.#resume(),
       stop: () => this.#stop(),
     };
+  }
+
+  /** The job queue can be consumed. @throws the signal's reason, or QueueClosed */
+  async whenUsable(signal?: AbortSignal): Promise<void> {
+    await orAbort(this.#usable.promise, signal, this.options.closing);
+  }
+
+  /** To be called when the job queue may be usable now. */
+  async checkAgain(): Promise<void> {
+    const current = this.#channel.current;
+    if (current && !this.#isUsable) await closeGracefully(current);
   }
 
   async close(): Promise<void> {
@@ -84,8 +100,15 @@ export class Submissions {
 
   async #prepare(open: OpenChannel, session: Session): Promise<void> {
     await ensureQueue(session, this.options.jobQueue);
+    this.#setUsable(!(await this.options.isStream(session)));
     await open.channel.prefetch(PREFETCH);
     await this.#consume(open);
+  }
+
+  #setUsable(isUsable: boolean): void {
+    if (isUsable) this.#usable.resolve();
+    else if (this.#isUsable) this.#usable = Promise.withResolvers();
+    this.#isUsable = isUsable;
   }
 
   /** For a handler that is set after the channel opened; `#prepare` consumes for one that was set before. */
@@ -124,7 +147,7 @@ export class Submissions {
   }
 
   get #isWanted(): boolean {
-    return this.#handler !== undefined && !this.#isPaused;
+    return this.#handler !== undefined && !this.#isPaused && this.#isUsable;
   }
 
   /**

@@ -46,9 +46,23 @@ export function isOwnQueue(names: Names, queue: string): boolean {
   );
 }
 
+export type ArgumentValue = string | number | boolean;
+/** By name, such as `x-queue-type`. */
+export type QueueArguments = Readonly<Record<string, ArgumentValue>>;
+
 interface Queue {
   readonly name: string;
-  readonly extraArguments?: Readonly<Record<string, unknown>>;
+  readonly extraArguments?: QueueArguments;
+}
+
+/** What the messages of a queue are: `jobs` wait for a worker, or are the list of regions. */
+export type QueueRole = "submissions" | "jobs" | "retries" | "results";
+
+export interface OwnQueue {
+  readonly name: string;
+  readonly role: QueueRole;
+  /** As Blacktree declares it. */
+  readonly arguments: QueueArguments;
 }
 
 const deadLetters = (names: Names): Queue => ({
@@ -73,19 +87,35 @@ const retryQueues = (names: Names): readonly Queue[] =>
     },
   }));
 
+const waitingQueues = (names: Names): readonly Queue[] =>
+  [regionQueue(names), parkedQueue(names), checkedQueue(names)].map((name) => ({ name }));
+
+/** The queues whose messages must not be lost; invalid messages are stored for a time only. */
+export function fixedQueues(names: Names): readonly OwnQueue[] {
+  const withRole = (role: QueueRole, queues: readonly Queue[]) =>
+    queues.map((queue) => ({ name: queue.name, role, arguments: argumentsOf(queue) }));
+  return [
+    ...withRole("submissions", [{ name: names.jobQueue }]),
+    ...withRole("jobs", waitingQueues(names)),
+    ...withRole("retries", retryQueues(names)),
+    ...withRole("results", [{ name: names.resultQueue }]),
+  ];
+}
+
+export function readyQueuesOf(names: Names, region: string): readonly OwnQueue[] {
+  return PRIORITIES.map((priority) => {
+    const queue = { name: readyQueueName(names, { region, priority }) };
+    return { ...queue, role: "jobs", arguments: argumentsOf(queue) };
+  });
+}
+
 /**
  * Declares all queues with fixed names. The exchanges of the retry queues are declared last: if one of them exists,
  * no other orchestrator is declaring these queues for the first time.
  */
 export async function ensureFixedQueues(session: Session, names: Names): Promise<void> {
-  const others = [
-    names.jobQueue,
-    names.resultQueue,
-    regionQueue(names),
-    parkedQueue(names),
-    checkedQueue(names),
-  ];
-  const queues = [...others.map((name) => ({ name })), deadLetters(names), ...retryQueues(names)];
+  const others = [{ name: names.jobQueue }, { name: names.resultQueue }, ...waitingQueues(names)];
+  const queues = [...others, deadLetters(names), ...retryQueues(names)];
   const isSetUp = await exchangeExists(session, retryQueue(names, RETRY_DELAYS_MS[0]));
   await (isSetUp ? ensureQueues(session, queues) : declareFirst(session, queues));
   await ensureRetryExchanges(session, names);
@@ -152,20 +182,27 @@ async function declareQueue(session: Session, queue: Queue): Promise<void> {
   });
 }
 
-/** Of an existing queue. False, too, when the RabbitMQ user may not declare it, since only that would tell. */
+/** Of an existing queue. False, too, when the RabbitMQ user may not declare it, since only that would show it. */
 async function hasOwnArguments(session: Session, queue: Queue): Promise<boolean> {
   return await assertQueue(session, queue).then(
     () => true,
-    (error) => refusedWith(error, 403, 406),
+    (error) => {
+      // RabbitMQ would close the connection that takes a message from it.
+      if (/current is .*'stream'/.test(String(error)))
+        throw new Error(`the internal queue ${queue.name} is a stream: delete it`, { cause: error });
+      return refusedWith(error, 403, 406);
+    },
   );
 }
 
-async function assertQueue(session: Session, { name, extraArguments }: Queue): Promise<void> {
-  const options: Options.AssertQueue = {
-    durable: true,
-    arguments: { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments },
-  };
+async function assertQueue(session: Session, queue: Queue): Promise<void> {
+  const { name } = queue;
+  const options: Options.AssertQueue = { durable: true, arguments: argumentsOf(queue) };
   await onDedicatedChannel(session, `queue ${name}`, (channel) => channel.assertQueue(name, options));
+}
+
+function argumentsOf({ extraArguments }: Queue): QueueArguments {
+  return { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments };
 }
 
 async function ensureRetryExchanges(session: Session, names: Names): Promise<void> {
@@ -201,6 +238,14 @@ async function queueExists(session: Session, queue: string): Promise<boolean> {
   return await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue)).then(
     () => true,
     (error) => refusedWith(error, 404),
+  );
+}
+
+/** How many messages wait in the queue; none if it does not exist. */
+export async function countOf(session: Session, queue: string): Promise<number> {
+  return await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue)).then(
+    ({ messageCount }) => messageCount,
+    (error) => Number(refusedWith(error, 404)),
   );
 }
 

@@ -217,6 +217,16 @@ export class SqliteQueue implements JobQueue {
     return row?.messages ?? 0;
   }
 
+  /** Counts those that are delivered, or due later, too. */
+  async hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean> {
+    this.#closing.signal.throwIfAborted();
+    const places = readyQueues.map(placeOf).flatMap((place) => [place, `${PARKED_PREFIX}${place}`]);
+    const waiting = this.#database.query<{ place: string }, [string]>(
+      "SELECT place FROM messages WHERE place = ? LIMIT 1",
+    );
+    return places.some((place) => waiting.get(place) !== null);
+  }
+
   regions(): readonly string[] {
     if (this.#closing.signal.aborted) return [];
     const rows = this.#database

@@ -1,6 +1,6 @@
 -- ARGV: job id, memories, job, accepted at, reply to and correlation id (or empty), salt, fingerprints as JSON.
--- Returns {"new", accepted at}, {"active"}, {"finished", result}, {"conflict", the job's fingerprints}, or
--- {"salted", salt}: the record has another salt, so nothing was decided; the caller repeats the call with that salt.
+-- Returns {"new", accepted at}, {"active", unchanged for ms}, {"finished", result}, {"conflict", the job's fingerprints},
+-- or {"salted", salt}: the record has another salt, so nothing was decided; the caller repeats the call with that salt.
 local salt = get('salt')
 if salt and salt ~= ARGV[8] then return { 'salted', salt } end
 if salt and get('fingerprints') ~= ARGV[9] then return { 'conflict', get('fingerprints') } end
@@ -11,5 +11,6 @@ if not get('job') then
 end
 noteReplyTo(ARGV[6])
 keepAlive()
-if get('queued') then return { 'active' } end
+if not get('changedAt') then noteChange() end
+if get('queued') then return { 'active', unchangedForMs() } end
 return { 'new', get('acceptedAt') }

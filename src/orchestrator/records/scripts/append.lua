@@ -5,5 +5,6 @@ if redis.call('EXISTS', recordKey) == 0 and cjson.decode(event).state ~= 'QUEUED
 local seq = redis.call('HINCRBY', recordKey, 'seq', 1)
 redis.call('RPUSH', eventsKey, seq .. ' ' .. event)
 redis.call('LTRIM', eventsKey, -tonumber(ARGV[5]), -1)
+noteChange()
 keepAlive()
 return seq

@@ -1,7 +1,7 @@
 -- Common part of the job record scripts. KEYS[1] is the prefix of every key; ARGV starts with the job id and the
 -- memories: how long the record of a finished job and that of an active job is stored, in ms. Keys:
 --   job:<job>           hash: job, acceptedAt, correlationId, salt, fingerprints, queued, seq, replyTo, result,
---                       publisher, publisherUntil, published
+--                       publisher, publisherUntil, published, changedAt (of its state)
 --   events:<job>        list of events, oldest first
 --   supersede:<group>   sorted set: jobs that a later one of this group cancels, by their place
 --   supersedings        counter: the places
@@ -25,6 +25,11 @@ local function keepAlive()
   redis.call('PEXPIRE', recordKey, remainingMs)
   redis.call('PEXPIRE', eventsKey, remainingMs)
 end
+
+local function noteChange() set('changedAt', nowMs) end
+
+-- Zero for a record of a version that did not store it.
+local function unchangedForMs() return nowMs - tonumber(get('changedAt') or nowMs) end
 
 -- `replyTo` is a JSON list; an empty one is never written, since Lua cannot distinguish it from an object.
 local function noteReplyTo(target)

@@ -542,6 +542,36 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
+    describe("waiting messages", () => {
+      const others: ReadyQueue = { region: "eu-west-1", priority: "normal" };
+
+      test("are found in their ready queue, parked, and before another attempt", async () => {
+        expect(await queue.hasWaiting([readyQueue, others])).toBe(false);
+        await queue.offer(readyQueue, readyMessage("job-1"));
+        expect(await queue.hasWaiting([others, readyQueue])).toBe(true);
+        expect(await queue.hasWaiting([others, { ...readyQueue, priority: "high" }])).toBe(false);
+
+        const delivery = await takeOne();
+        await queue.offerLater(delivery, { attempts: 1, lastWorkerId: "worker-1" }, RETRY_DELAYS_MS[2]);
+        delivery.ack();
+        await waitFor(() => queue.hasWaiting([readyQueue]), {
+          timeoutMs: TIMEOUT_MS,
+          what: "the message that waits for another attempt",
+        });
+      });
+
+      test("are found while they are parked, and not once they are acked", async () => {
+        await queue.park(readyQueue, readyMessage("job-1"));
+        expect(await queue.hasWaiting([readyQueue])).toBe(true);
+        await queue.unpark(() => true);
+        (await takeOne()).ack();
+        await waitFor(async () => !(await queue.hasWaiting([readyQueue])), {
+          timeoutMs: TIMEOUT_MS,
+          what: "the queues to be empty",
+        });
+      });
+    });
+
     describe("parked jobs", () => {
       const queueOf = (region: string, priority: ReadyQueue["priority"] = "normal") => ({ region, priority });
       const isMoved = (region: string) => region === readyQueue.region;

@@ -63,7 +63,7 @@ export function describeJobRecordsContract(
         const later = { jobId: "j1", job, identity, acceptedAt: new Date() };
         expect(await records.admit(later)).toEqual({ kind: "new", acceptedAt });
         await records.queued("j1");
-        expect(await records.admit(later)).toEqual({ kind: "active" });
+        expect(await records.admit(later)).toMatchObject({ kind: "active" });
         expect(await admit("j2")).toEqual({ kind: "new", acceptedAt });
       });
 
@@ -124,7 +124,46 @@ export function describeJobRecordsContract(
           timeoutMs: TIMEOUT_MS,
           what: "the record to expire",
         });
-        expect(await admit("active")).toEqual({ kind: "active" });
+        expect(await admit("active")).toMatchObject({ kind: "active" });
+      });
+
+      test("of an active job names how long its state has not changed", async () => {
+        await admit("j1");
+        await records.queued("j1");
+        const unchangedForMs = async () => {
+          const admission = await admit("j1");
+          return admission.kind === "active" ? admission.unchangedForMs : Number.NaN;
+        };
+        await store.advance(LONG_MEMORY_MS);
+        expect(await unchangedForMs()).toBeGreaterThanOrEqual(LONG_MEMORY_MS);
+        await records.append(event("j1", "BUILDING"));
+        expect(await unchangedForMs()).toBeLessThan(LONG_MEMORY_MS);
+      });
+
+      test("of a job whose message is lost is new, once for the time given", async () => {
+        await admit("j1");
+        await records.queued("j1");
+        expect(await records.messageLost("j1", LONG_MEMORY_MS)).toBe(false);
+        await store.advance(LONG_MEMORY_MS);
+        const other = await store.open();
+        const calls = [records, other].map((each) => each.messageLost("j1", LONG_MEMORY_MS));
+        expect((await Promise.all(calls)).toSorted()).toEqual([false, true]);
+        expect(await admit("j1")).toMatchObject({ kind: "new" });
+        await records.queued("j1");
+        expect(await admit("j1")).toMatchObject({ kind: "active" });
+        expect(await records.messageLost("j1", LONG_MEMORY_MS)).toBe(false);
+      });
+
+      test("of a job that has ended, is not queued or is unknown, does not depend on a lost message", async () => {
+        await admit("ended");
+        await records.queued("ended");
+        await records.finish(sampleResult("ended"), "p-1");
+        await admit("accepted");
+        await store.advance(LONG_MEMORY_MS / 2);
+        for (const jobId of ["ended", "accepted", "unknown"])
+          expect(await records.messageLost(jobId, LONG_MEMORY_MS / 2)).toBe(false);
+        expect(await admit("ended")).toMatchObject({ kind: "finished" });
+        expect(await records.find("unknown")).toBeUndefined();
       });
 
       test("of many at once has one answer", async () => {
@@ -143,12 +182,12 @@ export function describeJobRecordsContract(
         await records.append(event("j1", "QUEUED"));
         expect(await admit("j1")).toEqual({ kind: "new", acceptedAt });
         await records.queued("j1");
-        expect(await admit("j1")).toEqual({ kind: "active" });
+        expect(await admit("j1")).toMatchObject({ kind: "active" });
       });
 
       test("after a loss during a job joins the job", async () => {
         await records.append(event("j1", "BUILDING"));
-        expect(await admit("j1", "answers")).toEqual({ kind: "active" });
+        expect(await admit("j1", "answers")).toMatchObject({ kind: "active" });
         expect(await records.find("j1")).toMatchObject({ job, acceptedAt, state: "BUILDING" });
         expect(await records.finish(sampleResult("j1"), "p-1")).toMatchObject({
           kind: "publish",
@@ -174,7 +213,7 @@ export function describeJobRecordsContract(
         expect(await admitOther()).toEqual(conflict);
         await records.append(event("j1", "BUILDING"));
         expect(await admitOther()).toEqual(conflict);
-        expect(await admit("j1")).toEqual({ kind: "active" });
+        expect(await admit("j1")).toMatchObject({ kind: "active" });
         expect(await replyTo()).toEqual(["answers"]);
         expect(await admitOther()).toEqual(conflict);
         expect(await admit("j1")).toMatchObject({ kind: "finished" });
@@ -210,7 +249,7 @@ export function describeJobRecordsContract(
       test("joins it if that job's record was lost, and its identity is that of the new record", async () => {
         await records.append(event("j1", "BUILDING"));
         expect(await records.differingFields("j1", other)).toEqual([]);
-        expect(await admitOther()).toEqual({ kind: "active" });
+        expect(await admitOther()).toMatchObject({ kind: "active" });
         expect(await admit("j1")).toEqual(conflict);
         expect(await replyTo()).toEqual(["curious"]);
       });
@@ -220,8 +259,8 @@ export function describeJobRecordsContract(
         await records.queued("j1");
         await store.forgetIdentity("j1");
         expect(await records.differingFields("j1", other)).toEqual([]);
-        expect(await admitOther()).toEqual({ kind: "active" });
-        expect(await admit("j1")).toEqual({ kind: "active" });
+        expect(await admitOther()).toMatchObject({ kind: "active" });
+        expect(await admit("j1")).toMatchObject({ kind: "active" });
       });
 
       test("is the next job once that job is forgotten", async () => {

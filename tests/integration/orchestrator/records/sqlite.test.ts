@@ -20,7 +20,8 @@ describeJobRecordsContract("SQLite", async (jobMemoryMs) => {
     },
     async advance(ms) {
       database.run(
-        "UPDATE job_records SET publisher_until = publisher_until - ?1, expires_at = expires_at - ?1",
+        `UPDATE job_records SET publisher_until = publisher_until - ?1, expires_at = expires_at - ?1,
+           changed_at = changed_at - ?1`,
         [ms],
       );
     },

@@ -185,6 +185,10 @@ export class Connection implements JobQueue {
     return this.broker.queue.waiting();
   }
 
+  hasWaiting(readyQueues: readonly ReadyQueue[]): Promise<boolean> {
+    return this.broker.queue.hasWaiting(readyQueues);
+  }
+
   regions(): readonly string[] {
     return this.broker.queue.regions();
   }

@@ -24,6 +24,8 @@ export interface BrokerOptions {
   readonly heartbeatSeconds?: number;
   readonly prepareTimeoutMs?: number;
   readonly takeTimeoutMs?: number;
+  readonly managementUrl?: string;
+  readonly checkIntervalMs?: number;
   readonly logger?: Logger;
   /** Tried before the broker's own URL. */
   readonly otherUrls?: readonly string[];
@@ -103,6 +105,8 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
         heartbeatSeconds: options.heartbeatSeconds,
         prepareTimeoutMs: options.prepareTimeoutMs,
         takeTimeoutMs: options.takeTimeoutMs,
+        managementUrl: options.managementUrl,
+        checkIntervalMs: options.checkIntervalMs,
         logger: options.logger ?? fileLogger(),
       }),
     async deadLetters() {
