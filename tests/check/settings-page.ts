@@ -73,6 +73,8 @@ const WORKER_REMARKS: Remarks = {
   BLACKTREE_ECR_ROLE_ARN:
     "such as `arn:aws:iam::{account}:role/blacktree-push`; also `arn:aws-cn:…`, `arn:aws-us-gov:…`, or `arn:{partition}:…` for the partition of the job's region; without it the worker's own credentials are used",
   BLACKTREE_ECR_EXTERNAL_ID: "only with `BLACKTREE_ECR_ROLE_ARN`",
+  BLACKTREE_ECR_BASE_REPOS:
+    "at most 5, such as `base/*,{tenant}/*`; with a role, a job can pull from no other repository of ECR than these and its own",
   BLACKTREE_ECR_CREATE_REPOSITORY:
     "the next five settings apply to such repositories, and are refused without it",
   BLACKTREE_ECR_TAG_EXCLUSIONS: "at most five, with up to two `*` each, such as `latest,dev-*`",

@@ -1,7 +1,7 @@
 /** `blacktree up` and its client commands: a whole Blacktree in one process, as for a first trial. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
@@ -257,6 +257,41 @@ describe("up with a named registry", () => {
     expect(unknown).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("No such job") });
     const late = await cli("cancel", "runs", "--json");
     expect(JSON.parse(late.stdout)).toEqual({ job_id: "runs", state: "CANCELLED" });
+  });
+
+  test("a job's secrets are on no disk once it has ended", async () => {
+    const { cli, workDir } = started;
+    const secrets = [`git-${randomUUID()}`, `secret-${randomUUID()}`];
+    const file = join(folder.path, "secret-job.json");
+    const target = { aws_account: "1234567890", ecr_repo: "app-images", deployment_version: "v-erased" };
+    const job = { repo_url: "owner/working", branch: "main", ...target };
+    await Bun.write(file, JSON.stringify({ ...job, git_token: secrets[0], secrets: { npm: secrets[1] } }));
+    const { exitCode } = await cli("submit", "--wait", "--file", file);
+    expect(exitCode).toBe(0);
+    const isErased = async () => {
+      const entries = await readdir(workDir, { recursive: true, withFileTypes: true });
+      const paths = entries
+        .filter((entry) => entry.isFile())
+        .map(({ parentPath, name }) => join(parentPath, name));
+      const contents = await Promise.all(paths.map((path) => readFile(path).catch(() => Buffer.alloc(0))));
+      return !contents.some((content) => secrets.some((secret) => content.includes(secret)));
+    };
+    await waitFor(isErased, { timeoutMs: 30_000, what: "the job's secrets to be erased" });
+  });
+
+  test("a log cannot look other than it is on a terminal", async () => {
+    const files = await sampleRepository();
+    const step = `RUN ["/bin/busybox", "echo", "all tests passed\u202e\u200b"]`;
+    await git.createRepository("owner/disguised", { ...files, Dockerfile: `${files.Dockerfile}${step}\n` });
+    const { cli, apiUrl } = started;
+    const flags = jobFlags("owner/disguised", "v-disguised");
+    const { stdout } = await cli("submit", "--wait", "--job-id", "disguised", ...flags);
+    const logs = (await cli("logs", "disguised")).stdout;
+    const text = await (await fetch(`${apiUrl}/api/v1/jobs/disguised/logs`)).text();
+    for (const shown of [stdout, logs, text]) {
+      expect(shown).toContain("all tests passed<U+202E><U+200B>");
+      expect(shown).not.toMatch(/[\u202e\u200b]/);
+    }
   });
 
   test("secrets appear in no line of its output", async () => {

@@ -25,12 +25,17 @@ async function isAlive(pid: string): Promise<boolean> {
 }
 
 /** In a new session, without environment and in another folder: nothing but its control group says whose it is. */
-const LEAVE = "env -i setsid sleep 60 > /dev/null 2>&1 < /dev/null & echo $!";
+const LEAVE = [
+  "env -i setsid sleep 60 > /dev/null 2>&1 < /dev/null & pid=$!",
+  // The process group is ended with its leader, so the session has to exist before.
+  'until [ "$(cut -d" " -f6 /proc/$pid/stat)" = "$pid" ]; do :; done',
+  "echo $pid",
+].join("\n");
 
 async function leaveProcess(controlGroup: string): Promise<string> {
   const environment = { PATH: process.env.PATH ?? "" };
   // The group is entered directly after the start.
-  const script = `while ! grep -q blacktree-run /proc/self/cgroup; do :; done; cd /; ${LEAVE}`;
+  const script = `while ! grep -q blacktree-run /proc/self/cgroup; do :; done; cd /\n${LEAVE}`;
   const { stdoutTail } = await runInGroup({
     argv: ["/bin/sh", "-c", script],
     cwd: folder.path,
