@@ -228,6 +228,11 @@ describe("access checks", () => {
     expect((await request("/healthz", { headers: { origin: "http://127.0.0.1:8080" } })).status).toBe(200);
   });
 
+  test("the Origin of a page that a proxy with TLS serves is accepted", async () => {
+    const headers = { host: "builds.example.com", origin: "https://builds.example.com" };
+    expect((await request("/healthz", { headers })).status).toBe(200);
+  });
+
   test("wrong tokens slow down their sender, and no other client", async () => {
     const target = app();
     const from = async (clientAddress: string, authorization: string) =>
