@@ -251,7 +251,7 @@ describe("access checks", () => {
     expect((await from("192.0.2.2", `Bearer ${TOKEN}`)).status).toBe(200);
   });
 
-  test("requests without a token slow down nobody", async () => {
+  test("requests without a token do not slow down their sender", async () => {
     const target = app();
     const from = (authorization: string) =>
       request("/api/v1/workers", { headers: { authorization } }, {}, { target });
