@@ -12,7 +12,7 @@ export interface UpSockets {
   readonly worker: SocketFile;
 }
 
-/** Creates the folder of the sockets anew: an earlier start that was killed has left its sockets there. */
+/** Creates an empty folder for the sockets: an earlier start that was killed has left its own there. */
 export function makeSockets(workDir: string): UpSockets {
   const folder = socketsFolder(workDir);
   rmSync(folder, { recursive: true, force: true });

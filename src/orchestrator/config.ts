@@ -304,7 +304,7 @@ export function checkOneAdminToken(sources: SettingSources): SettingProblem[] {
   return [{ name: ADMIN_TOKEN, value: "***", wrong, expected: "only one of them" }];
 }
 
-/** Loopback is no protection: other users of this machine reach it, and so do builds. */
+/** Loopback does not protect the API: other users of this machine reach it, and so do builds. */
 function checkAdminTokenGiven(
   sources: SettingSources,
   { adminListen }: Partial<SchedulingSettings>,

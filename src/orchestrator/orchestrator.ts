@@ -66,7 +66,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const admin = parts.admin && serve(parts.admin);
   const service = orchestratorService({ ...parts, workers, times: settings });
   const grpc: RpcServer = await serveRpc([service], parts.grpcListen, parts.tls);
-  logger.info({ grpc_port: grpc.port, admin_port: admin?.port }, "orchestrator listens");
+  // On a socket file there is no port.
+  logger.info({ grpc_port: grpc.port || undefined, admin_port: admin?.port }, "orchestrator listens");
 
   queue.start();
   leases.start();

@@ -120,7 +120,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   offer.address = settings.advertise ?? reachableAddress(parts.listen, server);
   const { workerId: worker_id, incarnation } = identity;
   const advertised = formatRpcAddress(offer.address);
-  logger.info({ worker_id, incarnation, port: server.port, advertised }, "worker listens");
+  // On a socket file there is no port.
+  logger.info({ worker_id, incarnation, port: server.port || undefined, advertised }, "worker listens");
 
   const stopping = new AbortController();
   const builderFound = parts.builder

@@ -50,7 +50,7 @@ function bracketed(host: string): string {
 const FAILED_TRIES = { burst: 10, intervalMs: 1000, maxClients: 10_000 };
 
 /**
- * Loopback is no exception: other users of this machine reach it, and so do builds (`ADD http://127.0.0.1:8080/…`). A
+ * Loopback needs a token too: other users of this machine reach it, and so do builds (`ADD http://127.0.0.1:8080/…`). A
  * client that has sent too many wrong tokens has to wait, also with the right one, or it could go on trying. A request
  * without a token is not a try, so that a build, which cannot send one, blocks no client of its machine.
  */

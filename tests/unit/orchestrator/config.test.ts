@@ -96,10 +96,10 @@ describe("the admin API's token", () => {
   });
   afterAll(() => folder.remove());
 
-  function file(mode: number, content = `${TOKEN}\n`): string {
+  function file(mode: string, content = `${TOKEN}\n`): string {
     const path = join(folder.path, `token-${count++}`);
     writeFileSync(path, content);
-    chmodSync(path, mode);
+    chmodSync(path, Number.parseInt(mode, 8));
     return path;
   }
 
@@ -120,19 +120,19 @@ describe("the admin API's token", () => {
     expect(adminAccess(withApi({ BLACKTREE_ADMIN_LISTEN: "off" }))).toBeUndefined();
   });
 
-  test.each([0o600, 0o400, 0o640, 0o440])("it may be in a file of mode %o", (mode) => {
+  test.each(["0600", "0400", "0640", "0440"])("it may be in a file of mode %s", (mode) => {
     expect(adminAccess(withApi({ BLACKTREE_ADMIN_TOKEN_FILE: file(mode) }))?.token).toBe(TOKEN);
   });
 
-  test.each([0o644, 0o604, 0o660, 0o602])("a file of mode %o is refused, with the remedy", (mode) => {
+  test.each(["0644", "0604", "0660", "0602"])("a file of mode %s is refused, with the remedy", (mode) => {
     const path = file(mode);
     expect(() => withApi({ BLACKTREE_ADMIN_TOKEN_FILE: path })).toThrow(
-      `BLACKTREE_ADMIN_TOKEN_FILE = "${path}": can be read or changed by other users (mode 0${mode.toString(8)}); expected a file that only its owner can read, and its group at most: chmod 600 ${path}`,
+      `BLACKTREE_ADMIN_TOKEN_FILE = "${path}": can be read or changed by other users (mode ${mode}); expected a file that only its owner can read, and its group at most: chmod 600 ${path}`,
     );
   });
 
   test("a file that is missing, or has no usable token, is refused under its own name only", () => {
-    const refusals = [join(folder.path, "missing"), folder.path, file(0o600, "short\n"), file(0o600, "")];
+    const refusals = [join(folder.path, "missing"), folder.path, file("0600", "short\n"), file("0600", "")];
     for (const path of refusals) {
       const start = () => withApi({ BLACKTREE_ADMIN_TOKEN_FILE: path });
       expect(start).toThrow(/^BLACKTREE_ADMIN_TOKEN_FILE = "[^\n]*$/);
@@ -140,7 +140,7 @@ describe("the admin API's token", () => {
   });
 
   test("two of them are refused", () => {
-    const both = { BLACKTREE_ADMIN_TOKEN: TOKEN, BLACKTREE_ADMIN_TOKEN_FILE: file(0o600) };
+    const both = { BLACKTREE_ADMIN_TOKEN: TOKEN, BLACKTREE_ADMIN_TOKEN_FILE: file("0600") };
     expect(() => withApi(both)).toThrow(
       'BLACKTREE_ADMIN_TOKEN = "***": is set, and BLACKTREE_ADMIN_TOKEN_FILE too; expected only one of them',
     );

@@ -30,13 +30,13 @@ function registration(grpcListen: RpcAddress, address: string): Promise<status> 
 }
 
 const PORT = { host: "127.0.0.1", port: 5051 };
-const SOCKET = { path: "/work/sockets/orchestrator" };
+const SOCKET = { path: "/state/sockets/orchestrator" };
 
 test.each([
   [PORT, "10.0.0.1:6000", status.OK],
   // The orchestrator would connect to any socket of its machine, such as Docker's.
   [PORT, "unix:/var/run/docker.sock", status.INVALID_ARGUMENT],
-  [SOCKET, "unix:/work/sockets/worker", status.OK],
+  [SOCKET, "unix:/state/sockets/worker", status.OK],
   [SOCKET, "unix:relative", status.INVALID_ARGUMENT],
 ])("on %j, a worker at %s registers with status %d", async (listen, address, expected) => {
   expect(await registration(listen, address)).toBe(expected);

@@ -14,7 +14,7 @@ export interface PolicyProbe {
 }
 
 const PROBE_TIMEOUT_MS = 60_000;
-/** A BuildKit that ignores the policy connects to a closed port of its own machine. */
+/** A BuildKit that ignores the policy connects to a closed port of the machine. */
 const DOCKERFILE = "FROM scratch\nADD http://127.0.0.1:1/ /\n";
 
 export const POLICY_REMEDY =

@@ -228,6 +228,11 @@ describe("access checks", () => {
     expect((await request("/healthz", { headers: { origin: "http://127.0.0.1:8080" } })).status).toBe(200);
   });
 
+  test("the Origin of a page that a proxy with TLS serves is accepted", async () => {
+    const headers = { host: "builds.example.com", origin: "https://builds.example.com" };
+    expect((await request("/healthz", { headers })).status).toBe(200);
+  });
+
   test("wrong tokens slow down their sender, and no other client", async () => {
     const target = app();
     const from = async (clientAddress: string, authorization: string) =>
@@ -246,7 +251,7 @@ describe("access checks", () => {
     expect((await from("192.0.2.2", `Bearer ${TOKEN}`)).status).toBe(200);
   });
 
-  test("requests without a token slow down nobody", async () => {
+  test("requests without a token do not slow down their sender", async () => {
     const target = app();
     const from = (authorization: string) =>
       request("/api/v1/workers", { headers: { authorization } }, {}, { target });
