@@ -4,7 +4,10 @@ import type { PipelineJob } from "../job/job.ts";
 /** Only Blacktree sets labels with this prefix; a job that names one is refused. */
 export type ReservedLabels = Readonly<Record<`io.blacktree.${string}`, string>>;
 
-/** The inputs of an image. wanted-image.ts decides what their presence on an image proves. */
+/**
+ * The inputs of an image. wanted-image.ts decides what their presence on an image proves. An input that is added later
+ * must be empty by default: an image without its label then still matches.
+ */
 export type InputLabels = ReservedLabels;
 
 export type ImageInputs = Pick<
@@ -40,11 +43,12 @@ export function inputLabels(inputs: ImageInputs): InputLabels {
  * image may have been built with other values.
  */
 export function inputsHash(inputs: InputLabels, tenant: string): string {
-  return fingerprint({ ...inputs, tenant });
+  const given = Object.entries(inputs).filter(([, value]) => value !== "");
+  return fingerprint({ ...Object.fromEntries(given), tenant });
 }
 
 export function hasLabels(imageLabels: Readonly<Record<string, string>>, labels: ReservedLabels): boolean {
-  return Object.entries(labels).every(([name, value]) => imageLabels[name] === value);
+  return Object.entries(labels).every(([name, value]) => (imageLabels[name] ?? "") === value);
 }
 
 export interface ImageOrigin {

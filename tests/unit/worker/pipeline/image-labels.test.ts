@@ -66,6 +66,15 @@ test("image inputs: one hash covers the tenant and all inputs", () => {
   expect(inputsHash(inputLabels({ ...inputs, buildArgs: {} }), "acme")).not.toBe(hash);
 });
 
+test("image inputs: an image of a version that did not have an input yet matches while that input is empty", () => {
+  const later = { ...labels, "io.blacktree.added": "" } as const;
+  expect(hasLabels(labels, later)).toBe(true);
+  expect(inputsHash(later, "acme")).toBe(inputsHash(labels, "acme"));
+  const given = { ...labels, "io.blacktree.added": "1" } as const;
+  expect(hasLabels(labels, given)).toBe(false);
+  expect(inputsHash(given, "acme")).not.toBe(inputsHash(labels, "acme"));
+});
+
 describe("standardLabels", () => {
   const origin = { repositoryUrl: "https://github.com/a/b", commit: "c".repeat(40), version: "v1" };
 
