@@ -817,7 +817,18 @@ report_service() {
     done
   fi
   say "Next: journalctl --follow --unit $service"
-  [ "$role" = worker ] || say "      blacktree workers    # as root: lists the workers that have registered"
+  [ "$role" = worker ] || say_workers_command
+}
+
+say_workers_command() {
+  address=$(sed -n 's/^BLACKTREE_ADMIN_LISTEN=//p' "$staging/effective")
+  case $address in
+    off) return 0 ;;
+    127.0.0.1:8080) api='' ;;
+    0.0.0.0:* | '[::]:'*) api=" --api http://127.0.0.1:${address##*:}" ;;
+    *) api=" --api http://$address" ;;
+  esac
+  say "      sudo blacktree workers$api    # lists the workers that have registered"
 }
 
 service_state() {
