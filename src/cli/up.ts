@@ -30,8 +30,8 @@ import { checkRegistry, registryAuthenticator, registrySettings } from "../worke
 import { startWorker } from "../worker/worker.ts";
 import { terminalDestination } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
+import { storedReuseKeys, storedToken, UnusableSecret } from "./up-secrets.ts";
 import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
-import { upToken } from "./up-token.ts";
 import type { MakeCommand } from "./usage.ts";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
@@ -112,7 +112,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
 
 /** @returns undefined for an unexpected error. */
 function remedyFor(error: unknown): string | undefined {
-  if (error instanceof MissingRequirement) return error.message;
+  if (error instanceof MissingRequirement || error instanceof UnusableSecret) return error.message;
   if (error instanceof DatabaseInUse)
     return `${error.message}. Stop the other blacktree, or name another folder with --work-dir.`;
   // Only the admin API listens on an address that the user chose.
@@ -127,6 +127,8 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   const builder = await checkRequirements({ settings, environment }, signal);
   const database = openEmbeddedDatabase(join(settings.workDir, "blacktree.db"));
   const sockets = makeSockets(settings.workDir);
+  // With the database open, no other process uses the folder.
+  const reuseKeys = settings.reuseKeys ?? storedReuseKeys(settings.workDir).value;
   const { jobMemoryMs, leaseTtlMs, region } = settings;
   let tokenFile: string | undefined;
   const orchestrator = await startOrchestrator({
@@ -138,10 +140,10 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     // The one worker also builds jobs for other regions, unless their region_policy is `require`.
     settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
     admin: adminAccess(settings, () => {
-      const { path, token } = upToken(settings.workDir);
+      const { path, value } = storedToken(settings.workDir);
       tokenFile = path;
       logger.info({ token_file: path }, "the admin API's token is in this file");
-      return token;
+      return value;
     }),
     grpcListen: sockets.orchestrator,
     tls: undefined,
@@ -151,6 +153,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     settings: {
       ...settings,
       orchestratorAddresses: [sockets.orchestrator],
+      reuseKeys,
       advertise: undefined,
     },
     listen: sockets.worker,

@@ -52,7 +52,7 @@ const STOP_WORK_MS = 3000;
 export function createComponents(parts: ComponentParts): Components {
   const { queue, leases, records, settings, logger } = parts;
   const git = { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts };
-  const rules = { git, defaultRegion: settings.region };
+  const rules = { git, defaultRegion: settings.region, secretLimit: settings.secretLimit };
   const events = new JobEvents(records, queue, logger);
   const publisher = new ResultPublisher({ ...parts, events });
   const results = new ResultHandler({ ...parts, ...settings, events, publisher });

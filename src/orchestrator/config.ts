@@ -93,6 +93,14 @@ export const SCHEDULING_SETTINGS = {
     parse.integer(1, 100),
     "3",
   ),
+  maxWorkersLost: withDefault(
+    {
+      name: "BLACKTREE_MAX_WORKERS_LOST",
+      description: "a job whose attempts have lost so many workers, by crash or freeze, fails",
+    },
+    parse.integer(1, 100),
+    "2",
+  ),
   jobTimeoutMs: withDefault(
     { name: "BLACKTREE_JOB_TIMEOUT", description: "upper bound of one attempt" },
     parse.duration(1000, 7 * DAY_MS),
@@ -111,6 +119,11 @@ export const SCHEDULING_SETTINGS = {
     },
     parse.duration(1000, 7 * DAY_MS),
     "30s",
+  ),
+  secretLimit: withDefault(
+    { name: "BLACKTREE_SECRET_LIMIT", description: "upper bound of the secrets of one job" },
+    parse.integer(0, 10_000),
+    "100",
   ),
   ...gitSettings,
   ...resultLogSettings,

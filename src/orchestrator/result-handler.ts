@@ -14,24 +14,23 @@ import {
   resultOf,
   targetOf,
   unsupportedResult,
+  versionOf,
 } from "./job/result.ts";
-import { decideRetry } from "./job/retry-policy.ts";
+import { decideRetry, earlierLosses, type RetryLimits, WORKER_LOST_FIELD } from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, ReadyDelivery, RetryDelayMs } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
 import type { Assignment } from "./workers/assignment.ts";
 
-export interface ResultHandlerParts {
+export interface ResultHandlerParts extends RetryLimits {
   readonly queue: Pick<JobQueue, "offerLater">;
   readonly leases: Pick<Leases, "cancellation">;
-  readonly records: Pick<JobRecords, "rememberImage" | "settled">;
+  readonly records: Pick<JobRecords, "find" | "rememberImage" | "settled">;
   readonly events: JobEvents;
   readonly publisher: ResultPublisher;
   readonly logger: Logger;
   readonly resultLogLines: number;
-  /** A job's last attempt, from 1 on. */
-  readonly maxAttempts: number;
 }
 
 export class ResultHandler {
@@ -39,9 +38,12 @@ export class ResultHandler {
 
   /** @throws the reason of `delivery.revoked`: another orchestrator then publishes the result. */
   async handle(delivery: ReadyDelivery, job: Job, assignment: Assignment, ended: Outcome): Promise<void> {
-    const outcome = await this.#afterCancel(job.jobId, ended);
-    const decision = decideRetry(outcome, assignment.claim.attempt, this.parts.maxAttempts);
-    if (decision.kind === "retry") return this.#retry(delivery, assignment, outcome, decision.delayMs);
+    const ofAttempt = await this.#afterCancel(job.jobId, ended);
+    const { attempt } = assignment.claim;
+    const workersLost = ofAttempt.isWorkerLost ? 1 + (await this.#earlierLosses(job.jobId, attempt)) : 0;
+    const decision = decideRetry(ofAttempt, { attempt, workersLost }, this.parts);
+    if (decision.kind === "retry") return this.#retry(delivery, assignment, ofAttempt, decision.delayMs);
+    const { outcome } = decision;
     await this.#rememberImage(job, outcome);
     const run = { claim: assignment.claim, assignedAt: assignment.assignedAt, outcome };
     const result = resultOf(job, delivery.envelope.acceptedAt, run, this.parts.resultLogLines);
@@ -95,14 +97,15 @@ export class ResultHandler {
     await this.settle(delivery, rejectedResult(jobId, failure, {}, acceptedAt));
   }
 
-  /** Before the result is published: a client that has seen it may submit a job that reuses the image. */
+  /** Before the result is published: a client that has seen it may submit a job that the image serves. */
   async #rememberImage(job: Job, { inputs, imageDigest: digest }: Outcome): Promise<void> {
     if (inputs === undefined || digest === undefined) return;
     try {
-      await this.parts.records.rememberImage(repositoryOf(job), { inputs, digest });
+      const places = [repositoryOf(job), versionOf(job)];
+      await Promise.all(places.map((place) => this.parts.records.rememberImage(place, { inputs, digest })));
     } catch (error) {
       if (!(error instanceof RecordsUnavailable)) throw error;
-      this.parts.logger.warn({ err: error, job_id: job.jobId }, "failed to record the image for reuse");
+      this.parts.logger.warn({ err: error, job_id: job.jobId }, "failed to record the image");
     }
   }
 
@@ -115,13 +118,28 @@ export class ResultHandler {
   ): Promise<void> {
     const { jobId, attempt, workerId } = assignment.claim;
     const { failure: error } = outcome;
-    const fields = { error, worker_id: workerId, delay_ms: delayMs };
+    const lost = outcome.isWorkerLost ? { [WORKER_LOST_FIELD]: true } : {};
+    const fields = { error, worker_id: workerId, delay_ms: delayMs, ...lost };
     this.parts.logger.warn({ job_id: jobId, attempt, ...fields }, "attempt failed; the job is tried again");
     await this.parts.queue.offerLater(delivery, { attempts: attempt, lastWorkerId: workerId }, delayMs);
     const { tenant } = assignment.job;
     await this.parts.events.publish({ jobId, tenant, attempt, state: "RETRYING", detail: fields });
     delivery.ack();
     await this.#releaseWorker(assignment);
+  }
+
+  /** Only known while the job's record is; the limit of attempts also applies without it. */
+  async #earlierLosses(jobId: string, attempt: number): Promise<number> {
+    try {
+      return earlierLosses((await this.parts.records.find(jobId))?.events ?? [], attempt);
+    } catch (error) {
+      if (!(error instanceof RecordsUnavailable)) throw error;
+      this.parts.logger.warn(
+        { err: error, job_id: jobId },
+        "failed to count the workers that a job has lost",
+      );
+      return 0;
+    }
   }
 
   /** A cancelled job is not tried again after a worker loss or another retryable failure. */

@@ -1,7 +1,7 @@
 /** Worker Manager: keeps the workers registered in the leases, and claims a suitable one for each job. */
-import type { Job, JobState, KnownImage, RunRef } from "../shared/job.ts";
+import type { Job, JobState, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
-import { repositoryOf } from "./job/result.ts";
+import { repositoryOf, versionOf } from "./job/result.ts";
 import { neededBy } from "./leases/capabilities.ts";
 import {
   type Claim,
@@ -12,7 +12,7 @@ import {
 } from "./leases/leases.ts";
 import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
-import { Assignment, type AssignmentParts } from "./workers/assignment.ts";
+import { Assignment, type AssignmentParts, type RecordedImages } from "./workers/assignment.ts";
 import type { PlacementRequirements } from "./workers/free-slots.ts";
 
 export interface WorkerManagerParts extends AssignmentParts {
@@ -73,7 +73,7 @@ export class WorkerManager {
     const published = outcome.kind === "held" ? await this.#publishedStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
     this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
-    const assignment = new Assignment(claim, job, published, await this.#knownImages(job), this.parts);
+    const assignment = new Assignment(claim, job, published, await this.#recordedImages(job), this.parts);
     this.#held.set(job.jobId, { assignment, delivery });
     return { kind: "assigned", assignment };
   }
@@ -140,18 +140,22 @@ export class WorkerManager {
     }
   }
 
-  /** Empty when they cannot be read: the job is then built. */
-  async #knownImages(job: Job): Promise<readonly KnownImage[]> {
-    if (job.reuse === "never") return [];
+  /** Empty when they cannot be read: an existing image then counts only if it has a valid HMAC. */
+  async #recordedImages(job: Job): Promise<RecordedImages> {
+    const { records } = this.parts;
     try {
-      return await this.parts.records.knownImages(repositoryOf(job));
+      const [versionImages, knownImages] = await Promise.all([
+        records.knownImages(versionOf(job)),
+        job.reuse === "never" ? [] : records.knownImages(repositoryOf(job)),
+      ]);
+      return { versionImages, knownImages };
     } catch (error) {
       if (!(error instanceof RecordsUnavailable)) throw error;
       this.#logger.warn(
         { err: error, job_id: job.jobId },
-        "known images unavailable; the job is built without reuse",
+        "records of images unavailable; only an HMAC proves an existing image",
       );
-      return [];
+      return { versionImages: [], knownImages: [] };
     }
   }
 

@@ -10,7 +10,7 @@ import type { Logger } from "./logging.ts";
 const PR_SET_DUMPABLE = 4;
 const RLIMIT_CORE = 4;
 
-/** A failure is logged: it is no reason not to start. */
+/** A failure is logged, and does not prevent the start. */
 export function protectMemory(logger: Logger): void {
   try {
     disableCoreDumps();

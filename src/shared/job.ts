@@ -46,9 +46,9 @@ export interface Job {
   readonly supersede?: string;
 }
 
-/** An image that was pushed before. Only a hint: the registry may no longer have it. */
+/** An image that was pushed before. The registry may no longer have it. */
 export interface KnownImage {
-  /** SHA-256 of everything that the image was built from. */
+  /** SHA-256 of the tenant and everything that the image was built from. */
   readonly inputs: string;
   readonly digest: string;
 }
@@ -116,6 +116,8 @@ export interface Outcome {
   readonly inputs?: string;
   readonly commit?: string;
   readonly failure?: JobFailure;
+  /** Decided by an orchestrator: during the run the worker's process died, or froze until its lease had ended. */
+  readonly isWorkerLost?: boolean;
   /** The last lines of the redacted log, one line per entry. */
   readonly logs: readonly string[];
   readonly log: LogSummary;

@@ -159,6 +159,9 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   };
 }
 
+const WITHOUT_REUSE_KEY =
+  "BLACKTREE_REUSE_KEY is not set: after a loss of Redis's data, versions that exist are built again";
+
 function reachableAddress(listen: RpcAddress, { port }: RpcServer): RpcAddress {
   return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
 }
@@ -167,6 +170,7 @@ async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
   const { workDir, checkoutCacheBytes: limitBytes } = settings;
   const reserve = { bytes: settings.diskReserveBytes, inodes: settings.inodeReserve };
   const buildCgroup = settings.buildCgroup === undefined ? undefined : new BuildCgroup(settings.buildCgroup);
+  if (!settings.reuseKeys) logger.warn(WITHOUT_REUSE_KEY);
   if (buildCgroup) {
     logger.info({ group: buildCgroup.path, limits: buildCgroup.describe() }, "builds run in a control group");
   }
@@ -213,13 +217,20 @@ async function execute(
     workDir: settings.workDir,
     incarnation,
     git: { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts },
-    cloneLimits: { timeoutMs: settings.gitTimeoutMs, repositoryBytes: settings.repositoryBytes },
+    cloneLimits: {
+      timeoutMs: settings.gitTimeoutMs,
+      repositoryBytes: settings.repositoryBytes,
+      submodules: settings.submodules,
+      submoduleDeclarations: settings.submoduleDeclarations,
+      settingsFileBytes: settings.gitSettingsFileBytes,
+    },
     builder: await builder.promise,
     authenticator,
     hostEnvironment: environment,
     buildNetwork: settings.buildNetwork,
     cacheSharing: settings.cacheSharing,
     cacheRepository: settings.cacheRepository,
+    reuseKeys: settings.reuseKeys,
     tagTimeoutMs: TAG_TIMEOUT_MS,
   };
   return runPipeline(job, pipeline, reporter, confirm, signal);

@@ -37,6 +37,7 @@ const ORCHESTRATOR_REMARKS: Remarks = {
   BLACKTREE_UNKNOWN_REGION: "see [unknown worker regions](messages.md#unknown-worker-regions)",
   BLACKTREE_LEASE_TTL: "at least twice `BLACKTREE_PING_INTERVAL`",
   BLACKTREE_MAX_ATTEMPTS: "see [retries](messages.md#retries)",
+  BLACKTREE_MAX_WORKERS_LOST: "see [retries](messages.md#retries)",
   BLACKTREE_JOB_TIMEOUT: "a job's `timeout_seconds` can only be shorter",
   BLACKTREE_JOB_MEMORY: "its id, result and events",
   BLACKTREE_UNSUPPORTED_AFTER:
@@ -64,6 +65,8 @@ const WORKER_REMARKS: Remarks = {
     "the cache is in the account of each job, per tenant, repository and branch: a worker that has never built a repository starts with its cache, and a new branch with the cache of the git server's default branch; requires an engine with the containerd image store; no registry cache if unset",
   BLACKTREE_CACHE_SHARING:
     "jobs with `secrets` and `RUN --mount=type=cache` folders are kept separate in any case",
+  BLACKTREE_REUSE_KEY:
+    "such as the output of `openssl rand -hex 32`; comma separated to change it: the first one signs, all verify; without it only the orchestrators' records prove that an existing image was built by Blacktree ([The same version again](messages.md#the-same-version-again))",
   BLACKTREE_ECR_ROLE_ARN:
     "such as `arn:aws:iam::{account}:role/blacktree-push`; also `arn:aws-cn:…`, `arn:aws-us-gov:…`, or `arn:{partition}:…` for the partition of the job's region; without it the worker's own credentials are used",
   BLACKTREE_ECR_EXTERNAL_ID: "only with `BLACKTREE_ECR_ROLE_ARN`",
@@ -88,6 +91,7 @@ const UP_REMARKS: Remarks = {
   BLACKTREE_UNSUPPORTED_AFTER: "then it fails with `UNSUPPORTED`",
   BLACKTREE_WORK_DIR:
     "and for the queue (`blacktree.db`), the API's token and the sockets of both sides; at most 86 bytes",
+  BLACKTREE_REUSE_KEY: "by default one is made at the first start, in `reuse-key` of the work folder",
   BLACKTREE_DISK_RESERVE: "`0` for none",
   BLACKTREE_INODE_RESERVE: "`0` for none",
   BLACKTREE_BUILD_CGROUP: "no limits if unset",

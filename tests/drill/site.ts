@@ -27,6 +27,8 @@ export const LEASE_TTL_MS = 4000;
 const HEARTBEAT_SECONDS = 2;
 /** An unresolvable host: workers connect through their own proxies, with the same URL for all of them. */
 const GIT_BASE_URL = "http://git.example";
+/** Shared by all workers, as in an installation. */
+const REUSE_KEY = "5a".repeat(32);
 
 export interface OrchestratorPart {
   readonly program: Program;
@@ -172,6 +174,8 @@ async function makeOrchestrator(
       BLACKTREE_PING_INTERVAL: `${PING_INTERVAL_MS}ms`,
       BLACKTREE_LEASE_TTL: `${LEASE_TTL_MS}ms`,
       BLACKTREE_MAX_ATTEMPTS: String(MAX_ATTEMPTS),
+      // The faults are not those of the jobs.
+      BLACKTREE_MAX_WORKERS_LOST: String(MAX_ATTEMPTS),
     },
   });
   return { program, apiUrl: `http://127.0.0.1:${adminPort}`, grpcPort, toRabbitMq, toRedis };
@@ -210,6 +214,7 @@ async function makeWorker(
       BLACKTREE_WORKER_SLOTS: String(slots),
       BLACKTREE_WORK_DIR: workDir,
       BLACKTREE_GIT_BASE_URL: GIT_BASE_URL,
+      BLACKTREE_REUSE_KEY: REUSE_KEY,
       http_proxy: `http://${toGit.address}`,
       no_proxy: "127.0.0.1,localhost",
     },

@@ -1,7 +1,7 @@
 /** `blacktree up` and its client commands: a whole Blacktree in one process, as for a first trial. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { stat } from "node:fs/promises";
+import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
@@ -127,6 +127,11 @@ describe("up with a named registry", () => {
     expect((await fetch(`${apiUrl}/readyz`)).status).toBe(200);
     // It contains bodies as they were submitted.
     expect((await stat(join(workDir, "blacktree.db"))).mode & 0o777).toBe(0o600);
+    const keyFile = join(workDir, "reuse-key");
+    expect((await stat(keyFile)).mode & 0o777).toBe(0o600);
+    const key = (await readFile(keyFile, "utf8")).trim();
+    expect(key).toMatch(/^[0-9a-f]{64}$/);
+    expect(started.process.lines.join("\n")).not.toContain(key);
   });
 
   test("a job may reuse the image of another version, also after a restart", async () => {
@@ -147,6 +152,29 @@ describe("up with a named registry", () => {
     expect(outputs[1]).toMatch(/^SUCCESS in /m);
     expect(outputs[1]).not.toContain("--- BUILDING");
     expect(digests[1]).toBe(`${digests[0]}`);
+  });
+
+  test("its reuse key proves an image after a loss of its records; a damaged key is reported, and not replaced", async () => {
+    const workDir = newWorkDir();
+    const job = jobFlags("owner/working", "v-proven");
+    const outputs: string[] = [];
+    for (let starts = 0; starts < 2; starts++) {
+      const { cli, process } = await upWithRegistry(workDir);
+      outputs.push((await cli("submit", "--wait", ...job)).stdout);
+      await process.stop();
+      for (const suffix of ["", "-wal", "-shm"])
+        await rm(join(workDir, `blacktree.db${suffix}`), { force: true });
+    }
+    expect(outputs[0]).toContain("--- BUILDING");
+    expect(outputs[1]).toMatch(/^SUCCESS in /m);
+    expect(outputs[1]).not.toContain("--- BUILDING");
+
+    const keyFile = join(workDir, "reuse-key");
+    await writeFile(keyFile, "damaged\n");
+    const broken = await startUp(["--registry", registry.host], workDir);
+    expect(await broken.exited).toBe(1);
+    expect(broken.lines.join("\n")).toContain(`${keyFile} has a content that has a key with the wrong format`);
+    expect(await readFile(keyFile, "utf8")).toBe("damaged\n");
   });
 
   test("submit --wait fails with the job", async () => {

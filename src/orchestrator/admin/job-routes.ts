@@ -2,6 +2,7 @@ import type { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { streamSSE } from "hono/streaming";
 import { z } from "zod";
+import { withVisibleCharacters } from "../../shared/visible-text.ts";
 import { describeConflict } from "../job/identity.ts";
 import type { JobRecord } from "../records/job-records.ts";
 import { followLog } from "./job-log.ts";
@@ -45,7 +46,9 @@ export function addJobs(app: Hono, parts: AdminParts): void {
     const record = await records.find(jobId);
     if (!record) return noSuchJob(jobId, context);
     if (context.req.query("follow") === "true") return streamLog(parts, jobId, context);
-    if (record.result) return context.text(record.result.logs.map((line) => `${line}\n`).join(""));
+    // The text is for people; the job's result and the followed log have the lines as they are stored.
+    if (record.result)
+      return context.text(record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join(""));
     return problem(context, {
       status: 409,
       title: "Job has not ended",

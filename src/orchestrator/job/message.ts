@@ -23,6 +23,7 @@ export interface MessageRules {
   readonly git: GitSettings;
   /** AWS region of the registry for messages without `region`. */
   readonly defaultRegion: string;
+  readonly secretLimit: number;
 }
 
 export type ReadMessage =
@@ -59,7 +60,9 @@ export function readJobMessage(
   const fieldProblems = fields.success
     ? []
     : fields.error.issues.map((issue) => problemOf(issue.path, issue.message, given));
-  const problems = [...(repoProblem === undefined ? [] : [repoProblem]), ...new Set(fieldProblems)];
+  const secretsProblem = fields.success ? tooManySecrets(fields.data, rules) : undefined;
+  const ruleProblems = [repoProblem, secretsProblem].filter((problem) => problem !== undefined);
+  const problems = [...ruleProblems, ...new Set(fieldProblems)];
   if (!fields.success || problems.length > 0) return { kind: "invalid", problems, explicitId, given };
 
   const job = jobOf(given.repo_url as string, fields.data, rules);
@@ -101,6 +104,12 @@ function repositoryProblem(repoUrl: unknown, git: GitSettings): string | undefin
     if (error instanceof InvalidRepositoryUrl) return error.message.replace(/^repo_url /, "repo_url: ");
     throw error;
   }
+}
+
+function tooManySecrets({ secrets = {} }: JobFields, { secretLimit }: MessageRules): string | undefined {
+  const count = Object.keys(secrets).length;
+  if (count <= secretLimit) return undefined;
+  return `secrets: ${count} entries; expected at most ${secretLimit} (BLACKTREE_SECRET_LIMIT)`;
 }
 
 function validId(value: unknown): string | undefined {

@@ -115,6 +115,11 @@ export function repositoryOf({ awsAccount, region, ecrRepo }: Omit<Job, "jobId">
   return `${awsAccount}:${region}:${ecrRepo}`;
 }
 
+/** Unique name of the version that a job makes, in its repository. */
+export function versionOf(job: Omit<Job, "jobId">): string {
+  return `${repositoryOf(job)}:${job.deploymentVersion}`;
+}
+
 export function targetOf(job: Omit<Job, "jobId">) {
   return {
     tenant: job.tenant,

@@ -123,7 +123,7 @@ export interface JobRecords {
   supersede(group: SupersedeGroup, jobId: string): Promise<readonly string[]>;
   /** This job no longer has to be superseded. */
   superseded(group: SupersedeGroup, jobId: string): Promise<void>;
-  /** This image is in the repository. The caller chooses the name of the repository. */
+  /** This image is in the repository. The caller chooses the name of the repository, or of a part of it. */
   rememberImage(repository: string, image: KnownImage): Promise<void>;
   /** Up to 200 images of the repository, the latest first. At most 1,000 are stored, each for 30 days. */
   knownImages(repository: string): Promise<readonly KnownImage[]>;

@@ -46,6 +46,14 @@ export interface AssignmentParts {
   connect(address: string): WorkerClient;
 }
 
+/** Images that the job records know. */
+export interface RecordedImages {
+  /** Those that had the job's version. */
+  readonly versionImages: readonly KnownImage[];
+  /** Those of the job's repository, for a job that may reuse one. */
+  readonly knownImages: readonly KnownImage[];
+}
+
 /** How long to wait, after a run's response, for its last states. */
 const MAX_STATE_LAG_MS = 2000;
 const CLAIM_POLL_INTERVAL_MS = 1000;
@@ -62,8 +70,7 @@ export class Assignment {
     readonly job: Job,
     /** States of this attempt that an earlier holder of the job's message has already published. */
     private readonly publishedStates: ReadonlySet<JobState>,
-    /** Images pushed before, one of which the worker may reuse instead of building. */
-    private readonly knownImages: readonly KnownImage[],
+    private readonly images: RecordedImages,
     private readonly parts: AssignmentParts,
   ) {}
 
@@ -196,7 +203,7 @@ export class Assignment {
   #lost(why: string): Outcome {
     const { workerId, attempt } = this.claim;
     this.parts.logger.warn({ job_id: this.job.jobId, attempt, worker_id: workerId, why }, "worker lost");
-    return this.#failed("WORKER_LOST", `worker ${workerId} was lost: ${why}`);
+    return { ...this.#failed("WORKER_LOST", `worker ${workerId} was lost: ${why}`), isWorkerLost: true };
   }
 
   /** The worker answered, and a repeated call would end the same way: another attempt may get another worker. */
@@ -283,7 +290,9 @@ export class Assignment {
       provenance: job.provenance,
       platforms: [...job.platforms],
       secrets: { ...job.secrets },
-      knownImages: [...this.knownImages],
+      mayReuse: job.reuse !== "never",
+      knownImages: [...this.images.knownImages],
+      versionImages: [...this.images.versionImages],
       timeoutMs: Math.min(requestedTimeoutMs, this.parts.jobTimeoutMs),
     };
   }

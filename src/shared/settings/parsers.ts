@@ -164,7 +164,7 @@ export const pemFile: Parser<Buffer> = (raw) => {
 const UNSAFE_MODE = 0o027;
 
 /** A secret that is the content of a file, read at start. The file's permissions must keep other users away from it. */
-export function secretFile(parse: Parser<string>): Parser<string> {
+export function secretFile<T>(parse: Parser<T>): Parser<T> {
   return (path) => {
     const content = readSecret(path).trim();
     try {

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import type { ImageBuilder, RegistryCache } from "./builder.ts";
 
 interface CachingParts {
-  /** `<registry>/<repository>` that stores the build cache. */
+  /** Template of the repository that stores the build cache. */
   readonly cacheRepository?: string;
   readonly builder: Pick<ImageBuilder, "capabilities">;
 }

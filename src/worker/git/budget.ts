@@ -1,4 +1,4 @@
-/** Limits on the duration of a clone, and on the size of what it fetches and writes. */
+/** Limits on the duration of a clone, on the size of what it fetches and writes, and on what a repository declares. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
@@ -7,13 +7,27 @@ export interface CloneLimits {
   readonly timeoutMs: number;
   /** 0 for no limit. */
   readonly repositoryBytes: number;
+  /** Of the repository and its submodules together. */
+  readonly submodules: number;
+  /** Submodules that one .gitmodules file declares. */
+  readonly submoduleDeclarations: number;
+  /** Of one file with settings for git: .gitattributes, .gitmodules or .lfsconfig. */
+  readonly settingsFileBytes: number;
 }
 
-export const DEFAULT_CLONE_LIMITS: CloneLimits = { timeoutMs: 600_000, repositoryBytes: 10e9 };
+export const DEFAULT_CLONE_LIMITS: CloneLimits = {
+  timeoutMs: 600_000,
+  repositoryBytes: 10e9,
+  submodules: 1000,
+  submoduleDeclarations: 10_000,
+  settingsFileBytes: 1e6,
+};
 
 const CHECK_INTERVAL_MS = 200;
 /** A file occupies whole blocks; an empty file, which occupies an inode, counts as one block. */
 const BLOCK_BYTES = 4096;
+/** Disk space of a folder without its files. */
+export const FOLDER_BYTES = BLOCK_BYTES;
 
 export class CloneBudget {
   /** Aborts with the run, and with a StepFailure when a limit is exceeded. */
@@ -22,6 +36,7 @@ export class CloneBudget {
   readonly #exceeded = new AbortController();
   readonly #timer: Timer;
   #usedBytes = 0;
+  #submodules = 0;
 
   constructor(limits: CloneLimits, signal: AbortSignal) {
     this.#limits = limits;
@@ -32,6 +47,40 @@ export class CloneBudget {
   spend(bytes: number): void {
     this.#usedBytes += bytes;
     this.#check(this.#usedBytes);
+  }
+
+  spendSubmodule(): void {
+    this.#submodules += 1;
+    const limit = this.#limits.submodules;
+    if (this.#submodules > limit)
+      this.refuse(`it has more than ${limit} submodules (BLACKTREE_SUBMODULE_LIMIT)`);
+  }
+
+  /** `count` is that of one .gitmodules file. */
+  checkDeclarations(count: number): void {
+    const limit = this.#limits.submoduleDeclarations;
+    if (count <= limit) return;
+    this.refuse(
+      `a .gitmodules declares more than ${limit} submodules (BLACKTREE_SUBMODULE_DECLARATION_LIMIT)`,
+    );
+  }
+
+  checkSettingsFile(path: string, sizeBytes: number): void {
+    const limit = this.#limits.settingsFileBytes;
+    if (sizeBytes <= limit) return;
+    const size = `${sizeBytes} bytes, and BLACKTREE_GIT_SETTINGS_FILE_LIMIT is ${limit}`;
+    this.refuse(`the file ${shortPath(path)} has ${size}`);
+  }
+
+  /** Ends the clone. */
+  refuse(reason: string): void {
+    this.#exceeded.abort(
+      new StepFailure({
+        code: "CLONE_FAILED",
+        step: "clone",
+        message: `the repository is refused: ${reason}`,
+      }),
+    );
   }
 
   /** Counts the packs that git writes to its folder during `work`. @throws the signal's reason. */
@@ -81,6 +130,10 @@ export async function packedBytes(gitFolder: string): Promise<number> {
     ),
   );
   return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+function shortPath(path: string): string {
+  return path.length > 200 ? `${path.slice(0, 200)}…` : path;
 }
 
 function tooLarge(bytes: number, limitBytes: number): StepFailure {

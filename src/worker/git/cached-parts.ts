@@ -58,7 +58,7 @@ async function moveSubmodules(
     const newPath = await moveAside(path);
     // Git leaves an empty folder for a submodule.
     await mkdir(join(copy.path, path));
-    const declaredUrl = declared.find((declaration) => declaration.path === path)?.url;
+    const declaredUrl = declared.get(path)?.url;
     const isFilled = await Bun.file(join(newPath, ".git", "HEAD")).exists();
     if (declaredUrl !== undefined && isFilled) submodules.set(path, { path: newPath, declaredUrl });
   }

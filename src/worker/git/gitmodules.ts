@@ -7,12 +7,14 @@ import type { WorkingCopy } from "./working-copy.ts";
 export interface Declaration {
   /** As declared; it may be relative. */
   readonly url?: string;
-  readonly path?: string;
   readonly update?: string;
 }
 
-/** Reads the blob in the commit, since the file in the checkout could be a symlink. */
-export async function declaredSubmodules(copy: WorkingCopy, commit: string): Promise<Declaration[]> {
+/** By path; the first declaration of a path counts. Reads the blob, since the file could be a symlink. */
+export async function declaredSubmodules(
+  copy: WorkingCopy,
+  commit: string,
+): Promise<ReadonlyMap<string, Declaration>> {
   const declarations = new Map<string, Record<string, string>>();
   // Without includes: they could name any file of this machine.
   const args = [
@@ -25,8 +27,12 @@ export async function declaredSubmodules(copy: WorkingCopy, commit: string): Pro
     const [, name, key, value] = /^submodule\.(.*)\.(path|url|update) (.*)$/.exec(line) ?? [];
     if (name === undefined || key === undefined || value === undefined) return;
     declarations.set(name, { ...declarations.get(name), [key]: value });
+    copy.budget.checkDeclarations(declarations.size);
   });
-  return [...declarations.values()];
+  const byPath = new Map<string, Declaration>();
+  for (const { path, ...declaration } of declarations.values())
+    if (path !== undefined && !byPath.has(path)) byPath.set(path, declaration);
+  return byPath;
 }
 
 /** @throws StepFailure when cloning from this URL is not allowed. */

@@ -12,9 +12,11 @@ const POINTER =
   /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize (\d+)\n$/;
 
 const MAX_POINTER_BYTES = 1024;
+const FILES_AT_ONCE = 64;
 
 export async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
   for (const path of listing.attributeFiles) {
+    copy.budget.signal.throwIfAborted();
     const file = join(copy.path, path);
     const isFile = (await lstat(file).catch(() => undefined))?.isFile();
     if (isFile && /\bfilter=lfs\b/.test(await Bun.file(file).text())) return true;
@@ -24,8 +26,13 @@ export async function mentionsLfs({ copy, listing }: Superproject): Promise<bool
 
 export async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
   const paths = await copy.lfsFiles();
-  const pointers = await Promise.all(paths.map((path) => pointerAt(copy.path, path)));
-  return pointers.filter((pointer) => pointer !== undefined);
+  const pointers: Pointer[] = [];
+  for (let from = 0; from < paths.length; from += FILES_AT_ONCE) {
+    copy.budget.signal.throwIfAborted();
+    const some = paths.slice(from, from + FILES_AT_ONCE).map((path) => pointerAt(copy.path, path));
+    for (const pointer of await Promise.all(some)) if (pointer !== undefined) pointers.push(pointer);
+  }
+  return pointers;
 }
 
 async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {

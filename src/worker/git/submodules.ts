@@ -50,7 +50,7 @@ export async function checkOutSubmodules(
   if (depth > MAX_DEPTH) throw refused(`its submodules are nested more than ${MAX_DEPTH} deep`);
   const declared = await declaredSubmodules(parent.copy, parent.commit);
   for (const gitlink of gitlinks) {
-    const { url, update } = declared.find(({ path }) => path === gitlink.path) ?? {};
+    const { url, update } = declared.get(gitlink.path) ?? {};
     // Like git, leave the folder of a submodule without a URL empty.
     if (url === undefined || update === "none") continue;
     try {

@@ -109,7 +109,10 @@ export class WorkingCopy {
   /** Lists a fetched commit before its checkout. @throws the budget's reason when the files exceed the limit. */
   async list(commit: string): Promise<TreeListing> {
     const listing = new TreeListing(this.budget);
-    await this.#localInGroup(["-c", "core.quotePath=false", "ls-tree", "-r", "-l", commit], listing.add);
+    await this.#localInGroup(
+      ["-c", "core.quotePath=false", "ls-tree", "-r", "-t", "-l", commit],
+      listing.add,
+    );
     return listing;
   }
 

@@ -22,6 +22,10 @@ export type PipelineJob = RunRef &
     | "platforms"
     | "secrets"
   > & {
-    /** The latest first; only for jobs that may reuse an image. */
+    /** If true, an image of another version may become the job's. */
+    readonly mayReuse?: boolean;
+    /** Images of the job's repository, the latest first; only for jobs that may reuse one. */
     readonly knownImages?: readonly KnownImage[];
+    /** Images that had the job's version tag, the latest first. */
+    readonly versionImages?: readonly KnownImage[];
   };

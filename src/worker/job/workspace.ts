@@ -30,7 +30,7 @@ export interface Workspace {
 }
 
 /** Where a run pushes to: all that crash recovery needs to remove the attempt's tag. Contains no secret. */
-export type RunNote = Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo">;
+export type RunNote = Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo" | "tenant">;
 
 const NOTE_FILE = "run.json";
 
@@ -64,7 +64,7 @@ export async function createWorkspace(
   run: RunRef & RunNote,
 ): Promise<Workspace> {
   const path = join(workDir, "runs", incarnation, runName(run));
-  const { awsAccount, region, ecrRepo } = run;
+  const { awsAccount, region, ecrRepo, tenant } = run;
   const workspace: Workspace = {
     path,
     home: join(path, "home"),
@@ -80,7 +80,7 @@ export async function createWorkspace(
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
     for (const folder of [workspace.home, workspace.dockerConfig]) await mkdir(folder, { mode: 0o700 });
-    await Bun.write(join(path, NOTE_FILE), JSON.stringify({ awsAccount, region, ecrRepo }));
+    await Bun.write(join(path, NOTE_FILE), JSON.stringify({ awsAccount, region, ecrRepo, tenant }));
   } catch (cause) {
     if (saysDiskFull(String(cause)))
       throw diskFull("clone", `failed to create the run's folder: ${cause}`, cause);

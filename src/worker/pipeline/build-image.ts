@@ -13,7 +13,8 @@ import type { Source } from "../git/checkout.ts";
 import { StepFailure } from "../job/failure.ts";
 import { attemptTag, type Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { type InputLabels, standardLabels } from "./image-labels.ts";
+import { cacheRepositoryFor } from "../registry/cache-repository.ts";
+import { type ReservedLabels, standardLabels } from "./image-labels.ts";
 import type { RunContext } from "./run-context.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
 import type { Destination } from "./sign-in.ts";
@@ -29,7 +30,7 @@ export interface BuildInputs {
   /** Undefined when the commit states no valid time. */
   readonly committedAt: Date | undefined;
   readonly destination: Destination;
-  readonly labels: InputLabels;
+  readonly labels: ReservedLabels;
 }
 
 /** @throws StepFailure */
@@ -96,7 +97,10 @@ async function registryCache(
   const repository = cacheRepositoryOf(parts);
   if (repository === undefined) return undefined;
   const cached = { ...job, repositoryUrl, defaultBranch: await source.defaultBranch() };
-  const references = cacheReferences(`${destination.access.host}/${repository}`, cached);
+  const references = cacheReferences(
+    `${destination.access.host}/${cacheRepositoryFor(repository, job.tenant)}`,
+    cached,
+  );
   return { ...references, exportSignal: parts.backgroundWork.signal };
 }
 

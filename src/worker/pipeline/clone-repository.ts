@@ -7,11 +7,11 @@ import { CheckoutCache } from "../git/checkout-cache.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { inputLabels } from "./image-labels.ts";
 import { isRemembered } from "./image-reuse.ts";
 import type { RunContext } from "./run-context.ts";
 import type { Destination } from "./sign-in.ts";
 import { isMadeAlready } from "./version-tag.ts";
+import type { WantedImage } from "./wanted-image.ts";
 
 const NO_CHECKOUT_CACHE = new CheckoutCache({ workDir: "", limitBytes: 0, bootId: "" });
 
@@ -55,7 +55,8 @@ export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: Ab
     });
     run.cleanUp.keepCheckout(source);
     run.resolved(source.commit);
-    if (!(await mayNeedNoFiles(run, repositoryUrl, source.commit, signingIn))) await source.checkOut();
+    const wanted = run.wantedImage(repositoryUrl, source.commit);
+    if (!(await mayNeedNoFiles(run, wanted, signingIn))) await source.checkOut();
     return source;
   });
 }
@@ -63,12 +64,11 @@ export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: Ab
 /** Does not wait for the registry: signing in may take longer than resolving the commit. */
 async function mayNeedNoFiles(
   { job }: RunContext,
-  repositoryUrl: string,
-  commit: string,
+  wanted: WantedImage,
   signingIn: Promise<Destination>,
 ): Promise<boolean> {
-  const labels = inputLabels({ ...job, repositoryUrl, commit });
-  if (isRemembered(job, labels)) return true;
+  if (isRemembered(job, wanted)) return true;
   const destination = await Promise.race([signingIn, undefined]);
-  return destination !== undefined && isMadeAlready(destination.existing, labels, destination.access, job);
+  if (destination?.existing === undefined) return false;
+  return isMadeAlready(destination.existing, wanted, destination.access, job);
 }

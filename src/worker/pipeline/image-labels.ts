@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import type { PipelineJob } from "../job/job.ts";
 
-/**
- * The inputs of an image, recorded in its labels `io.blacktree.*`, so that a version that was already built is
- * recognised. Every label is set on every image, also when empty: a base image may have labels with these names.
- */
-export type InputLabels = Readonly<Record<`io.blacktree.${string}`, string>>;
+/** Only Blacktree sets labels with this prefix; a job that names one is refused. */
+export type ReservedLabels = Readonly<Record<`io.blacktree.${string}`, string>>;
+
+/** The inputs of an image. wanted-image.ts decides what their presence on an image proves. */
+export type InputLabels = ReservedLabels;
 
 export type ImageInputs = Pick<
   PipelineJob,
@@ -35,13 +35,16 @@ export function inputLabels(inputs: ImageInputs): InputLabels {
   };
 }
 
-/** Identifies all inputs of an image without their values. */
-export function inputsHash(inputs: InputLabels): string {
-  return fingerprint(inputs);
+/**
+ * Identifies all inputs of a tenant's image without their values. Secrets are inputs by name only, so another tenant's
+ * image may have been built with other values.
+ */
+export function inputsHash(inputs: InputLabels, tenant: string): string {
+  return fingerprint({ ...inputs, tenant });
 }
 
-export function hasInputs(imageLabels: Readonly<Record<string, string>>, inputs: InputLabels): boolean {
-  return Object.entries(inputs).every(([name, value]) => imageLabels[name] === value);
+export function hasLabels(imageLabels: Readonly<Record<string, string>>, labels: ReservedLabels): boolean {
+  return Object.entries(labels).every(([name, value]) => imageLabels[name] === value);
 }
 
 export interface ImageOrigin {

@@ -1,12 +1,12 @@
 /**
- * `reuse: same-commit`: an image that was built from the same commit and inputs gets the job's version tag as well. The
- * orchestrator's records only name candidates; the labels of the image decide. Without a match the image is built.
+ * `reuse: same-commit`: an image that was built from the same commit and inputs gets the job's version tag as well. Only
+ * the orchestrator's records name such images. Without a match that the registry still has, the image is built.
  */
 
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 import type { Manifest, RegistryClient } from "../registry/client.ts";
-import { hasInputs, type InputLabels, inputsHash } from "./image-labels.ts";
+import type { WantedImage } from "./wanted-image.ts";
 
 export interface ReuseContext {
   readonly job: Pick<PipelineJob, "ecrRepo" | "knownImages">;
@@ -18,15 +18,14 @@ export interface ReuseContext {
 }
 
 /** If true, the registry should be asked before any file is checked out. */
-export function isRemembered({ knownImages }: ReuseContext["job"], inputs: InputLabels): boolean {
-  const hash = inputsHash(inputs);
-  return knownImages?.some((known) => known.inputs === hash) ?? false;
+export function isRemembered({ knownImages }: ReuseContext["job"], { inputsHash }: WantedImage): boolean {
+  return knownImages?.some(({ inputs }) => inputs === inputsHash) ?? false;
 }
 
 /** Returns the image that now has the version's tag; undefined when no image can be reused. */
-export async function reuse(context: ReuseContext, inputs: InputLabels): Promise<Manifest | undefined> {
+export async function reuse(context: ReuseContext, wanted: WantedImage): Promise<Manifest | undefined> {
   const { log, tag } = context;
-  const manifest = await findReusable(context, inputs);
+  const manifest = await findReusable(context, wanted);
   if (!manifest) return undefined;
   log(`${manifest.digest} was made from this commit and these inputs before: nothing to build`);
   try {
@@ -40,27 +39,26 @@ export async function reuse(context: ReuseContext, inputs: InputLabels): Promise
   return manifest;
 }
 
-async function findReusable(context: ReuseContext, inputs: InputLabels): Promise<Manifest | undefined> {
-  const hash = inputsHash(inputs);
-  for (const known of context.job.knownImages ?? []) {
-    if (known.inputs !== hash) continue;
-    const manifest = await verified(known.digest, context, inputs);
+async function findReusable(
+  context: ReuseContext,
+  { inputsHash }: WantedImage,
+): Promise<Manifest | undefined> {
+  for (const { inputs, digest } of context.job.knownImages ?? []) {
+    if (inputs !== inputsHash) continue;
+    const manifest = await inRegistry(digest, context);
     if (manifest) return manifest;
   }
   return undefined;
 }
 
-async function verified(
+async function inRegistry(
   digest: string,
   { job, registry, log, signal }: ReuseContext,
-  inputs: InputLabels,
 ): Promise<Manifest | undefined> {
   try {
     const manifest = await registry.getManifest(job.ecrRepo, digest, signal);
-    if (manifest && hasInputs(await registry.getImageLabels(job.ecrRepo, manifest, signal), inputs)) {
-      return manifest;
-    }
-    log(`cannot reuse ${digest}: the registry ${manifest ? "has it with other labels" : "no longer has it"}`);
+    if (manifest) return manifest;
+    log(`cannot reuse ${digest}: the registry no longer has it`);
   } catch (error) {
     signal.throwIfAborted();
     log(`cannot reuse ${digest}: ${error instanceof Error ? error.message : error}`);

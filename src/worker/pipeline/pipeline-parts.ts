@@ -35,9 +35,11 @@ export interface PipelineParts {
   readonly buildNetwork: BuildNetwork;
   readonly buildCgroup?: BuildCgroup;
   readonly cacheSharing: CacheSharing;
-  /** Repository for build cache, in the registry that images are pushed to. */
+  /** Template of the repository for build cache, in the registry that images are pushed to: cache-repository.ts. */
   readonly cacheRepository?: string;
   readonly backgroundWork: BackgroundWork;
+  /** Keys of the HMAC label: the first signs, all verify. Without one, only the orchestrator's records count. */
+  readonly reuseKeys?: readonly Buffer[];
   /** Records whether a disk was full during the run. */
   readonly disks?: { beginRun(): RunDisks };
   /** The worker's environment. Child processes get the variables that child-environment.ts names. */

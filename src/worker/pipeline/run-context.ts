@@ -10,9 +10,11 @@ import { RedactedLog } from "../redaction/redacted-log.ts";
 import { Redactor } from "../redaction/redactor.ts";
 import type { RegistryClient } from "../registry/client.ts";
 import { CleanUp } from "./clean-up.ts";
+import { inputLabels } from "./image-labels.ts";
 import type { PipelineParts, RunReporter, RunStateName } from "./pipeline-parts.ts";
 import { StepTimes } from "./step-times.ts";
 import type { LeaseConfirmation, TagContext } from "./version-tag.ts";
+import { WantedImage } from "./wanted-image.ts";
 
 export interface RunRequest {
   readonly job: PipelineJob;
@@ -44,7 +46,6 @@ export class RunContext {
     this.confirmLease = confirmLease;
     this.signal = signal;
     this.retry = parts.retry ?? DEFAULT_RETRY;
-    for (const secret of [job.gitToken, ...Object.values(job.secrets)]) this.redactor.add(secret);
     this.#redactedLog = new RedactedLog(this.redactor, (line) => reporter.log(line));
   }
 
@@ -67,12 +68,23 @@ export class RunContext {
     if (state !== undefined) this.reporter.state(state);
   }
 
+  /** To be called before the run's first line. */
+  maskSecrets(): Promise<void> {
+    const { gitToken, secrets } = this.job;
+    return this.redactor.addAll([...(gitToken === undefined ? [] : [gitToken]), ...Object.values(secrets)]);
+  }
+
   readonly log = (message: string): void => this.output(messageLine(message));
 
   readonly output = (line: OutputLine): void => this.#redactedLog.add(line);
 
   endOutput(): void {
     this.#redactedLog.end();
+  }
+
+  wantedImage(repositoryUrl: string, commit: string): WantedImage {
+    const inputs = inputLabels({ ...this.job, repositoryUrl, commit });
+    return new WantedImage(this.job, inputs, this.parts.reuseKeys ?? []);
   }
 
   /** For requests to the job's repository in the registry. */

@@ -6,21 +6,29 @@ import { refuseUnsupported } from "../buildkit/capabilities.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import { commitTime } from "../git/working-copy.ts";
 import { bothOrNeither } from "../job/abort-group.ts";
+import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 import { createWorkspace, type Workspace } from "../job/workspace.ts";
 import { childEnvironment } from "../process/child-environment.ts";
 import { createControlGroup } from "../process/control-group.ts";
+import { isCacheRepository } from "../registry/cache-repository.ts";
 import type { Manifest } from "../registry/client.ts";
 import { buildImage } from "./build-image.ts";
 import { cloneRepository, repositoryUrlOf } from "./clone-repository.ts";
-import { type InputLabels, inputLabels, inputsHash } from "./image-labels.ts";
 import { reuse } from "./image-reuse.ts";
 import type { PipelineParts, RunReporter } from "./pipeline-parts.ts";
 import { RunContext } from "./run-context.ts";
 import { blamingDisk, type RunEnd, unsuccessful } from "./run-end.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
 import { type Destination, signIn } from "./sign-in.ts";
-import { isMadeAlready, type LeaseConfirmation, pushedManifest, putVersionTag } from "./version-tag.ts";
+import {
+  isMadeAlready,
+  type LeaseConfirmation,
+  pushedManifest,
+  putVersionTag,
+  UNPROVEN,
+} from "./version-tag.ts";
+import type { WantedImage } from "./wanted-image.ts";
 
 const DEFAULT_TAG_TIMEOUT_MS = 5000;
 const DEFAULT_CLEAN_UP_TIMEOUT_MS = 30_000;
@@ -36,6 +44,7 @@ export async function runPipeline(
   const run = new RunContext({ job, parts, reporter, confirmLease, signal });
   const disks = parts.disks?.beginRun();
   try {
+    await run.maskSecrets();
     return succeeded(run, await makeImage(run));
   } catch (error) {
     return await failed(run, error, disks);
@@ -50,11 +59,12 @@ export async function runPipeline(
 interface TaggedImage {
   readonly url: string;
   readonly digest: string;
-  readonly labels: InputLabels;
+  readonly wanted: WantedImage;
 }
 
 async function makeImage(run: RunContext): Promise<TaggedImage> {
   const { job } = run;
+  refuseCacheRepository(run);
   refuseUnsupported(run.parts.builder, job);
   const repositoryUrl = repositoryUrlOf(run);
   const workspace = await makeWorkspace(run);
@@ -68,24 +78,35 @@ async function makeImage(run: RunContext): Promise<TaggedImage> {
     (signal) => signIn(run, workspace, signal),
     (signal, signingIn) => cloneRepository(run, { ...host, signingIn }, signal),
   );
-  const labels = inputLabels({ ...job, repositoryUrl, commit: source.commit });
+  const { existing } = destination;
+  const wanted = run.wantedImage(repositoryUrl, source.commit);
   const url = `${destination.access.host}/${job.ecrRepo}:${job.deploymentVersion}`;
 
-  if (isMadeAlready(destination.existing, labels, destination.access, job)) {
+  if (existing && isMadeAlready(existing, wanted, destination.access, job)) {
     run.log(`${url} was made from this commit and these inputs before: nothing to build`);
-    return { url, digest: destination.existing.digest, labels };
+    return { url, digest: existing.digest, wanted };
   }
-  const reused = await reuseImage(run, destination, labels, url);
-  if (reused) return { url, digest: reused.digest, labels };
+  if (existing && wanted.seemsToBe(existing.labels)) run.log(`${url} ${UNPROVEN}: building`);
+  const reused = await reuseImage(run, destination, wanted, url);
+  if (reused) return { url, digest: reused.digest, wanted };
 
   await source.checkOut();
   const committedAt = await commitTime(workspace.checkout, environment, run.signal);
+  const { labels } = wanted;
   const inputs = { ...host, source, committedAt, destination, labels };
   const image = await buildImage(run, inputs);
-  const manifest = await pushedManifest(image, run.inRepository(destination.registry.during("push")));
+  const manifest = await pushedManifest(image, labels, run.inRepository(destination.registry.during("push")));
   await tagVersion(run, destination, manifest);
   run.log(`pushed ${url} as ${manifest.digest}`);
-  return { url, digest: manifest.digest, labels };
+  return { url, digest: manifest.digest, wanted };
+}
+
+/** Its tags are those of all tenants' caches. @throws StepFailure with code INVALID_JOB */
+function refuseCacheRepository({ job, parts }: RunContext): void {
+  const { cacheRepository } = parts;
+  if (cacheRepository === undefined || !isCacheRepository(cacheRepository, job.ecrRepo)) return;
+  const message = `ecr_repo ${job.ecrRepo} is the repository of the build cache (BLACKTREE_CACHE_REPO); expected another repository`;
+  throw new StepFailure({ code: "INVALID_JOB", step: "authenticate", message });
 }
 
 async function makeWorkspace({ job, parts, cleanUp }: RunContext): Promise<Workspace> {
@@ -97,11 +118,11 @@ async function makeWorkspace({ job, parts, cleanUp }: RunContext): Promise<Works
 async function reuseImage(
   run: RunContext,
   destination: Destination,
-  labels: InputLabels,
+  wanted: WantedImage,
   url: string,
 ): Promise<Manifest | undefined> {
   const tag = (manifest: Manifest) => tagVersion(run, destination, manifest);
-  const reused = await reuse({ ...run.inRepository(destination.registry), job: run.job, tag }, labels);
+  const reused = await reuse({ ...run.inRepository(destination.registry), job: run.job, tag }, wanted);
   if (reused) run.log(`tagged it as ${url}`);
   return reused;
 }
@@ -117,8 +138,9 @@ async function tagVersion(run: RunContext, { registry }: Destination, manifest: 
   run.times.end("push");
 }
 
-function succeeded(run: RunContext, { url, digest, labels }: TaggedImage): RunEnd {
-  return { ...endOf(run), status: "SUCCESS", imageUrl: url, imageDigest: digest, inputs: inputsHash(labels) };
+function succeeded(run: RunContext, { url, digest, wanted }: TaggedImage): RunEnd {
+  const { inputsHash: inputs } = wanted;
+  return { ...endOf(run), status: "SUCCESS", imageUrl: url, imageDigest: digest, inputs };
 }
 
 async function failed(run: RunContext, error: unknown, disks: RunDisks | undefined): Promise<RunEnd> {

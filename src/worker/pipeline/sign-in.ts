@@ -7,7 +7,8 @@ import type { RegistryAccess } from "../registry/access.ts";
 import { RegistryClient } from "../registry/client.ts";
 import { RegistryLogin } from "../registry/login.ts";
 import type { RunContext } from "./run-context.ts";
-import { type ExistingVersion, findVersion } from "./version-tag.ts";
+import { findVersion } from "./version-tag.ts";
+import type { ExistingImage } from "./wanted-image.ts";
 
 /** Where the image goes, and what is there already. */
 export interface Destination {
@@ -15,7 +16,7 @@ export interface Destination {
   /** Renews the credentials while the run needs them. */
   readonly login: RegistryLogin;
   readonly registry: RegistryClient;
-  readonly existing: ExistingVersion | undefined;
+  readonly existing: ExistingImage | undefined;
 }
 
 export async function signIn(

@@ -10,19 +10,14 @@ import type { PipelineJob } from "../job/job.ts";
 import { type RetryPolicy, retryInPlace } from "../job/retry.ts";
 import type { RegistryAccess } from "../registry/access.ts";
 import type { Manifest, RegistryClient } from "../registry/client.ts";
-import { hasInputs, type InputLabels } from "./image-labels.ts";
+import type { ReservedLabels } from "./image-labels.ts";
+import type { ExistingImage, WantedImage } from "./wanted-image.ts";
 
 /**
  * Resolves with the remaining time of the lease, in ms. Waits while no orchestrator is reachable.
  * @throws LeaseLost when the lease is no longer held
  */
 export type LeaseConfirmation = (signal: AbortSignal) => Promise<number>;
-
-/** An image that already has the job's version tag. */
-export interface ExistingVersion {
-  readonly digest: string;
-  readonly labels: Readonly<Record<string, string>>;
-}
 
 export interface TagContext {
   readonly job: Pick<PipelineJob, "ecrRepo" | "deploymentVersion">;
@@ -32,38 +27,43 @@ export interface TagContext {
   readonly signal: AbortSignal;
 }
 
+/** The image that already has the job's version tag. */
 export function findVersion({
   job,
   registry,
   retry,
   log,
   signal,
-}: TagContext): Promise<ExistingVersion | undefined> {
+}: TagContext): Promise<ExistingImage | undefined> {
   const attempt = async () => {
     const manifest = await registry.getManifest(job.ecrRepo, job.deploymentVersion, signal);
     if (!manifest) return undefined;
     const labels = await registry.getImageLabels(job.ecrRepo, manifest, signal);
-    return { digest: manifest.digest, labels };
+    return { digest: manifest.digest, labels: labels ?? {} };
   };
   return retryInPlace({ policy: retry, signal, log, attempt });
 }
 
 /**
- * Returns whether the version exists and was built from these inputs.
+ * Returns whether this installation built the version's existing image from the job's inputs.
  * @throws StepFailure with code TAG_IMMUTABLE when another image has the version's tag, which cannot be moved
  */
 export function isMadeAlready(
-  existing: ExistingVersion | undefined,
-  inputs: InputLabels,
+  existing: ExistingImage,
+  wanted: WantedImage,
   access: RegistryAccess,
   { deploymentVersion, ecrRepo }: TagContext["job"],
-): existing is ExistingVersion {
-  if (!existing) return false;
-  if (hasInputs(existing.labels, inputs)) return true;
-  if (access.tagMutability !== "immutable") return false;
-  const message = `${ecrRepo}:${deploymentVersion} exists, was made from other inputs, and the repository's tags are immutable`;
+): boolean {
+  if (wanted.isProven(existing)) return true;
+  if (access.tagMutability !== "immutable" || wanted.mayBecome(existing)) return false;
+  const origin = wanted.seemsToBe(existing.labels) ? UNPROVEN : "was made from other inputs";
+  const message = `${ecrRepo}:${deploymentVersion} exists, ${origin}, and the repository's tags are immutable`;
   throw new StepFailure({ code: "TAG_IMMUTABLE", step: "tag", message });
 }
+
+/** Completes a sentence about an image whose labels state the job's inputs. */
+export const UNPROVEN =
+  "has this job's labels but neither a record nor a valid HMAC (BLACKTREE_REUSE_KEY) to prove that Blacktree built it";
 
 export interface TagRequest extends TagContext {
   readonly manifest: Manifest;
@@ -118,18 +118,39 @@ async function timeWithinLease({ confirmLease, tagTimeoutMs, signal, log }: TagR
   }
 }
 
-/** Checks that the registry has the pushed image, and returns the manifest that gets the version's tag. */
+/**
+ * Checks that the registry has the pushed image with the job's labels, and returns the manifest that gets the version's
+ * tag.
+ */
 export function pushedManifest(
   { digest }: PushedImage,
+  labels: ReservedLabels,
   { job, registry, retry: policy, log, signal }: TagContext,
 ): Promise<Manifest> {
   const attempt = async () => {
     const manifest = await registry.getManifest(job.ecrRepo, digest, signal);
-    if (manifest) return manifest;
+    const found = manifest && (await registry.getImageLabels(job.ecrRepo, manifest, signal));
+    if (found) {
+      refuseOtherLabels(found, labels);
+      return manifest;
+    }
     const message = `the registry does not have ${digest}, which docker reported as pushed`;
     throw new StepFailure({ code: "PUSH_FAILED", step: "push", message, retryable: true });
   };
   return retryInPlace({ policy, signal, log, attempt });
+}
+
+/**
+ * A frontend (`# syntax=`) may set other labels than those that BuildKit passes to it, for example those of another
+ * job's image with their HMAC. Without labels, which some frontends do not support, an image claims nothing.
+ */
+function refuseOtherLabels(found: ExistingImage["labels"], labels: ReservedLabels): void {
+  const wrong = Object.entries(labels)
+    .filter(([name, value]) => found[name] !== undefined && found[name] !== value)
+    .map(([name]) => name);
+  if (wrong.length === 0) return;
+  const message = `the build has set reserved labels to other values than this job's: ${wrong.join(", ")}; the Dockerfile's frontend ("# syntax=") must apply the labels that BuildKit passes to it, or set none that begin with io.blacktree.`;
+  throw new StepFailure({ code: "BUILD_FAILED", step: "build", message });
 }
 
 /** Deletes by tag: deleting by digest would also delete the version's image. */

@@ -2,6 +2,7 @@
  * Child processes of a run. Each is started from an argument vector in its own process group, and a run that is
  * aborted ends the whole group: git and docker have helpers (git-remote-http, CLI plugins) that outlive them.
  */
+import { eventLoopTurn } from "../../shared/event-loop.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import { moveToControlGroup } from "./control-group.ts";
 import { LineSplitter } from "./line-splitter.ts";
@@ -34,11 +35,6 @@ const DEFAULT_STOP_GRACE_MS = 5000;
 export const STREAM_GRACE_MS = 2000;
 const TAIL_LINES = 200;
 const TAIL_CHARS = 1024 * 1024;
-
-/** A read resolves at once while there is data: endless output would otherwise block pings and timers. */
-function eventLoopTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
 
 /** Runs the command to its end, whatever its exit status. */
 export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
@@ -131,6 +127,7 @@ class LineReader {
       const { done, value } = await this.#reader.read();
       if (done) break;
       lines.push(value);
+      // A read resolves at once while there is data: endless output would otherwise block pings and timers.
       await eventLoopTurn();
     }
     lines.end();

@@ -9,6 +9,12 @@ export const MIN_DISTINCT_CHARS = 8;
 /** Longer forms are searched for in parts, which limits how much of a stream has to be held back. */
 const MAX_FORM_CHARS = 128;
 
+/** The forms of a longer secret are made of parts of this length, so that each step of this work is short. */
+const WINDOW_CHARS = 1024;
+
+/** Of further lines of a secret, only the text itself is masked: making the encodings of a line takes half a ms. */
+const MAX_ENCODED_LINES = 1000;
+
 export interface SecretForm {
   /** Without line breaks, which programs may insert anywhere. */
   readonly text: string;
@@ -25,15 +31,35 @@ export function visibleText(text: string): string {
 const CONTROL = /[^\P{Cc}\t]/u;
 const ALL_CONTROLS = new RegExp(CONTROL, "gu");
 
-export function secretForms(secret: string): readonly SecretForm[] {
+/** In batches, each of which takes a short time. */
+export function* secretForms(secret: string): Generator<readonly SecretForm[]> {
   const whole = secret.trim();
-  if (whole.length < MIN_SECRET_CHARS) return [];
+  if (whole.length < MIN_SECRET_CHARS) return;
   // A program may print one line of the secret alone, or indented.
   const lines = whole
     .split(/\r\n|\r|\n/)
     .map((line) => line.trim())
     .filter((line) => line.length >= MIN_DISTINCT_CHARS);
-  return [...new Set([whole, ...lines])].flatMap(formsOfOne).flatMap(inParts);
+  for (const part of windows(whole)) yield formsOfOne(part).flatMap(inParts);
+  const others = unique(lines).filter((line) => line !== whole);
+  for (const line of others.slice(0, MAX_ENCODED_LINES))
+    for (const part of windows(line)) yield formsOfOne(part).flatMap(inParts);
+  for (const line of others.slice(MAX_ENCODED_LINES))
+    yield inParts({ text: visibleText(line), isBase64: false });
+}
+
+/** The last window overlaps the previous one, so all windows have the full length. No character is divided. */
+function* windows(text: string): Generator<string> {
+  if (text.length <= WINDOW_CHARS) return yield text;
+  for (let from = 0; from < text.length; from += WINDOW_CHARS) {
+    const begin = Math.min(from, text.length - WINDOW_CHARS);
+    const end = begin + WINDOW_CHARS;
+    yield text.slice(isWithinPair(text, begin) ? begin - 1 : begin, isWithinPair(text, end) ? end + 1 : end);
+  }
+}
+
+function isWithinPair(text: string, at: number): boolean {
+  return (text.charCodeAt(at) & 0xfc00) === 0xdc00 && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800;
 }
 
 function formsOfOne(secret: string): SecretForm[] {

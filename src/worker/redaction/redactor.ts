@@ -1,6 +1,7 @@
 /** Masks secrets in text that leaves the process: log lines and failure messages. */
 
-import { secretForms } from "./encodings.ts";
+import { eventLoopTurn } from "../../shared/event-loop.ts";
+import { type SecretForm, secretForms } from "./encodings.ts";
 import { RedactedLines } from "./redacted-lines.ts";
 import { SecretIndex } from "./secret-index.ts";
 
@@ -8,7 +9,21 @@ export class Redactor {
   readonly #secrets = new SecretIndex();
 
   add(secret: string | undefined): void {
-    for (const form of secretForms(secret ?? "")) this.#secrets.add(form);
+    for (const forms of secretForms(secret ?? "")) this.#addForms(forms);
+  }
+
+  /** For secrets of any number and size: other work of the process continues meanwhile. */
+  async addAll(secrets: readonly string[]): Promise<void> {
+    for (const secret of secrets) {
+      for (const forms of secretForms(secret)) {
+        this.#addForms(forms);
+        await eventLoopTurn();
+      }
+    }
+  }
+
+  #addForms(forms: readonly SecretForm[]): void {
+    for (const form of forms) this.#secrets.add(form);
   }
 
   /** For one complete text. Streams go through `lines`. */

@@ -1,6 +1,7 @@
 /**
  * Finds secrets in a text in one pass, in a time that does not depend on the number of secrets. A small table states
- * for every four characters whether a secret may begin with them; only then the text is compared.
+ * for every four characters whether a secret may begin with them; only then they are looked up, and the text is compared
+ * with the secrets that begin with them.
  */
 import { MIN_DISTINCT_CHARS, type SecretForm } from "./encodings.ts";
 
@@ -18,18 +19,18 @@ export interface FoundSecret {
 export class SecretIndex {
   readonly #known = new Set<string>();
   readonly #mayBegin = new Uint8Array(KEYS);
-  readonly #formsByKey = new Map<number, SecretForm[]>();
+  readonly #formsByAnchor = new Map<string, SecretForm[]>();
   /** Beginnings shorter than an anchor, of forms that may continue on the next line. */
   readonly #shortBeginnings = new Set<string>();
 
   add(form: SecretForm): void {
     if (this.#known.has(form.text)) return;
     this.#known.add(form.text);
-    const key = keyOf(form.text);
-    this.#mayBegin[key] = 1;
-    const others = this.#formsByKey.get(key);
+    this.#mayBegin[keyOf(form.text)] = 1;
+    const anchor = form.text.slice(0, ANCHOR_CHARS);
+    const others = this.#formsByAnchor.get(anchor);
     if (others) others.push(form);
-    else this.#formsByKey.set(key, [form]);
+    else this.#formsByAnchor.set(anchor, [form]);
     if (!mayContinueOnNextLine(form)) return;
     for (let length = 1; length < ANCHOR_CHARS; length += 1) {
       this.#shortBeginnings.add(form.text.slice(0, length));
@@ -57,15 +58,15 @@ export class SecretIndex {
       key = ((key << 4) ^ text.charCodeAt(at)) & (KEYS - 1);
       if (mayBegin[key] === 0) continue;
       const begin = at - ANCHOR_CHARS + 1;
-      if (begin >= from && this.#compare(text, begin, key, found)) open = Math.min(open, begin);
+      if (begin >= from && this.#compare(text, begin, found)) open = Math.min(open, begin);
     }
     return Math.min(open, this.#shortBeginning(text, from));
   }
 
   /** Returns true if the text ends within what may be a secret. */
-  #compare(text: string, begin: number, key: number, found: (secret: FoundSecret) => void): boolean {
+  #compare(text: string, begin: number, found: (secret: FoundSecret) => void): boolean {
     let isOpen = false;
-    for (const form of this.#formsByKey.get(key) ?? []) {
+    for (const form of this.#formsByAnchor.get(text.slice(begin, begin + ANCHOR_CHARS)) ?? []) {
       const length = commonLength(form.text, text, begin);
       if (length === form.text.length) found({ from: begin, to: begin + length, isBase64: form.isBase64 });
       else if (begin + length === text.length && mayContinueOnNextLine(form)) isOpen = true;

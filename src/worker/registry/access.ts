@@ -26,8 +26,8 @@ export interface RegistryAccess extends TimedCredentials {
 
 export interface AuthenticationRequest {
   /** Without a version the tag's mutability may be unknown. */
-  readonly job: Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo"> &
-    Partial<Pick<PipelineJob, "deploymentVersion">>;
+  readonly job: Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo" | "tenant"> &
+    Partial<Pick<PipelineJob, "deploymentVersion" | "jobId">>;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }

@@ -31,6 +31,14 @@ const MANIFEST_TYPES = [
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 
+/** An image's configuration may contain anything, whatever its format requires. */
+function textsOf(labels: Readonly<Record<string, unknown>>): Record<string, string> {
+  const entries = Object.entries(labels);
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+  );
+}
+
 export class RegistryClient {
   readonly #login: RegistryLogin;
   readonly #transport: RegistryTransport;
@@ -66,27 +74,30 @@ export class RegistryClient {
     return { digest, mediaType, bytes };
   }
 
-  /** The labels of an image; of an index, those of its first image that can run (attestations cannot). */
+  /**
+   * The labels of an image; of an index, those of its first image that can run (attestations cannot). Undefined when the
+   * registry does not have the part that contains them.
+   */
   async getImageLabels(
     repository: string,
     manifest: Manifest,
     signal: AbortSignal,
-  ): Promise<Record<string, string>> {
+  ): Promise<Record<string, string> | undefined> {
     const body = this.#transport.parse<ManifestBody>(manifest.bytes);
     const image = body.manifests?.find(({ platform }) => platform?.os !== "unknown");
     if (image) {
       const inner = await this.getManifest(repository, image.digest, signal);
-      return inner ? this.getImageLabels(repository, inner, signal) : {};
+      return inner && this.getImageLabels(repository, inner, signal);
     }
     if (!body.config) return {};
     const path = `/v2/${repository}/blobs/${body.config.digest}`;
     const response = await this.#transport.send({ method: "GET", path, signal: this.#bounded(signal) });
-    if (response.status === 404) return {};
+    if (response.status === 404) return undefined;
     await this.#transport.expect(response, 200);
-    const config = this.#transport.parse<{ config?: { Labels?: Record<string, string> | null } }>(
+    const config = this.#transport.parse<{ config?: { Labels?: Record<string, unknown> | null } } | null>(
       await this.#transport.body(response),
     );
-    return config.config?.Labels ?? {};
+    return textsOf(config?.config?.Labels ?? {});
   }
 
   /** Throws TAG_IMMUTABLE, ECR_AUTH, ECR_REPO_NOT_FOUND or PUSH_FAILED; after a PUSH_FAILED the tag may exist. */

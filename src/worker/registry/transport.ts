@@ -40,12 +40,19 @@ export class RegistryTransport {
   }
 
   async body(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+    const chunks: Uint8Array[] = [];
+    let sizeBytes = 0;
     try {
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      if (bytes.length <= MAX_BODY_BYTES) return bytes;
+      for await (const chunk of response.body ?? []) {
+        sizeBytes += chunk.byteLength;
+        // Leaving the loop cancels the rest.
+        if (sizeBytes > MAX_BODY_BYTES) break;
+        chunks.push(chunk);
+      }
     } catch (cause) {
       throw this.#failure("closed the connection in the middle of its response", cause);
     }
+    if (sizeBytes <= MAX_BODY_BYTES) return new Uint8Array(Buffer.concat(chunks));
     throw this.#failure(`sent more than ${MAX_BODY_BYTES} bytes`);
   }
 

@@ -1,12 +1,22 @@
 /** Build settings that `blacktree-worker` and `blacktree up` share. */
 import * as parse from "../../shared/settings/parsers.ts";
-import { optional, withDefault } from "../../shared/settings/settings.ts";
+import { optional, type Parser, withDefault } from "../../shared/settings/settings.ts";
 import { BUILD_NETWORKS } from "../buildkit/builder.ts";
 import { builderLocation } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
+import { TENANT_PLACEHOLDER } from "../registry/cache-repository.ts";
 import { cgroupPath } from "./build-cgroup.ts";
+import { reuseKeys } from "./reuse-key.ts";
 
 const REPOSITORY_PATTERN = /^(?=.{2,256}$)[a-z0-9]+([._/-]+[a-z0-9]+)*$/;
+
+/** `{tenant}` stands for the job's tenant. */
+const cacheRepository: Parser<string> = (raw) => {
+  const expected =
+    "a repository name: lower case letters, digits, . _ - and /; {tenant} stands for the tenant";
+  parse.matching(REPOSITORY_PATTERN, expected)(raw.replaceAll(TENANT_PLACEHOLDER, "tenant"));
+  return raw;
+};
 
 export const buildSettings = {
   builder: withDefault(
@@ -47,6 +57,30 @@ export const buildSettings = {
     parse.size,
     "10GB",
   ),
+  submodules: withDefault(
+    {
+      name: "BLACKTREE_SUBMODULE_LIMIT",
+      description: "upper bound of a repository's submodules, including those of submodules",
+    },
+    parse.integer(0, 100_000),
+    "1000",
+  ),
+  submoduleDeclarations: withDefault(
+    {
+      name: "BLACKTREE_SUBMODULE_DECLARATION_LIMIT",
+      description: "upper bound of the submodules that one .gitmodules file declares",
+    },
+    parse.integer(0, 1_000_000),
+    "10000",
+  ),
+  gitSettingsFileBytes: withDefault(
+    {
+      name: "BLACKTREE_GIT_SETTINGS_FILE_LIMIT",
+      description: "size limit of one .gitattributes, .gitmodules or .lfsconfig file of a repository",
+    },
+    parse.size,
+    "1MB",
+  ),
   buildNetwork: withDefault(
     {
       name: "BLACKTREE_BUILD_NETWORK",
@@ -66,9 +100,10 @@ export const buildSettings = {
   cacheRepository: optional(
     {
       name: "BLACKTREE_CACHE_REPO",
-      description: "repository with mutable tags, in the registry of each job, that stores the build cache",
+      description:
+        "repository with mutable tags, in the registry of each job, that stores the build cache; {tenant} is replaced by the job's tenant",
     },
-    parse.matching(REPOSITORY_PATTERN, "a repository name: lower case letters, digits, . _ - and /"),
+    cacheRepository,
   ),
   cacheSharing: withDefault(
     {
@@ -77,6 +112,15 @@ export const buildSettings = {
     },
     parse.oneOf(...CACHE_SHARING),
     "all",
+  ),
+  reuseKeys: optional(
+    {
+      name: "BLACKTREE_REUSE_KEY",
+      description:
+        "key of the HMAC labels that prove which images Blacktree built, the same for all workers: 64 or more hex digits",
+      secrecy: "secret",
+    },
+    reuseKeys,
   ),
   diskReserveBytes: withDefault(
     {

@@ -15,7 +15,11 @@ import { StaticRegistryAuthenticator } from "../registry/static-registry.ts";
 
 const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
 /** The format that STS requires: STS would repeat an invalid value in its error message. */
-const EXTERNAL_ID_PATTERN = /^[\w+=,.@:/-]{2,1224}$/;
+const EXTERNAL_ID_PATTERN = /^(?=.{2,1100}$)([\w+=,.@:/-]|\{tenant\})+$/;
+/** Names of repositories, with wildcards. */
+const BASE_REPOSITORY_PATTERN = /^(?=.{1,256}$)([a-z0-9._/*-]|\{tenant\})+$/;
+/** A session policy has at most 2,048 characters. */
+const MAX_BASE_REPOSITORIES = 5;
 const TAG_FILTER_PATTERN = /^(?=.{1,128}$)[\w.-]*(\*[\w.-]*){0,2}$/;
 const MAX_TAG_FILTERS = 5;
 const REPOSITORY_TAG_PATTERN = /^([\p{L}\p{N} _.:/+@-]{1,128})=([\p{L}\p{N} _.:/=+@-]{0,256})$/u;
@@ -27,6 +31,13 @@ const tagFilters: Parser<readonly string[]> = (raw) => {
   const tagFilter = parse.matching(TAG_FILTER_PATTERN, expected);
   const filters = parse.commaSeparated(tagFilter)(raw);
   if (filters.length <= MAX_TAG_FILTERS) return filters;
+  throw new BadValue("has too many entries", expected);
+};
+
+const baseRepositories: Parser<readonly string[]> = (raw) => {
+  const expected = `at most ${MAX_BASE_REPOSITORIES} names of repositories with * and {tenant}, comma separated`;
+  const names = parse.commaSeparated(parse.matching(BASE_REPOSITORY_PATTERN, expected))(raw);
+  if (names.length <= MAX_BASE_REPOSITORIES) return names;
   throw new BadValue("has too many entries", expected);
 };
 
@@ -76,10 +87,22 @@ export const registrySettings = {
   ecrExternalId: optional(
     {
       name: "BLACKTREE_ECR_EXTERNAL_ID",
-      description: "external id that the role's trust policy requires",
+      description:
+        "external id that the role's trust policy requires; {tenant} is replaced by the job's tenant",
       secrecy: "secret",
     },
-    parse.matching(EXTERNAL_ID_PATTERN, "2 to 1224 letters, digits and _ + = , . @ : / -"),
+    parse.matching(
+      EXTERNAL_ID_PATTERN,
+      "2 to 1100 letters, digits and _ + = , . @ : / -, and {tenant} for the tenant",
+    ),
+  ),
+  ecrBaseRepositories: optional(
+    {
+      name: "BLACKTREE_ECR_BASE_REPOS",
+      description:
+        "repositories that a job may also pull from with BLACKTREE_ECR_ROLE_ARN; * is a wildcard, {tenant} is replaced; comma separated",
+    },
+    baseRepositories,
   ),
   ecrCreateRepository: withDefault(
     { name: "BLACKTREE_ECR_CREATE_REPOSITORY", description: "create ECR repositories that do not exist" },
@@ -159,6 +182,10 @@ export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem
   }
   if (values.ecrExternalId !== undefined && values.ecrRoleArn === undefined)
     problems.push(problem("ecrExternalId", "***", "BLACKTREE_ECR_ROLE_ARN as well"));
+  if (values.ecrBaseRepositories !== undefined && values.ecrRoleArn === undefined)
+    problems.push(
+      problem("ecrBaseRepositories", values.ecrBaseRepositories.join(","), "BLACKTREE_ECR_ROLE_ARN as well"),
+    );
   const { registry, registryUsername, registryPassword } = values;
   if (registry !== undefined && (registryUsername === undefined) !== (registryPassword === undefined)) {
     const missing = registryUsername === undefined ? "registryUsername" : "registryPassword";
@@ -181,15 +208,20 @@ function newRepositorySettings(values: Partial<RegistrySettings>): [keyof Regist
   return given;
 }
 
-export function registryAuthenticator(settings: RegistrySettings): RegistryAuthenticator {
+/** `cacheRepository` is the template of BLACKTREE_CACHE_REPO. */
+export function registryAuthenticator(
+  settings: RegistrySettings & { readonly cacheRepository?: string },
+): RegistryAuthenticator {
   const { registry, registryUsername: username, registryPassword: password } = settings;
   if (registry !== undefined) {
     const credentials = username !== undefined && password !== undefined ? { username, password } : undefined;
     return new StaticRegistryAuthenticator({ registry, credentials });
   }
-  const { ecrRoleArn: arnTemplate, ecrExternalId: externalId } = settings;
+  const { ecrRoleArn: arnTemplate, ecrExternalId: externalId, cacheRepository } = settings;
+  const baseRepositories = settings.ecrBaseRepositories;
   return new EcrAuthenticator({
-    role: arnTemplate === undefined ? undefined : { arnTemplate, externalId },
+    role:
+      arnTemplate === undefined ? undefined : { arnTemplate, externalId, cacheRepository, baseRepositories },
     newRepository: settings.ecrCreateRepository
       ? {
           scanOnPush: settings.ecrScanOnPush,

@@ -31,6 +31,8 @@ const SCHEDULES = "orchestrator/schedules/schedules.test.ts";
 const SCHEDULES_WITHOUT_POLL = integration(SCHEDULES, "no job needs the poll");
 const SCHEDULES_WITH_FAULTS = integration(SCHEDULES, "connections fail as well");
 const VERSION_TAG = integration("worker/pipeline/version-tag.test.ts");
+const FORGED_LABELS = integration("worker/pipeline/forged-labels.test.ts", "sets reserved labels");
+const WANTED_IMAGE: TestSelection = { file: "tests/unit/worker/pipeline/wanted-image.test.ts" };
 const LEASE_CONFIRMATION: TestSelection = {
   file: "tests/unit/worker/control-plane/lease-confirmation.test.ts",
 };
@@ -404,6 +406,36 @@ export const MUTATIONS: readonly Mutation[] = [
       name: "the request for the tag may end after the lease",
       from: "Math.min(tagTimeoutMs, Math.floor(leftMs / 2))",
       to: "tagTimeoutMs",
+    },
+  ),
+  ...mutated(
+    "src/worker/pipeline/version-tag.ts",
+    FORGED_LABELS,
+  )({
+    name: "an image with another job's labels gets the tag",
+    from: "      refuseOtherLabels(found, labels);\n",
+    to: "",
+  }),
+  ...mutated("src/worker/pipeline/wanted-image.ts", WANTED_IMAGE)(
+    {
+      name: "labels without an HMAC prove an image",
+      from: " && this.#isSigned(labels);",
+      to: ";",
+    },
+    {
+      name: "an HMAC proves an image although the records know another one",
+      from: "    return recorded.length === 0 && this.",
+      to: "    return this.",
+    },
+    {
+      name: "an HMAC of any version proves a job's version",
+      from: "mayReuse ? (labels[VERSION_LABEL]",
+      to: "mayReuse !== false ? (labels[VERSION_LABEL]",
+    },
+    {
+      name: "an HMAC of any repository proves an image",
+      from: "JSON.stringify([this.#job.ecrRepo, ",
+      to: "JSON.stringify([",
     },
   ),
   ...mutated(

@@ -188,9 +188,9 @@ test("worker loss: a worker freezes until another one has built its job: it aban
   await expectNothingLeft(deployment, orchestrator);
 });
 
-test("worker loss: a job that crashes its worker each time fails after its last attempt", async () => {
+test("worker loss: a job that crashes its worker each time is not given a third one", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_MAX_ATTEMPTS: "2" });
+  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_MAX_ATTEMPTS: "5" });
   const events = await deployment.watchEvents();
   const job = await sampleJob(site.backends);
   let worker = await deployment.startWorker(orchestrator);
@@ -205,7 +205,11 @@ test("worker loss: a job that crashes its worker each time fails after its last 
     job_id: job.job_id,
     status: "FAILED",
     attempt: 2,
-    error: { code: "WORKER_LOST", retryable: true },
+    error: {
+      code: "WORKER_LOST",
+      retryable: false,
+      message: expect.stringContaining("2 workers were lost while they ran this job"),
+    },
   });
   await waitFor(() => events.at(-1)?.state === "FAILED", { timeoutMs: 30_000, what: "the last event" });
   expect(events.filter(({ state }) => state === "RETRYING")).toHaveLength(1);

@@ -138,6 +138,9 @@ export async function untilState(
   await waitFor(hasReached, { timeoutMs: 30_000, what: `job ${jobId} to be ${state}` });
 }
 
+/** Shared by all workers, as in an installation. */
+export const REUSE_KEY = "5a".repeat(32);
+
 let deployments = 0;
 
 /** A message as JSON. */
@@ -223,6 +226,7 @@ export async function startDeployment(
         BLACKTREE_WORKER_LISTEN: "127.0.0.1:0",
         BLACKTREE_WORK_DIR: workDir,
         BLACKTREE_GIT_BASE_URL: git.baseUrl,
+        BLACKTREE_REUSE_KEY: REUSE_KEY,
         ...env,
       },
     });

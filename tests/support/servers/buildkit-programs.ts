@@ -1,4 +1,4 @@
-import { mkdir, rename, rm } from "node:fs/promises";
+import { cp, mkdir, rename, rm } from "node:fs/promises";
 import { arch } from "node:os";
 import { join } from "node:path";
 import { run } from "../machine/processes.ts";
@@ -19,13 +19,14 @@ export type BuildKitAvailability =
 
 /** Set to any value, it has BuildKit compiled if it is missing, which takes a few minutes. */
 const compileVariable = "BLACKTREE_TEST_BUILDKIT";
+const NOT_COMPILED = `BuildKit is not compiled here; ${compileVariable}=1 compiles it with Go, once`;
 const COMPILE_TIMEOUT_MS = 30 * 60_000;
 
 function findGo(): string | null {
   return Bun.which("go", { PATH: `${process.env.PATH}:/usr/local/go/bin:/usr/lib/go/bin` });
 }
 
-async function compile(go: string, into: string): Promise<void> {
+async function sourcesOf(go: string): Promise<string> {
   const { stdout } = await run(
     [go, "mod", "download", "-json", `github.com/moby/buildkit@${buildKitVersion}`],
     {
@@ -33,7 +34,11 @@ async function compile(go: string, into: string): Promise<void> {
       timeoutMs: COMPILE_TIMEOUT_MS,
     },
   );
-  const { Dir: sources } = JSON.parse(stdout) as { Dir: string };
+  return (JSON.parse(stdout) as { Dir: string }).Dir;
+}
+
+async function compileBuildKit(go: string, into: string): Promise<void> {
+  const sources = await sourcesOf(go);
   await run(
     [
       go,
@@ -48,9 +53,32 @@ async function compile(go: string, into: string): Promise<void> {
   );
 }
 
-async function compiledFolder(): Promise<string | undefined> {
-  const folder = join(testCacheFolder(), `buildkit-${buildKitVersion}-${arch()}`);
-  if (await Bun.file(join(folder, "buildkitd")).exists()) return folder;
+/** Compiles this program as a module that requires BuildKit's. */
+async function compileFrontend(go: string, into: string): Promise<void> {
+  const sources = await sourcesOf(go);
+  await cp(join(import.meta.dir, "frontend-without-labels/main.go"), join(into, "main.go"));
+  // Readable only in the module cache.
+  await Bun.write(join(into, "go.sum"), Bun.file(join(sources, "go.sum")));
+  const required = `require github.com/moby/buildkit ${buildKitVersion}`;
+  await Bun.write(join(into, "go.mod"), `module frontend\n\ngo 1.25\n\n${required}\n`);
+  await run(
+    [go, "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "frontend", "."],
+    {
+      cwd: into,
+      env: { CGO_ENABLED: "0" },
+      timeoutMs: COMPILE_TIMEOUT_MS,
+    },
+  );
+}
+
+/** Undefined while it is not compiled and is not to be compiled now. */
+async function compiledFolder(
+  name: string,
+  program: string,
+  compile: typeof compileBuildKit,
+): Promise<string | undefined> {
+  const folder = join(testCacheFolder(), `${name}-${buildKitVersion}-${arch()}`);
+  if (await Bun.file(join(folder, program)).exists()) return folder;
   if (!process.env[compileVariable]) return undefined;
   const go = findGo();
   if (go === null) throw new Error("Go, which compiles it, is not installed");
@@ -60,7 +88,7 @@ async function compiledFolder(): Promise<string | undefined> {
     await compile(go, unfinished);
     // Several test runs may reach this at once; the first rename wins.
     await rename(unfinished, folder).catch(async (error) => {
-      if (!(await Bun.file(join(folder, "buildkitd")).exists())) throw error;
+      if (!(await Bun.file(join(folder, program)).exists())) throw error;
     });
   } finally {
     await rm(unfinished, { recursive: true, force: true });
@@ -73,12 +101,9 @@ async function find(): Promise<BuildKitAvailability> {
   const runc = Bun.which("runc", { PATH: `${process.env.PATH}:/usr/sbin` });
   if (runc === null) return { available: false, reason: "runc is not installed" };
   try {
-    const folder = await compiledFolder();
+    const folder = await compiledFolder("buildkit", "buildkitd", compileBuildKit);
     if (folder === undefined) {
-      return {
-        available: false,
-        reason: `BuildKit is not compiled here; ${compileVariable}=1 compiles it with Go, once`,
-      };
+      return { available: false, reason: NOT_COMPILED };
     }
     const programs = { buildkitd: join(folder, "buildkitd"), buildctl: join(folder, "buildctl"), runc };
     return { available: true, programs };
@@ -93,4 +118,19 @@ let found: Promise<BuildKitAvailability> | undefined;
 export function findBuildKitPrograms(): Promise<BuildKitAvailability> {
   found ??= find();
   return found;
+}
+
+/**
+ * The program of a frontend for Dockerfiles that ignores the labels which BuildKit passes to it, so that those of the
+ * Dockerfile remain; or why there is none.
+ */
+export async function findFrontendWithoutLabels(): Promise<{ program?: string; reason?: string }> {
+  try {
+    const folder = await compiledFolder("frontend-without-labels", "frontend", compileFrontend);
+    return folder ? { program: join(folder, "frontend") } : { reason: NOT_COMPILED };
+  } catch (error) {
+    return {
+      reason: `it cannot be compiled on this machine: ${error instanceof Error ? error.message : error}`,
+    };
+  }
 }

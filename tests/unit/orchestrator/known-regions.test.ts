@@ -47,7 +47,11 @@ function problemOf(regions: KnownRegions, fields: object): Promise<string | unde
     aws_account: "1",
     ecr_repo: "images",
   };
-  const rules = { git: { baseUrl: "https://github.com", allowedHosts: [] }, defaultRegion: "us-east-1" };
+  const rules = {
+    git: { baseUrl: "https://github.com", allowedHosts: [] },
+    defaultRegion: "us-east-1",
+    secretLimit: 100,
+  };
   const message = readJobMessage(Buffer.from(JSON.stringify({ ...job, ...fields })), {}, rules);
   if (message.kind !== "job") throw new Error(message.problems.join());
   return regions.problemOf(message);

@@ -6,9 +6,10 @@ import type {
   RegistryAuthenticator,
   TimedCredentials,
 } from "../access.ts";
-import { EcrClients, type EcrRole } from "./clients.ts";
+import { EcrClients } from "./clients.ts";
 import { ecrAuthFailure } from "./failure.ts";
 import { ecrRepository, type NewEcrRepository } from "./repository.ts";
+import type { EcrRole } from "./role.ts";
 import { tagMutability } from "./tag-mutability.ts";
 import { type EcrToken, EcrTokenCache, type UsableEcrToken } from "./token-cache.ts";
 
@@ -31,38 +32,50 @@ const REQUEST_TIMEOUT_MS = 15_000;
 export class EcrAuthenticator implements RegistryAuthenticator {
   readonly #settings: EcrSettings;
   readonly #clients: EcrClients;
+  readonly #tokenUsableForMs: number;
   readonly #tokens: EcrTokenCache;
 
   constructor(settings: EcrSettings) {
     this.#settings = settings;
     this.#clients = new EcrClients(settings.role, settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS);
-    this.#tokens = new EcrTokenCache(settings.tokenUsableForMs ?? TOKEN_USABLE_FOR_MS);
+    this.#tokenUsableForMs = settings.tokenUsableForMs ?? TOKEN_USABLE_FOR_MS;
+    this.#tokens = new EcrTokenCache(this.#tokenUsableForMs);
   }
 
   async authenticate(request: AuthenticationRequest): Promise<RegistryAccess> {
     const { awsAccount, region, deploymentVersion } = request.job;
-    const key = `${awsAccount} ${region}`;
-    const ecr = this.#clients.of(awsAccount, region);
+    const ecr = this.#clients.of(request.job);
+    const tokens = { cache: this.#tokensOfRun(), key: `${awsAccount} ${region}` };
     const [token, repository] = await Promise.all([
-      this.#tokens.get(key, () => requestToken(ecr)),
+      tokens.cache.get(tokens.key, () => requestToken(ecr)),
       ecrRepository(ecr, request, this.#settings.newRepository),
     ]);
     request.signal.throwIfAborted();
     return {
       ...ecrRegistryHost(token.proxyEndpoint, awsAccount),
-      ...this.#credentials(key, ecr, token),
+      ...credentialsOf(tokens, ecr, token),
       tagMutability: tagMutability(repository, deploymentVersion),
     };
   }
 
-  #credentials(key: string, ecr: ECRClient, token: UsableEcrToken): TimedCredentials {
-    const { username, password, usableUntilMs } = token;
-    const renew = async () => {
-      this.#tokens.forget(key, token);
-      return this.#credentials(key, ecr, await this.#tokens.get(key, () => requestToken(ecr)));
-    };
-    return { credentials: { username, password }, usableUntilMs, renew };
+  /** A token of a role's session is good for one job's repositories only. */
+  #tokensOfRun(): EcrTokenCache {
+    return this.#clients.areOfOneJob ? new EcrTokenCache(this.#tokenUsableForMs) : this.#tokens;
   }
+}
+
+interface Tokens {
+  readonly cache: EcrTokenCache;
+  readonly key: string;
+}
+
+function credentialsOf(tokens: Tokens, ecr: ECRClient, token: UsableEcrToken): TimedCredentials {
+  const { username, password, usableUntilMs } = token;
+  const renew = async () => {
+    tokens.cache.forget(tokens.key, token);
+    return credentialsOf(tokens, ecr, await tokens.cache.get(tokens.key, () => requestToken(ecr)));
+  };
+  return { credentials: { username, password }, usableUntilMs, renew };
 }
 
 async function requestToken(ecr: ECRClient): Promise<EcrToken> {

@@ -1,26 +1,24 @@
 import { ECRClient, type ECRClientConfig } from "@aws-sdk/client-ecr";
 import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/client-sts";
 import { ecrAuthFailure } from "./failure.ts";
-
-export interface EcrRole {
-  /** `{account}` and `{partition}` stand for the job's account and its region's partition. */
-  readonly arnTemplate: string;
-  /** Required by the role's trust policy, so that a job of another tenant cannot make the worker assume the role. */
-  readonly externalId?: string;
-}
+import { partitionOf } from "./partition.ts";
+import { type EcrRole, externalIdOf, type SessionJob, sessionName, sessionPolicy } from "./role.ts";
 
 /** The SDK waits between attempts, longer when AWS throttles, and then limits the rate of all its requests. */
 const RETRIES = { retryMode: "adaptive", maxAttempts: 5 };
 const CONNECT_TIMEOUT_MS = 5000;
-const ROLE_SESSION_NAME = "blacktree-worker";
 
 type ClientSettings = Pick<ECRClientConfig & STSClientConfig, "retryMode" | "maxAttempts" | "requestHandler">;
 
-/** A client has credentials, connections and a rate limit, so each account and region has one client. */
+/**
+ * A client has credentials, connections and a rate limit. Without a role, each account and region has one client; with a
+ * role, each job has one, since its session is for its repositories only.
+ */
 export class EcrClients {
   readonly #role: EcrRole | undefined;
   readonly #settings: ClientSettings;
   readonly #clients = new Map<string, ECRClient>();
+  readonly #stsClients = new Map<string, STSClient>();
 
   /** Without a role the worker's own credentials are used for every account. */
   constructor(role: EcrRole | undefined, requestTimeoutMs: number) {
@@ -36,36 +34,46 @@ export class EcrClients {
     };
   }
 
-  of(awsAccount: string, region: string): ECRClient {
-    const key = `${awsAccount} ${region}`;
-    const existing = this.#clients.get(key);
-    if (existing) return existing;
+  get areOfOneJob(): boolean {
+    return this.#role !== undefined;
+  }
+
+  of(job: SessionJob): ECRClient {
+    const { awsAccount, region } = job;
     const settings = { ...this.#settings, region };
-    const credentials = this.#role && roleCredentials(this.#role, awsAccount, settings);
-    const client = new ECRClient({ ...settings, credentials });
-    this.#clients.set(key, client);
-    return client;
+    if (this.#role) {
+      const credentials = roleCredentials(this.#role, job, this.#stsOf(region));
+      return new ECRClient({ ...settings, credentials });
+    }
+    return existingOr(this.#clients, `${awsAccount} ${region}`, () => new ECRClient(settings));
+  }
+
+  #stsOf(region: string): STSClient {
+    return existingOr(this.#stsClients, region, () => new STSClient({ ...this.#settings, region }));
   }
 }
 
+function existingOr<Client>(clients: Map<string, Client>, key: string, create: () => Client): Client {
+  const client = clients.get(key) ?? create();
+  clients.set(key, client);
+  return client;
+}
+
 /** Returns a credentials provider. The SDK calls it first, and again when the credentials have expired. */
-function roleCredentials(
-  { arnTemplate, externalId }: EcrRole,
-  awsAccount: string,
-  settings: ClientSettings & { readonly region: string },
-) {
-  const RoleArn = arnTemplate
-    .replaceAll("{account}", awsAccount)
-    .replaceAll("{partition}", partitionOf(settings.region));
-  const sts = new STSClient(settings);
+function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
+  const RoleArn = role.arnTemplate
+    .replaceAll("{account}", job.awsAccount)
+    .replaceAll("{partition}", partitionOf(job.region));
+  const ExternalId = externalIdOf(role, job);
   return async () => {
     const command = new AssumeRoleCommand({
       RoleArn,
-      RoleSessionName: ROLE_SESSION_NAME,
-      ExternalId: externalId,
+      RoleSessionName: sessionName(job),
+      ExternalId,
+      Policy: sessionPolicy(role, job),
     });
     const { Credentials } = await sts.send(command).catch((error: unknown) => {
-      const suffix = externalId === undefined ? "" : " with the external id of BLACKTREE_ECR_EXTERNAL_ID";
+      const suffix = ExternalId === undefined ? "" : " with the external id of BLACKTREE_ECR_EXTERNAL_ID";
       throw ecrAuthFailure(`the role ${RoleArn} cannot be assumed${suffix}`, error);
     });
     return {
@@ -75,19 +83,4 @@ function roleCredentials(
       expiration: Credentials?.Expiration,
     };
   };
-}
-
-/** The partition of AWS that a region belongs to, as in ARNs. Partitions do not share accounts and roles. */
-const PARTITIONS: readonly (readonly [regions: RegExp, partition: string])[] = [
-  [/^cn-/, "aws-cn"],
-  [/^us-gov-/, "aws-us-gov"],
-  [/^us-iso-/, "aws-iso"],
-  [/^us-isob-/, "aws-iso-b"],
-  [/^eu-isoe-/, "aws-iso-e"],
-  [/^us-isof-/, "aws-iso-f"],
-  [/^eusc-/, "aws-eusc"],
-];
-
-export function partitionOf(region: string): string {
-  return PARTITIONS.find(([regions]) => regions.test(region))?.[1] ?? "aws";
 }

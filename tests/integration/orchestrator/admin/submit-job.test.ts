@@ -10,6 +10,7 @@ import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts"
 const rules = {
   git: { baseUrl: "https://github.com", allowedHosts: ["github.com"] },
   defaultRegion: "us-east-1",
+  secretLimit: 100,
 };
 
 const regions = { problemOf: async () => undefined };

@@ -28,6 +28,9 @@ interface Expected extends Omit<BuildSiteOptions, "own"> {
   readonly isWhole?: boolean;
 }
 
+/** The labels of an image then prove that Blacktree built it. */
+const WITH_REUSE_KEY = { parts: { reuseKeys: [Buffer.alloc(32, 1)] } };
+
 export async function describeBuilds({ kind, isWhole = false, ...options }: Expected): Promise<void> {
   // One of the tests kills the engine.
   const siteOptions: BuildSiteOptions = { ...options, own: true };
@@ -491,7 +494,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       ofBuilder.test("several platforms become one image, or are refused", async () => {
         const { platforms: all, multiPlatform } = bench.builder.capabilities;
         const platforms = canonicalPlatforms(multiPlatform ? all.slice(0, 2) : ["linux/amd64", "linux/386"]);
-        const run = bench.start({ repoUrl: await createGreeting(), platforms });
+        const run = bench.start({ repoUrl: await createGreeting(), platforms }, WITH_REUSE_KEY);
         const end = await run.end;
         if (!multiPlatform) {
           expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
@@ -505,7 +508,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         );
         expect(named?.toSorted()).toEqual(platforms);
         // The labels are read through the index.
-        const again = bench.start({ ...run.job, attempt: 2 });
+        const again = bench.start({ ...run.job, attempt: 2 }, WITH_REUSE_KEY);
         expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: end.imageDigest });
         expect(again.states).not.toContain("BUILDING");
       });
@@ -552,7 +555,10 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       ofBuilder.test("provenance is added by builders that support it, and refused by others", async () => {
         const { name } = await bench.createSample();
         const argument = crypto.randomUUID();
-        const run = bench.start({ repoUrl: name, provenance: true, buildArgs: { ANY: argument } });
+        const run = bench.start(
+          { repoUrl: name, provenance: true, buildArgs: { ANY: argument } },
+          WITH_REUSE_KEY,
+        );
         const end = await run.end;
         if (!bench.builder.capabilities.provenance) {
           expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
@@ -568,7 +574,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(text).toContain("slsa.dev/provenance");
         expect(text).not.toContain(argument);
         // The labels are read through the index.
-        const again = bench.start({ ...run.job, attempt: 2 });
+        const again = bench.start({ ...run.job, attempt: 2 }, WITH_REUSE_KEY);
         expect(await again.end).toMatchObject({ status: "SUCCESS", imageDigest: end.imageDigest });
         expect(again.states).not.toContain("BUILDING");
       });

@@ -68,6 +68,7 @@ test("only the owner can read a workspace, and it is removed with read-only fold
     awsAccount: "123456789012",
     region: "us-east-1",
     ecrRepo: "app",
+    tenant: "acme",
   });
   const { mode } = await Bun.file(workspace.path).stat();
   expect(mode & 0o777).toBe(0o700);

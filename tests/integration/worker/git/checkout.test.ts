@@ -73,6 +73,16 @@ describe("what is checked out", () => {
 });
 
 describe("failures", () => {
+  for (const path of [".git/config", "deep/.GIT/config", "sub/.git"]) {
+    test(`a tree that contains ${path}`, async () => {
+      const name = repositoryName();
+      await git.createRepository(name, { file: "f", [path]: "[core]\n\tfsmonitor = ./evil.sh\n" });
+      const failure = await bench.failureOf({ url: `${git.baseUrl}/${name}`, branch: "main" });
+      expect(failure).toMatchObject({ code: "CLONE_FAILED", step: "clone" });
+      expect(failure.message.toLowerCase()).toContain("invalid path");
+    });
+  }
+
   test("a repository that does not exist", async () => {
     const failure = await failureOf({ url: `${git.baseUrl}/acme/none`, branch: "main" });
     expect(failure).toMatchObject({ code: "REPO_NOT_FOUND", step: "clone", retryable: false });

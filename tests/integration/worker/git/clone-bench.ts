@@ -52,7 +52,7 @@ export async function startCloneBench(): Promise<CloneBench> {
   async function resolved(wanted: Wanted): Promise<Cloned> {
     const { url, workDir = dir.path, limits, allowedHosts = [], baseUrl = git.baseUrl, ...rest } = wanted;
     const job = { tenant: "acme", ...rest };
-    const target = { awsAccount: "123456789012", region: "us-east-1", ecrRepo: "app" };
+    const target = { awsAccount: "123456789012", region: "us-east-1", ecrRepo: "app", tenant: job.tenant };
     const run = { jobId: crypto.randomUUID(), attempt: 1, ...target };
     const workspace = await createWorkspace(workDir, "clones", run);
     const lines: string[] = [];

@@ -33,6 +33,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
     const again = bench.start({
       ...first.job,
       jobId: bench.unique("another-job"),
+      versionImages: [{ inputs: `${made.inputs}`, digest: `${made.imageDigest}` }],
       buildArgs: { TWO: "2", ONE: "1" },
       labels: { b: "2", a: "1" },
     });

@@ -66,6 +66,22 @@ describe("RegistryClient", () => {
     expect(seen).toEqual([`Basic ${btoa("AWS:password")}`, null]);
   });
 
+  test("a response that is too long is not read to its end", async () => {
+    const chunk = new Uint8Array(1024 * 1024);
+    let sent = 0;
+    await using registry = await serve(() => {
+      const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+        sent += 1;
+        if (sent < 100) controller.enqueue(chunk);
+        else controller.close();
+      };
+      return new Response(new ReadableStream({ pull }));
+    });
+    const failure = await failureOf(clientOf(registry.origin).getManifest("r", "v1", never));
+    expect(failure.message).toContain("sent more than 8388608 bytes");
+    expect(sent).toBeLessThan(100);
+  });
+
   test("deletes by tag if the registry supports it", async () => {
     await using willing = await serve(
       ({ method }) => new Response(null, { status: method === "DELETE" ? 202 : 500 }),

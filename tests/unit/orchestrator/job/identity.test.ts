@@ -19,7 +19,7 @@ function fingerprints(fields: Message, defaultRegion: string) {
   const message = readJobMessage(
     Buffer.from(JSON.stringify({ ...JOB, ...fields })),
     {},
-    { git, defaultRegion },
+    { git, defaultRegion, secretLimit: 100 },
   );
   if (message.kind !== "job") throw new Error(message.problems.join());
   return fingerprintsOf(message.identity, "salt");

@@ -16,6 +16,7 @@ const EXAMPLE = {
 const RULES = {
   git: { baseUrl: "https://github.com", allowedHosts: ["github.com", "gitlab.com"] },
   defaultRegion: "us-east-1",
+  secretLimit: 100,
 };
 
 function read(message: unknown, messageId?: string): ReadMessage {
@@ -205,6 +206,7 @@ describe("an invalid message", () => {
     ["git_token", "a\nb"],
     ["secrets", { "../x": "y" }],
     ["secrets", { large: "x".repeat(512_001) }],
+    ["secrets", Object.fromEntries(Array.from({ length: 101 }, (_, index) => [`name-${index}`, "x"]))],
     ["priority", "urgent"],
     ["timeout_seconds", 0],
     ["timeout_seconds", 1.5],

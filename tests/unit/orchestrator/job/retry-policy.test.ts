@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { emptyLog } from "../../../../src/orchestrator/job/result.ts";
-import { decideRetry } from "../../../../src/orchestrator/job/retry-policy.ts";
-import type { Outcome, OutcomeStatus } from "../../../../src/shared/job.ts";
+import { decideRetry, earlierLosses } from "../../../../src/orchestrator/job/retry-policy.ts";
+import type { JobEvent, Outcome, OutcomeStatus } from "../../../../src/shared/job.ts";
 
 function outcome(status: OutcomeStatus, retryable = false): Outcome {
   return {
@@ -18,24 +18,59 @@ function outcome(status: OutcomeStatus, retryable = false): Outcome {
   };
 }
 
+const LIMITS = { maxAttempts: 5, maxWorkersLost: 2 };
+const first = { attempt: 1, workersLost: 0 };
+
 test.each(["SUCCESS", "CANCELLED", "FAILED"] as const)(
   "%s without a retryable failure is final",
   (status) => {
-    expect(decideRetry(outcome(status), 1, 3)).toEqual({ kind: "final" });
+    const ended = outcome(status);
+    expect(decideRetry(ended, first, LIMITS)).toEqual({ kind: "final", outcome: ended });
   },
 );
 
 test("a retryable failure is tried again with growing delay, up to the last attempt", () => {
-  const decisions = [1, 2, 3, 4, 5].map((attempt) => decideRetry(outcome("FAILED", true), attempt, 5));
+  const ended = outcome("FAILED", true);
+  const decisions = [1, 2, 3, 4, 5].map((attempt) => decideRetry(ended, { attempt, workersLost: 0 }, LIMITS));
   expect(decisions).toEqual([
     { kind: "retry", delayMs: 2000 },
     { kind: "retry", delayMs: 10_000 },
     { kind: "retry", delayMs: 60_000 },
     { kind: "retry", delayMs: 60_000 },
-    { kind: "final" },
+    { kind: "final", outcome: ended },
   ]);
 });
 
 test("a cancelled job is not tried again, whether its failure is retryable or not", () => {
-  expect(decideRetry(outcome("CANCELLED", true), 1, 3)).toEqual({ kind: "final" });
+  expect(decideRetry(outcome("CANCELLED", true), first, LIMITS).kind).toBe("final");
+});
+
+test("a job that has lost too many workers is not given another", () => {
+  const ended = { ...outcome("FAILED", true), isWorkerLost: true };
+  expect(decideRetry(ended, { attempt: 1, workersLost: 1 }, LIMITS).kind).toBe("retry");
+  const decision = decideRetry(ended, { attempt: 3, workersLost: 2 }, LIMITS);
+  expect(decision).toMatchObject({
+    kind: "final",
+    outcome: { status: "FAILED", failure: { code: "WORKER_LOST", retryable: false } },
+  });
+  expect(JSON.stringify(decision)).toContain("2 workers were lost");
+  // The failure of this attempt has another cause.
+  const other = outcome("FAILED", true);
+  expect(decideRetry(other, { attempt: 3, workersLost: 2 }, LIMITS).kind).toBe("retry");
+});
+
+test("each attempt that has lost its worker counts once", () => {
+  const event = (attempt: number, fields: object = {}): JobEvent => ({
+    job_id: "job",
+    tenant: "acme",
+    attempt,
+    seq: 1,
+    state: "RETRYING",
+    at: "2026-01-01T00:00:00Z",
+    ...fields,
+  });
+  const lost = { worker_lost: true };
+  const events = [event(1, lost), event(1, lost), event(2), event(3, lost), event(4, lost)];
+  expect(earlierLosses(events, 4)).toBe(2);
+  expect(earlierLosses([], 1)).toBe(0);
 });

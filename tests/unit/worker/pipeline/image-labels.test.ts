@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import {
-  hasInputs,
+  hasLabels,
   type ImageInputs,
   inputLabels,
   inputsHash,
@@ -20,7 +20,7 @@ const labels = inputLabels(inputs);
 
 test("image inputs: the order of arguments and labels does not count, and other labels do not matter", () => {
   const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
-  expect(hasInputs({ ...again, maintainer: "me" }, labels)).toBe(true);
+  expect(hasLabels({ ...again, maintainer: "me" }, labels)).toBe(true);
 });
 
 test.each([
@@ -37,7 +37,7 @@ test.each([
   [{ platforms: ["linux/amd64"] }],
   [{ secrets: { npm: "x" } }],
 ] satisfies [Partial<ImageInputs>][])("image inputs: %j makes another image", (change) => {
-  expect(hasInputs(inputLabels({ ...inputs, ...change }), labels)).toBe(false);
+  expect(hasLabels(inputLabels({ ...inputs, ...change }), labels)).toBe(false);
 });
 
 test("image inputs: secrets count by name, in any order, and no value is included", () => {
@@ -48,7 +48,7 @@ test("image inputs: secrets count by name, in any order, and no value is include
 });
 
 test("image inputs: an image without labels of its inputs does not match", () => {
-  expect(hasInputs({}, labels)).toBe(false);
+  expect(hasLabels({}, labels)).toBe(false);
 });
 
 test("image inputs: every label is set, so that a base image's labels do not remain", () => {
@@ -56,12 +56,14 @@ test("image inputs: every label is set, so that a base image's labels do not rem
   expect(Object.keys(labels)).toEqual(Object.keys(others));
 });
 
-test("image inputs: one hash covers all inputs", () => {
+test("image inputs: one hash covers the tenant and all inputs", () => {
+  const hash = inputsHash(labels, "acme");
   const again = inputLabels({ ...inputs, buildArgs: { TWO: "2", ONE: "1" } });
-  expect(inputsHash(again)).toBe(inputsHash(labels));
-  expect(inputsHash(labels)).toMatch(/^[0-9a-f]{64}$/);
-  expect(inputsHash(inputLabels({ ...inputs, commit: "d".repeat(40) }))).not.toBe(inputsHash(labels));
-  expect(inputsHash(inputLabels({ ...inputs, buildArgs: {} }))).not.toBe(inputsHash(labels));
+  expect(inputsHash(again, "acme")).toBe(hash);
+  expect(hash).toMatch(/^[0-9a-f]{64}$/);
+  expect(inputsHash(labels, "other")).not.toBe(hash);
+  expect(inputsHash(inputLabels({ ...inputs, commit: "d".repeat(40) }), "acme")).not.toBe(hash);
+  expect(inputsHash(inputLabels({ ...inputs, buildArgs: {} }), "acme")).not.toBe(hash);
 });
 
 describe("standardLabels", () => {

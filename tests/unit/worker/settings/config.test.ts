@@ -145,6 +145,32 @@ describe("registry settings", () => {
   });
 });
 
+describe("the reuse key", () => {
+  const [key, other] = ["5a".repeat(32), "7C".repeat(40)];
+
+  test("reuse key: one or more, in hex; none by default", () => {
+    expect(load(REQUIRED).reuseKeys).toBeUndefined();
+    const given = { ...REQUIRED, BLACKTREE_REUSE_KEY: `${key}, ${other}` };
+    expect(load(given).reuseKeys).toEqual([Buffer.from(key, "hex"), Buffer.from(other, "hex")]);
+    const { lines } = loadWorkerSettings({ flags: {}, environment: given });
+    expect(lines).toContain("BLACKTREE_REUSE_KEY=***");
+  });
+
+  test.each([
+    ["too short", key.slice(2)],
+    ["of an odd length", `${key}5`],
+    ["not hex", "no key!!".repeat(8)],
+    ["base64", Buffer.from(key, "hex").toString("base64")],
+    ["hex and something else", `${key} ${key}`],
+    ["an empty list", ","],
+    ["a list with a wrong key", `${key},short`],
+  ])("reuse key: one that is %s is refused, and not printed", (_, value) => {
+    const given = { ...REQUIRED, BLACKTREE_REUSE_KEY: value };
+    expect(problems(given)).toEqual(["BLACKTREE_REUSE_KEY"]);
+    expect(() => load(given)).toThrow(/^BLACKTREE_REUSE_KEY = "\*\*\*": .*openssl rand -hex 32/);
+  });
+});
+
 describe("the advertised address", () => {
   const interfaces = {
     lo: [{ address: "127.0.0.1", family: "IPv4", internal: true }],

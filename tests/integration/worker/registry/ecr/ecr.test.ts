@@ -20,8 +20,9 @@ setDefaultTimeout(60_000);
 
 const account = "123456789012";
 const region = "us-east-1";
+const tenant = "acme";
 const request = (ecrRepo = "images") => ({
-  job: { awsAccount: account, region, ecrRepo },
+  job: { awsAccount: account, region, ecrRepo, tenant },
   log: () => undefined,
   signal: new AbortController().signal,
 });
@@ -72,7 +73,7 @@ describe("signing in", () => {
     aws.addRepository("1234567890", "images");
     const access = await authenticator().authenticate({
       ...request(),
-      job: { awsAccount: "1234567890", region, ecrRepo: "images" },
+      job: { awsAccount: "1234567890", region, ecrRepo: "images", tenant },
     });
     expect(access.host).toBe("1234567890.dkr.ecr.us-east-1.amazonaws.com");
     expect(access.origin).toBe(`https://${access.host}`);
@@ -155,7 +156,7 @@ describe("signing in", () => {
     const signIn = (ecrRepo: string) =>
       authenticator().authenticate({
         ...request(),
-        job: { awsAccount: other, region, ecrRepo },
+        job: { awsAccount: other, region, ecrRepo, tenant },
         log: (line) => lines.push(line),
       });
     expect((await signIn("shared")).tagMutability).toBe("mutable");
@@ -196,6 +197,32 @@ describe("a role", () => {
     }
   });
 
+  test("is assumed for the repositories of each job alone, under the job's id", async () => {
+    const role = {
+      arnTemplate,
+      externalId: "blacktree:{tenant}",
+      cacheRepository: "cache/{tenant}",
+      baseRepositories: ["base/*", "shared-{tenant}"],
+    };
+    const ecr = authenticator({ role });
+    const signIn = (jobId: string) =>
+      ecr.authenticate({ ...request(), job: { ...request().job, jobId, tenant: "acme" } });
+    const [one, two] = [await signIn("job:1"), await signIn("x".repeat(200))];
+    expect(one.credentials?.password).not.toBe(two.credentials?.password);
+    const sessions = aws.calls.filter(({ action }) => action === "AssumeRole").map(({ input }) => input);
+    expect(sessions.map(({ RoleSessionName }) => RoleSessionName)).toEqual([
+      "blacktree-job-1",
+      `blacktree-${"x".repeat(54)}`,
+    ]);
+    expect(sessions.map(({ ExternalId }) => ExternalId)).toEqual(["blacktree:acme", "blacktree:acme"]);
+    const arnOf = (name: string) => `arn:aws:ecr:${region}:${account}:repository/${name}`;
+    const [token, own, base] = JSON.parse(String(sessions[0]?.Policy)).Statement;
+    expect(token).toEqual({ Effect: "Allow", Action: ["ecr:GetAuthorizationToken"], Resource: ["*"] });
+    expect(own).toMatchObject({ Effect: "Allow", Resource: [arnOf("images"), arnOf("cache/acme")] });
+    expect(base).toMatchObject({ Resource: [arnOf("base/*"), arnOf("shared-acme")] });
+    expect(base.Action).not.toContain("ecr:PutImage");
+  });
+
   test("is named when it is denied", async () => {
     aws.configure({ deniedRoles: [arn] });
     const denied = await failureOf(authenticator({ role: { arnTemplate } }).authenticate(request()));
@@ -206,7 +233,7 @@ describe("a role", () => {
   test("is in the region's partition", async () => {
     await awsWith({ region: "cn-north-1" });
     const role = { arnTemplate: "arn:{partition}:iam::{account}:role/builder" };
-    const job = { awsAccount: account, region: "cn-north-1", ecrRepo: "images" };
+    const job = { awsAccount: account, region: "cn-north-1", ecrRepo: "images", tenant };
     await authenticator({ role }).authenticate({ ...request(), job });
     const assumed = aws.calls.find(({ action }) => action === "AssumeRole");
     expect(assumed?.input.RoleArn).toBe(`arn:aws-cn:iam::${account}:role/builder`);
@@ -224,7 +251,7 @@ describe("the registry's host", () => {
   ])("in %s is %s of the job's account, as ECR's own answer has it", async (of, host) => {
     await awsWith({ region: of, account: own, proxyEndpoint: `https://${own}.${host}` });
     aws.addRepository(account, "images");
-    const job = { awsAccount: account, region: of, ecrRepo: "images" };
+    const job = { awsAccount: account, region: of, ecrRepo: "images", tenant };
     const access = await authenticator().authenticate({ ...request(), job });
     expect(access).toMatchObject({
       host: `${account}.${host}`,
@@ -335,7 +362,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
   test("signs in, builds, pushes and tags", async () => {
     const { name, commit } = await bench.createSample();
     const run = bench.start(
-      { repoUrl: name, ecrRepo: "images" },
+      { repoUrl: name, ecrRepo: "images", tenant },
       { parts: { authenticator: authenticator() } },
     );
     expect(await run.end).toMatchObject({
@@ -352,7 +379,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     aws.configure({ wrongPassword: true });
     const { name } = await bench.createSample();
     const run = bench.start(
-      { repoUrl: name, ecrRepo: "images" },
+      { repoUrl: name, ecrRepo: "images", tenant },
       { parts: { authenticator: authenticator() } },
     );
     expect(await run.end).toMatchObject({
@@ -414,7 +441,10 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
     const { name } = await bench.createSample();
     const held = bench.git.hold();
     try {
-      const run = bench.start({ repoUrl: name, ecrRepo }, { parts: { authenticator: authenticator() } });
+      const run = bench.start(
+        { repoUrl: name, ecrRepo, tenant },
+        { parts: { authenticator: authenticator() } },
+      );
       expect(await run.end).toMatchObject({ status: "FAILED", failure: { code, retryable: false } });
       expect(run.states).not.toContain("BUILDING");
       expect(await bench.leftFolders()).toEqual([]);
@@ -432,7 +462,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
       return aws.login(username, password);
     };
     const run = bench.start(
-      { repoUrl: name, ecrRepo: "images" },
+      { repoUrl: name, ecrRepo: "images", tenant },
       { parts: { authenticator: authenticator() } },
     );
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
@@ -445,7 +475,7 @@ describe.skipIf(reason !== undefined)(`a run that pushes to ECR${reason ? ` (${r
 
   test("a failed clone and a successful login end in the clone's failure", async () => {
     const run = bench.start(
-      { repoUrl: "acme/none", ecrRepo: "images" },
+      { repoUrl: "acme/none", ecrRepo: "images", tenant },
       { parts: { authenticator: authenticator() } },
     );
     expect(await run.end).toMatchObject({ status: "FAILED", failure: { code: "REPO_NOT_FOUND" } });

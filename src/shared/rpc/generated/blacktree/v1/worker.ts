@@ -159,12 +159,16 @@ export interface JobRequest {
   /** Name to value, offered to RUN steps as BuildKit secrets. */
   secrets: { [key: string]: string };
   /**
-   * For a job that may reuse an image: images that were pushed to its repository, the latest first. Only hints: the
-   * registry may no longer have them.
+   * For a job that may reuse an image: images that were pushed to its repository, the latest first. The registry may no
+   * longer have them.
    */
   knownImages: KnownImage[];
   /** On whose behalf the job runs: tenants never share caches. Empty: `aws_account`. */
   tenant: string;
+  /** If true, an image of another version may become the job's. */
+  mayReuse: boolean;
+  /** Images that got the version's tag, the latest first. */
+  versionImages: KnownImage[];
 }
 
 export interface JobRequest_BuildArgsEntry {
@@ -208,7 +212,7 @@ export interface JobResponse {
   /** RFC 3339 */
   startedAt: string;
   finishedAt: string;
-  /** Set on success: hex SHA-256 of everything that the image was built from. */
+  /** Set on success: hex SHA-256 of the tenant and everything that the image was built from. */
   inputs: string;
 }
 
@@ -321,6 +325,8 @@ function createBaseJobRequest(): JobRequest {
     secrets: {},
     knownImages: [],
     tenant: "",
+    mayReuse: false,
+    versionImages: [],
   };
 }
 
@@ -391,6 +397,12 @@ export const JobRequest: MessageFns<JobRequest> = {
     }
     if (message.tenant !== "") {
       writer.uint32(178).string(message.tenant);
+    }
+    if (message.mayReuse !== false) {
+      writer.uint32(248).bool(message.mayReuse);
+    }
+    for (const v of message.versionImages) {
+      KnownImage.encode(v!, writer.uint32(258).fork()).join();
     }
     return writer;
   },
@@ -593,6 +605,22 @@ export const JobRequest: MessageFns<JobRequest> = {
             message.tenant = reader.string();
             continue;
           }
+          case 31: {
+            if (tag !== 248) {
+              break;
+            }
+
+            message.mayReuse = reader.bool();
+            continue;
+          }
+          case 32: {
+            if (tag !== 258) {
+              break;
+            }
+
+            message.versionImages.push(KnownImage.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -715,6 +743,16 @@ export const JobRequest: MessageFns<JobRequest> = {
         ? object.known_images.map((e: any) => KnownImage.fromJSON(e))
         : [],
       tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : "",
+      mayReuse: isSet(object.mayReuse)
+        ? globalThis.Boolean(object.mayReuse)
+        : isSet(object.may_reuse)
+        ? globalThis.Boolean(object.may_reuse)
+        : false,
+      versionImages: globalThis.Array.isArray(object?.versionImages)
+        ? object.versionImages.map((e: any) => KnownImage.fromJSON(e))
+        : globalThis.Array.isArray(object?.version_images)
+        ? object.version_images.map((e: any) => KnownImage.fromJSON(e))
+        : [],
     };
   },
 
@@ -804,6 +842,12 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.tenant !== "") {
       obj.tenant = message.tenant;
     }
+    if (message.mayReuse !== false) {
+      obj.mayReuse = message.mayReuse;
+    }
+    if (message.versionImages?.length) {
+      obj.versionImages = message.versionImages.map((e) => KnownImage.toJSON(e));
+    }
     return obj;
   },
 
@@ -858,6 +902,8 @@ export const JobRequest: MessageFns<JobRequest> = {
     );
     message.knownImages = object.knownImages?.map((e) => KnownImage.fromPartial(e)) || [];
     message.tenant = object.tenant ?? "";
+    message.mayReuse = object.mayReuse ?? false;
+    message.versionImages = object.versionImages?.map((e) => KnownImage.fromPartial(e)) || [];
     return message;
   },
 };

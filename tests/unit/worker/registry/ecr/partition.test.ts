@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { partitionOf } from "../../../../../src/worker/registry/ecr/clients.ts";
+import { partitionOf } from "../../../../../src/worker/registry/ecr/partition.ts";
 
 test.each([
   ["us-east-1", "aws"],

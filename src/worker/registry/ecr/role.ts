@@ -1,0 +1,58 @@
+/** The role that a worker assumes for a job, and the policy of that session: it allows only what both allow. */
+import { cacheRepositoryFor, TENANT_PLACEHOLDER } from "../cache-repository.ts";
+import { partitionOf } from "./partition.ts";
+
+export interface EcrRole {
+  /** `{account}` and `{partition}` stand for the job's account and its region's partition. */
+  readonly arnTemplate: string;
+  /**
+   * Required by the role's trust policy, so that a job of another tenant cannot make the worker assume the role;
+   * `{tenant}` stands for the job's tenant.
+   */
+  readonly externalId?: string;
+  /** The template of BLACKTREE_CACHE_REPO, which sessions may use too. */
+  readonly cacheRepository?: string;
+  /** Names, in which `*` is a wildcard, of repositories that every job may pull from; `{tenant}` as above. */
+  readonly baseRepositories?: readonly string[];
+}
+
+export interface SessionJob {
+  readonly awsAccount: string;
+  readonly region: string;
+  readonly ecrRepo: string;
+  readonly tenant: string;
+  /** Undefined for work that belongs to no job, such as crash recovery. */
+  readonly jobId?: string;
+}
+
+const PULL_ACTIONS = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"];
+const MAX_SESSION_NAME_CHARS = 64;
+
+/** For the job's repository, the cache of its tenant, and base images. */
+export function sessionPolicy(role: EcrRole, job: SessionJob): string {
+  const { awsAccount, region, ecrRepo, tenant } = job;
+  const arnOf = (repository: string) =>
+    `arn:${partitionOf(region)}:ecr:${region}:${awsAccount}:repository/${repository}`;
+  const cache = role.cacheRepository === undefined ? [] : [cacheRepositoryFor(role.cacheRepository, tenant)];
+  const base = (role.baseRepositories ?? []).map((name) => name.replaceAll(TENANT_PLACEHOLDER, tenant));
+  const statements = [
+    allow(["ecr:GetAuthorizationToken"], ["*"]),
+    allow(["ecr:*"], [ecrRepo, ...cache].map(arnOf)),
+    ...(base.length > 0 ? [allow(PULL_ACTIONS, base.map(arnOf))] : []),
+  ];
+  return JSON.stringify({ Version: "2012-10-17", Statement: statements });
+}
+
+function allow(actions: readonly string[], resources: readonly string[]) {
+  return { Effect: "Allow", Action: actions, Resource: resources };
+}
+
+/** AWS's audit log shows it. */
+export function sessionName({ jobId = "worker" }: SessionJob): string {
+  return `blacktree-${jobId.replaceAll(":", "-")}`.slice(0, MAX_SESSION_NAME_CHARS);
+}
+
+/** Undefined when the role asks for none. */
+export function externalIdOf({ externalId }: EcrRole, { tenant }: SessionJob): string | undefined {
+  return externalId?.replaceAll(TENANT_PLACEHOLDER, tenant);
+}
