@@ -36,9 +36,15 @@ async function followLog(api: ApiClient, jobId: string, sink: FollowSink): Promi
         else sink.state(data);
       }
     } catch (error) {
-      const mayPass = error instanceof ApiError && (error.status === undefined || error.status >= 500);
-      if (!mayPass || reconnects >= MAX_RECONNECTS) throw error;
+      if (!mayPass(error) || reconnects >= MAX_RECONNECTS) throw error;
     }
     await sleep(backoff.nextMs());
   }
+}
+
+/** 429: too many clients of this machine follow logs, or one of them has sent wrong tokens. */
+function mayPass(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false;
+  const { status } = error;
+  return status === undefined || status === 429 || status >= 500;
 }

@@ -26,6 +26,13 @@ import {
 
 const DAY_MS = 86_400_000;
 
+const hostNameText = parse.matching(
+  /^([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$/,
+  "host names without a port, such as builds.example.com",
+);
+
+const hostName: Parser<string> = (raw) => hostNameText(raw).toLowerCase();
+
 /** Settings of every orchestrator, whichever queue and leases it uses. */
 export const SCHEDULING_SETTINGS = {
   adminListen: withDefault(
@@ -43,6 +50,14 @@ export const SCHEDULING_SETTINGS = {
   fileAdminToken: optional(
     { name: ADMIN_TOKEN_FILE, description: "file that contains this token instead, of mode 0600" },
     adminTokenFile,
+  ),
+  adminHosts: withDefault(
+    {
+      name: "BLACKTREE_ADMIN_HOSTS",
+      description: "host names that requests to the admin API may name besides those of this machine",
+    },
+    parse.commaSeparated(hostName),
+    "",
   ),
   region: withDefault(
     { name: "BLACKTREE_REGION", description: "AWS region of the registry for jobs without a region" },
@@ -292,6 +307,8 @@ function checkAdminTokenGiven(
 export interface AdminAccess {
   readonly listen: parse.HostPort;
   readonly token: string;
+  /** Names that `Host` may have besides those of this machine. */
+  readonly hosts: readonly string[];
 }
 
 /** Undefined when the admin API is off. `makeToken` is called when the settings have no token. */
@@ -299,9 +316,9 @@ export function adminAccess(
   settings: SchedulingSettings,
   makeToken: () => string = tokenMissing,
 ): AdminAccess | undefined {
-  const { adminListen: listen, adminToken, fileAdminToken } = settings;
+  const { adminListen: listen, adminToken, fileAdminToken, adminHosts: hosts } = settings;
   if (listen === "off") return undefined;
-  return { listen, token: adminToken ?? fileAdminToken ?? makeToken() };
+  return { listen, hosts, token: adminToken ?? fileAdminToken ?? makeToken() };
 }
 
 /** The check of the settings has refused that. */

@@ -26,9 +26,13 @@ const TIERS = ["unit", "integration", "e2e"] as const;
 const DRILL = { default: ["--jobs", "16", "--faults", "6"], full: ["--jobs", "100", "--faults", "30"] };
 const POOL_HOST = "tests/support/servers/pool-host.ts";
 const QUEUE_TESTS = "tests/integration/orchestrator/queue/rabbitmq";
-const BROKER_TESTS = ["faults/consumer-timeout", "faults/take-over", "faults/broker", "bad-input"].map(
-  (name) => `tests/e2e/${name}.test.ts`,
-);
+const BROKER_TESTS = [
+  "faults/consumer-timeout",
+  "faults/take-over",
+  "faults/broker",
+  "faults/retries",
+  "bad-input",
+].map((name) => `tests/e2e/${name}.test.ts`);
 const SLOWEST_SHOWN = 10;
 const MAX_MESSAGE_LINES = 12;
 

@@ -28,6 +28,7 @@ const ORCHESTRATOR_REMARKS: Remarks = {
     "the same for all orchestrators of an installation, and different for each installation that uses the same Redis; 1 to 64 of letters, digits, `.`, `_`, `-`",
   BLACKTREE_JOB_QUEUE: "invalid messages go to the queue of this name with `.dead` appended",
   BLACKTREE_ADMIN_LISTEN: "see [admin API](admin-api.md)",
+  BLACKTREE_ADMIN_HOSTS: "comma separated, without ports; for a proxy in front of the API",
   BLACKTREE_ADMIN_TOKEN:
     "at least 8 printable characters without spaces; without it and `BLACKTREE_ADMIN_TOKEN_FILE`, the orchestrator does not start, unless the API is off",
   BLACKTREE_ADMIN_TOKEN_FILE:

@@ -2,15 +2,20 @@
 import { Hono } from "hono";
 import { LeasesUnavailable } from "../leases/leases.ts";
 import { RecordsUnavailable } from "../records/job-records.ts";
-import { bearerToken, jsonPostsOnly, ownHostOnly } from "./guard.ts";
+import type { AdminEnv } from "./client-address.ts";
+import { allowedHostsOnly, bearerToken, jsonPostsOnly } from "./guard.ts";
 import { addJobs } from "./job-routes.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import { addStatus } from "./worker-routes.ts";
 
-export function createAdminApp(parts: AdminParts): Hono {
-  const app = new Hono();
-  app.use(ownHostOnly(parts.listen.host), bearerToken(parts.token), jsonPostsOnly);
+export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
+  const app = new Hono<AdminEnv>();
+  app.use(
+    allowedHostsOnly(parts.listen.host, parts.hosts),
+    bearerToken(parts.token, parts.logger),
+    jsonPostsOnly,
+  );
   addHealth(app, parts);
   addStatus(app, parts);
   addJobs(app, parts);
@@ -31,7 +36,7 @@ export function createAdminApp(parts: AdminParts): Hono {
   return app;
 }
 
-function addHealth(app: Hono, { queue, leases, names }: AdminParts): void {
+function addHealth(app: Hono<AdminEnv>, { queue, leases, names }: AdminParts): void {
   app.get("/healthz", (context) => context.json({ status: "ok" }));
   app.get("/readyz", (context) => {
     const checkResult = (isUp: boolean, problems: readonly string[] = []) =>

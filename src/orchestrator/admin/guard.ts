@@ -1,16 +1,21 @@
-/** Access checks of the admin API: `Host` names this machine, `Origin` is absent or the same host, the token matches. */
+/** Access checks of the admin API: `Host` is allowed, `Origin` is absent or the same host, the token matches. */
 import { timingSafeEqual } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
+import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
+import type { Logger } from "../../shared/logging.ts";
+import { type AdminEnv, clientOf } from "./client-address.ts";
+import { FailedTries } from "./failed-tries.ts";
 import { problem } from "./problem.ts";
 
 const PUBLIC_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
 
 /** A page of another site in a browser can reach this address, but only with the other site's name as `Host`. */
-export function ownHostOnly(listenHost: string) {
+export function allowedHostsOnly(listenHost: string, hosts: readonly string[]) {
   const allowedHosts = new Set([
     ...LOOPBACK_NAMES,
+    ...hosts,
     bracketed(listenHost),
     hostname().toLowerCase(),
     ...machineAddresses(),
@@ -21,7 +26,7 @@ export function ownHostOnly(listenHost: string) {
       return problem(context, {
         status: 403,
         title: "Foreign host",
-        detail: "Host is not a name of this machine",
+        detail: "Host is not a name of this machine; BLACKTREE_ADMIN_HOSTS allows others",
       });
     }
     const origin = context.req.header("origin");
@@ -42,18 +47,45 @@ function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host.toLowerCase();
 }
 
-/** Loopback is no exception: other users of this machine reach it, and so do builds (`ADD http://127.0.0.1:8080/…`). */
-export function bearerToken(token: string) {
-  return createMiddleware(async (context, next) => {
+const FAILED_TRIES = { burst: 10, intervalMs: 1000, maxClients: 10_000 };
+
+/**
+ * Loopback is no exception: other users of this machine reach it, and so do builds (`ADD http://127.0.0.1:8080/…`). A
+ * client that has sent too many wrong tokens has to wait, also with the right one, or it could go on trying. A request
+ * without a token is not a try, so that a build, which cannot send one, blocks no client of its machine.
+ */
+export function bearerToken(token: string, logger: Logger) {
+  const failedTries = new FailedTries(FAILED_TRIES);
+  return createMiddleware<AdminEnv>(async (context, next) => {
     if (PUBLIC_PATHS.has(context.req.path)) return next();
     const given = /^Bearer (.+)$/i.exec(context.req.header("authorization") ?? "")?.[1];
-    if (given !== undefined && isEqual(given, token)) return next();
-    context.header("WWW-Authenticate", "Bearer");
-    return problem(context, {
-      status: 401,
-      title: "Token missing or wrong",
-      detail: "expected Authorization: Bearer <token>",
-    });
+    if (given === undefined) return unauthorized(context);
+    const client = clientOf(context);
+    const waitMs = failedTries.waitMs(client);
+    if (waitMs > 0) return tooManyTries(context, client, waitMs);
+    if (isEqual(given, token)) return next();
+    failedTries.add(client);
+    if (failedTries.waitMs(client) > 0) logger.warn({ client }, "admin API: too many wrong tokens");
+    return unauthorized(context);
+  });
+}
+
+function unauthorized(context: Context): Response {
+  context.header("WWW-Authenticate", "Bearer");
+  return problem(context, {
+    status: 401,
+    title: "Token missing or wrong",
+    detail: "expected Authorization: Bearer <token>",
+  });
+}
+
+function tooManyTries(context: Context, client: string, waitMs: number): Response {
+  const seconds = Math.ceil(waitMs / 1000);
+  context.header("Retry-After", String(seconds));
+  return problem(context, {
+    status: 429,
+    title: "Too many wrong tokens",
+    detail: `wait ${seconds} s: ${client} has sent too many wrong tokens`,
   });
 }
 

@@ -5,6 +5,8 @@ import { z } from "zod";
 import { withVisibleCharacters } from "../../shared/visible-text.ts";
 import { describeConflict } from "../job/identity.ts";
 import type { JobRecord } from "../records/job-records.ts";
+import { type AdminEnv, clientOf } from "./client-address.ts";
+import { type FollowerLimits, Followers } from "./followers.ts";
 import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
@@ -16,8 +18,14 @@ const SUBMIT_TIMEOUT_MS = 10_000;
 
 type Conflict = Extract<Acceptance, { kind: "conflict" }>;
 
-export function addJobs(app: Hono, parts: AdminParts): void {
+/** A comment of server-sent events. */
+const STREAM_START = ": following\n\n";
+
+const FOLLOWER_LIMITS = { perClient: 100, total: 500 };
+
+export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
   const { records } = parts;
+  const followers = new Followers(FOLLOWER_LIMITS);
   app.post("/api/v1/jobs", limitedBody, async (context) => {
     const body = Buffer.from(await context.req.arrayBuffer());
     let acceptance: Acceptance;
@@ -45,7 +53,9 @@ export function addJobs(app: Hono, parts: AdminParts): void {
     const jobId = context.req.param("id");
     const record = await records.find(jobId);
     if (!record) return noSuchJob(jobId, context);
-    if (context.req.query("follow") === "true") return streamLog(parts, jobId, context);
+    // To HEAD, which has no body, the stream would never end.
+    const isFollowed = context.req.query("follow") === "true" && context.req.method === "GET";
+    if (isFollowed) return streamLog(parts, followers, jobId, context);
     // The text is for people; the job's result and the followed log have the lines as they are stored.
     if (record.result)
       return context.text(record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join(""));
@@ -66,7 +76,7 @@ const CANCEL_BODY = z.object({
 });
 
 /** The body may be empty, or contain the reason. */
-function addCancel(app: Hono, { cancel }: AdminParts): void {
+function addCancel(app: Hono<AdminEnv>, { cancel }: AdminParts): void {
   app.post("/api/v1/jobs/:id/cancel", limitedBody, async (context) => {
     const body = CANCEL_BODY.safeParse(parseJson((await context.req.text()) || "{}"));
     if (!body.success) {
@@ -136,13 +146,33 @@ function shownJob(record: JobRecord) {
 }
 
 /** Server-sent events `line`, `state` and `end`; a disconnected reader resumes with `Last-Event-ID`. */
-function streamLog(parts: AdminParts, jobId: string, context: JobContext): Response {
+function streamLog(parts: AdminParts, followers: Followers, jobId: string, context: JobContext): Response {
   const after = context.req.header("last-event-id");
+  const client = clientOf(context);
+  const leave = followers.enter(client);
+  if (typeof leave === "string") return tooManyFollowers(leave, client, context);
   return streamSSE(context, async (stream) => {
     const disconnected = new AbortController();
     stream.onAbort(() => disconnected.abort(new Error("the reader has disconnected")));
-    for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
-      await stream.writeSSE({ event: kind, data: text, id: position });
+    try {
+      // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
+      await stream.write(STREAM_START);
+      for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
+        await stream.writeSSE({ event: kind, data: text, id: position });
+      }
+    } finally {
+      leave();
     }
   });
+}
+
+function tooManyFollowers(limit: keyof FollowerLimits, client: string, context: JobContext): Response {
+  const title = "Too many followers";
+  const { perClient, total } = FOLLOWER_LIMITS;
+  if (limit === "perClient") {
+    const detail = `${client} follows ${perClient} logs; end some of these requests first`;
+    return problem(context, { status: 429, title, detail });
+  }
+  const detail = `${total} logs are followed through this orchestrator; use another one, or try again later`;
+  return problem(context, { status: 503, title, detail });
 }

@@ -16,6 +16,8 @@ export interface AdminParts {
   readonly region: string;
   readonly token: string;
   readonly listen: HostPort;
+  /** Allowed in the header `Host`, besides the names of this machine. */
+  readonly hosts: readonly string[];
   readonly logger: Logger;
   /** See LogSources. */
   connectDedicated(address: string): WorkerClient;

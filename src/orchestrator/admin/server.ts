@@ -1,6 +1,7 @@
 /** Serves the admin app over HTTP. */
 import type { Hono } from "hono";
 import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
+import type { AdminEnv } from "./client-address.ts";
 
 export interface AdminServer {
   readonly port: number;
@@ -8,10 +9,17 @@ export interface AdminServer {
 }
 
 /** @throws Error with the address when listening on it fails. */
-export function serveAdmin(app: Hono, listen: HostPort): AdminServer {
+export function serveAdmin(app: Hono<AdminEnv>, listen: HostPort): AdminServer {
   try {
+    const fetch = (request: Request, self: Bun.Server<undefined>) =>
+      app.fetch(request, { clientAddress: self.requestIP(request)?.address ?? "" });
     // No idle timeout: a followed log can be silent for a long time.
-    const server = Bun.serve({ hostname: listen.host, port: listen.port, fetch: app.fetch, idleTimeout: 0 });
+    const server = Bun.serve({
+      hostname: listen.host,
+      port: listen.port,
+      fetch,
+      idleTimeout: 0,
+    });
     return { port: server.port ?? listen.port, stop: () => server.stop(true) };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -1,9 +1,10 @@
 import type { Hono } from "hono";
 import { COMMIT, VERSION } from "../../shared/version.ts";
 import type { WorkerView } from "../leases/leases.ts";
+import type { AdminEnv } from "./client-address.ts";
 import type { AdminParts } from "./parts.ts";
 
-export function addStatus(app: Hono, { queue, leases, names, region }: AdminParts): void {
+export function addStatus(app: Hono<AdminEnv>, { queue, leases, names, region }: AdminParts): void {
   const startedAt = new Date().toISOString();
   app.get("/api/v1/status", async (context) => {
     const checks = { [names.queue]: queue.isReady, [names.leases]: leases.isReady };

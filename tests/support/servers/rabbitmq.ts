@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { freePort } from "../machine/free-port.ts";
@@ -107,7 +106,6 @@ async function writeConfig(
   { port, managementPort, password, queueTotalsMs }: Omit<RabbitMqAccess, "env" | "launcher">,
   more: readonly string[],
 ): Promise<void> {
-  await mkdir(join(dir, "home"));
   const lines = [
     `listeners.tcp.default = 127.0.0.1:${port}`,
     "management.tcp.ip = 127.0.0.1",
@@ -175,21 +173,58 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
   };
 }
 
-export async function startRabbitMq({
-  config = [],
-  version = defaultRabbitMq,
-}: RabbitMqOptions = {}): Promise<RabbitMq> {
+/** What all nodes of a cluster share. */
+interface Home {
+  readonly version: RabbitMqVersion;
+  readonly launcher: readonly string[];
+  readonly password: string;
+  /** The cookie's folder and the port mapper. A broker would start a mapper that outlives it, in a separate group. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly remove: () => Promise<void>;
+}
+
+async function startHome(version: RabbitMqVersion): Promise<Home> {
   const launcher = version === "installed" ? [] : await debian13Launcher();
+  const { path, remove } = await makeTempDir("rabbit");
+  const mapperPort = await freePort();
+  const env = { HOME: path, ERL_EPMD_PORT: String(mapperPort), ERL_EPMD_ADDRESS: "127.0.0.1" };
+  const mapper = startProcess(["epmd", "-port", String(mapperPort)], { env, launcher });
+  return {
+    version,
+    launcher,
+    password: crypto.randomUUID(),
+    env,
+    async remove() {
+      await mapper.stop(2_000);
+      await remove();
+    },
+  };
+}
+
+interface NodePorts {
+  readonly port: number;
+  readonly managementPort: number;
+  readonly distributionPort: number;
+}
+
+async function nodePorts(): Promise<NodePorts> {
+  const [port, managementPort, distributionPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  return { port, managementPort, distributionPort };
+}
+
+// On an address that every machine resolves, whatever its host name.
+const nodeName = ({ port }: Pick<NodePorts, "port">) => `tests-${port}@localhost`;
+
+/** A node that does not run yet. `stop` leaves what it shares with other nodes. */
+async function createNode(home: Home, ports: NodePorts, config: readonly string[]): Promise<RabbitMq> {
+  const { version, launcher, password } = home;
+  const { port, managementPort, distributionPort } = ports;
   const { path: dir, remove } = await makeTempDir("rabbit");
-  const ports = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
-  const [port, managementPort, distributionPort, mapperPort] = ports;
-  const password = crypto.randomUUID();
   const queueTotalsMs = QUEUE_TOTALS_MS[version];
   await writeConfig(dir, { port, managementPort, password, queueTotalsMs }, config);
   const env = {
-    HOME: join(dir, "home"),
-    // An address that every machine resolves, whatever its host name.
-    RABBITMQ_NODENAME: `tests-${port}@localhost`,
+    ...home.env,
+    RABBITMQ_NODENAME: nodeName(ports),
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_NODE_PORT: String(port),
     RABBITMQ_DIST_PORT: String(distributionPort),
@@ -202,16 +237,12 @@ export async function startRabbitMq({
     RABBITMQ_LOG_BASE: join(dir, "log"),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(dir, "enabled_plugins"),
     RABBITMQ_PID_FILE: join(dir, "pid"),
-    ERL_EPMD_PORT: String(mapperPort),
-    ERL_EPMD_ADDRESS: "127.0.0.1",
     // The script then becomes the Erlang machine, so that a signal reaches the broker itself.
     RABBITMQ_ALLOW_INPUT: "1",
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
     NOTIFY_SOCKET: undefined,
   };
-  // The broker would start a port mapper that outlives it, in a separate process group.
-  let mapper: TestProcess;
-  let broker: TestProcess;
+  let broker: TestProcess | undefined;
 
   async function start(): Promise<void> {
     broker = startProcess([join(programs, "rabbitmq-server")], { env, launcher });
@@ -222,32 +253,75 @@ export async function startRabbitMq({
     if (!(await accepts(port))) throw new Error(`RabbitMQ does not listen on port ${port}`);
   }
 
-  async function stop(): Promise<void> {
-    await broker?.stop(15_000);
-    await mapper.stop(2_000);
-    await remove();
-  }
-
-  mapper = startProcess(["epmd", "-port", String(mapperPort)], { env, launcher });
-  try {
-    await start();
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-
   const access: RabbitMqAccess = { port, managementPort, password, env, launcher, queueTotalsMs };
   return {
     ...connectRabbitMq(access),
     access,
-    kill: () => broker.kill(),
+    kill: async () => broker?.kill(),
     start,
     async restart() {
-      await broker.stop(15_000);
+      await broker?.stop(15_000);
       await start();
     },
-    pause: () => broker.pause(),
-    resume: () => broker.resume(),
-    stop,
+    pause: () => broker?.pause(),
+    resume: () => broker?.resume(),
+    async stop() {
+      await broker?.stop(15_000);
+      await remove();
+    },
   };
+}
+
+export async function startRabbitMq({
+  config = [],
+  version = defaultRabbitMq,
+}: RabbitMqOptions = {}): Promise<RabbitMq> {
+  const home = await startHome(version);
+  const node = await createNode(home, await nodePorts(), config);
+  const stop = async () => {
+    await node.stop();
+    await home.remove();
+  };
+  try {
+    await node.start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { ...node, stop };
+}
+
+export interface RabbitMqCluster {
+  readonly nodes: readonly [RabbitMq, RabbitMq, RabbitMq];
+  stop(): Promise<void>;
+}
+
+/** Three nodes. A user and a virtual host of one of them are those of all. */
+export async function startRabbitMqCluster({
+  config = [],
+  version = defaultRabbitMq,
+}: RabbitMqOptions = {}): Promise<RabbitMqCluster> {
+  const home = await startHome(version);
+  const ports = await Promise.all([nodePorts(), nodePorts(), nodePorts()]);
+  const peers = ports.map(
+    (each, index) => `cluster_formation.classic_config.nodes.${index + 1} = ${nodeName(each)}`,
+  );
+  const lines = ["cluster_formation.peer_discovery_backend = classic_config", ...peers, ...config];
+  const [one, two, three] = ports;
+  const nodes = await Promise.all([
+    createNode(home, one, lines),
+    createNode(home, two, lines),
+    createNode(home, three, lines),
+  ]);
+  const stop = async () => {
+    await Promise.all(nodes.map((node) => node.stop()));
+    await home.remove();
+  };
+  try {
+    await Promise.all(nodes.map((node) => node.start()));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { nodes, stop };
 }

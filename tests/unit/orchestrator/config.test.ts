@@ -66,6 +66,26 @@ describe("BLACKTREE_KEY_PREFIX", () => {
   });
 });
 
+describe("BLACKTREE_ADMIN_HOSTS", () => {
+  const withHosts = (hosts: string) =>
+    load("redis://host", { BLACKTREE_ADMIN_HOSTS: hosts }).values.adminHosts;
+
+  test("names are compared without regard to case", () => {
+    expect(withHosts("Builds.example.com, localhost,[2001:DB8::1]")).toEqual([
+      "builds.example.com",
+      "localhost",
+      "[2001:db8::1]",
+    ]);
+  });
+
+  test.each(["builds.example.com:443", "https://builds.example.com", "*.example.com", "2001:db8::1", "a/b"])(
+    "%s is refused",
+    (hosts) => {
+      expect(() => withHosts(hosts)).toThrow("expected host names without a port");
+    },
+  );
+});
+
 describe("the admin API's token", () => {
   const TOKEN = "correct-horse";
   let folder: TempDir;

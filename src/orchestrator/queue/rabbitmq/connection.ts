@@ -1,7 +1,7 @@
 /** One connection to RabbitMQ that is reopened after every loss. */
 import { type ChannelModel, connect } from "amqplib";
 import { aborted, orAbort, sleep } from "../../../shared/abort.ts";
-import { Backoff } from "../../../shared/backoff.ts";
+import { Backoff, delayBeforeAttempt } from "../../../shared/backoff.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { maskUrlPasswords } from "../../../shared/settings/settings.ts";
 import { QueueClosed } from "../queue.ts";
@@ -61,13 +61,18 @@ export class RabbitMqConnection {
       const url = this.options.urls[attempt % this.options.urls.length] ?? "";
       const reason = await this.#holdSession(url, delay);
       if (this.closing.aborted) return;
-      const delayMs = delay.nextMs();
+      const delayMs = this.#isRoundOver(attempt) ? delay.nextMs() : delayBeforeAttempt(1, RECONNECT_DELAY);
       this.options.logger.warn(
         { retry_in_ms: delayMs },
         `RabbitMQ is not reachable at ${maskUrlPasswords(url)} (${describe(reason)}); trying again in ${seconds(delayMs)}`,
       );
       await sleep(delayMs, this.closing).catch(() => undefined);
     }
+  }
+
+  /** All nodes are tried in quick succession: only one of them may be left. The delay grows from round to round. */
+  #isRoundOver(attempt: number): boolean {
+    return (attempt + 1) % this.options.urls.length === 0;
   }
 
   /** Resolves with the cause once the connection is lost or could not be opened. */
@@ -83,7 +88,6 @@ export class RabbitMqConnection {
     }
     const disconnected = this.#watch(model, url);
     const over = new AbortController();
-    disconnected.addEventListener("abort", () => over.abort(disconnected.reason), { once: true });
     const session: Session = {
       model,
       lost: over.signal,
@@ -91,6 +95,9 @@ export class RabbitMqConnection {
       declarations: new ExclusiveQueueLock(this.options.lockQueue),
       unanswered: new Set(),
     };
+    const onDisconnected = () =>
+      over.abort(this.#session === session ? disconnected.reason : interrupted(session, disconnected.reason));
+    disconnected.addEventListener("abort", onDisconnected, { once: true });
     try {
       await this.#prepare(session, over);
       this.#session = session;
@@ -110,8 +117,7 @@ export class RabbitMqConnection {
   async #prepare(session: Session, over: AbortController): Promise<void> {
     const { prepare, prepareTimeoutMs = PREPARE_TIMEOUT_MS } = this.options;
     const timer = setTimeout(() => {
-      const whats = new Set([...session.unanswered].map(({ what }) => what));
-      const error = `not prepared within ${seconds(prepareTimeoutMs)}, still waiting for ${[...whats].join(", ")}`;
+      const error = `not prepared within ${seconds(prepareTimeoutMs)}, still waiting for ${unansweredIn(session)}`;
       over.abort(new Error(error));
     }, prepareTimeoutMs);
     await orAbort(prepare(session), session.lost, this.closing).finally(() => clearTimeout(timer));
@@ -186,6 +192,15 @@ function negotiated(model: ChannelModel): Pick<Session, "heartbeatMs" | "frameMa
   // Without heartbeats the broker waits longer.
   const heartbeatMs = heartbeat === 0 ? Number.POSITIVE_INFINITY : heartbeat * 1000;
   return { heartbeatMs, frameMaxBytes: frameMax, channelMax };
+}
+
+/** A node without a majority of the cluster accepts a connection, and closes it when a queue does not answer. */
+function interrupted(session: Session, reason: unknown): ChannelLost {
+  return new ChannelLost(`${describe(reason)}, while waiting for ${unansweredIn(session)}`);
+}
+
+function unansweredIn({ unanswered }: Session): string {
+  return [...new Set([...unanswered].map(({ what }) => what))].join(", ");
 }
 
 function describe(reason: unknown): string {

@@ -23,6 +23,8 @@ const REFUSED_DELAY = { initialMs: 1_000, maxMs: 60_000 };
 const CLOSING_PAUSE_MS = 20;
 const ANSWER_AFTER_ABORT_MS = 2_000;
 const NACKED = "message nacked";
+/** Without a majority of its nodes, or after a memory or disk alarm, the broker answers nothing. */
+const UNCONFIRMED_PROBLEM_MS = 10_000;
 
 export interface Outgoing {
   /** The default exchange unless it is named; `queue` is then the routing key. */
@@ -47,6 +49,8 @@ export function textOf(answer: Answer): string {
   return answer.kind === "nacked" ? "refused" : answer.kind;
 }
 
+const targetOf = ({ exchange, queue }: Outgoing) => exchange ?? queue;
+
 export interface PublishOptions {
   /** Called when the queue or the exchange does not exist. */
   readonly declare: () => Promise<void>;
@@ -64,6 +68,8 @@ export class Publisher {
   readonly #channel: ReopeningChannel<ConfirmChannel>;
   readonly #returned = new WeakMap<ConfirmChannel, Set<string>>();
   readonly #notAccepted = new Map<Outgoing, string>();
+  /** When the publish began. */
+  readonly #unconfirmed = new Map<Outgoing, number>();
   #session: Session | undefined;
   #lastId = 0;
 
@@ -85,9 +91,15 @@ export class Publisher {
     return this.#session?.frameMaxBytes ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Why the broker does not accept messages that are published again and again now. */
+  /** Why the broker does not accept messages that are published again and again now, or has not for a while. */
   get problems(): readonly string[] {
-    return [...new Set(this.#notAccepted.values())];
+    const nowMs = performance.now();
+    const overdue = [...this.#unconfirmed]
+      .filter(
+        ([message, sinceMs]) => nowMs - sinceMs >= UNCONFIRMED_PROBLEM_MS && !this.#notAccepted.has(message),
+      )
+      .map(([message]) => `${targetOf(message)} does not confirm messages`);
+    return [...new Set([...this.#notAccepted.values(), ...overdue])];
   }
 
   /** Publishes until the message is confirmed. */
@@ -95,6 +107,7 @@ export class Publisher {
     let outgoing = message;
     let isRefused = false;
     const [delay, refusedDelay] = [new Backoff(RETRY_DELAY), new Backoff(REFUSED_DELAY)];
+    this.#unconfirmed.set(message, performance.now());
     try {
       for (;;) {
         // A refusal closes the channel, so a message that was refused once is kept off the shared one.
@@ -117,6 +130,7 @@ export class Publisher {
       }
     } finally {
       this.#notAccepted.delete(message);
+      this.#unconfirmed.delete(message);
     }
   }
 
@@ -171,7 +185,7 @@ export class Publisher {
   #report(message: Outgoing, answer: Exclude<Answer, { kind: "confirmed" }>): void {
     const { queue, exchange } = message;
     const why = textOf(answer);
-    const problem = `${exchange ?? queue} does not accept messages: ${why}`;
+    const problem = `${targetOf(message)} does not accept messages: ${why}`;
     if (this.#notAccepted.get(message) === problem) return;
     this.#notAccepted.set(message, problem);
     this.options.logger.warn(

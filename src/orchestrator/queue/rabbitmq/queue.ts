@@ -61,6 +61,8 @@ export interface RabbitMqQueueOptions {
   readonly heartbeatSeconds?: number;
   /** A connection whose queues are not ready after this time is given up and opened again. Default: 30 s. */
   readonly prepareTimeoutMs?: number;
+  /** See ReadyQueuesOptions. */
+  readonly takeTimeoutMs?: number;
 }
 
 export class RabbitMqQueue implements JobQueue {
@@ -119,6 +121,7 @@ export class RabbitMqQueue implements JobQueue {
       regions: this.#regions,
       logger,
       onChannelFree: (readyQueue) => this.#announce(readyQueue),
+      takeTimeoutMs: options.takeTimeoutMs,
     });
     this.#parkedJobs = new ParkedJobs({
       names,

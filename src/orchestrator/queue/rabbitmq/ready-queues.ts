@@ -1,5 +1,6 @@
 /** Takes messages from the ready queues, one at a time. */
 import type { GetMessage } from "amqplib";
+import { orAbort } from "../../../shared/abort.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import type { ReadyDelivery, ReadyQueue } from "../queue.ts";
@@ -21,6 +22,8 @@ const MAX_IDLE_CHANNELS = 64;
 const RESERVED_CHANNELS = 64;
 /** How often it is logged that no channel is left. */
 const FULL_LOG_INTERVAL_MS = 60_000;
+/** About as long as a cluster needs to elect another leader of a queue. */
+const TAKE_TIMEOUT_MS = 10_000;
 
 export interface ReadyQueuesOptions {
   readonly names: Names;
@@ -29,6 +32,8 @@ export interface ReadyQueuesOptions {
   readonly logger: Logger;
   /** A message can be taken from this ready queue again, after no channel was left for it. */
   readonly onChannelFree: (readyQueue: ReadyQueue) => void;
+  /** A request for a message is given up after this time. Default: 10 s. */
+  readonly takeTimeoutMs?: number;
 }
 
 /**
@@ -108,7 +113,7 @@ export class ReadyQueues {
   async #takeFrom(session: Session, readyQueue: ReadyQueue): Promise<ReadyDelivery | undefined> {
     const open = await this.#idleChannel(session);
     for (;;) {
-      const message = await open.channel.get(readyQueueName(this.options.names, readyQueue));
+      const message = await this.#get(open, readyQueue);
       if (message === false) {
         this.#release(session, open);
         return undefined;
@@ -126,6 +131,25 @@ export class ReadyQueues {
         envelope ? readyQueueName(this.options.names, readyQueue) : this.options.names.jobQueue,
       );
       open.channel.ack(message);
+    }
+  }
+
+  /**
+   * While the leader of the queue is frozen or cut off from the other nodes, RabbitMQ answers only after a minute. Closing
+   * the channel returns a message that it sends after the timeout.
+   */
+  async #get(open: OpenChannel, readyQueue: ReadyQueue): Promise<GetMessage | false> {
+    const { names, takeTimeoutMs = TAKE_TIMEOUT_MS } = this.options;
+    const overdue = new AbortController();
+    const timer = setTimeout(
+      () => overdue.abort(new Error(`RabbitMQ did not answer within ${takeTimeoutMs / 1000} s`)),
+      takeTimeoutMs,
+    );
+    try {
+      return await orAbort(open.channel.get(readyQueueName(names, readyQueue)), overdue.signal);
+    } finally {
+      clearTimeout(timer);
+      if (overdue.signal.aborted) void closeGracefully(open);
     }
   }
 

@@ -5,7 +5,7 @@
  * sees only the rest; so each reads again, soon at first and then every minute or so.
  * (A stream queue would be the obvious choice, but Amazon MQ does not support them.)
  */
-import { sleep } from "../../../shared/abort.ts";
+import { orAbort, sleep } from "../../../shared/abort.ts";
 import { Backoff } from "../../../shared/backoff.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
 import type { Logger } from "../../../shared/logging.ts";
@@ -29,8 +29,10 @@ export interface RegionsOptions {
 export class Regions {
   /** In the order of discovery; only grows. */
   readonly #known = new Set<string>();
-  /** Regions whose ready queues were declared in this session. Failed declarations are removed, to be tried again. */
+  /** By region, in this session: its ready queues are declared. */
   #declared = new Map<string, Promise<void>>();
+  /** By region, in this session: see `keep`. */
+  #keeping = new Map<string, Promise<void>>();
   /** Regions whose message was seen or confirmed in this session: the broker may have lost earlier ones. */
   #kept = new Set<string>();
   /** Known regions whose message was not found by the last read. */
@@ -53,6 +55,7 @@ export class Regions {
   async attach(session: Session): Promise<void> {
     this.#session = session;
     this.#declared = new Map();
+    this.#keeping = new Map();
     this.#kept = new Set();
     await this.#read(session);
     await Promise.all(
@@ -61,17 +64,30 @@ export class Regions {
     void this.#keepReading(session);
   }
 
-  /** Declares the region's ready queues and publishes its message, unless both were done in this session. */
-  async keep(region: string, signal?: AbortSignal): Promise<void> {
-    const kept = this.#kept;
-    const isFirst = !kept.has(region);
-    await this.#learn(region, isFirst).catch((error) => {
-      // The publish that follows declares a ready queue that does not exist.
-      this.options.logger.warn({ err: error, region }, "failed to declare the ready queues of a region");
-    });
-    if (!isFirst) return;
-    await this.#publish(region, signal);
+  /**
+   * Declares the region's ready queues and publishes its message, unless both were done in this session. All callers wait
+   * for the same work, so jobs of a region stay in the order of their calls.
+   */
+  keep(region: string, signal?: AbortSignal): Promise<void> {
+    return orAbort(
+      once(this.#keeping, region, () => this.#keepNow(region)),
+      signal,
+    );
+  }
+
+  async #keepNow(region: string): Promise<void> {
+    const [keeping, kept] = [this.#keeping, this.#kept];
+    const isDeclared = await this.#learn(region, !kept.has(region)).then(
+      () => true,
+      (error) => {
+        // The publish that follows declares a ready queue that does not exist.
+        this.options.logger.warn({ err: error, region }, "failed to declare the ready queues of a region");
+        return false;
+      },
+    );
+    if (!kept.has(region)) await this.#publish(region);
     kept.add(region);
+    if (!isDeclared) keeping.delete(region);
   }
 
   async #learn(region: string, isFirst: boolean): Promise<void> {
@@ -90,15 +106,7 @@ export class Regions {
 
   /** @param isFirst whether another orchestrator may be declaring them right now, for the first time */
   #declare(session: Session, region: string, isFirst: boolean): Promise<void> {
-    const running = this.#declared.get(region);
-    if (running) return running;
-    const declared = this.#declared;
-    const declaring = this.#declareNow(session, region, isFirst).catch((error) => {
-      declared.delete(region);
-      throw error;
-    });
-    declared.set(region, declaring);
-    return declaring;
+    return once(this.#declared, region, () => this.#declareNow(session, region, isFirst));
   }
 
   async #declareNow(session: Session, region: string, isFirst: boolean): Promise<void> {
@@ -108,7 +116,7 @@ export class Regions {
     for (const name of foreign) this.#foreign.add(name);
   }
 
-  #publish(region: string, signal?: AbortSignal): Promise<void> {
+  #publish(region: string): Promise<void> {
     const queue = regionQueue(this.options.names);
     return this.options.publisher.publish(
       { queue, body: Buffer.from(region), options: { contentType: "text/plain" } },
@@ -116,7 +124,6 @@ export class Regions {
         declare: async () => {
           if (this.#session) await ensureQueue(this.#session, queue);
         },
-        signal,
       },
     );
   }
@@ -179,4 +186,16 @@ export class Regions {
       await this.#publish(region);
     }
   }
+}
+
+/** All callers share the work of the first one. Work that fails is removed, so that the next caller tries again. */
+function once(running: Map<string, Promise<void>>, region: string, work: () => Promise<void>): Promise<void> {
+  const first = running.get(region);
+  if (first) return first;
+  const promise = work().catch((error) => {
+    running.delete(region);
+    throw error;
+  });
+  running.set(region, promise);
+  return promise;
 }

@@ -4,7 +4,7 @@ import type { BuildNetwork, ImageBuilder } from "../builder.ts";
 import { NoUsableBuilder } from "../builder.ts";
 import { engineInstance } from "../buildx-instance.ts";
 import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
-import type { DockerInfo, DockerProbe } from "./docker-probe.ts";
+import type { Buildx, DockerInfo, DockerProbe } from "./docker-probe.ts";
 import { LOCAL_CAPABILITIES, LocalBuilder } from "./local.ts";
 import { POLICY_REMEDY } from "./source-policy-probe.ts";
 
@@ -25,6 +25,8 @@ const CONTAINERD_STORE = "io.containerd.snapshotter.v1";
 const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
 /** Older engines ignore `--cgroup-parent` silently. */
 const FIRST_ENGINE_WITH_CGROUPS = 23;
+/** Older engines ignore source policies, or mix up the order of their rules (moby/buildkit#4014). */
+const FIRST_ENGINE_WITH_POLICIES = 25;
 const REMEDY =
   "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
 
@@ -60,25 +62,31 @@ async function candidate(
         problem: `engine ${info.ServerVersion} ignores control groups; use Docker 23 or newer`,
       };
     }
+    const buildx = await probe.plugin(info);
     if (network === "none") {
-      const buildx = await probe.plugin(info);
       if (!buildx) return { path, problem: `docker ${clientVersion} has no buildx. ${POLICY_REMEDY}` };
+      if (Number.parseInt(info.ServerVersion, 10) < FIRST_ENGINE_WITH_POLICIES)
+        return { path, problem: `engine ${info.ServerVersion} is too old. ${POLICY_REMEDY}` };
       await probe.requireSourcePolicy(buildx);
     }
-    return await builderOf(probe, path, clientVersion, info);
+    return await builderOf(probe, { path, clientVersion, info, buildx });
   } catch (error) {
     signal.throwIfAborted();
     return { path, problem: error instanceof Error ? error.message : String(error) };
   }
 }
 
+interface FoundClient {
+  readonly path: string;
+  readonly clientVersion: string;
+  readonly info: DockerInfo;
+  readonly buildx: Buildx | undefined;
+}
+
 async function builderOf(
   probe: DockerProbe,
-  path: string,
-  clientVersion: string,
-  info: DockerInfo,
+  { path, clientVersion, info, buildx }: FoundClient,
 ): Promise<Candidate> {
-  const buildx = await probe.plugin(info);
   const capabilities = {
     ...LOCAL_CAPABILITIES,
     platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),

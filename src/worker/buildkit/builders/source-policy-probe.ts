@@ -18,9 +18,16 @@ const PROBE_TIMEOUT_MS = 60_000;
 const DOCKERFILE = "FROM scratch\nADD http://127.0.0.1:1/ /\n";
 
 export const POLICY_REMEDY =
-  "BLACKTREE_BUILD_NETWORK=none needs buildx with Docker 24 or newer, or a BuildKit of version 0.11 or newer (BLACKTREE_BUILDER)";
+  "BLACKTREE_BUILD_NETWORK=none needs buildx with Docker 25 or newer, or a BuildKit of version 0.12 or newer (BLACKTREE_BUILDER)";
 
-/** Older BuildKits ignore a policy silently. @throws Error unless BuildKit refuses a source because of the policy. */
+/** BuildKit 0.10 ignores a policy, and 0.11 may mix up the order of its rules. @throws Error for these versions. */
+export function requirePolicyOrder(version: string): void {
+  const minor = /^v?0\.(\d+)\./.exec(version)?.[1];
+  if (minor !== undefined && Number(minor) < 12)
+    throw new Error(`BuildKit ${version} is too old. ${POLICY_REMEDY}`);
+}
+
+/** A BuildKit without policies ignores one silently. @throws Error unless BuildKit refuses a source because of the policy. */
 export async function requireSourcePolicy({ buildxPath, environment, ...probe }: PolicyProbe): Promise<void> {
   const context = await mkdtemp(join(probe.scratch, "policy-"));
   const policy = join(probe.scratch, "source-policy.json");

@@ -21,7 +21,7 @@ import { readInspection } from "./buildx-inspect.ts";
 import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
 import { type Buildx, DockerProbe } from "./docker-probe.ts";
 import type { BuilderLocation } from "./location.ts";
-import { requireSourcePolicy } from "./source-policy-probe.ts";
+import { requirePolicyOrder, requireSourcePolicy } from "./source-policy-probe.ts";
 
 export interface StandaloneBuilderOptions {
   readonly location: Exclude<BuilderLocation, { kind: "engine" }>;
@@ -86,6 +86,7 @@ class StandaloneBuildKit {
     const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
     const { network, scratch, signal } = this.#options;
     if (network === "none") {
+      requirePolicyOrder(version);
       const environment = { ...this.#environment, BUILDX_BUILDER: record.name };
       await requireSourcePolicy({ buildxPath: this.#buildx.path, environment, scratch, signal });
     }

@@ -70,16 +70,23 @@ function app({ isQueueReady = true, isLeasesReady = true, queueProblems = [] }: 
     names: { queue: "rabbitmq", leases: "redis" },
     region: "us-east-1",
     token: TOKEN,
+    hosts: ["builds.example.com"],
     listen: { host: "127.0.0.1", port: 8080 },
     logger: pino({ level: "silent" }),
   } as unknown as AdminParts;
   return createAdminApp(parts);
 }
 
-function request(path: string, init: RequestInit = {}, situation: Situation = {}) {
+/** Sends a request from this address. */
+function request(
+  path: string,
+  init: RequestInit = {},
+  situation: Situation = {},
+  { target = app(situation), clientAddress = "192.0.2.1" } = {},
+) {
   const defaults = { host: "127.0.0.1:8080", authorization: `Bearer ${TOKEN}` };
   const headers = new Headers({ ...defaults, ...(init.headers as Record<string, string>) });
-  return app(situation).request(`http://127.0.0.1:8080${path}`, { ...init, headers });
+  return target.request(`http://127.0.0.1:8080${path}`, { ...init, headers }, { clientAddress });
 }
 
 const JSON_POST = { method: "POST", headers: { "content-type": "application/json" } };
@@ -208,14 +215,43 @@ describe("access checks", () => {
     },
   );
 
-  test.each(["localhost:8080", "127.0.0.1", "[::1]:8080"])("Host %p is accepted", async (host) => {
-    expect((await request("/healthz", { headers: { host } })).status).toBe(200);
-  });
+  test.each(["localhost:8080", "127.0.0.1", "[::1]:8080", "builds.example.com", "Builds.Example.COM:443"])(
+    "Host %p is accepted",
+    async (host) => {
+      expect((await request("/healthz", { headers: { host } })).status).toBe(200);
+    },
+  );
 
   test("a foreign Origin is refused, the same host is accepted", async () => {
     expect((await request("/healthz", { headers: { origin: "https://evil.example" } })).status).toBe(403);
     expect((await request("/healthz", { headers: { origin: "null" } })).status).toBe(403);
     expect((await request("/healthz", { headers: { origin: "http://127.0.0.1:8080" } })).status).toBe(200);
+  });
+
+  test("wrong tokens slow down their sender, and no other client", async () => {
+    const target = app();
+    const from = async (clientAddress: string, authorization: string) =>
+      request("/api/v1/workers", { headers: { authorization } }, {}, { target, clientAddress });
+    for (let tries = 0; tries < 10; tries += 1) {
+      expect((await from("192.0.2.1", "Bearer wrong-horse")).status).toBe(401);
+    }
+    // Otherwise the answers would still show which token is the right one.
+    for (const token of ["wrong-horse", TOKEN]) {
+      const refused = await from("192.0.2.1", `Bearer ${token}`);
+      expect(refused.status).toBe(429);
+      expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+      expect(refused.headers.get("content-type")).toBe("application/problem+json");
+      expect(await refused.json()).toMatchObject({ status: 429, title: "Too many wrong tokens" });
+    }
+    expect((await from("192.0.2.2", `Bearer ${TOKEN}`)).status).toBe(200);
+  });
+
+  test("requests without a token slow down nobody", async () => {
+    const target = app();
+    const from = (authorization: string) =>
+      request("/api/v1/workers", { headers: { authorization } }, {}, { target });
+    for (let tries = 0; tries < 30; tries += 1) expect((await from("Basic YTpi")).status).toBe(401);
+    expect((await from(`Bearer ${TOKEN}`)).status).toBe(200);
   });
 
   test("only the health paths need no token", async () => {

@@ -71,6 +71,16 @@ describe("buildFailure", () => {
       "DISK_FULL",
       true,
     ],
+    [
+      'ERROR: failed to solve: failed to load LLB: error evaluating the source policy: source "http://x/y" denied by policy: source denied by policy',
+      "UNSUPPORTED",
+      false,
+    ],
+    [
+      'ERROR: failed to solve: process "/bin/sh -c echo source \\"x\\" denied by policy: source denied by policy" did not complete successfully: exit code: 1',
+      "BUILD_FAILED",
+      false,
+    ],
     ["ERROR: DeadlineExceeded: context deadline exceeded", "INTERNAL", true],
     [
       "ERROR: failed to solve: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
@@ -132,6 +142,22 @@ describe("buildFailure", () => {
     ],
   ] as const)("%s is %s", (line, code, retryable) => {
     expect(buildFailure(["#1 a step", line], 1).failure).toMatchObject({ code, retryable });
+  });
+
+  test("a denied source is named, with the reason", () => {
+    const messageFor = (source: string) =>
+      buildFailure(
+        [`ERROR: failed to solve: x: source "${source}" denied by policy: source denied by policy`],
+        1,
+      ).message;
+    const reason = "BLACKTREE_BUILD_NETWORK=none";
+    expect(messageFor("git://host/owner/name.git")).toMatch(`ADD cannot fetch git://host/owner/name.git: `);
+    expect(messageFor("https://host/file")).toContain(reason);
+    const image = "evil.example/frontend:1@sha256:1";
+    expect(messageFor(`docker-image://${image}`)).toMatch(
+      `${image} cannot read the Dockerfile (# syntax=): `,
+    );
+    expect(messageFor(`docker-image://${image}`)).toContain(reason);
   });
 
   test("without any output, names docker's exit status", () => {

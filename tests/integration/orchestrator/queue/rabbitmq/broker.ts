@@ -23,6 +23,7 @@ export interface RabbitMqBroker extends Broker {
 export interface BrokerOptions {
   readonly heartbeatSeconds?: number;
   readonly prepareTimeoutMs?: number;
+  readonly takeTimeoutMs?: number;
   readonly logger?: Logger;
   /** Tried before the broker's own URL. */
   readonly otherUrls?: readonly string[];
@@ -101,6 +102,7 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
         ...names,
         heartbeatSeconds: options.heartbeatSeconds,
         prepareTimeoutMs: options.prepareTimeoutMs,
+        takeTimeoutMs: options.takeTimeoutMs,
         logger: options.logger ?? fileLogger(),
       }),
     async deadLetters() {

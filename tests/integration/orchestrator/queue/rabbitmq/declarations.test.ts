@@ -4,7 +4,7 @@ import type { ReadyMessage, ReadyQueue } from "../../../../../src/orchestrator/q
 import type { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
-import { startTcpProxy } from "../../../../support/servers/tcp-proxy.ts";
+import { startTcpProxy, type TcpProxy } from "../../../../support/servers/tcp-proxy.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -50,6 +50,12 @@ describe("Declarations of several orchestrators at the same moment", () => {
     };
   }
 
+  function through(proxy: TcpProxy): string {
+    const url = new URL(server.url);
+    url.port = String(proxy.port);
+    return url.href;
+  }
+
   /** What the broker refuses while it is declaring a queue for another client. */
   function refusals(): readonly string[] {
     return logLines.filter((line) => /541 \(INTERNAL|did not accept/.test(line));
@@ -80,6 +86,52 @@ describe("Declarations of several orchestrators at the same moment", () => {
     expect(refusals()).toEqual([]);
   }, 240_000);
 
+  test("jobs that arrive while a region's queues are being set up stay in their order, also without the first one", async () => {
+    let hasCut = false;
+    const proxy = await startTcpProxy(server, {
+      onRequest: (chunk) => {
+        // The region's message, which follows the declarations.
+        if (hasCut || !chunk.includes("text/plain")) return;
+        hasCut = true;
+        proxy.cut();
+      },
+    });
+    const broker = rabbitMqBroker(through(proxy), { logger });
+    const readyQueue: ReadyQueue = { region: "new-1", priority: "normal" };
+    try {
+      const [queue] = await started([broker]);
+      const offers: Promise<void>[] = [];
+      let offered = 0;
+      const offer = async () => {
+        await queue?.offer(readyQueue, message(`job-${offers.length}`));
+        offered += 1;
+      };
+      const givenUp = new AbortController();
+      const first = queue?.offer(readyQueue, message("given-up"), givenUp.signal);
+      for (let count = 0; count < 10; count++) offers.push(offer());
+      await waitFor(() => hasCut, { timeoutMs: TIMEOUT_MS, what: "the region's message" });
+      for (let count = 0; count < 10; count++) offers.push(offer());
+      givenUp.abort(new Error("enough"));
+      await expect(first).rejects.toThrow("enough");
+      proxy.heal();
+      while (offered === 0) {
+        offers.push(offer());
+        await new Promise(setImmediate);
+      }
+      await Promise.all(offers);
+      const jobIds: (string | undefined)[] = [];
+      for (const _ of offers) {
+        const delivery = await queue?.take(readyQueue);
+        jobIds.push(delivery?.envelope.jobId);
+        delivery?.ack();
+      }
+      expect(jobIds).toEqual(offers.map((_, index) => `job-${index}`));
+      await closeAll();
+    } finally {
+      await proxy.stop();
+    }
+  }, 240_000);
+
   test("a start that finds all queues needs no lock", async () => {
     const broker = rabbitMqBroker(server.url, { logger });
     const [first] = await started([broker]);
@@ -90,10 +142,8 @@ describe("Declarations of several orchestrators at the same moment", () => {
     const proxy = await startTcpProxy(server, {
       onRequest: (chunk) => void requests.push(chunk.toString("latin1")),
     });
-    const url = new URL(server.url);
-    url.port = String(proxy.port);
     try {
-      await started([{ ...broker, open: () => broker.open(url.href) }]);
+      await started([{ ...broker, open: () => broker.open(through(proxy)) }]);
       await closeAll();
     } finally {
       await proxy.stop();

@@ -203,6 +203,25 @@ describe("RabbitMQ under faults", () => {
     }
   }, 240_000);
 
+  test("a request for a waiting job that is not answered is given up, and loses no job", async () => {
+    const options = { heartbeatSeconds: 60, takeTimeoutMs: 2_000, logger };
+    const queue = await startedQueue(rabbitMqBroker(server.url, options));
+    await queue.offer(readyQueue, message("job-1"));
+    const first = await takeOne(queue);
+    // Leaves a channel for the next request.
+    expect(await queue.take(readyQueue)).toBeUndefined();
+    await queue.offer(readyQueue, message("job-2"));
+    server.pause();
+    try {
+      expect(await queue.take(readyQueue)).toBeUndefined();
+    } finally {
+      server.resume();
+    }
+    const second = await takeOne(queue);
+    expect([first, second].map(({ envelope }) => envelope.jobId)).toEqual(["job-1", "job-2"]);
+    expect(first.revoked.aborted).toBeFalse();
+  }, 240_000);
+
   test("a publish that is aborted after it was sent still waits for its confirmation", async () => {
     const queue = await startedQueue(rabbitMqBroker(server.url, { heartbeatSeconds: 60, logger }));
     await queue.publishResult(sampleResult("earlier"), undefined, []);
@@ -443,6 +462,58 @@ describe("RabbitMQ under faults", () => {
       ),
     );
     expect(logLines.join("")).not.toContain("very-secret");
+  }, 240_000);
+
+  test("all addresses are tried in quick succession, and the delay grows from round to round", async () => {
+    const closed = await Promise.all([freePort(), freePort(), freePort()]);
+    const [url = "", ...otherUrls] = closed.map((port) => `amqp://127.0.0.1:${port}`);
+    newQueue(rabbitMqBroker(url, { otherUrls, logger }));
+    const delaysMs = () => logLines.flatMap((line) => JSON.parse(line).retry_in_ms ?? []);
+    await waitFor(() => delaysMs().length >= 6, { timeoutMs: TIMEOUT_MS, what: "two rounds" });
+    const [last, ...earlier] = delaysMs().slice(0, 6).toReversed();
+    expect(Math.max(...earlier)).toBeLessThanOrEqual(250);
+    expect(last).toBeGreaterThanOrEqual(250);
+  }, 240_000);
+
+  test("a connection that is lost while it is prepared is logged with what it was waiting for", async () => {
+    const proxy = await startTcpProxy(server, {
+      onRequest: (chunk) => {
+        if (chunk.includes(`${interrupted.readyPrefix}.declaring`)) proxy.reset();
+      },
+    });
+    const interrupted = rabbitMqBroker(urlThrough(proxy), { logger });
+    try {
+      const queue = newQueue(interrupted);
+      const text = `, while waiting for queue ${interrupted.readyPrefix}.declaring)`;
+      await waitFor(() => logLines.some((line) => line.includes("not reachable") && line.includes(text)), {
+        timeoutMs: TIMEOUT_MS,
+        what: "the log line",
+      });
+      await queue.close();
+    } finally {
+      await proxy.stop();
+    }
+  }, 240_000);
+
+  test("a broker that confirms nothing is a problem, until it confirms", async () => {
+    const queue = await startedQueue();
+    await server.rabbitmqctl(["set_vm_memory_high_watermark", "absolute", "1"]);
+    const submitting: Promise<void>[] = [];
+    const isBlocked = () => {
+      // RabbitMQ blocks a connection when that publishes.
+      submitting.push(queue.submit(Buffer.from("waiting"), {}));
+      return logLines.some((line) => line.includes("is blocking publishers"));
+    };
+    try {
+      await waitFor(isBlocked, { timeoutMs: TIMEOUT_MS, what: "the alarm" });
+      await waitFor(() => queue.problems.length > 0, { timeoutMs: TIMEOUT_MS, what: "the problem" });
+      expect(queue.problems).toEqual([`${broker.jobQueue} does not confirm messages`]);
+      expect(queue.isReady).toBeTrue();
+    } finally {
+      await server.rabbitmqctl(["set_vm_memory_high_watermark", "0.6"]);
+    }
+    await Promise.all(submitting);
+    expect(queue.problems).toEqual([]);
   }, 240_000);
 
   test("without a broker only a signal or the close of the queue ends a publish", async () => {

@@ -6,6 +6,7 @@ import {
   type DetectBuilderOptions,
   detectBuilder,
 } from "../../../../../src/worker/buildkit/builders/detect.ts";
+import { requireSourcePolicy } from "../../../../../src/worker/buildkit/builders/source-policy-probe.ts";
 import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
 import { type DockerEngine, missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
 import { buildxProgram, findDockerPrograms } from "../../../../support/servers/docker-programs.ts";
@@ -115,13 +116,19 @@ test.skipIf(noTwoEngines !== undefined)(
     try {
       const network = { network: "none" } as const;
       await expect(detect(old.env(), network)).rejects.toThrow("BLACKTREE_BUILD_NETWORK=none needs buildx");
-      // The engine's BuildKit ignores the policy that buildx sends.
       const newClient = { ...current.env(), DOCKER_HOST: old.env().DOCKER_HOST };
       expect((await detect(newClient)).kind).toBe("local");
       await expect(detect(newClient, network)).rejects.toThrow(NoUsableBuilder);
-      await expect(detect(newClient, network)).rejects.toThrow(
-        "BuildKit does not deny the sources of builds",
-      );
+      await expect(detect(newClient, network)).rejects.toThrow(`engine ${old.version} is too old`);
+      // Its BuildKit ignores the policy that buildx sends.
+      const environment = { ...newClient, HOME: dir.path };
+      const probe = requireSourcePolicy({
+        buildxPath: await buildxProgram(),
+        environment,
+        scratch: dir.path,
+        signal,
+      });
+      await expect(probe).rejects.toThrow("BuildKit does not deny the sources of builds");
       expect((await detect(current.env(), network)).kind).toBe("direct");
     } finally {
       await Promise.all([old.stop(), current.stop()]);
