@@ -34,7 +34,8 @@ Usage: install.sh orchestrator|worker [options]
   --purge                   with --uninstall: also removes settings, keys, data and accounts
   --version, --help
 
-From the environment: RABBITMQ_URL and REDIS_URL fill in the settings of a new orchestrator.
+From the environment: RABBITMQ_URL and REDIS_URL fill in the settings of a new orchestrator, BLACKTREE_REUSE_KEY those of a
+new worker; without it, a key is made.
 Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 END
 }
@@ -630,6 +631,7 @@ install_settings() {
 given_settings() {
   if [ "$role" = worker ]; then
     given BLACKTREE_ORCHESTRATOR_ADDR "$orchestrator"
+    given BLACKTREE_REUSE_KEY "${BLACKTREE_REUSE_KEY:-}"
   else
     given BLACKTREE_REGION "$region"
     given RABBITMQ_URL "${RABBITMQ_URL:-}"
@@ -657,13 +659,17 @@ kept_value() {
   sed -n "s/^$1=//p" "$settings" | tail -n 1 | sed -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/" -e 's/\\\(["\\$`]\)/\1/g'
 }
 
+random_key() {
+  od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
+}
+
 install_token() {
   [ "$role" = orchestrator ] && [ "$files_only" = no ] || return 0
   if [ -e "$token_file" ]; then
     say "kept       $token_file"
     return 0
   fi
-  (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$token_file.new")
+  (umask 077 && random_key >"$token_file.new")
   own "$token_file.new" 0600 "$account" "$account"
   mv "$token_file.new" "$token_file"
   say "installed  $token_file"
@@ -721,6 +727,9 @@ worker_settings() {
 $(setting BLACKTREE_ORCHESTRATOR_ADDR)
 
 #BLACKTREE_WORKER_SLOTS=1
+
+# Proves which images Blacktree built. Workers that build for the same registries need the same key.
+$(setting BLACKTREE_REUSE_KEY '' "$(random_key)")
 
 # Orchestrators on other machines need TLS on both sides; see many-machines.md in the same folder.
 $(setting BLACKTREE_TLS_CA '#' /etc/blacktree/tls/ca.pem)
@@ -817,7 +826,18 @@ report_service() {
     done
   fi
   say "Next: journalctl --follow --unit $service"
-  [ "$role" = worker ] || say "      blacktree workers    # as root: lists the workers that have registered"
+  [ "$role" = worker ] || say_workers_command
+}
+
+say_workers_command() {
+  address=$(sed -n 's/^BLACKTREE_ADMIN_LISTEN=//p' "$staging/effective")
+  case $address in
+    off) return 0 ;;
+    127.0.0.1:8080) api='' ;;
+    0.0.0.0:* | '[::]:'*) api=" --api http://127.0.0.1:${address##*:}" ;;
+    *) api=" --api http://$address" ;;
+  esac
+  say "      sudo blacktree workers$api    # lists the workers that have registered"
 }
 
 service_state() {

@@ -127,6 +127,15 @@ test("options fill in new settings, and differences from kept settings are named
   expect(await textOf(SETTINGS)).toBe(settings);
 });
 
+test("a worker gets the reuse key of the environment, or a new one", async () => {
+  await installWorker();
+  expect(await textOf(SETTINGS)).toMatch(/^BLACKTREE_REUSE_KEY=[0-9a-f]{64}$/m);
+  const key = "0123456789abcdef".repeat(4);
+  const command = ["sh", release.script, "worker", "--region", "eu-west-1", "--root", root.path];
+  await run(command, { env: { BLACKTREE_REUSE_KEY: key } });
+  expect(await textOf("etc/blacktree/worker-eu-west-1.env")).toContain(`\nBLACKTREE_REUSE_KEY="${key}"\n`);
+});
+
 test("a second installation replaces programs and units, and keeps settings", async () => {
   await installWorker();
   const files = await installed();

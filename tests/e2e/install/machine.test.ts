@@ -211,6 +211,10 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
       expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
       expect(stdout).toMatch(new RegExp(`^${SERVICE} is active\\.`, "m"));
       expect(stdout).toContain(`Next: journalctl --follow --unit ${SERVICE}\n`);
+      const [, command = ""] = /^ +sudo (blacktree workers .*)$/m.exec(stdout) ?? [];
+      expect(command).toMatch(/^blacktree workers --api http:\/\/127\.0\.0\.1:\d+ +# lists the workers/);
+      // It reads the token that has been made for root and the service.
+      expect((await machine.run(["sh", "-c", command])).exitCode).toBe(0);
     });
 
     test("installed again without changes, it is not restarted; with a new program, it is", async () => {
