@@ -1,4 +1,4 @@
-/** What an administrator does on a machine of these tests. */
+/** The steps of an administrator on a machine of these tests. */
 import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { TestRelease } from "../../support/installation/release.ts";

@@ -84,13 +84,18 @@ describe.skipIf(reason !== undefined)(`Blacktree's services${suffix}`, () => {
     expect(await property(unit, "NRestarts")).toBe("0");
   });
 
-  test("servers do not answer: the status names them, the start fails after its time, and is repeated", async () => {
+  test("servers do not answer: the service is not started, and its status names them", async () => {
     const unit = await service("orchestrator", "absent", UNREACHABLE);
-    await overrideUnit(machine, unit, { TimeoutStartSec: "3s", RestartSec: "100ms" });
-    const started = start(unit);
+    await machine.run(["systemctl", "start", "--no-block", unit]);
     await untilStatus(unit, /^waiting for rabbitmq and redis$/);
     expect(await property(unit, "ActiveState")).toBe("activating");
-    expect((await started).exitCode).toBe(1);
+    await machine.run(["systemctl", "stop", unit]);
+  });
+
+  test("a start that takes too long fails, and is repeated", async () => {
+    const unit = await service("orchestrator", "late", UNREACHABLE);
+    await overrideUnit(machine, unit, { TimeoutStartSec: "2s", RestartSec: "100ms" });
+    expect((await start(unit)).exitCode).toBe(1);
     await waitFor(async () => Number(await property(unit, "NRestarts")) > 0, {
       timeoutMs: TIMEOUT_MS,
       what: "the start to be repeated",
@@ -108,14 +113,14 @@ describe.skipIf(reason !== undefined)(`Blacktree's services${suffix}`, () => {
 
   test("a frozen program is ended and started again", async () => {
     const unit = await service("orchestrator", "frozen", {});
-    await overrideUnit(machine, unit, { WatchdogSec: "2s", TimeoutAbortSec: "1s", RestartSec: "100ms" });
+    await overrideUnit(machine, unit, { WatchdogSec: "4s", TimeoutAbortSec: "1s", RestartSec: "100ms" });
     expect((await start(unit)).exitCode).toBe(0);
     await untilStatus(unit, /^0 jobs running here; 0 jobs waiting; workers: none$/);
     const frozen = await property(unit, "MainPID");
     await machine.run(["systemctl", "kill", "--signal=SIGSTOP", unit]);
     await waitFor(
       async () =>
-        (await property(unit, "NRestarts")) === "1" && (await property(unit, "ActiveState")) === "active",
+        Number(await property(unit, "NRestarts")) > 0 && (await property(unit, "ActiveState")) === "active",
       { timeoutMs: TIMEOUT_MS, what: "the service to be active again" },
     );
     expect(await property(unit, "MainPID")).not.toBe(frozen);

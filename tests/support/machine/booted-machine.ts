@@ -38,7 +38,7 @@ const ENVIRONMENT = [
   "HOME=/root",
   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 ];
-/** What an idle machine writes. */
+/** Written by an idle machine. */
 const OWN_PATHS =
   /^(etc\/(machine-id|\.updated|\.pwd\.lock|ld\.so\.cache|resolv\.conf)|var\/(\.updated|log|tmp|cache|lib\/(systemd|dbus|private))|tmp|run|root|media)(\/|$)/;
 
