@@ -1,11 +1,11 @@
 /** Checks that nothing is left behind: while the programs are idle, and after they have ended. */
 import { readdir, readFile } from "node:fs/promises";
-import { runFolders } from "../support/blacktree/run-folders.ts";
-import { commandLines } from "../support/blacktree/running-programs.ts";
-import { waitFor } from "../support/machine/wait-for.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { commandLines } from "../../support/blacktree/running-programs.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import { messagesLeft } from "../jobs/client.ts";
+import type { Site, WorkerPart } from "../site/site.ts";
 import type { Breach } from "./breach.ts";
-import { messagesLeft } from "./job-client.ts";
-import type { Site, WorkerPart } from "./site.ts";
 
 /**
  * Maximum time for a clean-up: a slot whose release was lost with Redis becomes free after two minutes of pings

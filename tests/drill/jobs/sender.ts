@@ -1,0 +1,87 @@
+/** Sends the planned jobs, and what follows them: duplicates, other jobs under their ids, and requests to cancel them. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { OrchestratorPart } from "../site/site.ts";
+import type { JobClient } from "./client.ts";
+import { bodyOf, conflictingMessage, type DrillJob, type FollowUp } from "./job.ts";
+
+/** An orchestrator has accepted the request to cancel a job. */
+export interface Cancellation {
+  readonly jobId: string;
+  /** When it was requested for the first time. */
+  readonly requestedAt: number;
+  readonly acceptedAt: number;
+}
+
+const RETRY_MS = 250;
+const REQUEST_TIMEOUT_MS = 3000;
+
+export class Sender {
+  readonly sent: DrillJob[] = [];
+  readonly cancellations: Cancellation[] = [];
+  readonly #followUps: Promise<void>[] = [];
+
+  constructor(
+    private readonly client: JobClient,
+    private readonly orchestrators: readonly OrchestratorPart[],
+    private readonly interrupted: AbortSignal,
+  ) {}
+
+  async send(job: DrillJob): Promise<void> {
+    this.sent.push(job);
+    await this.client.send(job.message.job_id, bodyOf(job));
+    for (const followUp of job.followUps) this.#followUps.push(this.#follow(job, followUp));
+  }
+
+  /** Jobs that have a result to come. */
+  get missing(): DrillJob[] {
+    return this.sent.filter(
+      ({ kind, message }) => kind !== "malformed" && !this.client.results.has(message.job_id),
+    );
+  }
+
+  /** Resolves when everything that follows the jobs sent so far was sent. */
+  async followedUp(): Promise<void> {
+    await Promise.all(this.#followUps);
+  }
+
+  async #follow(job: DrillJob, { kind, afterMs }: FollowUp): Promise<void> {
+    const { job_id } = job.message;
+    await sleep(afterMs, undefined, { signal: this.interrupted }).catch(() => undefined);
+    if (kind === "cancel") return this.#cancel(job_id);
+    if (kind === "duplicate") return this.client.send(job_id, bodyOf(job));
+    // Before the first message is accepted, that message would be the other job.
+    await this.#until(async () => this.client.results.has(job_id) || (await this.#isKnown(job_id)));
+    return this.client.send(job_id, JSON.stringify(conflictingMessage(job)));
+  }
+
+  /** Until an orchestrator accepts the request, or the job has ended. */
+  async #cancel(jobId: string): Promise<void> {
+    const requestedAt = Date.now();
+    await this.#until(async () => {
+      if (this.client.results.has(jobId)) return true;
+      const response = await this.#request(`/api/v1/jobs/${jobId}/cancel`, { method: "POST" });
+      if (response?.status !== 202) return response?.status === 409;
+      this.cancellations.push({ jobId, requestedAt, acceptedAt: Date.now() });
+      return true;
+    });
+  }
+
+  async #isKnown(jobId: string): Promise<boolean> {
+    return (await this.#request(`/api/v1/jobs/${jobId}`))?.ok === true;
+  }
+
+  /** Of the first orchestrator that answers. */
+  async #request(path: string, init: RequestInit = {}): Promise<Response | undefined> {
+    const headers = { "content-type": "application/json" };
+    for (const { apiUrl } of this.orchestrators) {
+      const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+      const response = await fetch(`${apiUrl}${path}`, { ...init, headers, signal }).catch(() => undefined);
+      if (response && response.status < 500) return response;
+    }
+    return undefined;
+  }
+
+  async #until(isDone: () => Promise<boolean>): Promise<void> {
+    while (!this.interrupted.aborted && !(await isDone())) await Bun.sleep(RETRY_MS);
+  }
+}
