@@ -97,14 +97,21 @@ const DISTURBED = new Set([
   "failed to handle the job; returning its message to the queue",
 ]);
 
+/** The run of a cancelled job has lost its assignment without any fault. */
+const ALSO_OF_CANCELLED = new Set([
+  "stale run ended",
+  "lease not confirmed: the job is not assigned to this run",
+]);
+
 /** How long after a fault its consequences for an assignment may be logged. */
 const NOTICED_MS = 3 * LEASE_TTL_MS;
 
 /** Descriptions of the unexplained lines about one job. */
 export function unexplainedLines(jobLines: Journal, journal: Journal, faults: FaultLog): string[] {
   const programs = workerPrograms(journal);
+  const isCancelled = jobLines.some(({ message }) => message === "job is cancelled");
   return jobLines
-    .filter(({ message }) => DISTURBED.has(message))
+    .filter(({ message }) => DISTURBED.has(message) && !(isCancelled && ALSO_OF_CANCELLED.has(message)))
     .filter(({ at, fields, launch }) => {
       const period = { from: at - NOTICED_MS, until: at };
       const worker = programs.get(String(fields.worker_id));

@@ -41,9 +41,13 @@ interface JobFacts {
   readonly puts: readonly TagPut[];
   readonly unknownPuts: number;
   readonly tagged: string | undefined;
+  /** The image of the other job under its id. */
+  readonly otherTagged: string | undefined;
   readonly cancellation: Cancellation | undefined;
   readonly group: readonly string[];
 }
+
+const EVER = { from: 0, until: Number.POSITIVE_INFINITY };
 
 export async function checkJobs(observed: Observed): Promise<JobVerdict> {
   const { journal, records, site } = observed;
@@ -72,7 +76,8 @@ async function factsOf({ jobs, jobClient, journal, site, cancellations }: Observ
     jobs,
     ({ message: { tenant, supersede } }) => supersede && `${tenant} ${supersede}`,
   );
-  const completed = site.backends.registry.completedRequests().filter(({ method }) => method === "PUT");
+  const { completedRequests, getManifest } = site.backends.registry;
+  const completed = completedRequests().filter(({ method }) => method === "PUT");
   const workerAt = (host: string) =>
     site.workers.find(({ toRegistry }) => toRegistry.address === host)?.program.name;
   return Promise.all(
@@ -90,7 +95,8 @@ async function factsOf({ jobs, jobClient, journal, site, cancellations }: Observ
         lines: lines.get(job_id) ?? [],
         puts,
         unknownPuts: unknown,
-        tagged: (await site.backends.registry.getManifest(ecr_repo, deployment_version))?.digest,
+        tagged: (await getManifest(ecr_repo, deployment_version))?.digest,
+        otherTagged: (await getManifest(ecr_repo, conflictingMessage(job).deployment_version))?.digest,
         cancellation: cancellations.find(({ jobId }) => jobId === job_id),
         group: group.map(({ message }) => message.job_id),
       };
@@ -120,6 +126,9 @@ function findingsAbout(facts: JobFacts, { jobClient, journal, site }: Observed, 
     findingOf("tag", [
       ...tagProblems(facts, faults),
       ...putProblems(puts, { runs, assigned, lines, faults }),
+      ...(facts.otherTagged !== undefined && !faults.hasForgotten(EVER)
+        ? ["another job under its id was built"]
+        : []),
       ...(facts.unknownPuts > 0 ? [`put ${facts.unknownPuts} times past the workers' proxies`] : []),
     ]),
   ];

@@ -68,8 +68,8 @@ export function checkCancelTook(
   lastPutAt: number | undefined,
   faults: FaultLog,
 ): Finding {
-  if (!cancellation || lastPutAt === undefined) return NOTHING;
-  const { acceptedAt } = cancellation;
+  const acceptedAt = cancellation?.acceptedAt;
+  if (acceptedAt === undefined || lastPutAt === undefined) return NOTHING;
   if (lastPutAt < acceptedAt + LEASE_TTL_MS) return NOTHING;
   if (faults.hasForgotten({ from: acceptedAt, until: lastPutAt })) return NOTHING;
   return wrong("its tag was put after the request to cancel it had been accepted");

@@ -4,12 +4,11 @@ import type { OrchestratorPart } from "../site/site.ts";
 import type { JobClient } from "./client.ts";
 import { bodyOf, conflictingMessage, type DrillJob, type FollowUp } from "./job.ts";
 
-/** An orchestrator has accepted the request to cancel a job. */
+/** A request to cancel a job. */
 export interface Cancellation {
   readonly jobId: string;
-  /** When it was requested for the first time. */
-  readonly requestedAt: number;
-  readonly acceptedAt: number;
+  /** When an orchestrator has answered that it cancels the job. Without an answer, it may cancel it or not. */
+  readonly acceptedAt: number | undefined;
 }
 
 const RETRY_MS = 250;
@@ -56,13 +55,13 @@ export class Sender {
 
   /** Until an orchestrator accepts the request, or the job has ended. */
   async #cancel(jobId: string): Promise<void> {
-    const requestedAt = Date.now();
+    const cancellation: { jobId: string; acceptedAt: number | undefined } = { jobId, acceptedAt: undefined };
+    this.cancellations.push(cancellation);
     await this.#until(async () => {
       if (this.client.results.has(jobId)) return true;
       const response = await this.#request(`/api/v1/jobs/${jobId}/cancel`, { method: "POST" });
-      if (response?.status !== 202) return response?.status === 409;
-      this.cancellations.push({ jobId, requestedAt, acceptedAt: Date.now() });
-      return true;
+      if (response?.status === 202) cancellation.acceptedAt = Date.now();
+      return response?.status === 202 || response?.status === 409;
     });
   }
 

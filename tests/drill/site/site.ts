@@ -24,8 +24,8 @@ export const AWS_ACCOUNT = "1234567890";
 export const MAX_ATTEMPTS = 6;
 export const PING_INTERVAL_MS = 500;
 export const LEASE_TTL_MS = 4000;
-/** Longer than any fault deprives a region of its workers. */
-const UNSUPPORTED_AFTER_MS = 20_000;
+/** All workers have the same capabilities: no fault changes what can be built. */
+const UNSUPPORTED_AFTER_MS = 5000;
 /** Short, so that an unreachable broker is noticed during a drill. */
 const HEARTBEAT_SECONDS = 2;
 /** An unresolvable host: workers connect through their own proxies, with the same URL for all of them. */

@@ -28,7 +28,7 @@ const cancelled = (message: string): Partial<JobResult> => ({
   status: "CANCELLED",
 });
 
-const cancellation = { jobId: "job", requestedAt: 2000, acceptedAt: 3000 };
+const cancellation = { jobId: "job", acceptedAt: 3000 };
 
 test("drill: a job without a result is lost", () => {
   expect(checkResult(quick, [])).toMatchObject({ lost: 1, problems: [{ rule: "lost" }] });
