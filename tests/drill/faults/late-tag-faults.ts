@@ -23,14 +23,18 @@ const NEAR_LEASE_END_MS = LEASE_TTL_MS - PING_INTERVAL_MS - 200;
 const SLOW_TAG_MS = LEASE_TTL_MS / 2 - 250;
 const ANSWERED_MS = 300;
 
-/** Without the confirmation its lease would have ended before the tag is put. */
-async function confirmLate({ toRegistry, fromOrchestrators }: WorkerPart): Promise<void> {
+/**
+ * Without the confirmation its lease would have ended before the tag is put. The confirmation is the only call that passes
+ * meanwhile: a registration would renew the lease.
+ */
+async function confirmLate({ toRegistry, fromOrchestrators, toOrchestrators }: WorkerPart): Promise<void> {
   fromOrchestrators.cut();
   await Bun.sleep(NEAR_LEASE_END_MS);
   const put = toRegistry.cutAt({ matches: tagPut, isPassed: false }, "requests");
   toRegistry.heal();
   await Promise.race([put.happened, Bun.sleep(LEASE_TTL_MS)]);
   put.cancel();
+  for (const link of toOrchestrators) link.cut();
   await Bun.sleep(SLOW_TAG_MS);
   toRegistry.heal();
   await Bun.sleep(ANSWERED_MS);
