@@ -75,7 +75,7 @@ export function putProblems(puts: readonly TagPut[], { runs, assigned, lines, fa
       ({ attempt, at }) => attempt > own.attempt && at < put.arrivedAt,
     );
     if (newer) problems.push(`put by ${name} after attempt ${newer.attempt} had begun`);
-    else if (isLost(lines, own.attempt, put.arrivedAt))
+    else if (isLost(lines, own.attempt, put.arrivedAt, faults))
       problems.push(`put by ${name} after that was declared lost`);
     if (publishedAt < put.arrivedAt && !faults.hasForgotten({ from: publishedAt, until: put.at }))
       problems.push(`put by ${name} after the job's result was published`);
@@ -83,8 +83,13 @@ export function putProblems(puts: readonly TagPut[], { runs, assigned, lines, fa
   return problems;
 }
 
-function isLost(lines: readonly JournalLine[], attempt: number, before: number): boolean {
+/** A loss of Redis makes it forget that the attempt was lost: it may continue if no other one has begun. */
+function isLost(lines: readonly JournalLine[], attempt: number, before: number, faults: FaultLog): boolean {
   return lines.some(
-    ({ message, fields, at }) => message === "worker lost" && fields.attempt === attempt && at < before,
+    ({ message, fields, at }) =>
+      message === "worker lost" &&
+      fields.attempt === attempt &&
+      at < before &&
+      !faults.hasForgotten({ from: at, until: before }),
   );
 }

@@ -4,14 +4,20 @@
  */
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { LEASE_TTL_MS, PING_INTERVAL_MS, type Site, type WorkerPart } from "../site/site.ts";
-import { type FaultKind, onWorker, untilKnown, WORKERS, workerOf } from "./fault.ts";
+import { type Fault, type FaultKind, onWorker, untilKnown, WORKERS } from "./fault.ts";
 import { cutAtMoment, imagePushed, tagPut } from "./moments.ts";
 import { bothWays } from "./worker-faults.ts";
 
-const untilPushed =
-  ({ toRegistry }: WorkerPart) =>
-  (signal: AbortSignal) =>
-    cutAtMoment([toRegistry], { matches: imagePushed, isPassed: false }, "requests", signal);
+const cutWhenPushed = (workers: readonly WorkerPart[], signal: AbortSignal) =>
+  cutAtMoment(
+    workers.map(({ toRegistry }) => toRegistry),
+    { matches: imagePushed, isPassed: false },
+    "requests",
+    signal,
+  );
+
+const untilPushed = (worker: WorkerPart) => async (signal: AbortSignal) =>
+  (await cutWhenPushed([worker], signal))?.at;
 
 function heal(worker: WorkerPart): void {
   for (const link of [worker.toRegistry, ...bothWays(worker)]) link.heal();
@@ -53,18 +59,22 @@ function newRunElsewhere({ workers }: Site, worker: WorkerPart): () => boolean {
   return () => runs().length > before;
 }
 
+/** The next attempt may have to wait for a slot. */
+const TAKEN_OVER_MS = 45_000;
+
 /**
- * The next attempt runs on another worker, and cannot end before the registry answers. Then Redis forgets both, learns of
+ * The next attempt begins on another worker, and cannot end before the registry answers. Then Redis forgets both, learns of
  * the next attempt first, and of this one while no ping of the other worker is answered.
  */
 async function returnAfterLoss(site: Site, worker: WorkerPart): Promise<void> {
   const others = site.workers.filter((other) => other !== worker);
   const isTakenOver = newRunElsewhere(site, worker);
   for (const link of bothWays(worker)) link.cut();
-  await Bun.sleep(LEASE_TTL_MS);
-  for (const { toRegistry } of others) toRegistry.cut("requests");
   const what = `another attempt than that of ${worker.program.name}`;
-  await waitFor(isTakenOver, { timeoutMs: 2 * LEASE_TTL_MS, intervalMs: 50, what }).catch(() => undefined);
+  const takenOver = waitFor(isTakenOver, { timeoutMs: TAKEN_OVER_MS, intervalMs: 20, what });
+  // A job that is cancelled meanwhile has no other attempt.
+  if (!(await takenOver.catch(() => false))) return;
+  for (const { toRegistry } of others) toRegistry.cut("requests");
   await site.backends.redis.cli("FLUSHALL");
   await Promise.all(others.map((other) => untilKnown(site, other)));
   for (const link of bothWays(worker)) link.heal();
@@ -75,7 +85,21 @@ async function returnAfterLoss(site: Site, worker: WorkerPart): Promise<void> {
   await Bun.sleep(REGISTRY_FIRST_MS);
 }
 
-const REDIS_TOO = [...WORKERS.flat(), "redis", "registry"];
+/** The first worker whose image is pushed. */
+function returnsAfterLoss(site: Site): Omit<Fault, "settled"> {
+  let worker: WorkerPart | undefined;
+  return {
+    async awaitMoment(signal) {
+      const cut = await cutWhenPushed(site.workers, signal);
+      worker = site.workers.find(({ toRegistry }) => toRegistry === cut?.link);
+      return cut?.at;
+    },
+    async begin() {
+      if (worker) await returnAfterLoss(site, worker);
+    },
+    heal: () => site.workers.forEach(heal),
+  };
+}
 
 export const LATE_TAG_FAULTS: readonly FaultKind[] = [
   onWorker(
@@ -110,21 +134,15 @@ export const LATE_TAG_FAULTS: readonly FaultKind[] = [
   ),
   {
     name: "worker returns to its tag after a loss of Redis",
-    // The first one is the worker.
-    targets: WORKERS.map(([name]) => [...new Set([name, ...REDIS_TOO])].filter((part) => part !== undefined)),
+    targets: [[...WORKERS.flat(), "redis", "registry"]],
     lastsMs: [0, 0],
     harms: ["run", "leases", "registry", "messages"],
     isolates: true,
     forgets: true,
     recoversFrom: "heal",
-    make(site, target) {
-      const worker = workerOf(site, target);
-      return {
-        awaitMoment: untilPushed(worker),
-        begin: () => returnAfterLoss(site, worker),
-        heal: () => site.workers.forEach(heal),
-        settled: async () => void (await Promise.all(site.workers.map((each) => untilKnown(site, each)))),
-      };
-    },
+    make: (site) => ({
+      ...returnsAfterLoss(site),
+      settled: async () => void (await Promise.all(site.workers.map((each) => untilKnown(site, each)))),
+    }),
   },
 ];

@@ -30,7 +30,8 @@ interface Step<Part> {
 function cutOn<Part>({ matches, isPassed, linksOf }: Step<Part>, part: Part, traffic: CutTraffic) {
   const links = linksOf(part);
   return {
-    awaitMoment: (signal: AbortSignal) => cutAtMoment(links, { matches, isPassed }, traffic, signal),
+    awaitMoment: async (signal: AbortSignal) =>
+      (await cutAtMoment(links, { matches, isPassed }, traffic, signal))?.at,
     open() {
       for (const link of links) link.heal();
     },

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { AwaitedCut, CutTraffic, Moment, TcpProxy } from "../../support/servers/tcp-proxy.ts";
+import type { CutTraffic, Moment, TcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { REPOSITORY, VERSION_PREFIX } from "../jobs/job.ts";
 import { REGIONS } from "../site/site.ts";
 
@@ -50,18 +50,25 @@ export const leaseConfirmation: Matches = (chunk) =>
 /** An orchestrator calls RunJob. */
 export const runJob: Matches = (chunk) => chunk.includes(REPOSITORY);
 
-/** Cuts the first of the links on which the moment comes. @returns the time of the cut */
+export interface MomentCut {
+  /** In ms since 1970. */
+  readonly at: number;
+  readonly link: TcpProxy;
+}
+
+/** Cuts the first of the links on which the moment comes. */
 export async function cutAtMoment(
   links: readonly TcpProxy[],
   moment: Moment,
   traffic: CutTraffic,
   signal: AbortSignal,
-): Promise<number | undefined> {
-  const cuts: readonly AwaitedCut[] = links.map((link) => link.cutAt(moment, traffic));
+): Promise<MomentCut | undefined> {
+  const cuts = links.map((link) => ({ link, cut: link.cutAt(moment, traffic) }));
   const aborted = new Promise<undefined>((resolve) => {
     signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
-  const at = await Promise.race([aborted, ...cuts.map(({ happened }) => happened)]);
-  for (const cut of cuts) cut.cancel();
-  return at;
+  const happened = cuts.map(async ({ link, cut }) => ({ at: await cut.happened, link }));
+  const first = await Promise.race([aborted, ...happened]);
+  for (const { cut } of cuts) cut.cancel();
+  return first;
 }

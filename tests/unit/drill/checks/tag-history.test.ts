@@ -43,6 +43,8 @@ test("drill: a tag is not put after the next attempt was assigned, or this one d
   expect(problems([put("worker-1", 9000)], { assigned: [assigned(2, "worker-2", 8500)] })).toHaveLength(1);
   const lost = line("worker lost", 8000, { attempt: 1 });
   expect(problems([put("worker-1", 9000)], { lines: [lost] })).toHaveLength(1);
+  const flushed = faults(fault("Redis flushed", "redis", 8500, 8500));
+  expect(problems([put("worker-1", 9000)], { lines: [lost], faults: flushed })).toEqual([]);
 });
 
 test("drill: a tag is not put after the result", () => {
