@@ -27,8 +27,8 @@ import { recoveriesOf } from "./recovery.ts";
 import { asJson, type DrillOutcome, describe } from "./report.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { readJournal } from "./site/journal.ts";
+import { MachineWatch } from "./site/machine-watch.ts";
 import { type Site, startSite } from "./site/site.ts";
-import { StallWatch } from "./site/stalls.ts";
 
 /** In a steady phase: twice the number of slots, so that every part has jobs when a fault hits it. */
 const MAX_IN_FLIGHT = 12;
@@ -50,7 +50,7 @@ class Drill {
   readonly #runner: FaultRunner;
   readonly #jobClient: JobClient;
   readonly #sender: Sender;
-  readonly #stalls = new StallWatch();
+  readonly #machine = new MachineWatch();
 
   constructor(
     private readonly site: Site,
@@ -73,7 +73,7 @@ class Drill {
       await this.#untilResults();
       return await this.#judge(before);
     } finally {
-      this.#stalls.stop();
+      this.#machine.stop();
       await this.#jobClient.stop();
     }
   }
@@ -167,9 +167,9 @@ class Drill {
     const journal = readJournal(site.programs);
     const { records, missed } = this.#runner;
     const { sent: jobs, cancellations } = this.#sender;
-    const { stalls } = this.#stalls;
+    const { periods: busy } = this.#machine;
     const jobClient = this.#jobClient;
-    const verdict = await checkJobs({ site, jobs, cancellations, jobClient, journal, records, stalls });
+    const verdict = await checkJobs({ site, jobs, cancellations, jobClient, journal, records, busy });
     return {
       seed: this.options.seed,
       jobs: this.options.jobs,
@@ -177,7 +177,7 @@ class Drill {
       seconds: (Date.now() - startedAt) / 1000,
       records,
       missed,
-      stalls,
+      busy,
       recoveries: recoveriesOf(records, journal),
       verdict,
       grown,

@@ -6,7 +6,7 @@ import type { PlannedFault } from "./faults/fault.ts";
 import { FAULT_KINDS } from "./faults/kinds.ts";
 import type { FaultRecord } from "./faults/runner.ts";
 import { percentile, type Recovery } from "./recovery.ts";
-import type { Stall } from "./site/stalls.ts";
+import type { BusyPeriod } from "./site/machine-watch.ts";
 
 export interface DrillOutcome {
   readonly seed: string;
@@ -16,7 +16,7 @@ export interface DrillOutcome {
   readonly seconds: number;
   readonly records: readonly FaultRecord[];
   readonly missed: readonly PlannedFault[];
-  readonly stalls: readonly Stall[];
+  readonly busy: readonly BusyPeriod[];
   readonly recoveries: readonly Recovery[];
   readonly verdict: JobVerdict;
   readonly grown: readonly GrownProgram[];
@@ -52,7 +52,7 @@ function rows({ records, recoveries }: DrillOutcome): KindRow[] {
 }
 
 export function describe(outcome: DrillOutcome): string[] {
-  const { verdict, grown, breaches, jobs, jobsByKind, records, missed, stalls, seconds } = outcome;
+  const { verdict, grown, breaches, jobs, jobsByKind, records, missed, busy, seconds } = outcome;
   const passed = breaches.length === 0 ? "passed" : "FAILED";
   return [
     "",
@@ -63,8 +63,10 @@ export function describe(outcome: DrillOutcome): string[] {
     `jobs         ${[...jobsByKind].map(([kind, count]) => `${count} ${kind}`).join(", ")}`,
     `results      ${verdict.succeeded} succeeded, ${verdict.failed} failed as expected, ${verdict.cancelled} cancelled, ${verdict.failedByFaults} failed because of faults in all attempts`,
     `             ${verdict.repeated} published again, identical; ${verdict.foundAgain} run again after a loss of Redis; ${verdict.deadLetters} dead letters`,
-    `attempts     ${verdict.retried} jobs had more than one; ${verdict.explained} attempts ended early, each explained by a fault; ${verdict.overlaps} overlaps, each while its worker was unreachable, or listed below`,
-    `not reached  ${missed.length} faults whose moment did not come; the machine did not run the drill ${stalls.length} times for more than a second`,
+    `attempts     ${verdict.retried} jobs had more than one; ${verdict.explained} attempts ended early, each explained by a fault, and ${verdict.endedByMachine} because the machine was overloaded`,
+    `             ${verdict.overlaps} overlaps, each while its worker was unreachable, or listed below`,
+    `not reached  ${missed.length} faults whose moment did not come`,
+    `machine      ${Math.round((100 * lengthOf(busy)) / (1000 * seconds))} % of the time overloaded: then the drill sees less`,
     ...grown.map(
       ({ name, before, after }) =>
         `${name.padEnd(15)} ${before.rssMb} MB, ${before.files} files after the warm-up; ${after.rssMb} MB, ${after.files} files at the end`,
@@ -74,6 +76,10 @@ export function describe(outcome: DrillOutcome): string[] {
     "",
     `drill: ${jobs} jobs, ${records.length} faults, ${verdict.lost} lost, ${verdict.doubled} doubled: ${passed}`,
   ];
+}
+
+function lengthOf(periods: readonly BusyPeriod[]): number {
+  return periods.reduce((sum, { from, until }) => sum + until - from, 0);
 }
 
 function describeRow({ kind, faults, p50Ms, p99Ms, mostMs }: KindRow): string {

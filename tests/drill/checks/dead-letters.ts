@@ -29,7 +29,7 @@ export function checkDeadLetters(
     });
   const [earliest, latest] = [letters[0]?.at ?? 0, letters.at(-1)?.at ?? 0];
   const isRepeatable = faults.hasHarmed([], ["messages"], { from: earliest - 10_000, until: latest });
-  if (letters.length > 1 && !isRepeatable && !faults.hasStalled({ from: earliest - 10_000, until: latest }))
+  if (letters.length > 1 && !isRepeatable && !faults.wasBusy({ from: earliest - 10_000, until: latest }))
     problems.push({
       rule: "dead letter",
       what: `one message is ${letters.length} times in the dead-letter queue`,

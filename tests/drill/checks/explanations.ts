@@ -33,12 +33,34 @@ const HARMS_OF_FAILURES: Readonly<Record<string, readonly Harm[]>> = {
 
 export function isExplained(ended: EndedAttempt, faults: FaultLog): boolean {
   const { code, workers, orchestrators, hasRun, period } = ended;
-  if (faults.hasStalled(period)) return true;
   if (code === "WORKER_LOST" && faults.hasStoppedPings(period)) return true;
   // The claim is not renewed before the call has arrived: it ends if its orchestrator loses the worker or the message.
   if (!hasRun && faults.hasHarmed(orchestrators, ["pings", "messages"], period)) return true;
   // A frozen worker's requests fail after it has continued.
   return faults.hasHarmed(workers, [...(HARMS_OF_FAILURES[code] ?? []), "run"], period);
+}
+
+/** Fewer end no lease. */
+const MIN_PINGS_MISSED = 3;
+
+/** The machine was too busy: it did not run the drill, or workers did not answer pings in time. */
+export function isOfBusyMachine(
+  { workers, hasRun, period }: EndedAttempt,
+  journal: Journal,
+  faults: FaultLog,
+): boolean {
+  if (faults.wasBusy(period, "stalled")) return true;
+  if (!faults.wasBusy(period, "overloaded")) return false;
+  const programs = workerPrograms(journal);
+  const missed = journal.filter(
+    ({ message, fields, at }) =>
+      message === "ping missed" &&
+      workers.includes(programs.get(String(fields.worker_id)) ?? "") &&
+      period.from <= at &&
+      at <= period.until,
+  );
+  // A claim is not renewed by pings before the worker has the run.
+  return !hasRun || missed.length >= MIN_PINGS_MISSED;
 }
 
 /** @param jobAssigned all of one job, as are the runs; in the order of time */
@@ -116,7 +138,7 @@ export function unexplainedLines(jobLines: Journal, journal: Journal, faults: Fa
       const period = { from: at - NOTICED_MS, until: at };
       const worker = programs.get(String(fields.worker_id));
       const parts = worker === undefined ? [launch.program] : [launch.program, worker];
-      return !faults.hasAffected(parts, period) && !faults.hasStalled(period);
+      return !faults.hasAffected(parts, period) && !faults.wasBusy(period);
     })
     .map(
       ({ launch, message, fields }) =>

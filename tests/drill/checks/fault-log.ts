@@ -1,8 +1,8 @@
 /** The faults that the drill has caused, and whether one of them explains what a job went through. */
 import type { Harm } from "../faults/fault.ts";
 import type { FaultRecord } from "../faults/runner.ts";
+import type { BusyPeriod } from "../site/machine-watch.ts";
 import { LEASE_TTL_MS } from "../site/site.ts";
-import type { Stall } from "../site/stalls.ts";
 
 /** Times in ms since 1970. */
 export interface Period {
@@ -31,7 +31,7 @@ export class FaultLog {
   constructor(
     readonly records: readonly FaultRecord[],
     readonly orchestrators: readonly string[],
-    private readonly stalls: readonly Stall[] = [],
+    private readonly busy: readonly BusyPeriod[] = [],
   ) {}
 
   /** Whether a fault of one of these parts, or of a server, may have done one of these harms in this period. */
@@ -59,11 +59,11 @@ export class FaultLog {
     );
   }
 
-  /** The machine did not run the programs. */
-  hasStalled(period: Period): boolean {
-    return this.stalls.some(({ from, until }) =>
-      isOverlapping({ from, until: until + LEASE_TTL_MS }, period),
-    );
+  /** The machine did not run the programs, or not in time. */
+  wasBusy(period: Period, kind?: BusyPeriod["kind"]): boolean {
+    return this.busy
+      .filter((busy) => kind === undefined || busy.kind === kind)
+      .some(({ from, until }) => isOverlapping({ from, until: until + LEASE_TTL_MS }, period));
   }
 
   #allOrchestrators(harm: Harm, [first, ...others]: readonly string[], period: Period): boolean {

@@ -16,6 +16,8 @@ export interface Counts {
   readonly retried: number;
   /** Attempts that ended before the job did, each explained by a fault. */
   readonly explained: number;
+  /** Attempts that ended early because the machine was too busy to answer pings. */
+  readonly endedByMachine: number;
   readonly overlaps: number;
   readonly deadLetters: number;
 }
@@ -31,6 +33,7 @@ export const NO_COUNTS: Counts = {
   foundAgain: 0,
   retried: 0,
   explained: 0,
+  endedByMachine: 0,
   overlaps: 0,
   deadLetters: 0,
 };

@@ -5,13 +5,19 @@ import type { JobClient, ReceivedResult } from "../jobs/client.ts";
 import { conflictingMessage, type DrillJob } from "../jobs/job.ts";
 import type { Cancellation } from "../jobs/sender.ts";
 import { type Assigned, type Attempt, assignedIn, attemptsIn, type Journal } from "../site/journal.ts";
+import type { BusyPeriod } from "../site/machine-watch.ts";
 import type { Site } from "../site/site.ts";
-import type { Stall } from "../site/stalls.ts";
 import { checkAttempts, misplacedRuns } from "./attempts.ts";
 import type { Breach } from "./breach.ts";
 import { checkDeadLetters } from "./dead-letters.ts";
 import { evidenceAbout } from "./evidence.ts";
-import { type EndedAttempt, endedAttempts, isExplained, unexplainedLines } from "./explanations.ts";
+import {
+  type EndedAttempt,
+  endedAttempts,
+  isExplained,
+  isOfBusyMachine,
+  unexplainedLines,
+} from "./explanations.ts";
 import { FaultLog } from "./fault-log.ts";
 import { type Counts, type Finding, findingOf, NO_COUNTS } from "./finding.ts";
 import { checkCancelTook, checkFurtherResults, checkGroup, checkResult } from "./results.ts";
@@ -28,7 +34,7 @@ export interface Observed {
   readonly jobClient: JobClient;
   readonly journal: Journal;
   readonly records: readonly FaultRecord[];
-  readonly stalls: readonly Stall[];
+  readonly busy: readonly BusyPeriod[];
 }
 
 /** All that is known about one job. */
@@ -52,7 +58,7 @@ const EVER = { from: 0, until: Number.POSITIVE_INFINITY };
 export async function checkJobs(observed: Observed): Promise<JobVerdict> {
   const { journal, records, site } = observed;
   const orchestrators = site.orchestrators.map(({ program }) => program.name);
-  const faults = new FaultLog(records, orchestrators, observed.stalls);
+  const faults = new FaultLog(records, orchestrators, observed.busy);
   const breaches: Breach[] = [];
   const counts = { ...NO_COUNTS };
   for (const facts of await factsOf(observed)) {
@@ -119,7 +125,7 @@ function findingsAbout(facts: JobFacts, { jobClient, journal, site }: Observed, 
     checkGroup(groupResults),
     checkCancelTook(cancellation, puts.at(-1)?.at, faults),
     checkAttempts(runs, faults),
-    checkExplained(facts, faults),
+    checkExplained(facts, journal, faults),
     checkDeadLetters(job, letters, results, faults),
     findingOf("wrong region", misplacedRuns(job.message, runs, regionOf)),
     findingOf("unexplained", unexplainedLines(lines, journal, faults)),
@@ -134,16 +140,20 @@ function findingsAbout(facts: JobFacts, { jobClient, journal, site }: Observed, 
   ];
 }
 
-function checkExplained({ lines, assigned, runs, results }: JobFacts, faults: FaultLog): Finding {
+function checkExplained(
+  { lines, assigned, runs, results }: JobFacts,
+  journal: Journal,
+  faults: FaultLog,
+): Finding {
   const ended = [
     ...endedAttempts(lines, assigned, runs, faults.orchestrators),
     ...givenUp(results[0], assigned, runs),
   ];
-  const unexplained = ended.filter(
-    (attempt) => !isExplained(attempt, faults) && !isForgotten(attempt, faults),
-  );
+  const others = ended.filter((attempt) => !isExplained(attempt, faults) && !isForgotten(attempt, faults));
+  const unexplained = others.filter((attempt) => !isOfBusyMachine(attempt, journal, faults));
   return {
-    explained: ended.length - unexplained.length,
+    explained: ended.length - others.length,
+    endedByMachine: others.length - unexplained.length,
     problems: unexplained.map(({ attempt, code, workers }) => ({
       rule: "unexplained",
       what: `attempt ${attempt} on ${workers.join(", ") || "no worker"} ended with ${code}, and no fault explains that`,

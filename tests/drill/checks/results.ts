@@ -92,7 +92,7 @@ export function checkFurtherResults(
     const since = { from: first.sentAt, until: again.at };
     if (again.text === first.text || isRefusedAgain(first.result, again.result)) {
       repeated += 1;
-      if (!faults.hasHarmed([], ["messages"], since) && !faults.hasStalled(since)) unasked += 1;
+      if (!faults.hasHarmed([], ["messages"], since) && !faults.wasBusy(since)) unasked += 1;
     } else if (isRunAgain(first.result, again.result) && faults.hasForgotten(since)) foundAgain += 1;
     else {
       doubled += 1;

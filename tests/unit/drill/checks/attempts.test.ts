@@ -1,8 +1,13 @@
 import { expect, test } from "bun:test";
 import { checkAttempts, misplacedRuns } from "../../../drill/checks/attempts.ts";
-import { endedAttempts, isExplained, unexplainedLines } from "../../../drill/checks/explanations.ts";
+import {
+  endedAttempts,
+  isExplained,
+  isOfBusyMachine,
+  unexplainedLines,
+} from "../../../drill/checks/explanations.ts";
 import { FaultLog } from "../../../drill/checks/fault-log.ts";
-import { assigned, fault, faults, line, rulesOf, run } from "../observations.ts";
+import { assigned, fault, faults, launchOf, line, rulesOf, run } from "../observations.ts";
 
 test("drill: attempts may overlap only while the earlier one's worker is unreachable or frozen", () => {
   const runs = [run(1, "worker-1", 0, 20_000), run(2, "worker-2", 10_000, 15_000)];
@@ -90,9 +95,20 @@ test("drill: an attempt that no worker has started ends if its orchestrator lose
   expect(explained("WORKER_LOST", cut("orchestrator-1"))).toEqual([false]);
 });
 
-test("drill: a machine that did not run explains a lost worker", () => {
-  const stalled = new FaultLog([], ["orchestrator-1"], [{ from: 14_000, until: 16_000 }]);
-  expect(explained("WORKER_LOST", stalled)).toEqual([true]);
+test("drill: a lost worker may be due to a machine that was too busy to answer pings", () => {
+  const [lost] = endedAttempts([retried("WORKER_LOST")], twoAttempts, RUNS, []);
+  if (!lost) throw new Error("no attempt has ended");
+  const missed = [13_000, 14_000, 15_000].map((at) => line("ping missed", at, { worker_id: "one" }));
+  const journal = [
+    { ...line("worker listens", 0, { worker_id: "one" }), launch: launchOf("worker-1") },
+    ...missed,
+  ];
+  const busy = (kind: "stalled" | "overloaded") =>
+    new FaultLog([], ["orchestrator-1"], [{ kind, from: 12_000, until: 16_000 }]);
+  expect(isOfBusyMachine(lost, journal, faults())).toBe(false);
+  expect(isOfBusyMachine(lost, [], busy("stalled"))).toBe(true);
+  expect(isOfBusyMachine(lost, journal, busy("overloaded"))).toBe(true);
+  expect(isOfBusyMachine(lost, [], busy("overloaded"))).toBe(false);
 });
 
 test("drill: a repeated assignment needs a fault of the worker, the orchestrator or a server", () => {
