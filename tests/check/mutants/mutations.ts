@@ -469,7 +469,7 @@ export const MUTATIONS: readonly Mutation[] = [
   }),
   ...mutated(
     "src/orchestrator/leases/scripts/confirm.lua",
-    drill("confirms its lease late", 40, 4),
+    drill("confirms its lease late", 50, 6),
   )({
     name: "drill: a confirmation does not extend the claim",
     from: "  putClaim(jobId, workerId, incarnation, attempt, claim.address)\n",

@@ -24,7 +24,7 @@ function heal(worker: WorkerPart): void {
 }
 
 /** Before the end of a lease that the last ping has extended, with time for the answer to the confirmation. */
-const NEAR_LEASE_END_MS = LEASE_TTL_MS - PING_INTERVAL_MS - 200;
+const NEAR_LEASE_END_MS = LEASE_TTL_MS - PING_INTERVAL_MS - 600;
 /** Just within the timeout of the request for the tag: half of the lease that was just confirmed. */
 const SLOW_TAG_MS = LEASE_TTL_MS / 2 - 250;
 const ANSWERED_MS = 300;

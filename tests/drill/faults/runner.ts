@@ -14,8 +14,8 @@ export interface FaultRecord {
   readonly failure: string | undefined;
 }
 
-/** Until then, jobs that pass through a part reach each moment many times. */
-const MOMENT_TIMEOUT_MS = 20_000;
+/** Longer than the longest build. */
+const MOMENT_TIMEOUT_MS = 30_000;
 
 /** With more at once, too few parts would run for the others to recover against. */
 const MAX_ACTIVE_FAULTS = 3;
