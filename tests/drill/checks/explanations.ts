@@ -1,6 +1,6 @@
 /**
- * Every further attempt, lost worker and repeated assignment needs a fault that explains it: one that the drill caused to a
- * part that the job used at that time.
+ * Every further attempt, lost worker and repeated assignment needs a fault that explains it: one that the drill caused
+ * to a part that the job used at that time.
  */
 import type { Harm } from "../faults/fault.ts";
 import { type Assigned, type Attempt, type Journal, workerPrograms } from "../site/journal.ts";

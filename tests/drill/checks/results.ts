@@ -117,8 +117,8 @@ function summary({ status, attempt, image_digest, finished_at }: JobResult): str
 }
 
 /**
- * docs/messages.md, Identity and Cancelling: after a loss of Redis a job may run again, and then finds its image already
- * made; a cancelled one whose message still waits is built, and so is another job under its id.
+ * docs/messages.md, Identity and Cancelling: after a loss of Redis a job may run again, and then finds its image
+ * already made; a cancelled one whose message still waits is built, and so is another job under its id.
  */
 function isRunAgain(first: JobResult, again: JobResult): boolean {
   if (first.deployment_version !== again.deployment_version) return true;

@@ -30,8 +30,8 @@ const SLOW_TAG_MS = LEASE_TTL_MS / 2 - 250;
 const ANSWERED_MS = 300;
 
 /**
- * Without the confirmation its lease would have ended before the tag is put. The confirmation is the only call that passes
- * meanwhile: a registration would renew the lease.
+ * Without the confirmation its lease would have ended before the tag is put. The confirmation is the only call that
+ * passes meanwhile: a registration would renew the lease.
  */
 async function confirmLate({ toRegistry, fromOrchestrators, toOrchestrators }: WorkerPart): Promise<void> {
   fromOrchestrators.cut();
@@ -63,8 +63,8 @@ function newRunElsewhere({ workers }: Site, worker: WorkerPart): () => boolean {
 const TAKEN_OVER_MS = 45_000;
 
 /**
- * The next attempt begins on another worker, and cannot end before the registry answers. Then Redis forgets both, learns of
- * the next attempt first, and of this one while no ping of the other worker is answered.
+ * The next attempt begins on another worker, and cannot end before the registry answers. Then Redis forgets both,
+ * learns of the next attempt first, and of this one while no ping of the other worker is answered.
  */
 async function returnAfterLoss(site: Site, worker: WorkerPart): Promise<void> {
   const others = site.workers.filter((other) => other !== worker);

@@ -1,4 +1,4 @@
-/** Sends the planned jobs, and what follows them: duplicates, other jobs under their ids, and requests to cancel them. */
+/** Sends the planned jobs, then their duplicates, other jobs under their ids, and requests to cancel them. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { OrchestratorPart } from "../site/site.ts";
 import type { JobClient } from "./client.ts";

@@ -1,6 +1,6 @@
 /**
- * An HTTP proxy that forwards connections (CONNECT). An orchestrator's calls to all workers go through one, so that this
- * orchestrator alone can lose the workers.
+ * An HTTP proxy that forwards connections (CONNECT). An orchestrator's calls to all workers go through one, so that
+ * this orchestrator alone can lose the workers.
  */
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { connect, type Socket } from "node:net";

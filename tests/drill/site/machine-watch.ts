@@ -1,6 +1,6 @@
 /**
- * Times in which the machine was too busy for the lease time of a drill: neither a fault of the plan nor of the programs.
- * All traffic passes through the drill, so a drill that does not run is a fault of every part at once.
+ * Times in which the machine was too busy for the lease time of a drill: neither a fault of the plan nor of the
+ * programs. All traffic passes through the drill, so a drill that does not run is a fault of every part at once.
  */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
