@@ -23,7 +23,7 @@ const DURATIONS = "tests/check/durations.json";
 /** More than there are processors, since most tests wait for servers. */
 const FILES_AT_ONCE = 5;
 const TIERS = ["unit", "integration", "e2e"] as const;
-const DRILL = { default: ["--jobs", "16", "--faults", "6"], full: ["--jobs", "100", "--faults", "30"] };
+const DRILL = { default: ["--jobs", "21", "--faults", "6"], full: ["--jobs", "130", "--faults", "55"] };
 const POOL_HOST = "tests/support/servers/pool-host.ts";
 const QUEUE_TESTS = "tests/integration/orchestrator/queue/rabbitmq";
 const BROKER_TESTS = [

@@ -6,44 +6,38 @@
 import { mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { setTimeout as sleep } from "node:timers/promises";
 import { removeAbandoned } from "../support/machine/abandoned.ts";
 import { ensurePrerequisites } from "../support/machine/prerequisites.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { missingDockerEngine } from "../support/servers/docker-engines.ts";
-import type { Breach } from "./breach.ts";
-import { checkAfterStop, checkWhileIdle } from "./cleanup-checks.ts";
-import { FaultRunner } from "./fault-runner.ts";
-import { planFaults } from "./faults.ts";
-import { checkGrowth, type Footprints, footprintsOf, grownBetween } from "./footprint.ts";
-import { checkJobs } from "./job-checks.ts";
-import { JobClient } from "./job-client.ts";
-import { readJournal } from "./journal.ts";
+import type { Breach } from "./checks/breach.ts";
+import { checkAfterStop, checkWhileIdle } from "./checks/cleanup.ts";
+import { checkGrowth, type Footprints, footprintsOf, grownBetween } from "./checks/footprint.ts";
+import { checkJobs } from "./checks/job-checks.ts";
+import { planFaults } from "./faults/kinds.ts";
+import { FaultRunner } from "./faults/runner.ts";
+import { JobClient, messagesLeft } from "./jobs/client.ts";
+import type { DrillJob } from "./jobs/job.ts";
+import { type Phase, planJob, planPhases } from "./jobs/plan.ts";
+import { createRepositories } from "./jobs/repository.ts";
+import { Sender } from "./jobs/sender.ts";
+import { type Options, readOptions, UsageError } from "./options.ts";
 import { recoveriesOf } from "./recovery.ts";
 import { asJson, type DrillOutcome, describe } from "./report.ts";
 import { SeededRandom } from "./seeded-random.ts";
-import { type Site, startSite } from "./site.ts";
-import { createRepositories, type DrillJob, planJob, planJobs } from "./workload.ts";
+import { readJournal } from "./site/journal.ts";
+import { MachineWatch } from "./site/machine-watch.ts";
+import { type Site, startSite } from "./site/site.ts";
 
-const USAGE =
-  "bun run drill [--jobs 100] [--faults 30] [--seed blacktree] [--clocks-apart SECONDS] [--report FILE] [--logs FOLDER]";
-
-/** Twice the number of slots, so that every part has jobs when a fault hits it. */
+/** In a steady phase: twice the number of slots, so that every part has jobs when a fault hits it. */
 const MAX_IN_FLIGHT = 12;
 /** Enough that every program has executed each of its functions. */
 const WARM_UP_JOBS = 18;
 /** The longest pause between two attempts is a minute; a result is lost after three minutes without any new result. */
 const LOST_AFTER_MS = 200_000;
-
-interface Options {
-  readonly jobs: number;
-  readonly faults: number;
-  readonly seed: string;
-  readonly clocksApartSeconds: number;
-  readonly report: string | undefined;
-  /** Where the programs' logs are always kept; by default only a failed drill keeps them. */
-  readonly logs: string | undefined;
-}
+/** A result is also lost if the broker has had no message for this long: longer than it takes to count them again. */
+const LOST_WITHOUT_MESSAGES_MS = 30_000;
 
 const startedAt = Date.now();
 
@@ -52,47 +46,21 @@ function log(line: string): void {
   console.log(`${seconds.padStart(5)} s  ${line}`);
 }
 
-class UsageError extends Error {
-  override readonly name = "UsageError";
-}
-
-function readOptions(): Options {
-  try {
-    const { values } = parseArgs({
-      options: {
-        jobs: { type: "string", default: "100" },
-        faults: { type: "string", default: "30" },
-        seed: { type: "string", default: "blacktree" },
-        "clocks-apart": { type: "string", default: "0" },
-        report: { type: "string" },
-        logs: { type: "string" },
-      },
-    });
-    const { seed, report, logs } = values;
-    const clocksApartSeconds = count(values["clocks-apart"]);
-    return { jobs: count(values.jobs), faults: count(values.faults), seed, clocksApartSeconds, report, logs };
-  } catch (cause) {
-    throw new UsageError(`${cause instanceof Error ? cause.message : cause}\n${USAGE}`, { cause });
-  }
-}
-
-function count(text: string): number {
-  if (!/^\d+$/.test(text)) throw new Error(`${text} is not a number`);
-  return Number(text);
-}
-
 class Drill {
-  readonly #jobs: DrillJob[] = [];
   readonly #runner: FaultRunner;
   readonly #jobClient: JobClient;
+  readonly #sender: Sender;
+  readonly #machine = new MachineWatch();
 
   constructor(
     private readonly site: Site,
     private readonly options: Options,
     private readonly interrupted: AbortSignal,
   ) {
+    const { faults, seed, faultKinds } = options;
     this.#jobClient = new JobClient(site.backends.rabbitmq);
-    const plan = planFaults(options.faults, options.seed);
+    this.#sender = new Sender(this.#jobClient, site.orchestrators, interrupted);
+    const plan = planFaults(faults, seed, faultKinds);
     this.#runner = new FaultRunner(site, plan, (number) => this.#keepPace(number), log);
   }
 
@@ -105,6 +73,7 @@ class Drill {
       await this.#untilResults();
       return await this.#judge(before);
     } finally {
+      this.#machine.stop();
       await this.#jobClient.stop();
     }
   }
@@ -113,10 +82,10 @@ class Drill {
   async #warmUp(): Promise<Footprints> {
     const random = new SeededRandom("warm-up");
     log(`${WARM_UP_JOBS} jobs to warm up`);
-    const jobs = Array.from({ length: WARM_UP_JOBS }, (_, index) =>
-      planJob("quick", 9001 + index, random, this.site.mark),
-    );
-    await this.#send(jobs, () => 1);
+    for (let index = 0; index < WARM_UP_JOBS; index += 1) {
+      while (this.#inFlight >= MAX_IN_FLIGHT && !this.interrupted.aborted) await Bun.sleep(50);
+      await this.#sender.send(planJob("quick", 9001 + index, random, this.site.mark));
+    }
     await this.#untilResults();
     await this.#idle();
     return footprintsOf(this.site);
@@ -125,46 +94,61 @@ class Drill {
   async #jobsAndFaults(): Promise<void> {
     const { jobs, faults, seed } = this.options;
     log(`${jobs} jobs and ${faults} faults, seed ${seed}`);
-    const planned = planJobs(jobs, new SeededRandom(`jobs ${seed}`), this.site.mark);
-    await Promise.all([
-      this.#runner.run(this.interrupted),
-      this.#send(planned, () => (faults === 0 ? 1 : this.#runner.progress)),
-    ]);
+    const phases = planPhases(jobs, new SeededRandom(`jobs ${seed}`), this.site.mark);
+    await Promise.all([this.#runner.run(this.interrupted), this.#sendPhases(phases)]);
+    await this.#sender.followedUp();
     log("all faults have ended, all jobs are sent");
   }
 
-  async #send(jobs: readonly DrillJob[], progress: () => number): Promise<void> {
-    for (const [index, job] of jobs.entries()) {
-      const isTime = () => index < jobs.length * progress() && this.#inFlight < MAX_IN_FLIGHT;
-      while (!isTime() && !this.interrupted.aborted) await Bun.sleep(50);
-      if (this.interrupted.aborted) return;
-      this.#jobs.push(job);
-      await this.#jobClient.send(job);
+  /** A backlog is sent as fast as the broker confirms it; all other jobs at the pace of the faults. */
+  async #sendPhases(phases: readonly Phase[]): Promise<void> {
+    let sent = 0;
+    for (const { kind, jobs, quietMs } of phases) {
+      if (kind === "backlog") log(`a backlog of ${jobs.length} jobs`);
+      for (const [index, job] of jobs.entries()) {
+        if (kind === "steady" || index === 0) await this.#untilDue(sent, kind);
+        if (this.interrupted.aborted) return;
+        await this.#sender.send(job);
+        sent += 1;
+      }
+      if (quietMs > 0) await this.#beQuiet(quietMs);
     }
+  }
+
+  async #untilDue(sent: number, kind: Phase["kind"]): Promise<void> {
+    const { jobs, faults } = this.options;
+    const isDue = () => faults === 0 || sent < jobs * this.#runner.progress;
+    const hasRoom = () => kind === "backlog" || this.#inFlight < MAX_IN_FLIGHT;
+    while (!(isDue() && hasRoom()) && !this.interrupted.aborted) await Bun.sleep(50);
+  }
+
+  async #beQuiet(quietMs: number): Promise<void> {
+    await this.#untilResults();
+    log("all jobs have ended; quiet");
+    await sleep(quietMs, undefined, { signal: this.interrupted }).catch(() => undefined);
   }
 
   /** On a slow machine the last jobs would otherwise run without faults. */
   #keepPace(fault: number): boolean {
     const { jobs, faults } = this.options;
-    const answered = this.#jobs.length - WARM_UP_JOBS - this.#inFlight;
+    const answered = this.#sender.sent.length - WARM_UP_JOBS - this.#inFlight;
     return answered >= (jobs * (fault - 1)) / faults - MAX_IN_FLIGHT;
   }
 
   get #inFlight(): number {
-    return this.#missing.length;
+    return this.#sender.missing.length;
   }
 
-  get #missing(): DrillJob[] {
-    return this.#jobs.filter(({ message }) => !this.#jobClient.results.has(message.job_id));
-  }
-
-  /** Waits as long as results arrive. */
+  /** Waits as long as results arrive, or messages exist from which they may still arrive. */
   async #untilResults(): Promise<void> {
-    let [known, sinceMs] = [-1, Date.now()];
+    let [known, sinceMs, messageMs] = [-1, Date.now(), Date.now()];
     while (this.#inFlight > 0 && !this.interrupted.aborted) {
-      if (known !== this.#inFlight) [known, sinceMs] = [this.#inFlight, Date.now()];
+      if (known !== this.#inFlight) [known, sinceMs, messageMs] = [this.#inFlight, Date.now(), Date.now()];
+      const left = await messagesLeft(this.site.backends.rabbitmq).catch(() => undefined);
+      if (left === undefined || left.length > 0) messageMs = Date.now();
       if (Date.now() - sinceMs > LOST_AFTER_MS) return;
-      await Bun.sleep(100);
+      if (Date.now() - messageMs > LOST_WITHOUT_MESSAGES_MS) return;
+      await Bun.sleep(250);
     }
   }
 
@@ -181,13 +165,19 @@ class Drill {
     const grown = grownBetween(before, await footprintsOf(site));
     const afterStop = await checkAfterStop(site);
     const journal = readJournal(site.programs);
-    const { records } = this.#runner;
-    const verdict = await checkJobs({ site, jobs: this.#jobs, jobClient: this.#jobClient, journal, records });
+    const { records, missed } = this.#runner;
+    const { sent: jobs, cancellations } = this.#sender;
+    const { periods: busy } = this.#machine;
+    const jobClient = this.#jobClient;
+    const verdict = await checkJobs({ site, jobs, cancellations, jobClient, journal, records, busy });
     return {
       seed: this.options.seed,
       jobs: this.options.jobs,
+      jobsByKind: countBy(jobs.slice(WARM_UP_JOBS), kindsOfJob),
       seconds: (Date.now() - startedAt) / 1000,
       records,
+      missed,
+      busy,
       recoveries: recoveriesOf(records, journal),
       verdict,
       grown,
@@ -208,6 +198,22 @@ class Drill {
           ],
     );
   }
+}
+
+function kindsOfJob({ kind, followUps, message }: DrillJob): string[] {
+  return [
+    kind,
+    ...followUps.map((each) => each.kind),
+    ...(message.supersede === undefined ? [] : ["supersede"]),
+  ];
+}
+
+function countBy(
+  jobs: readonly DrillJob[],
+  namesOf: (job: DrillJob) => readonly string[],
+): ReadonlyMap<string, number> {
+  const names = jobs.flatMap(namesOf);
+  return new Map([...new Set(names)].map((name) => [name, names.filter((each) => each === name).length]));
 }
 
 async function keepLogs(site: Site, folder: string): Promise<void> {
@@ -254,7 +260,7 @@ async function main(): Promise<number> {
     });
   }
   try {
-    return await drill(readOptions(), interruption.signal);
+    return await drill(readOptions(process.argv.slice(2)), interruption.signal);
   } catch (error) {
     console.error(`drill: ${error instanceof Error ? error.message : error}`);
     return error instanceof UsageError ? 2 : 1;

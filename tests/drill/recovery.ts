@@ -5,8 +5,8 @@
  * counts. A job continues when an orchestrator attaches to its run, when its next attempt starts or its result is
  * published; at once, if its run was not interrupted.
  */
-import type { FaultRecord } from "./fault-runner.ts";
-import { type Attempt, attemptsIn, type Journal } from "./journal.ts";
+import type { FaultRecord } from "./faults/runner.ts";
+import { type Attempt, attemptsIn, type Journal } from "./site/journal.ts";
 
 const ACCEPTED = new Set(["job assigned", "attaching to a running job"]);
 const RELEASED = new Set(["result published", "attempt failed; the job is tried again"]);

@@ -1,21 +1,29 @@
 /** The results of a drill, as text and as JSON. */
-import type { Breach } from "./breach.ts";
-import type { FaultRecord } from "./fault-runner.ts";
-import { FAULT_KINDS } from "./faults.ts";
-import type { GrownProgram } from "./footprint.ts";
-import type { JobVerdict } from "./job-checks.ts";
+import type { Breach } from "./checks/breach.ts";
+import type { GrownProgram } from "./checks/footprint.ts";
+import type { JobVerdict } from "./checks/job-checks.ts";
+import type { PlannedFault } from "./faults/fault.ts";
+import { FAULT_KINDS } from "./faults/kinds.ts";
+import type { FaultRecord } from "./faults/runner.ts";
 import { percentile, type Recovery } from "./recovery.ts";
+import type { BusyPeriod } from "./site/machine-watch.ts";
 
 export interface DrillOutcome {
   readonly seed: string;
   readonly jobs: number;
+  /** A job may be of several kinds. */
+  readonly jobsByKind: ReadonlyMap<string, number>;
   readonly seconds: number;
   readonly records: readonly FaultRecord[];
+  readonly missed: readonly PlannedFault[];
+  readonly busy: readonly BusyPeriod[];
   readonly recoveries: readonly Recovery[];
   readonly verdict: JobVerdict;
   readonly grown: readonly GrownProgram[];
   readonly breaches: readonly Breach[];
 }
+
+const NAME_COLUMNS = 64;
 
 interface KindRow {
   readonly kind: string;
@@ -38,22 +46,27 @@ function rowOf(kind: string, records: readonly FaultRecord[], recoveries: readon
 }
 
 function rows({ records, recoveries }: DrillOutcome): KindRow[] {
-  const names = [...FAULT_KINDS.map(({ name }) => name), "all"];
+  const caused = new Set(records.map(({ planned }) => planned.kind.name));
+  const names = [...FAULT_KINDS.map(({ name }) => name).filter((name) => caused.has(name)), "all"];
   return names.map((name) => rowOf(name, records, recoveries));
 }
 
 export function describe(outcome: DrillOutcome): string[] {
-  const { verdict, grown, breaches, jobs, records, seconds } = outcome;
+  const { verdict, grown, breaches, jobs, jobsByKind, records, missed, busy, seconds } = outcome;
   const passed = breaches.length === 0 ? "passed" : "FAILED";
   return [
     "",
-    `${"fault".padEnd(42)}${["count", "p50", "p99", "most"].map((title) => title.padStart(10)).join("")}`,
+    `${"fault".padEnd(NAME_COLUMNS)}${["count", "p50", "p99", "most"].map((title) => title.padStart(10)).join("")}`,
     ...rows(outcome).map(describeRow),
     "from the loss, or from the end of a freeze or cut, until the part works and all its jobs continue",
     "",
-    `results      ${verdict.succeeded} succeeded, ${verdict.failed} failed as expected, ${verdict.failedByFaults} failed because of faults in all attempts`,
-    `             ${verdict.repeated} published twice, identical; ${verdict.foundAgain} run again after a loss of Redis, with the image already made`,
-    `attempts     ${verdict.retried} jobs had more than one; ${verdict.overlaps} overlaps, each while its worker was unreachable, or listed below`,
+    `jobs         ${[...jobsByKind].map(([kind, count]) => `${count} ${kind}`).join(", ")}`,
+    `results      ${verdict.succeeded} succeeded, ${verdict.failed} failed as expected, ${verdict.cancelled} cancelled, ${verdict.failedByFaults} failed because of faults in all attempts`,
+    `             ${verdict.repeated} published again, identical; ${verdict.foundAgain} run again after a loss of Redis; ${verdict.deadLetters} dead letters`,
+    `attempts     ${verdict.retried} jobs had more than one; ${verdict.explained} attempts ended early, each explained by a fault, and ${verdict.endedByMachine} because the machine was overloaded`,
+    `             ${verdict.overlaps} overlaps, each while its worker was unreachable, or listed below`,
+    `not reached  ${missed.length} faults whose moment did not come`,
+    `machine      ${Math.round((100 * lengthOf(busy)) / (1000 * seconds))} % of the time overloaded: then the drill sees less`,
     ...grown.map(
       ({ name, before, after }) =>
         `${name.padEnd(15)} ${before.rssMb} MB, ${before.files} files after the warm-up; ${after.rssMb} MB, ${after.files} files at the end`,
@@ -65,10 +78,14 @@ export function describe(outcome: DrillOutcome): string[] {
   ];
 }
 
+function lengthOf(periods: readonly BusyPeriod[]): number {
+  return periods.reduce((sum, { from, until }) => sum + until - from, 0);
+}
+
 function describeRow({ kind, faults, p50Ms, p99Ms, mostMs }: KindRow): string {
   const seconds = (ms: number | undefined) => (ms === undefined ? "-" : `${(ms / 1000).toFixed(2)} s`);
   const cells = [String(faults), seconds(p50Ms), seconds(p99Ms), seconds(mostMs)];
-  return `${kind.padEnd(42)}${cells.map((cell) => cell.padStart(10)).join("")}`;
+  return `${kind.padEnd(NAME_COLUMNS)}${cells.map((cell) => cell.padStart(10)).join("")}`;
 }
 
 function describeBreach({ rule, what, evidence }: Breach): string[] {
@@ -76,7 +93,7 @@ function describeBreach({ rule, what, evidence }: Breach): string[] {
 }
 
 export function asJson(outcome: DrillOutcome): string {
-  const { records, recoveries, ...rest } = outcome;
+  const { records, recoveries, missed, jobsByKind, ...rest } = outcome;
   const faults = records.map((record) => ({
     number: record.planned.number,
     kind: record.planned.kind.name,
@@ -87,5 +104,15 @@ export function asJson(outcome: DrillOutcome): string {
     recovery_ms: recoveries.find((recovery) => recovery.record === record)?.tookMs ?? null,
     failure: record.failure ?? null,
   }));
-  return JSON.stringify({ ...rest, by_kind: rows(outcome), faults }, null, 2);
+  return JSON.stringify(
+    {
+      ...rest,
+      jobs_by_kind: Object.fromEntries(jobsByKind),
+      by_kind: rows(outcome),
+      faults,
+      missed: missed.map(({ kind, number, target }) => ({ number, kind: kind.name, target })),
+    },
+    null,
+    2,
+  );
 }

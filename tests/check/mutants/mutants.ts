@@ -7,7 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { MUTATIONS, type Mutation, type TestSelection } from "./mutations.ts";
+import { type DrillRun, MUTATIONS, type Mutation } from "./mutations.ts";
 
 const ROOT = join(import.meta.dir, "../../..");
 const COPIED = [
@@ -22,7 +22,7 @@ const COPIED = [
 ];
 /** Each has a copy of the checkout. */
 const AT_ONCE = 2;
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = 900_000;
 
 const USAGE = `bun run mutants [--only TEXT]
 
@@ -45,13 +45,9 @@ class Sandbox {
     rmSync(this.#root, { recursive: true, force: true });
   }
 
-  /** The output of the tests, and whether they passed. */
-  async test({
-    file,
-    name,
-  }: TestSelection): Promise<{ readonly isPassed: boolean; readonly output: string }> {
-    const selection = name === undefined ? [] : ["-t", name.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")];
-    const child = Bun.spawn([process.execPath, "test", file, ...selection], {
+  /** The output of the tests, or of the drill, and whether they passed. */
+  async test(test: Mutation["test"]): Promise<{ readonly isPassed: boolean; readonly output: string }> {
+    const child = Bun.spawn([process.execPath, ...argumentsOf(test)], {
       cwd: this.#root,
       stdin: "ignore",
       stdout: "pipe",
@@ -74,8 +70,8 @@ class Sandbox {
     try {
       const { isPassed, output } = await this.test(mutation.test);
       if (isPassed) return { kind: "failed", why: "its test passed", output };
-      // A file that does not load fails without any failed test.
-      if (!/^\(fail\) /m.test(output)) return { kind: "failed", why: "no test ran", output };
+      // A file that does not load fails without any failed test, as does a drill whose programs do not start.
+      if (!/^(\(fail\)|BREACH:) /m.test(output)) return { kind: "failed", why: "no test ran", output };
       return { kind: "caught" };
     } finally {
       writeFileSync(path, source);
@@ -83,17 +79,46 @@ class Sandbox {
   }
 }
 
+function argumentsOf(test: Mutation["test"]): readonly string[] {
+  if (isDrill(test)) return ["tests/drill/drill.ts", ...test.drill];
+  const { file, name } = test;
+  const selection = name === undefined ? [] : ["-t", name.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")];
+  return ["test", file, ...selection];
+}
+
+function isDrill(test: Mutation["test"]): test is DrillRun {
+  return "drill" in test;
+}
+
 /** A test that fails without any mutation proves nothing. */
 async function baseline(
-  selections: readonly TestSelection[],
+  selections: readonly Mutation["test"][],
   sandboxes: readonly Sandbox[],
 ): Promise<string[]> {
   const failures: string[] = [];
-  await each(selections, sandboxes, async (selection, sandbox) => {
-    const { isPassed, output } = await sandbox.test(selection);
-    if (!isPassed) failures.push(`${describe(selection)} fails without a mutation:\n${tail(output)}`);
-  });
+  await eachTest(
+    selections,
+    (selection) => selection,
+    sandboxes,
+    async (selection, sandbox) => {
+      const { isPassed, output } = await sandbox.test(selection);
+      if (!isPassed) failures.push(`${describe(selection)} fails without a mutation:\n${tail(output)}`);
+    },
+  );
   return failures;
+}
+
+/** One drill at a time, and nothing else meanwhile: a machine that is too busy loses leases without any fault. */
+async function eachTest<Item>(
+  items: readonly Item[],
+  testOf: (item: Item) => Mutation["test"],
+  sandboxes: readonly Sandbox[],
+  use: (item: Item, sandbox: Sandbox) => Promise<void>,
+): Promise<void> {
+  const drills = items.filter((item) => isDrill(testOf(item)));
+  const tests = items.filter((item) => !isDrill(testOf(item)));
+  await each(tests, sandboxes, use);
+  await each(drills, sandboxes.slice(0, 1), use);
 }
 
 async function each<Item>(
@@ -109,7 +134,9 @@ async function each<Item>(
   );
 }
 
-function describe({ file, name }: TestSelection): string {
+function describe(test: Mutation["test"]): string {
+  if (isDrill(test)) return `drill ${test.drill.join(" ")}`;
+  const { file, name } = test;
   return name === undefined ? file : `${file} > ${name}`;
 }
 
@@ -131,16 +158,21 @@ async function main(): Promise<number> {
     const failures = await baseline([...selections.values()], sandboxes);
     for (const failure of failures) console.log(failure);
     failed += failures.length;
-    await each(mutations, sandboxes, async (mutation, sandbox) => {
-      const startMs = performance.now();
-      const verdict = await sandbox.judge(mutation);
-      const seconds = ((performance.now() - startMs) / 1000).toFixed(1).padStart(6);
-      if (verdict.kind === "caught") caught += 1;
-      else failed += 1;
-      const outcome = verdict.kind === "caught" ? "caught by" : `NOT CAUGHT, ${verdict.why}:`;
-      console.log(`${seconds} s  ${mutation.name}: ${outcome} ${describe(mutation.test)}`);
-      if (verdict.kind === "failed" && verdict.output !== "") console.log(tail(verdict.output));
-    });
+    await eachTest(
+      mutations,
+      ({ test }) => test,
+      sandboxes,
+      async (mutation, sandbox) => {
+        const startMs = performance.now();
+        const verdict = await sandbox.judge(mutation);
+        const seconds = ((performance.now() - startMs) / 1000).toFixed(1).padStart(6);
+        if (verdict.kind === "caught") caught += 1;
+        else failed += 1;
+        const outcome = verdict.kind === "caught" ? "caught by" : `NOT CAUGHT, ${verdict.why}:`;
+        console.log(`${seconds} s  ${mutation.name}: ${outcome} ${describe(mutation.test)}`);
+        if (verdict.kind === "failed" && verdict.output !== "") console.log(tail(verdict.output));
+      },
+    );
   } finally {
     for (const sandbox of sandboxes) sandbox.remove();
   }

@@ -6,6 +6,11 @@ export interface TestSelection {
   readonly name?: string;
 }
 
+/** A drill with these arguments, on programs that are compiled with the mutation. */
+export interface DrillRun {
+  readonly drill: readonly string[];
+}
+
 export interface Mutation {
   /** What the mutated code does wrong. */
   readonly name: string;
@@ -13,7 +18,7 @@ export interface Mutation {
   /** Occurs once in the file. */
   readonly from: string;
   readonly to: string;
-  readonly test: TestSelection;
+  readonly test: TestSelection | DrillRun;
 }
 
 type Change = Pick<Mutation, "name" | "from" | "to">;
@@ -38,8 +43,13 @@ const LEASE_CONFIRMATION: TestSelection = {
 };
 const RUNS: TestSelection = { file: "tests/unit/worker/runs/runs.test.ts" };
 
+/** A short drill with the one kind of fault that has to show the mutation. */
+const drill = (only: string, jobs: number, faults: number): DrillRun => ({
+  drill: ["--jobs", String(jobs), "--faults", String(faults), "--only", only],
+});
+
 const mutated =
-  (file: string, test: TestSelection) =>
+  (file: string, test: TestSelection | DrillRun) =>
   (...changes: readonly Change[]): readonly Mutation[] =>
     changes.map((change) => ({ ...change, file, test }));
 const leasesScript = (script: string) =>
@@ -473,4 +483,36 @@ export const MUTATIONS: readonly Mutation[] = [
       to: "",
     },
   ),
+  ...mutated(
+    "src/worker/pipeline/version-tag.ts",
+    drill("isolated before its tag", 40, 4),
+  )({
+    name: "drill: the tag is put without asking for the lease",
+    from: "    const leftMs = await orAbort(confirmLease(signal), signal);",
+    to: "    void confirmLease;\n    const leftMs = tagTimeoutMs * 2;",
+  }),
+  ...mutated(
+    "src/orchestrator/result-handler.ts",
+    drill("orchestrator killed before a result", 40, 4),
+  )({
+    name: "drill: a message is acked before its result is confirmed",
+    from: "    await this.parts.publisher.publishOnce(",
+    to: "    delivery.ack();\n    await this.parts.publisher.publishOnce(",
+  }),
+  ...mutated(
+    "src/orchestrator/leases/scripts/confirm.lua",
+    drill("confirms its lease late", 50, 6),
+  )({
+    name: "drill: a confirmation does not extend the claim",
+    from: "  putClaim(jobId, workerId, incarnation, attempt, claim.address)\n",
+    to: "",
+  }),
+  ...mutated(
+    "src/orchestrator/leases/scripts/common.lua",
+    drill("returns to its tag after a loss", 40, 3),
+  )({
+    name: "drill: a reported run of a lower attempt wins",
+    from: "  if claim and claim.attempt >= attempt then\n    if not isOf(claim, worker.id, worker.incarnation, attempt) then return false end\n  else\n    if attempt < last or cancellation(jobId) then return false end",
+    to: "  if claim and claim.attempt == attempt then\n    if not isOf(claim, worker.id, worker.incarnation, attempt) then return false end\n  else\n    if cancellation(jobId) then return false end",
+  }),
 ];

@@ -48,12 +48,23 @@ export interface ImageConfig {
   config?: { Labels?: Record<string, string>; Cmd?: string[]; Env?: string[] };
 }
 
+/** As the registry itself has logged it. */
+export interface CompletedRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  /** When the registry had answered, in ms since 1970. */
+  readonly at: number;
+}
+
 export interface Registry {
   readonly url: string;
   readonly host: string;
   readonly username: string;
   readonly password: string;
   readonly storageDir: string;
+  /** The requests that it has completed, in that order, over all its starts. */
+  completedRequests(): CompletedRequest[];
   fetch(path: string, init?: RequestInit): Promise<Response>;
   /** Empty for a repository without a push. */
   listTags(repository: string): Promise<string[]>;
@@ -103,7 +114,7 @@ async function writeConfig(
     path,
     JSON.stringify({
       version: 0.1,
-      log: { level: "info", accesslog: { disabled: true } },
+      log: { level: "info", formatter: "json", accesslog: { disabled: true } },
       storage: {
         filesystem: { rootdirectory: storageDir },
         cache: { blobdescriptor: "inmemory" },
@@ -120,6 +131,20 @@ async function writeConfig(
   return path;
 }
 
+/** Of a line of the registry's log; empty for other lines. */
+function completedRequest(line: string): CompletedRequest[] {
+  if (!line.includes('"response completed')) return [];
+  const fields = JSON.parse(line) as Record<string, unknown>;
+  return [
+    {
+      method: String(fields["http.request.method"]),
+      path: String(fields["http.request.uri"]),
+      status: Number(fields["http.response.status"]),
+      at: Date.parse(String(fields.time)),
+    },
+  ];
+}
+
 export async function startRegistry(options: RegistryOptions = {}): Promise<Registry> {
   const { credentials = options.tokens ? false : randomCredentials(), tls } = options;
   const dir = await makeTempDir("registry");
@@ -134,6 +159,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     : {};
   const configPath = await writeConfig(dir.path, port, storageDir, credentials, options);
   let server: TestProcess;
+  const starts: TestProcess[] = [];
 
   const request = (path: string, init: RequestInit = {}) =>
     fetch(`${url}${path}`, {
@@ -149,6 +175,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     server = startProcess(["docker-registry", "serve", configPath], {
       env: { OTEL_TRACES_EXPORTER: "none" },
     });
+    starts.push(server);
     const answer = await waitFor(
       async () => (server.exitCode === null ? isUp(await request("/v2/")) : "ended"),
       { timeoutMs: 15_000, what: `the registry at ${host} to answer` },
@@ -199,6 +226,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     username,
     password,
     storageDir,
+    completedRequests: () => starts.flatMap(({ lines }) => lines.flatMap(completedRequest)),
     fetch: request,
     async listTags(repository) {
       const response = await request(`/v2/${repository}/tags/list`);

@@ -1,14 +1,37 @@
 import { createServer, connect as dial, type Socket } from "node:net";
 import { freePort } from "../machine/free-port.ts";
 
+/** What a cut holds: the data of clients, that of the server, or both. */
+export type CutTraffic = "requests" | "answers" | "both";
+
+/** A place in the data of a client: the first chunk that matches. */
+export interface Moment {
+  matches(chunk: Buffer): boolean;
+  /** Whether the chunk itself still passes. */
+  readonly isPassed: boolean;
+}
+
+/** A cut that waits for its moment. */
+export interface AwaitedCut {
+  /** Resolves with the time of the cut, in ms since 1970. */
+  readonly happened: Promise<number>;
+  /** Has no effect after the cut. */
+  cancel(): void;
+}
+
 export interface TcpProxy {
   readonly port: number;
   /** `127.0.0.1:<port>` */
   readonly address: string;
   /** Number of connections accepted so far. */
   readonly connections: number;
-  /** A black hole: nothing passes in either direction, and neither end learns of events at the other end. */
-  cut(): void;
+  /**
+   * A black hole: nothing passes, by default in either direction, and the receiving end learns of no event at the
+   * other end. New connections are not established, whichever direction is cut.
+   */
+  cut(traffic?: CutTraffic): void;
+  /** Cuts when a chunk of any client matches. One cut at a time waits for its moment. */
+  cutAt(moment: Moment, traffic?: CutTraffic): AwaitedCut;
   /** Breaks all connections, and every new one at once. */
   reset(): void;
   /** After a cut, held data passes on, as after lost packets; after a reset, new connections pass. */
@@ -18,6 +41,14 @@ export interface TcpProxy {
 
 /** Reading stops at this limit during a cut: then the sender's buffers fill, as on a dead line. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
+
+/** Called for each chunk, before and after it is passed on or held. */
+interface ChunkWatch {
+  before(chunk: Buffer): void;
+  after(chunk: Buffer): void;
+}
+
+const UNWATCHED: ChunkWatch = { before: () => undefined, after: () => undefined };
 
 /** One direction of one connection. */
 class Direction {
@@ -29,12 +60,13 @@ class Direction {
     private readonly to: Socket,
     isCut: () => boolean,
     onLost: () => void,
-    onChunk: (chunk: Buffer) => void,
+    watch: ChunkWatch,
   ) {
     from.on("data", (chunk: Buffer) => {
+      watch.before(chunk);
       if (isCut()) this.#hold(chunk);
       else this.#pass(chunk);
-      onChunk(chunk);
+      watch.after(chunk);
     });
     // No user of the proxy half-closes a connection: an end that cannot be forwarded is a side that has closed.
     from.on("end", () => (isCut() ? onLost() : to.end()));
@@ -67,22 +99,22 @@ class ProxiedConnection {
   constructor(
     private readonly client: Socket,
     private readonly server: Socket,
-    private readonly isCut: () => boolean,
+    private readonly isCut: (direction: "requests" | "answers") => boolean,
     onClosed: () => void,
-    onRequest: (chunk: Buffer) => void,
+    watch: ChunkWatch,
   ) {
     const onLost = () => {
       this.#isBroken = true;
     };
     this.#directions = [
-      new Direction(client, server, isCut, onLost, onRequest),
-      new Direction(server, client, isCut, onLost, () => undefined),
+      new Direction(client, server, () => isCut("requests"), onLost, watch),
+      new Direction(server, client, () => isCut("answers"), onLost, UNWATCHED),
     ];
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
       // Only the close that follows counts.
       socket.on("error", () => undefined);
-      socket.on("close", () => this.#onSideClosed());
+      socket.on("close", () => this.#onSideClosed(socket === client ? "requests" : "answers"));
     }
     client.on("close", () => server.destroyed && onClosed());
     server.on("close", () => client.destroyed && onClosed());
@@ -99,8 +131,8 @@ class ProxiedConnection {
     this.server.destroy();
   }
 
-  #onSideClosed(): void {
-    if (this.isCut()) this.#isBroken = true;
+  #onSideClosed(direction: "requests" | "answers"): void {
+    if (this.isCut(direction)) this.#isBroken = true;
     else this.destroy();
   }
 }
@@ -115,18 +147,42 @@ export async function startTcpProxy(
   target: { readonly port: number },
   { onRequest = () => undefined }: TcpProxyOptions = {},
 ): Promise<TcpProxy> {
-  type Mode = "open" | "cut" | "reset";
+  type Mode = "open" | "reset" | { readonly cut: CutTraffic };
   let mode: Mode = "open";
+  let awaited:
+    | { readonly moment: Moment; readonly traffic: CutTraffic; happen(at: number): void }
+    | undefined;
   let connections = 0;
   const openConnections = new Set<ProxiedConnection>();
   /** Clients that connected during a cut. */
   const waiting = new Set<Socket>();
-  const isCut = () => mode === "cut";
+  const isCut = (direction: "requests" | "answers") =>
+    typeof mode === "object" && (mode.cut === "both" || mode.cut === direction);
+
+  function cut(traffic: CutTraffic = "both"): void {
+    mode = { cut: traffic };
+  }
+
+  function cutIfAwaited(chunk: Buffer, isPassed: boolean): void {
+    if (awaited === undefined || awaited.moment.isPassed !== isPassed || !awaited.moment.matches(chunk))
+      return;
+    cut(awaited.traffic);
+    awaited.happen(Date.now());
+    awaited = undefined;
+  }
+
+  const watch: ChunkWatch = {
+    before: (chunk) => cutIfAwaited(chunk, false),
+    after(chunk) {
+      cutIfAwaited(chunk, true);
+      onRequest(chunk);
+    },
+  };
 
   function connect(client: Socket): void {
     const server = dial({ host: "127.0.0.1", port: target.port, allowHalfOpen: true });
     const onClosed = () => openConnections.delete(connection);
-    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, onClosed, onRequest);
+    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, onClosed, watch);
     openConnections.add(connection);
     client.resume();
   }
@@ -135,7 +191,7 @@ export async function startTcpProxy(
     client.on("error", () => undefined);
     connections += 1;
     if (mode === "reset") client.resetAndDestroy();
-    else if (mode === "cut") waiting.add(client);
+    else if (typeof mode === "object") waiting.add(client);
     else connect(client);
   });
   const port = await freePort();
@@ -157,8 +213,17 @@ export async function startTcpProxy(
     get connections() {
       return connections;
     },
-    cut() {
-      mode = "cut";
+    cut,
+    cutAt(moment, traffic = "both") {
+      const happened = Promise.withResolvers<number>();
+      const own = { moment, traffic, happen: happened.resolve };
+      awaited = own;
+      return {
+        happened: happened.promise,
+        cancel() {
+          if (awaited === own) awaited = undefined;
+        },
+      };
     },
     reset() {
       mode = "reset";

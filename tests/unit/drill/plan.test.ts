@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
-import { FAULT_KINDS, planFaults } from "../../drill/faults.ts";
+import { FAULT_KINDS, planFaults } from "../../drill/faults/kinds.ts";
+import { bodyOf } from "../../drill/jobs/job.ts";
+import { DECK_JOBS, planJobs, planPhases } from "../../drill/jobs/plan.ts";
 import { percentile } from "../../drill/recovery.ts";
 import { SeededRandom } from "../../drill/seeded-random.ts";
-import { planJobs } from "../../drill/workload.ts";
 
-const jobsOf = (seed: string) => planJobs(100, new SeededRandom(seed), "drill-test");
+const jobsOf = (seed: string, count = 5 * DECK_JOBS) => planJobs(count, new SeededRandom(seed), "drill-test");
 
 test("drill plan: the same seed plans the same faults and jobs, another seed other ones", () => {
   expect(planFaults(50, "one")).toEqual(planFaults(50, "one"));
@@ -35,11 +36,54 @@ test("drill plan: one orchestrator and one worker survive every drill", () => {
   expect(hit).not.toContain("worker-4");
 });
 
-test("drill plan: most jobs are quick, some long, a few fail, and each has a different version", () => {
+test("drill plan: the jobs of one deck are of all kinds, each with a different version", () => {
   const jobs = jobsOf("mix");
-  const countOf = (wanted: string) => jobs.filter(({ kind }) => kind === wanted).length;
-  expect([countOf("quick"), countOf("long"), countOf("failing")]).toEqual([70, 25, 5]);
-  expect(new Set(jobs.map(({ message }) => message.deployment_version)).size).toBe(100);
+  const kinds = new Set(jobs.map(({ kind }) => kind));
+  expect(kinds).toEqual(new Set(["quick", "long", "failing", "unsupported", "invalid", "malformed"]));
+  const followUps = jobs.flatMap((job) => job.followUps.map(({ kind }) => kind));
+  expect(new Set(followUps)).toEqual(new Set(["cancel", "duplicate", "conflict"]));
+  const groups = Map.groupBy(
+    jobs,
+    ({ message: { tenant, supersede } }) => supersede && `${tenant} ${supersede}`,
+  );
+  groups.delete(undefined);
+  expect([...groups.values()].map((group) => group.length)).toEqual([3, 3, 3, 3, 3]);
+  expect(new Set(jobs.map(({ message }) => message.deployment_version)).size).toBe(jobs.length);
+});
+
+test("drill plan: jobs differ in tenant, region, policy, priority and needs, and can be built", () => {
+  const messages = jobsOf("mix", 200).map(({ message }) => message);
+  for (const field of [
+    "tenant",
+    "worker_region",
+    "region_policy",
+    "priority",
+    "provenance",
+    "secrets",
+  ] as const) {
+    const values = new Set(messages.map((message) => JSON.stringify(message[field])));
+    expect(values.size).toBeGreaterThan(1);
+  }
+  // In a region without workers they would wait for ever.
+  for (const { worker_region, region_policy } of messages)
+    if (region_policy === "require") expect(["us-east-1", "eu-west-1"]).toContain(worker_region);
+});
+
+test("drill plan: steady phases and backlogs take turns, after a backlog all jobs end, and no job is left out", () => {
+  const phases = planPhases(200, new SeededRandom("phases"), "drill-test");
+  for (const [index, { kind, quietMs, jobs }] of phases.entries()) {
+    expect(kind).toBe(index % 2 === 0 ? "steady" : "backlog");
+    expect(quietMs > 0).toBe(kind === "backlog");
+    expect(jobs.length).toBeGreaterThan(0);
+  }
+  expect(phases.flatMap(({ jobs }) => jobs)).toHaveLength(200);
+});
+
+test("drill plan: an invalid message has a wrong field, and a malformed one is not JSON", () => {
+  for (const job of jobsOf("bodies").filter(({ kind }) => kind === "invalid"))
+    expect(JSON.parse(bodyOf(job))).toMatchObject({ deployment_version: "not a tag" });
+  for (const job of jobsOf("bodies").filter(({ kind }) => kind === "malformed"))
+    expect(() => JSON.parse(bodyOf(job))).toThrow();
 });
 
 test("drill report: percentiles are measured values", () => {

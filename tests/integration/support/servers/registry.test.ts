@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "../../../support/servers/registry-proxy.ts";
 
@@ -51,6 +52,20 @@ async function pushImage(repository: string, tag: string, content: string): Prom
     body,
   });
 }
+
+test("the registry: its log has every completed request, also of earlier starts", async () => {
+  const puts = () =>
+    registry
+      .completedRequests()
+      .filter(({ method, path }) => method === "PUT" && path === "/v2/logged/manifests/v1")
+      .map(({ status }) => status);
+  await pushImage("logged", "v1", "once");
+  await registry.kill();
+  await registry.start();
+  await pushImage("logged", "v1", "twice");
+  await waitFor(() => puts().length === 2, { timeoutMs: 30_000, what: "both requests in the log" });
+  expect(puts()).toEqual([201, 201]);
+});
 
 test("the registry refuses access without its password", async () => {
   const request = (password: string) =>

@@ -90,6 +90,52 @@ test("a cut holds all data back and closes no connection; after heal() the data 
   late.socket.destroy();
 });
 
+test("a cut of requests passes answers on, and a cut of answers passes requests on", async () => {
+  let arrived = "";
+  accepted[0]?.on("data", (chunk) => (arrived += chunk.toString()));
+  proxy.cut("requests");
+  client.socket.write("held ");
+  accepted[0]?.write("pushed ");
+  await received(client, "before pushed ");
+  expect(arrived).toBe("");
+  proxy.heal();
+  await received(client, "before pushed held ");
+
+  proxy.cut("answers");
+  client.socket.write("passed");
+  await waitFor(() => arrived === "held passed", { timeoutMs: 30_000, what: "the request" });
+  expect(client.received).toBe("before pushed held ");
+  proxy.heal();
+  await received(client, "before pushed held passed");
+});
+
+test.each([
+  [false, "before one "],
+  [true, "before one two "],
+])(
+  "a cut at a moment holds what follows it, and its own chunk unless that is passed (%p)",
+  async (isPassed, left) => {
+    const matches = (chunk: Buffer) => chunk.includes("two");
+    const cut = proxy.cutAt({ matches, isPassed }, "requests");
+    client.socket.write("one ");
+    await received(client, "before one ");
+    client.socket.write("two ");
+    expect(await cut.happened).toBeGreaterThan(0);
+    client.socket.write("three");
+    await received(client, left);
+    await untilItCouldHavePassed();
+    expect(client.received).toBe(left);
+    proxy.heal();
+    await received(client, "before one two three");
+  },
+);
+
+test("a cut that is cancelled before its moment does not happen", async () => {
+  proxy.cutAt({ matches: () => true, isPassed: false }).cancel();
+  client.socket.write("passes");
+  await received(client, "before passes");
+});
+
 test("a client that closes during a cut is noticed at the other end only after heal(), and its data is lost", async () => {
   let arrived = "";
   accepted[0]?.on("data", (chunk) => (arrived += chunk.toString()));

@@ -1,7 +1,7 @@
 /** The evidence for a breach about a job: the faults during the job, and all log lines about it. */
-import type { RecordedRequest } from "../support/servers/registry-proxy.ts";
-import type { FaultRecord } from "./fault-runner.ts";
-import type { Journal } from "./journal.ts";
+import type { FaultRecord } from "../faults/runner.ts";
+import type { Journal } from "../site/journal.ts";
+import type { TagPut } from "./tag-history.ts";
 
 const MAX_LINES = 80;
 
@@ -9,17 +9,14 @@ export function evidenceAbout(
   jobId: string,
   journal: Journal,
   records: readonly FaultRecord[],
-  puts: readonly RecordedRequest[] = [],
+  puts: readonly TagPut[] = [],
 ): string[] {
   const lines = journal.filter((line) => line.jobId === jobId);
   const [from, until] = [lines[0]?.at ?? 0, lines.at(-1)?.at ?? 0];
   const during = records.filter(({ beganAt, healedAt }) => beganAt <= until && healedAt >= from - 10_000);
   const entries = [
     ...lines.map(({ at, launch, text }) => ({ at, text: `${launch.program}#${launch.number} ${text}` })),
-    ...puts.map(({ at, host, digest, status }) => ({
-      at,
-      text: `tag put via ${host}: ${digest}, ${status}`,
-    })),
+    ...puts.map(({ at, worker, digest }) => ({ at, text: `tag put by ${worker}: ${digest}` })),
     ...during.flatMap(faultEntries),
   ];
   return entries

@@ -80,3 +80,32 @@ export function attemptsIn(journal: Journal): Attempt[] {
 function runKey({ launch, jobId, fields }: JournalLine): string {
   return `${launch.program}#${launch.number} ${jobId} ${fields.attempt}`;
 }
+
+/** A claim of an orchestrator, or its takeover of another one's, from its log. */
+export interface Assigned {
+  readonly jobId: string;
+  readonly attempt: number;
+  readonly at: number;
+  /** The program; undefined when the worker's log does not name it. */
+  readonly worker: string | undefined;
+  readonly orchestrator: string;
+}
+
+export function assignedIn(journal: Journal): Assigned[] {
+  const programs = workerPrograms(journal);
+  return journal
+    .filter(({ message }) => message === "job assigned" || message === "attaching to a running job")
+    .map(({ jobId, fields, at, launch }) => ({
+      jobId: jobId ?? "",
+      attempt: Number(fields.attempt),
+      at,
+      worker: programs.get(String(fields.worker_id)),
+      orchestrator: launch.program,
+    }));
+}
+
+/** By the ids of workers, which may change with each start. */
+export function workerPrograms(journal: Journal): ReadonlyMap<string, string> {
+  const listening = journal.filter(({ message }) => message === "worker listens");
+  return new Map(listening.map(({ fields, launch }) => [String(fields.worker_id), launch.program]));
+}

@@ -1,5 +1,5 @@
 /** One program of the drilled deployment over all its starts, with the output of each. */
-import { startProcess, type TestProcess } from "../support/machine/processes.ts";
+import { startProcess, type TestProcess } from "../../support/machine/processes.ts";
 
 /** One process of a program. */
 export interface Launch {

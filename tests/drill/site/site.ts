@@ -5,28 +5,35 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ADMIN_ENV } from "../support/blacktree/admin-api.ts";
-import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
-import { fakeClock } from "../support/machine/fake-clock.ts";
-import { freePort } from "../support/machine/free-port.ts";
-import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
-import { waitFor } from "../support/machine/wait-for.ts";
-import { type Aws, startAws } from "../support/servers/aws.ts";
-import { type Backends, startBackends } from "../support/servers/backends.ts";
-import type { OwnDockerEngine } from "../support/servers/docker-engines.ts";
-import type { RabbitMq } from "../support/servers/rabbitmq.ts";
-import { startTcpProxy, type TcpProxy } from "../support/servers/tcp-proxy.ts";
+import { ADMIN_ENV } from "../../support/blacktree/admin-api.ts";
+import { type Binaries, compiledBinaries } from "../../support/blacktree/binaries.ts";
+import { fakeClock } from "../../support/machine/fake-clock.ts";
+import { freePort } from "../../support/machine/free-port.ts";
+import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import { type Aws, startAws } from "../../support/servers/aws.ts";
+import { type Backends, startBackends } from "../../support/servers/backends.ts";
+import type { OwnDockerEngine } from "../../support/servers/docker-engines.ts";
+import type { RabbitMq, RabbitMqVersion } from "../../support/servers/rabbitmq.ts";
+import { startTcpProxy, type TcpProxy } from "../../support/servers/tcp-proxy.ts";
+import { type ConnectProxy, startConnectProxy } from "./connect-proxy.ts";
 import { Program } from "./program.ts";
 
-export const REGION = "us-east-1";
+/** Those with workers, in the order of the fallback, and one without. */
+export const REGIONS = ["us-east-1", "eu-west-1"] as const;
+export const EMPTY_REGION = "ap-south-1";
 export const AWS_ACCOUNT = "1234567890";
 export const MAX_ATTEMPTS = 6;
 export const PING_INTERVAL_MS = 500;
 export const LEASE_TTL_MS = 4000;
+/** All workers have the same capabilities: no fault changes what can be built. */
+const UNSUPPORTED_AFTER_MS = 5000;
 /** Short, so that an unreachable broker is noticed during a drill. */
 const HEARTBEAT_SECONDS = 2;
 /** An unresolvable host: workers connect through their own proxies, with the same URL for all of them. */
 const GIT_BASE_URL = "http://git.example";
+/** Likewise, for the orchestrators: no proxy is used for the addresses of this machine. */
+const WORKER_HOST = "workers.example";
 /** Shared by all workers, as in an installation. */
 const REUSE_KEY = "5a".repeat(32);
 
@@ -36,11 +43,16 @@ export interface OrchestratorPart {
   readonly grpcPort: number;
   readonly toRabbitMq: TcpProxy;
   readonly toRedis: TcpProxy;
+  /** To all of them. */
+  readonly toWorkers: TcpProxy;
 }
 
 export interface WorkerPart {
   readonly program: Program;
+  /** At which orchestrators call it. */
+  readonly address: string;
   readonly workDir: string;
+  readonly region: string;
   readonly slots: number;
   /** A proxy for each orchestrator, and one for the orchestrators' connections to the worker. */
   readonly toOrchestrators: readonly TcpProxy[];
@@ -63,7 +75,12 @@ export interface Site {
   stop(): Promise<void>;
 }
 
-const SLOTS = [1, 2, 1, 2];
+const WORKERS = [
+  { slots: 1, region: REGIONS[0] },
+  { slots: 2, region: REGIONS[1] },
+  { slots: 1, region: REGIONS[1] },
+  { slots: 2, region: REGIONS[0] },
+] as const;
 /** Named workers keep their id over restarts; the others have a new one at each start. */
 const NAMED_WORKERS = 2;
 
@@ -72,22 +89,29 @@ interface Building {
   readonly binaries: Binaries;
   readonly folder: TempDir;
   readonly proxies: TcpProxy[];
+  readonly connectProxy: ConnectProxy;
 }
 
-/** @param clocksApartSeconds how far one orchestrator's clock is behind the others, and the second one's ahead */
-export async function startSite({ clocksApartSeconds = 0 } = {}): Promise<Site> {
-  const [backends, binaries, folder] = await Promise.all([
-    startBackends({ engine: "26.1", ownRabbitMq: {}, ownDocker: {} }),
+export interface SiteOptions {
+  /** How far one orchestrator's clock is behind the others, and the second one's ahead. */
+  readonly clocksApartSeconds: number;
+  readonly rabbitMq: RabbitMqVersion;
+}
+
+export async function startSite({ clocksApartSeconds, rabbitMq: version }: SiteOptions): Promise<Site> {
+  const [backends, binaries, folder, connectProxy] = await Promise.all([
+    startBackends({ engine: "26.1", ownRabbitMq: { version }, ownDocker: {} }),
     compiledBinaries(),
     makeTempDir("drill"),
+    startConnectProxy(),
   ]);
-  const building: Building = { backends, binaries, folder, proxies: [] };
+  const building: Building = { backends, binaries, folder, proxies: [], connectProxy };
   const orchestrators = await Promise.all(
     [-clocksApartSeconds, clocksApartSeconds].map((clockOffsetSeconds, index) =>
       makeOrchestrator(building, index + 1, clockOffsetSeconds),
     ),
   );
-  const clouds = await Promise.all(SLOTS.map(() => startAws()));
+  const clouds = await Promise.all(WORKERS.map(() => startAws()));
   backends.ecr.faults.login = (username, password) =>
     clouds.some((cloud) => cloud.login(username, password) === "valid") ? "valid" : "unknown";
   const workers = await Promise.all(
@@ -108,6 +132,7 @@ export async function startSite({ clocksApartSeconds = 0 } = {}): Promise<Site> 
         programs.flatMap(({ launches }) => launches.map(({ process }) => process.stop(2000))),
       );
       await Promise.all(building.proxies.map((proxy) => proxy.stop()));
+      await connectProxy.stop();
       await Promise.all(clouds.map((cloud) => cloud.stop()));
       await backends.stop();
       await folder.remove();
@@ -153,6 +178,7 @@ async function makeOrchestrator(
   const [grpcPort, adminPort] = [await freePort(), await freePort()];
   const toRabbitMq = await proxyTo(backends.rabbitmq.port, building);
   const toRedis = await proxyTo(backends.redis.port, building);
+  const toWorkers = await proxyTo(building.connectProxy.port, building);
   const rabbitMqUrl = new URL(backends.rabbitmq.url);
   rabbitMqUrl.port = String(toRabbitMq.port);
   rabbitMqUrl.searchParams.set("heartbeat", String(HEARTBEAT_SECONDS));
@@ -174,11 +200,15 @@ async function makeOrchestrator(
       BLACKTREE_PING_INTERVAL: `${PING_INTERVAL_MS}ms`,
       BLACKTREE_LEASE_TTL: `${LEASE_TTL_MS}ms`,
       BLACKTREE_MAX_ATTEMPTS: String(MAX_ATTEMPTS),
+      BLACKTREE_REGION_FALLBACK: REGIONS.join(","),
+      BLACKTREE_REGIONS: EMPTY_REGION,
+      BLACKTREE_UNSUPPORTED_AFTER: `${UNSUPPORTED_AFTER_MS}ms`,
+      grpc_proxy: `http://${toWorkers.address}`,
       // The faults are not those of the jobs.
       BLACKTREE_MAX_WORKERS_LOST: String(MAX_ATTEMPTS),
     },
   });
-  return { program, apiUrl: `http://127.0.0.1:${adminPort}`, grpcPort, toRabbitMq, toRedis };
+  return { program, apiUrl: `http://127.0.0.1:${adminPort}`, grpcPort, toRabbitMq, toRedis, toWorkers };
 }
 
 async function makeWorker(
@@ -187,9 +217,11 @@ async function makeWorker(
   cloud: Aws,
   index: number,
 ): Promise<WorkerPart> {
+  const { slots, region } = WORKERS[index] ?? WORKERS[0];
   const { backends, binaries, folder } = building;
   const port = await freePort();
   const fromOrchestrators = await proxyTo(port, building);
+  const address = `${WORKER_HOST}:${fromOrchestrators.port}`;
   const toOrchestrators = await Promise.all(orchestrators.map(({ grpcPort }) => proxyTo(grpcPort, building)));
   const toRegistry = await proxyTo(Number(new URL(backends.ecr.url).port), building);
   const toGit = await proxyTo(Number(new URL(backends.git.baseUrl).port), building);
@@ -197,7 +229,6 @@ async function makeWorker(
   const name = `worker-${index + 1}`;
   const workDir = join(folder.path, name);
   await mkdir(workDir);
-  const slots = SLOTS[index] ?? 1;
   const program = new Program({
     name,
     command: [binaries.worker],
@@ -209,8 +240,8 @@ async function makeWorker(
       ...(index < NAMED_WORKERS && { BLACKTREE_WORKER_ID: name }),
       BLACKTREE_ORCHESTRATOR_ADDR: toOrchestrators.map(({ address }) => address).join(","),
       BLACKTREE_WORKER_LISTEN: `127.0.0.1:${port}`,
-      BLACKTREE_WORKER_ADVERTISE: fromOrchestrators.address,
-      BLACKTREE_WORKER_REGION: REGION,
+      BLACKTREE_WORKER_ADVERTISE: address,
+      BLACKTREE_WORKER_REGION: region,
       BLACKTREE_WORKER_SLOTS: String(slots),
       BLACKTREE_WORK_DIR: workDir,
       BLACKTREE_GIT_BASE_URL: GIT_BASE_URL,
@@ -219,5 +250,5 @@ async function makeWorker(
       no_proxy: "127.0.0.1,localhost",
     },
   });
-  return { program, workDir, slots, toOrchestrators, fromOrchestrators, toRegistry, toGit };
+  return { program, address, workDir, region, slots, toOrchestrators, fromOrchestrators, toRegistry, toGit };
 }

@@ -1,13 +1,13 @@
 /** Checks that nothing is left behind: while the programs are idle, and after they have ended. */
 
 import { readdir, readFile } from "node:fs/promises";
-import { apiRequest } from "../support/blacktree/admin-api.ts";
-import { runFolders } from "../support/blacktree/run-folders.ts";
-import { commandLines } from "../support/blacktree/running-programs.ts";
-import { waitFor } from "../support/machine/wait-for.ts";
+import { apiRequest } from "../../support/blacktree/admin-api.ts";
+import { runFolders } from "../../support/blacktree/run-folders.ts";
+import { commandLines } from "../../support/blacktree/running-programs.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import { messagesLeft } from "../jobs/client.ts";
+import type { Site, WorkerPart } from "../site/site.ts";
 import type { Breach } from "./breach.ts";
-import { messagesLeft } from "./job-client.ts";
-import type { Site, WorkerPart } from "./site.ts";
 
 /**
  * Maximum time for a clean-up: a slot whose release was lost with Redis becomes free after two minutes of pings
@@ -89,11 +89,8 @@ async function busyWorkers({ orchestrators, workers }: Site): Promise<string[]> 
     orchestrators.map(async ({ program, apiUrl }) => {
       const response = await apiRequest(apiUrl, "/api/v1/workers", { signal: AbortSignal.timeout(5000) });
       const { items } = (await response.json()) as { items: ShownWorker[] };
-      const isFree = ({ fromOrchestrators }: WorkerPart) =>
-        items.some(
-          ({ address, status, jobs }) =>
-            address === fromOrchestrators.address && status === "FREE" && jobs.length === 0,
-        );
+      const isFree = ({ address: own }: WorkerPart) =>
+        items.some(({ address, status, jobs }) => address === own && status === "FREE" && jobs.length === 0);
       return workers
         .filter((worker) => !isFree(worker))
         .map((worker) => `${worker.program.name}, according to ${program.name}: ${JSON.stringify(items)}`);

@@ -1,9 +1,11 @@
-/** The drill's RabbitMQ client: sends jobs and receives results, and reconnects whenever the broker is down. */
+/**
+ * The drill's RabbitMQ client: sends messages, receives results and dead letters, and reconnects whenever the broker is
+ * down.
+ */
 import { type ConfirmChannel, type ConsumeMessage, connect } from "amqplib";
-import type { JobResult } from "../../src/shared/job.ts";
-import { waitFor } from "../support/machine/wait-for.ts";
-import type { QueueTotals, RabbitMqServer } from "../support/servers/rabbitmq.ts";
-import type { DrillJob } from "./workload.ts";
+import type { JobResult } from "../../../src/shared/job.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
+import type { QueueTotals, RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 
 export interface ReceivedResult {
   readonly at: number;
@@ -13,14 +15,21 @@ export interface ReceivedResult {
   readonly text: string;
 }
 
+export interface DeadLetter {
+  readonly at: number;
+  readonly text: string;
+  readonly reason: string;
+}
+
 const RECONNECT_MS = 200;
 const CONFIRM_MS = 20_000;
 
 export class JobClient {
   /** By job id, in the order of their arrival. */
   readonly results = new Map<string, ReceivedResult[]>();
-  /** The times at which each job was sent; a job is sent again when its confirmation was lost. */
+  /** The times at which each job was sent; a message is sent again when its confirmation was lost. */
   readonly sent = new Map<string, number[]>();
+  readonly deadLetters: DeadLetter[] = [];
   readonly #rabbitmq: RabbitMqServer;
   #channel: ConfirmChannel | undefined;
   #close: (() => void) | undefined;
@@ -42,16 +51,16 @@ export class JobClient {
   }
 
   /** Resolves once the broker has confirmed the message. */
-  async send({ message }: DrillJob): Promise<void> {
-    const times = this.sent.get(message.job_id) ?? [];
-    this.sent.set(message.job_id, times);
+  async send(jobId: string, body: string): Promise<void> {
+    const times = this.sent.get(jobId) ?? [];
+    this.sent.set(jobId, times);
     for (;;) {
       const channel = await waitFor(() => this.#channel, {
         timeoutMs: 120_000,
         what: "the drill's connection to RabbitMQ",
       });
       times.push(Date.now());
-      if (await isConfirmed(channel, JSON.stringify(message))) return;
+      if (await isConfirmed(channel, body)) return;
       // Also needed for a channel that failed without an event.
       if (this.#channel === channel) this.#close?.();
       await Bun.sleep(RECONNECT_MS);
@@ -78,6 +87,7 @@ export class JobClient {
       channel.on("error", () => undefined);
       channel.on("close", () => ended.resolve());
       await channel.consume("jobs.results", (message) => message && this.#receive(channel, message));
+      await channel.consume("jobs.build.dead", (message) => message && this.#receiveDead(channel, message));
       this.#channel = channel;
       await ended.promise;
     } finally {
@@ -97,6 +107,14 @@ export class JobClient {
     if (!isOurs) known.push({ at: Date.now(), sentAt, result, text });
     this.results.set(result.job_id, known);
     channel.ack(message);
+  }
+
+  #receiveDead(channel: ConfirmChannel, { content, properties, fields }: ConsumeMessage): void {
+    const text = content.toString();
+    const isOurs = fields.redelivered && this.deadLetters.some((earlier) => earlier.text === text);
+    const reason = String(properties.headers?.["x-blacktree-reason"]);
+    if (!isOurs) this.deadLetters.push({ at: Date.now(), text, reason });
+    channel.ack({ content, properties, fields });
   }
 }
 

@@ -1,8 +1,8 @@
 /** Memory and open files of the programs that run through the whole drill. */
 import { readdir, readFile } from "node:fs/promises";
+import type { Launch } from "../site/program.ts";
+import type { Site } from "../site/site.ts";
 import type { Breach } from "./breach.ts";
-import type { Launch } from "./program.ts";
-import type { Site } from "./site.ts";
 
 interface Footprint {
   readonly rssMb: number;

@@ -1,8 +1,8 @@
 /** Runs the planned faults in order; several may be active at the same time. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { PartName, PlannedFault } from "./faults.ts";
-import { MEAN_PAUSE_MS } from "./faults.ts";
-import type { Site } from "./site.ts";
+import type { Site } from "../site/site.ts";
+import type { Fault, PartName, PlannedFault } from "./fault.ts";
+import { MEAN_PAUSE_MS } from "./kinds.ts";
 
 export interface FaultRecord {
   readonly planned: PlannedFault;
@@ -14,6 +14,9 @@ export interface FaultRecord {
   readonly failure: string | undefined;
 }
 
+/** Longer than the longest build. */
+const MOMENT_TIMEOUT_MS = 30_000;
+
 /** With more at once, too few parts would run for the others to recover against. */
 const MAX_ACTIVE_FAULTS = 3;
 const POLL_INTERVAL_MS = 50;
@@ -24,8 +27,11 @@ export class FaultRunner {
   readonly #mayBegin: (number: number) => boolean;
   readonly #log: (line: string) => void;
   readonly #records: FaultRecord[] = [];
+  readonly #missed: PlannedFault[] = [];
   readonly #taken = new Set<PartName>();
+  /** Begun faults, and those that wait for their moment. */
   readonly #active = new Set<Promise<void>>();
+  #awaitingMoment = 0;
   #begunCount = 0;
   #lastBeginAt = 0;
 
@@ -46,6 +52,11 @@ export class FaultRunner {
     return this.#records;
   }
 
+  /** Those whose moment did not come. */
+  get missed(): readonly PlannedFault[] {
+    return this.#missed;
+  }
+
   /** The completed share of the plan, from 0 to 1; the jobs are sent at the same pace. */
   get progress(): number {
     if (this.#begunCount === this.#plan.length) return 1;
@@ -58,7 +69,7 @@ export class FaultRunner {
     for (const planned of this.#plan) {
       await this.#untilAllowed(planned, signal);
       if (signal.aborted) break;
-      this.#begin(planned);
+      this.#begin(planned, signal);
       await interruptible(planned.pauseMs, signal);
     }
     await Promise.all(this.#active);
@@ -67,31 +78,38 @@ export class FaultRunner {
   async #untilAllowed({ number, target }: PlannedFault, signal: AbortSignal): Promise<void> {
     while (!signal.aborted && !this.#mayBegin(number)) await interruptible(POLL_INTERVAL_MS, signal);
     const isTaken = () => target.some((part) => this.#taken.has(part));
-    while (!signal.aborted && (isTaken() || this.#active.size >= MAX_ACTIVE_FAULTS)) {
+    while (!signal.aborted && (isTaken() || this.#active.size - this.#awaitingMoment >= MAX_ACTIVE_FAULTS)) {
       await Promise.race(this.#active);
     }
   }
 
-  #begin(planned: PlannedFault): void {
+  #begin(planned: PlannedFault, signal: AbortSignal): void {
     for (const part of planned.target) this.#taken.add(part);
     this.#begunCount += 1;
     this.#lastBeginAt = Date.now();
-    const done = this.#carryOut(planned).finally(() => {
+    const done = this.#carryOut(planned, signal).finally(() => {
       for (const part of planned.target) this.#taken.delete(part);
       this.#active.delete(done);
     });
     this.#active.add(done);
   }
 
-  async #carryOut(planned: PlannedFault): Promise<void> {
+  async #carryOut(planned: PlannedFault, signal: AbortSignal): Promise<void> {
     const { kind, target, lastsMs, number } = planned;
+    const fault = kind.make(this.#site, target, lastsMs);
+    const name = `fault ${number}/${this.#plan.length}: ${kind.name}: ${target.join(", ")}`;
+    const beganAt = await this.#momentOf(fault, signal);
+    if (beganAt === undefined) {
+      this.#missed.push(planned);
+      this.#log(`${name}: its moment did not come`);
+      return;
+    }
     const open = Number.POSITIVE_INFINITY;
-    const record = { planned, beganAt: Date.now(), healedAt: open, settledAt: open, failure: undefined };
+    const record = { planned, beganAt, healedAt: open, settledAt: open, failure: undefined };
     const entry: { -readonly [Field in keyof FaultRecord]: FaultRecord[Field] } = record;
     this.#records.push(entry);
     const lasts = kind.lastsMs[1] > 0 ? `, ${(lastsMs / 1000).toFixed(1)} s` : "";
-    this.#log(`fault ${number}/${this.#plan.length}: ${kind.name}: ${target.join(", ")}${lasts}`);
-    const fault = kind.make(this.#site, target, lastsMs);
+    this.#log(`${name}${lasts}`);
     try {
       await fault.begin();
       await Bun.sleep(lastsMs);
@@ -108,6 +126,16 @@ export class FaultRunner {
     entry.settledAt = Date.now();
     if (entry.failure !== undefined)
       this.#log(`fault ${number} did not heal: ${entry.failure.split("\n")[0]}`);
+  }
+
+  async #momentOf({ awaitMoment }: Fault, signal: AbortSignal): Promise<number | undefined> {
+    if (!awaitMoment) return Date.now();
+    this.#awaitingMoment += 1;
+    try {
+      return await awaitMoment(AbortSignal.any([signal, AbortSignal.timeout(MOMENT_TIMEOUT_MS)]));
+    } finally {
+      this.#awaitingMoment -= 1;
+    }
   }
 }
 
