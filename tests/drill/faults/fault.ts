@@ -1,4 +1,4 @@
-/** What a fault is, and how long faults last. */
+/** The parts of a fault, and how long faults last. */
 import { waitFor } from "../../support/machine/wait-for.ts";
 import type { Range } from "../seeded-random.ts";
 import { LEASE_TTL_MS, type OrchestratorPart, type Site, untilReady, type WorkerPart } from "../site/site.ts";
@@ -19,7 +19,7 @@ export interface Fault {
   settled(): Promise<void>;
 }
 
-/** What a fault may do to a job whose attempt depends on its part. */
+/** Possible effect of a fault on a job whose attempt depends on its part. */
 export type Harm =
   /** The worker's runs may be lost. */
   | "run"
