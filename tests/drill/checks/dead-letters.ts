@@ -1,4 +1,4 @@
-/** Messages that are no job, or another job under a known id, are in the dead-letter queue, and no others. */
+/** Invalid messages, and other jobs under a known id, are in the dead-letter queue, and no others. */
 import type { DeadLetter, ReceivedResult } from "../jobs/client.ts";
 import { conflictingMessage, type DrillJob } from "../jobs/job.ts";
 import type { FaultLog } from "./fault-log.ts";

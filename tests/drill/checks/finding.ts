@@ -1,4 +1,4 @@
-/** What the checks have found about one job. */
+/** The findings of the checks about one job. */
 export interface Counts {
   readonly succeeded: number;
   /** Jobs that had to fail, and did. */

@@ -1,4 +1,4 @@
-/** What a fault is, and how long faults last. */
+/** The parts of a fault, and how long faults last. */
 import { apiRequest } from "../../support/blacktree/admin-api.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import type { Range } from "../seeded-random.ts";
@@ -20,7 +20,7 @@ export interface Fault {
   settled(): Promise<void>;
 }
 
-/** What a fault may do to a job whose attempt depends on its part. */
+/** Possible effect of a fault on a job whose attempt depends on its part. */
 export type Harm =
   /** The worker's runs may be lost. */
   | "run"

@@ -12,7 +12,7 @@ export type JobKind =
   /** It is not JSON, and its id cannot be read. */
   | "malformed";
 
-/** What the drill does about a job some time after it was sent. */
+/** A further message or request about a job, some time after it was sent. */
 export interface FollowUp {
   readonly kind: /** Requested of an orchestrator. */
     | "cancel"

@@ -16,7 +16,7 @@ test("drill moments: a publish is recognized by its queue, also behind another o
   expect(isResult(Buffer.from("a message that names jobs.results"))).toBe(false);
 });
 
-test("drill moments: the tag of a version is told from manifests that are put by digest", () => {
+test("drill moments: the tag of a version differs from manifests that are put by digest", () => {
   const request = (line: string) => Buffer.from(`${line} HTTP/1.1\r\nhost: registry\r\n\r\n`);
   expect(tagPut(request("PUT /v2/drill-one/manifests/v-0001"))).toBe(true);
   expect(tagPut(request("PUT /v2/drill-one/manifests/sha256:0123"))).toBe(false);
