@@ -1,5 +1,6 @@
-import { mkdir, rename, rm, symlink } from "node:fs/promises";
+import { mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
+import { cachedFolder } from "../machine/cached-folder.ts";
 import { run } from "../machine/processes.ts";
 
 export interface Binaries {
@@ -46,21 +47,11 @@ export async function missingCommit(commit: string): Promise<string | undefined>
 /** The three programs as of a commit of this project, compiled once and cached. */
 export async function formerBinaries(commit: string): Promise<Binaries> {
   const dir = join(root, ".cache", `commit-${commit}`);
-  if (!(await Bun.file(binariesIn(join(dir, "dist")).cli).exists())) {
-    const unfinished = `${dir}.${process.pid}.unfinished`;
-    try {
-      await compileCommit(commit, unfinished);
-      await rm(dir, { recursive: true, force: true });
-      await rename(unfinished, dir);
-    } finally {
-      await rm(unfinished, { recursive: true, force: true });
-    }
-  }
+  await cachedFolder(dir, "dist/blacktree", (unfinished) => compileCommit(commit, unfinished));
   return binariesIn(join(dir, "dist"));
 }
 
 async function compileCommit(commit: string, dir: string): Promise<void> {
-  await mkdir(dir, { recursive: true });
   const archive = join(dir, "sources.tar");
   await run(["git", "archive", `--output=${archive}`, commit], { cwd: root });
   await run(["tar", "-xf", archive, "-C", dir]);

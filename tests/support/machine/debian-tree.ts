@@ -1,10 +1,9 @@
 /** The file system of a newly installed Debian, made once for each release and cached; tests boot copies of it. */
 import { createHash } from "node:crypto";
-import { mkdir, rename, rm } from "node:fs/promises";
 import { arch } from "node:os";
 import { join } from "node:path";
-import { testCacheFolder } from "../servers/docker-programs.ts";
 import { debianArchive, distribution } from "./apt.ts";
+import { cachedFolder, testCacheFolder } from "./cached-folder.ts";
 import { run } from "./processes.ts";
 import { makeTempDir } from "./temp-dir.ts";
 
@@ -60,21 +59,5 @@ export async function debianTree(release: DebianRelease): Promise<string> {
   const wanted = RELEASES[release];
   const version = createHash("sha256").update(JSON.stringify(wanted)).digest("hex").slice(0, 8);
   const tree = join(testCacheFolder(), `debian-${release}-${arch()}-${version}`);
-  if (await isComplete(tree)) return tree;
-  // Several test runs may reach this at once. Each fills a separate folder; the first rename wins.
-  const unfinished = `${tree}.${process.pid}.unfinished`;
-  await mkdir(unfinished, { recursive: true });
-  try {
-    await makeTree(wanted, unfinished);
-    await rename(unfinished, tree).catch(async (error) => {
-      if (!(await isComplete(tree))) throw error;
-    });
-  } finally {
-    await rm(unfinished, { recursive: true, force: true });
-  }
-  return tree;
-}
-
-function isComplete(tree: string): Promise<boolean> {
-  return Bun.file(join(tree, "etc/debian_version")).exists();
+  return cachedFolder(tree, "etc/debian_version", (unfinished) => makeTree(wanted, unfinished));
 }

@@ -1,8 +1,8 @@
-import { cp, mkdir, rename, rm } from "node:fs/promises";
+import { cp } from "node:fs/promises";
 import { arch } from "node:os";
 import { join } from "node:path";
+import { cachedFolder, isFilled, testCacheFolder } from "../machine/cached-folder.ts";
 import { run } from "../machine/processes.ts";
-import { testCacheFolder } from "./docker-programs.ts";
 
 /** BuildKit is in no package, so it is compiled from its Go module. */
 export const buildKitVersion = "v0.29.0";
@@ -78,22 +78,11 @@ async function compiledFolder(
   compile: typeof compileBuildKit,
 ): Promise<string | undefined> {
   const folder = join(testCacheFolder(), `${name}-${buildKitVersion}-${arch()}`);
-  if (await Bun.file(join(folder, program)).exists()) return folder;
+  if (await isFilled(folder, program)) return folder;
   if (!process.env[compileVariable]) return undefined;
   const go = findGo();
   if (go === null) throw new Error("Go, which compiles it, is not installed");
-  const unfinished = `${folder}.${process.pid}.unfinished`;
-  await mkdir(unfinished, { recursive: true });
-  try {
-    await compile(go, unfinished);
-    // Several test runs may reach this at once; the first rename wins.
-    await rename(unfinished, folder).catch(async (error) => {
-      if (!(await Bun.file(join(folder, program)).exists())) throw error;
-    });
-  } finally {
-    await rm(unfinished, { recursive: true, force: true });
-  }
-  return folder;
+  return cachedFolder(folder, program, (unfinished) => compile(go, unfinished));
 }
 
 async function find(): Promise<BuildKitAvailability> {

@@ -1,10 +1,10 @@
 /** Servers of Debian 13 on an older release: their packages are unpacked into a folder, which becomes their root. */
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { arch, tmpdir } from "node:os";
 import { join } from "node:path";
 import { extractDebianPackages } from "../machine/apt.ts";
+import { cachedFolder, testCacheFolder } from "../machine/cached-folder.ts";
 import { run } from "../machine/processes.ts";
-import { testCacheFolder } from "./docker-programs.ts";
 
 /** `launcher` precedes a program and its arguments: see `ProcessOptions.launcher`. */
 export type Debian13 =
@@ -28,25 +28,11 @@ exec chroot "$tree" "$@"`;
 
 async function unpackedTree(): Promise<string> {
   const tree = join(testCacheFolder(), `servers-debian-13-${arch()}`);
-  if (await isComplete(tree)) return tree;
-  // Several test runs may reach this at once. Each fills a separate folder; the first rename wins.
-  const unfinished = `${tree}.${process.pid}.unfinished`;
-  await mkdir(unfinished, { recursive: true });
-  try {
+  return cachedFolder(tree, "etc/hosts", async (unfinished) => {
     await extractDebianPackages(PACKAGES, "trixie", unfinished, { withDependencies: true });
     // No maintainer script has run, and a broker looks up the host of its node.
     await Bun.write(join(unfinished, "etc/hosts"), "127.0.0.1 localhost\n");
-    await rename(unfinished, tree).catch(async (error) => {
-      if (!(await isComplete(tree))) throw error;
-    });
-  } finally {
-    await rm(unfinished, { recursive: true, force: true });
-  }
-  return tree;
-}
-
-function isComplete(tree: string): Promise<boolean> {
-  return Bun.file(join(tree, "etc/hosts")).exists();
+  });
 }
 
 async function find(): Promise<Debian13> {

@@ -1,7 +1,7 @@
-import { mkdir, rename, rm } from "node:fs/promises";
-import { arch, homedir } from "node:os";
+import { arch } from "node:os";
 import { join } from "node:path";
 import { distribution, extractDebianPackages } from "../machine/apt.ts";
+import { cachedFolder, testCacheFolder } from "../machine/cached-folder.ts";
 import { run } from "../machine/processes.ts";
 
 /** The two generations that Blacktree supports: without and with direct pushes by BuildKit. */
@@ -76,28 +76,13 @@ async function installedPrograms(engine: DockerEngineName): Promise<DockerProgra
   return isModern ? programs : undefined;
 }
 
-/** Shared by all checkouts: files that are expensive to download or build, and the same for all. */
-export function testCacheFolder(): string {
-  const base = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
-  return join(base, "blacktree-tests");
-}
-
 async function extractedTree(engine: DockerEngineName): Promise<string> {
   const { codename } = await distribution();
   const tree = join(testCacheFolder(), `docker-${engine}-${codename}-${arch()}`);
-  if (await Bun.file(join(tree, "usr/sbin/dockerd")).exists()) return tree;
-  // Several test runs may reach this at once. Each fills a separate folder; the first rename wins.
-  const unfinished = `${tree}.${process.pid}.unfinished`;
-  await mkdir(unfinished, { recursive: true });
-  try {
-    await extractDebianPackages(releases[engine].packages, releases[engine].suite, unfinished);
-    await rename(unfinished, tree).catch(async (error) => {
-      if (!(await Bun.file(join(tree, "usr/sbin/dockerd")).exists())) throw error;
-    });
-  } finally {
-    await rm(unfinished, { recursive: true, force: true });
-  }
-  return tree;
+  const { packages, suite } = releases[engine];
+  return cachedFolder(tree, "usr/sbin/dockerd", (unfinished) =>
+    extractDebianPackages(packages, suite, unfinished),
+  );
 }
 
 async function extractedPrograms(engine: DockerEngineName): Promise<DockerPrograms> {
