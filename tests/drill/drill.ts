@@ -32,8 +32,9 @@ import { type Site, startSite } from "./site/site.ts";
 
 /** In a steady phase: twice the number of slots, so that every part has jobs when a fault hits it. */
 const MAX_IN_FLIGHT = 12;
-/** Enough that every program has executed each of its functions. */
-const WARM_UP_JOBS = 18;
+/** Enough that every program has executed each of its functions; in a short drill no program grows much. */
+const WARM_UP_JOBS = { long: 18, short: 6 };
+const LONG_DRILL_JOBS = 100;
 /** The longest pause between two attempts is a minute; a result is lost after three minutes without any new result. */
 const LOST_AFTER_MS = 200_000;
 /** A result is also lost if the broker has had no message for this long: longer than it takes to count them again. */
@@ -51,13 +52,15 @@ class Drill {
   readonly #jobClient: JobClient;
   readonly #sender: Sender;
   readonly #machine = new MachineWatch();
+  readonly #warmUpJobs: number;
 
   constructor(
     private readonly site: Site,
     private readonly options: Options,
     private readonly interrupted: AbortSignal,
   ) {
-    const { faults, seed, faultKinds } = options;
+    const { jobs, faults, seed, faultKinds } = options;
+    this.#warmUpJobs = jobs >= LONG_DRILL_JOBS ? WARM_UP_JOBS.long : WARM_UP_JOBS.short;
     this.#jobClient = new JobClient(site.backends.rabbitmq);
     this.#sender = new Sender(this.#jobClient, site.orchestrators, interrupted);
     const plan = planFaults(faults, seed, faultKinds);
@@ -81,8 +84,8 @@ class Drill {
   /** @returns the programs' memory and open files after the warm-up, before any fault. */
   async #warmUp(): Promise<Footprints> {
     const random = new SeededRandom("warm-up");
-    log(`${WARM_UP_JOBS} jobs to warm up`);
-    for (let index = 0; index < WARM_UP_JOBS; index += 1) {
+    log(`${this.#warmUpJobs} jobs to warm up`);
+    for (let index = 0; index < this.#warmUpJobs; index += 1) {
       while (this.#inFlight >= MAX_IN_FLIGHT && !this.interrupted.aborted) await Bun.sleep(50);
       await this.#sender.send(planJob("quick", 9001 + index, random, this.site.mark));
     }
@@ -131,7 +134,7 @@ class Drill {
   /** On a slow machine the last jobs would otherwise run without faults. */
   #keepPace(fault: number): boolean {
     const { jobs, faults } = this.options;
-    const answered = this.#sender.sent.length - WARM_UP_JOBS - this.#inFlight;
+    const answered = this.#sender.sent.length - this.#warmUpJobs - this.#inFlight;
     return answered >= (jobs * (fault - 1)) / faults - MAX_IN_FLIGHT;
   }
 
@@ -173,7 +176,7 @@ class Drill {
     return {
       seed: this.options.seed,
       jobs: this.options.jobs,
-      jobsByKind: countBy(jobs.slice(WARM_UP_JOBS), kindsOfJob),
+      jobsByKind: countBy(jobs.slice(this.#warmUpJobs), kindsOfJob),
       seconds: (Date.now() - startedAt) / 1000,
       records,
       missed,
