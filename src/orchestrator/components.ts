@@ -93,7 +93,7 @@ export function createComponents(parts: ComponentParts): Components {
       availability.stop();
       await waitAtMost(STOP_WORK_MS, intake.stop());
       await waitAtMost(STOP_WORK_MS, dispatcher.stop());
-      for (const component of [healthChecker, canceller, regions, parking]) component.stop();
+      for (const component of [healthChecker, canceller, regions, parking, publisher]) component.stop();
     },
   };
 }

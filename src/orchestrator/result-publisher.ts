@@ -14,8 +14,9 @@ import { type Finish, type JobRecords, PUBLISHER_TTL_MS, RecordsUnavailable } fr
 
 /** How long a cancel request waits for the result of a waiting job to be published. */
 const WAITING_JOB_TIMEOUT_MS = 5000;
-/** After this many failed attempts to record a result it is published unrecorded. */
+/** After this many failed attempts to record a result it is published unrecorded, and recorded later. */
 const MAX_RECORD_ATTEMPTS = 5;
+const RECORD_LATER_DELAY = { initialMs: 500, maxMs: 2000 };
 
 export interface ResultPublisherParts {
   readonly queue: Pick<JobQueue, "publishResult">;
@@ -24,8 +25,19 @@ export interface ResultPublisherParts {
   readonly logger: Logger;
 }
 
+type PublishedFinish = Extract<Finish, { kind: "publish" }>;
+/** The records did not answer. */
+type Unrecorded = PublishedFinish & { readonly isUnrecorded: true };
+
 export class ResultPublisher {
+  readonly #stopping = new AbortController();
+
   constructor(private readonly parts: ResultPublisherParts) {}
+
+  /** Results that are still unrecorded stay so. */
+  stop(): void {
+    this.#stopping.abort(new Error("the orchestrator stops"));
+  }
 
   /** Publishes the result unless the job's result is out already; resolves once the broker has confirmed it. */
   async publishOnce(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<void> {
@@ -65,13 +77,13 @@ export class ResultPublisher {
     this.parts.logger.info({ job_id, status, attempt, image_digest, error }, "result published");
   }
 
-  /** If the records stay unavailable, the result is published unrecorded: a job's end does not wait for its history. */
+  /** If the records stay unavailable, the result is published unrecorded: a job's end does not wait for them. */
   async #recordIfPossible(
     result: JobResult,
     publisherId: string,
     { replyTo, correlationId }: MessageProperties,
     signal: AbortSignal,
-  ): Promise<Finish> {
+  ): Promise<Finish | Unrecorded> {
     const delay = new Backoff({ initialMs: 100, maxMs: 1000 });
     for (let attempts = 1; ; attempts += 1) {
       try {
@@ -83,7 +95,8 @@ export class ResultPublisher {
             { err: error, job_id: result.job_id },
             "failed to record the result; publishing it unrecorded",
           );
-          return { kind: "publish", result, replyTo: replyTo ? [replyTo] : [], correlationId };
+          const queues = replyTo ? [replyTo] : [];
+          return { kind: "publish", result, replyTo: queues, correlationId, isUnrecorded: true };
         }
         await sleep(delay.nextMs(), signal);
       }
@@ -101,7 +114,7 @@ export class ResultPublisher {
   }
 
   async #publishFinished(
-    finish: Finish,
+    finish: Finish | Unrecorded,
     publisherId: string,
     correlationId: string | undefined,
     signal: AbortSignal,
@@ -119,7 +132,32 @@ export class ResultPublisher {
       state: finalState(result),
       detail: finalDetail(result),
     });
-    await this.#recordPublished(jobId);
+    if ("isUnrecorded" in finish) void this.#recordLater(result, publisherId);
+    else await this.#recordPublished(jobId);
+  }
+
+  /**
+   * Without it the job would count as unended: a later message with its id would run it again, and a cancellation
+   * would publish a second result.
+   */
+  async #recordLater(result: JobResult, publisherId: string): Promise<void> {
+    const { records, logger } = this.parts;
+    const { signal } = this.#stopping;
+    const { job_id } = result;
+    const delay = new Backoff(RECORD_LATER_DELAY);
+    while (!signal.aborted) {
+      try {
+        await sleep(delay.nextMs(), signal);
+        const finish = await this.#record(result, publisherId, signal);
+        if (finish.kind === "publish") await records.published(job_id);
+        logger.info({ job_id }, "result recorded after its publication");
+        return;
+      } catch (error) {
+        if (signal.aborted || error instanceof RecordsUnavailable) continue;
+        logger.error({ err: error, job_id }, "failed to record a published result");
+        return;
+      }
+    }
   }
 
   /** Renews the right to publish until `publish` ends, and returns the right when `publish` fails. */

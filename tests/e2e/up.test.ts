@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import { randomUUID } from "node:crypto";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
@@ -283,11 +284,11 @@ describe("up with a named registry", () => {
     const files = await sampleRepository();
     const step = `RUN ["/bin/busybox", "echo", "all tests passed\u202e\u200b"]`;
     await git.createRepository("owner/disguised", { ...files, Dockerfile: `${files.Dockerfile}${step}\n` });
-    const { cli, apiUrl } = started;
+    const { cli, apiUrl, token } = started;
     const flags = jobFlags("owner/disguised", "v-disguised");
     const { stdout } = await cli("submit", "--wait", "--job-id", "disguised", ...flags);
     const logs = (await cli("logs", "disguised")).stdout;
-    const text = await (await fetch(`${apiUrl}/api/v1/jobs/disguised/logs`)).text();
+    const text = await (await apiRequest(apiUrl, "/api/v1/jobs/disguised/logs", {}, await token())).text();
     for (const shown of [stdout, logs, text]) {
       expect(shown).toContain("all tests passed<U+202E><U+200B>");
       expect(shown).not.toMatch(/[\u202e\u200b]/);

@@ -1,5 +1,6 @@
 /** Redis stops, freezes or loses its data while a build runs: the build still has one result, without an operator. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
+import { apiRequest } from "../../support/blacktree/admin-api.ts";
 import {
   type OrchestratorProcess,
   untilFree,
@@ -71,6 +72,23 @@ async function expectNextJobRuns({ orchestrators, worker, idle }: Scene): Promis
   await expectNothingLeft(site.deployment, ...orchestrators);
 }
 
+/** A repeated message gets the stored result, and the job can no longer be cancelled. */
+async function expectKnownEnd({ job, worker, idle, orchestrators }: Scene): Promise<void> {
+  const recorded = ({ process }: OrchestratorProcess) =>
+    process.waitForLine("result recorded after its publication");
+  await Promise.any(orchestrators.map(recorded));
+  await Promise.all(orchestrators.map(untilReady));
+  await site.deployment.publish(job);
+  await expectSuccess(site, job, { worker });
+  expect([runsStarted(worker, job), runsStarted(idle, job)]).toEqual([1, 0]);
+  const [{ apiUrl }] = orchestrators;
+  const cancel = await apiRequest(apiUrl, `/api/v1/jobs/${job.job_id}/cancel`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+  });
+  expect(cancel.status).toBe(409);
+}
+
 test("Redis faults: Redis is killed, and restarts empty only after the build", async () => {
   const scene = await startScene();
   await redis.kill();
@@ -98,6 +116,7 @@ test("Redis faults: Redis freezes for longer than a lease", async () => {
   redis.pause();
   await expectOneResult(scene);
   redis.resume();
+  await expectKnownEnd(scene);
   await expectNextJobRuns(scene);
 });
 

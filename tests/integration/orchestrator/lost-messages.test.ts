@@ -101,6 +101,7 @@ describe("lost messages", () => {
 
     await ageJob();
     await submitted(site, REPLACED, 1);
+    await until(() => logged([site], "job queued") === 2, "the job in its queue again");
     await submitted(site, JOINED, 2);
     const started: string[] = [];
     const worker = await startWorker("worker", async (jobId) => void started.push(jobId));
