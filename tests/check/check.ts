@@ -205,7 +205,10 @@ function lastLine(path: string): string {
 /** The error, the logs of the programs, and the command that runs the test again. */
 function describeFailure({ file, name, message }: FailedTest, { env }: Pass): string[] {
   const logs = programLogsOf(file);
-  const kept = Array.from(new Bun.Glob("*.log").scanSync({ cwd: logs, onlyFiles: true })).sort();
+  // A file whose tests start no program of their own has none.
+  const kept = existsSync(logs)
+    ? Array.from(new Bun.Glob("*.log").scanSync({ cwd: logs, onlyFiles: true })).sort()
+    : [];
   const variables = Object.entries(env).map(([key, value]) => `${key}=${value}`);
   const pattern = name?.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll('"', '\\"');
   return [

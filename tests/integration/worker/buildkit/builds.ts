@@ -35,6 +35,8 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
   // One of the tests kills the engine.
   const siteOptions: BuildSiteOptions = { ...options, own: true };
   const ofPipeline = inFullCheck(!isWhole);
+  // The same client reaches a BuildKit in a container and one at an address.
+  const ofPlace = inFullCheck(options.buildKit === "remote");
   // A BuildKit beside the engine is used by the direct builder, so what that builder decides is the same everywhere.
   const ofBuilder = inFullCheck(options.buildKit !== undefined);
   // Applies only to the calling file, so it cannot be at the top of this one.
@@ -441,7 +443,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           signal: new AbortController().signal,
         });
 
-      test("the cache is pruned to the given size", async () => {
+      ofPlace.test("the cache is pruned to the given size", async () => {
         const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
         const printed = await printedBy({ repoUrl });
         await prune(1e12);
@@ -475,7 +477,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         return name;
       }
 
-      test("an image is built for each declared platform, and for no other", async () => {
+      ofPlace.test("an image is built for each declared platform, and for no other", async () => {
         const { platforms } = bench.builder.capabilities;
         expect(platforms).not.toContain("linux/s390x");
         const repoUrl = await createGreeting();
@@ -513,24 +515,27 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(again.states).not.toContain("BUILDING");
       });
 
-      test("steps have the engine's network, or none, according to the worker's settings", async () => {
-        const step = '["/bin/busybox", "sh", "-c", "/bin/busybox ls /sys/class/net > /printed"]';
-        const repoUrl = await createStep(step);
-        const connected = await printedBy({ repoUrl });
-        // The network of a separate BuildKit depends on its own configuration.
-        if (bench.builder.description.startsWith("docker")) expect(connected).toContain("eth0");
-        expect(await printedBy({ repoUrl }, { buildNetwork: "none" })).not.toContain("eth0");
-        // A Dockerfile cannot override `none`.
-        const overriding = await createStep(`--network=default ${step}`);
-        const run = bench.start({ repoUrl: overriding }, { parts: { buildNetwork: "none" } });
-        const { status, failure } = await run.end;
-        if (status === "SUCCESS") expect(await runImage(run)).not.toContain("eth0");
-        // Older BuildKits do not know the flag.
-        else expect(failure?.message).toContain("Unknown flag: network");
-        const withHostNetwork = await createStep(`--network=host ${step}`);
-        const refused = bench.start({ repoUrl: withHostNetwork });
-        expect(await refused.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
-      });
+      ofPlace.test(
+        "steps have the engine's network, or none, according to the worker's settings",
+        async () => {
+          const step = '["/bin/busybox", "sh", "-c", "/bin/busybox ls /sys/class/net > /printed"]';
+          const repoUrl = await createStep(step);
+          const connected = await printedBy({ repoUrl });
+          // The network of a separate BuildKit depends on its own configuration.
+          if (bench.builder.description.startsWith("docker")) expect(connected).toContain("eth0");
+          expect(await printedBy({ repoUrl }, { buildNetwork: "none" })).not.toContain("eth0");
+          // A Dockerfile cannot override `none`.
+          const overriding = await createStep(`--network=default ${step}`);
+          const run = bench.start({ repoUrl: overriding }, { parts: { buildNetwork: "none" } });
+          const { status, failure } = await run.end;
+          if (status === "SUCCESS") expect(await runImage(run)).not.toContain("eth0");
+          // Older BuildKits do not know the flag.
+          else expect(failure?.message).toContain("Unknown flag: network");
+          const withHostNetwork = await createStep(`--network=host ${step}`);
+          const refused = bench.start({ repoUrl: withHostNetwork });
+          expect(await refused.end).toMatchObject({ status: "FAILED", failure: { code: "BUILD_FAILED" } });
+        },
+      );
 
       test.skipIf(engineName === "20.10")("without a network, ADD fetches no URL", async () => {
         const requests: string[] = [];

@@ -38,7 +38,7 @@ describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${rea
       registry: registry.url,
       credentials: { ...credentials, password },
     });
-    return bench.start({ repoUrl, ...job }, { parts: { authenticator } });
+    return bench.start({ repoUrl, ...job }, { parts: { authenticator, reuseKeys: [Buffer.alloc(32, 1)] } });
   };
 
   test("stores a job's image, and returns an existing version", async () => {
