@@ -43,7 +43,25 @@ export class ResultPublisher {
   async publishOnce(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<void> {
     const publisherId = randomUUID();
     const finish = await this.#recordIfPossible(result, publisherId, properties, signal);
-    await this.#publishFinished(finish, publisherId, properties.correlationId, signal);
+    const checked = finish.kind === "publish" ? this.#ofRun(result, finish) : finish;
+    await this.#publishFinished(checked, publisherId, properties.correlationId, signal);
+  }
+
+  /**
+   * The result of the first publisher counts. But an attempt succeeds with one image only, so a recorded success with
+   * another image than its run's was written by somebody who has access to Redis.
+   */
+  #ofRun(ofRun: JobResult, finish: PublishedFinish | Unrecorded): PublishedFinish | Unrecorded {
+    const { result: recorded } = finish;
+    const isSameSuccess = [ofRun, recorded].every(({ status }) => status === "SUCCESS");
+    const isSameAttempt = recorded.attempt === ofRun.attempt && recorded.job_id === ofRun.job_id;
+    if (!isSameSuccess || !isSameAttempt || recorded.image_digest === ofRun.image_digest) return finish;
+    const { job_id, image_digest } = ofRun;
+    this.parts.logger.error(
+      { job_id, image_digest, recorded_digest: recorded.image_digest },
+      "the recorded result names another image than the job's run; publishing the run's",
+    );
+    return { ...finish, result: ofRun };
   }
 
   /**
