@@ -19,6 +19,7 @@ import {
   sampleJob,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite({ ownRabbitMq: {} });
@@ -88,7 +89,7 @@ test("broker faults: a build ends while RabbitMQ is down: its result is kept, an
   await expectOneResult(scene);
 });
 
-test("broker faults: RabbitMQ freezes while a build ends", async () => {
+inFullCheck().test("broker faults: RabbitMQ freezes while a build ends", async () => {
   const { rabbitmq } = site.backends;
   const scene = await startScene();
   const frozen = site.keep({ release: () => rabbitmq.resume() });
@@ -113,7 +114,7 @@ test("broker faults: RabbitMQ freezes while a build ends, and dies: the result i
   await expectOneResult(scene);
 });
 
-test("broker faults: all connections are closed while a job builds", async () => {
+inFullCheck().test("broker faults: all connections are closed while a job builds", async () => {
   const scene = await startScene();
   const held = site.keep(holdPush(site.backends, scene.job));
   const closeAll = ["close_all_connections", "--vhost", site.deployment.vhost, "a test"];
@@ -124,30 +125,33 @@ test("broker faults: all connections are closed while a job builds", async () =>
   await expectOneResult(scene);
 });
 
-test("broker faults: a build runs longer than the broker's consumer timeout: it runs once, and disturbs no other", async () => {
-  const { rabbitmq } = site.backends;
-  // Read when a channel opens; the check itself runs with the channel's tick.
-  await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 2000)."]);
-  await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
-  try {
-    const scene = await startScene({ BLACKTREE_WORKER_SLOTS: "2" });
-    const { job, worker, orchestrator } = scene;
-    const held = site.keep(holdPush(site.backends, job));
-    await waitFor(() => linesAbout(orchestrator, job, "attaching to a running job").length >= 2, {
-      timeoutMs: 30_000,
-      what: "two take-overs",
-    });
-    const quick = await sampleJob(site.backends, { variant: "working" });
-    await site.deployment.publish(quick);
-    await expectSuccess(site, quick);
-    expect(runsStarted(worker, quick)).toBe(1);
-    held.release();
-    await expectOneResult(scene);
-  } finally {
-    await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
-    await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
-  }
-});
+inFullCheck().test(
+  "broker faults: a build runs longer than the broker's consumer timeout: it runs once, and disturbs no other",
+  async () => {
+    const { rabbitmq } = site.backends;
+    // Read when a channel opens; the check itself runs with the channel's tick.
+    await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 2000)."]);
+    await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
+    try {
+      const scene = await startScene({ BLACKTREE_WORKER_SLOTS: "2" });
+      const { job, worker, orchestrator } = scene;
+      const held = site.keep(holdPush(site.backends, job));
+      await waitFor(() => linesAbout(orchestrator, job, "attaching to a running job").length >= 2, {
+        timeoutMs: 30_000,
+        what: "two take-overs",
+      });
+      const quick = await sampleJob(site.backends, { variant: "working" });
+      await site.deployment.publish(quick);
+      await expectSuccess(site, quick);
+      expect(runsStarted(worker, quick)).toBe(1);
+      held.release();
+      await expectOneResult(scene);
+    } finally {
+      await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
+      await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
+    }
+  },
+);
 
 test("broker faults: an orchestrator that receives SIGTERM while RabbitMQ blocks publishers exits, and loses no job", async () => {
   const { rabbitmq } = site.backends;

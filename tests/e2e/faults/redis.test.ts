@@ -20,6 +20,7 @@ import {
   sampleJob,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startRedisWithSentinel } from "../../support/servers/redis-sentinel.ts";
 
@@ -97,18 +98,21 @@ test("Redis faults: Redis is killed, and restarts empty only after the build", a
   await expectNextJobRuns(scene);
 });
 
-test("Redis faults: Redis is killed, and restarts empty before the build has ended", async () => {
-  const scene = await startScene();
-  const { job } = scene;
-  const held = site.keep(holdPush(site.backends, job));
-  await redis.kill();
-  await redis.start();
-  await held.arrived;
-  await untilFree(scene.orchestrators[0], scene.idle);
-  held.release();
-  await expectOneResult(scene);
-  await expectNextJobRuns(scene);
-});
+inFullCheck().test(
+  "Redis faults: Redis is killed, and restarts empty before the build has ended",
+  async () => {
+    const scene = await startScene();
+    const { job } = scene;
+    const held = site.keep(holdPush(site.backends, job));
+    await redis.kill();
+    await redis.start();
+    await held.arrived;
+    await untilFree(scene.orchestrators[0], scene.idle);
+    held.release();
+    await expectOneResult(scene);
+    await expectNextJobRuns(scene);
+  },
+);
 
 test("Redis faults: Redis freezes for longer than a lease", async () => {
   const scene = await startScene();
@@ -120,7 +124,7 @@ test("Redis faults: Redis freezes for longer than a lease", async () => {
   await expectNextJobRuns(scene);
 });
 
-test("Redis faults: Redis loses all its data", async () => {
+inFullCheck().test("Redis faults: Redis loses all its data", async () => {
   const scene = await startScene();
   await redis.cli("FLUSHALL");
   await expectOneResult(scene);

@@ -98,7 +98,12 @@ const MOMENTS: readonly Moment[] = [
     isFullOnly: true,
   },
   { when: "BUILDING", hold: () => nothing, reached: inState("BUILDING") },
-  { when: "PUSHING", hold: (job) => holdPush(site.backends, job), reached: inState("PUSHING") },
+  {
+    when: "PUSHING",
+    hold: (job) => holdPush(site.backends, job),
+    reached: inState("PUSHING"),
+    isFullOnly: true,
+  },
   {
     when: "RETRYING, in the delay before its second attempt",
     hold({ deployment_version }) {

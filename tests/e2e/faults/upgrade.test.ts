@@ -24,6 +24,7 @@ import {
 } from "../../support/blacktree/fault-site.ts";
 import { runFolders } from "../../support/blacktree/run-folders.ts";
 import { freePort } from "../../support/machine/free-port.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
 
 /** The first version with this wire contract. */
@@ -104,7 +105,7 @@ test("upgrades: orchestrators and workers are restarted one by one under load: n
   expect(attempts).toEqual(attempts.map(() => 1));
 });
 
-describe.skipIf(missing !== undefined)(
+(missing === undefined ? inFullCheck().describe : describe.skip)(
   `with former programs${missing ? `, skipped: ${missing}` : ""}`,
   () => {
     let former: Binaries;

@@ -17,6 +17,7 @@ import { makeRelease, type TestRelease, thisPlatform } from "../../support/insta
 import { type ReleaseServer, serveRelease } from "../../support/installation/release-server.ts";
 import { makeCertificates } from "../../support/machine/certificates.ts";
 import { freePort } from "../../support/machine/free-port.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { type FinishedProcess, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 
@@ -86,69 +87,70 @@ async function expectRefusal(finished: FinishedProcess, errorText: string | RegE
   expect(await readdir(join(root, "usr/local")).catch(() => [])).toEqual([]);
 }
 
-describe.each(["curl", "wget"])("with %s", (downloader) => {
-  beforeEach(async () => {
-    const others = ["curl", "wget"].filter((name) => name !== downloader);
-    path = `${join(folder.path, "bin")}:${await programsWithout(...others)}`;
-  });
+for (const downloader of ["curl", "wget"])
+  inFullCheck(downloader !== "curl").describe(`with ${downloader}`, () => {
+    beforeEach(async () => {
+      const others = ["curl", "wget"].filter((name) => name !== downloader);
+      path = `${join(folder.path, "bin")}:${await programsWithout(...others)}`;
+    });
 
-  test("the release is downloaded from the address in the script", async () => {
-    const { exitCode, stderr } = await pipe(WORKER);
-    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    expect(await installedPrograms()).toEqual(["blacktree", "blacktree-worker"]);
-    expect(await pauses()).toEqual([]);
-  });
-
-  test("an unavailable server and a cut connection are tried again, with growing pauses", async () => {
-    server.addFaults("SHA256SUMS", 503);
-    server.addFaults(PROGRAM, "cut", 429, "cut");
-    const { exitCode, stdout } = await pipe(WORKER);
-    expect(exitCode).toBe(0);
-    expect(stdout).toMatch(/^retrying .*SHA256SUMS in 1 s: .*503/m);
-    expect(await pauses()).toEqual(["1", "1", "2", "4"]);
-    expect(await Bun.file(join(root, "usr/local/bin/blacktree-worker")).text()).toBe(
-      await Bun.file(join(pristine.dir, PROGRAM)).text(),
-    );
-  });
-
-  test("a server that stays unavailable is named after five attempts", async () => {
-    server.addFaults("SHA256SUMS.sig", 503, 503, 503, 503, 503);
-    await expectRefusal(
-      await pipe(WORKER),
-      /cannot download http.*SHA256SUMS\.sig: .*503.*; nothing was installed/,
-    );
-    expect(await pauses()).toHaveLength(4);
-  });
-
-  test("a missing file is not tried again", async () => {
-    await rm(join(served.path, PROGRAM));
-    await expectRefusal(await pipe(WORKER), /cannot download http.*blacktree-worker: .*404/);
-    expect(await pauses()).toEqual([]);
-  });
-
-  test("a certificate that is not trusted is named, with the clock as a possible cause", async () => {
-    const certificates = await makeCertificates(folder.path);
-    const secure = await serveRelease(() => served.path, certificates.server);
-    try {
-      const finished = await pipe(WORKER, { BLACKTREE_BASE_URL: secure.url });
-      await expectRefusal(
-        finished,
-        /certificate.*; check this machine's clock \(.*\), and whether .*ca-certificates/,
-      );
+    test("the release is downloaded from the address in the script", async () => {
+      const { exitCode, stderr } = await pipe(WORKER);
+      expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+      expect(await installedPrograms()).toEqual(["blacktree", "blacktree-worker"]);
       expect(await pauses()).toEqual([]);
-    } finally {
-      await secure.close();
-    }
-  });
+    });
 
-  test("an address without a server is named", async () => {
-    const url = `http://127.0.0.1:${await freePort()}`;
-    await expectRefusal(
-      await pipe(WORKER, { BLACKTREE_BASE_URL: url }),
-      `cannot download ${url}/SHA256SUMS: `,
-    );
+    test("an unavailable server and a cut connection are tried again, with growing pauses", async () => {
+      server.addFaults("SHA256SUMS", 503);
+      server.addFaults(PROGRAM, "cut", 429, "cut");
+      const { exitCode, stdout } = await pipe(WORKER);
+      expect(exitCode).toBe(0);
+      expect(stdout).toMatch(/^retrying .*SHA256SUMS in 1 s: .*503/m);
+      expect(await pauses()).toEqual(["1", "1", "2", "4"]);
+      expect(await Bun.file(join(root, "usr/local/bin/blacktree-worker")).text()).toBe(
+        await Bun.file(join(pristine.dir, PROGRAM)).text(),
+      );
+    });
+
+    test("a server that stays unavailable is named after five attempts", async () => {
+      server.addFaults("SHA256SUMS.sig", 503, 503, 503, 503, 503);
+      await expectRefusal(
+        await pipe(WORKER),
+        /cannot download http.*SHA256SUMS\.sig: .*503.*; nothing was installed/,
+      );
+      expect(await pauses()).toHaveLength(4);
+    });
+
+    test("a missing file is not tried again", async () => {
+      await rm(join(served.path, PROGRAM));
+      await expectRefusal(await pipe(WORKER), /cannot download http.*blacktree-worker: .*404/);
+      expect(await pauses()).toEqual([]);
+    });
+
+    test("a certificate that is not trusted is named, with the clock as a possible cause", async () => {
+      const certificates = await makeCertificates(folder.path);
+      const secure = await serveRelease(() => served.path, certificates.server);
+      try {
+        const finished = await pipe(WORKER, { BLACKTREE_BASE_URL: secure.url });
+        await expectRefusal(
+          finished,
+          /certificate.*; check this machine's clock \(.*\), and whether .*ca-certificates/,
+        );
+        expect(await pauses()).toEqual([]);
+      } finally {
+        await secure.close();
+      }
+    });
+
+    test("an address without a server is named", async () => {
+      const url = `http://127.0.0.1:${await freePort()}`;
+      await expectRefusal(
+        await pipe(WORKER, { BLACKTREE_BASE_URL: url }),
+        `cannot download ${url}/SHA256SUMS: `,
+      );
+    });
   });
-});
 
 test("without curl and wget, it names the package", async () => {
   path = await programsWithout("curl", "wget");

@@ -37,8 +37,9 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
   const ofPipeline = inFullCheck(!isWhole);
   // The same client reaches a BuildKit in a container and one at an address.
   const ofPlace = inFullCheck(options.buildKit === "remote");
-  // A BuildKit beside the engine is used by the direct builder, so what that builder decides is the same everywhere.
-  const ofBuilder = inFullCheck(options.buildKit !== undefined);
+  // A BuildKit beside the engine is used by the direct builder, and the local builder with buildx differs from the one
+  // without only in its client, so what these builders decide is the same.
+  const ofBuilder = inFullCheck(options.buildKit !== undefined || options.storage === "overlay2");
   // Applies only to the calling file, so it cannot be at the top of this one.
   setDefaultTimeout(60_000);
   const { engine: engineName, storage, buildKit } = siteOptions;
