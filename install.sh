@@ -860,7 +860,8 @@ show_plan() {
 }
 
 uninstall() {
-  for role in ${role:-orchestrator worker}; do
+  # A worker that ends its builds needs an orchestrator.
+  for role in ${role:-worker orchestrator}; do
     name_paths
     stop_services
     remove_settings

@@ -73,6 +73,11 @@ describe.skipIf(reason !== undefined)(`Blacktree's services${suffix}`, () => {
       timeoutMs: TIMEOUT_MS,
       what: `the status of ${unit} to match ${expected}`,
     });
+  const untilState = (unit: string, expected: string) =>
+    waitFor(async () => (await property(unit, "ActiveState")) === expected, {
+      timeoutMs: TIMEOUT_MS,
+      what: `${unit} to be ${expected}`,
+    });
 
   test("wrong settings: the start fails at once, says so, and is not repeated", async () => {
     const unit = await service("orchestrator", "wrong", { BLACKTREE_LEASE_TTL: "soon" });
@@ -150,12 +155,10 @@ describe.skipIf(reason !== undefined)(`Blacktree's services${suffix}`, () => {
     await machine.run(["systemctl", "enable", enabled]);
     for (const unit of [enabled, other]) expect((await start(unit)).exitCode).toBe(0);
     await machine.run(["systemctl", "stop", "blacktree.target"]);
-    for (const unit of [enabled, other]) expect(await property(unit, "ActiveState")).toBe("inactive");
+    // systemctl waits for the target alone.
+    for (const unit of [enabled, other]) await untilState(unit, "inactive");
     await machine.run(["systemctl", "start", "blacktree.target"]);
-    await waitFor(async () => (await property(enabled, "ActiveState")) === "active", {
-      timeoutMs: TIMEOUT_MS,
-      what: `${enabled} to be active`,
-    });
+    await untilState(enabled, "active");
     expect(await property(other, "ActiveState")).toBe("inactive");
     await machine.run(["systemctl", "disable", "--now", enabled]);
   });
