@@ -132,12 +132,12 @@ async function compile(
 }
 
 /** The running Bun if it is built for `platform`, else the Bun of the npm package, whose hash is in bun.lock. */
-export async function bunFor(platform: Platform): Promise<string> {
+export async function bunFor(platform: Platform, log: (line: string) => void): Promise<string> {
   if (platform.name === `${process.platform}-${process.arch}`) return process.execPath;
   const dir = join(ROOT, ".cache", `${platform.name}-bun-${Bun.version}`);
   const executable = join(dir, "bun");
   if (await Bun.file(executable).exists()) return executable;
-  console.log(`fetching ${platform.bunPackage} ${Bun.version}`);
+  log(`fetching ${platform.bunPackage} ${Bun.version}`);
   const unfinished = `${dir}.${process.pid}.unfinished`;
   try {
     await installBun(platform.bunPackage, unfinished);

@@ -32,7 +32,7 @@ export async function buildRelease(release: Release, log: (line: string) => void
     for (const platform of PLATFORMS) {
       await compileFor(join(unfinished, platform.name), release.identity, {
         target: platform.target,
-        executablePath: await bunFor(platform),
+        executablePath: await bunFor(platform, log),
       });
       log(`compiled the programs for ${platform.name}`);
     }

@@ -42,12 +42,27 @@ function cutOn<Part>({ matches, isPassed, linksOf }: Step<Part>, part: Part, tra
 const heldTraffic = ({ isPassed }: Pick<Step<unknown>, "isPassed">): CutTraffic =>
   isPassed ? "answers" : "requests";
 
+/** What the step waits for passes when the fault ends. */
+function held<Part>(step: Step<Part>, part: Part) {
+  const { awaitMoment, open } = cutOn(step, part, heldTraffic(step));
+  return { awaitMoment, begin: () => undefined, heal: open };
+}
+
+function killed<Part extends OrchestratorPart | WorkerPart>(step: Step<Part>, part: Part) {
+  const { awaitMoment, open } = cutOn(step, part, "both");
+  return {
+    awaitMoment,
+    async begin() {
+      await part.program.kill();
+      open();
+    },
+    heal: () => part.program.start(),
+  };
+}
+
 function orchestratorHeld(step: Step<OrchestratorPart>): FaultKind {
   const options = { lastsMs: LONGER_THAN_LEASE, harms: step.harms, recoversFrom: "heal" } as const;
-  return onOrchestrator(`orchestrator held ${step.when}`, options, (part) => {
-    const { awaitMoment, open } = cutOn(step, part, heldTraffic(step));
-    return { awaitMoment, begin: () => undefined, heal: open };
-  });
+  return onOrchestrator(`orchestrator held ${step.when}`, options, (part) => held(step, part));
 }
 
 function orchestratorKilled(step: Step<OrchestratorPart>): FaultKind {
@@ -57,26 +72,13 @@ function orchestratorKilled(step: Step<OrchestratorPart>): FaultKind {
     harms: ["pings", "messages"],
     recoversFrom: "begin",
   } as const;
-  return onOrchestrator(`orchestrator killed ${step.when}`, options, (part) => {
-    const { awaitMoment, open } = cutOn(step, part, "both");
-    return {
-      awaitMoment,
-      async begin() {
-        await part.program.kill();
-        open();
-      },
-      heal: () => part.program.start(),
-    };
-  });
+  return onOrchestrator(`orchestrator killed ${step.when}`, options, (part) => killed(step, part));
 }
 
 function workerHeld(step: Step<WorkerPart>): FaultKind {
   const { harms, isolates } = step;
   const options = { lastsMs: LONGER_THAN_LEASE, harms, isolates, recoversFrom: "heal" } as const;
-  return onWorker(`worker held ${step.when}`, options, (part) => {
-    const { awaitMoment, open } = cutOn(step, part, heldTraffic(step));
-    return { awaitMoment, begin: () => undefined, heal: open };
-  });
+  return onWorker(`worker held ${step.when}`, options, (part) => held(step, part));
 }
 
 function workerKilled(step: Step<WorkerPart>): FaultKind {
@@ -86,17 +88,7 @@ function workerKilled(step: Step<WorkerPart>): FaultKind {
     harms: ["run"],
     recoversFrom: "begin",
   } as const;
-  return onWorker(`worker killed ${step.when}`, options, (part) => {
-    const { awaitMoment, open } = cutOn(step, part, "both");
-    return {
-      awaitMoment,
-      async begin() {
-        await part.program.kill();
-        open();
-      },
-      heal: () => part.program.start(),
-    };
-  });
+  return onWorker(`worker killed ${step.when}`, options, (part) => killed(step, part));
 }
 
 /** The held step does not follow the worker into its freeze: it passes before, or is lost. */
