@@ -1,38 +1,43 @@
+import { dlopen, FFIType, ptr } from "bun:ffi";
+import { expect } from "bun:test";
+
 const INTERVAL_MS = 1;
 
-/** Runs the work, and returns the longest time for which the event loop of this process did nothing else. */
-export async function longestLagMs(work: () => Promise<unknown>): Promise<number> {
-  let longestMs = 0;
-  let lastMs = performance.now();
-  const timer = setInterval(() => {
-    const nowMs = performance.now();
-    longestMs = Math.max(longestMs, nowMs - lastMs);
+/** As in Linux's <time.h>. */
+const CLOCK_THREAD_CPUTIME_ID = 3;
+
+const libc = dlopen("libc.so.6", {
+  clock_gettime: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+});
+const timespec = new BigInt64Array(2);
+
+/** Processor time of this thread. Unlike the time of day, it stands still while other programs have the processor. */
+function threadCpuMs(): number {
+  if (libc.symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, ptr(timespec)) !== 0)
+    throw new Error("the thread's processor time cannot be read");
+  return Number(timespec[0]) * 1000 + Number(timespec[1]) / 1e6;
+}
+
+/**
+ * Fails if the work blocks the event loop: if it uses half of its processor time or more in a single turn. That is a
+ * ratio within one run, so neither the machine's speed nor its load counts.
+ */
+export async function expectToShareEventLoop(work: () => Promise<unknown>): Promise<void> {
+  const startedMs = threadCpuMs();
+  let longestTurnMs = 0;
+  let lastMs = startedMs;
+  const turn = () => {
+    const nowMs = threadCpuMs();
+    longestTurnMs = Math.max(longestTurnMs, nowMs - lastMs);
     lastMs = nowMs;
-  }, INTERVAL_MS);
+  };
+  const timer = setInterval(turn, INTERVAL_MS);
   try {
     await work();
-    // A block at the work's end counts too.
-    await Bun.sleep(2 * INTERVAL_MS);
+    turn();
   } finally {
     clearInterval(timer);
   }
-  return longestMs;
-}
-
-/** Other programs of the machine can only add to a lag: the best of several tries counts. */
-const TRIES = 5;
-const FEW_TIMES = 5;
-
-/** Whether the work blocks the event loop at most a few times as long as an ordinary job. */
-export async function blocksLikeOrdinary(
-  work: () => Promise<unknown>,
-  ordinary: () => Promise<unknown>,
-): Promise<{ readonly isOrdinary: boolean; readonly lagsMs: readonly (readonly [number, number])[] }> {
-  const lagsMs: [number, number][] = [];
-  for (let tried = 1; tried <= TRIES; tried++) {
-    const pair: [number, number] = [await longestLagMs(ordinary), await longestLagMs(work)];
-    lagsMs.push(pair);
-    if (pair[1] <= FEW_TIMES * pair[0]) return { isOrdinary: true, lagsMs };
-  }
-  return { isOrdinary: false, lagsMs };
+  const totalMs = lastMs - startedMs;
+  expect({ totalMs, longestTurnMs, blocks: longestTurnMs >= totalMs / 2 }).toMatchObject({ blocks: false });
 }
