@@ -64,7 +64,17 @@ export function createComponents(parts: ComponentParts): Components {
   const regions = new KnownRegions({ ...settings, leases, records, logger });
   const parking = new Parking({ ...settings, queue, regions, logger });
   const onEnded = onCancelled;
-  const intake = new Intake({ ...parts, events, publisher, canceller, regions, parking, rules, onEnded });
+  const intake = new Intake({
+    ...parts,
+    ...settings,
+    events,
+    publisher,
+    canceller,
+    regions,
+    parking,
+    rules,
+    onEnded,
+  });
   const endedRuns = new EndedRuns({ records, leases, logger });
   const onUnawaited = (jobIds: readonly string[]) => {
     dispatcher.recoverUnawaited(jobIds);

@@ -140,6 +140,14 @@ export const SCHEDULING_SETTINGS = {
     parse.integer(0, 10_000),
     "100",
   ),
+  deadLetterSecrets: withDefault(
+    {
+      name: "BLACKTREE_DEAD_LETTER_SECRETS",
+      description: "secrets in dead letters: cut them out, or keep the messages byte for byte",
+    },
+    parse.oneOf("cut", "keep"),
+    "cut",
+  ),
   ...gitSettings,
   ...resultLogSettings,
   ...loggingSettings,

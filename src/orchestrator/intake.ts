@@ -10,6 +10,7 @@ import { Backoff } from "../shared/backoff.ts";
 import type { Job, JobFailure, JobResult } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { Canceller } from "./canceller.ts";
+import { type DeadLetterSecrets, deadLetterOf } from "./job/dead-letter.ts";
 import type { JobEvents } from "./job/events.ts";
 import { describeConflict } from "./job/identity.ts";
 import { type MessageRules, type ReadMessage, readableTarget, readJobMessage } from "./job/message.ts";
@@ -38,6 +39,7 @@ export interface IntakeParts {
   readonly regions: KnownRegions;
   readonly parking: Parking;
   readonly rules: MessageRules;
+  readonly deadLetterSecrets: DeadLetterSecrets;
   readonly logger: Logger;
   /** The job was cancelled before its message was in its ready queue: the message has to be removed. */
   onEnded(jobId: string): void;
@@ -183,7 +185,7 @@ export class Intake {
       { job_id: jobId, fields },
       "message with the id of another job moved to the dead-letter queue",
     );
-    await this.parts.queue.deadLetter(delivery, describeConflict(fields), delivery.revoked);
+    await this.#deadLetter(delivery, describeConflict(fields));
     delivery.ack();
   }
 
@@ -194,10 +196,15 @@ export class Intake {
       "invalid message moved to the dead-letter queue",
     );
     // First, since a result of a message that then cannot be moved would go out again with each of its deliveries.
-    await this.parts.queue.deadLetter(delivery, reason, delivery.revoked);
+    await this.#deadLetter(delivery, reason);
     if (message.explicitId !== undefined)
       await this.#publishInvalid(delivery, message, message.explicitId, reason);
     delivery.ack();
+  }
+
+  async #deadLetter(delivery: Delivery, reason: string): Promise<void> {
+    const letter = await deadLetterOf(delivery.body, reason, this.parts.deadLetterSecrets);
+    await this.parts.queue.deadLetter(delivery, letter, delivery.revoked);
   }
 
   /** A job has one result: no second one is published for the id of a waiting, running or ended job. */

@@ -61,6 +61,8 @@ interface Bad {
   readonly body: string | Buffer;
   /** Texts in the reason; a field's name means that the field is reported as wrong. */
   readonly names: readonly string[];
+  /** By their fields: text in the body, and what the dead letter has in its place. */
+  readonly secrets?: Readonly<Record<string, readonly [string, string]>>;
 }
 
 const BAD_MESSAGES: readonly Bad[] = [
@@ -118,6 +120,7 @@ const BAD_MESSAGES: readonly Bad[] = [
       ...["labels: ", "platforms: ", "secrets: ", "priority: ", "timeout_seconds: ", "supersede: "],
       ...["provenance: ", "reuse: ", "git_token: "],
     ],
+    secrets: { "secrets.A": ['"A":1', '"A":"***"'], git_token: ['"two words"', '"***"'] },
   },
   {
     what: "values that could be read as options",
@@ -151,6 +154,7 @@ const BAD_MESSAGES: readonly Bad[] = [
     what: "a password in the URL",
     body: bad({ repo_url: "https://me:hidden-password@github.com/a/b" }),
     names: ["repo_url: "],
+    secrets: { repo_url: ["me:hidden-password", "***"] },
   },
   {
     what: "fields of a prototype",
@@ -159,14 +163,23 @@ const BAD_MESSAGES: readonly Bad[] = [
   },
 ];
 
+function withoutSecrets(body: Buffer, secrets: Bad["secrets"] = {}): Buffer {
+  const cut = (text: string, [secret, masked]: readonly [string, string]) => text.replace(secret, masked);
+  const values = Object.values(secrets);
+  return values.length === 0 ? body : Buffer.from(values.reduce(cut, body.toString()));
+}
+
 test.each(BAD_MESSAGES)(
-  "bad input: $what: dead-lettered byte for byte, with the reason",
-  async ({ body, names }) => {
+  "bad input: $what: dead-lettered with the reason, and byte for byte but for its secrets",
+  async ({ body, names, secrets = {} }) => {
     const sentAt = Date.now();
     const content = Buffer.from(body);
     await deployment.publish(content, { contentType: "application/x-odd", headers: { sender: "somebody" } });
     const letter = await deployment.next("jobs.build.dead");
-    expect(letter.content.equals(content)).toBe(true);
+    expect(letter.content.equals(withoutSecrets(content, secrets))).toBe(true);
+    expect(letter.properties.headers?.["x-blacktree-redacted"]).toBe(
+      Object.keys(secrets).join(", ") || undefined,
+    );
     expect(letter.properties.headers).toMatchObject({ sender: "somebody" });
     expect(letter.properties).toMatchObject({ contentType: "application/x-odd", deliveryMode: 2 });
     for (const name of names) expect(reasonOf(letter)).toContain(name);

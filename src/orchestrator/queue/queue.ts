@@ -88,6 +88,13 @@ export interface Subscription {
   stop(): Promise<void>;
 }
 
+export interface DeadLetter {
+  readonly reason: string;
+  readonly body: Buffer;
+  /** What in the body is replaced, such as `git_token`. */
+  readonly redacted: readonly string[];
+}
+
 /**
  * Every publishing method resolves once the broker has confirmed the message, and keeps trying across lost
  * connections until then; it rejects only when `signal` aborts (with the signal's reason) or the queue is closed
@@ -112,8 +119,8 @@ export interface JobQueue {
    * Call once, before or after `start`.
    */
   onSubmitted(handler: (delivery: Delivery) => Promise<void>): Subscription;
-  /** Copies a submitted message, byte for byte, to the dead-letter queue. Confirmed; the caller then acks the delivery. */
-  deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void>;
+  /** Publishes a submitted message to the dead-letter queue. Confirmed; the caller then acks the delivery. */
+  deadLetter(delivery: Delivery, letter: DeadLetter, signal?: AbortSignal): Promise<void>;
 
   /** Declares the region's ready queues, so that this orchestrator is notified of other orchestrators' offers to them. */
   addRegion(region: string): Promise<void>;

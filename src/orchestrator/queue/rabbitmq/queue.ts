@@ -6,6 +6,7 @@ import { PRIORITIES } from "../../../shared/job.ts";
 import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import {
+  type DeadLetter,
   type Delivery,
   type JobQueue,
   type MessageProperties,
@@ -50,6 +51,8 @@ import {
 const REASON_HEADER = "x-blacktree-reason";
 const DEAD_AT_HEADER = "x-blacktree-at";
 const MAX_REASON_BYTES = 8 * 1024;
+const REDACTED_HEADER = "x-blacktree-redacted";
+const MAX_REDACTED_BYTES = 512;
 /** Only a queue that exists but cannot confirm takes this long, and such a queue must not delay the job. */
 const REPLY_TIMEOUT_MS = 10_000;
 const DEFAULT_HEARTBEAT_SECONDS = 10;
@@ -191,15 +194,18 @@ export class RabbitMqQueue implements JobQueue {
     return this.#submissions.handle(handler);
   }
 
-  async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
+  async deadLetter(delivery: Delivery, letter: DeadLetter, signal?: AbortSignal): Promise<void> {
     if (!(delivery instanceof RabbitMqDelivery)) throw new TypeError("not a delivery of this queue");
     const { frameMaxBytes } = this.#publisher;
     const headers = {
-      [REASON_HEADER]: shortened(reason, Math.min(MAX_REASON_BYTES, frameMaxBytes / 4)),
+      [REASON_HEADER]: shortened(letter.reason, Math.min(MAX_REASON_BYTES, frameMaxBytes / 4)),
       [DEAD_AT_HEADER]: new Date().toISOString(),
+      ...(letter.redacted.length > 0 && {
+        [REDACTED_HEADER]: shortened(letter.redacted.join(", "), MAX_REDACTED_BYTES),
+      }),
     };
     const options = sendableOptions(copiedOptions(delivery.message), headers, frameMaxBytes);
-    await this.#publish(deadLetterQueue(this.#names), delivery.body, options, signal);
+    await this.#publish(deadLetterQueue(this.#names), letter.body, options, signal);
   }
 
   async offer(readyQueue: ReadyQueue, message: ReadyMessage, signal?: AbortSignal): Promise<void> {

@@ -7,6 +7,7 @@ import { Listeners } from "../../../shared/listeners.ts";
 import type { Logger } from "../../../shared/logging.ts";
 import { FailureDelays } from "../failure-delays.ts";
 import {
+  type DeadLetter,
   type Delivery,
   type Envelope,
   type JobQueue,
@@ -132,14 +133,14 @@ export class SqliteQueue implements JobQueue {
     };
   }
 
-  async deadLetter(delivery: Delivery, reason: string, signal?: AbortSignal): Promise<void> {
+  async deadLetter(delivery: Delivery, letter: DeadLetter, signal?: AbortSignal): Promise<void> {
     const { messageId, correlationId, replyTo } = delivery.properties;
     const row = [
-      delivery.body,
+      letter.body,
       messageId ?? null,
       correlationId ?? null,
       replyTo ?? null,
-      reason,
+      letter.reason,
       Date.now(),
     ];
     await this.#write(() => {

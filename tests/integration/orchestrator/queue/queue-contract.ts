@@ -11,6 +11,7 @@ import {
 } from "../../../../src/orchestrator/queue/queue.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
+import { letterOf } from "./letter-of.ts";
 
 export interface DeadLetter {
   readonly body: Buffer;
@@ -333,14 +334,12 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         await queue.submit(body, { messageId: "m-3", correlationId: "c-3" });
         await countOf(deliveries, 1);
         const before = Date.now();
-        await queue.deadLetter(
-          deliveries[0] as Delivery,
-          "branch: missing; `aws_account`: only digits, „bitte“",
-        );
+        const reason = "branch: missing; `aws_account`: only digits, „bitte“";
+        await queue.deadLetter(deliveries[0] as Delivery, letterOf(deliveries[0], reason));
         const letters = await broker.deadLetters();
         expect(letters).toHaveLength(1);
         expect(letters[0]?.body.equals(body)).toBe(true);
-        expect(letters[0]?.reason).toBe("branch: missing; `aws_account`: only digits, „bitte“");
+        expect(letters[0]?.reason).toBe(reason);
         expect(letters[0]?.messageId).toBe("m-3");
         expect(letters[0]?.correlationId).toBe("c-3");
         expect(letters[0]?.at.getTime()).toBeWithin(before - 1, Date.now() + 1);
@@ -350,7 +349,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
         const deliveries = collectSubmitted();
         await queue.submit(Buffer.from("bad"), {});
         await countOf(deliveries, 1);
-        await queue.deadLetter(deliveries[0] as Delivery, "not JSON");
+        await queue.deadLetter(deliveries[0] as Delivery, letterOf(deliveries[0], "not JSON"));
         deliveries[0]?.ack();
         await reopen();
         const later = collectSubmitted();

@@ -21,6 +21,7 @@ import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { sampleResult } from "../../sample-result.ts";
+import { letterOf } from "../letter-of.ts";
 import { describeQueueContract } from "../queue-contract.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
@@ -71,7 +72,7 @@ describe("RabbitMQ", () => {
   }
 
   async function deadLetterAndAck(queue: JobQueue, delivery: Delivery): Promise<void> {
-    await queue.deadLetter(delivery, "wrong");
+    await queue.deadLetter(delivery, letterOf(delivery, "wrong"));
     delivery.ack();
   }
 
@@ -138,7 +139,7 @@ describe("RabbitMQ", () => {
     queue.onSubmitted(async (delivery) => void deliveries.push(delivery));
     await queue.submit(Buffer.from("bad"), {});
     await waitFor(() => deliveries[0], { timeoutMs: TIMEOUT_MS, what: "the submission" });
-    await queue.deadLetter(deliveries[0] as Delivery, "reason");
+    await queue.deadLetter(deliveries[0] as Delivery, letterOf(deliveries[0], "reason"));
     expect(await broker.deadLetters()).toHaveLength(1);
     await queue.publishResult(sampleResult("job-1"), undefined, []);
     expect(await broker.results()).toHaveLength(1);

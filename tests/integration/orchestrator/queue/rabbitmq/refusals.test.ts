@@ -27,6 +27,7 @@ import {
   type RawProperties,
 } from "../../../../support/servers/raw-amqp.ts";
 import { sampleResult } from "../../sample-result.ts";
+import { letterOf } from "../letter-of.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
 setDefaultTimeout(120_000);
@@ -110,7 +111,8 @@ describe("a message that amqplib cannot send again", () => {
       let deliveries = 0;
       queue.onSubmitted(async (delivery) => {
         deliveries += 1;
-        if (delivery.body.toString() === "poison") await queue.deadLetter(delivery, "wrong");
+        if (delivery.body.toString() === "poison")
+          await queue.deadLetter(delivery, letterOf(delivery, "wrong"));
         delivery.ack();
       });
       await broker.withChannel(async (channel) => {
@@ -130,7 +132,7 @@ describe("a message that amqplib cannot send again", () => {
   test("keeps the properties and headers that can be sent", async () => {
     await start();
     queue.onSubmitted(async (delivery) => {
-      await queue.deadLetter(delivery, "wrong");
+      await queue.deadLetter(delivery, letterOf(delivery, "wrong"));
       delivery.ack();
     });
     const headers = Buffer.concat([
