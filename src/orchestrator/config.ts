@@ -23,6 +23,7 @@ import {
   type SettingValues,
   withDefault,
 } from "../shared/settings/settings.ts";
+import { JOB_FIELDS } from "./job/fields.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -211,6 +212,15 @@ const keyPrefixName = parse.matching(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 of lette
 /** The braces are a hash tag: it keeps all keys on one node of a Cluster, which scripts require. */
 const keyPrefix: Parser<string> = (raw) => `{${keyPrefixName(raw)}}:`;
 
+/** A value that the messages of all jobs of the original API get. */
+function jobField(name: "aws_account" | "ecr_repo"): Parser<string> {
+  return (raw) => {
+    const { error } = JOB_FIELDS.shape[name].safeParse(raw);
+    if (error) throw new BadValue("is not valid", `${error.issues[0]?.message}`.replace(/^expected /, ""));
+    return raw;
+  };
+}
+
 export const ORCHESTRATOR_SETTINGS = {
   rabbitmqUrls: required(
     {
@@ -253,6 +263,30 @@ export const ORCHESTRATOR_SETTINGS = {
     QUEUE_NAME,
     "jobs.results",
   ),
+  hasOriginalApi: withDefault(
+    {
+      name: "BLACKTREE_ORIGINAL_API",
+      description:
+        "also take the messages of the original Blacktree's API, from execute.queue, and answer them (docs/original-api.md)",
+    },
+    parse.flag,
+    "false",
+  ),
+  originalApiAccount: optional(
+    {
+      name: "BLACKTREE_ORIGINAL_API_ACCOUNT",
+      description: "AWS account of the images that the original API asks for",
+    },
+    jobField("aws_account"),
+  ),
+  originalApiEcrRepo: withDefault(
+    {
+      name: "BLACKTREE_ORIGINAL_API_ECR_REPO",
+      description: "ECR repository of the images that the original API asks for",
+    },
+    jobField("ecr_repo"),
+    "blacktree",
+  ),
   grpcListen: optional(
     {
       name: "BLACKTREE_GRPC_LISTEN",
@@ -275,6 +309,7 @@ export function loadOrchestratorSettings(
     ...checkOneAdminToken(sources),
     ...checkAdminTokenGiven(sources, values),
     ...checkQueueNames(values),
+    ...checkOriginalApi(values),
     ...checkTransport(
       (key) => isGiven(sources, ORCHESTRATOR_SETTINGS[key].name),
       { name: "BLACKTREE_GRPC_LISTEN", host: values.grpcListen?.host },
@@ -370,4 +405,16 @@ function checkQueueNames(values: Partial<SettingValues<SettingTable>>): SettingP
       wrong: "is the name of another Blacktree queue",
       expected: "a name that no other queue has",
     }));
+}
+
+function checkOriginalApi(values: Partial<SettingValues<SettingTable>>): SettingProblem[] {
+  if (!values.hasOriginalApi || values.originalApiAccount !== undefined) return [];
+  return [
+    {
+      name: "BLACKTREE_ORIGINAL_API_ACCOUNT",
+      value: undefined,
+      wrong: "is not set: the messages of the original API name no AWS account",
+      expected: "the account's number, or BLACKTREE_ORIGINAL_API=false",
+    },
+  ];
 }

@@ -3,7 +3,7 @@
 import { aborted } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
 import { environment } from "../shared/env.ts";
-import { createLogger } from "../shared/logging.ts";
+import { createLogger, type Logger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
@@ -19,6 +19,7 @@ import {
 } from "./config.ts";
 import { RedisLeases } from "./leases/redis.ts";
 import { type Orchestrator, startOrchestrator } from "./orchestrator.ts";
+import { OriginalApi } from "./original-api/original-api.ts";
 import { RabbitMqQueue } from "./queue/rabbitmq/queue.ts";
 import { RedisJobRecords } from "./records/redis.ts";
 
@@ -59,13 +60,23 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
     return EXIT.failed;
   }
 
+  const originalApi = originalApiOf(settings, logger);
+  originalApi?.start();
   manager.report(() => orchestrator.describe());
   await aborted(stop.first);
   manager.stopping();
   logger.info({ reason: String(stop.first.reason) }, "orchestrator stopping; running builds continue");
+  await originalApi?.close();
   await orchestrator.stop();
   logger.info("orchestrator stopped");
   return EXIT.done;
+}
+
+function originalApiOf(settings: OrchestratorSettings, logger: Logger): OriginalApi | undefined {
+  const { originalApiAccount: awsAccount, originalApiEcrRepo: ecrRepo } = settings;
+  if (!settings.hasOriginalApi || awsAccount === undefined) return undefined;
+  const { rabbitmqUrls: urls, jobQueue } = settings;
+  return new OriginalApi({ urls, jobQueue, target: { awsAccount, ecrRepo }, logger });
 }
 
 const status = await runDaemon(

@@ -2,7 +2,6 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash, randomUUID } from "node:crypto";
-import { join } from "node:path";
 import type { JobEvent, JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
@@ -13,14 +12,14 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
+import { imageOutput } from "../support/blacktree/image-output.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { childrenOf, commandLines } from "../support/blacktree/running-programs.ts";
 import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
-import { makeTempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-import { containerOutput, type DockerEngine } from "../support/servers/docker-engines.ts";
+import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 setDefaultTimeout(60_000);
@@ -66,22 +65,7 @@ async function startSite(docker: DockerEngine): Promise<Site> {
   return { deployment, orchestrator, worker: await deployment.startWorker(orchestrator) };
 }
 
-/** The output of the image when it is pulled and run as any consumer would do. */
-async function outputOf(docker: DockerEngine, image: string): Promise<string> {
-  const config = await makeTempDir("login");
-  try {
-    const auth = btoa(`${ECR_LOGIN.username}:${ECR_LOGIN.password}`);
-    const auths = { [backends.ecr.host]: { auth } };
-    await Bun.write(join(config.path, "config.json"), JSON.stringify({ auths }));
-    const env = { DOCKER_CONFIG: config.path };
-    await docker.docker(["pull", "--quiet", image], { env });
-    const stdout = await containerOutput(docker, image, [], { env });
-    await docker.docker(["image", "rm", "--force", image], { env });
-    return stdout.trimEnd();
-  } finally {
-    await config.remove();
-  }
-}
+const outputOf = (docker: DockerEngine, image: string) => imageOutput(docker, image, ECR_LOGIN);
 
 const localImages = async (docker: DockerEngine) =>
   (await docker.docker(["images", "--all", "--quiet", "--no-trunc"])).stdout.split("\n").sort();

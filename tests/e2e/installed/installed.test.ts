@@ -1,8 +1,8 @@
 /** Blacktree as it is installed: Debian with systemd, the units, the accounts, and the job of a user. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
+import { imageOutput } from "../../support/blacktree/image-output.ts";
 import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
 import {
   type BootedMachine,
@@ -13,10 +13,9 @@ import type { DebianRelease } from "../../support/machine/debian-tree.ts";
 import { freePort } from "../../support/machine/free-port.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
 import { sampleGreeting, sampleRepository } from "../../support/machine/sample-repository.ts";
-import { makeTempDir } from "../../support/machine/temp-dir.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
-import { containerOutput, type DockerEngineName } from "../../support/servers/docker-engines.ts";
+import type { DockerEngineName } from "../../support/servers/docker-engines.ts";
 import {
   addSettings,
   install,
@@ -114,7 +113,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
-      expect(await outputOf(`${result.image_url}`)).toBe(sampleGreeting);
+      expect(await imageOutput(backends.docker, `${result.image_url}`, LOGIN)).toBe(sampleGreeting);
     }
 
     /** The build lasts longer than the unit's time limit, which the draining worker extends. */
@@ -134,20 +133,6 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       expect(await unitProperty(machine, UNITS.worker, "Result")).toBe("success");
       await machine.run(["systemctl", "revert", UNITS.worker]);
       await machine.run(["systemctl", "start", UNITS.worker]);
-    }
-
-    async function outputOf(image: string): Promise<string> {
-      const config = await makeTempDir("login");
-      try {
-        const auth = btoa(`${LOGIN.username}:${LOGIN.password}`);
-        const auths = { [backends.ecr.host]: { auth } };
-        await Bun.write(join(config.path, "config.json"), JSON.stringify({ auths }));
-        const env = { DOCKER_CONFIG: config.path };
-        await backends.docker.docker(["pull", "--quiet", image], { env });
-        return (await containerOutput(backends.docker, image, [], { env })).trimEnd();
-      } finally {
-        await config.remove();
-      }
     }
 
     test("installed, rebooted, updated, and uninstalled, it builds until it is removed", async () => {

@@ -167,3 +167,27 @@ describe("RABBITMQ_MANAGEMENT_URL", () => {
     expect(() => withUrl(url)).not.toThrow("hush");
   });
 });
+
+describe("BLACKTREE_ORIGINAL_API", () => {
+  const withApi = (environment: Readonly<Record<string, string>>) =>
+    load("redis://host", { BLACKTREE_ORIGINAL_API: "true", ...environment });
+
+  test("needs an account, and has the original's repository by default", () => {
+    expect(withApi({ BLACKTREE_ORIGINAL_API_ACCOUNT: "1234567890" }).values).toMatchObject({
+      hasOriginalApi: true,
+      originalApiAccount: "1234567890",
+      originalApiEcrRepo: "blacktree",
+    });
+  });
+
+  test.each([
+    ["BLACKTREE_ORIGINAL_API_ACCOUNT", {}],
+    ["BLACKTREE_ORIGINAL_API_ACCOUNT", { BLACKTREE_ORIGINAL_API_ACCOUNT: "12a" }],
+    [
+      "BLACKTREE_ORIGINAL_API_ECR_REPO",
+      { BLACKTREE_ORIGINAL_API_ACCOUNT: "1", BLACKTREE_ORIGINAL_API_ECR_REPO: "Upper" },
+    ],
+  ])("%s is refused if the settings are %j", (name, environment) => {
+    expect(() => withApi(environment)).toThrow(name);
+  });
+});

@@ -43,6 +43,7 @@ import {
   ensureRetryQueues,
   isOwnQueue,
   type Names,
+  originalResultQueue,
   parkedQueue,
   readyQueueName,
   retryQueue,
@@ -289,8 +290,18 @@ export class RabbitMqQueue implements JobQueue {
     replyTo: readonly string[],
     signal?: AbortSignal,
   ): Promise<void> {
-    const queue = this.#names.resultQueue;
     const options = { messageId: result.job_id, correlationId, contentType: "application/json" };
+    await this.#publishResultTo(this.#names.resultQueue, result, options, signal);
+    // Without `signal`: the result is published, and a failure here would publish it again. Each reply has a timeout.
+    await Promise.all([...new Set(replyTo)].map((reply) => this.#reply(reply, result, options)));
+  }
+
+  async #publishResultTo(
+    queue: string,
+    result: JobResult,
+    options: Options.Publish,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const bodies = shrinkingBodies(result);
     await this.#publisher.publish(
       { queue, body: bodies.next().value as Buffer, options },
@@ -303,8 +314,6 @@ export class RabbitMqQueue implements JobQueue {
         },
       },
     );
-    // Without `signal`: the result is published, and a failure here would publish it again. Each reply has a timeout.
-    await Promise.all([...new Set(replyTo)].map((reply) => this.#reply(reply, result, options)));
   }
 
   publishEvent(event: JobEvent): void {
@@ -357,6 +366,7 @@ export class RabbitMqQueue implements JobQueue {
       this.#logger.warn(fields, "result not sent to reply_to: the queue belongs to Blacktree");
       return;
     }
+    if (queue === originalResultQueue(this.#names)) return this.#publishResultTo(queue, result, options);
     const timeout = AbortSignal.timeout(REPLY_TIMEOUT_MS);
     try {
       for (const body of shrinkingBodies(result)) {

@@ -37,6 +37,9 @@ export const retryQueue = (names: Names, delayMs: RetryDelayMs) => `${names.read
 export const readyQueueName = (names: Names, readyQueue: ReadyQueue) =>
   `${names.readyPrefix}.${readyQueue.region}.${readyQueue.priority}`;
 
+/** Between the job queue and the original API. It is not one of the own queues: messages name it as their `reply_to`. */
+export const originalResultQueue = ({ jobQueue }: Pick<Names, "jobQueue">) => `${jobQueue}.original.results`;
+
 export function isOwnQueue(names: Names, queue: string): boolean {
   return (
     queue === names.jobQueue ||
