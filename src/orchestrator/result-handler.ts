@@ -45,7 +45,7 @@ export class ResultHandler {
     if (decision.kind === "retry") return this.#retry(delivery, assignment, ofAttempt, decision.delayMs);
     const { outcome } = decision;
     await this.#rememberImage(job, outcome);
-    const run = { claim: assignment.claim, assignedAt: assignment.assignedAt, outcome };
+    const run = { claim: assignment.claim, outcome };
     const result = resultOf(job, delivery.envelope.acceptedAt, run, this.parts.resultLogLines);
     await this.settle(delivery, result);
     await this.#releaseWorker(assignment);

@@ -7,7 +7,6 @@ import type { Claim } from "../leases/leases.ts";
 /** One attempt that has ended. */
 export interface EndedRun {
   readonly claim: Claim;
-  readonly assignedAt: Date;
   readonly outcome: Outcome;
 }
 
@@ -15,9 +14,13 @@ export function emptyLog(): LogSummary {
   return { bytes: 0, lines: 0, sha256: createHash("sha256").digest("hex"), truncated: false };
 }
 
+/**
+ * The same text whichever orchestrator makes it: after a take-over the result may be published twice, and is then the
+ * same one. So the time in the queue is that until the worker began, by its clock, and not until this assignment.
+ */
 export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: number): JobResult {
   const { claim, outcome } = ended;
-  const queuedMs = Math.max(0, ended.assignedAt.getTime() - acceptedAt.getTime());
+  const queuedMs = Math.max(0, outcome.startedAt.getTime() - acceptedAt.getTime());
   return {
     job_id: job.jobId,
     status: outcome.status,
