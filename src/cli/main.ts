@@ -8,11 +8,22 @@ import { withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiError } from "./api-client.ts";
 import { cancelCommand } from "./cancel.ts";
 import { jobCommand } from "./job.ts";
+import { jobsCommand } from "./jobs.ts";
 import { logsCommand } from "./logs.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
 import { workersCommand } from "./workers.ts";
 import { WrongUsage } from "./wrong-usage.ts";
+
+const COMMANDS = [
+  upCommand,
+  submitCommand,
+  jobsCommand,
+  jobCommand,
+  logsCommand,
+  cancelCommand,
+  workersCommand,
+];
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = EXIT.done;
@@ -26,7 +37,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     .version(describeVersion("blacktree"), "-V, --version", "print version, commit and Bun version")
     .enablePositionalOptions()
     .exitOverride();
-  for (const make of [upCommand, submitCommand, jobCommand, logsCommand, cancelCommand, workersCommand]) {
+  for (const make of COMMANDS) {
     program.addCommand(make(environment(), finish).copyInheritedSettings(program));
   }
   try {

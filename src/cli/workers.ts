@@ -1,5 +1,6 @@
 /** `blacktree workers`: lists the known workers, one per line. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { tableOf } from "./table.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson } from "./usage.ts";
 
 interface ShownWorker {
@@ -36,14 +37,5 @@ export function describeWorkers(workers: readonly ShownWorker[]): string {
     ...[id, region, address, status, last_seen, jobs.join(",")],
     refusal ?? "",
   ]);
-  const all = [HEADINGS, ...rows];
-  const widths = HEADINGS.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  return tableOf(HEADINGS, rows);
 }

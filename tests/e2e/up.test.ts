@@ -229,6 +229,19 @@ describe("up with a named registry", () => {
       job.events.map((_: unknown, index: number) => index + 1),
     );
 
+    const listed = await cli("jobs", "--state", "succeeded", "--repo", "owner/working", "--since", "1h");
+    expect(listed.stdout).toMatch(
+      /^looked-at {2,}SUCCEEDED {2,}\d+[sm] {2,}owner\/working {2}main {2,}v-looked-at$/m,
+    );
+    const others = JSON.parse((await cli("jobs", "--tenant", "acme", "--json")).stdout);
+    expect(others).toEqual([
+      expect.objectContaining({ job_id: "looked-at", tenant: "acme", state: "SUCCEEDED" }),
+    ]);
+    expect(others[0].result).toMatchObject({ status: "SUCCESS", image_digest: job.result.image_digest });
+    expect((await cli("jobs", "--state", "running")).stderr).toContain(
+      "state: expected one or more of QUEUED",
+    );
+
     const workers = JSON.parse((await cli("workers", "--json")).stdout);
     expect(workers).toEqual([expect.objectContaining({ region: "us-east-1", status: "FREE", jobs: [] })]);
     expect((await cli("workers")).stdout).toContain(`${workers[0].id}  us-east-1  `);

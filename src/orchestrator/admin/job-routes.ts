@@ -4,9 +4,10 @@ import { streamSSE } from "hono/streaming";
 import { z } from "zod";
 import { withVisibleCharacters } from "../../shared/visible-text.ts";
 import { describeConflict } from "../job/identity.ts";
-import type { JobRecord } from "../records/job-records.ts";
+import type { JobRecord, JobSummary } from "../records/job-records.ts";
 import { type AdminEnv, clientOf } from "./client-address.ts";
 import { type FollowerLimits, Followers } from "./followers.ts";
+import { cursorOf, listingOf } from "./job-list.ts";
 import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
@@ -40,6 +41,16 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     if (acceptance.kind === "conflict") return idInUse(acceptance, context);
     const { problems: errors } = acceptance;
     return problem(context, { status: 400, title: "Bad job", detail: errors.join("; "), errors });
+  });
+
+  app.get("/api/v1/jobs", async (context) => {
+    const listing = listingOf(context.req.query());
+    if (!("matches" in listing)) {
+      const title = "Bad request";
+      return problem(context, { status: 400, title, detail: listing.join("; "), errors: listing });
+    }
+    const { jobs, next } = await records.list(listing);
+    return context.json({ items: jobs.map(shownSummary), next_cursor: next ? cursorOf(next) : null });
   });
 
   app.get("/api/v1/jobs/:id", async (context) => {
@@ -143,6 +154,10 @@ function shownJob(record: JobRecord) {
     events,
     result: result ?? null,
   };
+}
+
+function shownSummary({ jobId: job_id, job, acceptedAt, state, result }: JobSummary) {
+  return { ...job, job_id, state, accepted_at: acceptedAt.toISOString(), result: result ?? null };
 }
 
 /** Server-sent events `line`, `state` and `end`; a disconnected reader resumes with `Last-Event-ID`. */

@@ -25,6 +25,32 @@ export interface JobRecord {
   readonly result: JobResult | undefined;
 }
 
+/** A job in a list: without its events and the lines of its log. */
+export interface JobSummary extends Omit<JobRecord, "events" | "result"> {
+  readonly result: Omit<JobResult, "logs"> | undefined;
+}
+
+/** The place of a job in the list of all jobs, which is ordered by time of acceptance, the latest first. */
+export interface JobPlace {
+  readonly acceptedAtMs: number;
+  readonly jobId: string;
+}
+
+export interface JobPage {
+  readonly jobs: readonly JobSummary[];
+  /** More jobs may follow this place; undefined at the end of the list. */
+  readonly next: JobPlace | undefined;
+}
+
+export interface JobListing {
+  readonly matches: (job: JobSummary) => boolean;
+  readonly limit: number;
+  /** Where the page before this one ended. */
+  readonly after: JobPlace | undefined;
+  /** The list ends before the first job that was accepted earlier. */
+  readonly sinceMs?: number;
+}
+
 export interface AdmissionRequest {
   readonly jobId: string;
   readonly job: PublicJob;
@@ -135,6 +161,11 @@ export interface JobRecords {
   knownImages(repository: string): Promise<readonly KnownImage[]>;
   /** With its last 200 events; `job` is empty for a record that began with an event, after a loss. */
   find(jobId: string): Promise<JobRecord | undefined>;
+  /**
+   * Jobs that match, the latest accepted first. At most 1,000 records are read in one call, so that a page may have fewer
+   * jobs than `limit`, or none, and still be followed by others.
+   */
+  list(listing: JobListing): Promise<JobPage>;
 
   close(): Promise<void>;
 }

@@ -8,6 +8,9 @@ export const MAX_IMAGES_RETURNED = 200;
 export const WAITING_MEMORY_MS = 365 * 24 * 60 * 60 * 1000;
 export const IMAGE_MEMORY_MS = 30 * 24 * 60 * 60 * 1000;
 
+/** Of one page of the list of jobs. */
+export const MAX_RECORDS_READ = 1000;
+
 const MIN_ACTIVE_MEMORY_MS = 7 * 24 * 60 * 60 * 1000;
 
 /** How long a job may wait or run without any change before its record expires. */

@@ -5,13 +5,17 @@ import type { Logger } from "../../shared/logging.ts";
 import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
+import { type ListedJob, pageOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
   type Finish,
   type JobIdentity,
+  type JobListing,
+  type JobPage,
   type JobRecord,
   type JobRecords,
+  type JobSummary,
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
@@ -31,6 +35,7 @@ import admitLua from "./scripts/admit.lua" with { type: "text" };
 import appendLua from "./scripts/append.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
 import finishLua from "./scripts/finish.lua" with { type: "text" };
+import listLua from "./scripts/list.lua" with { type: "text" };
 import messageLostLua from "./scripts/message-lost.lua" with { type: "text" };
 import publishedLua from "./scripts/published.lua" with { type: "text" };
 import publishingLua from "./scripts/publishing.lua" with { type: "text" };
@@ -50,6 +55,7 @@ const scripts = {
   published: new RedisScript(commonLua, publishedLua),
   supersede: new RedisScript(commonLua, supersedeLua),
   rememberImage: new RedisScript(rememberImageLua),
+  list: new RedisScript(listLua),
 };
 
 export interface RedisJobRecordsOptions {
@@ -121,7 +127,8 @@ export class RedisJobRecords implements JobRecords {
 
   async finish(result: JobResult, publisher: string, { isWaiting = false } = {}): Promise<Finish> {
     const memoryMs = isWaiting ? WAITING_MEMORY_MS : this.options.jobMemoryMs;
-    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS, memoryMs];
+    const { logs: _, ...summary } = result;
+    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS, memoryMs, JSON.stringify(summary)];
     const reply = await this.#run(scripts.finish, result.job_id, args);
     const [kind, kept = "", replyTo = "[]", correlationId = ""] = reply as [Finish["kind"], ...string[]];
     if (kind !== "publish") return { kind };
@@ -177,6 +184,14 @@ export class RedisJobRecords implements JobRecords {
     });
   }
 
+  list(listing: JobListing): Promise<JobPage> {
+    return pageOf(listing, async (after, count) => {
+      const args = [after?.acceptedAtMs ?? "+inf", after?.jobId ?? "", count];
+      const entries = await this.#attempt(() => scripts.list.run(this.#client, this.#prefix, args));
+      return (entries as ListEntry[]).map(readEntry);
+    });
+  }
+
   async find(jobId: string): Promise<JobRecord | undefined> {
     const [fields, lines] = await this.#attempt(() =>
       Promise.all([
@@ -217,6 +232,25 @@ export class RedisJobRecords implements JobRecords {
       throw new RecordsUnavailable("a Redis command failed", { cause });
     }
   }
+}
+
+type ListEntry = readonly [id: string, place: string, ...fields: (string | null)[]];
+
+function readEntry([jobId, place, job, acceptedAt, summary, lastEvent]: ListEntry): ListedJob {
+  const acceptedAtMs = Number(place);
+  const result = summary ? (JSON.parse(summary) as JobSummary["result"]) : undefined;
+  const event = lastEvent ? readEvent(lastEvent) : undefined;
+  if (!job && !result && !event) return { place: { acceptedAtMs, jobId }, summary: undefined };
+  return {
+    place: { acceptedAtMs, jobId },
+    summary: {
+      jobId,
+      job: job ? (JSON.parse(job) as PublicJob) : {},
+      acceptedAt: new Date(Number(acceptedAt ?? place)),
+      state: result ? finalState(result) : (event?.state ?? "QUEUED"),
+      result,
+    },
+  };
 }
 
 function readFingerprints(text: string): Fingerprints {

@@ -3,13 +3,17 @@ import type { Database } from "bun:sqlite";
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
+import { type ListedJob, pageOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
   type Finish,
   type JobIdentity,
+  type JobListing,
+  type JobPage,
   type JobRecord,
   type JobRecords,
+  type JobSummary,
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
@@ -303,6 +307,22 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
+  list(listing: JobListing): Promise<JobPage> {
+    return pageOf(listing, async (after, count) =>
+      this.#atomically(() =>
+        this.#database
+          .query<ListRow, [number, string, number]>(
+            `SELECT job_id, job, coalesce(accepted_at, changed_at, 0) AS at, json_remove(result, '$.logs') AS summary,
+               (SELECT event FROM job_events WHERE job_events.job_id = job_records.job_id ORDER BY seq DESC LIMIT 1)
+                 AS event
+             FROM job_records WHERE (at, job_id) < (?, ?) ORDER BY at DESC, job_id DESC LIMIT ?`,
+          )
+          .all(after?.acceptedAtMs ?? Number.MAX_SAFE_INTEGER, after?.jobId ?? "", count)
+          .map(readListRow),
+      ),
+    );
+  }
+
   async find(jobId: string): Promise<JobRecord | undefined> {
     return this.#atomically(() => {
       const row = this.#row(jobId);
@@ -375,6 +395,31 @@ export class SqliteJobRecords implements JobRecords {
       throw new RecordsUnavailable("a transaction of the embedded database failed", { cause });
     }
   }
+}
+
+interface ListRow {
+  readonly job_id: string;
+  readonly job: string | null;
+  readonly at: number;
+  readonly summary: string | null;
+  readonly event: string | null;
+}
+
+function readListRow({ job_id: jobId, job, at, summary, event }: ListRow): ListedJob {
+  const place = { acceptedAtMs: at, jobId };
+  if (job === null && summary === null && event === null) return { place, summary: undefined };
+  const result = summary === null ? undefined : (JSON.parse(summary) as NonNullable<JobSummary["result"]>);
+  const lastState = event === null ? "QUEUED" : (JSON.parse(event) as JobEvent).state;
+  return {
+    place,
+    summary: {
+      jobId,
+      job: job === null ? {} : (JSON.parse(job) as PublicJob),
+      acceptedAt: new Date(at),
+      state: result ? finalState(result) : lastState,
+      result,
+    },
+  };
 }
 
 /** The file may have been created by a version with fewer columns. */

@@ -8,6 +8,7 @@ local result = get('result')
 if result then return { 'finished', result } end
 if not get('job') then
   set('job', ARGV[4], 'acceptedAt', ARGV[5], 'correlationId', ARGV[7], 'salt', ARGV[8], 'fingerprints', ARGV[9])
+  enterList(ARGV[5])
 end
 noteReplyTo(ARGV[6])
 keepAlive()

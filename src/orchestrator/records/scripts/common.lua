@@ -1,7 +1,8 @@
 -- Common part of the job record scripts. KEYS[1] is the prefix of every key; ARGV starts with the job id and the
 -- memories: how long the record of a finished job and that of an active job is stored, in ms. Keys:
 --   job:<job>           hash: job, acceptedAt, correlationId, salt, fingerprints, queued, seq, replyTo, result,
---                       publisher, publisherUntil, published, changedAt (of its state)
+--                       publisher, publisherUntil, published, changedAt (of its state), summary (result without log)
+--   jobs                sorted set: all jobs by time of acceptance, for the list of jobs
 --   events:<job>        list of events, oldest first
 --   supersede:<group>   sorted set: jobs that a later one of this group cancels, by their place
 --   supersedings        counter: the places
@@ -24,6 +25,16 @@ local function keepAlive()
   if remainingMs < 0 then remainingMs = jobMemoryMs end
   redis.call('PEXPIRE', recordKey, remainingMs)
   redis.call('PEXPIRE', eventsKey, remainingMs)
+end
+
+-- Jobs whose records have expired leave the list as others enter it: at most about a third of it is expired.
+local function enterList(acceptedAtMs)
+  local listKey = KEYS[1] .. 'jobs'
+  for _, jobId in ipairs(redis.call('ZRANDMEMBER', listKey, 3)) do
+    if redis.call('EXISTS', KEYS[1] .. 'job:' .. jobId) == 0 then redis.call('ZREM', listKey, jobId) end
+  end
+  redis.call('ZADD', listKey, acceptedAtMs, ARGV[1])
+  redis.call('PEXPIRE', listKey, activeMemoryMs)
 end
 
 local function noteChange() set('changedAt', nowMs) end

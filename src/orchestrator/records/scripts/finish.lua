@@ -1,7 +1,8 @@
--- ARGV: job id, memories, result, publisher, its time to live in ms, how long the result is stored in ms.
+-- ARGV: job id, memories, result, publisher, its time to live in ms, how long the result is stored in ms, summary.
 -- Returns {"published"}, {"publishing"}, or {"publish", result, reply to as JSON, correlation id}.
 if not get('result') then
-  set('result', ARGV[4])
+  if redis.call('EXISTS', recordKey) == 0 then enterList(nowMs) end
+  set('result', ARGV[4], 'summary', ARGV[8])
   redis.call('PEXPIRE', recordKey, ARGV[7])
   keepAlive()
 end

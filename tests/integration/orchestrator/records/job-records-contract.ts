@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
+  type JobPage,
+  type JobPlace,
   type JobRecords,
+  type JobSummary,
   PUBLISHER_TTL_MS,
   RecordsUnavailable,
   type UnnumberedEvent,
@@ -542,6 +545,91 @@ export function describeJobRecordsContract(
         expect(told).toHaveLength(200);
         expect(told[0]).toEqual(image(1_009));
         expect(told.at(-1)).toEqual(image(810));
+      });
+    });
+
+    describe("the list of jobs", () => {
+      const all = { matches: () => true, limit: 100, after: undefined };
+      const admitAt = (jobId: string, ms: number) =>
+        records.admit({ jobId, job, identity, acceptedAt: new Date(ms) });
+      const idsOf = ({ jobs }: JobPage) => jobs.map(({ jobId }) => jobId);
+
+      test("is empty without jobs", async () => {
+        expect(await records.list(all)).toEqual({ jobs: [], next: undefined });
+      });
+
+      test("has each job with its state, and its result without the log", async () => {
+        await admitAt("j1", 1000);
+        await admitAt("j2", 2000);
+        await admitAt("j3", 3000);
+        await records.append(event("j2", "QUEUED"));
+        await records.append(event("j2", "BUILDING"));
+        const { logs: _, ...result } = sampleResult("j3");
+        await records.finish(sampleResult("j3"), "publisher");
+        const second = await store.open();
+        expect(await second.list(all)).toEqual({
+          jobs: [
+            { jobId: "j3", job, acceptedAt: new Date(3000), state: "SUCCEEDED", result },
+            { jobId: "j2", job, acceptedAt: new Date(2000), state: "BUILDING", result: undefined },
+            { jobId: "j1", job, acceptedAt: new Date(1000), state: "QUEUED", result: undefined },
+          ],
+          next: undefined,
+        });
+      });
+
+      test("is read page by page, and misses no job of the same time", async () => {
+        const ids = Array.from({ length: 25 }, (_, index) => `j${index}`);
+        for (const [index, id] of ids.entries()) await admitAt(id, index < 20 ? 1000 : 2000);
+        const seen: string[] = [];
+        let after: JobPlace | undefined;
+        do {
+          const page = await records.list({ ...all, limit: 3, after });
+          seen.push(...idsOf(page));
+          after = page.next;
+        } while (after);
+        expect(new Set(seen.slice(0, 5))).toEqual(new Set(ids.slice(20)));
+        expect(seen.toSorted()).toEqual(ids.toSorted());
+      });
+
+      test("goes on after a job that is accepted meanwhile, or whose record has expired", async () => {
+        for (const number of [1, 2, 3, 4]) await admitAt(`j${number}`, number);
+        const page = await records.list({ ...all, limit: 2 });
+        await admitAt("j5", 5);
+        expect(idsOf(await records.list({ ...all, after: page.next }))).toEqual(["j2", "j1"]);
+        expect(idsOf(await records.list({ ...all, after: { acceptedAtMs: 3, jobId: "gone" } }))).toEqual([
+          "j2",
+          "j1",
+        ]);
+      });
+
+      test("may be filtered; a page reads at most 1,000 records", async () => {
+        await admitAt("wanted", 1);
+        for (let number = 0; number < 1005; number++) await admitAt(`j${number}`, 1000 + number);
+        const listing = { ...all, matches: ({ jobId }: JobSummary) => jobId === "wanted" };
+        const page = await records.list(listing);
+        expect(page.jobs).toEqual([]);
+        expect(idsOf(await records.list({ ...listing, after: page.next }))).toEqual(["wanted"]);
+      });
+
+      test("has no job whose record has expired", async () => {
+        await useStore(LONG_MEMORY_MS);
+        await admitAt("j1", 1);
+        await records.finish(sampleResult("j1"), "publisher");
+        await store.advance(LONG_MEMORY_MS + 1000);
+        await admitAt("j2", 2);
+        expect(idsOf(await records.list(all))).toEqual(["j2"]);
+      });
+
+      test("has a job whose record began with an event or a result, after a loss", async () => {
+        await records.append(event("j1", "BUILDING"));
+        await records.finish(sampleResult("j2"), "publisher");
+        const { jobs } = await records.list(all);
+        expect(new Map(jobs.map(({ jobId, state }) => [jobId, state]))).toEqual(
+          new Map([
+            ["j1", "BUILDING"],
+            ["j2", "SUCCEEDED"],
+          ]),
+        );
       });
     });
 

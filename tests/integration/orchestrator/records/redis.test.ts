@@ -56,6 +56,21 @@ await describeRedisServers((name) => {
   });
 });
 
+test("Redis: jobs whose records have expired leave the list of jobs as others enter it", async () => {
+  const keyPrefix = `{${randomUUID()}}:`;
+  const records = await openRecords(server.url, 60_000, keyPrefix);
+  const admit = (jobId: string) => records.admit({ jobId, job: {}, identity: {}, acceptedAt: new Date() });
+  const listed = async () => Number(await server.cli("zcard", `${keyPrefix}jobs`));
+  for (let number = 0; number < 300; number++) await admit(`old-${number}`);
+  expect(await listed()).toBe(300);
+  const expired = Array.from({ length: 300 }, (_, number) => `${keyPrefix}job:old-${number}`);
+  expect(await server.cli("del", ...expired)).toBe("300");
+  for (let number = 0; number < 300; number++) await admit(`new-${number}`);
+  // Three random jobs are checked each time: practically all of the 300 have left, and the rest will.
+  expect(await listed()).toBeWithin(300, 400);
+  await records.close();
+});
+
 test("Redis: a record contains no value of the job's identity, and no hash that another record has", async () => {
   const keyPrefix = `{${randomUUID()}}:`;
   const records = await openRecords(server.url, 60_000, keyPrefix);

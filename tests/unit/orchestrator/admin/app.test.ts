@@ -6,7 +6,7 @@ import type { AdminParts } from "../../../../src/orchestrator/admin/parts.ts";
 import type { Acceptance } from "../../../../src/orchestrator/admin/submit-job.ts";
 import type { Cancellation } from "../../../../src/orchestrator/job/cancellation.ts";
 import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
-import type { JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
+import type { JobListing, JobPage, JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
 
 const WORKER: WorkerView = {
   workerId: "w-1",
@@ -66,7 +66,14 @@ function app({ isQueueReady = true, isLeasesReady = true, queueProblems = [] }: 
     },
     queue: { isReady: isQueueReady, problems: queueProblems },
     leases: { isReady: isLeasesReady, workers },
-    records: { find: async (id: string) => (id === "j-1" ? RECORD : undefined) },
+    records: {
+      find: async (id: string) => (id === "j-1" ? RECORD : undefined),
+      list: async ({ matches, limit }: JobListing): Promise<JobPage> => {
+        const { events: _, ...summary } = RECORD;
+        const jobs = [{ ...summary, result: undefined }].filter(matches).slice(0, limit);
+        return { jobs, next: { acceptedAtMs: 7, jobId: "j-1" } };
+      },
+    },
     names: { queue: "rabbitmq", leases: "redis" },
     region: "us-east-1",
     token: TOKEN,
@@ -143,6 +150,25 @@ describe("reading", () => {
     expect(await (await request("/api/v1/status")).json()).toMatchObject({ workers: { BUSY: 1, FREE: 0 } });
     const unavailable = await request("/api/v1/status", {}, { isLeasesReady: false });
     expect(await unavailable.json()).toMatchObject({ connected: { redis: false }, workers: null });
+  });
+
+  test("jobs", async () => {
+    const response = await request("/api/v1/jobs?state=BUILDING");
+    const { events: _, ...shown } = (await (await request("/api/v1/jobs/j-1")).json()) as Record<
+      string,
+      unknown
+    >;
+    expect(await response.json()).toEqual({ items: [shown], next_cursor: "NzpqLTE" });
+    expect(await (await request("/api/v1/jobs?state=FAILED")).json()).toMatchObject({ items: [] });
+  });
+
+  test("jobs of a query that is wrong", async () => {
+    const response = await request("/api/v1/jobs?limit=0&state=RUNNING");
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      title: "Bad request",
+      errors: [expect.stringContaining("state: "), expect.stringContaining("limit: ")],
+    });
   });
 
   test("a job", async () => {

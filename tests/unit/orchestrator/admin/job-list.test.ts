@@ -1,0 +1,91 @@
+import { describe, expect, test } from "bun:test";
+import { cursorOf, listingOf } from "../../../../src/orchestrator/admin/job-list.ts";
+import type { JobListing, JobSummary } from "../../../../src/orchestrator/records/job-records.ts";
+
+const COMMIT = `8c1f0f6${"0".repeat(33)}`;
+const JOB: JobSummary = {
+  jobId: "j",
+  job: { repo_url: "owner/name", branch: "main", tenant: "acme", region: "us-east-1", commit: COMMIT },
+  acceptedAt: new Date("2026-01-31T12:00:00Z"),
+  state: "BUILDING",
+  result: undefined,
+};
+
+function listing(query: Record<string, string>): JobListing {
+  const read = listingOf(query);
+  if (!("matches" in read)) throw new Error(read.join("; "));
+  return read;
+}
+
+describe("a job matches", () => {
+  test.each([
+    [{}, true],
+    [{ state: "BUILDING" }, true],
+    [{ state: "queued,building" }, true],
+    [{ state: "QUEUED" }, false],
+    [{ tenant: "acme" }, true],
+    [{ tenant: "other" }, false],
+    [{ region: "us-east-1" }, true],
+    [{ region: "eu-west-1" }, false],
+    [{ branch: "main" }, true],
+    [{ branch: "mai" }, false],
+    [{ repo: "owner/name" }, true],
+    [{ repo: "name" }, true],
+    [{ repo: "ame" }, false],
+    [{ repo: "owner/name.git" }, true],
+    [{ commit: "8c1f" }, true],
+    [{ commit: COMMIT }, true],
+    [{ commit: "9c1f" }, false],
+    [{ state: "BUILDING", tenant: "other" }, false],
+  ])("%j: %p", (query, expected) => {
+    expect(listing(query).matches(JOB)).toBe(expected);
+  });
+
+  test("by the region of its workers, if it has one", () => {
+    const job = { ...JOB, job: { ...JOB.job, worker_region: "eu-west-1" } };
+    expect(listing({ region: "eu-west-1" }).matches(job)).toBe(true);
+    expect(listing({ region: "us-east-1" }).matches(job)).toBe(false);
+  });
+
+  test("by its whole URL, and by owner and name", () => {
+    const job = { ...JOB, job: { ...JOB.job, repo_url: "https://github.com/owner/name.git" } };
+    for (const repo of ["owner/name", "github.com/owner/name", "https://github.com/owner/name"])
+      expect(listing({ repo }).matches(job)).toBe(true);
+    expect(listing({ repo: "wner/name" }).matches(job)).toBe(false);
+  });
+});
+
+test("times are times, or ages", () => {
+  expect(listing({ since: "2026-01-31T12:00:00+01:00" }).sinceMs).toBe(Date.parse("2026-01-31T11:00:00Z"));
+  const before = Date.now() - 90 * 60_000;
+  expect(listing({ since: "90m" }).sinceMs).toBeWithin(before, Date.now() - 90 * 60_000 + 1);
+  expect(listing({ until: "2026-01-31T12:00:00Z" }).after).toEqual({
+    acceptedAtMs: Date.parse("2026-01-31T12:00:00Z") + 1,
+    jobId: "",
+  });
+});
+
+test("a cursor leads back to its place, whatever the job's id is", () => {
+  const place = { acceptedAtMs: 1_769_860_800_000, jobId: "a:b.c-1" };
+  expect(listing({ cursor: cursorOf(place), until: "1h" }).after).toEqual(place);
+});
+
+test.each([
+  [{ state: "RUNNING" }, "state: expected one or more of QUEUED, "],
+  [{ limit: "0" }, "limit: expected a number from 1 to 500"],
+  [{ limit: "501" }, "limit: expected a number from 1 to 500"],
+  [{ limit: "ten" }, "limit: expected a number from 1 to 500"],
+  [{ cursor: "x" }, "cursor: expected the next_cursor of an earlier answer"],
+  [{ cursor: "" }, "cursor: expected the next_cursor of an earlier answer"],
+  [{ since: "yesterday" }, "since: expected a time such as "],
+  [{ since: "2026-13-31T12:00:00Z" }, "since: expected a time such as "],
+  [{ commit: "main" }, "commit: expected 4 to 64 hex digits"],
+  [{ status: "QUEUED" }, "status: unknown; expected state, tenant, "],
+])("%j is refused", (query, problem) => {
+  const read = listingOf(query as Record<string, string>);
+  expect(read).toEqual([expect.stringContaining(problem)]);
+});
+
+test("all problems are named", () => {
+  expect(listingOf({ limit: "0", since: "x" })).toHaveLength(2);
+});
