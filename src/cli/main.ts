@@ -12,6 +12,7 @@ import { jobsCommand } from "./jobs.ts";
 import { logsCommand } from "./logs.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
+import { whyCommand } from "./why.ts";
 import { workersCommand } from "./workers.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
@@ -22,6 +23,7 @@ const COMMANDS = [
   jobCommand,
   logsCommand,
   cancelCommand,
+  whyCommand,
   workersCommand,
 ];
 

@@ -15,6 +15,7 @@ import {
   printJson,
   printText,
 } from "./usage.ts";
+import { hintWhileWaiting } from "./waiting-hint.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
@@ -70,7 +71,14 @@ async function submit(
   // With --json, only the result goes to standard output.
   const print = options.json ? (text: string) => console.error(withVisibleCharacters(text)) : printText;
   print(`job ${jobId}`);
-  const result = await followJob(api, jobId, { line: print, state: (name) => print(`--- ${name}`) });
+  const stopHint = hintWhileWaiting(api, jobId, print);
+  const result = await followJob(api, jobId, {
+    line: print,
+    state: (name) => {
+      stopHint();
+      print(`--- ${name}`);
+    },
+  }).finally(stopHint);
   if (options.json) printJson(result);
   else printText(describeResult(result));
   return result.status === "SUCCESS" ? EXIT.done : EXIT.failed;

@@ -57,10 +57,19 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const submit = (body: Buffer, signal: AbortSignal) =>
     submitJob({ queue, records, rules, regions }, body, signal);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const { region } = settings;
+  const { region, regionFallback } = settings;
   const serve = (access: AdminAccess): AdminServer =>
     serveAdmin(
-      createAdminApp({ ...parts, ...access, connectDedicated, submit, cancel, region }),
+      createAdminApp({
+        ...parts,
+        ...access,
+        connectDedicated,
+        submit,
+        cancel,
+        region,
+        regions,
+        regionFallback,
+      }),
       access.listen,
     );
   const admin = parts.admin && serve(parts.admin);

@@ -9,7 +9,7 @@ import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { launchUp, type Up, untilUp } from "../support/blacktree/up.ts";
-import { run, type TestProcess } from "../support/machine/processes.ts";
+import { run, startProcess, type TestProcess } from "../support/machine/processes.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -248,7 +248,7 @@ describe("up with a named registry", () => {
   });
 
   test("cancel ends a running job, and one that waits for its slot", async () => {
-    const { cli, result } = started;
+    const { cli, result, apiUrl, workDir } = started;
     for (const id of ["runs", "waits"]) {
       expect(
         (await cli("submit", "--job-id", id, ...jobFlags("owner/endless", `v-cancel-${id}`))).exitCode,
@@ -256,6 +256,21 @@ describe("up with a named registry", () => {
     }
     await untilRunStep(ENDLESS_BUILD_SECONDS);
     expect((await cli("job", "runs")).stdout).toContain("BUILDING");
+    const why = await cli("why", "waits");
+    expect(why.stdout).toStartWith(
+      "waits is QUEUED: all 1 slot for it in us-east-1 is in use, and 0 jobs wait before it\n",
+    );
+    expect(why.stdout).toMatch(/ {2}us-east-1 {2}BUSY {4}busy with job runs for \d+ s$/m);
+    expect((await cli("why", "runs")).stdout).toStartWith("runs is BUILDING: the job runs: it is BUILDING\n");
+    const third = ["submit", "--wait", "--job-id", "third", ...jobFlags("owner/endless", "v-cancel-third")];
+    const waiting = startProcess([blacktree, ...third, "--api", apiUrl], {
+      env: { BLACKTREE_WORK_DIR: workDir },
+    });
+    await waiting.waitForLine(
+      "third is QUEUED: all 1 slot for it in us-east-1 is in use, and 1 job waits before it",
+    );
+    expect((await cli("cancel", "third")).exitCode).toBe(0);
+    expect(await waiting.exited).toBe(1);
     expect((await cli("cancel", "waits")).stdout).toBe("waits is cancelled\n");
     expect(await cli("cancel", "runs", "--wait", "--reason", "enough")).toMatchObject({ exitCode: 0 });
     expect((await result("runs"))?.error).toMatchObject({ code: "CANCELLED" });

@@ -12,6 +12,7 @@ import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
+import { explainWaiting } from "./waiting.ts";
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
@@ -56,6 +57,12 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
   app.get("/api/v1/jobs/:id", async (context) => {
     const record = await records.find(context.req.param("id"));
     return record ? context.json(shownJob(record)) : noSuchJob(context.req.param("id"), context);
+  });
+
+  app.get("/api/v1/jobs/:id/waiting", async (context) => {
+    const record = await records.find(context.req.param("id"));
+    if (!record) return noSuchJob(context.req.param("id"), context);
+    return context.json(await explainWaiting(parts, record, new Date()));
   });
 
   addCancel(app, parts);

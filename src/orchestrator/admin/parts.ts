@@ -14,6 +14,9 @@ export interface AdminParts {
   /** Names of the servers of queue and leases in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
+  /** Worker regions in which jobs may wait. */
+  readonly regions: { has(region: string): boolean };
+  readonly regionFallback: readonly string[];
   readonly token: string;
   readonly listen: HostPort;
   /** Allowed in the header `Host`, besides the names of this machine. */

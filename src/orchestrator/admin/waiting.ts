@@ -1,0 +1,235 @@
+/** `GET /api/v1/jobs/:id/waiting`: why a job does not run yet. */
+import { PRIORITIES } from "../../shared/job.ts";
+import { covers, neededBy } from "../leases/capabilities.ts";
+import type { WorkerView } from "../leases/leases.ts";
+import type { JobPlace, JobRecord, JobRecords, JobSummary } from "../records/job-records.ts";
+
+export interface WaitingParts {
+  readonly records: Pick<JobRecords, "find" | "list">;
+  readonly leases: { workers(): Promise<readonly WorkerView[]> };
+  readonly regions: { has(region: string): boolean };
+  /** `BLACKTREE_REGION_FALLBACK` */
+  readonly regionFallback: readonly string[];
+}
+
+export interface WorkerVerdict {
+  readonly id: string;
+  readonly region: string;
+  readonly status: WorkerView["status"];
+  /** It would take the job now. */
+  readonly is_free_for_it: boolean;
+  readonly reason: string;
+}
+
+export interface Waiting {
+  readonly job_id: string;
+  readonly state: JobRecord["state"];
+  readonly is_waiting: boolean;
+  /** In one sentence. */
+  readonly reason: string;
+  /** Worker regions in which it may run, in the order of preference. */
+  readonly regions: readonly string[];
+  /** Jobs of its region that wait before it; null if it does not wait in a queue. */
+  readonly jobs_before: number | null;
+  /** RFC 3339; null unless an earlier attempt has failed. */
+  readonly retry_at: string | null;
+  /** Those of its regions. */
+  readonly workers: readonly WorkerVerdict[];
+  /** Until it starts, from the median duration of the region's latest jobs; null if nothing is known. */
+  readonly estimate_ms: number | null;
+}
+
+/** Pages of the list of jobs that are read to find its place. */
+const MAX_PAGES = 10;
+const PAGE = 500;
+const MAX_DURATIONS = 50;
+
+export async function explainWaiting(parts: WaitingParts, record: JobRecord, now: Date): Promise<Waiting> {
+  const { jobId: job_id, state } = record;
+  const requirements = requirementsOf(record, parts.regionFallback);
+  const { regions } = requirements;
+  const nothing = {
+    job_id,
+    state,
+    regions,
+    jobs_before: null,
+    retry_at: null,
+    workers: [],
+    estimate_ms: null,
+  };
+  if (record.result) return { ...nothing, is_waiting: false, reason: `the job has ended: it is ${state}` };
+  if (state !== "QUEUED" && state !== "RETRYING")
+    return { ...nothing, is_waiting: false, reason: `the job runs: it is ${state}` };
+
+  const views = (await parts.leases.workers()).filter(({ region }) => regions.includes(region));
+  const workers = await Promise.all(
+    views.map((view) => verdictOn(view, requirements.needs, parts.records, now)),
+  );
+  const retryAt = retryTimeOf(record);
+  if (retryAt && retryAt > now) {
+    const reason = `an attempt has failed with ${errorCodeOf(record)}, and the next one begins at ${retryAt.toISOString()}`;
+    return { ...nothing, is_waiting: true, reason, retry_at: retryAt.toISOString(), workers };
+  }
+  const queue = await surveyQueue(parts.records, record);
+  const slots = views
+    .filter((view) => isUsable(view) && covers(view.capabilities, requirements.needs))
+    .reduce((sum, view) => sum + view.slots, 0);
+  return {
+    ...nothing,
+    is_waiting: true,
+    reason: reasonOf({
+      ...requirements,
+      views,
+      workers,
+      slots,
+      before: queue.before,
+      isKnown: (region) => parts.regions.has(region),
+    }),
+    jobs_before: queue.before,
+    workers,
+    estimate_ms: estimateOf(queue, slots, workers),
+  };
+}
+
+interface Requirements {
+  readonly regions: readonly string[];
+  readonly needs: readonly string[];
+}
+
+/** Names of secrets are in no record, so that a job's need for a worker that offers them is not known here. */
+function requirementsOf({ job }: Pick<JobRecord, "job">, fallback: readonly string[]): Requirements {
+  const own = workerRegionOf(job);
+  const others = job.region_policy === "require" ? [] : fallback;
+  const platforms = Array.isArray(job.platforms) ? job.platforms.map(String) : [];
+  return {
+    regions: [...new Set([...(own === undefined ? [] : [own]), ...others])],
+    needs: neededBy({ platforms, provenance: job.provenance === true, secrets: {} }),
+  };
+}
+
+function workerRegionOf(job: JobRecord["job"]): string | undefined {
+  const region = job.worker_region ?? job.region;
+  return typeof region === "string" ? region : undefined;
+}
+
+const isUsable = ({ status, refusal }: WorkerView) =>
+  status === "FREE" || (status === "BUSY" && refusal === undefined);
+
+async function verdictOn(
+  view: WorkerView,
+  needs: readonly string[],
+  records: WaitingParts["records"],
+  now: Date,
+): Promise<WorkerVerdict> {
+  const { workerId: id, region, status } = view;
+  const reason = await whyNot(view, needs, records, now);
+  return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? "free" };
+}
+
+async function whyNot(
+  { status, refusal, capabilities, jobs, slots, lastSeen }: WorkerView,
+  needs: readonly string[],
+  records: WaitingParts["records"],
+  now: Date,
+): Promise<string | undefined> {
+  if (status === "LOST") return `lost: last seen at ${lastSeen.toISOString()}`;
+  const lacks = needs.filter((need) => !capabilities.includes(need));
+  if (lacks.length > 0) return `cannot build it: lacks ${lacks.join(", ")}`;
+  if (status === "DRAINING") return "draining: takes no new jobs";
+  if (refusal !== undefined) return `refuses jobs: ${refusal}`;
+  if (status === "FREE") return undefined;
+  const running = await Promise.all(jobs.map((jobId) => describeRun(jobId, records, now)));
+  return running.length > 0
+    ? `busy with ${running.join(", ")}`
+    : `busy: reports that its ${slots} slots are in use`;
+}
+
+async function describeRun(jobId: string, records: WaitingParts["records"], now: Date): Promise<string> {
+  const events = (await records.find(jobId))?.events ?? [];
+  const assignedAt = events.findLast(({ state }) => state === "ASSIGNED")?.at;
+  if (assignedAt === undefined) return `job ${jobId}`;
+  return `job ${jobId} for ${Math.max(0, Math.round((now.getTime() - Date.parse(assignedAt)) / 1000))} s`;
+}
+
+function retryTimeOf({ events }: JobRecord): Date | undefined {
+  const last = events.at(-1);
+  if (last?.state !== "RETRYING" || typeof last.delay_ms !== "number") return undefined;
+  return new Date(Date.parse(last.at) + last.delay_ms);
+}
+
+function errorCodeOf({ events }: JobRecord): string {
+  const error = events.at(-1)?.error as { code?: unknown } | undefined;
+  return String(error?.code ?? "a fault");
+}
+
+interface Queue {
+  readonly before: number;
+  /** Of the region's latest jobs, from the start of the run to its end. */
+  readonly durationsMs: readonly number[];
+}
+
+async function surveyQueue(records: WaitingParts["records"], record: JobRecord): Promise<Queue> {
+  const region = workerRegionOf(record.job);
+  const durationsMs: number[] = [];
+  const matches = (other: JobSummary) => {
+    if (workerRegionOf(other.job) !== region) return false;
+    const { status, timings_ms } = other.result ?? {};
+    if (timings_ms && (status === "SUCCESS" || status === "FAILED") && durationsMs.length < MAX_DURATIONS)
+      durationsMs.push(timings_ms.total - timings_ms.queued);
+    return other.state === "QUEUED" && isBefore(other, record);
+  };
+  let before = 0;
+  let after: JobPlace | undefined;
+  for (let page = 0; page < MAX_PAGES; page++) {
+    const { jobs, next } = await records.list({ matches, limit: PAGE, after });
+    before += jobs.length;
+    after = next;
+    if (!next) break;
+  }
+  return { before, durationsMs };
+}
+
+function isBefore(other: JobSummary, record: JobRecord): boolean {
+  const [rank, ownRank] = [other, record].map(({ job }) =>
+    PRIORITIES.indexOf((job.priority as (typeof PRIORITIES)[number] | undefined) ?? "normal"),
+  ) as [number, number];
+  return rank === ownRank ? other.acceptedAt < record.acceptedAt : rank < ownRank;
+}
+
+interface Situation extends Requirements {
+  readonly views: readonly WorkerView[];
+  readonly workers: readonly WorkerVerdict[];
+  readonly slots: number;
+  readonly before: number;
+  isKnown(region: string): boolean;
+}
+
+function reasonOf({ regions, needs, views, workers, slots, before, isKnown }: Situation): string {
+  const [own = "unknown"] = regions;
+  const where = regions.join(" and ");
+  if (workers.some((worker) => worker.is_free_for_it))
+    return `a worker is free, and ${count(before, "job")} of ${own} ${before === 1 ? "waits" : "wait"} before it: it should start within moments`;
+  if (views.length === 0 && !isKnown(own))
+    return `the worker region ${own} is not known: no worker has registered there for an hour, and BLACKTREE_REGIONS does not name it`;
+  if (views.length === 0)
+    return `no worker of ${where} has registered; a worker's own log says why it cannot`;
+  const capable = views.filter(({ capabilities }) => covers(capabilities, needs));
+  if (capable.length === 0) return `no worker of ${where} can build it: it needs ${needs.join(", ")}`;
+  if (slots === 0)
+    return `no worker of ${where} takes jobs: each one that can build it is lost, draining, or refuses jobs`;
+  return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${count(before, "job")} ${before === 1 ? "waits" : "wait"} before it`;
+}
+
+const count = (number: number, what: string) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
+/** Each slot runs one job after the other, and those that run now are half done on average. */
+function estimateOf(
+  { before, durationsMs }: Queue,
+  slots: number,
+  workers: readonly WorkerVerdict[],
+): number | null {
+  if (workers.some((worker) => worker.is_free_for_it)) return 0;
+  const median = durationsMs.toSorted((a, b) => a - b)[Math.floor(durationsMs.length / 2)];
+  if (median === undefined || slots === 0) return null;
+  return Math.round(median * (0.5 + Math.floor(before / slots)));
+}

@@ -1,0 +1,193 @@
+import { expect, test } from "bun:test";
+import { explainWaiting, type WaitingParts } from "../../../../src/orchestrator/admin/waiting.ts";
+import type { WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
+import type { JobRecord, JobSummary } from "../../../../src/orchestrator/records/job-records.ts";
+import type { JobEvent } from "../../../../src/shared/job.ts";
+import { sampleResult } from "../../../integration/orchestrator/sample-result.ts";
+
+const NOW = new Date("2026-01-31T12:00:00Z");
+const ago = (ms: number) => new Date(NOW.getTime() - ms);
+
+const JOB: JobRecord = {
+  jobId: "mine",
+  job: { region: "us-east-1" },
+  acceptedAt: ago(10_000),
+  state: "QUEUED",
+  events: [],
+  result: undefined,
+};
+
+const WORKER: WorkerView = {
+  workerId: "w-1",
+  incarnation: "i",
+  region: "us-east-1",
+  address: "127.0.0.1:6000",
+  slots: 1,
+  version: "1",
+  capabilities: ["linux/amd64"],
+  status: "FREE",
+  jobs: [],
+  refusal: undefined,
+  hasLease: true,
+  isReached: true,
+  lastSeen: ago(1000),
+};
+
+interface Situation {
+  readonly workers?: readonly Partial<WorkerView>[];
+  readonly others?: readonly Partial<JobSummary>[];
+  readonly events?: Readonly<Record<string, readonly Partial<JobEvent>[]>>;
+  readonly known?: boolean;
+  readonly fallback?: readonly string[];
+}
+
+function explain(
+  job: Partial<JobRecord>,
+  { workers = [], others = [], events = {}, ...more }: Situation = {},
+) {
+  const { known = true, fallback = [] } = more;
+  const listed = others.map((each) => ({ ...JOB, jobId: "other", ...each }) as JobSummary);
+  const parts: WaitingParts = {
+    records: {
+      find: async (jobId) => ({ ...JOB, jobId, events: (events[jobId] ?? []) as JobEvent[] }),
+      list: async ({ matches }) => ({ jobs: listed.filter(matches), next: undefined }),
+    },
+    leases: { workers: async () => workers.map((each) => ({ ...WORKER, ...each })) },
+    regions: { has: () => known },
+    regionFallback: fallback,
+  };
+  return explainWaiting(parts, { ...JOB, ...job }, NOW);
+}
+
+const busy = { status: "BUSY", jobs: ["j-1"] } as const;
+
+test.each([
+  ["FAILED", "the job has ended: it is FAILED", { result: sampleResult("mine") }],
+  ["BUILDING", "the job runs: it is BUILDING", {}],
+] as const)("a job that is %s does not wait", async (state, reason, job) => {
+  expect(await explain({ state, ...job })).toMatchObject({ is_waiting: false, reason });
+});
+
+test.each([
+  [{ status: "FREE" }, true, "free"],
+  [busy, false, "busy with job j-1 for 40 s"],
+  [{ status: "BUSY", jobs: [] }, false, "busy: reports that its 1 slots are in use"],
+  [{ status: "BUSY", refusal: "the disk is full" }, false, "refuses jobs: the disk is full"],
+  [{ status: "DRAINING" }, false, "draining: takes no new jobs"],
+  [{ status: "LOST" }, false, "lost: last seen at 2026-01-31T11:59:59.000Z"],
+  [{ capabilities: [] }, false, "cannot build it: lacks linux/amd64"],
+] as const)("a worker that is %j", async (worker, is_free_for_it, reason) => {
+  const events = { "j-1": [{ state: "ASSIGNED", at: ago(40_000).toISOString() }] } as const;
+  const job = { ...JOB.job, platforms: ["linux/amd64"] };
+  const { workers } = await explain({ job }, { workers: [worker], events });
+  expect(workers).toEqual([
+    {
+      id: "w-1",
+      region: "us-east-1",
+      status: (worker as { status?: "FREE" }).status ?? "FREE",
+      is_free_for_it,
+      reason,
+    },
+  ]);
+});
+
+test.each([
+  [
+    "a free worker",
+    { workers: [{}] },
+    "a worker is free, and 0 jobs of us-east-1 wait before it: it should start within moments",
+  ],
+  ["no worker", {}, "no worker of us-east-1 has registered; a worker's own log says why it cannot"],
+  [
+    "no worker, ever",
+    { known: false },
+    "the worker region us-east-1 is not known: no worker has registered there",
+  ],
+  [
+    "workers of other regions",
+    { workers: [{ region: "eu-west-1" }] },
+    "no worker of us-east-1 has registered",
+  ],
+  [
+    "a busy worker",
+    { workers: [busy] },
+    "all 1 slot for it in us-east-1 is in use, and 0 jobs wait before it",
+  ],
+  [
+    "no healthy worker",
+    { workers: [{ status: "LOST" }, { status: "DRAINING" }] },
+    "no worker of us-east-1 takes jobs",
+  ],
+  [
+    "fallback regions",
+    { workers: [busy, { ...busy, region: "eu-west-1", slots: 2 }], fallback: ["eu-west-1"] },
+    "all 3 slots for it in us-east-1 and eu-west-1 are in use, and 0 jobs wait before it",
+  ],
+] as const)("with %s", async (_, situation, reason) => {
+  expect((await explain({}, situation)).reason).toStartWith(reason);
+});
+
+test("a job that requires its region is not explained by other regions", async () => {
+  const job = { ...JOB.job, region_policy: "require" };
+  const situation = { workers: [{ region: "eu-west-1" }], fallback: ["eu-west-1"] };
+  expect(await explain({ job }, situation)).toMatchObject({ regions: ["us-east-1"], workers: [] });
+});
+
+test("what no worker can build is named", async () => {
+  const job = { ...JOB.job, platforms: ["linux/arm64"], provenance: true };
+  const { reason } = await explain({ job }, { workers: [busy] });
+  expect(reason).toBe("no worker of us-east-1 can build it: it needs linux/arm64, provenance");
+});
+
+test("jobs of its region before it are those accepted earlier, and those of a higher priority", async () => {
+  const job = { region: "us-east-1" };
+  const others = [
+    { job, acceptedAt: ago(20_000) },
+    { job: { ...job, priority: "high" }, acceptedAt: ago(5000) },
+    { job: { ...job, priority: "low" }, acceptedAt: ago(20_000) },
+    { job, acceptedAt: ago(5000) },
+    { job: { region: "eu-west-1" }, acceptedAt: ago(20_000) },
+    { job: { ...job, worker_region: "eu-west-1" }, acceptedAt: ago(20_000) },
+    { job, acceptedAt: ago(20_000), state: "BUILDING" },
+  ] as const;
+  const waiting = await explain({}, { workers: [busy], others });
+  expect(waiting.jobs_before).toBe(2);
+  expect(waiting.reason).toEndWith("and 2 jobs wait before it");
+});
+
+test("an estimate is made from the median of the region's latest jobs", async () => {
+  const ended = (ms: number) => {
+    const { logs: _, ...result } = sampleResult("e", {
+      timings_ms: { queued: 999, clone: 0, build: 0, auth: 0, push: 0, total: 999 + ms },
+    });
+    return { state: "SUCCEEDED", result } as const;
+  };
+  const waits = { job: JOB.job, acceptedAt: ago(20_000) };
+  const others = [ended(1000), ended(100_000), ended(60_000), waits, waits];
+  expect((await explain({}, { workers: [busy], others })).estimate_ms).toBe(150_000);
+  expect((await explain({}, { workers: [{ ...busy, slots: 2 }], others })).estimate_ms).toBe(90_000);
+  expect((await explain({}, { workers: [{}], others })).estimate_ms).toBe(0);
+  expect((await explain({}, { workers: [busy] })).estimate_ms).toBeNull();
+  expect((await explain({}, { others })).estimate_ms).toBeNull();
+});
+
+test("a job whose attempt has failed waits for the next one", async () => {
+  const error = { code: "WORKER_LOST" };
+  const retrying = {
+    state: "RETRYING",
+    at: ago(1000).toISOString(),
+    delay_ms: 5000,
+    error,
+  } as unknown as JobEvent;
+  expect(await explain({ state: "RETRYING", events: [retrying] })).toMatchObject({
+    is_waiting: true,
+    retry_at: "2026-01-31T12:00:04.000Z",
+    reason: "an attempt has failed with WORKER_LOST, and the next one begins at 2026-01-31T12:00:04.000Z",
+  });
+  const due = { ...retrying, at: ago(6000).toISOString() } as JobEvent;
+  expect(await explain({ state: "RETRYING", events: [due] }, { workers: [{}] })).toMatchObject({
+    is_waiting: true,
+    retry_at: null,
+    reason: expect.stringContaining("a worker is free"),
+  });
+});
