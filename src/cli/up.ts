@@ -28,7 +28,7 @@ import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
 import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
-import { terminalDestination } from "./terminal-log.ts";
+import { terminalFormat } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
 import { storedReuseKeys, storedToken, UnusableSecret } from "./up-secrets.ts";
 import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
@@ -83,7 +83,7 @@ export const upCommand: MakeCommand = (environment, finish) => {
 
 async function up(settings: UpSettings, environment: Environment, isText: boolean): Promise<ExitStatus> {
   const stop = listenForStop();
-  const logger = createLogger("blacktree", settings.logLevel, isText ? terminalDestination() : undefined);
+  const logger = createLogger("blacktree", settings.logLevel, isText ? terminalFormat() : undefined);
   protectMemory(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
@@ -105,7 +105,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
     if (stop.first.aborted) return EXIT.done;
     const remedy = remedyFor(error);
     if (remedy === undefined) logger.error({ err: error }, "blacktree failed");
-    else process.stderr.write(`blacktree: ${remedy}\n`);
+    else console.error(`blacktree: ${remedy}`);
     return EXIT.failed;
   }
 }
