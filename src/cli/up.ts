@@ -19,7 +19,7 @@ import { createLogger, type Logger } from "../shared/logging.ts";
 import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
 import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
-import { listenForStop } from "../shared/shutdown.ts";
+import { ignoreSignals, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { checkBuilderOptions } from "../worker/buildkit/builders/location.ts";
 import { checkRequirements, MissingRequirement } from "../worker/requirements.ts";
@@ -82,8 +82,9 @@ export const upCommand: MakeCommand = (environment, finish) => {
 };
 
 async function up(settings: UpSettings, environment: Environment, isText: boolean): Promise<ExitStatus> {
-  const stop = listenForStop();
+  const stop = listenForStop({ atHangup: true });
   const logger = createLogger("blacktree", settings.logLevel, isText ? terminalFormat() : undefined);
+  ignoreSignals(["SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
