@@ -1,9 +1,12 @@
 /** `blacktree logs ID`: prints the log of a job; with -f, follows it. */
+import { isReaderGone } from "../shared/poll.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
 import { followJob } from "./follow-job.ts";
 import type { ShownJob } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 import { WrongUsage } from "./wrong-usage.ts";
+
+const STDOUT = 1;
 
 interface LogsOptions extends ApiOptions {
   readonly follow?: true;
@@ -16,7 +19,12 @@ export const logsCommand: MakeCommand = (environment, finish) =>
     .option("-f, --follow", "follow the log until the job ends")
     .action(async (id: string, options: LogsOptions) => {
       const api = apiClient(options, environment);
-      const print = (line: string) => (options.json ? printJson({ line }) : printText(line));
+      const print = (line: string) => {
+        if (options.json) printJson({ line });
+        else printText(line);
+        // As `blacktree logs -f ID | head -1`: nothing reads the lines that follow.
+        if (isReaderGone(STDOUT)) process.exit(EXIT.failed);
+      };
       if (options.follow) await followJob(api, id, { line: print, state: () => undefined });
       else for (const line of await endedLog(api, id)) print(line);
       finish(EXIT.done);

@@ -1,7 +1,7 @@
 /** blacktree: the operator's commands, and `up`, the whole system in one process. */
 import { Command, CommanderError } from "commander";
 import { environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import { EXIT, type ExitStatus, PRINTED } from "../shared/settings/command-line.ts";
 import { SettingsError } from "../shared/settings/settings.ts";
 import { describeVersion } from "../shared/version.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
@@ -33,6 +33,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     status = result;
   };
   const program = new Command("blacktree")
+    .configureOutput(PRINTED)
     .description(
       "Builds container images on your own hosts: submit and inspect jobs, or run everything on one machine.",
     )
@@ -54,15 +55,15 @@ function report(error: unknown): ExitStatus {
   // commander has already printed the error, or without a command the help, which is wrong usage too.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   if (error instanceof SettingsError) {
-    process.stderr.write(`blacktree: wrong settings\n${error.message}\n`);
+    console.error(`blacktree: wrong settings\n${error.message}`);
     return EXIT.usage;
   }
   if (error instanceof WrongUsage) {
-    process.stderr.write(`blacktree: ${error.message}\n`);
+    console.error(`blacktree: ${error.message}`);
     return EXIT.usage;
   }
   const message = error instanceof ApiError ? error.message : String(error);
-  process.stderr.write(`blacktree: ${withVisibleCharacters(message)}\n`);
+  console.error(`blacktree: ${withVisibleCharacters(message)}`);
   return EXIT.failed;
 }
 

@@ -1,17 +1,15 @@
 /** The log of `blacktree up` for a person at a terminal: one line for each record, without JSON. */
-import pretty from "pino-pretty";
+import { prettyFactory } from "pino-pretty";
+import type { LogFormat } from "../shared/logging.ts";
 
 /** Fields that repeat the head of the line, or that are the same in every line. */
 const NOT_SHOWN = new Set(["level", "time", "program", "msg"]);
 /** A longer value is for programs; `--log-format json` shows it. */
 const MAX_VALUE_LENGTH = 400;
 
-/** For pino, on standard output. A compiled executable cannot run it in a worker thread. */
-export function terminalDestination(): pretty.PrettyStream {
+export function terminalFormat(): LogFormat {
   const { stdout } = process;
-  return pretty({
-    destination: 1,
-    sync: true,
+  return prettyFactory({
     colorize: stdout.isTTY && stdout.hasColors(),
     translateTime: "SYS:HH:MM:ss",
     hideObject: true,

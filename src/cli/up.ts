@@ -19,7 +19,7 @@ import { createLogger, type Logger } from "../shared/logging.ts";
 import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
 import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
-import { listenForStop } from "../shared/shutdown.ts";
+import { ignoreSignals, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { checkBuilderOptions } from "../worker/buildkit/builders/location.ts";
 import { checkRequirements, MissingRequirement } from "../worker/requirements.ts";
@@ -28,7 +28,7 @@ import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
 import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
-import { terminalDestination } from "./terminal-log.ts";
+import { terminalFormat } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
 import { storedReuseKeys, storedToken, UnusableSecret } from "./up-secrets.ts";
 import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
@@ -82,8 +82,9 @@ export const upCommand: MakeCommand = (environment, finish) => {
 };
 
 async function up(settings: UpSettings, environment: Environment, isText: boolean): Promise<ExitStatus> {
-  const stop = listenForStop();
-  const logger = createLogger("blacktree", settings.logLevel, isText ? terminalDestination() : undefined);
+  const stop = listenForStop({ atHangup: true });
+  const logger = createLogger("blacktree", settings.logLevel, isText ? terminalFormat() : undefined);
+  ignoreSignals(["SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
@@ -105,7 +106,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
     if (stop.first.aborted) return EXIT.done;
     const remedy = remedyFor(error);
     if (remedy === undefined) logger.error({ err: error }, "blacktree failed");
-    else process.stderr.write(`blacktree: ${remedy}\n`);
+    else console.error(`blacktree: ${remedy}`);
     return EXIT.failed;
   }
 }

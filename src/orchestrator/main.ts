@@ -7,7 +7,7 @@ import { createLogger, type Logger } from "../shared/logging.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
-import { listenForStop } from "../shared/shutdown.ts";
+import { ignoreSignals, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import {
   adminAccess,
@@ -28,6 +28,7 @@ const NAME = "blacktree-orchestrator";
 async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
+  ignoreSignals(["SIGHUP", "SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 

@@ -3,7 +3,7 @@
  * only then acks the message and releases the worker. Any failure before the broker has confirmed the result leaves the
  * message unacked, so another orchestrator repeats the work.
  */
-import type { Job, JobFailure, JobResult, Outcome } from "../shared/job.ts";
+import type { Job, JobEvent, JobFailure, JobResult, Outcome } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job/events.ts";
 import {
@@ -16,7 +16,14 @@ import {
   unsupportedResult,
   versionOf,
 } from "./job/result.ts";
-import { decideRetry, earlierLosses, type RetryLimits, WORKER_LOST_FIELD } from "./job/retry-policy.ts";
+import {
+  decideRetry,
+  type EndedAttempt,
+  earlierWith,
+  NOT_COUNTED_FIELD,
+  type RetryLimits,
+  WORKER_LOST_FIELD,
+} from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
 import type { JobQueue, ReadyDelivery, RetryDelayMs } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
@@ -40,8 +47,11 @@ export class ResultHandler {
   async handle(delivery: ReadyDelivery, job: Job, assignment: Assignment, ended: Outcome): Promise<void> {
     const ofAttempt = await this.#afterCancel(job.jobId, ended);
     const { attempt } = assignment.claim;
-    const workersLost = ofAttempt.isWorkerLost ? 1 + (await this.#earlierLosses(job.jobId, attempt)) : 0;
-    const decision = decideRetry(ofAttempt, { attempt, workersLost }, this.parts);
+    const decision = decideRetry(
+      ofAttempt,
+      await this.#endedAttempt(job.jobId, attempt, ofAttempt),
+      this.parts,
+    );
     if (decision.kind === "retry") return this.#retry(delivery, assignment, ofAttempt, decision.delayMs);
     const { outcome } = decision;
     await this.#rememberImage(job, outcome);
@@ -119,7 +129,8 @@ export class ResultHandler {
     const { jobId, attempt, workerId } = assignment.claim;
     const { failure: error } = outcome;
     const lost = outcome.isWorkerLost ? { [WORKER_LOST_FIELD]: true } : {};
-    const fields = { error, worker_id: workerId, delay_ms: delayMs, ...lost };
+    const uncounted = outcome.isUncounted ? { [NOT_COUNTED_FIELD]: true } : {};
+    const fields = { error, worker_id: workerId, delay_ms: delayMs, ...lost, ...uncounted };
     this.parts.logger.warn({ job_id: jobId, attempt, ...fields }, "attempt failed; the job is tried again");
     await this.parts.queue.offerLater(delivery, { attempts: attempt, lastWorkerId: workerId }, delayMs);
     const { tenant } = assignment.job;
@@ -128,17 +139,27 @@ export class ResultHandler {
     await this.#releaseWorker(assignment);
   }
 
-  /** Only known while the job's record is; the limit of attempts also applies without it. */
-  async #earlierLosses(jobId: string, attempt: number): Promise<number> {
+  async #endedAttempt(jobId: string, attempt: number, outcome: Outcome): Promise<EndedAttempt> {
+    const { failure, isWorkerLost = false, isUncounted = false } = outcome;
+    const events = failure?.retryable ? await this.#knownEvents(jobId) : [];
+    return {
+      attempt,
+      workersLost: Number(isWorkerLost) + earlierWith(WORKER_LOST_FIELD, events, attempt),
+      uncounted: Number(isUncounted) + earlierWith(NOT_COUNTED_FIELD, events, attempt),
+    };
+  }
+
+  /** None while the job's record is unavailable: then every attempt counts, and no worker counts as lost before. */
+  async #knownEvents(jobId: string): Promise<readonly JobEvent[]> {
     try {
-      return earlierLosses((await this.parts.records.find(jobId))?.events ?? [], attempt);
+      return (await this.parts.records.find(jobId))?.events ?? [];
     } catch (error) {
       if (!(error instanceof RecordsUnavailable)) throw error;
       this.parts.logger.warn(
         { err: error, job_id: jobId },
-        "failed to count the workers that a job has lost",
+        "failed to read a job's earlier attempts; all of them count",
       );
-      return 0;
+      return [];
     }
   }
 

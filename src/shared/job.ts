@@ -118,6 +118,8 @@ export interface Outcome {
   readonly failure?: JobFailure;
   /** Decided by an orchestrator: during the run the worker's process died, or froze until its lease had ended. */
   readonly isWorkerLost?: boolean;
+  /** The worker lost its builder before the build began: the attempt does not count against the limit of attempts. */
+  readonly isUncounted?: boolean;
   /** The last lines of the redacted log, one line per entry. */
   readonly logs: readonly string[];
   readonly log: LogSummary;

@@ -1,22 +1,27 @@
-/** Log lines: a fixed message plus fields; unless the caller names a destination, one JSON object per line on standard output. */
-import pino, { type DestinationStream, type Logger } from "pino";
+/** Log lines: a fixed message plus fields; one JSON object per line on standard output, unless the caller formats them. */
+import pino, { type Logger } from "pino";
+import { LogOutput } from "./log-output.ts";
 
 export type { Logger } from "pino";
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
+/** Turns a JSON object in one line into what is written. */
+export type LogFormat = (line: string) => string;
+
 /** Fields that contain secrets, wherever they occur in a logged object. */
 const SECRET_FIELDS = ["git_token", "gitToken", "secrets", "password", "authorization", "token"];
+/** At the end of the process, for a reader that is slow. */
+const FLUSH_TIMEOUT_MS = 3000;
 
-/**
- * Synchronous, because the last lines before an exit are the ones that explain it, and pino's worker-thread
- * transports do not work in a compiled executable.
- */
-export function createLogger(
-  program: string,
-  level: LogLevel,
-  destination: DestinationStream = pino.destination({ dest: 1, sync: true }),
-): Logger {
+export function createLogger(program: string, level: LogLevel, format: LogFormat = (line) => line): Logger {
+  const describeLoss = (dropped: number, reason: string) => {
+    const lines = dropped === 1 ? "1 log line was" : `${dropped} log lines were`;
+    const fields = { level: "warn", time: new Date().toISOString(), program, dropped };
+    return format(`${JSON.stringify({ ...fields, msg: `${lines} dropped because ${reason}` })}\n`);
+  };
+  const output = new LogOutput({ fd: 1, describeLoss });
+  process.on("exit", () => output.flush(FLUSH_TIMEOUT_MS));
   return pino(
     {
       level,
@@ -25,6 +30,7 @@ export function createLogger(
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: "***" },
     },
-    destination,
+    // Not a transport, which does not work in a compiled executable.
+    { write: (line) => output.write(format(line)) },
   );
 }

@@ -30,7 +30,7 @@ interface FindBuilderParts extends BuilderParts {
 /** Ends with a first check, so that a worker short of disk space prunes, or refuses jobs, from its first moment on. */
 export async function watchDisks(
   disks: DiskWatch,
-  builder: ImageBuilder,
+  builder: () => Promise<ImageBuilder>,
   checkoutCache: CheckoutCache,
   { home, parts, signal }: { home: string; parts: BuilderParts; signal: AbortSignal },
 ): Promise<void> {
@@ -55,8 +55,14 @@ export async function watchDisks(
   await disks.check(signal);
 }
 
+/** Undefined when git can be run. */
+export function missingGit(path: string | undefined): string | undefined {
+  if (Bun.which("git", { PATH: path ?? "" }) !== null) return undefined;
+  return "git is not installed, or not in PATH. Install the package git.";
+}
+
 /** Tries once. @throws NoUsableBuilder that names what was tried, and the remedy */
-export function detect(
+export async function detect(
   { environment: hostEnvironment, settings }: Omit<BuilderParts, "logger">,
   signal: AbortSignal,
 ): Promise<ImageBuilder> {
@@ -67,6 +73,8 @@ export function detect(
     buildCgroup,
     buildNetwork: network,
   } = settings;
+  const withoutGit = missingGit(hostEnvironment.PATH);
+  if (withoutGit !== undefined) throw new NoUsableBuilder(withoutGit);
   const inCgroup = buildCgroup !== undefined;
   return detectBuilder({ hostEnvironment, workDir, location, driverOptions, inCgroup, network, signal });
 }

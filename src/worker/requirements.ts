@@ -2,7 +2,7 @@
 import { access, constants, mkdir } from "node:fs/promises";
 import type { Environment } from "../shared/env.ts";
 import { type ImageBuilder, NoUsableBuilder } from "./buildkit/builder.ts";
-import { detect } from "./prepare-builder.ts";
+import { detect, missingGit } from "./prepare-builder.ts";
 import { findAwsCredentials } from "./registry/ecr/credentials.ts";
 import type { WorkerSettings } from "./settings/config.ts";
 
@@ -28,8 +28,8 @@ export async function checkRequirements(
   signal: AbortSignal,
 ): Promise<ImageBuilder> {
   await checkWorkFolder(settings.workDir);
-  if (Bun.which("git", { PATH: environment.PATH ?? "" }) === null)
-    throw new MissingRequirement("git is not installed, or not in PATH. Install the package git.");
+  const withoutGit = missingGit(environment.PATH);
+  if (withoutGit !== undefined) throw new MissingRequirement(withoutGit);
   if (settings.registry === undefined) await checkCredentials(settings.region);
   try {
     return await detect({ environment, settings }, signal);

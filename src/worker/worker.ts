@@ -11,7 +11,9 @@ import type { ServiceState } from "../shared/service-manager.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
 import { VERSION } from "../shared/version.ts";
 import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
+import { BuilderWatch } from "./builder-watch.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
+import { endpointOf } from "./buildkit/builders/endpoint.ts";
 import { firstReachableAddress } from "./control-plane/advertised-address.ts";
 import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
@@ -27,7 +29,8 @@ import type { RunReporter } from "./pipeline/pipeline-parts.ts";
 import type { RunEnd } from "./pipeline/run-end.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
 import type { LeaseConfirmation } from "./pipeline/version-tag.ts";
-import { findBuilder, watchDisks } from "./prepare-builder.ts";
+import { detect, findBuilder, watchDisks } from "./prepare-builder.ts";
+import { childEnvironment } from "./process/child-environment.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
@@ -90,8 +93,7 @@ interface Host {
   readonly disks: DiskWatch;
   readonly buildCgroup: BuildCgroup | undefined;
   readonly backgroundWork: BackgroundWork;
-  /** Pending until there is something to build with. */
-  readonly builder: PromiseWithResolvers<ImageBuilder>;
+  readonly builders: BuilderWatch;
 }
 
 /**
@@ -104,7 +106,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   process.umask(CHECKOUT_UMASK);
   const identity = { workerId: settings.workerId ?? generatedWorkerId(), incarnation: randomUUID() };
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
-  const host = await prepareHost(parts);
+  const offer: Offer = { address: undefined, capabilities: undefined };
+  const host = await prepareHost(parts, runsFolder.path, () => void renewOffer());
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
   const runs: Runs = makeRuns(parts, host, (job, reporter, signal) => {
     const confirm = (asked: AbortSignal) =>
@@ -112,10 +115,19 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     return execute(parts, host, identity, { job, reporter, confirm, signal });
   });
   const state = new WorkerState({ runs, disks: host.disks });
-  const offer: Offer = { address: undefined, capabilities: undefined };
   const describeWorker = () => registrationInfo(parts, identity, runs, offer);
   const registration = new Registration(orchestrators, describeWorker, state, logger);
-  const service = workerService(identity, runs, logger, registration.pinged);
+  const renewOffer = async () => {
+    offer.capabilities = capabilitiesOf(await host.builders.builder());
+    registration.renew();
+  };
+  const service = workerService({
+    identity,
+    runs,
+    logger,
+    beforeJob: () => host.builders.beforeJob(),
+    onPing: registration.pinged,
+  });
   const server = await serveRpc([service], parts.listen, tls);
   offer.address = settings.advertise ?? reachableAddress(parts.listen, server);
   const { workerId: worker_id, incarnation } = identity;
@@ -130,13 +142,17 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const prepared = builderFound.then(async (builder) => {
     if (!builder) return;
     const { signal } = stopping;
-    const { checkoutCache, disks } = host;
+    const { checkoutCache, disks, builders } = host;
     state.preparing("cleaning up after earlier workers");
     await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, checkoutCache });
-    await watchDisks(disks, builder, checkoutCache, { home: runsFolder.path, parts, signal });
-    host.builder.resolve(builder);
-    offer.capabilities = { ...builder.capabilities, platforms: [...builder.capabilities.platforms] };
-    await Promise.all([disks.monitor(signal), registration.keep(signal)]);
+    builders.begin(builder);
+    await watchDisks(disks, () => builders.builder(), checkoutCache, {
+      home: runsFolder.path,
+      parts,
+      signal,
+    });
+    offer.capabilities = capabilitiesOf(builder);
+    await Promise.all([disks.monitor(signal), builders.monitor(signal), registration.keep(signal)]);
   });
   return {
     registered: state.firstRegistration,
@@ -167,7 +183,12 @@ function reachableAddress(listen: RpcAddress, { port }: RpcServer): RpcAddress {
   return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
 }
 
-async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
+function capabilitiesOf({ capabilities }: ImageBuilder): Capabilities {
+  return { ...capabilities, platforms: [...capabilities.platforms] };
+}
+
+async function prepareHost(parts: WorkerParts, home: string, onNewCapabilities: () => void): Promise<Host> {
+  const { settings, logger, environment } = parts;
   const { workDir, checkoutCacheBytes: limitBytes } = settings;
   const reserve = { bytes: settings.diskReserveBytes, inodes: settings.inodeReserve };
   const buildCgroup = settings.buildCgroup === undefined ? undefined : new BuildCgroup(settings.buildCgroup);
@@ -180,11 +201,17 @@ async function prepareHost({ settings, logger }: WorkerParts): Promise<Host> {
     disks: new DiskWatch({ reserve, logger }),
     buildCgroup,
     backgroundWork: new BackgroundWork(logger),
-    builder: Promise.withResolvers(),
+    builders: new BuilderWatch({
+      endpoint: endpointOf(settings.builder, environment),
+      detect: (signal) => detect(parts, signal),
+      access: { cwd: home, environment: childEnvironment(environment, home) },
+      logger,
+      onNewCapabilities,
+    }),
   };
 }
 
-function makeRuns({ settings, logger }: WorkerParts, { disks }: Host, execute: Execute): Runs {
+function makeRuns({ settings, logger }: WorkerParts, { disks, builders }: Host, execute: Execute): Runs {
   return new Runs({
     slots: settings.slots,
     logLimits: {
@@ -195,7 +222,7 @@ function makeRuns({ settings, logger }: WorkerParts, { disks }: Host, execute: E
     keepFinishedCount: KEEP_FINISHED_COUNT,
     abandonAfterMs: ABANDON_AFTER_MS,
     logger,
-    refusal: () => disks.refusal,
+    refusal: () => builders.refusal ?? disks.refusal,
     execute,
   });
 }
@@ -209,7 +236,7 @@ interface RunToExecute {
 
 async function execute(
   { settings, authenticator, environment }: WorkerParts,
-  { builder, ...host }: Host,
+  { builders, ...host }: Host,
   { incarnation }: WorkerIdentity,
   { job, reporter, confirm, signal }: RunToExecute,
 ): Promise<RunEnd> {
@@ -225,7 +252,8 @@ async function execute(
       submoduleDeclarations: settings.submoduleDeclarations,
       settingsFileBytes: settings.gitSettingsFileBytes,
     },
-    builder: await builder.promise,
+    builder: await builders.builder(),
+    builderProblem: () => builders.problem(),
     authenticator,
     hostEnvironment: environment,
     buildNetwork: settings.buildNetwork,

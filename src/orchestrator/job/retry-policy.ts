@@ -19,19 +19,25 @@ export interface EndedAttempt {
   readonly attempt: number;
   /** How many attempts of the job have lost their worker, with this one. */
   readonly workersLost: number;
+  /** How many attempts of the job do not count, with this one: see `Outcome.isUncounted`. */
+  readonly uncounted: number;
 }
+
+/** A job that makes each worker lose its builder before an instruction begins must not do so for ever. */
+const MAX_UNCOUNTED = 20;
 
 export function decideRetry(
   outcome: Outcome,
-  { attempt, workersLost }: EndedAttempt,
+  { attempt, workersLost, uncounted }: EndedAttempt,
   { maxAttempts, maxWorkersLost }: RetryLimits,
 ): RetryDecision {
   if (outcome.status !== "FAILED" || !outcome.failure?.retryable) return { kind: "final", outcome };
   if (outcome.isWorkerLost && workersLost >= maxWorkersLost)
     return { kind: "final", outcome: withoutFurtherWorker(outcome, workersLost) };
-  if (attempt >= maxAttempts) return { kind: "final", outcome };
+  const counted = attempt - Math.min(uncounted, MAX_UNCOUNTED);
+  if (counted >= maxAttempts) return { kind: "final", outcome };
   const longest = RETRY_DELAYS_MS[RETRY_DELAYS_MS.length - 1] ?? RETRY_DELAYS_MS[0];
-  return { kind: "retry", delayMs: RETRY_DELAYS_MS[attempt - 1] ?? longest };
+  return { kind: "retry", delayMs: RETRY_DELAYS_MS[Math.max(counted, 1) - 1] ?? longest };
 }
 
 function withoutFurtherWorker(outcome: Outcome, workersLost: number): Outcome {
@@ -41,11 +47,14 @@ function withoutFurtherWorker(outcome: Outcome, workersLost: number): Outcome {
   return { ...outcome, failure: { ...failure, message, retryable: false } };
 }
 
-/** Names the field of a RETRYING event that says that the attempt's worker was lost. */
+/** Fields of a RETRYING event: the attempt's worker was lost; the attempt does not count. */
 export const WORKER_LOST_FIELD = "worker_lost";
+export const NOT_COUNTED_FIELD = "not_counted";
 
-/** The attempts before this one that have lost their worker, as far as the job's events are known. */
-export function earlierLosses(events: readonly JobEvent[], attempt: number): number {
-  const losses = events.filter((event) => event[WORKER_LOST_FIELD] === true && event.attempt < attempt);
-  return new Set(losses.map((event) => event.attempt)).size;
+export type RetryField = typeof WORKER_LOST_FIELD | typeof NOT_COUNTED_FIELD;
+
+/** The attempts before this one whose RETRYING event has the field, as far as the job's events are known. */
+export function earlierWith(field: RetryField, events: readonly JobEvent[], attempt: number): number {
+  const marked = events.filter((event) => event[field] === true && event.attempt < attempt);
+  return new Set(marked.map((event) => event.attempt)).size;
 }

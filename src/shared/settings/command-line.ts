@@ -15,6 +15,15 @@ import {
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
 
+/**
+ * For commander. Unlike process.stdout, the console writes everything before the process exits, and a reader that is
+ * gone is not an error.
+ */
+export const PRINTED = {
+  writeOut: (text: string) => console.log(text.trimEnd()),
+  writeErr: (text: string) => console.error(text.trimEnd()),
+};
+
 export interface Daemon<Table extends SettingTable> {
   readonly name: string;
   readonly description: string;
@@ -33,6 +42,7 @@ export async function runDaemon<Table extends SettingTable>(
   environment: SettingSources["environment"],
 ): Promise<ExitStatus> {
   const command = new Command(daemon.name)
+    .configureOutput(PRINTED)
     .description(daemon.description)
     .version(describeVersion(daemon.name), "-V, --version", "print version, commit and Bun version")
     .option("--check-config", "print the effective settings, secrets masked, and exit")
@@ -54,11 +64,11 @@ export async function runDaemon<Table extends SettingTable>(
   } catch (error) {
     if (!(error instanceof SettingsError || error instanceof WrongUsage)) throw error;
     const problem = error instanceof SettingsError ? `wrong settings\n${error.message}` : error.message;
-    process.stderr.write(`${daemon.name}: ${problem}\n`);
+    console.error(`${daemon.name}: ${problem}`);
     return EXIT.usage;
   }
   if (checkConfig) {
-    process.stdout.write(`${loaded.lines.join("\n")}\n`);
+    console.log(loaded.lines.join("\n"));
     return EXIT.done;
   }
   return daemon.run(loaded.values);

@@ -5,7 +5,7 @@ import { runInGroup } from "../process/process-group.ts";
 import { buildEnvironment } from "./arguments.ts";
 import type { BuildRequest } from "./builder.ts";
 import { delayedAbort } from "./delayed-abort.ts";
-import { buildFailure } from "./failure.ts";
+import { BuilderLost, buildFailure } from "./failure.ts";
 import type { BuildProgress } from "./progress/progress.ts";
 import { MAX_STATUS_CHARS } from "./progress/solve-status.ts";
 
@@ -29,14 +29,16 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
     onLine: (line) => progress.line(line),
     maxLineChars: MAX_STATUS_CHARS,
   })
-    .catch(tooLong)
+    .catch((error: unknown) => rejected(error, program))
     .finally(() => progress.end());
   if (exitCode !== 0) throw buildFailure(progress.stderrTail(), exitCode);
 }
 
-/** Linux limits one argument or variable to 128 KiB, and all of them together to some MiB. */
-function tooLong(error: unknown): never {
-  if (!(error instanceof Error) || !("code" in error) || error.code !== "E2BIG") throw error;
+/** The program did not start. Linux limits one argument or variable to 128 KiB, and all of them together to some MiB. */
+function rejected(error: unknown, program: string): never {
+  if (!(error instanceof Error) || !("code" in error)) throw error;
+  if (error.code === "ENOENT") throw new BuilderLost("build", `${program} is no longer installed`);
+  if (error.code !== "E2BIG") throw error;
   const message =
     "the build arguments or labels are too long: each may have at most 128 KiB, its name included";
   throw new StepFailure({ code: "UNSUPPORTED", step: "build", message, cause: error });

@@ -1,4 +1,4 @@
-/** How a worker builds images. builders/detect.ts chooses the builder once, at the start of the worker. */
+/** How a worker builds images. builders/detect.ts chooses the builder. */
 import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
@@ -67,6 +67,11 @@ export interface ImageBuilder {
   cleanUp(request: BuildRequest, signal: AbortSignal): Promise<void>;
   /** Removes images that attempts of a crashed worker have left, by their tags. */
   removeImages(attemptTags: readonly string[], at: EngineAccess): Promise<void>;
+  /**
+   * Identifies the engine or BuildKit that runs: changes when another version or configuration of it is started.
+   * @throws Error when it does not answer, or a program of the builder is missing.
+   */
+  identity(at: EngineAccess): Promise<string>;
   /** Removes build cache, least recently used first, until at most `keepBytes` are left. */
   prune(keepBytes: number, at: EngineAccess): Promise<void>;
 }

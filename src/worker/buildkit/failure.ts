@@ -49,7 +49,7 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
   const stepEnd = endOfRunStep(error);
   const engineMessage = stepEnd ?? error;
   if (saysDiskFull(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
-  if (ENGINE_GONE.test(engineMessage)) return engineGone("build", error);
+  if (ENGINE_GONE.test(engineMessage)) return new BuilderLost("build", error);
   const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
   return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
 }
@@ -58,16 +58,18 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
  * Neither the job nor the registry is at fault, and the worker itself works, so of the codes only INTERNAL is true.
  * On another worker, or after the engine's restart, the same job may succeed.
  */
-function engineGone(step: "build" | "push", error: string): StepFailure {
-  const message = `lost the connection to Docker or BuildKit: ${error}`;
-  return new StepFailure({ code: "INTERNAL", step, message, retryable: true });
+export class BuilderLost extends StepFailure {
+  constructor(step: "build" | "push", error: string) {
+    const message = `lost the connection to Docker or BuildKit: ${error}`;
+    super({ code: "INTERNAL", step, message, retryable: true });
+  }
 }
 
 /** For the final error of `docker push`, and of a build that pushes. */
 export function pushFailure(error: string): StepFailure {
   const failure = (code: StepFailure["failure"]["code"], retryable = false) =>
     new StepFailure({ code, step: "push", message: `the image cannot be pushed: ${error}`, retryable });
-  if (ENGINE_GONE.test(error)) return engineGone("push", error);
+  if (ENGINE_GONE.test(error)) return new BuilderLost("push", error);
   if (saysDiskFull(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
   if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
   const message = withoutNames(error);

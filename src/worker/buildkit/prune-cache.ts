@@ -29,13 +29,13 @@ export async function pruneCache(
 }
 
 export function buildCachePruner(
-  builder: Pick<ImageBuilder, "prune">,
+  builder: () => Promise<Pick<ImageBuilder, "prune">>,
   paths: readonly string[],
   at: Omit<EngineAccess, "signal">,
 ): Pruner {
   return {
     name: "the build cache",
     paths,
-    shrinkTo: (keepBytes, signal) => builder.prune(keepBytes, { ...at, signal }),
+    shrinkTo: async (keepBytes, signal) => (await builder()).prune(keepBytes, { ...at, signal }),
   };
 }

@@ -18,6 +18,8 @@ export class Registration {
   /** Monotonic, since a wall clock that is set back would delay the next registration by as much. */
   #lastPingAtMs = Number.NEGATIVE_INFINITY;
   #wasRegistered = false;
+  #isRenewalDue = false;
+  #wake: () => void = () => undefined;
 
   constructor(
     private readonly orchestrators: Orchestrators,
@@ -32,16 +34,24 @@ export class Registration {
     this.#lastPingAtMs = performance.now();
   };
 
+  /** The worker's description has changed: registers again now, under the same incarnation. */
+  renew(): void {
+    this.#isRenewalDue = true;
+    this.#wake();
+  }
+
   /** Resolves when `signal` aborts. */
   async keep(signal: AbortSignal): Promise<void> {
     try {
       for (;;) {
+        this.#isRenewalDue = false;
         const ack = await this.#register(signal);
         this.#wasRegistered = true;
         this.#lastPingAtMs = performance.now();
         this.listener.registered();
-        await this.#untilLeaseExpired(ack.leaseTtlMs, signal);
-        this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
+        await this.#untilRegistrationIsDue(ack.leaseTtlMs, signal);
+        if (!this.#isRenewalDue)
+          this.logger.warn({ lease_ttl_ms: ack.leaseTtlMs }, "no ping for a lease time, registering again");
       }
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -94,11 +104,14 @@ export class Registration {
     }
   }
 
-  async #untilLeaseExpired(leaseTtlMs: number, signal: AbortSignal): Promise<void> {
-    for (;;) {
+  async #untilRegistrationIsDue(leaseTtlMs: number, signal: AbortSignal): Promise<void> {
+    while (!this.#isRenewalDue) {
       const silentMs = performance.now() - this.#lastPingAtMs;
       if (silentMs >= leaseTtlMs) return;
-      await sleep(leaseTtlMs - silentMs, signal);
+      const woken = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await Promise.race([sleep(leaseTtlMs - silentMs, signal), woken]);
     }
   }
 }

@@ -21,17 +21,28 @@ export interface WorkerIdentity {
   readonly incarnation: string;
 }
 
-/** `onPing` is called for every ping. Without pings the worker knows that its lease has expired. */
-export function workerService(
-  identity: WorkerIdentity,
-  runs: Runs,
-  logger: Logger,
-  onPing: () => void,
-): ServedService {
+export interface WorkerServiceParts {
+  readonly identity: WorkerIdentity;
+  readonly runs: Runs;
+  readonly logger: Logger;
+  /** Called before a job is accepted; `runs` may refuse it afterwards. */
+  beforeJob(): Promise<void>;
+  /** Called for every ping. Without pings the worker knows that its lease has expired. */
+  onPing(): void;
+}
+
+export function workerService({
+  identity,
+  runs,
+  logger,
+  beforeJob,
+  onPing,
+}: WorkerServiceParts): ServedService {
   const implementation: WorkerServiceServer = {
     runJob: unaryHandler(logger, async (request, ended) => {
       checkIncarnation(identity, request.incarnation);
       const job = pipelineJobOf(request);
+      await beforeJob();
       const outcome = refusing(() => runs.run(job, request.timeoutMs));
       runs.awaited(job, ended);
       return toJobResponse(await outcome);

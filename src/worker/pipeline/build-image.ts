@@ -85,6 +85,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     log: run.log,
     output: run.output,
     onStep: (step) => run.reporter.step(redacted(run, step)),
+    onInstruction: () => run.beganBuilding(),
     onPushing: () => enterPush(run),
     signal: run.signal,
   };

@@ -31,6 +31,8 @@ export interface PipelineParts {
   /** Without it, every run clones from the remote repository. */
   readonly checkoutCache?: CheckoutCache;
   readonly builder: ImageBuilder;
+  /** Checks the builder and git after a failure; why nothing can be built now, if so. */
+  readonly builderProblem?: () => Promise<string | undefined>;
   readonly authenticator: RegistryAuthenticator;
   readonly buildNetwork: BuildNetwork;
   readonly buildCgroup?: BuildCgroup;

@@ -38,6 +38,7 @@ export class RunContext {
   readonly #redactedLog: RedactedLog;
   #step: Step = "clone";
   #commit: string | undefined;
+  #hasBegunBuilding = false;
 
   constructor({ job, parts, reporter, confirmLease, signal }: RunRequest) {
     this.job = job;
@@ -61,6 +62,15 @@ export class RunContext {
 
   resolved(commit: string): void {
     this.#commit = commit;
+  }
+
+  /** An instruction of the Dockerfile has begun: what the builder does from now on may be the job's doing. */
+  get hasBegunBuilding(): boolean {
+    return this.#hasBegunBuilding;
+  }
+
+  beganBuilding(): void {
+    this.#hasBegunBuilding = true;
   }
 
   enter(step: Step, state?: RunStateName): void {

@@ -18,7 +18,7 @@ import { cloneRepository, repositoryUrlOf } from "./clone-repository.ts";
 import { reuse } from "./image-reuse.ts";
 import type { PipelineParts, RunReporter } from "./pipeline-parts.ts";
 import { RunContext } from "./run-context.ts";
-import { blamingDisk, type RunEnd, unsuccessful } from "./run-end.ts";
+import { blamingBuilder, blamingDisk, mayHaveLostBuilder, type RunEnd, unsuccessful } from "./run-end.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
 import { type Destination, signIn } from "./sign-in.ts";
 import {
@@ -144,10 +144,13 @@ function succeeded(run: RunContext, { url, digest, wanted }: TaggedImage): RunEn
 }
 
 async function failed(run: RunContext, error: unknown, disks: RunDisks | undefined): Promise<RunEnd> {
-  const { status, failure } = blamingDisk(unsuccessful(error, run.signal, run.step), await disks?.full());
+  const onFullDisk = blamingDisk(unsuccessful(error, run.signal, run.step), await disks?.full());
+  const problem = mayHaveLostBuilder(onFullDisk) ? await run.parts.builderProblem?.() : undefined;
+  const { status, failure, hasLostBuilder } = blamingBuilder(onFullDisk, problem);
   const message = shortened(run.redactor.clean(failure.message), MAX_MESSAGE_CHARS);
   run.log(`ERROR: ${message}`);
-  return { ...endOf(run), status, failure: { ...failure, message } };
+  const isUncounted = hasLostBuilder && !run.hasBegunBuilding;
+  return { ...endOf(run), status, failure: { ...failure, message }, isUncounted };
 }
 
 function endOf({ commit, times }: RunContext) {

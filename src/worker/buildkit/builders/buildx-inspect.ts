@@ -19,6 +19,9 @@ export function readInspection(lines: readonly string[]): InspectedBuildKit {
   // A star marks a platform that the user has set.
   const platforms = (field("Platforms") ?? "").split(/,\s*/).map((platform) => platform.replace(/\*$/, ""));
   const named = platforms.filter((platform) => platform !== "").flatMap((one) => canonicalPlatforms([one]));
-  if (named.length === 0) throw new Error(`buildx inspect names no platform: ${lines.join(" ")}`);
+  if (named.length === 0)
+    throw new Error(
+      `the engine offers no BuildKit, or it does not run: buildx inspect names no platform: ${lines.join(" ")}`,
+    );
   return { version: field("BuildKit(?: version)?") ?? "of unknown version", platforms: [...new Set(named)] };
 }

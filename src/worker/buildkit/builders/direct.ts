@@ -8,6 +8,7 @@ import type { BuilderCapabilities } from "../capabilities.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
 import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
+import { buildKitIdentity } from "./identity.ts";
 
 /** What buildx supports on a BuildKit that pushes by itself, wherever that runs. */
 export const DIRECT_CAPABILITIES = {
@@ -58,6 +59,10 @@ export class DirectBuilder implements ImageBuilder {
 
   async removeImages(): Promise<void> {
     // The engine keeps no image after a crash either.
+  }
+
+  identity(at: EngineAccess): Promise<string> {
+    return buildKitIdentity(this.#buildxPath, this.#instance, at);
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {

@@ -70,8 +70,17 @@ export class DockerProbe {
     return this.#programs("docker");
   }
 
-  clientVersion(docker: string): Promise<string> {
-    return this.#output([docker, "version", "--format={{.Client.Version}}"]);
+  /** The command may be Podman's: some distributions install it as `docker`. */
+  async client(docker: string): Promise<{ readonly name: string; readonly version: string }> {
+    const output = await this.#output([docker, "--version"]);
+    const [, name = "", version = output] = /^(\w+) version ([^\s,]+)/i.exec(output) ?? [];
+    return { name: name.toLowerCase(), version };
+  }
+
+  /** Such as "Engine" and "containerd", or "Podman Engine". */
+  async engineComponents(docker: string): Promise<readonly string[]> {
+    const format = "--format={{range .Server.Components}}{{println .Name}}{{end}}";
+    return (await this.#output([docker, "version", format])).split("\n");
   }
 
   async info(docker: string): Promise<DockerInfo> {

@@ -27,6 +27,8 @@ const FIRST_CLIENT_WITHOUT_BUILDKIT = 23;
 const FIRST_ENGINE_WITH_CGROUPS = 23;
 /** Older engines ignore source policies, or mix up the order of their rules (moby/buildkit#4014). */
 const FIRST_ENGINE_WITH_POLICIES = 25;
+const PODMAN_REMEDY =
+  "Use Docker Engine, or run BuildKit and set BLACKTREE_BUILDER to its address, such as unix:///run/buildkit/buildkitd.sock";
 const REMEDY =
   "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
 
@@ -52,10 +54,16 @@ async function candidate(
   { inCgroup, network, signal }: Requirements,
 ): Promise<Candidate> {
   try {
-    const clientVersion = await probe.clientVersion(path);
+    const { name, version: clientVersion } = await probe.client(path);
+    if (name === "podman") return { path, problem: `it is Podman's docker command. ${PODMAN_REMEDY}` };
     const info = await probe.info(path);
     if (!info.ServerVersion)
       return { path, problem: info.ServerErrors?.join(" ") ?? "the engine does not answer" };
+    if ((await probe.engineComponents(path)).includes("Podman Engine"))
+      return {
+        path,
+        problem: `the engine is Podman ${info.ServerVersion}, which has no BuildKit. ${PODMAN_REMEDY}`,
+      };
     if (inCgroup && Number.parseInt(info.ServerVersion, 10) < FIRST_ENGINE_WITH_CGROUPS) {
       return {
         path,
@@ -92,9 +100,10 @@ async function builderOf(
     platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),
   };
   const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
-  if (buildx && usesContainerdStore(info)) {
+  const buildKit = buildx && (await probe.engineBuildKit(buildx));
+  if (buildKit && usesContainerdStore(info)) {
     const description = `${client}, ${buildx.version}, containerd image store`;
-    const { platforms } = await probe.engineBuildKit(buildx);
+    const { platforms } = buildKit;
     return {
       path,
       builder: new DirectBuilder({

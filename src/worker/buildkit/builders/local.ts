@@ -9,6 +9,7 @@ import { finalError, pushFailure } from "../failure.ts";
 import { PlainProgress } from "../progress/plain.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
+import { buildKitIdentity, engineIdentity } from "./identity.ts";
 
 export interface LocalPrograms {
   readonly dockerPath: string;
@@ -78,6 +79,12 @@ export class LocalBuilder implements ImageBuilder {
     });
     if (images.length > 0)
       await runInGroup({ argv: [dockerPath, "image", "rm", "--force", ...images], ...at });
+  }
+
+  async identity(at: EngineAccess): Promise<string> {
+    const { buildxPath, dockerPath } = this.#programs;
+    const engine = await engineIdentity(dockerPath, at);
+    return buildxPath ? `${engine}\n${await buildKitIdentity(buildxPath, engineInstance, at)}` : engine;
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {

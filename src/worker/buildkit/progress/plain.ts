@@ -23,7 +23,10 @@ export class PlainProgress implements BuildProgress {
 
   line(line: string): void {
     if (PUSH_BEGINS.test(line)) this.#listener.onPushing();
-    if (STEP_BEGINS.test(line)) this.lastStepAtMs = performance.now();
+    if (STEP_BEGINS.test(line)) {
+      this.lastStepAtMs = performance.now();
+      this.#listener.onInstruction?.();
+    }
     this.#tail.push(line);
     if (this.#tail.length > MAX_TAIL_LINES) this.#tail.shift();
     this.#listener.output(this.#outputLine(line));

@@ -25,6 +25,8 @@ export interface ProgressListener {
   readonly output: (line: OutputLine) => void;
   /** Called twice for each step: at its start and at its end. */
   readonly onStep: (step: BuildStep) => void;
+  /** An instruction of the Dockerfile begins. */
+  readonly onInstruction?: () => void;
   /** The push begins. May be called more than once. */
   readonly onPushing: () => void;
   /** The registry has accepted the manifest; later work of BuildKit, such as exporting cache, is not part of the image. */

@@ -123,6 +123,7 @@ export class RawProgress implements BuildProgress {
     this.#say(vertex, name);
     if (!isInstruction) return;
     this.#lastStepAtMs = performance.now();
+    this.#listener.onInstruction?.();
     this.#listener.onStep({ number, name, startedAt });
   }
 

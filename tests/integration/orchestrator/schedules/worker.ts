@@ -78,7 +78,11 @@ export function startWorker(parts: WorkerParts): Worker {
     runs: [...runs.held()],
   });
   const registration = new Registration(orchestrators, describe, unheard, logger);
-  network.serve(address, process, workerService(identity, runs, logger, registration.pinged));
+  network.serve(
+    address,
+    process,
+    workerService({ identity, runs, logger, beforeJob: async () => undefined, onPing: registration.pinged }),
+  );
   const stopping = new AbortController();
   const registered = registration.keep(stopping.signal);
   return {

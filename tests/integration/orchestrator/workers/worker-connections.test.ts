@@ -30,7 +30,13 @@ beforeAll(async () => {
     abandonAfterMs: 1,
   });
   const identity = { workerId: "worker", incarnation: "incarnation" };
-  const service = workerService(identity, runs, logger, () => undefined);
+  const service = workerService({
+    identity,
+    runs,
+    logger,
+    beforeJob: async () => undefined,
+    onPing: () => undefined,
+  });
   server = await serveRpc([service], { host: "127.0.0.1", port: 0 }, files);
   proxy = await startTcpProxy(server);
 });

@@ -33,7 +33,7 @@ export function serveWorker(
     execute,
   });
   const identity = { workerId, incarnation: INCARNATION };
-  const service = workerService(identity, runs, logger, onPing);
+  const service = workerService({ identity, runs, logger, beforeJob: async () => undefined, onPing });
   return serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
 }
 

@@ -75,7 +75,9 @@ for (const engine of engines) {
         watch.addDisk({ role: "the work folder", path: workDir });
         for (const path of folders) watch.addDisk({ role: "docker's data", path });
         const environment = childEnvironment(hostEnvironment, scratch.path);
-        watch.addPruner(buildCachePruner(bench.builder, folders, { cwd: scratch.path, environment }));
+        watch.addPruner(
+          buildCachePruner(async () => bench.builder, folders, { cwd: scratch.path, environment }),
+        );
         return watch;
       }
 

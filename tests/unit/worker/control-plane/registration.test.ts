@@ -60,3 +60,19 @@ test("a worker whose clock is set back registers again when its lease has expire
   stop.abort(new Error("the test is over"));
   expect(await kept).toBeUndefined();
 });
+
+test("a worker whose description has changed registers again at once", async () => {
+  let registrations = 0;
+  const orchestrators = answeringOrchestrators({ leaseTtlMs: 3_600_000, pingIntervalMs: 5 }, () => {
+    registrations += 1;
+  });
+  const registration = new Registration(orchestrators, describeWorker, unheard, logger);
+  const stop = new AbortController();
+  const kept = registration.keep(stop.signal);
+  await waitFor(() => registrations === 1, { timeoutMs: 10_000, what: "the registration" });
+  registration.renew();
+  await waitFor(() => registrations === 2, { timeoutMs: 10_000, what: "the second registration" });
+  stop.abort(new Error("the test is over"));
+  await kept;
+  expect(registrations).toBe(2);
+});

@@ -35,10 +35,23 @@ const detect = (
     signal,
   });
 
-/** A client that prints the given version and info. */
-async function fakeDocker(name: string, version: string, info: unknown): Promise<string> {
+/** A client that prints the given version, info, and components of its engine. */
+async function fakeDocker(
+  name: string,
+  version: string,
+  info: unknown,
+  components = ["Engine"],
+): Promise<string> {
   const path = join(dir.path, name, "docker");
-  const script = `#!/bin/sh\nif [ "$1" = version ]; then echo ${version}; else /bin/cat <<'END'\n${JSON.stringify(info)}\nEND\nfi\n`;
+  const script = `#!/bin/sh
+case "$1" in
+  --version) echo "Docker version ${version}, build 1" ;;
+  version) echo "${components.join("\n")}" ;;
+  *) /bin/cat <<'END'
+${JSON.stringify(info)}
+END
+esac
+`;
   await Bun.write(path, script);
   await chmod(path, 0o755);
   return join(dir.path, name);
@@ -62,6 +75,23 @@ test("each probed docker is named, with its problem and the remedy", async () =>
   expect(message).toContain(`${bare}/docker: docker 28.2.2 has no working buildx plugin`);
   expect(message).toContain("docker-buildx");
   expect(await readdir(join(dir.path, "work"))).toEqual([]);
+});
+
+test("Podman, by its docker command and by its API, is named with the remedy", async () => {
+  const remedy = "Use Docker Engine, or run BuildKit and set BLACKTREE_BUILDER to its address";
+  const podman = join(dir.path, "podman", "docker");
+  await Bun.write(podman, "#!/bin/sh\necho podman version 4.3.1\n");
+  await chmod(podman, 0o755);
+  const command = detect({ PATH: join(dir.path, "podman") });
+  await expect(command).rejects.toThrow(`${podman}: it is Podman's docker command. ${remedy}`);
+  const client = await fakeDocker("to-podman", "26.1.5", { ServerVersion: "4.3.1" }, [
+    "Podman Engine",
+    "Conmon",
+  ]);
+  const api = detect({ PATH: client });
+  await expect(api).rejects.toThrow(
+    `${client}/docker: the engine is Podman 4.3.1, which has no BuildKit. ${remedy}`,
+  );
 });
 
 /** A home of the worker's account, and what the probe has written there. */

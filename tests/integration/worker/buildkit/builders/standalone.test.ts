@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, symlink } from "node:fs/promises";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import {
   type DetectBuilderOptions,
   detectBuilder,
 } from "../../../../../src/worker/buildkit/builders/detect.ts";
+import { childEnvironment } from "../../../../../src/worker/process/child-environment.ts";
 import { buildxProgram } from "../../../../support/servers/docker-programs.ts";
 import { type PipelineBench, startPipelineBench } from "../../pipeline/pipeline-bench.ts";
 import { type BuildSiteOptions, missingForSite } from "../build-site.ts";
@@ -54,6 +56,31 @@ describe.skipIf(missing !== undefined)(`a BuildKit at an address${reason}`, () =
     } finally {
       engine.stop(true);
     }
+  });
+
+  test("has an identity while it runs", async () => {
+    const signal = new AbortController().signal;
+    const environment = childEnvironment(bench.hostEnvironment, bench.workDir);
+    const identity = async (address: string) => {
+      const builder = await detect({ location: { kind: "remote", address } });
+      return () => builder.identity({ cwd: bench.workDir, environment, signal });
+    };
+    const { location } = bench.site;
+    if (location.kind !== "remote") throw new Error("the site has a remote BuildKit");
+    const path = join(bench.workDir, "relay.sock");
+    const target = location.address.replace("unix://", "");
+    const relay = createServer((client) => {
+      const server = connect(target);
+      client.pipe(server).pipe(client);
+      for (const socket of [client, server]) socket.on("error", () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => relay.listen(path, resolve));
+    const ask = await identity(`unix://${path}`);
+    const first = await ask();
+    expect(first).toContain("Platforms:");
+    expect(await ask()).toBe(first);
+    await new Promise((resolve) => relay.close(resolve));
+    await expect(ask()).rejects.toThrow();
   });
 
   test("needs no docker, only buildx", async () => {

@@ -214,6 +214,11 @@ export interface JobResponse {
   finishedAt: string;
   /** Set on success: hex SHA-256 of the tenant and everything that the image was built from. */
   inputs: string;
+  /**
+   * The worker lost Docker, BuildKit or git before the build began: the attempt does not count against the limit of
+   * attempts.
+   */
+  notCounted: boolean;
 }
 
 export interface PingRequest {
@@ -1261,6 +1266,7 @@ function createBaseJobResponse(): JobResponse {
     startedAt: "",
     finishedAt: "",
     inputs: "",
+    notCounted: false,
   };
 }
 
@@ -1298,6 +1304,9 @@ export const JobResponse: MessageFns<JobResponse> = {
     }
     if (message.inputs !== "") {
       writer.uint32(90).string(message.inputs);
+    }
+    if (message.notCounted !== false) {
+      writer.uint32(168).bool(message.notCounted);
     }
     return writer;
   },
@@ -1403,6 +1412,14 @@ export const JobResponse: MessageFns<JobResponse> = {
             message.inputs = reader.string();
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.notCounted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1448,6 +1465,11 @@ export const JobResponse: MessageFns<JobResponse> = {
         ? globalThis.String(object.finished_at)
         : "",
       inputs: isSet(object.inputs) ? globalThis.String(object.inputs) : "",
+      notCounted: isSet(object.notCounted)
+        ? globalThis.Boolean(object.notCounted)
+        : isSet(object.not_counted)
+        ? globalThis.Boolean(object.not_counted)
+        : false,
     };
   },
 
@@ -1486,6 +1508,9 @@ export const JobResponse: MessageFns<JobResponse> = {
     if (message.inputs !== "") {
       obj.inputs = message.inputs;
     }
+    if (message.notCounted !== false) {
+      obj.notCounted = message.notCounted;
+    }
     return obj;
   },
 
@@ -1509,6 +1534,7 @@ export const JobResponse: MessageFns<JobResponse> = {
     message.startedAt = object.startedAt ?? "";
     message.finishedAt = object.finishedAt ?? "";
     message.inputs = object.inputs ?? "";
+    message.notCounted = object.notCounted ?? false;
     return message;
   },
 };
