@@ -1,7 +1,7 @@
 /** blacktree: the operator's commands, and `up`, the whole system in one process. */
 import { Command, CommanderError } from "commander";
 import { environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import { EXIT, type ExitStatus, hideValuesOfUnknownFlags } from "../shared/settings/command-line.ts";
 import { SettingsError } from "../shared/settings/settings.ts";
 import { describeVersion } from "../shared/version.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
@@ -26,6 +26,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     .version(describeVersion("blacktree"), "-V, --version", "print version, commit and Bun version")
     .enablePositionalOptions()
     .exitOverride();
+  hideValuesOfUnknownFlags(program);
   for (const make of [upCommand, submitCommand, jobCommand, logsCommand, cancelCommand, workersCommand]) {
     program.addCommand(make(environment(), finish).copyInheritedSettings(program));
   }
