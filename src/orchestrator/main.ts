@@ -4,6 +4,7 @@ import { aborted } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
 import { environment } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
+import { logProcessOutput } from "../shared/process-output.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
@@ -28,6 +29,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const stop = listenForStop();
   const logger = createLogger(NAME, settings.logLevel);
   protectMemory(logger);
+  logProcessOutput(logger);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
   const manager = serviceManager(environment(), logger);

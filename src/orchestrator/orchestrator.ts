@@ -62,6 +62,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
     serveAdmin(
       createAdminApp({ ...parts, ...access, connectDedicated, submit, cancel, region }),
       access.listen,
+      logger,
     );
   const admin = parts.admin && serve(parts.admin);
   const service = orchestratorService({ ...parts, workers, times: settings });

@@ -9,7 +9,7 @@ import { type AdminEnv, clientOf } from "./client-address.ts";
 import { type FollowerLimits, Followers } from "./followers.ts";
 import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
-import { problem } from "./problem.ts";
+import { isUnavailable, problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
 
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -160,6 +160,10 @@ function streamLog(parts: AdminParts, followers: Followers, jobId: string, conte
       for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
         await stream.writeSSE({ event: kind, data: text, id: position });
       }
+    } catch (error) {
+      // The reader gets no `end`, and resumes. Hono would write the error to the console.
+      if (!isUnavailable(error))
+        parts.logger.error({ err: error, job_id: jobId }, "admin API: following a log failed");
     } finally {
       leave();
     }
