@@ -24,6 +24,7 @@ const detect = (options: Partial<DetectBuilderOptions> = {}) =>
   detectBuilder({
     hostEnvironment: bench.hostEnvironment,
     workDir: bench.workDir,
+    scratchParent: bench.workDir,
     location: bench.site.location,
     driverOptions: bench.site.driverOptions,
     signal: new AbortController().signal,
