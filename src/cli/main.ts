@@ -1,6 +1,6 @@
 /** blacktree: the operator's commands, and `up`, the whole system in one process. */
 import { Command, CommanderError } from "commander";
-import { environment } from "../shared/env.ts";
+import { environment, unifyProxies } from "../shared/env.ts";
 import { EXIT, type ExitStatus, hideValuesOfUnknownFlags } from "../shared/settings/command-line.ts";
 import { SettingsError } from "../shared/settings/settings.ts";
 import { describeVersion } from "../shared/version.ts";
@@ -54,4 +54,5 @@ function report(error: unknown): ExitStatus {
   return EXIT.failed;
 }
 
+unifyProxies();
 process.exit(await main(process.argv.slice(2)));

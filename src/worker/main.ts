@@ -2,7 +2,7 @@
 
 import { aborted } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
-import { environment } from "../shared/env.ts";
+import { environment, unifyProxies } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
 import { logProcessOutput } from "../shared/process-output.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
@@ -50,6 +50,7 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
   return EXIT.done;
 }
 
+unifyProxies();
 const status = await runDaemon(
   {
     name: NAME,

@@ -4,6 +4,7 @@ import { flagOf } from "../../src/shared/settings/settings.ts";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
+import { startHttpProxy } from "../support/servers/http-proxy.ts";
 
 // The first file that needs the binaries compiles them.
 setDefaultTimeout(120_000);
@@ -335,5 +336,32 @@ describe("commands that call the API show no secret of a wrong call", () => {
     expect(exitCode).not.toBe(0);
     expect(stderr).toContain("//user:***@127.0.0.1:1");
     expect(stderr).not.toContain("hidden");
+  });
+
+  test("the token is not sent to a proxy for an API on this machine", async () => {
+    const proxy = await startHttpProxy();
+    const tokens: (string | null)[] = [];
+    const api = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch({ headers }) {
+        tokens.push(headers.get("authorization"));
+        return new Response(null, { status: 404 });
+      },
+    });
+    const environment = {
+      BLACKTREE_ADMIN_TOKEN: "hidden-token",
+      HTTP_PROXY: proxy.url,
+      all_proxy: proxy.url,
+    };
+    try {
+      const url = `http://127.0.0.1:${api.port}`;
+      await runIn(folder.path, [binaries.cli, "job", "--api", url, "some-id"], environment);
+      expect(tokens).toEqual(["Bearer hidden-token"]);
+      expect([...proxy.requests, ...proxy.refused]).toEqual([]);
+    } finally {
+      api.stop(true);
+      await proxy.stop();
+    }
   });
 });

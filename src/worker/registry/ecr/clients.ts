@@ -2,11 +2,11 @@ import { ECRClient, type ECRClientConfig } from "@aws-sdk/client-ecr";
 import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/client-sts";
 import { ecrAuthFailure } from "./failure.ts";
 import { partitionOf } from "./partition.ts";
+import { awsRequestHandler } from "./request-handler.ts";
 import { type EcrRole, externalIdOf, type SessionJob, sessionName, sessionPolicy } from "./role.ts";
 
 /** The SDK waits between attempts, longer when AWS throttles, and then limits the rate of all its requests. */
 const RETRIES = { retryMode: "adaptive", maxAttempts: 5 };
-const CONNECT_TIMEOUT_MS = 5000;
 
 type ClientSettings = Pick<ECRClientConfig & STSClientConfig, "retryMode" | "maxAttempts" | "requestHandler">;
 
@@ -25,12 +25,7 @@ export class EcrClients {
     this.#role = role;
     this.#settings = {
       ...RETRIES,
-      // Without `throwOnRequestTimeout` the SDK only logs a warning and keeps waiting.
-      requestHandler: {
-        connectionTimeout: CONNECT_TIMEOUT_MS,
-        requestTimeout: requestTimeoutMs,
-        throwOnRequestTimeout: true,
-      },
+      requestHandler: awsRequestHandler(requestTimeoutMs),
     };
   }
 
