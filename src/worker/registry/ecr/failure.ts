@@ -8,19 +8,19 @@ const NOT_OF_AWS = /^(SyntaxError|Unknown|UnknownError)$/;
 const CLOCK_DIFFERS =
   /Signature (expired|not yet current)|RequestTimeTooSkewed|RequestExpired|RequestInTheFuture/;
 
-/** The failure for a refused or failed request to ECR or STS. Temporary errors are retryable. */
+/** The failure for a refused or failed request to ECR or STS. */
 export function ecrAuthFailure(what: string, error: unknown): StepFailure {
+  const message = `${what}: ${describeAwsError(error)}`;
+  const retryable = isTemporary(error);
+  return new StepFailure({ code: "ECR_AUTH", step: "authenticate", message, retryable, cause: error });
+}
+
+/** The same request may succeed later. */
+export function isTemporary(error: unknown): boolean {
   const name = error instanceof Error ? error.name : "";
   const status = httpStatus(error);
   const refused = CREDENTIALS_REFUSED.test(name) || (status !== undefined && status >= 400 && status < 500);
-  const throttled = status === 429 || /Throttl|TooManyRequests/.test(name);
-  return new StepFailure({
-    code: "ECR_AUTH",
-    step: "authenticate",
-    message: `${what}: ${describeAwsError(error)}`,
-    retryable: throttled || !refused,
-    cause: error,
-  });
+  return status === 429 || /Throttl|TooManyRequests/.test(name) || !refused;
 }
 
 export function describeAwsError(error: unknown): string {
@@ -32,7 +32,7 @@ export function describeAwsError(error: unknown): string {
     return `the answer${status === undefined ? "" : ` (HTTP ${status})`} is not one of AWS: a proxy or another server has sent it`;
   const details = message || name;
   const hint = CLOCK_DIFFERS.test(`${name} ${details}`) ? "; check the clock of this host" : "";
-  return `${details.includes(name) ? details : `${name}: ${details}`}${hint}`;
+  return `${name === "Error" || details.includes(name) ? details : `${name}: ${details}`}${hint}`;
 }
 
 function httpStatus(error: unknown): number | undefined {
