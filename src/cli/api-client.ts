@@ -1,5 +1,6 @@
 /** Client of an orchestrator's admin API. */
 import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
+import { maskUrlPasswords } from "../shared/settings/settings.ts";
 import type { ApiToken } from "./api-token.ts";
 
 export interface ApiAddress extends ApiToken {
@@ -61,7 +62,7 @@ export class ApiClient {
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw new ApiError(
-        `cannot reach the orchestrator's admin API at ${this.address.url}: ${reason}; set its URL with --api or BLACKTREE_API`,
+        `cannot reach the orchestrator's admin API at ${maskUrlPasswords(this.address.url)}: ${reason}; set its URL with --api or BLACKTREE_API`,
         undefined,
         { cause: error },
       );

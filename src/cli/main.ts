@@ -1,7 +1,7 @@
 /** blacktree: the operator's commands, and `up`, the whole system in one process. */
 import { Command, CommanderError } from "commander";
-import { environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus, PRINTED } from "../shared/settings/command-line.ts";
+import { environment, unifyProxies } from "../shared/env.ts";
+import { EXIT, type ExitStatus, hideValuesOfUnknownFlags, PRINTED } from "../shared/settings/command-line.ts";
 import { SettingsError } from "../shared/settings/settings.ts";
 import { describeVersion } from "../shared/version.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
@@ -40,6 +40,7 @@ async function main(argv: readonly string[]): Promise<ExitStatus> {
     .version(describeVersion("blacktree"), "-V, --version", "print version, commit and Bun version")
     .enablePositionalOptions()
     .exitOverride();
+  hideValuesOfUnknownFlags(program);
   for (const make of COMMANDS) {
     program.addCommand(make(environment(), finish).copyInheritedSettings(program));
   }
@@ -67,4 +68,5 @@ function report(error: unknown): ExitStatus {
   return EXIT.failed;
 }
 
+unifyProxies();
 process.exit(await main(process.argv.slice(2)));

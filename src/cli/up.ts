@@ -16,6 +16,7 @@ import { aborted, sleep } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
 import type { Environment } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
+import { logProcessOutput } from "../shared/process-output.ts";
 import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
 import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
@@ -86,6 +87,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
   const logger = createLogger("blacktree", settings.logLevel, isText ? terminalFormat() : undefined);
   ignoreSignals(["SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
+  logProcessOutput(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
     const running = await start(settings, environment, logger, stop.first);
@@ -93,7 +95,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
       running.ready.then(() => true),
       aborted(stop.first).then(() => false),
     ]);
-    if (isReady && isText) console.log(describeReady(running));
+    if (isReady && isText) process.stdout.write(`${describeReady(running)}\n`);
     await aborted(stop.first);
     logger.info(
       { drain_timeout_ms: settings.drainTimeoutMs },

@@ -2,7 +2,8 @@
 import { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { ADMIN_TOKEN, ADMIN_TOKEN_FILE, INSTALLED_TOKEN_FILE } from "../shared/settings/admin-token.ts";
-import type { ExitStatus } from "../shared/settings/command-line.ts";
+import { type ExitStatus, refuseFlagOf } from "../shared/settings/command-line.ts";
+import { maskUrlPasswords } from "../shared/settings/settings.ts";
 import { toVisibleJson, withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiClient } from "./api-client.ts";
 import { apiToken } from "./api-token.ts";
@@ -36,8 +37,10 @@ export const API_SETTINGS = {
 } as const;
 
 export function apiCommand(name: string, environment: Environment): Command {
-  const { url, tokenFile } = API_SETTINGS;
-  return new Command(name)
+  const { url, token, tokenFile, gitToken } = API_SETTINGS;
+  const command = new Command(name);
+  for (const secret of [token, gitToken]) refuseFlagOf(command, secret.name);
+  return command
     .option(`${url.flag} <url>`, `${url.description} (${url.name})`, environment[url.name] || url.fallback)
     .option(
       `${tokenFile.flag} <path>`,
@@ -49,7 +52,7 @@ export function apiCommand(name: string, environment: Environment): Command {
 export function apiClient(options: ApiOptions, environment: Environment): ApiClient {
   if (!/^https?:\/\//.test(options.api) || !URL.canParse(options.api)) {
     throw new WrongUsage(
-      `--api ${JSON.stringify(options.api)}: expected a URL that starts with http:// or https://`,
+      `--api ${JSON.stringify(maskUrlPasswords(options.api))}: expected a URL that starts with http:// or https://`,
     );
   }
   const { api: url, tokenFile } = options;

@@ -2,8 +2,9 @@
 
 import { aborted } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
-import { environment } from "../shared/env.ts";
+import { environment, unifyProxies } from "../shared/env.ts";
 import { createLogger, type Logger } from "../shared/logging.ts";
+import { logProcessOutput } from "../shared/process-output.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
@@ -30,6 +31,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const logger = createLogger(NAME, settings.logLevel);
   ignoreSignals(["SIGHUP", "SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
+  logProcessOutput(logger);
   logger.info({ version: VERSION, region: settings.region }, "orchestrator starting");
 
   const manager = serviceManager(environment(), logger);
@@ -80,6 +82,7 @@ function originalApiOf(settings: OrchestratorSettings, logger: Logger): Original
   return new OriginalApi({ urls, jobQueue, target: { awsAccount, ecrRepo }, logger });
 }
 
+unifyProxies();
 const status = await runDaemon(
   {
     name: NAME,

@@ -71,6 +71,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
         regionFallback,
       }),
       access.listen,
+      logger,
     );
   const admin = parts.admin && serve(parts.admin);
   const service = orchestratorService({ ...parts, workers, times: settings });

@@ -28,9 +28,28 @@ export function createLogger(program: string, level: LogLevel, format: LogFormat
       base: { program },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: loggedError },
       redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: "***" },
     },
     // Not a transport, which does not work in a compiled executable.
     { write: (line) => output.write(format(line)) },
   );
+}
+
+const LOGGED_FIELDS = ["type", "message", "stack", "code", "aggregateErrors"] as const;
+
+/**
+ * Not the other fields that a library adds to its errors: they can contain a request, such as the password of Redis in
+ * the arguments of AUTH. The message may contain the URL of a server with its login.
+ */
+function loggedError(error: unknown): unknown {
+  if (!(error instanceof Error)) return typeof error === "object" ? "an object that is not an error" : error;
+  const serialized: pino.SerializedError = pino.stdSerializers.err(error);
+  const fields = LOGGED_FIELDS.filter((name) => serialized[name] !== undefined);
+  return Object.fromEntries(fields.map((name) => [name, withoutLogins(serialized[name])]));
+}
+
+function withoutLogins(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((error) => loggedError(error.raw));
+  return typeof value === "string" ? value.replaceAll(/\/\/[^\s/@]+@/g, "//***@") : value;
 }

@@ -2,8 +2,9 @@
 
 import { aborted } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
-import { environment } from "../shared/env.ts";
+import { environment, unifyProxies } from "../shared/env.ts";
 import { createLogger } from "../shared/logging.ts";
+import { logProcessOutput } from "../shared/process-output.ts";
 import { tlsFilesOf } from "../shared/rpc/tls.ts";
 import { serviceManager } from "../shared/service-manager.ts";
 import { EXIT, type ExitStatus, runDaemon } from "../shared/settings/command-line.ts";
@@ -26,6 +27,7 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
   const logger = createLogger(NAME, settings.logLevel);
   ignoreSignals(["SIGHUP", "SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
+  logProcessOutput(logger);
   logger.info({ version: VERSION, region: settings.region, slots: settings.slots }, "worker starting");
   const manager = serviceManager(environment(), logger);
   const authenticator = registryAuthenticator(settings);
@@ -49,6 +51,7 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
   return EXIT.done;
 }
 
+unifyProxies();
 const status = await runDaemon(
   {
     name: NAME,

@@ -1,3 +1,6 @@
+import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { sleep } from "../shared/abort.ts";
 import { Backoff } from "../shared/backoff.ts";
 import type { Environment } from "../shared/env.ts";
@@ -6,6 +9,7 @@ import { type ImageBuilder, NoUsableBuilder } from "./buildkit/builder.ts";
 import { detectBuilder } from "./buildkit/builders/detect.ts";
 import { engineFolders } from "./buildkit/builders/engine-folders.ts";
 import { buildCachePruner } from "./buildkit/prune-cache.ts";
+import { claimRunsFolder } from "./crash-recovery.ts";
 import type { DiskWatch } from "./disk/disk-watch.ts";
 import type { CheckoutCache } from "./git/checkout-cache.ts";
 import { saysDiskFull } from "./job/failure.ts";
@@ -61,7 +65,11 @@ export function missingGit(path: string | undefined): string | undefined {
   return "git is not installed, or not in PATH. Install the package git.";
 }
 
-/** Tries once. @throws NoUsableBuilder that names what was tried, and the remedy */
+/**
+ * Tries once, in a folder like that of a run: crash recovery removes it, and ends what it started, if this process is
+ * killed meanwhile.
+ * @throws NoUsableBuilder that names what was tried, and the remedy
+ */
 export async function detect(
   { environment: hostEnvironment, settings }: Omit<BuilderParts, "logger">,
   signal: AbortSignal,
@@ -75,8 +83,23 @@ export async function detect(
   } = settings;
   const withoutGit = missingGit(hostEnvironment.PATH);
   if (withoutGit !== undefined) throw new NoUsableBuilder(withoutGit);
-  const inCgroup = buildCgroup !== undefined;
-  return detectBuilder({ hostEnvironment, workDir, location, driverOptions, inCgroup, network, signal });
+  const folder = await claimRunsFolder(workDir, randomUUID());
+  const scratchParent = join(folder.path, "probe");
+  try {
+    await mkdir(scratchParent);
+    return await detectBuilder({
+      hostEnvironment,
+      workDir,
+      scratchParent,
+      location,
+      driverOptions,
+      inCgroup: buildCgroup !== undefined,
+      network,
+      signal,
+    });
+  } finally {
+    await folder.remove();
+  }
 }
 
 /** Retries until a builder works, since Docker or BuildKit may start after the worker; undefined on abort. */

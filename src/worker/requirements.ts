@@ -2,6 +2,7 @@
 import { access, constants, mkdir } from "node:fs/promises";
 import type { Environment } from "../shared/env.ts";
 import { type ImageBuilder, NoUsableBuilder } from "./buildkit/builder.ts";
+import { StepFailure } from "./job/failure.ts";
 import { detect, missingGit } from "./prepare-builder.ts";
 import { findAwsCredentials } from "./registry/ecr/credentials.ts";
 import type { WorkerSettings } from "./settings/config.ts";
@@ -66,10 +67,9 @@ async function checkCredentials(region: string): Promise<void> {
   try {
     await findAwsCredentials(region);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new MissingRequirement(
-      `no AWS credentials for ECR: ${reason}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an instance with a role; for another registry than ECR set --registry.`,
-      { cause: error },
-    );
+    if (!(error instanceof StepFailure)) throw error;
+    throw new MissingRequirement(`${error.message}; for another registry than ECR set --registry.`, {
+      cause: error,
+    });
   }
 }

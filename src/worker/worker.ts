@@ -30,6 +30,7 @@ import type { RunEnd } from "./pipeline/run-end.ts";
 import { runPipeline } from "./pipeline/run-pipeline.ts";
 import type { LeaseConfirmation } from "./pipeline/version-tag.ts";
 import { detect, findBuilder, watchDisks } from "./prepare-builder.ts";
+import { awaitCredentials } from "./prepare-credentials.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
@@ -64,6 +65,7 @@ export interface WorkerParts {
     | "gitBaseUrl"
     | "gitAllowedHosts"
     | "resultLogLines"
+    | "registry"
     | keyof typeof buildSettings
   > & { readonly orchestratorAddresses: readonly RpcAddress[] };
   readonly listen: RpcAddress;
@@ -97,8 +99,8 @@ interface Host {
 }
 
 /**
- * Resolves as soon as the worker serves gRPC. It registers once Docker or BuildKit is usable, and keeps probing for
- * one until then.
+ * Resolves as soon as the worker serves gRPC. It registers once Docker or BuildKit is usable and, for ECR, the host has AWS
+ * credentials; it keeps looking for both until then.
  * @throws Error when it cannot listen on the address or create the work folder.
  */
 export async function startWorker(parts: WorkerParts): Promise<Worker> {
@@ -143,6 +145,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     if (!builder) return;
     const { signal } = stopping;
     const { checkoutCache, disks, builders } = host;
+    await awaitCredentials({ ...parts, state }, signal);
+    if (signal.aborted) return;
     state.preparing("cleaning up after earlier workers");
     await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, checkoutCache });
     builders.begin(builder);

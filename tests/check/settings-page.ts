@@ -10,6 +10,7 @@ import { ORCHESTRATOR_SETTINGS } from "../../src/orchestrator/config.ts";
 import {
   BadValue,
   flagOf,
+  hasFlag,
   type Parser,
   type Setting,
   type SettingTable,
@@ -115,7 +116,7 @@ type Described = Pick<
 function ofTable(table: SettingTable): Described[] {
   return Object.values(table).map((setting) => ({
     ...setting,
-    flag: flagOf(setting.name),
+    flag: hasFlag(setting) ? flagOf(setting.name) : undefined,
     expected: expectedBy(setting.parse),
   }));
 }

@@ -1,6 +1,7 @@
 /** Servers that are not up yet, or have lost their data: all programs wait, log it, and continue by themselves. */
 
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
@@ -12,6 +13,7 @@ import {
   untilReady,
 } from "../support/blacktree/deployment.ts";
 import { freePort } from "../support/machine/free-port.ts";
+import { makeTempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import type { RabbitMq } from "../support/servers/rabbitmq.ts";
@@ -132,4 +134,31 @@ test("absent servers: a worker that Redis has lost registers again, and accepts 
   await waitFor(() => registrations().length === 2, { timeoutMs: 30_000, what: "a second registration" });
   await untilFree(orchestrator, worker);
   expect(await quickResult("after-the-loss")).toMatchObject({ worker_id: worker.id, attempt: 1 });
+});
+
+test("absent servers: a worker without AWS credentials says so, and registers once its profile has some", async () => {
+  deployment = await startDeployment(backends);
+  const orchestrator = await deployment.startOrchestrator();
+  const folder = await makeTempDir("aws-profile");
+  try {
+    const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = backends.aws.env();
+    const file = join(folder.path, "credentials");
+    const worker = await deployment.launchWorker(orchestrator, {
+      AWS_ACCESS_KEY_ID: "",
+      AWS_SECRET_ACCESS_KEY: "",
+      AWS_PROFILE: "builder",
+      AWS_SHARED_CREDENTIALS_FILE: file,
+    });
+    const waiting = await worker.process.waitForLine("no AWS credentials; not registering yet");
+    expect(waiting).toContain('from the profile \\"builder\\": it does not exist, or has no credentials');
+    expect(await shownWorkers(orchestrator)).toEqual([]);
+    const keys = `aws_access_key_id = ${AWS_ACCESS_KEY_ID}\naws_secret_access_key = ${AWS_SECRET_ACCESS_KEY}\n`;
+    await Bun.write(file, `[builder]\n${keys}`);
+    await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 60_000 });
+    const end = `${AWS_ACCESS_KEY_ID}`.slice(-4);
+    await worker.process.waitForLine(`the profile \\"builder\\", key …${end}`);
+    expect(deployment.printed().join("\n")).not.toContain(`${AWS_SECRET_ACCESS_KEY}`);
+  } finally {
+    await folder.remove();
+  }
 });

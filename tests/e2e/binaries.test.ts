@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { flagOf } from "../../src/shared/settings/settings.ts";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
+import { startHttpProxy } from "../support/servers/http-proxy.ts";
 
 // The first file that needs the binaries compiles them.
 setDefaultTimeout(120_000);
@@ -64,7 +66,7 @@ const PROGRAMS: readonly Program[] = [
       REDIS_URL: "redis://localhost",
       BLACKTREE_ADMIN_TOKEN: "of-this-test",
     },
-    wrongFlags: ["--rabbitmq-url", "http://localhost", "--ping-interval", "soon", "--admin-listen", "8080"],
+    wrongFlags: ["--ping-interval", "soon", "--admin-listen", "8080"],
     wrongNames: [
       "RABBITMQ_URL",
       "REDIS_URL",
@@ -107,22 +109,8 @@ const PROGRAMS: readonly Program[] = [
     path: "cli",
     command: ["up"],
     settings: {},
-    wrongFlags: [
-      "--worker-slots",
-      "none",
-      "--registry",
-      "no registry",
-      "--admin-token",
-      "short",
-      "--build-cgroup",
-      "/nowhere",
-    ],
-    wrongNames: [
-      "BLACKTREE_BUILD_CGROUP",
-      "BLACKTREE_WORKER_SLOTS",
-      "BLACKTREE_REGISTRY",
-      "BLACKTREE_ADMIN_TOKEN",
-    ],
+    wrongFlags: ["--worker-slots", "none", "--registry", "no registry", "--build-cgroup", "/nowhere"],
+    wrongNames: ["BLACKTREE_BUILD_CGROUP", "BLACKTREE_WORKER_SLOTS", "BLACKTREE_REGISTRY"],
     secrets: { BLACKTREE_REGISTRY_PASSWORD: "hidden-e", BLACKTREE_ADMIN_TOKEN: "hidden-f" },
   },
 ];
@@ -188,6 +176,31 @@ describe.each(PROGRAMS)("$name", ({ name, path, command, settings, wrongFlags, w
     const refused = await start([...command, "--log-level", "loud"], environment);
     expect(refused.exitCode).toBe(2);
     expect(`${shown.stdout}${shown.stderr}${refused.stdout}${refused.stderr}`).not.toContain("hidden");
+  });
+
+  test.each(Object.entries(secrets))(
+    "%s has no flag, and the error does not show its value",
+    async (setting, value) => {
+      const flag = flagOf(setting);
+      for (const args of [[flag, value], [`${flag}=${value}`]]) {
+        const { exitCode, stdout, stderr } = await start([...command, "--check-config", ...args], settings);
+        expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+        expect(stderr).toContain(`${flag} is not a flag`);
+        expect(stderr).toContain(`set ${setting} in the environment`);
+        expect(stderr).not.toContain("hidden");
+      }
+      const { stdout: help } = await start([...command, "--help"]);
+      expect(help).toMatch(new RegExp(`^ {2}${setting}: `, "m"));
+      expect(help).not.toMatch(new RegExp(`${flag}[ =]`));
+    },
+  );
+
+  test("a mistyped flag is named without its value", async () => {
+    const { exitCode, stderr } = await start([...command, "--pasword=hidden='x'\n'y'"], settings);
+    expect(exitCode).toBe(2);
+    expect(stderr).toStartWith("error: unknown option '--pasword=…'\n");
+    expect(stderr).not.toContain("hidden");
+    expect(stderr).not.toContain("y'");
   });
 
   const urls = Object.keys(settings).filter((setting) => setting.endsWith("_URL"));
@@ -303,5 +316,52 @@ describe.each(SERVICES)("$name --check-config --env-file", ({ name, path, settin
     expect(absent.stderr).toBe(`${name}: --env-file /nowhere/x.env: cannot be read (ENOENT)\n`);
     const started = await runIn(folder.path, [binaries[path], "--env-file", "/nowhere/x.env"], settings);
     expect(started).toMatchObject({ exitCode: 2, stderr: `${name}: --env-file requires --check-config\n` });
+  });
+});
+
+describe("commands that call the API show no secret of a wrong call", () => {
+  test.each([
+    ["job", "--admin-token", "BLACKTREE_ADMIN_TOKEN"],
+    ["submit", "--git-token", "BLACKTREE_GIT_TOKEN"],
+  ])("%s: %s is not a flag", async (command, flag, setting) => {
+    const { exitCode, stderr } = await runIn(folder.path, [binaries.cli, command, `${flag}=hidden`]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(`${flag} is not a flag`);
+    expect(stderr).toContain(`set ${setting} in the environment`);
+    expect(stderr).not.toContain("hidden");
+  });
+
+  test.each(["http://user:hidden@127.0.0.1:1", "ftp://user:hidden@127.0.0.1:1"])("--api %s", async (url) => {
+    const { exitCode, stderr } = await runIn(folder.path, [binaries.cli, "job", "--api", url, "some-id"]);
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toContain("//user:***@127.0.0.1:1");
+    expect(stderr).not.toContain("hidden");
+  });
+
+  test("the token is not sent to a proxy for an API on this machine", async () => {
+    const proxy = await startHttpProxy();
+    const tokens: (string | null)[] = [];
+    const api = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch({ headers }) {
+        tokens.push(headers.get("authorization"));
+        return new Response(null, { status: 404 });
+      },
+    });
+    const environment = {
+      BLACKTREE_ADMIN_TOKEN: "hidden-token",
+      HTTP_PROXY: proxy.url,
+      all_proxy: proxy.url,
+    };
+    try {
+      const url = `http://127.0.0.1:${api.port}`;
+      await runIn(folder.path, [binaries.cli, "job", "--api", url, "some-id"], environment);
+      expect(tokens).toEqual(["Bearer hidden-token"]);
+      expect([...proxy.requests, ...proxy.refused]).toEqual([]);
+    } finally {
+      api.stop(true);
+      await proxy.stop();
+    }
   });
 });

@@ -76,7 +76,12 @@ const MISSING: readonly MissingCase[] = [
     () => ({ DOCKER_HOST: `unix://${folder.path}/none.sock` }),
     /no docker on this host can build images.*start the engine/,
   ],
-  ["AWS credentials", () => [], () => docker.env(), /no AWS credentials for ECR: .*Set AWS_PROFILE/],
+  [
+    "AWS credentials",
+    () => [],
+    () => docker.env(),
+    /no AWS credentials from .*set AWS_PROFILE.*set --registry/,
+  ],
   [
     "a usable work folder",
     () => [...withRegistry(), "--work-dir", "/dev/null"],

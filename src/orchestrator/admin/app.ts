@@ -1,12 +1,10 @@
 /** The admin API as a Hono app. server.ts listens on the socket, so tests need none. */
 import { Hono } from "hono";
-import { LeasesUnavailable } from "../leases/leases.ts";
-import { RecordsUnavailable } from "../records/job-records.ts";
 import type { AdminEnv } from "./client-address.ts";
 import { allowedHostsOnly, bearerToken, jsonPostsOnly } from "./guard.ts";
 import { addJobs } from "./job-routes.ts";
 import type { AdminParts } from "./parts.ts";
-import { problem } from "./problem.ts";
+import { isUnavailable, problem } from "./problem.ts";
 import { addStatus } from "./worker-routes.ts";
 
 export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
@@ -23,7 +21,7 @@ export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
     problem(context, { status: 404, title: "Not found", detail: `nothing at ${context.req.path}` }),
   );
   app.onError((error, context) => {
-    if (error instanceof LeasesUnavailable || error instanceof RecordsUnavailable) {
+    if (isUnavailable(error)) {
       return problem(context, {
         status: 503,
         title: "Not available",

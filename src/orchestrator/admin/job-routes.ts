@@ -10,7 +10,7 @@ import { type FollowerLimits, Followers } from "./followers.ts";
 import { cursorOf, listingOf } from "./job-list.ts";
 import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
-import { problem } from "./problem.ts";
+import { isUnavailable, problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
 import { explainWaiting } from "./waiting.ts";
 
@@ -182,6 +182,10 @@ function streamLog(parts: AdminParts, followers: Followers, jobId: string, conte
       for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
         await stream.writeSSE({ event: kind, data: text, id: position });
       }
+    } catch (error) {
+      // The reader gets no `end`, and resumes. Hono would write the error to the console.
+      if (!isUnavailable(error))
+        parts.logger.error({ err: error, job_id: jobId }, "admin API: following a log failed");
     } finally {
       leave();
     }

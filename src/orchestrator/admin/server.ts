@@ -1,5 +1,6 @@
 /** Serves the admin app over HTTP. */
 import type { Hono } from "hono";
+import type { Logger } from "../../shared/logging.ts";
 import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
 import type { AdminEnv } from "./client-address.ts";
 
@@ -9,7 +10,7 @@ export interface AdminServer {
 }
 
 /** @throws Error with the address when listening on it fails. */
-export function serveAdmin(app: Hono<AdminEnv>, listen: HostPort): AdminServer {
+export function serveAdmin(app: Hono<AdminEnv>, listen: HostPort, logger: Logger): AdminServer {
   try {
     const fetch = (request: Request, self: Bun.Server<undefined>) =>
       app.fetch(request, { clientAddress: self.requestIP(request)?.address ?? "" });
@@ -19,6 +20,12 @@ export function serveAdmin(app: Hono<AdminEnv>, listen: HostPort): AdminServer {
       port: listen.port,
       fetch,
       idleTimeout: 0,
+      // Bun would print the error with the source code around it, and send a page with both.
+      development: false,
+      error(error) {
+        logger.error({ err: error }, "admin API failed");
+        return new Response(null, { status: 500 });
+      },
     });
     return { port: server.port ?? listen.port, stop: () => server.stop(true) };
   } catch (error) {

@@ -6,7 +6,9 @@ import { describeVersion } from "../version.ts";
 import { parseEnvironmentFile } from "./environment-file.ts";
 import {
   flagOf,
+  hasFlag,
   type LoadedSettings,
+  type Setting,
   type SettingSources,
   SettingsError,
   type SettingTable,
@@ -108,18 +110,36 @@ function serviceEnvironment(
 
 export function addSettingFlags(command: Command, table: SettingTable): void {
   for (const setting of Object.values(table)) {
-    const value = setting.fallback || setting.computedDefault;
-    const shownDefault = value ? `; default ${value}` : "";
-    command.option(
-      `${flagOf(setting.name)} <value>`,
-      `${setting.description} (${setting.name}${shownDefault})`,
-    );
+    if (hasFlag(setting)) command.option(`${flagOf(setting.name)} <value>`, describe(setting, setting.name));
+    else refuseFlagOf(command, setting.name);
   }
+  const withoutFlag = Object.values(table).filter((setting) => !hasFlag(setting));
+  const lines = withoutFlag.map((setting) => `  ${setting.name}: ${describe(setting)}`);
+  command.addHelpText("after", `\nIn the environment only:\n${lines.join("\n")}`);
+}
+
+function describe(setting: Setting<unknown>, name?: string): string {
+  const value = setting.fallback || setting.computedDefault;
+  const details = [name, value && `default ${value}`].filter(Boolean).join("; ");
+  return details === "" ? setting.description : `${setting.description} (${details})`;
+}
+
+/**
+ * Makes the flag that this setting would have wrong usage. The error names the variable, and does not show the value,
+ * as that of an unknown flag would. It is an option for the parser, so that it consumes its value too.
+ */
+export function refuseFlagOf(command: Command, name: string): void {
+  const flag = flagOf(name);
+  const reason = "other users of this machine could read the value";
+  const refuse = () =>
+    command.error(`error: ${flag} is not a flag: ${reason}; set ${name} in the environment`);
+  command.addOption(new Option(`${flag} [value]`).hideHelp().preset("").argParser(refuse));
 }
 
 /** The values of the flags that addSettingFlags added, by setting name. */
 export function settingFlags(command: Command, table: SettingTable): Record<string, string | undefined> {
-  return Object.fromEntries(Object.values(table).map(({ name }) => [name, flagValue(command, flagOf(name))]));
+  const withFlag = Object.values(table).filter(hasFlag);
+  return Object.fromEntries(withFlag.map(({ name }) => [name, flagValue(command, flagOf(name))]));
 }
 
 /** The value given with a flag such as `--job-id`; undefined without one. */
@@ -127,8 +147,18 @@ export function flagValue(command: Command, flag: string): string | undefined {
   return command.getOptionValue(new Option(flag).attributeName());
 }
 
+const UNKNOWN_FLAG_WITH_VALUE = /^(error: unknown option '[^=']+)=.*'(?=\n)/s;
+
+/** A mistyped flag can have a secret as its value: `--admn-token=…`. */
+export function hideValuesOfUnknownFlags(command: Command): void {
+  command.configureOutput({
+    outputError: (text, write) => write(text.replace(UNKNOWN_FLAG_WITH_VALUE, "$1=…'")),
+  });
+}
+
 /** For wrong usage commander would end the process with status 1; Blacktree's status is 2. */
 function parse(command: Command, argv: readonly string[]): "parsed" | ExitStatus {
+  hideValuesOfUnknownFlags(command);
   command.exitOverride();
   try {
     command.parse(argv, { from: "user" });

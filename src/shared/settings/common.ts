@@ -1,7 +1,7 @@
 /** Settings that both daemons have. */
 import { LOG_LEVELS } from "../logging.ts";
 import * as parse from "./parsers.ts";
-import { optional, withDefault } from "./settings.ts";
+import { BadValue, optional, type Parser, withDefault } from "./settings.ts";
 
 const tlsFile = (part: string, description: string) =>
   optional({ name: `BLACKTREE_TLS_${part}`, description }, parse.pemFile);
@@ -17,10 +17,21 @@ export const transportSettings = {
   ),
 };
 
+const httpUrl = parse.url("https", "http");
+
+/** A repository's URL is in logs and labels, so that a login in it would become public. */
+const baseUrl: Parser<string> = (raw) => {
+  const { username, password, search, hash } = new URL(httpUrl(raw));
+  const expected = "a URL such as https://git.example.com, without user and password; jobs have a git_token";
+  if (username !== "" || password !== "") throw new BadValue("contains a login", expected);
+  if (search !== "" || hash !== "") throw new BadValue("has a query or fragment", expected);
+  return raw;
+};
+
 export const gitSettings = {
   gitBaseUrl: withDefault(
     { name: "BLACKTREE_GIT_BASE_URL", description: "base URL for a repository that is given as owner/name" },
-    parse.url("https", "http"),
+    baseUrl,
     "https://github.com",
   ),
   gitAllowedHosts: withDefault(

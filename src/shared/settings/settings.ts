@@ -39,7 +39,7 @@ function describeProblem(problem: SettingProblem): string {
 export type Parser<T> = (raw: string) => T;
 
 export interface Setting<T> {
-  /** The environment variable; the flag is derived from it. */
+  /** The environment variable; the flag of a public setting is derived from it. */
   readonly name: string;
   readonly description: string;
   readonly parse: Parser<T>;
@@ -48,7 +48,7 @@ export interface Setting<T> {
   /** For `--help` and docs: the default of an optional setting that depends on something else. */
   readonly computedDefault?: string;
   readonly optional?: boolean;
-  /** How its value is displayed: in full, masked, or as URLs with masked passwords. */
+  /** How its value is displayed: in full, masked, or as URLs with masked passwords. Only a public one has a flag. */
   readonly secrecy: "public" | "secret" | "urls";
 }
 
@@ -73,12 +73,17 @@ export function optional<T>(shape: OptionalShape, parse: Parser<T>): Setting<T |
   return { secrecy: "public", ...shape, parse, optional: true };
 }
 
-/** `BLACKTREE_GRPC_LISTEN` is `--grpc-listen`, `REDIS_URL` is `--redis-url`. */
+/** `BLACKTREE_GRPC_LISTEN` is `--grpc-listen`. */
 export function flagOf(name: string): string {
   return `--${name
     .replace(/^BLACKTREE_/, "")
     .toLowerCase()
     .replaceAll("_", "-")}`;
+}
+
+/** Other users of a machine can read the argument lists of its processes. */
+export function hasFlag({ secrecy }: Pick<Setting<unknown>, "secrecy">): boolean {
+  return secrecy === "public";
 }
 
 export interface SettingSources {
@@ -142,7 +147,8 @@ export function loadSettings<Table extends SettingTable>(
 }
 
 function missing(setting: Setting<unknown>): SettingProblem {
-  const expected = `${setting.description}, set with ${flagOf(setting.name)} or in the environment`;
+  const flag = hasFlag(setting) ? `with ${flagOf(setting.name)} or ` : "";
+  const expected = `${setting.description}, set ${flag}in the environment`;
   return { name: setting.name, value: undefined, wrong: "is not set", expected };
 }
 

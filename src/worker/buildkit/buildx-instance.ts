@@ -24,7 +24,7 @@ export const NO_ENGINE = { DOCKER_HOST: "unix:///dev/null", DOCKER_TLS_VERIFY: "
 
 export interface InstanceRecord {
   readonly name: string;
-  /** In buildx's internal format: only buildx reads it. */
+  /** In buildx's internal format. */
   readonly content: string;
 }
 
@@ -37,6 +37,25 @@ export function recordedInstance(record: InstanceRecord, variables: DockerVariab
       return { ...variables, DOCKER_CONFIG: dockerConfig, BUILDX_BUILDER: record.name };
     },
   };
+}
+
+interface RecordContent {
+  readonly Nodes: readonly { readonly DriverOpts?: Readonly<Record<string, string>> | null }[];
+}
+
+/**
+ * The record with these variables for its BuildKit in a container. As options of `buildx create` they would be in an
+ * argument list, and a proxy's URL may contain a password.
+ */
+export function withContainerVariables(
+  { name, content }: InstanceRecord,
+  variables: Readonly<Record<string, string>>,
+): InstanceRecord {
+  const options = Object.fromEntries(Object.entries(variables).map(([key, value]) => [`env.${key}`, value]));
+  const record = JSON.parse(content) as RecordContent;
+  // An option of the settings takes precedence.
+  const Nodes = record.Nodes.map((node) => ({ ...node, DriverOpts: { ...options, ...node.DriverOpts } }));
+  return { name, content: JSON.stringify({ ...record, Nodes }) };
 }
 
 /** @throws Error when buildx has created no record of this name. */

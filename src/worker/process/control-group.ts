@@ -4,12 +4,14 @@
  * as a service with Delegate=yes.
  */
 import { createHash } from "node:crypto";
-import { constants, writeFileSync } from "node:fs";
+import { constants } from "node:fs";
 import { access, mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { sleep } from "../../shared/abort.ts";
 
 const CHECK_INTERVAL_MS = 20;
+
+type Argv = readonly [string, ...string[]];
 
 /** Returns the group's folder; undefined when the worker cannot create groups. */
 export async function createControlGroup(runFolder: string): Promise<string | undefined> {
@@ -27,14 +29,12 @@ export async function createControlGroup(runFolder: string): Promise<string | un
   }
 }
 
-/** To be called directly after the process has started: what it starts before this is not in the group. */
-export function moveToControlGroup(pid: number, group: string): void {
-  try {
-    writeFileSync(join(group, "cgroup.procs"), `${pid}`);
-  } catch (error) {
-    // The process has ended already.
-    if (!hasCode(error, "ESRCH")) throw error;
-  }
+/**
+ * The command, started in the group by a shell that enters it first. A process that is moved there after its start may
+ * have started others before, which stay outside: a move can take longer than the start of a program.
+ */
+export function startedInControlGroup(argv: Argv, group: string): Argv {
+  return ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', join(group, "cgroup.procs"), ...argv];
 }
 
 /** Kills the processes of a run's group and removes the group. Does nothing for a run without a group. */
@@ -57,7 +57,8 @@ function groupOf(runFolder: string, own: string): string {
 
 async function killAll(group: string): Promise<void> {
   try {
-    await writeFile(join(group, "cgroup.kill"), "1", { flag: "r+" });
+    // Only root may open this file for reading.
+    await writeFile(join(group, "cgroup.kill"), "1", { flag: constants.O_WRONLY });
   } catch (error) {
     // Kernels before 5.14 do not have this file.
     if (!hasCode(error, "ENOENT")) throw error;

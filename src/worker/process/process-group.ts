@@ -4,7 +4,7 @@
  */
 import { eventLoopTurn } from "../../shared/event-loop.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
-import { moveToControlGroup } from "./control-group.ts";
+import { startedInControlGroup } from "./control-group.ts";
 import { LineSplitter } from "./line-splitter.ts";
 
 export interface GroupCommand {
@@ -39,15 +39,18 @@ const TAIL_CHARS = 1024 * 1024;
 /** Runs the command to its end, whatever its exit status. */
 export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   command.signal.throwIfAborted();
-  const child = Bun.spawn([...command.argv], {
-    cwd: command.cwd,
-    env: command.environment,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    detached: true,
-  });
-  if (command.controlGroup !== undefined) moveToControlGroup(child.pid, command.controlGroup);
+  const { argv, controlGroup } = command;
+  const child = Bun.spawn(
+    [...(controlGroup === undefined ? argv : startedInControlGroup(argv, controlGroup))],
+    {
+      cwd: command.cwd,
+      env: command.environment,
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      detached: true,
+    },
+  );
   const stop = new GroupStop(child.pid, command.stopGraceMs ?? DEFAULT_STOP_GRACE_MS);
   const onAbort = () => stop.begin();
   command.signal.addEventListener("abort", onAbort);

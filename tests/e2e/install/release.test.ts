@@ -180,13 +180,14 @@ inFullCheck().describe("a release", () => {
     ])("%s: all programs start, and check their settings", async (_, command) => {
       for (const name of PROGRAMS)
         expect((await run([...command(name), "--version"])).stdout).toStartWith(`${name} `);
-      const orchestrator = ["--rabbitmq-url", "amqp://localhost", "--redis-url", "redis://localhost"];
+      const env = { RABBITMQ_URL: "amqp://localhost", REDIS_URL: "redis://localhost" };
+      const orchestrator = ["--admin-listen", "off"];
       const worker = ["--orchestrator-addr", "localhost:5051", "--worker-region", "eu-west-1"];
       for (const [name, settings] of [
         ["blacktree-orchestrator", orchestrator],
         ["blacktree-worker", worker],
       ] as const)
-        expect((await run([...command(name), "--check-config", ...settings])).stdout).toContain(
+        expect((await run([...command(name), "--check-config", ...settings], { env })).stdout).toContain(
           "BLACKTREE_LOG_LEVEL=info",
         );
     });

@@ -1,8 +1,11 @@
 /** Blacktree as it is installed: Debian with systemd, the units, the accounts, and the job of a user. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { type Deployment, startDeployment } from "../../support/blacktree/deployment.ts";
 import { imageOutput } from "../../support/blacktree/image-output.ts";
+import { commandLines } from "../../support/blacktree/running-programs.ts";
 import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
 import {
   type BootedMachine,
@@ -36,6 +39,12 @@ const UNITS: Record<Role, string> = {
   orchestrator: "blacktree-orchestrator.service",
   worker: `blacktree-worker@${REGION}.service`,
 };
+
+/** Of the worker's service. */
+const STATE_FOLDER = `/var/lib/blacktree/worker-${REGION}`;
+
+/** Longer than the test waits, and different from all other sleeps on this machine. */
+const LEFT_SECONDS = 600_000 + (process.pid % 10_000);
 
 const JOB = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
 
@@ -113,6 +122,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
+      expect(result.logs).not.toContainEqual(expect.stringContaining("clean-up is not complete"));
       expect(await imageOutput(backends.docker, `${result.image_url}`, LOGIN)).toBe(sampleGreeting);
     }
 
@@ -135,12 +145,42 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       await machine.run(["systemctl", "start", UNITS.worker]);
     }
 
+    /**
+     * Each git of a job that has helpers leaves a process behind, in a session of its own and without the run's environment: only the
+     * run's control group still knows it.
+     */
+    async function runJobThatLeavesProcesses(): Promise<void> {
+      const left = join(STATE_FOLDER, "left");
+      const lines = [
+        "#!/bin/sh",
+        'case " $* " in *" clone "*|*" fetch "*) ;; *) exec /usr/bin/git "$@" ;; esac',
+        `(id --user --name; grep ^0:: /proc/self/cgroup) | paste --serial >>${left}`,
+        `setsid env --ignore-environment sleep ${LEFT_SECONDS} </dev/null >/dev/null 2>&1 &`,
+        'exec /usr/bin/git "$@"',
+      ];
+      const wrapper = join(machine.root, "usr/local/bin/git");
+      await writeFile(wrapper, `${lines.join("\n")}\n`, { mode: 0o755 });
+      await runJob();
+      await rm(wrapper);
+      const groups = new Set((await machine.run(["cat", left])).stdout.trimEnd().split("\n"));
+      expect([...groups]).toEqual([
+        expect.stringMatching(
+          new RegExp(
+            `^blacktree-worker\\t0::/.*/blacktree-worker@${REGION}\\.service/blacktree-run-[0-9a-f]{16}$`,
+          ),
+        ),
+      ]);
+      const sleeping = (await commandLines()).filter((line) => line.includes(`sleep ${LEFT_SECONDS}`));
+      expect(sleeping).toEqual([]);
+    }
+
     test("installed, rebooted, updated, and uninstalled, it builds until it is removed", async () => {
       expect(await machine.changedPaths()).toEqual([]);
       for (const role of ROLES) await install(machine, role);
       await configure();
       for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
       await runJob();
+      await runJobThatLeavesProcesses();
       if (isFull) await stopDuringJob();
       expect(await unitProperty(machine, UNITS.worker, "StatusText")).toMatch(
         /^(FREE|BUSY), [01] jobs? running, [01] jobs? done, [\d.]+ GB free$/,

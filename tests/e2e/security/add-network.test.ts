@@ -1,57 +1,21 @@
 /** Attempts of Dockerfiles to fetch something although builds have no network (BLACKTREE_BUILD_NETWORK=none). */
-import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { launchUp, type Up, untilUp } from "../../support/blacktree/up.ts";
-import type { TestProcess } from "../../support/machine/processes.ts";
+import { upSite } from "../../support/blacktree/up-site.ts";
 import { type RepositoryFiles, staticBusybox } from "../../support/machine/sample-repository.ts";
-import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
-import type { DockerEngine } from "../../support/servers/docker-engines.ts";
-import { type GitServer, startGitServer } from "../../support/servers/git-server.ts";
-import { borrowDockerEngine } from "../../support/servers/pool.ts";
-import { type Registry, startRegistry } from "../../support/servers/registry.ts";
 
-setDefaultTimeout(60_000);
-
-let docker: DockerEngine;
-let registry: Registry;
-let git: GitServer;
-let folder: TempDir;
+const site = upSite({ BLACKTREE_BUILD_NETWORK: "none" });
 let target: ReturnType<typeof Bun.serve>;
-let process: TestProcess | undefined;
-let up: Up;
 /** Requests to the server that no build may reach. */
 const requests: string[] = [];
 
-beforeAll(async () => {
-  [docker, registry, git, folder] = await Promise.all([
-    borrowDockerEngine("26.1"),
-    startRegistry(),
-    startGitServer(),
-    makeTempDir("addsec"),
-  ]);
+beforeAll(() => {
   target = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: answer });
-  const workDir = join(folder.path, "work");
-  const env = {
-    ...docker.env(),
-    BLACKTREE_REGISTRY_USERNAME: registry.username,
-    BLACKTREE_REGISTRY_PASSWORD: registry.password,
-    BLACKTREE_BUILD_NETWORK: "none",
-  };
-  process = await launchUp({
-    workDir,
-    args: ["--registry", registry.host, "--git-base-url", git.baseUrl],
-    env,
-  });
-  up = await untilUp(process, workDir);
-}, 240_000);
+});
 
-afterAll(async () => {
-  await process?.stop();
-  await Promise.all([docker?.stop(), registry?.stop(), git?.stop(), target?.stop(true)]);
-  await folder?.remove();
-}, 60_000);
+afterAll(() => target.stop(true));
 
 beforeEach(() => {
   requests.length = 0;
@@ -72,14 +36,14 @@ interface Built {
 
 async function build(files: RepositoryFiles, fields: Record<string, unknown> = {}): Promise<Built> {
   const id = randomUUID();
-  await git.createRepository(`owner/${id}`, files);
+  await site.git.createRepository(`owner/${id}`, files);
   const job = { job_id: id, repo_url: `owner/${id}`, branch: "main", deployment_version: id, ...fields };
-  const file = join(folder.path, `${id}.json`);
+  const file = join(site.folder, `${id}.json`);
   await Bun.write(file, JSON.stringify({ ...job, aws_account: "1234567890", ecr_repo: "app-images" }));
-  await up.cli("submit", "--wait", "--file", file);
-  const result = await up.result(id);
+  await site.up.cli("submit", "--wait", "--file", file);
+  const result = await site.up.result(id);
   if (!result) throw new Error(`job ${id} has no result`);
-  return { result, image: `${registry.host}/app-images:${id}` };
+  return { result, image: `${site.registry.host}/app-images:${id}` };
 }
 
 /** An image that a Dockerfile can name; its build needs no network. */

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import type { ImageBuilder } from "../../../src/worker/buildkit/builder.ts";
@@ -16,11 +16,14 @@ beforeEach(async () => {
 });
 afterEach(() => workDir.remove());
 
-/** Without run folders neither the builder nor the registry is called. */
+/** A builder that pushes by digest, and leaves no images on the host. */
+const BUILDER = { kind: "direct", removeImages: async () => undefined } as unknown as ImageBuilder;
+
+/** Without run folders the registry is not called. */
 async function recover(): Promise<string[]> {
   await recoverFromCrashes({
     workDir: workDir.path,
-    builder: {} as ImageBuilder,
+    builder: BUILDER,
     authenticator: {} as RegistryAuthenticator,
     checkoutCache: new CheckoutCache({ workDir: workDir.path, limitBytes: 0, bootId: await bootId() }),
     environment: {},
@@ -76,4 +79,35 @@ test.each([
 test("a folder with an incomplete owner file is removed", async () => {
   await writeOwner("cut-off", '{"pid":');
   expect(await recover()).toEqual([]);
+});
+
+test("a worker that is killed while it asks docker leaves neither a folder nor the docker command", async () => {
+  const asked = join(workDir.path, "asked");
+  const docker = join(workDir.path, "bin/docker");
+  await Bun.write(docker, `#!/bin/sh\necho $$ >${asked}.new; mv ${asked}.new ${asked}; exec sleep 60\n`);
+  await chmod(docker, 0o755);
+  const module = join(import.meta.dir, "../../../src/worker/prepare-builder.ts");
+  const settings = {
+    workDir: workDir.path,
+    builder: { kind: "engine" },
+    builderOptions: [],
+    buildNetwork: "default",
+  };
+  const environment = { PATH: `${join(workDir.path, "bin")}:/usr/bin:/bin` };
+  const program = `
+    const { detect } = await import(${JSON.stringify(module)});
+    await detect(${JSON.stringify({ settings, environment })}, new AbortController().signal);
+  `;
+  const worker = Bun.spawn([process.execPath, "-e", program]);
+  try {
+    await waitFor(() => Bun.file(asked).exists(), { timeoutMs: 30_000, what: "docker to be asked" });
+  } finally {
+    worker.kill("SIGKILL");
+    await worker.exited;
+  }
+  expect(await recover()).toEqual([]);
+  expect((await readdir(workDir.path)).toSorted()).toEqual(["asked", "bin", "runs"]);
+  const pid = Number(await Bun.file(asked).text());
+  const hasEnded = async () => !/^[RSD]$/.test((await statOf(pid).catch(() => ["X"]))[0] ?? "");
+  await waitFor(hasEnded, { timeoutMs: 30_000, what: "docker to have ended" });
 });

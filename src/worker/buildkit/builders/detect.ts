@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { HostEnvironment } from "../../process/child-environment.ts";
 import type { BuildNetwork, ImageBuilder } from "../builder.ts";
@@ -9,8 +9,10 @@ import { standaloneBuilder } from "./standalone.ts";
 
 export interface DetectBuilderOptions {
   readonly hostEnvironment: HostEnvironment;
-  /** For a temporary folder. Workers with the same work folder share one BuildKit in a container. */
+  /** Workers with the same work folder share one BuildKit in a container. */
   readonly workDir: string;
+  /** In which a temporary folder is made. */
+  readonly scratchParent: string;
   readonly location: BuilderLocation;
   /** `name=value`, for buildx's driver. */
   readonly driverOptions: readonly string[];
@@ -26,8 +28,7 @@ export interface DetectBuilderOptions {
  * @throws NoUsableBuilder when none does; a later call may succeed.
  */
 export async function detectBuilder(options: DetectBuilderOptions): Promise<ImageBuilder> {
-  await mkdir(options.workDir, { recursive: true });
-  const scratch = await mkdtemp(join(options.workDir, "detect-"));
+  const scratch = await mkdtemp(join(options.scratchParent, "detect-"));
   try {
     const { location, ...rest } = { ...options, scratch };
     if (location.kind !== "engine") return await standaloneBuilder({ ...rest, location });

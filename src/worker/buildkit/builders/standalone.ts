@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
+import { proxyVariables } from "../../../shared/proxies.ts";
 import {
   type ChildEnvironment,
   childEnvironment,
@@ -16,6 +17,7 @@ import {
   NO_ENGINE,
   readInstanceRecord,
   recordedInstance,
+  withContainerVariables,
 } from "../buildx-instance.ts";
 import { readInspection } from "./buildx-inspect.ts";
 import { DIRECT_CAPABILITIES, DirectBuilder } from "./direct.ts";
@@ -67,12 +69,15 @@ class StandaloneBuildKit {
   readonly #engine: DockerVariables;
   readonly #dockerConfig: string;
   readonly #environment: ChildEnvironment;
+  /** For BuildKit's own requests: pulls, pushes, ADD. A remote one has those of its service. */
+  readonly #proxies: Readonly<Record<string, string>>;
 
   constructor(options: StandaloneBuilderOptions, buildx: Buildx, engine: DockerVariables) {
     this.#options = options;
     this.#buildx = buildx;
     this.#engine = engine;
     this.#dockerConfig = join(options.scratch, "docker-config");
+    this.#proxies = proxyVariables(options.hostEnvironment);
     this.#environment = {
       ...childEnvironment(options.hostEnvironment, options.scratch),
       ...engine,
@@ -108,7 +113,11 @@ class StandaloneBuildKit {
         ? ["--driver=remote", ...options, location.address]
         : ["--driver=docker-container", ...options];
     await this.#run("create", `--name=${name}`, ...driver);
-    return readInstanceRecord(this.#dockerConfig, name);
+    const record = await readInstanceRecord(this.#dockerConfig, name);
+    if (location.kind === "remote") return record;
+    const withProxies = withContainerVariables(record, this.#proxies);
+    await recordedInstance(withProxies, {}).configure(this.#dockerConfig);
+    return withProxies;
   }
 
   /**
@@ -117,7 +126,8 @@ class StandaloneBuildKit {
    */
   async #name(): Promise<string> {
     const { location, driverOptions, workDir } = this.#options;
-    const identity = JSON.stringify([await realpath(workDir), location, driverOptions]);
+    const proxies = Object.keys(this.#proxies).length === 0 ? [] : [this.#proxies];
+    const identity = JSON.stringify([await realpath(workDir), location, driverOptions, ...proxies]);
     return `blacktree-${createHash("sha256").update(identity).digest("hex").slice(0, 16)}`;
   }
 

@@ -1,12 +1,14 @@
 import { ECRClient, type ECRClientConfig } from "@aws-sdk/client-ecr";
 import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/client-sts";
+import { StepFailure } from "../../job/failure.ts";
+import { findAwsCredentials } from "./credentials.ts";
 import { ecrAuthFailure } from "./failure.ts";
 import { partitionOf } from "./partition.ts";
+import { awsRequestHandler } from "./request-handler.ts";
 import { type EcrRole, externalIdOf, type SessionJob, sessionName, sessionPolicy } from "./role.ts";
 
 /** The SDK waits between attempts, longer when AWS throttles, and then limits the rate of all its requests. */
 const RETRIES = { retryMode: "adaptive", maxAttempts: 5 };
-const CONNECT_TIMEOUT_MS = 5000;
 
 type ClientSettings = Pick<ECRClientConfig & STSClientConfig, "retryMode" | "maxAttempts" | "requestHandler">;
 
@@ -25,12 +27,7 @@ export class EcrClients {
     this.#role = role;
     this.#settings = {
       ...RETRIES,
-      // Without `throwOnRequestTimeout` the SDK only logs a warning and keeps waiting.
-      requestHandler: {
-        connectionTimeout: CONNECT_TIMEOUT_MS,
-        requestTimeout: requestTimeoutMs,
-        throwOnRequestTimeout: true,
-      },
+      requestHandler: awsRequestHandler(requestTimeoutMs),
     };
   }
 
@@ -45,11 +42,19 @@ export class EcrClients {
       const credentials = roleCredentials(this.#role, job, this.#stsOf(region));
       return new ECRClient({ ...settings, credentials });
     }
-    return existingOr(this.#clients, `${awsAccount} ${region}`, () => new ECRClient(settings));
+    return existingOr(
+      this.#clients,
+      `${awsAccount} ${region}`,
+      () => new ECRClient({ ...settings, credentials: ownCredentials(region) }),
+    );
   }
 
   #stsOf(region: string): STSClient {
-    return existingOr(this.#stsClients, region, () => new STSClient({ ...this.#settings, region }));
+    return existingOr(
+      this.#stsClients,
+      region,
+      () => new STSClient({ ...this.#settings, region, credentials: ownCredentials(region) }),
+    );
   }
 }
 
@@ -58,6 +63,8 @@ function existingOr<Client>(clients: Map<string, Client>, key: string, create: (
   clients.set(key, client);
   return client;
 }
+
+const ownCredentials = (region: string) => () => findAwsCredentials(region);
 
 /** Returns a credentials provider. The SDK calls it first, and again when the credentials have expired. */
 function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
@@ -73,6 +80,7 @@ function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
       Policy: sessionPolicy(role, job),
     });
     const { Credentials } = await sts.send(command).catch((error: unknown) => {
+      if (error instanceof StepFailure) throw error;
       const suffix = ExternalId === undefined ? "" : " with the external id of BLACKTREE_ECR_EXTERNAL_ID";
       throw ecrAuthFailure(`the role ${RoleArn} cannot be assumed${suffix}`, error);
     });

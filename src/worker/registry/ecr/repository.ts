@@ -8,7 +8,7 @@ import {
 } from "@aws-sdk/client-ecr";
 import { StepFailure } from "../../job/failure.ts";
 import type { AuthenticationRequest } from "../access.ts";
-import { ecrAuthFailure } from "./failure.ts";
+import { describeAwsError, ecrAuthFailure } from "./failure.ts";
 
 /** Settings of repositories that the worker creates. */
 export interface NewEcrRepository {
@@ -46,7 +46,7 @@ async function describe(ecr: ECRClient, { job, signal }: AuthenticationRequest) 
 /** The permission is optional: the registry itself decides at the push. */
 function cannotDescribe(error: unknown, { job, log }: AuthenticationRequest): undefined {
   if (error instanceof StepFailure) throw error;
-  log(`cannot check the ECR repository ${job.ecrRepo} before the push: ${errorName(error)}`);
+  log(`cannot check the ECR repository ${job.ecrRepo} before the push: ${describeAwsError(error)}`);
 }
 
 function missing(ecr: ECRClient, request: AuthenticationRequest, settings: NewEcrRepository | undefined) {

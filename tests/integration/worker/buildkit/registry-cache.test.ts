@@ -30,6 +30,7 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
     const builder = await detectBuilder({
       hostEnvironment,
       workDir: bench.workDir,
+      scratchParent: bench.workDir,
       location: { kind: "engine" },
       driverOptions: [],
       signal,

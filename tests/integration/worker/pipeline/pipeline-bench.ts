@@ -73,7 +73,14 @@ export async function startPipelineBench(siteOptions: BuildSiteOptions): Promise
   const { engine, location, driverOptions } = site;
   const workDir = dir.path;
   const signal = notAborted();
-  const builder = await detectBuilder({ hostEnvironment, workDir, location, driverOptions, signal });
+  const builder = await detectBuilder({
+    hostEnvironment,
+    workDir,
+    scratchParent: workDir,
+    location,
+    driverOptions,
+    signal,
+  });
   const { username, password } = registry;
   const authenticator = new StaticRegistryAuthenticator({
     registry: proxy.url,

@@ -34,8 +34,7 @@ const LEAVE = [
 
 async function leaveProcess(controlGroup: string): Promise<string> {
   const environment = { PATH: process.env.PATH ?? "" };
-  // The group is entered directly after the start.
-  const script = `while ! grep -q blacktree-run /proc/self/cgroup; do :; done; cd /\n${LEAVE}`;
+  const script = `grep -q blacktree-run /proc/self/cgroup || exit 1; cd /\n${LEAVE}`;
   const { stdoutTail } = await runInGroup({
     argv: ["/bin/sh", "-c", script],
     cwd: folder.path,

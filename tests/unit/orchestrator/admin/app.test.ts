@@ -53,7 +53,10 @@ interface Situation {
   readonly queueProblems?: readonly string[];
 }
 
-function app({ isQueueReady = true, isLeasesReady = true, queueProblems = [] }: Situation = {}) {
+function app(
+  { isQueueReady = true, isLeasesReady = true, queueProblems = [] }: Situation = {},
+  replaced: Partial<AdminParts> = {},
+) {
   const workers = async () => {
     if (!isLeasesReady) throw new LeasesUnavailable("unavailable");
     return [WORKER];
@@ -80,6 +83,7 @@ function app({ isQueueReady = true, isLeasesReady = true, queueProblems = [] }: 
     hosts: ["builds.example.com"],
     listen: { host: "127.0.0.1", port: 8080 },
     logger: pino({ level: "silent" }),
+    ...replaced,
   } as unknown as AdminParts;
   return createAdminApp(parts);
 }
@@ -333,4 +337,17 @@ describe("cancelling", () => {
     expect((await cancel("j-1", body)).status).toBe(400);
     expect(cancels).toEqual([]);
   });
+});
+
+test.each([
+  ["an error", new Error("hidden"), ["admin API: following a log failed"]],
+  ["a server that does not answer", new LeasesUnavailable("unavailable"), [] as string[]],
+])("a followed log that %s interrupts ends without telling the reader why", async (_, failure, expected) => {
+  const records: Record<string, unknown>[] = [];
+  const logger = pino({ base: null }, { write: (line) => void records.push(JSON.parse(line)) });
+  const find = () => Promise.reject(failure);
+  const target = app({}, { logger, leases: { find } as unknown as AdminParts["leases"] });
+  const response = await request("/api/v1/jobs/j-1/logs?follow=true", {}, {}, { target });
+  expect(await response.text()).toBe(": following\n\n");
+  expect(records.map(({ msg }) => msg)).toEqual(expected);
 });

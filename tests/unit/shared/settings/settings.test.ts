@@ -72,9 +72,11 @@ describe("settings", () => {
     expect(message).not.toContain("hum");
   });
 
-  test("the error for a missing setting names its flag", () => {
-    expect(problemsOf({})).toBe(
-      "RABBITMQ_URL: is not set; expected the brokers, set with --rabbitmq-url or in the environment",
+  test("the error for a missing setting names its flag, if it has one", () => {
+    expect(problemsOf({})).toBe("RABBITMQ_URL: is not set; expected the brokers, set in the environment");
+    const table = { region: required({ name: "BLACKTREE_REGION", description: "a region" }, parse.text) };
+    expect(() => loadSettings(table, { flags: {}, environment: {} })).toThrow(
+      "BLACKTREE_REGION: is not set; expected a region, set with --region or in the environment",
     );
   });
 
@@ -89,7 +91,7 @@ describe("settings", () => {
 
   test.each([
     ["BLACKTREE_GRPC_LISTEN", "--grpc-listen"],
-    ["REDIS_URL", "--redis-url"],
+    ["BLACKTREE_LOG_LEVEL", "--log-level"],
   ])("%s has the flag %s", (name, flag) => expect(flagOf(name)).toBe(flag));
 
   test.each([

@@ -19,6 +19,7 @@ let dir: TempDir;
 
 beforeAll(async () => {
   dir = await makeTempDir("detect");
+  await mkdir(join(dir.path, "work"));
 });
 afterAll(() => dir.remove());
 
@@ -30,6 +31,7 @@ const detect = (
     hostEnvironment,
     ...requirements,
     workDir: join(dir.path, "work"),
+    scratchParent: join(dir.path, "work"),
     location: { kind: "engine" },
     driverOptions: [],
     signal,
@@ -206,7 +208,12 @@ describe.skipIf(noBuildx !== undefined)(`a standalone BuildKit${noBuildx ? ` (${
   const without = { workDir: "", driverOptions: [], signal };
 
   test("needs buildx, and the error says so when it is missing", async () => {
-    const options = { ...without, ...absent, workDir: join(dir.path, "work") };
+    const options = {
+      ...without,
+      ...absent,
+      workDir: join(dir.path, "work"),
+      scratchParent: join(dir.path, "work"),
+    };
     const found = detectBuilder({ ...options, hostEnvironment: { PATH: "/nowhere" } });
     await expect(found).rejects.toThrow(NoUsableBuilder);
     await expect(found).rejects.toThrow("docker-buildx");
@@ -216,7 +223,12 @@ describe.skipIf(noBuildx !== undefined)(`a standalone BuildKit${noBuildx ? ` (${
     const PATH = join(dir.path, "standalone");
     await mkdir(PATH);
     await symlink(await buildxProgram(), join(PATH, "buildx"));
-    const options = { ...without, ...absent, workDir: join(dir.path, "work") };
+    const options = {
+      ...without,
+      ...absent,
+      workDir: join(dir.path, "work"),
+      scratchParent: join(dir.path, "work"),
+    };
     const found = detectBuilder({ ...options, hostEnvironment: { PATH } });
     await expect(found).rejects.toThrow(NoUsableBuilder);
     await expect(found).rejects.toThrow(
@@ -231,6 +243,7 @@ describe.skipIf(noBuildx !== undefined)(`a standalone BuildKit${noBuildx ? ` (${
       const found = detectBuilder({
         hostEnvironment: engine.env(),
         workDir: join(dir.path, "work"),
+        scratchParent: join(dir.path, "work"),
         location: { kind: "container" },
         driverOptions: ["colour=blue"],
         signal,

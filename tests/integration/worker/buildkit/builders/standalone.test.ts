@@ -26,6 +26,7 @@ const detect = (options: Partial<DetectBuilderOptions> = {}) =>
   detectBuilder({
     hostEnvironment: bench.hostEnvironment,
     workDir: bench.workDir,
+    scratchParent: bench.workDir,
     location: bench.site.location,
     driverOptions: bench.site.driverOptions,
     signal: new AbortController().signal,
@@ -123,10 +124,27 @@ describe.skipIf(missing !== undefined)(`a BuildKit in a container${reason}`, () 
   test("is a different one with other options, or for another work folder", async () => {
     const before = await containers();
     await detect({ driverOptions: [...bench.site.driverOptions, "memory=1g"] });
-    await detect({ workDir: join(bench.workDir, "other") });
+    const workDir = join(bench.workDir, "other");
+    await mkdir(workDir);
+    await detect({ workDir });
     const now = await containers();
     expect(now).toHaveLength(before.length + 2);
     expect(now).toEqual(expect.arrayContaining(before));
+  });
+
+  test("uses the worker's proxies, which are in no argument list", async () => {
+    const before = await containers();
+    const proxies = {
+      HTTPS_PROXY: "http://user:hidden@proxy.test:3128",
+      no_proxy: "localhost,registry.test",
+    };
+    await detect({ hostEnvironment: { ...bench.hostEnvironment, ...proxies } });
+    const [added = ""] = (await containers()).filter((line) => !before.includes(line));
+    const [id = ""] = added.split(" ");
+    const format = "--format={{json .Config.Env}}";
+    const { stdout } = await bench.engine.docker(["inspect", format, id]);
+    const expected = Object.entries(proxies).map(([name, value]) => `${name}=${value}`);
+    expect(JSON.parse(stdout)).toEqual(expect.arrayContaining(expected));
   });
 
   test("is started again, with its cache, after its container was removed", async () => {
