@@ -10,6 +10,7 @@ import { cancelCommand } from "./cancel.ts";
 import { jobCommand } from "./job.ts";
 import { jobsCommand } from "./jobs.ts";
 import { logsCommand } from "./logs.ts";
+import { statusCommand } from "./status.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
 import { whyCommand } from "./why.ts";
@@ -25,6 +26,7 @@ const COMMANDS = [
   cancelCommand,
   whyCommand,
   workersCommand,
+  statusCommand,
 ];
 
 async function main(argv: readonly string[]): Promise<ExitStatus> {

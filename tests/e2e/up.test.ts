@@ -242,6 +242,7 @@ describe("up with a named registry", () => {
       "state: expected one or more of QUEUED",
     );
 
+    expect((await cli("status")).stdout).toMatch(/^workers {7}1 (FREE|BUSY)$/m);
     const workers = JSON.parse((await cli("workers", "--json")).stdout);
     expect(workers).toEqual([expect.objectContaining({ region: "us-east-1", status: "FREE", jobs: [] })]);
     expect((await cli("workers")).stdout).toContain(`${workers[0].id}  us-east-1  `);
