@@ -34,6 +34,15 @@ export interface CommitOptions {
   gitlinks?: Readonly<Record<string, string>>;
 }
 
+/** A repository as it is stored. */
+export interface StoredRepository {
+  /** Its objects, which are not checked. */
+  readonly pack: Uint8Array;
+  /** Their ids, by the full names of the refs. */
+  readonly refs: Readonly<Record<string, string>>;
+  readonly objectFormat: "sha1" | "sha256";
+}
+
 export interface GitRequest {
   method: string;
   /** With the query. */
@@ -51,6 +60,8 @@ export interface GitServer {
   readonly lfs: LfsStore;
   /** Creates "owner/name" with one commit, and returns that commit's SHA. */
   createRepository(name: string, files: RepositoryFiles, options?: RepositoryOptions): Promise<string>;
+  /** Creates "owner/name" from its parts. */
+  importRepository(name: string, repository: StoredRepository): Promise<void>;
   /** Adds a commit with these files on top of the others. A new branch starts at the default branch's tip. */
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
   /** Moves a branch to another commit; the commits cut off that way are then in no branch's history. */
@@ -96,17 +107,27 @@ const repositoryConfig = `[core]
 \tcompression = 1
 `;
 
+const sha256Config = [
+  "repositoryFormatVersion = 0\n",
+  "repositoryFormatVersion = 1\n[extensions]\n\tobjectFormat = sha256\n[core]\n",
+] as const;
+
 async function git(cwd: string, ...args: string[]): Promise<string> {
   const { stdout } = await run(["git", ...args], { cwd, env: gitEnv });
   return stdout.trim();
 }
 
 /** What `git init --bare` does, without the files that git does not need. */
-async function initBare(gitDir: string, branch: string): Promise<void> {
+async function initBare(
+  gitDir: string,
+  branch: string,
+  { objectFormat }: Pick<StoredRepository, "objectFormat"> = { objectFormat: "sha1" },
+): Promise<void> {
   await mkdir(join(gitDir, "objects"), { recursive: true });
   await mkdir(join(gitDir, "refs"));
   await Bun.write(join(gitDir, "HEAD"), `ref: refs/heads/${branch}\n`);
-  await Bun.write(join(gitDir, "config"), repositoryConfig);
+  const config = objectFormat === "sha1" ? repositoryConfig : repositoryConfig.replace(...sha256Config);
+  await Bun.write(join(gitDir, "config"), config);
 }
 
 /** A part of the input of `git fast-import`, whose manual describes the format. */
@@ -328,6 +349,15 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
       const sha = await importCommit(repository, [], files, { message, tags });
       repositories.set(name, repository);
       return sha;
+    },
+    async importRepository(name, { pack, refs, objectFormat }) {
+      const gitDir = join(root, `${name}.git`);
+      await initBare(gitDir, "main", { objectFormat });
+      const stdin = new Uint8Array(pack);
+      await run(["git", "index-pack", "--stdin"], { cwd: gitDir, env: gitEnv, stdin });
+      const lines = Object.entries(refs).map(([ref, id]) => `${id} ${ref}\n`);
+      await Bun.write(join(gitDir, "packed-refs"), lines.sort().join(""));
+      repositories.set(name, { gitDir, defaultBranch: "main", token: undefined });
     },
     async commit(name, files, options = {}) {
       const repository = find(name);
