@@ -15,8 +15,6 @@ const AFFECTS_DOCKER = {
   page: "docs/messages.md",
   says: "a name that affects Docker itself, such as `DOCKER_HOST`, `PATH` or `LD_PRELOAD`",
 };
-const TOO_LONG = { page: "docs/messages.md", says: "an argument of more than 128 KiB including its name" };
-
 const OWN_ID = { page: "docs/messages.md", says: "names that begin with `io.blacktree.` are reserved" };
 
 export const BUILD_ARGS: Kind = {
@@ -149,7 +147,6 @@ export const BUILD_ARGS: Kind = {
     },
   ],
 };
-void TOO_LONG;
 
 export const LABELS_OF_JOBS: Kind = {
   name: "labels of jobs",

@@ -171,8 +171,13 @@ export const NAMES: Kind = {
     },
     {
       name: "a context that is written with dots",
-      files: [file("a/Dockerfile", "FROM scratch\nCOPY . /\n"), file("a/a", "a")],
+      files: [file("a/Dockerfile", "FROM scratch\nCOPY . /\n"), file("a/a", "a"), file("b/b", "b")],
       fields: { context: "./b/.././a/." },
+    },
+    {
+      name: "a context that is written through a folder that does not exist",
+      files: [file("a/Dockerfile", "FROM scratch\nCOPY . /\n"), file("a/a", "a")],
+      fields: { context: "b/../a" },
     },
     {
       name: "a context that is a file",

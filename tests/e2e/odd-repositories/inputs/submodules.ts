@@ -31,11 +31,6 @@ const LFS_LIB = [
 const ATTRIBUTES_LIB = [file(".gitattributes", "*.txt text eol=crlf\n"), file("a.txt", "one\ntwo\n")];
 const LINK_LIB = [link("up", "../lib.txt"), link("file", "lib.txt"), ...LIB];
 
-const STAYS_EMPTY = {
-  page: "docs/building.md",
-  says: "A submodule with `update = none` or without a URL stays empty",
-};
-
 export const SUBMODULES: Kind = {
   name: "submodules",
   inputs: [
@@ -204,12 +199,6 @@ export const SUBMODULES: Kind = {
       files: [COPY_ALL, submodule("lib", commitOf(LIB))],
       others: { lib: LIB },
       inDefaultCheck: true,
-      differs: {
-        reason: "many repositories have a submodule by accident",
-        documented: STAYS_EMPTY,
-        reference: "failed",
-        blacktree: "built",
-      },
     },
     {
       name: "a gitlink that .gitmodules does not declare",
@@ -220,12 +209,6 @@ export const SUBMODULES: Kind = {
         submodule("other", commitOf(OTHER)),
       ],
       others: { lib: LIB },
-      differs: {
-        reason: "many repositories have a submodule by accident",
-        documented: STAYS_EMPTY,
-        reference: "failed",
-        blacktree: "built",
-      },
     },
     {
       name: "a declaration without a URL",
@@ -234,12 +217,6 @@ export const SUBMODULES: Kind = {
         file(".gitmodules", '[submodule "lib"]\n\tpath = lib\n'),
         submodule("lib", commitOf(LIB)),
       ],
-      differs: {
-        reason: "many repositories have a submodule by accident",
-        documented: STAYS_EMPTY,
-        reference: "failed",
-        blacktree: "built",
-      },
     },
     {
       name: "a repository that does not exist",
