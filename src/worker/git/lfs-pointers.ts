@@ -1,9 +1,9 @@
-import { lstat } from "node:fs/promises";
-import { join } from "node:path";
+import { lstat, readFile } from "node:fs/promises";
+import { fileIn, type GitName } from "./names.ts";
 import type { Superproject } from "./submodules.ts";
 
 export interface Pointer {
-  readonly path: string;
+  readonly path: GitName;
   readonly oid: string;
   readonly size: number;
 }
@@ -17,9 +17,9 @@ const FILES_AT_ONCE = 64;
 export async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
   for (const path of listing.attributeFiles) {
     copy.budget.signal.throwIfAborted();
-    const file = join(copy.path, path);
+    const file = fileIn(copy.path, path);
     const isFile = (await lstat(file).catch(() => undefined))?.isFile();
-    if (isFile && /\bfilter=lfs\b/.test(await Bun.file(file).text())) return true;
+    if (isFile && /\bfilter=lfs\b/.test(await readFile(file, "utf8"))) return true;
   }
   return false;
 }
@@ -35,9 +35,10 @@ export async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
   return pointers;
 }
 
-async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {
-  const entry = await lstat(join(checkout, path));
+async function pointerAt(checkout: string, path: GitName): Promise<Pointer | undefined> {
+  const file = fileIn(checkout, path);
+  const entry = await lstat(file);
   if (!entry.isFile() || entry.size > MAX_POINTER_BYTES) return undefined;
-  const [, oid, size] = POINTER.exec(await Bun.file(join(checkout, path)).text()) ?? [];
+  const [, oid, size] = POINTER.exec(await readFile(file, "utf8")) ?? [];
   return oid === undefined ? undefined : { path, oid, size: Number(size) };
 }

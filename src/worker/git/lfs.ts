@@ -9,8 +9,10 @@ import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
 import { retryInPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
 import { mentionsLfs, type Pointer, pointersIn } from "./lfs-pointers.ts";
+import { fileIn, type GitName, shownName } from "./names.ts";
 import type { GitAccess } from "./remote.ts";
 import { sendRequest } from "./request.ts";
+import { readSettingsFile } from "./settings-file.ts";
 import type { Superproject } from "./submodules.ts";
 
 export interface LfsContext {
@@ -63,11 +65,11 @@ class LfsFiles {
 
   /** The repository's .lfsconfig can set the endpoint. */
   async endpoint(): Promise<string> {
-    const { copy, commit, url } = this.#filled;
-    // Without includes: they could name any file of this machine.
-    const args = ["config", "--no-includes", `--blob=${commit}:.lfsconfig`, "lfs.url"];
-    const { stdoutTail } = await copy.remote.git.local(args, copy.path);
-    const [endpoint = `${url.replace(/\.git$/, "")}.git/info/lfs`] = stdoutTail;
+    const { copy, url } = this.#filled;
+    let endpoint = `${url.replace(/\.git$/, "")}.git/info/lfs`;
+    await readSettingsFile(copy, ".lfsconfig", "^lfs\\.url$", (_, value) => {
+      endpoint = value;
+    });
     this.#checkHost(endpoint.replace(/\/+$/, ""), this.#context.access.allowed);
     return endpoint.replace(/\/+$/, "");
   }
@@ -96,10 +98,10 @@ class LfsFiles {
     const body = (await response.json()) as BatchResponse;
     const downloads = new Map<string, Download>();
     for (const { oid, error, actions } of body.objects ?? []) {
-      const path = pointers.find((pointer) => pointer.oid === oid)?.path;
+      const pointer = pointers.find((one) => one.oid === oid);
       if (error)
         throw failed(
-          `${path} is not available from Git LFS: ${error.message} (${error.code})`,
+          `${pointer ? shownName(pointer.path) : oid} is not available from Git LFS: ${error.message} (${error.code})`,
           error.code >= 500,
         );
       if (actions?.download) downloads.set(oid, actions.download);
@@ -108,7 +110,7 @@ class LfsFiles {
   }
 
   async #get(pointer: Pointer, download: Download | undefined): Promise<void> {
-    if (!download) throw failed(`the Git LFS server returned no download URL for ${pointer.path}`);
+    if (!download) throw failed(`the Git LFS server returned no download URL for ${shownName(pointer.path)}`);
     this.#checkHost(download.href, this.#context.access.allowed);
     if (await this.#restoreCached(pointer)) this.restored += 1;
     else await this.#download(pointer, download);
@@ -148,12 +150,15 @@ class LfsFiles {
       throw this.#transferFailed(pointer, error);
     }
     if (hash.digest("hex") !== pointer.oid)
-      throw failed(`the Git LFS file for ${pointer.path} does not match its pointer's checksum`, true);
+      throw failed(
+        `the Git LFS file for ${shownName(pointer.path)} does not match its pointer's checksum`,
+        true,
+      );
     await this.#replacePointer(temporary, pointer.path);
   }
 
-  async #replacePointer(temporary: string, path: string): Promise<void> {
-    const target = join(this.#filled.copy.path, path);
+  async #replacePointer(temporary: string, path: GitName): Promise<void> {
+    const target = fileIn(this.#filled.copy.path, path);
     await chmod(temporary, (await lstat(target)).mode);
     await rename(temporary, target);
   }
@@ -200,7 +205,7 @@ class LfsFiles {
   #transferFailed(pointer: Pointer, error: unknown): unknown {
     const { signal } = this.#context.access.budget;
     if (signal.aborted) return signal.reason;
-    const message = `failed to download ${pointer.path} from Git LFS: ${error}`;
+    const message = `failed to download ${shownName(pointer.path)} from Git LFS: ${error}`;
     return saysDiskFull(message) ? diskFull("clone", message, error) : failed(message, true, error);
   }
 }
