@@ -36,13 +36,20 @@ export class CloneBudget {
   readonly #limits: CloneLimits;
   readonly #exceeded = new AbortController();
   readonly #timer: Timer;
+  readonly #deadlineMs: number;
   #usedBytes = 0;
   #submodules = 0;
 
   constructor(limits: CloneLimits, signal: AbortSignal) {
     this.#limits = limits;
+    this.#deadlineMs = performance.now() + limits.timeoutMs;
     this.signal = AbortSignal.any([signal, this.#exceeded.signal]);
     this.#timer = setTimeout(() => this.#exceeded.abort(timedOut(limits.timeoutMs)), limits.timeoutMs);
+  }
+
+  /** Until the clone times out. */
+  timeLeftMs(): number {
+    return this.#deadlineMs - performance.now();
   }
 
   spend(bytes: number): void {

@@ -20,6 +20,8 @@ export interface RetriedStep<T> {
   readonly maxTryMs?: number;
   /** A server that asks for a longer wait is not waited for. */
   readonly timeLeftMs?: () => number;
+  /** Whether a failed try has got further than the ones before: then the tries are counted from it. */
+  readonly hasProgressed?: () => boolean;
   readonly attempt: () => Promise<T>;
 }
 
@@ -35,6 +37,7 @@ export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
     try {
       return await attempt();
     } catch (error) {
+      if (step.hasProgressed?.()) tried = 1;
       const isLong = performance.now() - startMs > maxTryMs;
       if (tried >= policy.tries || isLong || !isRetryable(error)) throw error;
       const delayMs = Math.max(policy.initialDelayMs * 2 ** (tried - 1), error.retryAfterMs ?? 0);
