@@ -38,8 +38,11 @@ interface Entry extends CachedCheckout {
   readonly usedAtMs: number;
 }
 
-/** Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask. */
-const FORMAT = 2;
+/**
+ * Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask; in
+ * those before 3, some Git LFS files were missing.
+ */
+const FORMAT = 3;
 const REMOVING = "removing-";
 /** In the name of a checkout with submodules or Git LFS files. */
 const MORE = "more";

@@ -205,8 +205,8 @@ class Clone implements Source {
     let isGitOnly = superproject.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
       const lfsBytes = await fetchLfsFiles(filled, context);
-      if (lfsBytes > 0) isGitOnly = false;
-      sizeBytes += filled.listing.sizeBytes + lfsBytes + (await packedBytes(filled.copy.gitFolder));
+      if (lfsBytes !== undefined) isGitOnly = false;
+      sizeBytes += filled.listing.sizeBytes + (lfsBytes ?? 0) + (await packedBytes(filled.copy.gitFolder));
     };
     await onFilled(superproject);
     await checkOutSubmodules(superproject, { ...context, onFilled });

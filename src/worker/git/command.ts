@@ -10,9 +10,9 @@ export interface GitCommands {
   local(args: readonly string[], cwd: string): Promise<GroupEnd>;
   /**
    * Local commands in their own process group. For output whose length the repository chooses (listings, .gitmodules):
-   * it is read line by line. And for long commands with several processes (read-tree, pack-objects).
+   * git prints it as records (-z). And for long commands with several processes (read-tree, pack-objects).
    */
-  localInGroup(args: readonly string[], cwd: string, onLine?: (line: string) => void): Promise<GroupEnd>;
+  localInGroup(args: readonly string[], cwd: string, onRecord?: (record: string) => void): Promise<GroupEnd>;
 }
 
 export interface NetworkOptions {
@@ -69,14 +69,14 @@ export function gitCommands(options: GitOptions): GitCommands {
         : end;
     },
     local: (args, cwd) => runLocalGit({ args, cwd, environment, signal }),
-    localInGroup: (args, cwd, onLine) =>
+    localInGroup: (args, cwd, onRecord) =>
       runInGroup({
         argv: ["git", ...args],
         cwd,
         environment: localEnvironment(environment, cwd),
         controlGroup,
         signal,
-        onLine,
+        onRecord,
       }),
   };
 }

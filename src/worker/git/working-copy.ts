@@ -12,8 +12,9 @@ import { type CloneBudget, packedBytes } from "./budget.ts";
 import type { AdvertisedRef } from "./command.ts";
 import { isGitDiskFull, isServerFault } from "./failure.ts";
 import { runLocalGit } from "./local.ts";
+import { fileIn, type GitName } from "./names.ts";
 import type { GitRemote } from "./remote.ts";
-import { TreeListing, unquoted } from "./tree-listing.ts";
+import { TreeListing } from "./tree-listing.ts";
 
 /** A branch or a tag, with its commit. */
 export interface Tip {
@@ -109,26 +110,23 @@ export class WorkingCopy {
   /** Lists a fetched commit before its checkout. @throws the budget's reason when the files exceed the limit. */
   async list(commit: string): Promise<TreeListing> {
     const listing = new TreeListing(this.budget);
-    await this.#localInGroup(
-      ["-c", "core.quotePath=false", "ls-tree", "-r", "-t", "-l", commit],
-      listing.add,
-    );
+    await this.#localInGroup(["ls-tree", "-r", "-t", "-l", "-z", commit], listing.add);
     return listing;
   }
 
   /** Paths of submodules. */
-  async gitlinkPaths(): Promise<string[]> {
-    return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/);
+  async gitlinkPaths(): Promise<GitName[]> {
+    return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/s);
   }
 
   /** Paths that .gitattributes assigns to Git LFS, whether or not the file is a pointer. */
-  async lfsFiles(): Promise<string[]> {
-    return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/);
+  async lfsFiles(): Promise<GitName[]> {
+    return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/s);
   }
 
   /** Git LFS paths where git's pointer was replaced, usually by the file. */
-  async modifiedLfsFiles(): Promise<string[]> {
-    return this.#listed(["-t", "--modified", "--", LFS_FILES], /^C (.*)$/);
+  async modifiedLfsFiles(): Promise<GitName[]> {
+    return this.#listed(["-t", "--modified", "--", LFS_FILES], /^C (.*)$/s);
   }
 
   /** `tip` is undefined when the commit is not the tip of the job's branch or tag. */
@@ -145,12 +143,12 @@ export class WorkingCopy {
     this.#hasExtraObjects = false;
   }
 
-  /** Paths from the index. The pattern separates them from warnings. */
-  async #listed(options: readonly string[], pattern: RegExp): Promise<string[]> {
-    const paths: string[] = [];
-    await this.#localInGroup(["-c", "core.quotePath=false", "ls-files", ...options], (line) => {
-      const name = pattern.exec(line)?.[1];
-      if (name !== undefined) paths.push(unquoted(name));
+  /** Paths from the index, of the entries that match. */
+  async #listed(options: readonly string[], pattern: RegExp): Promise<GitName[]> {
+    const paths: GitName[] = [];
+    await this.#localInGroup(["ls-files", "-z", ...options], (entry) => {
+      const name = pattern.exec(entry)?.[1];
+      if (name !== undefined) paths.push(name as GitName);
     });
     return paths;
   }
@@ -218,7 +216,8 @@ export class WorkingCopy {
     const names = ["--name-only", commit, "--", ":(glob)**/.gitattributes"];
     const changed = await this.#localInGroup(["diff-index", "--cached", ...names]);
     if (changed.length === 0) return;
-    for (const name of await readdir(this.path)) if (name !== ".git") await removeTree(join(this.path, name));
+    for (const name of await readdir(this.path, "latin1"))
+      if (name !== ".git") await removeTree(fileIn(this.path, name as GitName));
     await rm(index);
   }
 
@@ -243,8 +242,11 @@ export class WorkingCopy {
     return output(args, await this.remote.git.local(args, this.path));
   }
 
-  async #localInGroup(args: readonly string[], onLine?: (line: string) => void): Promise<readonly string[]> {
-    return output(args, await this.remote.git.localInGroup(args, this.path, onLine));
+  async #localInGroup(
+    args: readonly string[],
+    onRecord?: (record: string) => void,
+  ): Promise<readonly string[]> {
+    return output(args, await this.remote.git.localInGroup(args, this.path, onRecord));
   }
 }
 

@@ -90,7 +90,7 @@ export async function createWorkspace(
 }
 
 /** Also removes read-only entries: a repository may contain such folders, and a worker need not be root. */
-export async function removeTree(path: string): Promise<void> {
+export async function removeTree(path: string | Buffer): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
@@ -99,9 +99,11 @@ export async function removeTree(path: string): Promise<void> {
   }
 }
 
-async function makeWritable(path: string): Promise<void> {
+/** Names in a repository need not be UTF-8. */
+async function makeWritable(path: string | Buffer): Promise<void> {
   const entry = await lstat(path);
   if (!entry.isDirectory()) return;
   await chmod(path, 0o700);
-  for (const name of await readdir(path)) await makeWritable(join(path, name));
+  for (const name of await readdir(path, "buffer"))
+    await makeWritable(Buffer.concat([Buffer.from(path), Buffer.from("/"), name]));
 }

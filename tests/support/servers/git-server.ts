@@ -32,6 +32,8 @@ export interface CommitOptions {
   symlinks?: Readonly<Record<string, string>>;
   /** Commits of submodules, by their paths; for this commit alone. */
   gitlinks?: Readonly<Record<string, string>>;
+  /** Of all paths and targets of links; UTF-8 by default. */
+  encoding?: "latin1";
 }
 
 /** A repository as it is stored. */
@@ -138,14 +140,19 @@ const identity = "Tests <tests@example.com> now";
 // Git parses JSON's escapes, except those of control characters.
 const quoted = (path: string) => JSON.stringify(path);
 
+const encoded = (text: string, { encoding }: CommitOptions): ImportPart =>
+  encoding ? Buffer.from(text, encoding) : text;
+
 const data = (content: string | Uint8Array): ImportPart[] => [
   `data ${Buffer.byteLength(content)}\n`,
   content,
   "\n",
 ];
 
-const addFile = (mode: string, path: string, content: string | Uint8Array): ImportPart[] => [
-  `M ${mode} inline ${quoted(path)}\n`,
+const addFile = (mode: string, path: ImportPart, content: ImportPart): ImportPart[] => [
+  `M ${mode} inline `,
+  path,
+  "\n",
   ...data(content),
 ];
 
@@ -175,13 +182,16 @@ async function importCommit(
 ): Promise<string> {
   const { branch = repository.defaultBranch, message = "A commit", tags = [] } = options;
   const { annotatedTags = [], gitlinks = {}, symlinks = {} } = options;
+  const named = (path: string) => encoded(quoted(path), options);
   const parts = [
     `commit refs/heads/${branch}\nmark :1\ncommitter ${identity}\n`,
     ...data(`${message}\n`),
     ...parent,
-    ...Object.entries(files).flatMap(([path, content]) => addFile(modeOf(path), path, content)),
-    ...Object.entries(symlinks).flatMap(([path, target]) => addFile("120000", path, target)),
-    ...Object.entries(gitlinks).map(([path, sha]) => `M 160000 ${sha} ${quoted(path)}\n`),
+    ...Object.entries(files).flatMap(([path, content]) => addFile(modeOf(path), named(path), content)),
+    ...Object.entries(symlinks).flatMap(([path, target]) =>
+      addFile("120000", named(path), encoded(target, options)),
+    ),
+    ...Object.entries(gitlinks).flatMap(([path, sha]) => [`M 160000 ${sha} `, named(path), "\n"]),
     "\nget-mark :1\n",
     ...tags.map((tag) => `reset refs/tags/${tag}\nfrom :1\n`),
     ...annotatedTags.flatMap((tag) => [`tag ${tag}\nfrom :1\ntagger ${identity}\n`, ...data("A tag\n")]),
