@@ -65,7 +65,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
   const { job, parts } = run;
   const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
-  const paths = await buildPaths(workspace.checkout, job);
+  const paths = await buildPaths(workspace, job);
   await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
   const origin = { repositoryUrl, commit: source.commit, version: job.deploymentVersion, committedAt };
   return {
