@@ -20,17 +20,22 @@ export interface DockerBuild {
 /** @throws StepFailure */
 export async function dockerBuild({ request, argv, environment, progress }: DockerBuild): Promise<void> {
   const [program, ...args] = argv;
-  const { exitCode } = await runInGroup({
-    argv: [program, ...args, progress.argument, request.paths.context],
-    cwd: request.workspace.path,
-    environment: { ...buildEnvironment(request), ...environment },
-    controlGroup: request.controlGroup,
-    signal: delayedAbort(request.signal, () => progress.lastStepAtMs),
-    onLine: (line) => progress.line(line),
-    maxLineChars: MAX_STATUS_CHARS,
-  })
-    .catch(tooLong)
-    .finally(() => progress.end());
+  let exitCode: number | undefined;
+  try {
+    ({ exitCode } = await runInGroup({
+      argv: [program, ...args, progress.argument, request.paths.context],
+      cwd: request.workspace.path,
+      environment: { ...buildEnvironment(request), ...environment },
+      controlGroup: request.controlGroup,
+      signal: delayedAbort(request.signal, () => progress.lastStepAtMs),
+      onLine: (line) => progress.line(line),
+      maxLineChars: MAX_STATUS_CHARS,
+    }));
+  } catch (error) {
+    tooLong(error);
+  } finally {
+    progress.end(exitCode);
+  }
   if (exitCode !== 0) throw buildFailure(progress.stderrTail(), exitCode);
 }
 

@@ -5,6 +5,7 @@
 
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
 import { withoutNames } from "../registry/refusal.ts";
+import { saysStoppedReading } from "./progress/missing-output.ts";
 import { deniedSource, describeDenial } from "./source-policy.ts";
 
 /** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
@@ -49,6 +50,7 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
   const stepEnd = endOfRunStep(error);
   const engineMessage = stepEnd ?? error;
   if (saysDiskFull(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
+  if (saysStoppedReading(error)) return stoppedReading(error);
   if (ENGINE_GONE.test(engineMessage)) return engineGone("build", error);
   const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
   return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
@@ -61,6 +63,12 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
 function engineGone(step: "build" | "push", error: string): StepFailure {
   const message = `lost the connection to Docker or BuildKit: ${error}`;
   return new StepFailure({ code: "INTERNAL", step, message, retryable: true });
+}
+
+/** The build itself may have succeeded; the next one takes its steps from the cache. */
+function stoppedReading(error: string): StepFailure {
+  const message = `the build printed faster than its output could be read: ${error}`;
+  return new StepFailure({ code: "INTERNAL", step: "build", message, retryable: true });
 }
 
 /** For the final error of `docker push`, and of a build that pushes. */

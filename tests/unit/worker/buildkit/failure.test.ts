@@ -108,6 +108,7 @@ describe("buildFailure", () => {
       "INTERNAL",
       true,
     ],
+    ["ERROR: failed to receive status: rpc error: code = Canceled desc = context canceled", "INTERNAL", true],
     ["ERROR: context deadline exceeded", "INTERNAL", true],
     ["ERROR: failed to solve: EOF", "INTERNAL", true],
     [
