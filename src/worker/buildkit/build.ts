@@ -36,7 +36,9 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
   } finally {
     progress.end(exitCode);
   }
-  if (exitCode !== 0) throw buildFailure(progress.stderrTail(), exitCode);
+  if (exitCode === 0) return;
+  const { isExportFailed } = progress;
+  throw buildFailure({ stderr: progress.stderrTail(), exitCode, isExportFailed });
 }
 
 /** Linux limits one argument or variable to 128 KiB, and all of them together to some MiB. */

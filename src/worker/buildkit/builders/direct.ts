@@ -1,10 +1,11 @@
 import { retryInPlace } from "../../job/retry.ts";
 import { commonArguments } from "../arguments.ts";
 import { type DockerBuild, dockerBuild } from "../build.ts";
-import { buildWithCacheExport, isBrokenCache } from "../build-with-cache-export.ts";
+import { buildWithCacheExport } from "../build-with-cache-export.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage, RegistryCache } from "../builder.ts";
 import type { BuildxInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
+import { isBrokenCache } from "../failure.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
 import { COMPRESSION, cacheArguments } from "../registry-cache.ts";

@@ -43,6 +43,8 @@ export interface BuildProgress {
    * build was aborted.
    */
   end(exitCode: number | undefined): void;
+  /** BuildKit reported that the export of the image has failed. Never true for a format that does not report it. */
+  readonly isExportFailed: boolean;
   /** The last lines that docker or buildx printed as its own messages, as far as the format separates them from build output. */
   stderrTail(): readonly string[];
 }

@@ -80,6 +80,10 @@ export class RawProgress implements BuildProgress {
     return this.#tail;
   }
 
+  get isExportFailed(): boolean {
+    return [...this.#vertices.values()].some(({ name, end }) => EXPORTING.test(name) && end?.error);
+  }
+
   get lastStepAtMs(): number {
     return this.#lastStepAtMs;
   }
