@@ -3,6 +3,7 @@
  * a job can choose: the output of a RUN step, commands, paths and names of images could say anything.
  */
 
+import { constants } from "node:os";
 import { diskFull, StepFailure } from "../job/failure.ts";
 import { withoutNames } from "../registry/refusal.ts";
 import { saysStoppedReading } from "./progress/missing-output.ts";
@@ -10,7 +11,7 @@ import { deniedSource, describeDenial } from "./source-policy.ts";
 
 /** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
 const PREFIX =
-  /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |rpc error: code = \w+ desc = )*/;
+  /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |failed to run Build function: |rpc error: code = \w+ desc = )*/;
 /** The engine is gone, or too busy to answer within its own time limits. */
 const ENGINE_GONE =
   /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF$)|rpc error: code = Unavailable\b/;
@@ -28,11 +29,22 @@ const UNKNOWN_NAME = /name unknown|NAME_UNKNOWN|repository .*does not exist/i;
 const REFUSED_UPLOAD = /POST request to \S+\/blobs\/uploads\/\S*: 404/;
 /** A layer that a cache's manifest names is missing in the registry. */
 const BROKEN_CACHE = /\bcould not fetch content descriptor sha256:/;
+/** A shell exits with the sum of this and the number of the signal that ended its command, and so does BuildKit. */
+const FIRST_SIGNAL_STATUS = 128;
 const SEPARATOR = /^-{6,}$/;
 
 /** BuildKit's message about the RUN step that failed the build; undefined when the build failed for another reason. */
 export function endOfRunStep(error: string): string | undefined {
   return RUN_STEP.exec(error)?.[2];
+}
+
+/** Names the signal that BuildKit's message about a RUN step stands for; undefined when it is about something else. */
+export function endBySignal(stepEnd: string): string | undefined {
+  const number = Number(/^exit code: (\d+)$/.exec(stepEnd)?.[1]) - FIRST_SIGNAL_STATUS;
+  const name = Object.entries(constants.signals).find(([, value]) => value === number)?.[0];
+  if (name === undefined) return undefined;
+  const reason = name === "SIGKILL" ? ", often because memory was short" : "";
+  return `${FIRST_SIGNAL_STATUS} + ${number}: ${name} ended a process of the step${reason}`;
 }
 
 /** Docker's final error, without the build output that docker repeats in it. */

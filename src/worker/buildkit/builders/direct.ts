@@ -22,6 +22,7 @@ export interface DirectBuilderParts {
   readonly buildxPath: string;
   readonly instance: BuildxInstance;
   readonly description: string;
+  readonly location: string;
   readonly capabilities: BuilderCapabilities;
 }
 
@@ -36,14 +37,16 @@ export interface DirectBuilderParts {
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
   readonly description: string;
+  readonly location: string;
   readonly capabilities: BuilderCapabilities;
   readonly #buildxPath: string;
   readonly #instance: BuildxInstance;
 
-  constructor({ buildxPath, instance, description, capabilities }: DirectBuilderParts) {
+  constructor({ buildxPath, instance, description, location, capabilities }: DirectBuilderParts) {
     this.#buildxPath = buildxPath;
     this.#instance = instance;
     this.description = description;
+    this.location = location;
     this.capabilities = capabilities;
   }
 
