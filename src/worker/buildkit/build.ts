@@ -5,7 +5,9 @@ import { runInGroup } from "../process/process-group.ts";
 import { buildEnvironment } from "./arguments.ts";
 import type { BuildRequest } from "./builder.ts";
 import { delayedAbort } from "./delayed-abort.ts";
+import { blamingDockerfile } from "./dockerfile-faults.ts";
 import { buildFailure } from "./failure.ts";
+import { hostPathRemover } from "./host-paths.ts";
 import type { BuildProgress } from "./progress/progress.ts";
 import { MAX_STATUS_CHARS } from "./progress/solve-status.ts";
 
@@ -20,18 +22,27 @@ export interface DockerBuild {
 /** @throws StepFailure */
 export async function dockerBuild({ request, argv, environment, progress }: DockerBuild): Promise<void> {
   const [program, ...args] = argv;
-  const { exitCode } = await runInGroup({
-    argv: [program, ...args, progress.argument, request.paths.context],
-    cwd: request.workspace.path,
-    environment: { ...buildEnvironment(request), ...environment },
-    controlGroup: request.controlGroup,
-    signal: delayedAbort(request.signal, () => progress.lastStepAtMs),
-    onLine: (line) => progress.line(line),
-    maxLineChars: MAX_STATUS_CHARS,
-  })
-    .catch(tooLong)
-    .finally(() => progress.end());
-  if (exitCode !== 0) throw buildFailure(progress.stderrTail(), exitCode);
+  const withoutHostPaths = await hostPathRemover(request.workspace);
+  let exitCode: number | undefined;
+  try {
+    ({ exitCode } = await runInGroup({
+      argv: [program, ...args, progress.argument, request.paths.context],
+      cwd: request.workspace.path,
+      environment: { ...buildEnvironment(request), ...environment },
+      controlGroup: request.controlGroup,
+      signal: delayedAbort(request.signal, () => progress.lastStepAtMs),
+      onLine: (line) => progress.line(withoutHostPaths(line)),
+      maxLineChars: MAX_STATUS_CHARS,
+    }));
+  } catch (error) {
+    tooLong(error);
+  } finally {
+    progress.end(exitCode);
+  }
+  if (exitCode === 0) return;
+  const { isExportFailed } = progress;
+  const failure = buildFailure({ stderr: progress.stderrTail(), exitCode, isExportFailed });
+  throw await blamingDockerfile(failure, request.paths.dockerfile);
 }
 
 /** Linux limits one argument or variable to 128 KiB, and all of them together to some MiB. */

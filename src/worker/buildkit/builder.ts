@@ -58,8 +58,10 @@ export interface PushedImage {
 export interface ImageBuilder {
   /** `direct`: BuildKit itself pushes, by digest. `local`: the engine stores the image, tags and pushes it. */
   readonly kind: "direct" | "local";
-  /** For the log, such as "docker 26.1.5, buildx 0.13.1, containerd image store". */
+  /** For logs of jobs too, such as "docker 26.1.5, buildx 0.13.1, containerd image store". Without paths of the host. */
   readonly description: string;
+  /** For the worker's log: the docker client, or the address of BuildKit. */
+  readonly location: string;
   /** A job that needs more never reaches this builder. */
   readonly capabilities: BuilderCapabilities;
   buildAndPush(request: BuildRequest): Promise<PushedImage>;

@@ -3,7 +3,7 @@ import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
 import type { BuildRequest, PushedImage, RegistryCache } from "../buildkit/builder.ts";
 import { cacheScope } from "../buildkit/cache-scope.ts";
 import { nameBuildContext } from "../buildkit/docker-config.ts";
-import { endOfRunStep } from "../buildkit/failure.ts";
+import { endBySignal, endOfRunStep } from "../buildkit/failure.ts";
 import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
@@ -50,7 +50,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);
   } catch (error) {
-    throw blamingMemory(error, memory);
+    throw explainingStepsEnd(error, memory);
   }
   cleanUp.waitFor(image.cacheExport);
   enterPush(run);
@@ -65,7 +65,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
   const { job, parts } = run;
   const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
-  const paths = await buildPaths(workspace.checkout, job);
+  const paths = await buildPaths(workspace, job);
   await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
   const origin = { repositoryUrl, commit: source.commit, version: job.deploymentVersion, committedAt };
   return {
@@ -118,12 +118,13 @@ function redacted({ redactor }: RunContext, { name, end, ...step }: BuildStep): 
   return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
 }
 
-/** Docker reports only the exit status of a step that the kernel ended for memory, or of the shell around it. */
-export function blamingMemory(error: unknown, memory: BuildMemory | undefined): unknown {
+/** Docker reports only the exit status of a step that a signal ended, or the kernel for memory, or of the shell around it. */
+export function explainingStepsEnd(error: unknown, memory: BuildMemory | undefined): unknown {
   if (!(error instanceof StepFailure) || error.failure.code !== "BUILD_FAILED") return error;
   const { failure } = error;
   const stepsEnd = endOfRunStep(failure.message);
-  const shortage = stepsEnd === undefined ? undefined : memory?.oomMessage(stepsEnd);
-  if (shortage === undefined) return error;
-  return new StepFailure({ ...failure, message: `${failure.message} (${shortage})`, cause: error });
+  if (stepsEnd === undefined) return error;
+  const reason = memory?.oomMessage(stepsEnd) ?? endBySignal(stepsEnd);
+  if (reason === undefined) return error;
+  return new StepFailure({ ...failure, message: `${failure.message} (${reason})`, cause: error });
 }

@@ -1,10 +1,11 @@
 import { retryInPlace } from "../../job/retry.ts";
 import { commonArguments } from "../arguments.ts";
 import { type DockerBuild, dockerBuild } from "../build.ts";
-import { buildWithCacheExport, isBrokenCache } from "../build-with-cache-export.ts";
+import { buildWithCacheExport } from "../build-with-cache-export.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage, RegistryCache } from "../builder.ts";
 import type { BuildxInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
+import { isBrokenCache } from "../failure.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
 import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
@@ -21,6 +22,7 @@ export interface DirectBuilderParts {
   readonly buildxPath: string;
   readonly instance: BuildxInstance;
   readonly description: string;
+  readonly location: string;
   readonly capabilities: BuilderCapabilities;
 }
 
@@ -35,14 +37,16 @@ export interface DirectBuilderParts {
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
   readonly description: string;
+  readonly location: string;
   readonly capabilities: BuilderCapabilities;
   readonly #buildxPath: string;
   readonly #instance: BuildxInstance;
 
-  constructor({ buildxPath, instance, description, capabilities }: DirectBuilderParts) {
+  constructor({ buildxPath, instance, description, location, capabilities }: DirectBuilderParts) {
     this.#buildxPath = buildxPath;
     this.#instance = instance;
     this.description = description;
+    this.location = location;
     this.capabilities = capabilities;
   }
 

@@ -91,7 +91,7 @@ async function builderOf(
     ...LOCAL_CAPABILITIES,
     platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),
   };
-  const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
+  const client = `docker ${clientVersion}, engine ${info.ServerVersion}`;
   if (buildx && usesContainerdStore(info)) {
     const description = `${client}, ${buildx.version}, containerd image store`;
     const { platforms } = await probe.engineBuildKit(buildx);
@@ -101,6 +101,7 @@ async function builderOf(
         buildxPath: buildx.path,
         instance: engineInstance,
         description,
+        location: path,
         capabilities: { ...DIRECT_CAPABILITIES, platforms },
       }),
     };

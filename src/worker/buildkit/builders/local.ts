@@ -42,6 +42,10 @@ export class LocalBuilder implements ImageBuilder {
     this.#programs = programs;
   }
 
+  get location(): string {
+    return this.#programs.dockerPath;
+  }
+
   async buildAndPush(request: BuildRequest): Promise<PushedImage> {
     await this.#build(request);
     request.onPushing();

@@ -61,6 +61,8 @@ function nameOf({ location }: StandaloneBuilderOptions): string {
   return location.kind === "remote" ? `BuildKit at ${location.address}` : "BuildKit in a container";
 }
 
+const PLACES = { container: "BuildKit in a container", remote: "BuildKit at an address" } as const;
+
 class StandaloneBuildKit {
   readonly #options: StandaloneBuilderOptions;
   readonly #buildx: Buildx;
@@ -84,6 +86,7 @@ class StandaloneBuildKit {
     await mkdir(this.#dockerConfig);
     const record = await this.#record();
     const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
+    const { kind } = this.#options.location;
     const { network, scratch, signal } = this.#options;
     if (network === "none") {
       requirePolicyOrder(version);
@@ -93,7 +96,8 @@ class StandaloneBuildKit {
     return new DirectBuilder({
       buildxPath: this.#buildx.path,
       instance: recordedInstance(record, this.#engine),
-      description: `${this.#buildx.version}, ${nameOf(this.#options)}, ${version}`,
+      description: `${this.#buildx.version}, ${PLACES[kind]}, ${version}`,
+      location: nameOf(this.#options),
       capabilities: { ...DIRECT_CAPABILITIES, platforms },
     });
   }

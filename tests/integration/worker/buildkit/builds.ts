@@ -5,6 +5,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { canonicalPlatforms } from "../../../../src/shared/platforms.ts";
 import { cacheScope } from "../../../../src/worker/buildkit/cache-scope.ts";
+import { UNREAD_OUTPUT } from "../../../../src/worker/buildkit/progress/missing-output.ts";
 import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/job/cancellation.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { attemptTag } from "../../../../src/worker/job/workspace.ts";
@@ -99,6 +100,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(run.states.toSorted()).toEqual(["AUTHENTICATING", "BUILDING", "CLONING", "PUSHING"]);
         expect(run.states.indexOf("BUILDING")).toBeLessThan(run.states.indexOf("PUSHING"));
         expect(run.lines.join("\n")).toContain("the RUN step works");
+        expect(run.lines).not.toContain(UNREAD_OUTPUT);
         expect(end.timingsMs.clone).toBeGreaterThan(0);
         expect(end.timingsMs.build).toBeGreaterThan(0);
         expect(end.timingsMs.push).toBeGreaterThan(0);
@@ -596,6 +598,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(end.failure?.message).toMatch(/exit code: 3$/);
         expect(run.lines.join("\n")).toContain("this step fails");
         expect(run.lines.at(-1)).toStartWith("ERROR: ");
+        expect(run.lines).not.toContain(UNREAD_OUTPUT);
         await expectNothingLeft(run);
       });
 

@@ -110,14 +110,19 @@ test("ignored files are not in the image, and a Dockerfile's own ignore file rep
     "other.Dockerfile": COPY_ALL,
     ".dockerignore": "*\n!one\n",
     "other.Dockerfile.dockerignore": "*\n!two\n",
+    "docker/Real": COPY_ALL,
+    "linked.Dockerfile.dockerignore": "*\n!three\n",
     one: "1",
     two: "2",
+    three: "3",
     "service/Dockerfile": COPY_ALL,
     "service/.dockerignore": "three\n.dockerignore\nDockerfile\n",
     "service/three": "3",
     "service/four": "4",
   };
+  const linked = { files, symlinks: { "linked.Dockerfile": "docker/Real" } };
   expect((await layerOf({ files })).paths).toEqual(["one"]);
+  expect((await layerOf(linked, { dockerfile: "linked.Dockerfile" })).paths).toEqual(["three"]);
   expect((await layerOf({ files }, { dockerfile: "other.Dockerfile" })).paths).toEqual(["two"]);
   expect((await layerOf({ files }, { context: "service" })).paths).toEqual(["four"]);
 });
