@@ -77,7 +77,7 @@ export const SUBMODULES: Kind = {
     },
     {
       name: "a URL with more dots than needed",
-      files: [COPY_ALL, declaration("lib", "lib", "./../../x/.././lib"), submodule("lib", commitOf(LIB))],
+      files: [COPY_ALL, declaration("lib", "lib", "./../x/../lib"), submodule("lib", commitOf(LIB))],
       others: { lib: LIB },
     },
     {
