@@ -10,7 +10,8 @@ export interface GitAttempt {
 interface Kind {
   readonly pattern: RegExp;
   readonly code: ErrorCode;
-  readonly explain: (attempt: GitAttempt) => string;
+  /** `found` is what the pattern has matched. */
+  readonly explain: (attempt: GitAttempt, found: RegExpExecArray) => string;
 }
 
 const REDIRECT = /returned error: 30[1278]/;
@@ -23,7 +24,14 @@ const KINDS: readonly Kind[] = [
     explain: ({ branch, repositoryUrl }) => `${repositoryUrl} has no branch or tag '${branch}'`,
   },
   {
-    pattern: /^error: object [0-9a-f]+ is a \w+, not a commit$/,
+    pattern: /(?:not our ref|not allow request for unadvertised object|remote error: want) ([0-9a-f]{40,64})/,
+    code: "REF_NOT_FOUND",
+    explain: ({ repositoryUrl }, [, id]) =>
+      `${repositoryUrl} has no commit ${id}, or does not offer it: push the commit to a branch or tag`,
+  },
+  {
+    pattern:
+      /^error: object [0-9a-f]+ is a \w+, not a commit$|expected commit type, but the object dereferences/,
     code: "REF_NOT_FOUND",
     explain: ({ branch, repositoryUrl }) => `'${branch}' of ${repositoryUrl} does not name a commit`,
   },
@@ -75,6 +83,16 @@ export function isServerFault(stderr: readonly string[]): boolean {
   return stderr.some((line) => SERVER_FAULT.test(line));
 }
 
+const OTHER_FORMAT = /^fatal: mismatched algorithms/;
+
+/** The local repository and the server's use different hash functions. */
+export class ObjectFormatMismatch extends StepFailure {
+  constructor({ repositoryUrl, branch }: GitAttempt) {
+    const message = `the ids of ${repositoryUrl} have another length than ${branch}: they are SHA-1 (40 hex digits) in one, and SHA-256 (64) in the other`;
+    super({ code: "REF_NOT_FOUND", step: "clone", message });
+  }
+}
+
 /** Maps the error output of a git network command to the job's failure. */
 export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): StepFailure {
   // "remote:" lines are text from the server: they are reported, but do not decide the kind of failure.
@@ -82,8 +100,12 @@ export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): Step
   const reported = stderr.filter((line) => /^(fatal|error|remote): /.test(line));
   const details = (reported.length > 0 ? reported : stderr).slice(-4).join("; ");
   if (isGitDiskFull(errors)) return diskFull("clone", `no disk space left for git: ${details}`);
-  const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
-  if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
+  if (errors.some((line) => OTHER_FORMAT.test(line))) return new ObjectFormatMismatch(attempt);
+  for (const { pattern, code, explain } of KINDS)
+    for (const line of errors) {
+      const found = pattern.exec(line);
+      if (found) return new StepFailure({ code, step: "clone", message: explain(attempt, found) });
+    }
   const message = `failed to clone ${attempt.repositoryUrl}: ${details}`;
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }
