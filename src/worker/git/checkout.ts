@@ -19,6 +19,7 @@ import type { CachedCheckout, CheckoutCache, CheckoutOwner } from "./checkout-ca
 import { DefaultBranchQuery } from "./default-branch.ts";
 import { ObjectFormatMismatch } from "./failure.ts";
 import { fetchLfsFiles } from "./lfs.ts";
+import { LocalGitFailure } from "./local-failure.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
@@ -234,5 +235,6 @@ function newCheckout(): CachedCheckout {
  * repository at the URL may have been replaced by one with ids of another length.
  */
 function mayBeCausedByCache(error: unknown): boolean {
-  return !(error instanceof StepFailure) || error instanceof ObjectFormatMismatch || error.failure.retryable;
+  const isLocal = error instanceof ObjectFormatMismatch || error instanceof LocalGitFailure;
+  return !(error instanceof StepFailure) || isLocal || error.failure.retryable;
 }

@@ -5,13 +5,14 @@ export interface GitAttempt {
   readonly repositoryUrl: string;
   readonly branch: string;
   readonly withToken: boolean;
+  /** The commit that the command requests by its id. */
+  readonly commit?: string;
 }
 
 interface Kind {
   readonly pattern: RegExp;
   readonly code: ErrorCode;
-  /** `found` is what the pattern has matched. */
-  readonly explain: (attempt: GitAttempt, found: RegExpExecArray) => string;
+  readonly explain: (attempt: GitAttempt) => string;
 }
 
 const REDIRECT = /returned error: 30[1278]/;
@@ -22,12 +23,6 @@ const KINDS: readonly Kind[] = [
     pattern: /Remote branch .* not found in upstream|couldn't find remote ref/,
     code: "REF_NOT_FOUND",
     explain: ({ branch, repositoryUrl }) => `${repositoryUrl} has no branch or tag '${branch}'`,
-  },
-  {
-    pattern: /(?:not our ref|not allow request for unadvertised object|remote error: want) ([0-9a-f]{40,64})/,
-    code: "REF_NOT_FOUND",
-    explain: ({ repositoryUrl }, [, id]) =>
-      `${repositoryUrl} has no commit ${id}, or does not offer it: push the commit to a branch or tag`,
   },
   {
     pattern:
@@ -93,6 +88,28 @@ export class ObjectFormatMismatch extends StepFailure {
   }
 }
 
+const NOT_OFFERED = /not our ref|not allow request for unadvertised object|want [0-9a-f]+ not valid/;
+
+/** Of a commit that was requested by its id: for a branch the same error means that it moved during the fetch. */
+function isNotOffered(line: string, commit: string | undefined): boolean {
+  return commit !== undefined && line.includes(commit) && NOT_OFFERED.test(line);
+}
+
+function notOffered({ repositoryUrl, commit }: GitAttempt): StepFailure {
+  const message = `${repositoryUrl} has no commit ${commit}, or does not offer it: push the commit to a branch or tag`;
+  return new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
+}
+
+/** The server's git finds an object missing or damaged, or has not sent one. Another try would have the same end. */
+const BROKEN_OBJECT =
+  /^remote: (?:fatal|error): .*(?:unable to read [0-9a-f]{40}|bad (?:tree |blob )?object|is corrupt|in tree entry|too-short tree)|^error: .* did not send all necessary objects$/;
+
+function brokenObject({ repositoryUrl }: GitAttempt, line: string): StepFailure {
+  const problem = line.replace(/^(remote|error): /, "").trim();
+  const message = `${repositoryUrl} has a broken object (${problem}): run git fsck on the server's repository`;
+  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message });
+}
+
 /** Maps the error output of a git network command to the job's failure. */
 export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): StepFailure {
   // "remote:" lines are text from the server: they are reported, but do not decide the kind of failure.
@@ -101,11 +118,11 @@ export function gitFailure(attempt: GitAttempt, stderr: readonly string[]): Step
   const details = (reported.length > 0 ? reported : stderr).slice(-4).join("; ");
   if (isGitDiskFull(errors)) return diskFull("clone", `no disk space left for git: ${details}`);
   if (errors.some((line) => OTHER_FORMAT.test(line))) return new ObjectFormatMismatch(attempt);
-  for (const { pattern, code, explain } of KINDS)
-    for (const line of errors) {
-      const found = pattern.exec(line);
-      if (found) return new StepFailure({ code, step: "clone", message: explain(attempt, found) });
-    }
+  if (errors.some((line) => isNotOffered(line, attempt.commit))) return notOffered(attempt);
+  const kind = KINDS.find(({ pattern }) => errors.some((line) => pattern.test(line)));
+  if (kind) return new StepFailure({ code: kind.code, step: "clone", message: kind.explain(attempt) });
+  const broken = stderr.find((line) => BROKEN_OBJECT.test(line));
+  if (broken !== undefined) return brokenObject(attempt, broken);
   const message = `failed to clone ${attempt.repositoryUrl}: ${details}`;
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
 }

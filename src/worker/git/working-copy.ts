@@ -4,14 +4,15 @@
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { diskFull, StepFailure } from "../job/failure.ts";
+import { StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
 import type { AdvertisedRef } from "./command.ts";
-import { isGitDiskFull, isServerFault, ObjectFormatMismatch } from "./failure.ts";
+import { isServerFault, ObjectFormatMismatch } from "./failure.ts";
 import { runLocalGit } from "./local.ts";
+import { localFailure } from "./local-failure.ts";
 import { fileIn, type GitName } from "./names.ts";
 import { candidatesOf, formatOf, isCommitId, type ObjectFormat } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
@@ -105,7 +106,7 @@ export class WorkingCopy {
       listsRefs = true;
     };
     try {
-      await this.remote.run({ ...command, args: (url) => [...FETCH, url, commit], onAdvertisedRef });
+      await this.remote.run({ ...command, args: (url) => [...FETCH, url, commit], commit, onAdvertisedRef });
     } catch (error) {
       // A server that uses version 2 of git's protocol lists no refs here, and sends every commit that it has.
       const isRefused = error instanceof StepFailure && error.failure.code === "REF_NOT_FOUND";
@@ -328,9 +329,7 @@ export class WorkingCopy {
 /** The last lines that a local command has printed. @throws StepFailure when the command has failed. */
 function output(args: readonly string[], { exitCode, stdoutTail, stderrTail }: GroupEnd): readonly string[] {
   if (exitCode === 0) return stdoutTail;
-  const message = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
-  if (isGitDiskFull(stderrTail)) throw diskFull("clone", message);
-  throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
+  throw localFailure(args[0] ?? "", stderrTail);
 }
 
 class TipUnchanged extends Error {
