@@ -24,11 +24,12 @@ function pattern(expected: string, regex: RegExp) {
   return text(expected, (value) => regex.test(value));
 }
 
-/** The rules of `git check-ref-format`, and no leading dash. */
+/** The rules of `git check-ref-format`, and no leading dash. A ref can be a file, whose name has at most 255 bytes. */
 function isRefName(value: string): boolean {
   const isInvalid =
     value === "" ||
-    value.length > 255 ||
+    Buffer.byteLength(value) > 255 ||
+    !value.isWellFormed() ||
     CONTROL_CHARACTERS.test(value) ||
     /[ ~^:?*[\\]|\.\.|@\{|\/\/|\.$|\/$|^\/|^-/.test(value) ||
     value === "@" ||
@@ -90,7 +91,10 @@ function optionalField<Schema extends z.ZodType>(schema: Schema) {
 }
 
 const required = {
-  branch: text("a branch or tag name that git accepts, not starting with -", isRefName),
+  branch: text(
+    "a branch, a tag, a whole ref or a full commit id, valid for git and not starting with -",
+    isRefName,
+  ),
   deployment_version: pattern(
     "an image tag: 1 to 128 letters, digits, _ . and -, not starting with . or -",
     /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/,
@@ -112,7 +116,10 @@ const optional = {
   region_policy: optionalField(z.enum(["prefer", "require"], { error: "expected prefer or require" })),
   job_id: optionalField(pattern("1 to 200 of letters, digits, . _ : and -", JOB_ID_PATTERN)),
   commit: optionalField(
-    pattern("a full commit SHA of 40 hex digits", /^(?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$/),
+    pattern(
+      "a full commit id of 40 hex digits (SHA-1) or 64 (SHA-256)",
+      /^(?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$/,
+    ),
   ).transform((sha) => sha?.toLowerCase()),
   dockerfile: optionalField(pathInRepository),
   context: optionalField(pathInRepository),

@@ -27,8 +27,11 @@ export function cacheRepositoryOf({ cacheRepository, builder }: CachingParts): s
 
 export function cacheReferences(
   imageNamePrefix: string,
-  { tenant, repositoryUrl, branch, defaultBranch = branch }: CachedBranch,
+  { tenant, repositoryUrl, branch: named, ...others }: CachedBranch,
 ): Pick<RegistryCache, "from" | "to"> {
+  // A job can name the branch by its whole ref.
+  const branch = named.replace(/^refs\/heads\//, "");
+  const { defaultBranch = branch } = others;
   const reference = (name: string) => `${imageNamePrefix}:${cacheTag(tenant, repositoryUrl, name)}`;
   const branches = new Set([branch, defaultBranch]);
   return { from: [...branches].map(reference), to: reference(branch) };

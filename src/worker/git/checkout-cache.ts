@@ -11,6 +11,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTree } from "../job/workspace.ts";
+import { candidatesOf } from "./reference.ts";
 
 export interface CheckoutOwner {
   /** Tenants never share checkouts. */
@@ -139,7 +140,7 @@ function folderName({ tenant, repositoryUrl }: CheckoutOwner): string {
 
 async function isOfBranch(entry: Entry, branch: string): Promise<boolean> {
   const head = await readFile(join(entry.path, ".git", "HEAD"), "utf8").catch(() => "");
-  return head.trim() === `ref: refs/heads/${branch}`;
+  return candidatesOf(branch).some((source) => head === `ref: ${source}\n` || head === `${source}\n`);
 }
 
 /** False when `from` no longer exists: another run or the eviction has moved it. */

@@ -17,7 +17,9 @@ import { CloneBudget, type CloneLimits, packedBytes } from "./budget.ts";
 import { type CachedParts, moveAsideCachedParts, NO_CACHED_PARTS } from "./cached-parts.ts";
 import type { CachedCheckout, CheckoutCache, CheckoutOwner } from "./checkout-cache.ts";
 import { DefaultBranchQuery } from "./default-branch.ts";
+import { ObjectFormatMismatch } from "./failure.ts";
 import { fetchLfsFiles } from "./lfs.ts";
+import { LocalGitFailure } from "./local-failure.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
@@ -99,7 +101,8 @@ class Clone implements Source {
     if (this.commit === tip.commit) this.#tip = tip;
     else {
       log(`looking for ${this.commit} in the history of ${job.branch}`);
-      const query = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
+      const { branch } = job;
+      const query = { commit: this.commit, branch, tip, repositoryUrl, folder: workspace.history };
       await checkAncestor(this.#remote, query);
     }
   }
@@ -227,7 +230,11 @@ function newCheckout(): CachedCheckout {
   return { id: randomUUID(), sizeBytes: 0, isGitOnly: true };
 }
 
-/** A failure that is final for the job comes from the server, whatever checkout the job has started from. */
+/**
+ * A failure that is final for the job comes from the server, whatever checkout the job has started from. But the
+ * repository at the URL may have been replaced by one with ids of another length.
+ */
 function mayBeCausedByCache(error: unknown): boolean {
-  return !(error instanceof StepFailure) || error.failure.retryable;
+  const isLocal = error instanceof ObjectFormatMismatch || error instanceof LocalGitFailure;
+  return !(error instanceof StepFailure) || isLocal || error.failure.retryable;
 }

@@ -106,11 +106,11 @@ class Submodule {
 
   async #clone(): Promise<Superproject> {
     const { path, commit } = this.#gitlink;
-    const { access } = this.#context;
+    const { access, aside } = this.#context;
     access.log(`cloning submodule ${shownName(path)}: ${this.#url}, ${commit}`);
-    await mkdir(this.#path, { recursive: true });
-    const copy = await WorkingCopy.create(this.#path, this.#remote, access.budget);
-    await copy.fetchCommit(commit);
+    await mkdir(aside, { recursive: true, mode: 0o700 });
+    const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
+    await copy.cloneCommit(commit);
     return this.#checkOut(copy, NO_CACHED_PARTS);
   }
 

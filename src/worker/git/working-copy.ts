@@ -4,28 +4,34 @@
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { diskFull, StepFailure } from "../job/failure.ts";
+import { StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
 import type { AdvertisedRef } from "./command.ts";
-import { isGitDiskFull, isServerFault } from "./failure.ts";
+import { isServerFault, ObjectFormatMismatch } from "./failure.ts";
 import { runLocalGit } from "./local.ts";
+import { localFailure } from "./local-failure.ts";
 import { fileIn, type GitName } from "./names.ts";
+import { candidatesOf, formatOf, isCommitId, type ObjectFormat } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
 import { TreeListing } from "./tree-listing.ts";
 
-/** A branch or a tag, with its commit. */
+/** What the job's `branch` names on the server, with its commit. */
 export interface Tip {
-  /** With `refs/heads/` or `refs/tags/`. */
-  readonly ref: string;
+  /** A whole ref, such as `refs/heads/main`, or a commit's id. */
+  readonly source: string;
   /** The id of the tag object for an annotated tag, else of the commit. */
   readonly id: string;
   readonly commit: string;
 }
 
-const CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n";
+const CONFIGS: Readonly<Record<ObjectFormat, string>> = {
+  sha1: "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n",
+  sha256:
+    "[core]\n\trepositoryformatversion = 1\n\tfilemode = true\n\tbare = false\n[extensions]\n\tobjectformat = sha256\n",
+};
 const LFS_FILES = ":(attr:filter=lfs)";
 const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
 
@@ -42,50 +48,110 @@ export class WorkingCopy {
     this.gitFolder = join(path, ".git");
   }
 
-  /** The folder must exist and be empty. */
-  static async create(path: string, remote: GitRemote, budget: CloneBudget): Promise<WorkingCopy> {
-    const copy = new WorkingCopy(path, remote, budget);
+  /** Makes the folder an empty repository. */
+  async #initialize(format: ObjectFormat): Promise<void> {
+    await removeTree(this.path);
+    await mkdir(this.path);
     // Without --quiet: simple-git waits 50 ms longer for a command that prints nothing.
-    await copy.#local(["init", "--template="]);
-    return copy;
+    await this.#local(["init", "--template=", `--object-format=${format}`]);
   }
 
   get hasExtraObjects(): boolean {
     return this.#hasExtraObjects;
   }
 
-  /** Uses one connection. Git prefers a branch over a tag of the same name. */
+  /** For an empty folder, or one that does not exist. @throws StepFailure */
   async cloneTip(branch: string): Promise<Tip> {
+    const [source, ...others] = candidatesOf(branch);
+    if (others.length > 0) return this.#cloneNamed(branch);
+    if (isCommitId(source)) {
+      await this.cloneCommit(source);
+      return this.#fetched(source);
+    }
+    try {
+      await this.#initialize("sha1");
+      return await this.#fetchRefOrFail(source);
+    } catch (error) {
+      if (!(error instanceof ObjectFormatMismatch)) throw error;
+      await this.#initialize("sha256");
+      return await this.#fetchRefOrFail(source);
+    }
+  }
+
+  /** As `cloneTip`, for a working copy that is not empty: the server sends only new objects. */
+  async fetchTip(branch: string): Promise<Tip> {
+    const candidates = candidatesOf(branch);
+    for (const source of candidates.slice(0, -1)) {
+      const found = await this.#fetchRef(source);
+      if (found) return found;
+    }
+    const last = candidates[candidates.length - 1] ?? branch;
+    if (!isCommitId(last)) return this.#fetchRefOrFail(last);
+    await this.fetchCommit(last);
+    return this.#fetched(last);
+  }
+
+  /** For an empty folder, or one that does not exist. */
+  async cloneCommit(commit: string): Promise<void> {
+    await this.#initialize(formatOf(commit));
+    await this.fetchCommit(commit);
+  }
+
+  /** @throws StepFailure REF_NOT_FOUND when the server does not offer the commit. */
+  async fetchCommit(commit: string): Promise<void> {
+    this.#hasExtraObjects = true;
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    let listsRefs = false;
+    const onAdvertisedRef = () => {
+      listsRefs = true;
+    };
+    try {
+      await this.remote.run({ ...command, args: (url) => [...FETCH, url, commit], commit, onAdvertisedRef });
+    } catch (error) {
+      // A server that uses version 2 of git's protocol lists no refs here, and sends every commit that it has.
+      const isRefused = error instanceof StepFailure && error.failure.code === "REF_NOT_FOUND";
+      if (!isRefused || !listsRefs) throw error;
+      await this.#fetchHistories();
+      if (!(await this.#has(commit))) throw error;
+    }
+  }
+
+  /** An older server refuses a commit that is not the tip of a branch or tag. Every server sends complete histories. */
+  async #fetchHistories(): Promise<void> {
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    const isShallow = await Bun.file(join(this.gitFolder, "shallow")).exists();
+    const all = ["fetch", "--quiet", "--no-tags", ...(isShallow ? ["--unshallow"] : [])];
+    const everything = "+refs/*:refs/everything/*";
+    await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
+  }
+
+  async #has(commit: string): Promise<boolean> {
+    const args = ["rev-parse", "--quiet", "--verify", `${commit}^{commit}`];
+    return (await this.remote.git.local(args, this.path)).exitCode === 0;
+  }
+
+  /** Uses one connection. */
+  async #cloneNamed(branch: string): Promise<Tip> {
     const { path, gitFolder } = this;
     const args = (url: string) => [
       "clone",
       "--depth=1",
       "--no-checkout",
-      ...cloneArguments(branch, url, path),
+      "--quiet",
+      "--single-branch",
+      "--no-tags",
+      // No template: it could copy hooks and settings of the host into the checkout.
+      "--template=",
+      `--branch=${branch}`,
+      "--",
+      url,
+      path,
     ];
     await this.remote.run({ args, cwd: dirname(path), gitFolder, into: path });
-    const format = "--format=%(objectname) %(*objectname) %(refname)";
+    const format = "--format=%(objectname) %(objecttype) %(refname)";
     const [line = ""] = await this.#local(["for-each-ref", format, "refs/heads", "refs/tags"]);
-    const [, id = "", peeled = "", ref = ""] = /^(\w+) (\w*) (.+)$/.exec(line) ?? [];
-    return { ref, id, commit: peeled || id };
-  }
-
-  /** As `cloneTip`, for a working copy that is not empty: the server sends only new objects. */
-  async fetchTip(branch: string): Promise<Tip> {
-    const found = await this.#fetchRef(`refs/heads/${branch}`);
-    return found ?? (await this.#fetchRefOrFail(`refs/tags/${branch}`));
-  }
-
-  async fetchCommit(commit: string): Promise<void> {
-    this.#hasExtraObjects = true;
-    const command = { cwd: this.path, gitFolder: this.gitFolder };
-    const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
-    if (alone.exitCode === 0) return;
-    // A server may refuse a commit that is not the tip of a branch or tag. Every server sends complete histories.
-    const isShallow = await Bun.file(join(this.gitFolder, "shallow")).exists();
-    const all = ["fetch", "--quiet", "--no-tags", ...(isShallow ? ["--unshallow"] : [])];
-    const everything = "+refs/*:refs/everything/*";
-    await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
+    const [, id = "", type = "", source = ""] = /^(\w+) (\w+) (.+)$/.exec(line) ?? [];
+    return { source, id, commit: type === "commit" ? id : await this.#commitOf(id) };
   }
 
   /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
@@ -155,7 +221,7 @@ export class WorkingCopy {
 
   async #fetchRefOrFail(ref: string): Promise<Tip> {
     const command = { cwd: this.path, gitFolder: this.gitFolder };
-    await this.remote.run({ ...command, args: (url) => [...FETCH, url, `+${ref}:${ref}`] });
+    await this.remote.run({ ...command, args: (url) => [...FETCH, url, ref] });
     return this.#fetched(ref);
   }
 
@@ -182,7 +248,7 @@ export class WorkingCopy {
       if (current === undefined || !(error instanceof TipUnchanged)) throw error;
       // Git has created FETCH_HEAD. A fresh clone has none, and `COPY . .` must copy the same files.
       await rm(join(this.gitFolder, "FETCH_HEAD"), { force: true });
-      return { ref, id: current, commit: await this.head() };
+      return { source: ref, id: current, commit: await this.head() };
     }
     if (end.exitCode === 0) return this.#fetched(ref);
     if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
@@ -190,21 +256,31 @@ export class WorkingCopy {
     throw this.remote.failure(end);
   }
 
-  async #fetched(ref: string): Promise<Tip> {
+  async #fetched(source: string): Promise<Tip> {
     this.#hasExtraObjects = true;
-    const [id = "", commit = ""] = await this.#local(["rev-parse", "FETCH_HEAD", "FETCH_HEAD^{commit}"]);
-    return { ref, id, commit };
+    const [id = ""] = await this.#local(["rev-parse", "FETCH_HEAD"]);
+    return { source, id, commit: await this.#commitOf(id) };
+  }
+
+  /** The commit that a tag names, also through other tags. */
+  async #commitOf(id: string): Promise<string> {
+    const args = ["rev-parse", "--verify", `${id}^{commit}`];
+    const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path);
+    const [commit] = stdoutTail;
+    if (exitCode === 0 && commit !== undefined) return commit;
+    throw this.remote.failure({ exitCode, stdoutTail, stderrTail });
   }
 
   /** Without git commands: they would leave the old branch, and records of what was fetched from where. */
   async #writeGitFolder(commit: string, tip: Tip | undefined): Promise<void> {
     for (const name of ["refs", "logs", "packed-refs", "FETCH_HEAD", "ORIG_HEAD", "description"])
       await rm(join(this.gitFolder, name), { recursive: true, force: true });
-    const isBranch = tip?.ref.startsWith("refs/heads/");
+    const ref = tip && /^refs\/(heads|tags)\//.test(tip.source) ? tip.source : undefined;
+    const isBranch = ref?.startsWith("refs/heads/");
     await mkdir(join(this.gitFolder, "refs", "heads"), { recursive: true });
-    await Bun.write(join(this.gitFolder, "config"), CONFIG);
-    await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${tip?.ref}\n` : `${commit}\n`);
-    if (tip) await Bun.write(join(this.gitFolder, tip.ref), `${tip.id}\n`);
+    await Bun.write(join(this.gitFolder, "config"), CONFIGS[formatOf(commit)]);
+    await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${ref}\n` : `${commit}\n`);
+    if (tip && ref) await Bun.write(join(this.gitFolder, ref), `${tip.id}\n`);
     // The commit's parents were not fetched.
     if (this.#hasExtraObjects) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
   }
@@ -253,23 +329,7 @@ export class WorkingCopy {
 /** The last lines that a local command has printed. @throws StepFailure when the command has failed. */
 function output(args: readonly string[], { exitCode, stdoutTail, stderrTail }: GroupEnd): readonly string[] {
   if (exitCode === 0) return stdoutTail;
-  const message = `git ${args[0]} failed: ${stderrTail.join("; ")}`;
-  if (isGitDiskFull(stderrTail)) throw diskFull("clone", message);
-  throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true });
-}
-
-export function cloneArguments(branch: string, url: string, into: string): string[] {
-  return [
-    "--quiet",
-    "--single-branch",
-    "--no-tags",
-    // No template: it could copy hooks and settings of the host into the checkout.
-    "--template=",
-    `--branch=${branch}`,
-    "--",
-    url,
-    into,
-  ];
+  throw localFailure(args[0] ?? "", stderrTail);
 }
 
 class TipUnchanged extends Error {

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "../machine/free-port.ts";
@@ -16,6 +17,7 @@ export interface RepositoryOptions {
   branch?: string;
   /** Set at the first commit. */
   tags?: readonly string[];
+  objectFormat?: "sha1" | "sha256";
   /** Only clients that send this token as the password, with any user name, have access. */
   private?: { token: string };
 }
@@ -68,6 +70,8 @@ export interface GitServer {
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
   /** Moves a branch to another commit; the commits cut off that way are then in no branch's history. */
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
+  /** Runs git in the repository, and returns what it prints. */
+  git(name: string, ...args: string[]): Promise<string>;
   /** From now on only clients with this token have access, or all clients when undefined. */
   makePrivate(name: string, token: string | undefined): void;
   /** As if it had never existed. */
@@ -98,7 +102,6 @@ const gitEnv = {
 // Shallow fetches of a commit by its SHA are allowed, as on hosting services. Every import makes a pack, because clones
 // of unpacked repositories take several times as long. Git's default compression level doubles an import's time.
 const repositoryConfig = `[core]
-\trepositoryFormatVersion = 0
 \tbare = true
 [uploadpack]
 \tallowAnySHA1InWant = true
@@ -109,27 +112,21 @@ const repositoryConfig = `[core]
 \tcompression = 1
 `;
 
-const sha256Config = [
-  "repositoryFormatVersion = 0\n",
-  "repositoryFormatVersion = 1\n[extensions]\n\tobjectFormat = sha256\n[core]\n",
-] as const;
-
 async function git(cwd: string, ...args: string[]): Promise<string> {
   const { stdout } = await run(["git", ...args], { cwd, env: gitEnv });
   return stdout.trim();
 }
 
 /** What `git init --bare` does, without the files that git does not need. */
-async function initBare(
-  gitDir: string,
-  branch: string,
-  { objectFormat }: Pick<StoredRepository, "objectFormat"> = { objectFormat: "sha1" },
-): Promise<void> {
+async function initBare(gitDir: string, branch: string, objectFormat = "sha1"): Promise<void> {
   await mkdir(join(gitDir, "objects"), { recursive: true });
   await mkdir(join(gitDir, "refs"));
   await Bun.write(join(gitDir, "HEAD"), `ref: refs/heads/${branch}\n`);
-  const config = objectFormat === "sha1" ? repositoryConfig : repositoryConfig.replace(...sha256Config);
-  await Bun.write(join(gitDir, "config"), config);
+  const format =
+    objectFormat === "sha1"
+      ? "[core]\n\trepositoryFormatVersion = 0\n"
+      : `[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tobjectFormat = ${objectFormat}\n`;
+  await Bun.write(join(gitDir, "config"), format + repositoryConfig);
 }
 
 /** A part of the input of `git fast-import`, whose manual describes the format. */
@@ -353,7 +350,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
       const { branch: defaultBranch = "main", tags } = options;
       const gitDir = join(root, `${name}.git`);
       const repository: Repository = { gitDir, defaultBranch, token: options.private?.token };
-      await initBare(gitDir, defaultBranch);
+      await initBare(gitDir, defaultBranch, options.objectFormat);
       // The name makes the SHA differ from that of another repository with the same files.
       const message = `The first commit of ${name}`;
       const sha = await importCommit(repository, [], files, { message, tags });
@@ -362,7 +359,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     },
     async importRepository(name, { pack, refs, objectFormat }) {
       const gitDir = join(root, `${name}.git`);
-      await initBare(gitDir, "main", { objectFormat });
+      await initBare(gitDir, "main", objectFormat);
       const stdin = new Uint8Array(pack);
       await run(["git", "index-pack", "--stdin"], { cwd: gitDir, env: gitEnv, stdin });
       const lines = Object.entries(refs).map(([ref, id]) => `${id} ${ref}\n`);
@@ -376,10 +373,14 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     async resetBranch(name, branch, sha) {
       await git(find(name).gitDir, "update-ref", `refs/heads/${branch}`, sha);
     },
+    git: (name, ...args) => git(find(name).gitDir, ...args),
     makePrivate(name, token) {
       find(name).token = token;
     },
-    removeRepository: (name) => void repositories.delete(name),
+    removeRepository(name) {
+      rmSync(find(name).gitDir, { recursive: true });
+      repositories.delete(name);
+    },
     async detachHead(name) {
       const { gitDir } = find(name);
       await git(gitDir, "update-ref", "--no-deref", "HEAD", await git(gitDir, "rev-parse", "HEAD"));

@@ -27,12 +27,13 @@ afterAll(async () => {
 interface Tree {
   readonly files: RepositoryFiles;
   readonly symlinks?: Readonly<Record<string, string>>;
+  readonly encoding?: "latin1";
 }
 
-async function runOf({ files, symlinks = {} }: Tree, job: Partial<PipelineJob> = {}) {
+async function runOf({ files, symlinks = {}, encoding }: Tree, job: Partial<PipelineJob> = {}) {
   const name = bench.unique("acme/paths");
-  await bench.git.createRepository(name, files);
-  await bench.git.commit(name, {}, { symlinks });
+  await bench.git.createRepository(name, { first: "commit" });
+  await bench.git.commit(name, files, { symlinks, encoding, remove: ["first"] });
   const started = bench.start({ repoUrl: name, ...job });
   return { end: await started.end, log: started.lines.join("\n"), ...started.job };
 }
@@ -131,4 +132,15 @@ test("an ignore file that is a symbolic link does not lead out of the repository
   const files = { Dockerfile: COPY_ALL, one: "1" };
   const { log } = await runOf({ files, symlinks: { ".dockerignore": `${outside.path}/secret` } });
   expect(log).not.toContain(SECRET);
+});
+
+test("names that are not UTF-8 are in the image as they are in the repository", async () => {
+  const { paths } = await layerOf({
+    files: { Dockerfile: COPY_ALL, "caf\xe9/f\xfc": "f" },
+    symlinks: { "l\xefnk": "t\xe4rget" },
+    encoding: "latin1",
+  });
+  // As `tar` shows their bytes.
+  expect(paths).toContain("caf\\351/f\\374");
+  expect(paths).toContain("l\\357nk -> t\\344rget");
 });
