@@ -29,7 +29,8 @@ function isInside(folder: string, path: string): boolean {
 
 /** Undefined when the path does not exist. Symlinks are resolved. `name` is the job's name for it. */
 async function resolveInside(checkout: string, path: string, name = path): Promise<string | undefined> {
-  const requested = join(checkout, path);
+  // Not joined: as for docker, `..` after a symlink leads up from the symlink's target.
+  const requested = `${checkout}/${path}`;
   if (!isInside(checkout, requested)) throw outsideRepository(name);
   try {
     const real = await realpath(requested);
@@ -58,7 +59,7 @@ export async function buildPaths(
     throw new StepFailure({ code: "INVALID_JOB", step: "build", message });
   }
   // As docker does: the Dockerfile is in the context unless the job names another one.
-  const dockerfileName = job.dockerfile || join(job.context || "", DEFAULT_NAME);
+  const dockerfileName = job.dockerfile || join(relative(checkout, context), DEFAULT_NAME);
   const { given, real } = await findDockerfile(checkout, dockerfileName);
   const isLink = given !== real;
   if (isLink) await copyLinked({ checkout, given, real }, workspace.linkedDockerfile);

@@ -20,7 +20,7 @@ export async function declaredSubmodules(copy: WorkingCopy): Promise<ReadonlyMap
   const pattern = "^submodule\\..*\\.(path|url|update)$";
   await readSettingsFile(copy, ".gitmodules", pattern, (setting, value) => {
     const [, name, key] = KEY.exec(setting) ?? [];
-    if (name === undefined || key === undefined) return;
+    if (name === undefined || key === undefined || isIgnored(name, key, value)) return;
     declarations.set(name, { ...declarations.get(name), [key]: value });
     copy.budget.checkDeclarations(declarations.size);
   });
@@ -28,6 +28,12 @@ export async function declaredSubmodules(copy: WorkingCopy): Promise<ReadonlyMap
   for (const { path, ...declaration } of declarations.values())
     if (path !== undefined) byPath.set(path as GitName, declaration);
   return byPath;
+}
+
+/** Git ignores names that could lead out of a folder, and paths and URLs that could be read as options. */
+function isIgnored(name: string, key: string, value: string): boolean {
+  const isBadName = name === "" || name.split(/[/\\]/).includes("..");
+  return isBadName || (key !== "update" && value.startsWith("-"));
 }
 
 /** @throws StepFailure when cloning from this URL is not allowed. */

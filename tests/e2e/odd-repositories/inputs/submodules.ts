@@ -124,6 +124,15 @@ export const SUBMODULES: Kind = {
     {
       name: ".gitmodules that is not valid, without a submodule",
       files: [COPY_ALL, file(".gitmodules", "[submodule\n")],
+      differs: {
+        reason: "the image needs no submodule",
+        documented: {
+          page: "docs/building.md",
+          says: "`.gitmodules` is not read if the commit has no submodule",
+        },
+        reference: "failed",
+        blacktree: "built",
+      },
     },
     { name: "an empty .gitmodules", files: [COPY_ALL, file(".gitmodules", "")] },
     {

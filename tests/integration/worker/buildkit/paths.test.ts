@@ -25,6 +25,8 @@ beforeAll(async () => {
   await Bun.write(join(checkout, "hidden/dockerfile"), "");
   await symlink("nowhere", join(checkout, "hidden/Dockerfile"));
   await symlink("docker", join(checkout, "linked"));
+  await mkdir(join(checkout, "sub/deep"));
+  await symlink("sub/deep", join(checkout, "linked-deep"));
   await symlink("../checkout-outside/Dockerfile", join(checkout, "outside"));
   await symlink("../checkout-outside", join(checkout, "outside-folder"));
   await symlink("/etc", join(checkout, "absolute"));
@@ -44,6 +46,7 @@ test.each([
   [{ dockerfile: "docker/Other", context: "sub" }, "docker/Other", "sub"],
   [{ dockerfile: "sub/../docker/./Other" }, "docker/Other", "."],
   [{ dockerfile: "linked/Other" }, "docker/Other", "."],
+  [{ context: "linked-deep/.." }, "sub/Dockerfile", "sub"],
   [{ context: "lower" }, "lower/dockerfile", "lower"],
   [{ dockerfile: "lower/Dockerfile" }, "lower/dockerfile", "."],
   [{ context: "both" }, "both/Dockerfile", "both"],

@@ -83,6 +83,15 @@ describe("submodules", () => {
     }
   });
 
+  test.each([
+    ["a name with ..", "sub", "../../../hooks"],
+    ["a path that begins with a dash", "-sub", "sub"],
+  ])("stay empty when they are declared with %s, as with git", async (_, path, declaredName) => {
+    const name = await withSubmodule(declaration(path, "../../INNER", declaredName), path);
+    const done = await bench.cloned({ url: urlOf(name), branch: "main" });
+    expect(await readdir(join(done.workspace.checkout, path))).toEqual([]);
+  });
+
   const readable: readonly (readonly [kind: string, gitmodules: string | Uint8Array])[] = [
     ["a byte order mark", `\ufeff${DECLARATION}`],
     ["a carriage return at the end of each line", DECLARATION.replaceAll("\n", "\r\n")],
@@ -188,13 +197,12 @@ describe("submodules that are refused or harmless", () => {
     expect(git.requests.slice(before).every(({ path }) => path.includes(name))).toBe(true);
   });
 
-  test("a name that leaves the .git folder, and a submodule's hook", async () => {
+  test("a submodule's hook", async () => {
     const inner = repositoryName();
     const commit = await git.createRepository(inner, {
       "hooks/post-checkout": "#!/bin/sh\ntouch /tmp/ran\n",
     });
-    const gitmodules = declaration("sub", urlOf(inner), "../../../hooks");
-    const name = await withSubmodule(gitmodules, "sub", commit);
+    const name = await withSubmodule(declaration("sub", urlOf(inner)), "sub", commit);
     const done = await bench.cloned({ url: urlOf(name), branch: "main" });
     expect(await checkedOut(done, "sub/hooks/post-checkout")).toContain("touch");
     expect(await readdir(done.workspace.path)).not.toContain("hooks");
