@@ -34,7 +34,6 @@ export const ATTRIBUTES: Kind = {
         attributes("*.txt ident"),
         file("a.txt", "$Id$\n$Id: old $\n$Id: two words $\n$Id\n"),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "export-subst and export-ignore",
@@ -44,7 +43,6 @@ export const ATTRIBUTES: Kind = {
         file("a.txt", "$Format:%H$\n"),
         file("b.txt", "b\n"),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "working-tree-encoding=UTF-16",

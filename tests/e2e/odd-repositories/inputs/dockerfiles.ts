@@ -85,7 +85,6 @@ export const DOCKERFILES: Kind = {
         A,
       ],
       fields: { target: "two" },
-      inDefaultCheck: true,
     },
     {
       name: "a target by number and one in other case",
@@ -110,7 +109,6 @@ export const DOCKERFILES: Kind = {
           "RUN echo $NAME > /name",
         ),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "ARG with a default and its replacement",
@@ -138,7 +136,6 @@ export const DOCKERFILES: Kind = {
         ),
         A,
       ],
-      inDefaultCheck: true,
     },
     {
       name: "ONBUILD in the image's configuration",
@@ -231,7 +228,6 @@ export const DOCKERFILES: Kind = {
           "  one > /one",
         ),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "directives that are unknown, repeated or late",
@@ -270,7 +266,6 @@ export const DOCKERFILES: Kind = {
           'ENTRYPOINT exec x "y z"',
         ),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "CMD that looks like JSON and is none",
@@ -286,7 +281,6 @@ export const DOCKERFILES: Kind = {
         ),
         A,
       ],
-      inDefaultCheck: true,
     },
     {
       name: "HEALTHCHECK NONE",
@@ -354,7 +348,6 @@ export const DOCKERFILES: Kind = {
         ),
         A,
       ],
-      inDefaultCheck: true,
     },
     {
       name: "RUN --mount=type=tmpfs",

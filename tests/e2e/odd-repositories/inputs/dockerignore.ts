@@ -53,7 +53,6 @@ export const DOCKERIGNORE: Kind = {
     {
       name: "CRLF",
       files: [COPY_ALL, ...FILES, file(".dockerignore", "*.md\r\ndir/*\r\n!dir/deep\r\n")],
-      inDefaultCheck: true,
     },
     { name: "a BOM", files: [COPY_ALL, ...FILES, file(".dockerignore", "\ufeff*.md\na\n")] },
     {
@@ -127,7 +126,6 @@ export const DOCKERIGNORE: Kind = {
       name: "an ignore file in a context",
       files: [file("dir/Dockerfile", "FROM scratch\nCOPY . /\n"), ...FILES, file("dir/.dockerignore", "a\n")],
       fields: { context: "dir" },
-      inDefaultCheck: true,
     },
     {
       name: "an ignore file of a Dockerfile with a lower case name",

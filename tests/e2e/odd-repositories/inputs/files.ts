@@ -33,7 +33,6 @@ export const FILES: Kind = {
         COPY_ALL,
         ...["100664", "100600", "100775", "100700", "100777"].map((mode) => withMode(mode, mode)),
       ],
-      inDefaultCheck: true,
     },
     { name: "a tree with an empty folder", files: [COPY_ALL, emptyFolder("empty"), file("folder/.gitkeep")] },
     { name: "only empty files", files: [COPY_ALL, file("a"), file("b/c"), program("d", "")] },

@@ -39,7 +39,6 @@ export const GIT_FOLDERS: Kind = {
         file(".git-x/y", "x"),
         file("x.git/HEAD", "x"),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "a folder that is a bare repository",

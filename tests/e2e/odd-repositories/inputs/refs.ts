@@ -21,7 +21,6 @@ export const REFS: Kind = {
       files: FILES,
       refs: (objects, tip) => ({ "refs/heads/main": tip, "refs/tags/v1": objects.tag("v1", tip) }),
       fields: { branch: "v1" },
-      inDefaultCheck: true,
     },
     {
       name: "a tag of a tag",
@@ -192,7 +191,7 @@ export const REFS: Kind = {
 export const COMMITS: Kind = {
   name: "commits",
   inputs: [
-    { name: "a commit without a message", files: FILES, commit: { message: "" }, inDefaultCheck: true },
+    { name: "a commit without a message", files: FILES, commit: { message: "" } },
     {
       name: "a message that is not UTF-8",
       files: FILES,
