@@ -119,13 +119,14 @@ export async function imageLines(
 ): Promise<string[]> {
   const manifest = await registry.getManifest(repository, reference);
   if (manifest === undefined) throw new Error(`${repository} has no image ${reference}`);
-  const { manifests, config, layers = [] } = manifest.json;
+  const { manifests, config, layers } = manifest.json;
   if (manifests) {
     const all = await Promise.all(manifests.map(({ digest }) => imageLines(registry, repository, digest)));
     return [`index of ${manifests.length} images`, ...all.flat()];
   }
   const files = new Map<string, TarEntry>();
-  for (const { digest } of layers)
+  // Null for an image without layers.
+  for (const { digest } of layers ?? [])
     apply(
       files,
       readTar(Bun.gunzipSync((await blob(registry, repository, digest)) as Uint8Array<ArrayBuffer>)),

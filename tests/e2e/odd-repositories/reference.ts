@@ -96,6 +96,7 @@ export async function startReference(backends: Backends): Promise<Reference> {
         const image = await imageLines(registry, REPOSITORY, version);
         return { end: "built", image, log: log.split("\n") };
       } catch (error) {
+        if (isTooLong(error)) return { end: "failed", message: "argument list too long", log: [] };
         if (!(error instanceof CommandFailed)) throw error;
         return failureOf(error);
       } finally {
@@ -105,6 +106,9 @@ export async function startReference(backends: Backends): Promise<Reference> {
     stop: () => home.remove(),
   };
 }
+
+/** Linux does not start a program with such arguments. */
+const isTooLong = (error: unknown) => error instanceof Error && "code" in error && error.code === "E2BIG";
 
 function failureOf({ result }: CommandFailed): Outcome {
   const log = `${result.stdout}${result.stderr}`.trimEnd().split("\n");
