@@ -24,6 +24,8 @@ export interface Workspace {
   readonly dockerConfig: string;
   /** One file for each of the job's secrets. */
   readonly secrets: string;
+  /** The build with its arguments, as buildx reads it. */
+  readonly bakeFile: string;
   /** The file that limits the sources of a build without a network. */
   readonly sourcePolicy: string;
   /** The file in which buildx reports the built image. */
@@ -76,6 +78,7 @@ export async function createWorkspace(
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),
+    bakeFile: join(path, "bake.yaml"),
     sourcePolicy: join(path, "source-policy.json"),
     buildMetadata: join(path, "build-metadata.json"),
     remove: () => removeTree(path),

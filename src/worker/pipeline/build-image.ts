@@ -14,6 +14,7 @@ import { StepFailure } from "../job/failure.ts";
 import { attemptTag, type Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import { cacheRepositoryFor } from "../registry/cache-repository.ts";
+import { argumentTransportOf } from "./argument-transport.ts";
 import { type ReservedLabels, standardLabels } from "./image-labels.ts";
 import type { RunContext } from "./run-context.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
@@ -75,6 +76,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     imageName: `${host}/${job.ecrRepo}`,
     attemptTag: attemptTag(job),
     network: parts.buildNetwork,
+    argumentTransport: argumentTransportOf(run),
     cgroupParent: parts.buildCgroup?.path,
     cacheScope: cacheScope(job, repositoryUrl, parts.cacheSharing),
     registryCache: await registryCache(run, inputs),
