@@ -519,21 +519,52 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         return name;
       }
 
-      ofPlace.test("an image is built for each declared platform, and for no other", async () => {
-        const { platforms } = bench.builder.capabilities;
-        expect(platforms).not.toContain("linux/s390x");
-        const repoUrl = await createGreeting();
-        for (const platform of platforms) {
-          const run = bench.start({ repoUrl, platforms: [platform] });
-          expect(await run.end).toMatchObject({ status: "SUCCESS" });
-          const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
-          expect(platform).toStartWith(`${image.os}/${image.architecture}`);
-        }
-        expect(await bench.start({ repoUrl, platforms: ["linux/s390x"] }).end).toMatchObject({
-          status: "FAILED",
-          failure: { code: "UNSUPPORTED", step: "build", retryable: false },
-        });
-      });
+      ofPlace.test(
+        "an image is built for each declared platform, and for any other while no step runs on it",
+        async () => {
+          const { platforms } = bench.builder.capabilities;
+          expect(platforms).not.toContain("linux/s390x");
+          const repoUrl = await createGreeting();
+          for (const platform of [...platforms, "linux/s390x"]) {
+            const run = bench.start({ repoUrl, platforms: [platform] });
+            expect(await run.end).toMatchObject({ status: "SUCCESS" });
+            const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+            expect(platform).toStartWith(`${image.os}/${image.architecture}`);
+          }
+        },
+      );
+
+      ofPipeline.test(
+        "steps of another platform's build run on the builder's own, and fail on the other one",
+        async () => {
+          const busybox = await staticBusybox();
+          const foreign = Buffer.from(busybox);
+          // The machine in the header of an ELF file; 22 is s390.
+          foreign[18] = 22;
+          const repoUrl = bench.unique("acme/cross");
+          const stages = [
+            "FROM --platform=$BUILDPLATFORM scratch AS native",
+            "COPY bin/busybox /bin/busybox",
+            'RUN ["/bin/busybox", "touch", "/made"]',
+            "FROM scratch AS crossed",
+            "COPY --from=native /made /made",
+            "FROM crossed AS running",
+            "COPY bin/foreign /bin/sh",
+            "RUN true",
+            "",
+          ];
+          const files = { "bin/busybox": busybox, "bin/foreign": foreign, Dockerfile: stages.join("\n") };
+          await bench.git.createRepository(repoUrl, files);
+          const platforms = ["linux/s390x"];
+          const crossed = bench.start({ repoUrl, platforms, target: "crossed" });
+          expect(await crossed.end).toMatchObject({ status: "SUCCESS" });
+          const running = bench.start({ repoUrl, platforms });
+          const { failure } = await running.end;
+          expect(failure).toMatchObject({ code: "BUILD_FAILED", step: "build", retryable: false });
+          expect(failure?.message).toContain("steps on linux/s390x need an emulator");
+          expect(running.lines.join("\n")).toContain("exec format error");
+        },
+      );
 
       ofBuilder.test("several platforms become one image, or are refused", async () => {
         const { platforms: all, multiPlatform } = bench.builder.capabilities;
