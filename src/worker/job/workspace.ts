@@ -17,8 +17,8 @@ export interface Workspace {
   readonly checkout: string;
   /** Entries that are moved out of a checkout that an earlier run has left. */
   readonly aside: string;
-  /** Copies of a Dockerfile that is a symlink, and of its ignore file. */
-  readonly linkedDockerfile: string;
+  /** Copies of a Dockerfile that docker must not read in its own folder, and of its ignore file. */
+  readonly dockerfileCopy: string;
   /** Commits without files; only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
@@ -74,7 +74,7 @@ export async function createWorkspace(
     home: join(path, "home"),
     checkout: join(path, "checkout"),
     aside: join(path, "aside"),
-    linkedDockerfile: join(path, "linked-dockerfile"),
+    dockerfileCopy: join(path, "dockerfile-copy"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),
