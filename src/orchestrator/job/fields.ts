@@ -125,7 +125,7 @@ const optional = {
   context: optionalField(pathInRepository),
   target: optionalField(pattern("the name of a build stage", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/)),
   build_args: optionalField(
-    stringMap("build arguments", /^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "names of letters, digits and _"),
+    stringMap("build arguments", /^[^=\0]{1,256}$/, "names of 1 to 256 characters without = and NUL"),
   ),
   labels: optionalField(
     stringMap(

@@ -13,7 +13,7 @@ import { MAX_STATUS_CHARS } from "./progress/solve-status.ts";
 
 export interface DockerBuild {
   readonly request: BuildRequest;
-  /** The program and the builder's arguments; the arguments that all builders share follow. */
+  /** The program and its arguments, without the one for its progress. */
   readonly argv: readonly [string, ...string[]];
   readonly environment?: Readonly<Record<string, string>>;
   readonly progress: BuildProgress;
@@ -26,7 +26,7 @@ export async function dockerBuild({ request, argv, environment, progress }: Dock
   let exitCode: number | undefined;
   try {
     ({ exitCode } = await runInGroup({
-      argv: [program, ...args, progress.argument, request.paths.context],
+      argv: [program, ...args, progress.argument],
       cwd: request.workspace.path,
       environment: { ...buildEnvironment(request), ...environment },
       controlGroup: request.controlGroup,

@@ -7,12 +7,12 @@ const MOUNT = /(?:\/[^\s/":]+)*\/buildkit-mount\d+/g;
 
 /** Returns a function that replaces them by paths in the repository. A line may be JSON. */
 export async function hostPathRemover(
-  workspace: Pick<Workspace, "path" | "checkout" | "linkedDockerfile">,
+  workspace: Pick<Workspace, "path" | "checkout" | "dockerfileCopy">,
 ): Promise<(line: string) => string> {
   const run = await realpath(workspace.path);
   const folders = [workspace.path, run].map((path) => JSON.stringify(path).slice(1, -1));
   const inRun = (path: string) => path.slice(workspace.path.length);
-  const withinCheckout = [inRun(workspace.checkout), inRun(workspace.linkedDockerfile)];
+  const withinCheckout = [inRun(workspace.checkout), inRun(workspace.dockerfileCopy)];
   return (line) => {
     let text = line;
     for (const folder of folders) {

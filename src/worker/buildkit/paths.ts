@@ -15,6 +15,7 @@ export interface BuildPaths {
 const DEFAULT_NAME = "Dockerfile";
 const LOWER_CASE_NAME = "dockerfile";
 const IGNORE_FILE_SUFFIX = ".dockerignore";
+const POLICY_SUFFIX = ".rego";
 const NOT_FOUND_CODES = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
 
 function outsideRepository(path: string): StepFailure {
@@ -48,7 +49,7 @@ async function resolveInside(checkout: string, path: string, name = path): Promi
  * symlink, to the worker's own files.
  */
 export async function buildPaths(
-  workspace: Pick<Workspace, "checkout" | "linkedDockerfile">,
+  workspace: Pick<Workspace, "checkout" | "dockerfileCopy">,
   job: Pick<PipelineJob, "dockerfile" | "context">,
 ): Promise<BuildPaths> {
   const checkout = await realpath(workspace.checkout);
@@ -61,11 +62,11 @@ export async function buildPaths(
   // As docker does: the Dockerfile is in the context unless the job names another one.
   const dockerfileName = job.dockerfile || join(relative(checkout, context), DEFAULT_NAME);
   const { given, real } = await findDockerfile(checkout, dockerfileName);
-  const isLink = given !== real;
-  if (isLink) await copyLinked({ checkout, given, real }, workspace.linkedDockerfile);
+  const isCopied = given !== real || (await hasPolicy(given));
+  if (isCopied) await copyDockerfile({ checkout, given, real }, workspace.dockerfileCopy);
   const inCheckout = [relative(checkout, context), relative(checkout, given)] as const;
   return {
-    dockerfile: isLink ? join(workspace.linkedDockerfile, basename(given)) : given,
+    dockerfile: isCopied ? join(workspace.dockerfileCopy, basename(given)) : given,
     context,
     inCheckout,
   };
@@ -109,11 +110,22 @@ async function nameInFolder(folder: string, name: string): Promise<string> {
   return !names.includes(name) && names.includes(LOWER_CASE_NAME) ? LOWER_CASE_NAME : name;
 }
 
+/** buildx 0.31 and newer evaluate a policy beside the Dockerfile, a program in Rego, outside of the build. */
+function hasPolicy(given: string): Promise<boolean> {
+  return lstat(`${given}${POLICY_SUFFIX}`).then(
+    () => true,
+    () => false,
+  );
+}
+
 /**
  * Docker looks for a Dockerfile's own ignore file beside the given name, and follows no link out of the Dockerfile's
- * folder. So docker gets copies under the given name.
+ * folder. So docker gets copies under the given name, and no policy.
  */
-async function copyLinked({ checkout, given, real }: FoundDockerfile & { checkout: string }, folder: string) {
+async function copyDockerfile(
+  { checkout, given, real }: FoundDockerfile & { checkout: string },
+  folder: string,
+) {
   const ignoreFile = `${given}${IGNORE_FILE_SUFFIX}`;
   const realIgnoreFile = await resolveInside(checkout, relative(checkout, ignoreFile));
   await mkdir(folder, { mode: 0o700 });

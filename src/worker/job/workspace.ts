@@ -17,13 +17,15 @@ export interface Workspace {
   readonly checkout: string;
   /** Entries that are moved out of a checkout that an earlier run has left. */
   readonly aside: string;
-  /** Copies of a Dockerfile that is a symlink, and of its ignore file. */
-  readonly linkedDockerfile: string;
+  /** Copies of a Dockerfile that docker must not read in its own folder, and of its ignore file. */
+  readonly dockerfileCopy: string;
   /** Commits without files; only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
   /** One file for each of the job's secrets. */
   readonly secrets: string;
+  /** The build with its arguments, as buildx reads it. */
+  readonly bakeFile: string;
   /** The file that limits the sources of a build without a network. */
   readonly sourcePolicy: string;
   /** The file in which buildx reports the built image. */
@@ -72,10 +74,11 @@ export async function createWorkspace(
     home: join(path, "home"),
     checkout: join(path, "checkout"),
     aside: join(path, "aside"),
-    linkedDockerfile: join(path, "linked-dockerfile"),
+    dockerfileCopy: join(path, "dockerfile-copy"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),
+    bakeFile: join(path, "bake.yaml"),
     sourcePolicy: join(path, "source-policy.json"),
     buildMetadata: join(path, "build-metadata.json"),
     remove: () => removeTree(path),

@@ -98,7 +98,7 @@ async function builderOf(
     return {
       path,
       builder: new DirectBuilder({
-        buildxPath: buildx.path,
+        buildx,
         instance: engineInstance,
         description,
         location: path,
@@ -107,7 +107,7 @@ async function builderOf(
     };
   }
   if (buildx) {
-    const programs = { dockerPath: path, buildxPath: buildx.path };
+    const programs = { dockerPath: path, buildx };
     const description = `${client}, ${buildx.version}, without the containerd image store`;
     return { path, builder: new LocalBuilder(programs, description, capabilities) };
   }

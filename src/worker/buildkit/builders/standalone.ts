@@ -94,7 +94,7 @@ class StandaloneBuildKit {
       await requireSourcePolicy({ buildxPath: this.#buildx.path, environment, scratch, signal });
     }
     return new DirectBuilder({
-      buildxPath: this.#buildx.path,
+      buildx: this.#buildx,
       instance: recordedInstance(record, this.#engine),
       description: `${this.#buildx.version}, ${PLACES[kind]}, ${version}`,
       location: nameOf(this.#options),

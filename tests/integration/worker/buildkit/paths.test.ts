@@ -35,8 +35,8 @@ beforeAll(async () => {
 });
 afterAll(() => dir.remove());
 
-const workspace = () => ({ checkout, linkedDockerfile: join(dir.path, "linked-dockerfile") });
-const copies = () => workspace().linkedDockerfile;
+const workspace = () => ({ checkout, dockerfileCopy: join(dir.path, "dockerfile-copy") });
+const copies = () => workspace().dockerfileCopy;
 afterEach(() => rm(copies(), { recursive: true, force: true }));
 
 test.each([
@@ -83,6 +83,14 @@ test("a Dockerfile that is a link is copied with the ignore file beside the link
     expect(copied).toBe(expected);
     await rm(copies(), { recursive: true });
   }
+});
+
+test("a Dockerfile with a policy beside it is copied, without the policy", async () => {
+  await Bun.write(join(checkout, "policed/Dockerfile"), "FROM scratch");
+  await Bun.write(join(checkout, "policed/Dockerfile.rego"), "package docker");
+  const { dockerfile } = await buildPaths(workspace(), { context: "policed" });
+  expect(dockerfile).toBe(join(copies(), "Dockerfile"));
+  expect(await readdir(copies())).toEqual(["Dockerfile"]);
 });
 
 test("an ignore file beside a linked Dockerfile does not lead out of the repository", async () => {

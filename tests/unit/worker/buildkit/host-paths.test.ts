@@ -10,7 +10,7 @@ test("paths of the run's folder and of BuildKit's mounts become paths in the rep
     await mkdir(join(dir.path, "real"));
     await symlink("real", join(dir.path, "given"));
     const path = join(dir.path, "given");
-    const workspace = { path, checkout: join(path, "checkout"), linkedDockerfile: join(path, "linked") };
+    const workspace = { path, checkout: join(path, "checkout"), dockerfileCopy: join(path, "linked") };
     const clean = await hostPathRemover(workspace);
     for (const folder of [path, join(dir.path, "real")]) {
       expect(clean(`open ${folder}/checkout/a/b: denied`)).toBe("open a/b: denied");

@@ -17,7 +17,7 @@ describe("a build that failed while memory ran short", () => {
       await writeFiles(root.path, { "cgroup.controllers": "", "a/memory.max": "64000000" });
       const memory = new BuildCgroup("/a", root.path).beginBuild();
       await writeFiles(join(root.path, "a"), { "memory.events": "oom_kill 1" });
-      return (explainingStepsEnd(failed(details), memory) as StepFailure).failure.message;
+      return (explainingStepsEnd(failed(details), { memory, notRun: [] }) as StepFailure).failure.message;
     } finally {
       await root.remove();
     }
@@ -35,7 +35,10 @@ describe("a build that failed while memory ran short", () => {
   test("names the signal that ended a step, for which the limit was not the reason", () => {
     const step = 'process "/bin/sh -c x" did not complete successfully: ';
     const explained = (end: string) => {
-      const error = explainingStepsEnd(failed({ message: `${step}${end}` }), undefined);
+      const error = explainingStepsEnd(failed({ message: `${step}${end}` }), {
+        memory: undefined,
+        notRun: [],
+      });
       return (error as StepFailure).failure.message.slice(step.length);
     };
     expect(explained("exit code: 137")).toMatch(/^exit code: 137 \(128 \+ 9: SIGKILL .* memory was short\)$/);
@@ -44,8 +47,19 @@ describe("a build that failed while memory ran short", () => {
       expect(explained(end)).toBe(end);
   });
 
+  test("names platforms whose programs the worker cannot run, for a step that failed", () => {
+    const explained = (message: string) => {
+      const error = explainingStepsEnd(failed({ message }), { memory: undefined, notRun: ["linux/s390x"] });
+      return (error as StepFailure).failure.message;
+    };
+    expect(explained(RUN_STEP)).toBe(
+      `${RUN_STEP} (steps on linux/s390x need an emulator, or a worker of that platform: this worker has neither)`,
+    );
+    expect(explained("not found")).toBe("not found");
+  });
+
   test("reports nothing when builds have no memory limit", () => {
     const error = failed({});
-    expect(explainingStepsEnd(error, undefined)).toBe(error);
+    expect(explainingStepsEnd(error, { memory: undefined, notRun: [] })).toBe(error);
   });
 });
