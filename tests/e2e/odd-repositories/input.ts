@@ -20,7 +20,7 @@ export interface Difference {
   readonly reason: string;
   /** The page and the words in it that document the difference. */
   readonly documented: { readonly page: string; readonly says: string };
-  /** How each of the two ends. */
+  /** How each of the two ends. If both have built an image, the images differ. */
   readonly reference: "built" | "failed";
   readonly blacktree: "built" | ErrorCode;
 }

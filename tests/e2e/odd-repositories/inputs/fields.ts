@@ -77,14 +77,22 @@ export const BUILD_ARGS: Kind = {
       files: [ONE_ARG("1x")],
       fields: { build_args: { "1x": "x" } },
     },
-    { name: "a name with a space", files: [ONE_ARG("X", "a name with a space")], fields: { build_args: { "a b": "x" } } },
+    {
+      name: "a name with a space",
+      files: [ONE_ARG("X", "a name with a space")],
+      fields: { build_args: { "a b": "x" } },
+    },
     { name: "a name in Unicode", files: [ONE_ARG("\u00fc")], fields: { build_args: { "\u00fc": "x" } } },
     {
       name: "a name of 300 letters",
       files: [ONE_ARG("N".repeat(300))],
       fields: { build_args: { [`${"N".repeat(300)}`]: "x" } },
     },
-    { name: "a name that begins with a dash", files: [ONE_ARG("X", "a name that begins with a dash")], fields: { build_args: { "-x": "y" } } },
+    {
+      name: "a name that begins with a dash",
+      files: [ONE_ARG("X", "a name that begins with a dash")],
+      fields: { build_args: { "-x": "y" } },
+    },
     {
       name: "proxies",
       files: [ONE_ARG("X", "proxies")],
@@ -100,7 +108,11 @@ export const BUILD_ARGS: Kind = {
       files: [dockerfile("ARG IMAGE=absent", "FROM $IMAGE", "COPY . /")],
       fields: { build_args: { IMAGE: BASE } },
     },
-    { name: "SOURCE_DATE_EPOCH", files: [ONE_ARG("X", "SOURCE_DATE_EPOCH")], fields: { build_args: { SOURCE_DATE_EPOCH: "0" } } },
+    {
+      name: "SOURCE_DATE_EPOCH",
+      files: [ONE_ARG("X", "SOURCE_DATE_EPOCH")],
+      fields: { build_args: { SOURCE_DATE_EPOCH: "0" } },
+    },
     {
       name: "BUILDKIT_INLINE_CACHE",
       files: [COPY_ALL],
@@ -232,7 +244,17 @@ export const PLATFORMS: Kind = {
       inDefaultCheck: true,
     },
     { name: "two platforms", files: [COPY_ALL, A], fields: { platforms: ["linux/amd64", "linux/arm64"] } },
-    { name: "a platform twice", files: [COPY_ALL, A], fields: { platforms: ["linux/amd64", "linux/amd64"] } },
+    {
+      name: "a platform twice",
+      files: [COPY_ALL, A],
+      fields: { platforms: ["linux/amd64", "linux/amd64"] },
+      differs: {
+        reason: "an index with two equal images is of no use",
+        documented: { page: "docs/messages.md", says: "One that is listed twice counts once" },
+        reference: "built",
+        blacktree: "built",
+      },
+    },
     { name: "a platform with a variant", files: [COPY_ALL, A], fields: { platforms: ["linux/arm/v6"] } },
     { name: "a variant of amd64", files: [COPY_ALL, A], fields: { platforms: ["linux/amd64/v2"] } },
     { name: "a platform of another system", files: [COPY_ALL, A], fields: { platforms: ["windows/amd64"] } },

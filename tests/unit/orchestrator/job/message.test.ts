@@ -142,7 +142,7 @@ describe("an invalid message", () => {
       ...EXAMPLE,
       branch: "hush hush",
       git_token: "hush hush",
-      labels: { "a b": "hush hush" },
+      labels: { "a=b": "hush hush" },
     });
     expect(problems.join()).not.toContain("hush");
     expect(problems).toHaveLength(3);
@@ -207,6 +207,8 @@ describe("an invalid message", () => {
     ["build_args", { "A\0": "x" }],
     ["build_args", { A: 1 }],
     ["labels", { "io.blacktree.commit": "x" }],
+    ["labels", { "a=b": "x" }],
+    ["labels", { "": "x" }],
     ["platforms", "linux/amd64"],
     ["git_token", "a\nb"],
     ["secrets", { "../x": "y" }],
