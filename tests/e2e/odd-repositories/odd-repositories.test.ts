@@ -50,7 +50,7 @@ afterAll(async () => {
   await deployment?.stop();
   await reference?.stop();
   await backends?.stop();
-}, 60_000);
+}, 300_000);
 
 interface Attempt {
   readonly served: Served;
