@@ -14,6 +14,9 @@ const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
 /** BuildKit accepts no larger secret. */
 const MAX_SECRET_BYTES = 500 * 1024;
 
+/** More commits than any repository has, and less than git's number for all of them. */
+const MAX_GIT_DEPTH = 1_000_000_000;
+
 function text(expected: string, isValid: (value: string) => boolean) {
   return z
     .string({ error: `expected ${expected}` })
@@ -121,6 +124,13 @@ const optional = {
       /^(?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$/,
     ),
   ).transform((sha) => sha?.toLowerCase()),
+  git_depth: optionalField(
+    z
+      .int({ error: "expected a whole number of commits, or 0 for all" })
+      .min(0, { error: "expected a whole number of commits, or 0 for all" })
+      .max(MAX_GIT_DEPTH, { error: `expected at most ${MAX_GIT_DEPTH} commits, or 0 for all` }),
+  ),
+  git_tags: optionalField(z.boolean({ error: "expected true or false" })),
   dockerfile: optionalField(pathInRepository),
   context: optionalField(pathInRepository),
   target: optionalField(pattern("the name of a build stage", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/)),
@@ -178,6 +188,8 @@ export const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets
 
 /** Values of absent fields, as far as they do not depend on other fields or on settings. */
 export const FIELD_DEFAULTS = {
+  git_depth: 1,
+  git_tags: false,
   region_policy: "prefer",
   build_args: {},
   labels: {},

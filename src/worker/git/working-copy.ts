@@ -1,6 +1,7 @@
 /**
- * The folder that a job's image is built from: one commit's files, and a .git that contains only this commit. Since
- * `COPY . .` puts all of it into an image, it has no remote, no other branch, no older tip and no secret.
+ * The folder that a job's image is built from: one commit's files, and a .git that contains only this commit and the
+ * history that the job asks for. Since `COPY . .` puts all of it into an image, it has no remote, no other branch, no
+ * older tip and no secret.
  */
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -11,11 +12,13 @@ import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
 import type { AdvertisedRef } from "./command.ts";
 import { isServerFault, ObjectFormatMismatch } from "./failure.ts";
+import { depthOption, type History, isSameHistory, ONE_COMMIT } from "./history.ts";
 import { runLocalGit } from "./local.ts";
 import { localFailure } from "./local-failure.ts";
 import { fileIn, type GitName } from "./names.ts";
 import { candidatesOf, formatOf, isCommitId, type ObjectFormat } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
+import { offeredTags, packedRefs, type Tag } from "./tags.ts";
 import { TreeListing } from "./tree-listing.ts";
 
 /** What the job's `branch` names on the server, with its commit. */
@@ -33,7 +36,8 @@ const CONFIGS: Readonly<Record<ObjectFormat, string>> = {
     "[core]\n\trepositoryformatversion = 1\n\tfilemode = true\n\tbare = false\n[extensions]\n\tobjectformat = sha256\n",
 };
 const LFS_FILES = ":(attr:filter=lfs)";
-const FETCH = ["fetch", "--quiet", "--no-tags", "--depth=1"];
+/** Many ids in one argument list would exceed its limit. */
+const IDS_AT_ONCE = 500;
 
 export class WorkingCopy {
   readonly gitFolder: string;
@@ -44,6 +48,7 @@ export class WorkingCopy {
     readonly path: string,
     readonly remote: GitRemote,
     readonly budget: CloneBudget,
+    readonly history: History = ONE_COMMIT,
   ) {
     this.gitFolder = join(path, ".git");
   }
@@ -78,11 +83,15 @@ export class WorkingCopy {
     }
   }
 
-  /** As `cloneTip`, for a working copy that is not empty: the server sends only new objects. */
-  async fetchTip(branch: string): Promise<Tip> {
+  /**
+   * As `cloneTip`, for a working copy that is not empty and has this history: the server sends only what is missing.
+   */
+  async fetchTip(branch: string, cached: History): Promise<Tip> {
     const candidates = candidatesOf(branch);
+    // The tags may have changed even if the tip has not.
+    const mayBeUnchanged = isSameHistory(cached, this.history) && !this.history.tags;
     for (const source of candidates.slice(0, -1)) {
-      const found = await this.#fetchRef(source);
+      const found = await this.#fetchRef(source, mayBeUnchanged);
       if (found) return found;
     }
     const last = candidates[candidates.length - 1] ?? branch;
@@ -106,7 +115,12 @@ export class WorkingCopy {
       listsRefs = true;
     };
     try {
-      await this.remote.run({ ...command, args: (url) => [...FETCH, url, commit], commit, onAdvertisedRef });
+      await this.remote.run({
+        ...command,
+        args: (url) => [...this.#fetch(), url, commit],
+        commit,
+        onAdvertisedRef,
+      });
     } catch (error) {
       // A server that uses version 2 of git's protocol lists no refs here, and sends every commit that it has.
       const isRefused = error instanceof StepFailure && error.failure.code === "REF_NOT_FOUND";
@@ -125,6 +139,10 @@ export class WorkingCopy {
     await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
   }
 
+  #fetch(): readonly string[] {
+    return ["fetch", "--quiet", "--no-tags", depthOption(this.history)];
+  }
+
   async #has(commit: string): Promise<boolean> {
     const args = ["rev-parse", "--quiet", "--verify", `${commit}^{commit}`];
     return (await this.remote.git.local(args, this.path)).exitCode === 0;
@@ -135,7 +153,7 @@ export class WorkingCopy {
     const { path, gitFolder } = this;
     const args = (url: string) => [
       "clone",
-      "--depth=1",
+      ...(this.history.depth === 0 ? [] : [depthOption(this.history)]),
       "--no-checkout",
       "--quiet",
       "--single-branch",
@@ -148,6 +166,8 @@ export class WorkingCopy {
       path,
     ];
     await this.remote.run({ args, cwd: dirname(path), gitFolder, into: path });
+    // Despite --no-tags, `git clone --single-branch` gets the objects of tags.
+    this.#hasExtraObjects = true;
     const format = "--format=%(objectname) %(objecttype) %(refname)";
     const [line = ""] = await this.#local(["for-each-ref", format, "refs/heads", "refs/tags"]);
     const [, id = "", type = "", source = ""] = /^(\w+) (\w+) (.+)$/.exec(line) ?? [];
@@ -160,7 +180,7 @@ export class WorkingCopy {
     const head = await this.head();
     const beforeBytes = await packedBytes(gitFolder);
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
-    const args = (url: string) => [...FETCH, ...options, url, commit];
+    const args = (url: string) => [...this.#fetch(), ...options, url, commit];
     const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
     this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
     return exitCode === 0;
@@ -197,7 +217,15 @@ export class WorkingCopy {
 
   /** `tip` is undefined when the commit is not the tip of the job's branch or tag. */
   async checkOut(commit: string, tip: Tip | undefined): Promise<void> {
-    await this.#writeGitFolder(commit, tip);
+    const tags = this.history.tags ? await offeredTags(this.remote, this.path, this.budget) : [];
+    const shallow = await this.#shallowCommits();
+    const included = await this.#included(commit, [...shallow, ...tags.map(({ target }) => target)]);
+    const includedTags = tags.filter(({ target }) => included.has(target));
+    await this.#fetchTags(includedTags, commit);
+    await this.#writeGitFolder(commit, tip, includedTags);
+    // A cached checkout also has boundaries of other commits and depths.
+    const boundary = shallow.filter((id) => included.has(id)).toSorted();
+    await this.#writeShallow(this.history.depth === 1 ? [commit] : boundary);
     await this.#discardFilesOfOtherAttributes(commit);
     const written = this.#localInGroup(["read-tree", "--reset", "-u", commit]);
     const packed = this.#hasExtraObjects ? this.#repackCommit() : undefined;
@@ -221,13 +249,13 @@ export class WorkingCopy {
 
   async #fetchRefOrFail(ref: string): Promise<Tip> {
     const command = { cwd: this.path, gitFolder: this.gitFolder };
-    await this.remote.run({ ...command, args: (url) => [...FETCH, url, ref] });
+    await this.remote.run({ ...command, args: (url) => [...this.#fetch(), url, ref] });
     return this.#fetched(ref);
   }
 
   /** Undefined when the server has no such branch or tag. */
-  async #fetchRef(ref: string): Promise<Tip | undefined> {
-    const current = await this.#idOf(ref);
+  async #fetchRef(ref: string, mayBeUnchanged: boolean): Promise<Tip | undefined> {
+    const current = mayBeUnchanged ? await this.#idOf(ref) : undefined;
     const unchanged = new AbortController();
     const onAdvertisedRef = (offer: AdvertisedRef) => {
       // The tip has not changed: end the fetch.
@@ -235,7 +263,7 @@ export class WorkingCopy {
     };
     let end: GroupEnd;
     try {
-      const args = (url: string) => [...FETCH, url, ref];
+      const args = (url: string) => [...this.#fetch(), url, ref];
       const command = {
         args,
         cwd: this.path,
@@ -271,8 +299,42 @@ export class WorkingCopy {
     throw this.remote.failure({ exitCode, stdoutTail, stderrTail });
   }
 
+  async #shallowCommits(): Promise<string[]> {
+    const text = await readFile(join(this.gitFolder, "shallow"), "utf8").catch(() => "");
+    return text.split("\n").filter((line) => line !== "");
+  }
+
+  async #writeShallow(commits: readonly string[]): Promise<void> {
+    const file = join(this.gitFolder, "shallow");
+    if (commits.length === 0) await rm(file, { force: true });
+    else await Bun.write(file, commits.map((commit) => `${commit}\n`).join(""));
+  }
+
+  /** Those of the ids that the history of the commit has. */
+  async #included(commit: string, ids: readonly string[]): Promise<ReadonlySet<string>> {
+    if (this.history.depth === 1 || ids.length === 0) return new Set([commit]);
+    const asked = new Set(ids);
+    const included = new Set<string>();
+    const onRecord = (id: string) => void (asked.has(id) && included.add(id));
+    const args = ["rev-list", commit];
+    output(args, await this.remote.git.localInGroup(args, this.path, onRecord, "\n"));
+    return included;
+  }
+
+  /** Fetches the tag objects: their commits are here. */
+  async #fetchTags(tags: readonly Tag[], commit: string): Promise<void> {
+    const ids = tags.filter(({ id, target }) => id !== target).map(({ id }) => id);
+    const command = { cwd: this.path, gitFolder: this.gitFolder };
+    const fetch = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", `--negotiation-tip=${commit}`];
+    for (let from = 0; from < ids.length; from += IDS_AT_ONCE) {
+      this.#hasExtraObjects = true;
+      const some = ids.slice(from, from + IDS_AT_ONCE);
+      await this.remote.run({ ...command, args: (url) => [...fetch, url, ...some] });
+    }
+  }
+
   /** Without git commands: they would leave the old branch, and records of what was fetched from where. */
-  async #writeGitFolder(commit: string, tip: Tip | undefined): Promise<void> {
+  async #writeGitFolder(commit: string, tip: Tip | undefined, tags: readonly Tag[]): Promise<void> {
     for (const name of ["refs", "logs", "packed-refs", "FETCH_HEAD", "ORIG_HEAD", "description"])
       await rm(join(this.gitFolder, name), { recursive: true, force: true });
     const ref = tip && /^refs\/(heads|tags)\//.test(tip.source) ? tip.source : undefined;
@@ -281,8 +343,8 @@ export class WorkingCopy {
     await Bun.write(join(this.gitFolder, "config"), CONFIGS[formatOf(commit)]);
     await Bun.write(join(this.gitFolder, "HEAD"), isBranch ? `ref: ${ref}\n` : `${commit}\n`);
     if (tip && ref) await Bun.write(join(this.gitFolder, ref), `${tip.id}\n`);
-    // The commit's parents were not fetched.
-    if (this.#hasExtraObjects) await Bun.write(join(this.gitFolder, "shallow"), `${commit}\n`);
+    const others = tags.filter((tag) => tag.ref !== ref);
+    if (others.length > 0) await Bun.write(join(this.gitFolder, "packed-refs"), packedRefs(others));
   }
 
   /** Attributes such as `eol` change how git writes files, but git does not rewrite a file when only they change. */

@@ -6,7 +6,7 @@ import { eventLoopTurn } from "../../shared/event-loop.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import { moveToControlGroup } from "./control-group.ts";
 import { LineSplitter } from "./line-splitter.ts";
-import { RecordSplitter } from "./record-splitter.ts";
+import { type RecordEnd, RecordSplitter } from "./record-splitter.ts";
 
 export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
@@ -22,6 +22,7 @@ export interface GroupCommand {
   readonly maxLineChars?: number;
   /** Called for every record of stdout instead of `onLine` (record-splitter.ts). */
   readonly onRecord?: (record: string) => void;
+  readonly recordEnd?: RecordEnd;
   /** Time between SIGTERM and SIGKILL. */
   readonly stopGraceMs?: number;
 }
@@ -106,7 +107,12 @@ class OutputReader {
 
   constructor(
     stream: ReadableStream<Uint8Array>,
-    { onLine, maxLineChars, onRecord }: Pick<GroupCommand, "onLine" | "maxLineChars" | "onRecord">,
+    {
+      onLine,
+      maxLineChars,
+      onRecord,
+      recordEnd,
+    }: Pick<GroupCommand, "onLine" | "maxLineChars" | "onRecord" | "recordEnd">,
   ) {
     this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
     const splitIntoLines = () =>
@@ -114,7 +120,7 @@ class OutputReader {
         this.#keep(line);
         onLine?.(line);
       }, maxLineChars);
-    this.#done = this.#read(onRecord ? new RecordSplitter(onRecord) : splitIntoLines());
+    this.#done = this.#read(onRecord ? new RecordSplitter(onRecord, recordEnd) : splitIntoLines());
   }
 
   async finish(graceMs: number): Promise<void> {

@@ -43,7 +43,15 @@ describe("a valid message", () => {
         regionPolicy: "prefer",
         priority: "normal",
         provenance: false,
+        gitDepth: 1,
+        gitTags: false,
       },
+    });
+  });
+
+  test("git_depth 0 and git_tags are for all of the history", () => {
+    expect(read({ ...EXAMPLE, git_depth: 0, git_tags: true })).toMatchObject({
+      job: { gitDepth: 0, gitTags: true },
     });
   });
 
@@ -168,6 +176,11 @@ describe("an invalid message", () => {
     ["branch", "-b"],
     ["branch", "a..b"],
     ["branch", "a b"],
+    ["git_depth", -1],
+    ["git_depth", 1.5],
+    ["git_depth", "1"],
+    ["git_depth", 2_000_000_000],
+    ["git_tags", "true"],
     ["branch", "x.lock"],
     ["branch", "refs/heads/"],
     ["branch", "日".repeat(86)],

@@ -3,7 +3,7 @@ import { RecordSplitter } from "../../../../src/worker/process/record-splitter.t
 
 function recordsOf(chunks: readonly Buffer[], maxRecordBytes?: number): string[] {
   const records: string[] = [];
-  const splitter = new RecordSplitter((record) => records.push(record), maxRecordBytes);
+  const splitter = new RecordSplitter((record) => records.push(record), "\0", maxRecordBytes);
   for (const chunk of chunks) splitter.push(chunk);
   splitter.end();
   return records;
