@@ -109,6 +109,15 @@ export const LINKS: Kind = {
       name: "the Dockerfile of a context is a link out of the context",
       files: [link("app/Dockerfile", "../shared"), file("shared", APP), file("app/a", "a\n")],
       fields: { context: "app" },
+      differs: {
+        reason: "several contexts share a Dockerfile by links",
+        documented: {
+          page: "docs/building.md",
+          says: "also out of its folder, which Docker alone does not support",
+        },
+        reference: "failed",
+        blacktree: "built",
+      },
     },
     {
       name: "the Dockerfile is in a linked folder",
