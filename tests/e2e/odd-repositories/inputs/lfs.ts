@@ -110,6 +110,15 @@ export const LFS: Kind = {
         TRACKED,
         { ...lfsFile("a.bin", CONTENT), content: POINTER.replace(/size \d+/, "size 7") },
       ],
+      differs: {
+        reason: "an LFS server stores an object with its size, and refuses another one",
+        documented: {
+          page: "docs/building.md",
+          says: "a file with another size or sha256 than its pointer",
+        },
+        reference: "built",
+        blacktree: "CLONE_FAILED",
+      },
     },
     {
       name: "a pointer with a negative size",

@@ -104,6 +104,15 @@ export const LINKS: Kind = {
     {
       name: "the Dockerfile is an absolute link",
       files: [link("Dockerfile", "/docker/app"), file("docker/app", APP)],
+      differs: {
+        reason: "BuildKit takes the Dockerfile's folder for the root, git and the system do not",
+        documented: {
+          page: "docs/building.md",
+          says: "A link with an absolute target names a file of the worker's machine, and is not followed",
+        },
+        reference: "built",
+        blacktree: "DOCKERFILE_NOT_FOUND",
+      },
     },
     {
       name: "the Dockerfile of a context is a link out of the context",
