@@ -21,7 +21,7 @@ import { WrongUsage } from "./wrong-usage.ts";
 /** Flag and job field; fields that hold a secret have no flag. */
 const FIELD_FLAGS = [
   ["repo", "repo_url", "owner/name, or a full https:// URL"],
-  ["branch", "branch", "branch or tag"],
+  ["branch", "branch", "branch, tag, whole ref or full commit id"],
   ["version", "deployment_version", "tag of the image"],
   ["account", "aws_account", "AWS account of the registry"],
   ["ecr-repo", "ecr_repo", "ECR repository"],
@@ -29,10 +29,16 @@ const FIELD_FLAGS = [
   ["region", "region", "AWS region of the registry"],
   ["worker-region", "worker_region", "worker region that builds the image"],
   ["job-id", "job_id", "id to use instead of a generated one"],
-  ["commit", "commit", "full SHA to build instead of the tip"],
+  ["commit", "commit", "full id of the commit to build instead of the tip"],
   ["dockerfile", "dockerfile", "path of the Dockerfile"],
   ["context", "context", "path of the build context"],
   ["target", "target", "build stage"],
+] as const;
+
+/** Fields whose values are numbers or booleans. */
+const JSON_FLAGS = [
+  ["git-depth", "git_depth", "number of commits in .git, 0 for all, default: 1"],
+  ["git-tags", "git_tags", "true: .git also contains the tags of its commits"],
 ] as const;
 
 interface SubmitOptions extends ApiOptions {
@@ -45,7 +51,7 @@ export const submitCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("submit", environment).description(
     `submit a job; a git token is read from ${API_SETTINGS.gitToken.name} or the file, never from a flag`,
   );
-  for (const [flag, field, description] of FIELD_FLAGS)
+  for (const [flag, field, description] of [...FIELD_FLAGS, ...JSON_FLAGS])
     command.option(`--${flag} <value>`, `${description} (${field})`);
   command
     .option("--file <path>", "file with the job as JSON, - for standard input; flags override its fields")
@@ -88,13 +94,21 @@ function jobOf(options: SubmitOptions, command: Command, environment: Environmen
   const fromFile = options.file === undefined ? {} : readJob(options.file);
   const token = environment[API_SETTINGS.gitToken.name];
   const fromFlags = FIELD_FLAGS.map(([flag, field]) => [field, flagValue(command, `--${flag}`)] as const);
-  const given = fromFlags.filter(([, value]) => value !== undefined);
+  const fromJsonFlags = JSON_FLAGS.map(
+    ([flag, field]) => [field, jsonValue(flagValue(command, `--${flag}`))] as const,
+  );
+  const given = [...fromFlags, ...fromJsonFlags].filter(([, value]) => value !== undefined);
   if (given.length === 0 && options.file === undefined) {
     throw new WrongUsage(
       "submit needs a job: --repo, --branch, --version, --account and --ecr-repo, or --file",
     );
   }
   return { ...(token ? { git_token: token } : {}), ...fromFile, ...Object.fromEntries(given) };
+}
+
+/** Another text stays one: the orchestrator reports what it expects. */
+function jsonValue(text: string | undefined): unknown {
+  return text !== undefined && /^(?:\d+|true|false)$/.test(text) ? JSON.parse(text) : text;
 }
 
 function readJob(path: string): object {

@@ -131,7 +131,7 @@ export const SCHEDULING_SETTINGS = {
     {
       name: "BLACKTREE_UNSUPPORTED_AFTER",
       description:
-        "how long a job waits for a capable worker while its regions have only workers that cannot build it",
+        "how long a job waits for a capable worker while its regions have only workers that cannot build it, or cannot run programs of its platforms",
     },
     parse.duration(1000, 7 * DAY_MS),
     "30s",

@@ -14,6 +14,7 @@ import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import { Assignment, type AssignmentParts, type RecordedImages } from "./workers/assignment.ts";
 import type { PlacementRequirements } from "./workers/free-slots.ts";
+import { PlatformPreference } from "./workers/platform-preference.ts";
 
 export interface WorkerManagerParts extends AssignmentParts {
   readonly records: JobRecords;
@@ -42,9 +43,12 @@ export class WorkerManager {
   /** By job id: the jobs whose unacked messages this orchestrator holds. */
   readonly #held = new Map<string, { readonly assignment: Assignment; readonly delivery: HeldDelivery }>();
 
+  readonly #preference: PlatformPreference;
+
   constructor(private readonly parts: WorkerManagerParts) {
     this.#leases = parts.leases;
     this.#logger = parts.logger;
+    this.#preference = new PlatformPreference({ leases: parts.leases, waitMs: parts.unsupportedAfterMs });
   }
 
   requirementsOf(job: Job): PlacementRequirements {
@@ -55,14 +59,15 @@ export class WorkerManager {
   async place(job: Job, delivery: HeldDelivery): Promise<Placement> {
     const { retry } = delivery.envelope;
     const requirements = this.requirementsOf(job);
-    const outcome = await this.#leases.claim({
+    const request = {
       jobId: job.jobId,
       ...requirements,
       source: `${job.tenant} ${job.repoUrl}`,
       mayBeRunning: delivery.redelivered,
       attempts: retry?.attempts,
       avoidWorkerId: retry?.lastWorkerId,
-    });
+    };
+    const outcome = await this.#preference.claim(job, request, delivery);
     if (outcome.kind === "none" || outcome.kind === "cancelled") return outcome;
     if (outcome.kind === "incapable") {
       if (outcome.forMs < this.parts.unsupportedAfterMs) return { kind: "none" };

@@ -11,10 +11,14 @@ export interface Job {
   readonly jobId: string;
   /** `owner/name`, or a full `https://` URL; see repository-url.ts. */
   readonly repoUrl: string;
-  /** Branch or tag. */
+  /** A branch, a tag, a whole ref, or a commit's id. */
   readonly branch: string;
   /** 40 or 64 hex digits; must be in the history of `branch`. */
   readonly commit?: string;
+  /** Number of commits that .git contains; 0 for all. */
+  readonly gitDepth: number;
+  /** .git also contains the tags of these commits. */
+  readonly gitTags: boolean;
   readonly deploymentVersion: string;
   /** On whose behalf: tenants never share caches or `supersede` keys. */
   readonly tenant: string;

@@ -112,7 +112,8 @@ export async function findBuilder(
   while (!signal.aborted) {
     try {
       const builder = await detect(parts, signal);
-      logger.info({ builder: builder.kind, docker: builder.description }, "builder chosen");
+      const { kind, description: docker, location: at } = builder;
+      logger.info({ builder: kind, docker, at }, "builder chosen");
       return builder;
     } catch (error) {
       if (signal.aborted) break;

@@ -45,7 +45,7 @@ const ORCHESTRATOR_REMARKS: Remarks = {
   BLACKTREE_JOB_TIMEOUT: "a job's `timeout_seconds` can only be shorter",
   BLACKTREE_JOB_MEMORY: "its id, result and events",
   BLACKTREE_UNSUPPORTED_AFTER:
-    "then it fails with `UNSUPPORTED`; see [what a worker can build](messages.md#what-a-worker-can-build)",
+    "then it fails with `UNSUPPORTED`, or is built without running them; see [what a worker can build](messages.md#what-a-worker-can-build)",
   BLACKTREE_GIT_BASE_URL: "its host is always allowed",
   BLACKTREE_GIT_ALLOWED_HOSTS:
     "each with or without a port; submodules, Git LFS and redirects may use these hosts too",
@@ -94,7 +94,7 @@ const UP_REMARKS: Remarks = {
   BLACKTREE_REGION: "also the region of the one worker",
   BLACKTREE_REGION_FALLBACK:
     "has no effect here: the one worker builds all jobs except those that require another region",
-  BLACKTREE_UNSUPPORTED_AFTER: "then it fails with `UNSUPPORTED`",
+  BLACKTREE_UNSUPPORTED_AFTER: "then it fails with `UNSUPPORTED`, or is built without running them",
   BLACKTREE_WORK_DIR:
     "and for the queue (`blacktree.db`), the API's token and the sockets of both sides; at most 86 bytes",
   BLACKTREE_REUSE_KEY: "by default one is made at the first start, in `reuse-key` of the work folder",

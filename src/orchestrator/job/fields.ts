@@ -14,6 +14,9 @@ const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
 /** BuildKit accepts no larger secret. */
 const MAX_SECRET_BYTES = 500 * 1024;
 
+/** More commits than any repository has, and less than git's number for all of them. */
+const MAX_GIT_DEPTH = 1_000_000_000;
+
 function text(expected: string, isValid: (value: string) => boolean) {
   return z
     .string({ error: `expected ${expected}` })
@@ -24,11 +27,12 @@ function pattern(expected: string, regex: RegExp) {
   return text(expected, (value) => regex.test(value));
 }
 
-/** The rules of `git check-ref-format`, and no leading dash. */
+/** The rules of `git check-ref-format`, and no leading dash. A ref can be a file, whose name has at most 255 bytes. */
 function isRefName(value: string): boolean {
   const isInvalid =
     value === "" ||
-    value.length > 255 ||
+    Buffer.byteLength(value) > 255 ||
+    !value.isWellFormed() ||
     CONTROL_CHARACTERS.test(value) ||
     /[ ~^:?*[\\]|\.\.|@\{|\/\/|\.$|\/$|^\/|^-/.test(value) ||
     value === "@" ||
@@ -90,7 +94,10 @@ function optionalField<Schema extends z.ZodType>(schema: Schema) {
 }
 
 const required = {
-  branch: text("a branch or tag name that git accepts, not starting with -", isRefName),
+  branch: text(
+    "a branch, a tag, a whole ref or a full commit id, valid for git and not starting with -",
+    isRefName,
+  ),
   deployment_version: pattern(
     "an image tag: 1 to 128 letters, digits, _ . and -, not starting with . or -",
     /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/,
@@ -112,19 +119,29 @@ const optional = {
   region_policy: optionalField(z.enum(["prefer", "require"], { error: "expected prefer or require" })),
   job_id: optionalField(pattern("1 to 200 of letters, digits, . _ : and -", JOB_ID_PATTERN)),
   commit: optionalField(
-    pattern("a full commit SHA of 40 hex digits", /^(?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$/),
+    pattern(
+      "a full commit id of 40 hex digits (SHA-1) or 64 (SHA-256)",
+      /^(?:[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$/,
+    ),
   ).transform((sha) => sha?.toLowerCase()),
+  git_depth: optionalField(
+    z
+      .int({ error: "expected a whole number of commits, or 0 for all" })
+      .min(0, { error: "expected a whole number of commits, or 0 for all" })
+      .max(MAX_GIT_DEPTH, { error: `expected at most ${MAX_GIT_DEPTH} commits, or 0 for all` }),
+  ),
+  git_tags: optionalField(z.boolean({ error: "expected true or false" })),
   dockerfile: optionalField(pathInRepository),
   context: optionalField(pathInRepository),
   target: optionalField(pattern("the name of a build stage", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/)),
   build_args: optionalField(
-    stringMap("build arguments", /^[A-Za-z_][A-Za-z0-9_]{0,255}$/, "names of letters, digits and _"),
+    stringMap("build arguments", /^[^=\0]+$/, "names of characters other than = and NUL"),
   ),
   labels: optionalField(
     stringMap(
       "labels",
-      /^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$/,
-      "names of letters, digits, . _ / and - (io.blacktree.* is reserved)",
+      /^[^=\0]+$/,
+      "names of characters other than = and NUL (io.blacktree.* is reserved)",
       (name) => !name.startsWith("io.blacktree."),
     ),
   ),
@@ -171,6 +188,8 @@ export const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets
 
 /** Values of absent fields, as far as they do not depend on other fields or on settings. */
 export const FIELD_DEFAULTS = {
+  git_depth: 1,
+  git_tags: false,
   region_policy: "prefer",
   build_args: {},
   labels: {},

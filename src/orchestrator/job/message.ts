@@ -132,6 +132,8 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     repoUrl,
     branch: fields.branch,
     commit: fields.commit,
+    gitDepth: fields.git_depth ?? FIELD_DEFAULTS.git_depth,
+    gitTags: fields.git_tags ?? FIELD_DEFAULTS.git_tags,
     deploymentVersion: fields.deployment_version,
     tenant: tenantOf(fields),
     awsAccount: fields.aws_account,

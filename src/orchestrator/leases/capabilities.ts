@@ -19,6 +19,10 @@ export function neededBy(job: Pick<Job, "platforms" | "provenance" | "secrets">)
   return namesOf({ platforms, multiPlatform: platforms.length > 1, provenance, secrets });
 }
 
+export function neededWithoutPlatforms(job: Parameters<typeof neededBy>[0]): readonly string[] {
+  return neededBy(job).filter((need) => !job.platforms.includes(need));
+}
+
 export function covers(capabilities: readonly string[], needs: readonly string[]): boolean {
   return needs.every((need) => capabilities.includes(need));
 }

@@ -276,6 +276,8 @@ export class Assignment {
       repoUrl: job.repoUrl,
       branch: job.branch,
       commit: job.commit ?? "",
+      gitDepth: job.gitDepth,
+      gitTags: job.gitTags,
       gitToken: job.gitToken ?? "",
       deploymentVersion: job.deploymentVersion,
       tenant: job.tenant,

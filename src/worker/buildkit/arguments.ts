@@ -1,38 +1,69 @@
 import { join } from "node:path";
+import { BAKE_TARGET, type ImageOutput, writeBakeFile } from "./bake-file.ts";
 import { buildArguments } from "./build-args.ts";
 import type { BuildRequest } from "./builder.ts";
-import { secretArguments } from "./secret-files.ts";
+import { addedHost } from "./cache-scope.ts";
+import { secretSources } from "./secret-files.ts";
 import { sourcePolicyEnvironment } from "./source-policy.ts";
 
-/** The arguments that all builders share; the context has to follow as the last argument. */
-export function commonArguments(request: BuildRequest): string[] {
+/** The arguments that `docker build` and `buildx build` share, with the context. */
+export function buildCommandArguments(request: BuildRequest): string[] {
   const { job, paths, labels, cacheScope, cgroupParent } = request;
+  const host = addedHost(cacheScope);
   return [
     `--file=${paths.dockerfile}`,
     ...(job.target ? [`--target=${job.target}`] : []),
     ...(job.platforms.length > 0 ? [`--platform=${job.platforms.join(",")}`] : []),
     ...Object.entries(labels).map(([name, value]) => `--label=${name}=${value}`),
-    ...buildArguments(job.buildArgs).args,
-    ...secretArguments(request),
+    ...buildArguments(job.buildArgs, request.argumentTransport).args,
+    ...secretSources(request).map((secret) => `--secret=${secret}`),
     `--network=${request.network}`,
     ...(cgroupParent ? [`--cgroup-parent=${cgroupParent}`] : []),
-    // No build looks this host up: extra hosts are part of a RUN step's cache key, and of no image.
-    ...(cacheScope.steps ? [`--add-host=${cacheScope.steps}.blacktree.invalid:127.0.0.1`] : []),
+    ...(host ? [`--add-host=${host}`] : []),
     // After the job's own build arguments, so that no job can choose another tenant's namespace.
     `--build-arg=BUILDKIT_CACHE_MOUNT_NS=${cacheScope.mounts}`,
+    paths.context,
   ];
 }
 
-/** The run's own Docker configuration, and the values of the build arguments. */
+export interface BuildxOutput extends ImageOutput {
+  readonly provenance: "mode=min" | "false";
+  readonly metadataFile?: string;
+}
+
+/** The arguments of buildx. Writes the file that they name, if any. */
+export async function buildxArguments(request: BuildRequest, image: BuildxOutput): Promise<string[]> {
+  const { provenance, metadataFile, output, tag, cacheFrom = [], cacheTo = [] } = image;
+  const common = [
+    `--provenance=${provenance}`,
+    ...(metadataFile === undefined ? [] : [`--metadata-file=${metadataFile}`]),
+  ];
+  if (request.argumentTransport.kind === "bake-file" && Object.keys(request.job.buildArgs).length > 0) {
+    await writeBakeFile(request, image);
+    return ["bake", ...common, `--file=${request.workspace.bakeFile}`, BAKE_TARGET];
+  }
+  return [
+    "build",
+    ...common,
+    `--output=${output}`,
+    ...(tag === undefined ? [] : [`--tag=${tag}`]),
+    ...cacheFrom.map((source) => `--cache-from=${source}`),
+    ...cacheTo.map((destination) => `--cache-to=${destination}`),
+    ...buildCommandArguments(request),
+  ];
+}
+
+/** The run's own Docker configuration, and values of build arguments that docker takes only from here. */
 export function buildEnvironment({
   environment,
   workspace,
   job,
   network,
+  argumentTransport,
 }: BuildRequest): Record<string, string> {
   return {
     ...environment,
-    ...buildArguments(job.buildArgs).environment,
+    ...buildArguments(job.buildArgs, argumentTransport).environment,
     DOCKER_CONFIG: workspace.dockerConfig,
     // If a program asks git about the build context: this repository's configuration is the worker's.
     GIT_DIR: join(workspace.checkout, ".git"),

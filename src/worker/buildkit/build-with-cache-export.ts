@@ -1,4 +1,3 @@
-import { StepFailure } from "../job/failure.ts";
 import { type DockerBuild, dockerBuild } from "./build.ts";
 import type { PushedImage, RegistryCache } from "./builder.ts";
 import { RawProgress } from "./progress/rawjson.ts";
@@ -39,11 +38,6 @@ export async function buildWithCacheExport(
 
 function neverPushed(): never {
   throw new Error("buildx succeeded without reporting the digest of the pushed image");
-}
-
-/** BuildKit trusts a cache's manifest: it notices a layer missing from the registry only when it needs that layer. */
-export function isBrokenCache(error: unknown): error is StepFailure {
-  return error instanceof StepFailure && /could not fetch content descriptor/.test(error.message);
 }
 
 /** Follows one signal until switchTo, and another one from then on. */

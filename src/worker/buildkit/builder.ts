@@ -3,6 +3,7 @@ import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
+import type { ArgumentTransport, BakeFeatures } from "./build-args.ts";
 import type { CacheScope } from "./cache-scope.ts";
 import type { BuilderCapabilities } from "./capabilities.ts";
 import type { BuildPaths } from "./paths.ts";
@@ -33,6 +34,7 @@ export interface BuildRequest extends ProgressListener {
   /** For builders that cannot push without a tag. Never the job's version: no builder puts that tag. */
   readonly attemptTag: string;
   readonly network: BuildNetwork;
+  readonly argumentTransport: ArgumentTransport;
   /** Each RUN step runs in a separate group below this one. Part of the step's cache key, like its network. */
   readonly cgroupParent?: string;
   readonly cacheScope: CacheScope;
@@ -58,8 +60,12 @@ export interface PushedImage {
 export interface ImageBuilder {
   /** `direct`: BuildKit itself pushes, by digest. `local`: the engine stores the image, tags and pushes it. */
   readonly kind: "direct" | "local";
-  /** For the log, such as "docker 26.1.5, buildx 0.13.1, containerd image store". */
+  /** For logs of jobs too, such as "docker 26.1.5, buildx 0.13.1, containerd image store". Without paths of the host. */
   readonly description: string;
+  /** For the worker's log: the docker client, or the address of BuildKit. */
+  readonly location: string;
+  /** Undefined for a builder without buildx. */
+  readonly bake?: BakeFeatures;
   /** A job that needs more never reaches this builder. */
   readonly capabilities: BuilderCapabilities;
   buildAndPush(request: BuildRequest): Promise<PushedImage>;

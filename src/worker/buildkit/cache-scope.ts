@@ -28,6 +28,11 @@ export function cacheScope(
   return sharing === "tenant" ? { mounts, steps: scopeName("tenant", tenant) } : { mounts };
 }
 
+/** For every step of the build. No build looks the host up: extra hosts are part of a step's cache key, and of no image. */
+export function addedHost({ steps }: CacheScope): string | undefined {
+  return steps === undefined ? undefined : `${steps}.blacktree.invalid:127.0.0.1`;
+}
+
 /** Valid as part of a host name. */
 function scopeName(...parts: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);

@@ -3,7 +3,10 @@ import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 
 export interface BuilderCapabilities {
-  /** Platforms whose programs it runs, as in shared/platforms.ts. Jobs that name none get the first, its own. */
+  /**
+   * Platforms whose programs it runs, as in shared/platforms.ts. Jobs that name none get the first, its own. It builds
+   * for every platform as long as no step has to run on it.
+   */
   readonly platforms: readonly string[];
   /** One image for several platforms: an index. */
   readonly multiPlatform: boolean;
@@ -27,11 +30,17 @@ export function refuseUnsupported(builder: Builder, job: Needs): void {
   throw new StepFailure({ code: "UNSUPPORTED", step: "build", message });
 }
 
+/** The job's platforms whose programs the builder cannot run. */
+export function notRunBy(
+  { capabilities }: Pick<Builder, "capabilities">,
+  job: Pick<Needs, "platforms">,
+): string[] {
+  return job.platforms.filter((platform) => !capabilities.platforms.includes(platform));
+}
+
 /** Phrases that complete "cannot build". */
 export function unsupportedBy(can: BuilderCapabilities, job: Needs): string[] {
-  const foreign = job.platforms.filter((platform) => !can.platforms.includes(platform));
   return [
-    ...(foreign.length > 0 ? [`for ${foreign.join(", ")} (only for ${can.platforms.join(", ")})`] : []),
     ...(job.platforms.length > 1 && !can.multiPlatform ? ["for several platforms at once"] : []),
     ...(job.provenance && !can.provenance ? ["with provenance"] : []),
     ...(Object.keys(job.secrets).length > 0 && !can.secrets ? ["with secrets"] : []),

@@ -1,31 +1,50 @@
 /**
- * Classifies the failures of docker's builds and pushes. Only docker's final error counts: the output of a RUN step
- * belongs to the repository, and could say anything.
+ * Classifies the failures of docker's builds and pushes. Only docker's final error counts, without the words in it that
+ * a job can choose: the output of a RUN step, commands, paths and names of images could say anything.
  */
 
-import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
+import { constants } from "node:os";
+import { diskFull, StepFailure } from "../job/failure.ts";
 import { withoutNames } from "../registry/refusal.ts";
+import { saysStoppedReading } from "./progress/missing-output.ts";
 import { deniedSource, describeDenial } from "./source-policy.ts";
 
 /** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
 const PREFIX =
-  /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |rpc error: code = \w+ desc = )*/;
+  /^(ERROR: |error: )?(failed to solve( with frontend [\w.]+)?: |failed to run Build function: |rpc error: code = \w+ desc = )*/;
 /** The engine is gone, or too busy to answer within its own time limits. */
 const ENGINE_GONE =
-  /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF$)|code = Unavailable/i;
+  /^(Unavailable: |DeadlineExceeded: |context deadline exceeded$|Cannot connect to the Docker daemon|error during connect|failed to receive status|failed to dial|listing workers|no active session|closing transport|error reading from server|transport is closing|unexpected EOF|EOF$)|rpc error: code = Unavailable\b/;
 /** `process "…" did not complete successfully: …` (from BuildKit 0.10 on), or `executor failed running […]: …`. */
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** A base image could not be fetched for a reason that may pass. */
 const BASE_IMAGE_UNREACHABLE =
-  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/is;
+  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/s;
+/** The message of the system ends the error; containerd adds `unknown`, its code for errors of the system. */
+const DISK_FULL = /\b(no space left on device|disk quota exceeded)(: unknown)?$/;
+const PARSE_ERROR = /^dockerfile parse error on line \d+: /;
+const QUOTED = /"(?:[^"\\]|\\.)*"/gs;
+const UNKNOWN_NAME = /name unknown|NAME_UNKNOWN|repository .*does not exist/i;
 /** BuildKit reports only the registry's status; 404 at the start of an upload means that the repository is missing. */
-const REPOSITORY_UNKNOWN =
-  /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;
+const REFUSED_UPLOAD = /POST request to \S+\/blobs\/uploads\/\S*: 404/;
+/** A layer that a cache's manifest names is missing in the registry. */
+const BROKEN_CACHE = /\bcould not fetch content descriptor sha256:/;
+/** A shell exits with the sum of this and the number of the signal that ended its command, and so does BuildKit. */
+const FIRST_SIGNAL_STATUS = 128;
 const SEPARATOR = /^-{6,}$/;
 
 /** BuildKit's message about the RUN step that failed the build; undefined when the build failed for another reason. */
 export function endOfRunStep(error: string): string | undefined {
   return RUN_STEP.exec(error)?.[2];
+}
+
+/** Names the signal that BuildKit's message about a RUN step stands for; undefined when it is about something else. */
+export function endBySignal(stepEnd: string): string | undefined {
+  const number = Number(/^exit code: (\d+)$/.exec(stepEnd)?.[1]) - FIRST_SIGNAL_STATUS;
+  const name = Object.entries(constants.signals).find(([, value]) => value === number)?.[0];
+  if (name === undefined) return undefined;
+  const reason = name === "SIGKILL" ? ", often because memory was short" : "";
+  return `${FIRST_SIGNAL_STATUS} + ${number}: ${name} ended a process of the step${reason}`;
 }
 
 /** Docker's final error, without the build output that docker repeats in it. */
@@ -39,19 +58,42 @@ export function finalError(stderr: readonly string[]): string {
   return message.join("\n").replace(PREFIX, "");
 }
 
-export function buildFailure(stderr: readonly string[], exitCode: number): StepFailure {
+export interface FailedBuild {
+  readonly stderr: readonly string[];
+  readonly exitCode: number;
+  /** BuildKit failed to export the image, so every step had succeeded. */
+  readonly isExportFailed: boolean;
+}
+
+export function buildFailure({ stderr, exitCode, isExportFailed }: FailedBuild): StepFailure {
   const error = finalError(stderr) || `docker exited with status ${exitCode} and printed no error`;
-  if (error.startsWith("failed to push ")) return pushFailure(error);
+  if (isExportFailed && error.startsWith("failed to push ")) return pushFailure(error);
   const denied = deniedSource(error);
   if (denied !== undefined) {
     return new StepFailure({ code: "UNSUPPORTED", step: "build", message: describeDenial(denied) });
   }
   const stepEnd = endOfRunStep(error);
-  const engineMessage = stepEnd ?? error;
-  if (saysDiskFull(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
+  const engineMessage = withoutWordsOfJob(stepEnd ?? error);
+  if (DISK_FULL.test(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
+  if (saysStoppedReading(error)) return stoppedReading(error);
   if (ENGINE_GONE.test(engineMessage)) return new BuilderLost("build", error);
-  const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
+  const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(engineMessage);
   return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
+}
+
+/** BuildKit trusts a cache's manifest: it notices a layer missing from the registry only when it needs that layer. */
+export function isBrokenCache(error: unknown): error is StepFailure {
+  if (!(error instanceof StepFailure) || endOfRunStep(error.message) !== undefined) return false;
+  return BROKEN_CACHE.test(withoutWordsOfJob(error.message));
+}
+
+/** BuildKit quotes paths and commands. Names of images are not quoted, and precede or follow their error. */
+function withoutWordsOfJob(error: string): string {
+  if (PARSE_ERROR.test(error)) return "";
+  const unquoted = error.replace(QUOTED, '""');
+  const image = /\bfailed to resolve source metadata for (\S+): /.exec(unquoted)?.[1];
+  const given = image && /^(\S+): failed to resolve source metadata for /.exec(unquoted)?.[1];
+  return [image, given].reduce<string>((text, name) => (name ? text.replaceAll(name, "…") : text), unquoted);
 }
 
 /**
@@ -65,14 +107,20 @@ export class BuilderLost extends StepFailure {
   }
 }
 
+/** The build itself may have succeeded; the next one takes its steps from the cache. */
+function stoppedReading(error: string): StepFailure {
+  const message = `the build printed faster than its output could be read: ${error}`;
+  return new StepFailure({ code: "INTERNAL", step: "build", message, retryable: true });
+}
+
 /** For the final error of `docker push`, and of a build that pushes. */
 export function pushFailure(error: string): StepFailure {
   const failure = (code: StepFailure["failure"]["code"], retryable = false) =>
     new StepFailure({ code, step: "push", message: `the image cannot be pushed: ${error}`, retryable });
   if (ENGINE_GONE.test(error)) return new BuilderLost("push", error);
-  if (saysDiskFull(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
-  if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
+  if (DISK_FULL.test(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
   const message = withoutNames(error);
+  if (UNKNOWN_NAME.test(message) || REFUSED_UPLOAD.test(error)) return failure("ECR_REPO_NOT_FOUND");
   if (/tag invalid|immutable/i.test(message)) return failure("TAG_IMMUTABLE");
   if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(message)) {
     return failure("ECR_AUTH");

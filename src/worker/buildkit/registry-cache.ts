@@ -27,8 +27,11 @@ export function cacheRepositoryOf({ cacheRepository, builder }: CachingParts): s
 
 export function cacheReferences(
   imageNamePrefix: string,
-  { tenant, repositoryUrl, branch, defaultBranch = branch }: CachedBranch,
+  { tenant, repositoryUrl, branch: named, ...others }: CachedBranch,
 ): Pick<RegistryCache, "from" | "to"> {
+  // A job can name the branch by its whole ref.
+  const branch = named.replace(/^refs\/heads\//, "");
+  const { defaultBranch = branch } = others;
   const reference = (name: string) => `${imageNamePrefix}:${cacheTag(tenant, repositoryUrl, name)}`;
   const branches = new Set([branch, defaultBranch]);
   return { from: [...branches].map(reference), to: reference(branch) };
@@ -54,10 +57,10 @@ export const COMPRESSION = "compression-level=4";
 /** ECR accepts a cache only as an image manifest, not as an index. */
 const EXPORT = `mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,${COMPRESSION}`;
 
-export function cacheArguments(cache: RegistryCache | undefined): string[] {
-  if (!cache) return [];
-  return [
-    ...cache.from.map((reference) => `--cache-from=type=registry,ref=${reference}`),
-    `--cache-to=type=registry,ref=${cache.to},${EXPORT}`,
-  ];
+/** buildx's values for it. */
+export function cacheOptions({ from, to }: RegistryCache) {
+  return {
+    cacheFrom: from.map((reference) => `type=registry,ref=${reference}`),
+    cacheTo: [`type=registry,ref=${to},${EXPORT}`],
+  };
 }

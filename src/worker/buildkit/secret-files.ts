@@ -13,8 +13,8 @@ export async function writeSecrets({ job, workspace }: Secrets): Promise<void> {
   }
 }
 
-/** Paths relative to the run's folder: the option is comma separated, and an absolute path may contain a comma. */
-export function secretArguments({ job, workspace }: Secrets): string[] {
+/** Paths relative to the run's folder: the list is comma separated, and an absolute path may contain a comma. */
+export function secretSources({ job, workspace }: Secrets): string[] {
   const folder = basename(workspace.secrets);
-  return Object.keys(job.secrets).map((name) => `--secret=id=${name},src=${folder}/${name}`);
+  return Object.keys(job.secrets).map((name) => `id=${name},src=${folder}/${name}`);
 }

@@ -119,6 +119,7 @@ function pipelineJobOf(request: JobRequest): PipelineJob {
     ...rest,
     tenant: request.tenant || request.awsAccount,
     commit: commit || undefined,
+    gitDepth: request.gitDepth ?? 1,
     gitToken: gitToken || undefined,
     dockerfile: dockerfile || undefined,
     context: context || undefined,

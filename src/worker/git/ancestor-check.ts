@@ -1,13 +1,15 @@
-import { dirname } from "node:path";
+import { mkdir } from "node:fs/promises";
 import { StepFailure } from "../job/failure.ts";
+import { formatOf } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
-import { cloneArguments } from "./working-copy.ts";
+import type { Tip } from "./working-copy.ts";
 
 export interface AncestorQuery {
   readonly commit: string;
   readonly branch: string;
+  readonly tip: Tip;
   readonly repositoryUrl: string;
-  /** For a bare clone of the commits. */
+  /** For the commits. */
   readonly folder: string;
 }
 
@@ -23,22 +25,24 @@ const MISSING_COMMIT = /Not a valid (commit|object) name|transport '\w+' not all
  * @throws StepFailure REF_NOT_FOUND
  */
 export async function checkAncestor(remote: GitRemote, query: AncestorQuery): Promise<void> {
-  const { commit, branch, repositoryUrl, folder } = query;
-  const args = (url: string) => [
-    "clone",
-    "--bare",
-    "--filter=tree:0",
-    ...cloneArguments(branch, url, folder),
-  ];
-  await remote.run({ args, cwd: dirname(folder), gitFolder: folder, into: folder });
+  const { commit, tip, folder } = query;
+  if (commit.length !== tip.commit.length) throw notInHistory(query, ": its id has another length");
+  await mkdir(folder);
+  await remote.git.localInGroup(["init", "--template=", `--object-format=${formatOf(commit)}`], folder);
+  const args = (url: string) => ["fetch", "--quiet", "--no-tags", "--filter=tree:0", url, tip.source];
+  await remote.run({ args, cwd: folder, gitFolder: `${folder}/.git` });
   // For the id of an annotated tag git prints the id of its commit, which differs: a tag's id is refused as a commit.
   const { exitCode, stdoutTail, stderrTail } = await remote.git.local(
-    ["--git-dir=.", "merge-base", commit, "HEAD"],
+    ["merge-base", commit, "FETCH_HEAD"],
     folder,
   );
   if (stdoutTail[0] === commit) return;
   const stderr = stderrTail.join("; ");
   if (exitCode > 1 && !MISSING_COMMIT.test(stderr)) throw new Error(`git merge-base failed: ${stderr}`);
-  const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}`;
-  throw new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
+  throw notInHistory(query);
+}
+
+function notInHistory({ commit, branch, repositoryUrl }: AncestorQuery, reason = ""): StepFailure {
+  const message = `commit ${commit} is not in the history of '${branch}' of ${repositoryUrl}${reason}`;
+  return new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message });
 }

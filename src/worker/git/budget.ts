@@ -2,6 +2,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
+import { type GitName, shownName } from "./names.ts";
 
 export interface CloneLimits {
   readonly timeoutMs: number;
@@ -35,13 +36,20 @@ export class CloneBudget {
   readonly #limits: CloneLimits;
   readonly #exceeded = new AbortController();
   readonly #timer: Timer;
+  readonly #deadlineMs: number;
   #usedBytes = 0;
   #submodules = 0;
 
   constructor(limits: CloneLimits, signal: AbortSignal) {
     this.#limits = limits;
+    this.#deadlineMs = performance.now() + limits.timeoutMs;
     this.signal = AbortSignal.any([signal, this.#exceeded.signal]);
     this.#timer = setTimeout(() => this.#exceeded.abort(timedOut(limits.timeoutMs)), limits.timeoutMs);
+  }
+
+  /** Until the clone times out. */
+  timeLeftMs(): number {
+    return this.#deadlineMs - performance.now();
   }
 
   spend(bytes: number): void {
@@ -65,11 +73,11 @@ export class CloneBudget {
     );
   }
 
-  checkSettingsFile(path: string, sizeBytes: number): void {
+  checkSettingsFile(path: GitName, sizeBytes: number): void {
     const limit = this.#limits.settingsFileBytes;
     if (sizeBytes <= limit) return;
     const size = `${sizeBytes} bytes, and BLACKTREE_GIT_SETTINGS_FILE_LIMIT is ${limit}`;
-    this.refuse(`the file ${shortPath(path)} has ${size}`);
+    this.refuse(`the file ${shownName(path)} has ${size}`);
   }
 
   /** Ends the clone. */
@@ -130,10 +138,6 @@ export async function packedBytes(gitFolder: string): Promise<number> {
     ),
   );
   return sizes.reduce((sum, size) => sum + size, 0);
-}
-
-function shortPath(path: string): string {
-  return path.length > 200 ? `${path.slice(0, 200)}…` : path;
 }
 
 function tooLarge(bytes: number, limitBytes: number): StepFailure {

@@ -9,6 +9,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { declaredSubmodules } from "./gitmodules.ts";
+import { fileIn, type GitName } from "./names.ts";
 import type { WorkingCopy } from "./working-copy.ts";
 
 export interface CachedSubmodule {
@@ -20,9 +21,9 @@ export interface CachedSubmodule {
 
 /** By their paths in the checkout. */
 export interface CachedParts {
-  readonly submodules: ReadonlyMap<string, CachedSubmodule>;
+  readonly submodules: ReadonlyMap<GitName, CachedSubmodule>;
   /** Their current paths. The contents are not verified yet. */
-  readonly lfsFiles: ReadonlyMap<string, string>;
+  readonly lfsFiles: ReadonlyMap<GitName, string>;
 }
 
 export const NO_CACHED_PARTS: CachedParts = { submodules: new Map(), lfsFiles: new Map() };
@@ -30,18 +31,18 @@ export const NO_CACHED_PARTS: CachedParts = { submodules: new Map(), lfsFiles: n
 /** Moves the parts to `aside`, a folder of the run. @throws any error that a damaged checkout causes. */
 export async function moveAsideCachedParts(copy: WorkingCopy, aside: string): Promise<CachedParts> {
   await mkdir(aside, { recursive: true, mode: 0o700 });
-  const moveAside = async (path: string) => {
+  const moveAside = async (path: GitName) => {
     const newPath = join(aside, randomUUID());
-    await rename(join(copy.path, path), newPath);
+    await rename(fileIn(copy.path, path), newPath);
     return newPath;
   };
   return { lfsFiles: await moveLfsFiles(copy, moveAside), submodules: await moveSubmodules(copy, moveAside) };
 }
 
-type MoveAside = (path: string) => Promise<string>;
+type MoveAside = (path: GitName) => Promise<string>;
 
-async function moveLfsFiles(copy: WorkingCopy, moveAside: MoveAside): Promise<Map<string, string>> {
-  const files = new Map<string, string>();
+async function moveLfsFiles(copy: WorkingCopy, moveAside: MoveAside): Promise<Map<GitName, string>> {
+  const files = new Map<GitName, string>();
   for (const path of await copy.modifiedLfsFiles()) files.set(path, await moveAside(path));
   return files;
 }
@@ -49,15 +50,15 @@ async function moveLfsFiles(copy: WorkingCopy, moveAside: MoveAside): Promise<Ma
 async function moveSubmodules(
   copy: WorkingCopy,
   moveAside: MoveAside,
-): Promise<Map<string, CachedSubmodule>> {
-  const submodules = new Map<string, CachedSubmodule>();
+): Promise<Map<GitName, CachedSubmodule>> {
+  const submodules = new Map<GitName, CachedSubmodule>();
   const paths = await copy.gitlinkPaths();
   if (paths.length === 0) return submodules;
-  const declared = await declaredSubmodules(copy, await copy.head());
+  const declared = await declaredSubmodules(copy);
   for (const path of paths) {
     const newPath = await moveAside(path);
     // Git leaves an empty folder for a submodule.
-    await mkdir(join(copy.path, path));
+    await mkdir(fileIn(copy.path, path));
     const declaredUrl = declared.get(path)?.url;
     const isFilled = await Bun.file(join(newPath, ".git", "HEAD")).exists();
     if (declaredUrl !== undefined && isFilled) submodules.set(path, { path: newPath, declaredUrl });

@@ -11,6 +11,8 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTree } from "../job/workspace.ts";
+import { type History, isSameHistory, ONE_COMMIT } from "./history.ts";
+import { candidatesOf } from "./reference.ts";
 
 export interface CheckoutOwner {
   /** Tenants never share checkouts. */
@@ -24,6 +26,7 @@ export interface CachedCheckout {
   readonly sizeBytes: number;
   /** It has no submodules and no Git LFS files. */
   readonly isGitOnly: boolean;
+  readonly history: History;
 }
 
 export interface CheckoutCacheOptions {
@@ -38,12 +41,17 @@ interface Entry extends CachedCheckout {
   readonly usedAtMs: number;
 }
 
-/** Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask. */
-const FORMAT = 2;
+/**
+ * Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask; in
+ * those before 3, some Git LFS files were missing.
+ */
+const FORMAT = 3;
 const REMOVING = "removing-";
 /** In the name of a checkout with submodules or Git LFS files. */
 const MORE = "more";
-const NAME = new RegExp(`^(\\d+)-(\\d+)-(?:(${MORE})-)?(.+)$`);
+/** In the name of a checkout with more history than one commit: the depth, and a `t` for tags. */
+const HISTORY = "history";
+const NAME = new RegExp(`^(\\d+)-(\\d+)-(?:(${MORE})-)?(?:${HISTORY}(\\d+)(t?)-)?(.+)$`);
 
 export class CheckoutCache {
   readonly #root: string;
@@ -56,26 +64,41 @@ export class CheckoutCache {
     this.#limitBytes = limitBytes;
   }
 
-  /** Moves a cached checkout to `checkout`, preferably one of the same branch; undefined when the cache has none. */
-  async acquire(owner: CheckoutOwner, branch: string, checkout: string): Promise<CachedCheckout | undefined> {
+  /**
+   * Moves a cached checkout to `checkout`, preferably one with the same history, and then one of the same branch;
+   * undefined when the cache has none.
+   */
+  async acquire(
+    owner: CheckoutOwner,
+    { branch, history }: { readonly branch: string; readonly history: History },
+    checkout: string,
+  ): Promise<CachedCheckout | undefined> {
     if (this.#limitBytes === 0) return undefined;
     const found = await this.#entriesOf(folderName(owner));
     const ofBranch = await Promise.all(found.map((entry) => isOfBranch(entry, branch)));
-    const order = (entry: Entry) => entry.usedAtMs + (ofBranch[found.indexOf(entry)] ? Date.now() : 0);
+    const nowMs = Date.now();
+    const order = (entry: Entry) =>
+      entry.usedAtMs +
+      (isSameHistory(entry.history, history) ? 2 * nowMs : 0) +
+      (ofBranch[found.indexOf(entry)] ? nowMs : 0);
     for (const entry of found.toSorted((one, other) => order(other) - order(one))) {
-      const { path, id, sizeBytes, isGitOnly } = entry;
-      if (await moved(path, checkout)) return { id, sizeBytes, isGitOnly };
+      const { path, id, sizeBytes, isGitOnly, history } = entry;
+      if (await moved(path, checkout)) return { id, sizeBytes, isGitOnly, history };
     }
     return undefined;
   }
 
   /** Moves the checkout of an ended run into the cache, then evicts others to stay within the limit. */
   async store(owner: CheckoutOwner, checkout: string, cachedCheckout: CachedCheckout): Promise<void> {
-    const { id, sizeBytes, isGitOnly } = cachedCheckout;
+    const { id, sizeBytes, isGitOnly, history } = cachedCheckout;
     if (sizeBytes > this.#limitBytes) return;
     const folder = join(this.#folder, folderName(owner));
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const name = [Date.now(), sizeBytes, ...(isGitOnly ? [] : [MORE]), id].join("-");
+    const more = isGitOnly ? [] : [MORE];
+    const deeper = isSameHistory(history, ONE_COMMIT)
+      ? []
+      : [`${HISTORY}${history.depth}${history.tags ? "t" : ""}`];
+    const name = [Date.now(), sizeBytes, ...more, ...deeper, id].join("-");
     await rename(checkout, join(folder, name));
     await this.evict(this.#limitBytes);
   }
@@ -107,10 +130,12 @@ export class CheckoutCache {
   async #entriesOf(folder: string): Promise<Entry[]> {
     const path = join(this.#folder, folder);
     return (await namesIn(path)).flatMap((name) => {
-      const [, usedAtMs, sizeBytes, more, id] = NAME.exec(name) ?? [];
+      const [, usedAtMs, sizeBytes, more, depth, tags, id] = NAME.exec(name) ?? [];
       if (id === undefined) return [];
       const isGitOnly = more === undefined;
+      const history = depth === undefined ? ONE_COMMIT : { depth: Number(depth), tags: tags === "t" };
       return {
+        history,
         path: join(path, name),
         id,
         usedAtMs: Number(usedAtMs),
@@ -136,7 +161,7 @@ function folderName({ tenant, repositoryUrl }: CheckoutOwner): string {
 
 async function isOfBranch(entry: Entry, branch: string): Promise<boolean> {
   const head = await readFile(join(entry.path, ".git", "HEAD"), "utf8").catch(() => "");
-  return head.trim() === `ref: refs/heads/${branch}`;
+  return candidatesOf(branch).some((source) => head === `ref: ${source}\n` || head === `${source}\n`);
 }
 
 /** False when `from` no longer exists: another run or the eviction has moved it. */

@@ -17,13 +17,18 @@ import { CloneBudget, type CloneLimits, packedBytes } from "./budget.ts";
 import { type CachedParts, moveAsideCachedParts, NO_CACHED_PARTS } from "./cached-parts.ts";
 import type { CachedCheckout, CheckoutCache, CheckoutOwner } from "./checkout-cache.ts";
 import { DefaultBranchQuery } from "./default-branch.ts";
+import { ObjectFormatMismatch } from "./failure.ts";
+import type { History } from "./history.ts";
 import { fetchLfsFiles } from "./lfs.ts";
+import { LocalGitFailure } from "./local-failure.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 
 export interface CloneRequest {
-  readonly job: Pick<PipelineJob, "tenant" | "branch" | "commit" | "gitToken">;
+  readonly job: Pick<PipelineJob, "tenant" | "branch" | "commit" | "gitToken"> & {
+    readonly history: History;
+  };
   readonly repositoryUrl: string;
   readonly allowed: GitSettings;
   readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
@@ -74,7 +79,7 @@ class Clone implements Source {
   readonly #owner: CheckoutOwner;
   readonly #defaultBranch: DefaultBranchQuery | undefined;
   /** The cached checkout that this run has started from, or that its checkout will become. */
-  #cachedCheckout = newCheckout();
+  #cachedCheckout: CachedCheckout;
   #state: CheckoutState = "empty";
   #copy: WorkingCopy;
   #tip: Tip | undefined;
@@ -86,7 +91,8 @@ class Clone implements Source {
     this.#access = { allowed, environment, controlGroup, retry, budget, log };
     const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
     this.#remote = new GitRemote(repository, this.#access);
-    this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget);
+    this.#cachedCheckout = newCheckout(job.history);
+    this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget, job.history);
     if (request.needsDefaultBranch)
       this.#defaultBranch = new DefaultBranchQuery(repository, this.#access, request.workspace.path);
   }
@@ -99,7 +105,8 @@ class Clone implements Source {
     if (this.commit === tip.commit) this.#tip = tip;
     else {
       log(`looking for ${this.commit} in the history of ${job.branch}`);
-      const query = { commit: this.commit, branch: job.branch, repositoryUrl, folder: workspace.history };
+      const { branch } = job;
+      const query = { commit: this.commit, branch, tip, repositoryUrl, folder: workspace.history };
       await checkAncestor(this.#remote, query);
     }
   }
@@ -150,12 +157,12 @@ class Clone implements Source {
   /** Undefined without a usable cached checkout. */
   async #tipOfCachedCheckout(): Promise<Tip | undefined> {
     const { checkoutCache, job, workspace } = this.#request;
-    const cachedCheckout = await checkoutCache.acquire(this.#owner, job.branch, workspace.checkout);
+    const cachedCheckout = await checkoutCache.acquire(this.#owner, job, workspace.checkout);
     if (!cachedCheckout) return undefined;
     this.#cachedCheckout = cachedCheckout;
     this.#state = "cached";
     try {
-      return await this.#copy.fetchTip(job.branch);
+      return await this.#copy.fetchTip(job.branch, cachedCheckout.history);
     } catch (error) {
       if (mayBeCausedByCache(error)) await this.#discardCachedCheckout(error);
       else {
@@ -169,7 +176,7 @@ class Clone implements Source {
 
   async #updateCachedCheckout(): Promise<Superproject> {
     try {
-      if (!this.#tip && (await this.#copy.head()) !== this.commit) await this.#copy.fetchCommit(this.commit);
+      if (!this.#tip && (await this.#needsFetch())) await this.#copy.fetchCommit(this.commit);
       const { aside } = this.#request.workspace;
       return await this.#fillCopy(
         this.#cachedCheckout.isGitOnly ? NO_CACHED_PARTS : await moveAsideCachedParts(this.#copy, aside),
@@ -182,6 +189,13 @@ class Clone implements Source {
       this.#tip = tip.commit === this.commit ? tip : undefined;
       return await this.#checkOutNewClone();
     }
+  }
+
+  /** Whether the commit, which is not the tip, or its history may be missing. */
+  async #needsFetch(): Promise<boolean> {
+    // The fetch of the tip may have cut off a longer history.
+    const isOneCommit = this.#request.job.history.depth === 1 && this.#cachedCheckout.history.depth === 1;
+    return !isOneCommit || (await this.#copy.head()) !== this.commit;
   }
 
   async #checkOutNewClone(): Promise<Superproject> {
@@ -205,29 +219,33 @@ class Clone implements Source {
     let isGitOnly = superproject.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
       const lfsBytes = await fetchLfsFiles(filled, context);
-      if (lfsBytes > 0) isGitOnly = false;
-      sizeBytes += filled.listing.sizeBytes + lfsBytes + (await packedBytes(filled.copy.gitFolder));
+      if (lfsBytes !== undefined) isGitOnly = false;
+      sizeBytes += filled.listing.sizeBytes + (lfsBytes ?? 0) + (await packedBytes(filled.copy.gitFolder));
     };
     await onFilled(superproject);
     await checkOutSubmodules(superproject, { ...context, onFilled });
-    this.#cachedCheckout = { ...this.#cachedCheckout, sizeBytes, isGitOnly };
+    this.#cachedCheckout = { ...this.#cachedCheckout, sizeBytes, isGitOnly, history: job.history };
   }
 
   async #discardCachedCheckout(error: unknown): Promise<void> {
     this.#access.budget.signal.throwIfAborted();
-    const { log, workspace } = this.#request;
+    const { job, log, workspace } = this.#request;
     log(`cached checkout unusable, cloning from scratch: ${error}`);
-    this.#cachedCheckout = newCheckout();
+    this.#cachedCheckout = newCheckout(job.history);
     this.#state = "empty";
-    this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget);
+    this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget, job.history);
   }
 }
 
-function newCheckout(): CachedCheckout {
-  return { id: randomUUID(), sizeBytes: 0, isGitOnly: true };
+function newCheckout(history: History): CachedCheckout {
+  return { id: randomUUID(), sizeBytes: 0, isGitOnly: true, history };
 }
 
-/** A failure that is final for the job comes from the server, whatever checkout the job has started from. */
+/**
+ * A failure that is final for the job comes from the server, whatever checkout the job has started from. But the
+ * repository at the URL may have been replaced by one with ids of another length.
+ */
 function mayBeCausedByCache(error: unknown): boolean {
-  return !(error instanceof StepFailure) || error.failure.retryable;
+  const isLocal = error instanceof ObjectFormatMismatch || error instanceof LocalGitFailure;
+  return !(error instanceof StepFailure) || isLocal || error.failure.retryable;
 }

@@ -1,5 +1,6 @@
 import type { ChildEnvironment } from "../process/child-environment.ts";
-import { type GroupEnd, runInGroup } from "../process/process-group.ts";
+import { type GroupCommand, type GroupEnd, runInGroup } from "../process/process-group.ts";
+import type { RecordEnd } from "../process/record-splitter.ts";
 import { type Credentials, localEnvironment, networkEnvironment } from "./environment.ts";
 import { runLocalGit } from "./local.ts";
 
@@ -10,12 +11,17 @@ export interface GitCommands {
   local(args: readonly string[], cwd: string): Promise<GroupEnd>;
   /**
    * Local commands in their own process group. For output whose length the repository chooses (listings, .gitmodules):
-   * it is read line by line. And for long commands with several processes (read-tree, pack-objects).
+   * git prints it as records (-z). And for long commands with several processes (read-tree, pack-objects).
    */
-  localInGroup(args: readonly string[], cwd: string, onLine?: (line: string) => void): Promise<GroupEnd>;
+  localInGroup(
+    args: readonly string[],
+    cwd: string,
+    onRecord?: (record: string) => void,
+    recordEnd?: RecordEnd,
+  ): Promise<GroupEnd>;
 }
 
-export interface NetworkOptions {
+export interface NetworkOptions extends Pick<GroupCommand, "onRecord" | "recordEnd"> {
   /** Called for each branch and tag that the server advertises, before git requests any object. */
   readonly onAdvertisedRef?: (offer: AdvertisedRef) => void;
   /** Ends this command only, not the run. */
@@ -48,7 +54,7 @@ function readTrace(line: string): { offer?: AdvertisedRef } | undefined {
 export function gitCommands(options: GitOptions): GitCommands {
   const { environment, controlGroup, signal, onLine, ...credentials } = options;
   return {
-    async network(args, cwd, { onAdvertisedRef, signal: own } = {}) {
+    async network(args, cwd, { onAdvertisedRef, signal: own, ...records } = {}) {
       const end = await runInGroup({
         argv: ["git", ...args],
         cwd,
@@ -57,6 +63,7 @@ export function gitCommands(options: GitOptions): GitCommands {
           ...(onAdvertisedRef && { GIT_TRACE_PACKET: "2" }),
         },
         controlGroup,
+        ...records,
         signal: own ? AbortSignal.any([signal, own]) : signal,
         onLine: (line) => {
           const traced = onAdvertisedRef && readTrace(line);
@@ -69,14 +76,15 @@ export function gitCommands(options: GitOptions): GitCommands {
         : end;
     },
     local: (args, cwd) => runLocalGit({ args, cwd, environment, signal }),
-    localInGroup: (args, cwd, onLine) =>
+    localInGroup: (args, cwd, onRecord, recordEnd) =>
       runInGroup({
         argv: ["git", ...args],
         cwd,
         environment: localEnvironment(environment, cwd),
         controlGroup,
         signal,
-        onLine,
+        onRecord,
+        recordEnd,
       }),
   };
 }

@@ -1,38 +1,39 @@
 /** The submodules that a commit's .gitmodules declares. The repository chooses all of its contents. */
 import { isAllowedUrl } from "../../shared/repository-url.ts";
 import { StepFailure } from "../job/failure.ts";
+import type { GitName } from "./names.ts";
 import type { GitAccess } from "./remote.ts";
+import { readSettingsFile } from "./settings-file.ts";
 import type { WorkingCopy } from "./working-copy.ts";
 
 export interface Declaration {
-  /** As declared; it may be relative. */
+  /** As declared; it may be relative. With one character for each byte, as `update`. */
   readonly url?: string;
   readonly update?: string;
 }
 
-/** By path; the first declaration of a path counts. Reads the blob, since the file could be a symlink. */
-export async function declaredSubmodules(
-  copy: WorkingCopy,
-  commit: string,
-): Promise<ReadonlyMap<string, Declaration>> {
+const KEY = /^submodule\.(.*)\.(path|url|update)$/s;
+
+/** By path; the last declaration of a path counts, as for git. */
+export async function declaredSubmodules(copy: WorkingCopy): Promise<ReadonlyMap<GitName, Declaration>> {
   const declarations = new Map<string, Record<string, string>>();
-  // Without includes: they could name any file of this machine.
-  const args = [
-    "--no-includes",
-    `--blob=${commit}:.gitmodules`,
-    "--get-regexp",
-    "^submodule\\..*\\.(path|url|update)$",
-  ];
-  await copy.remote.git.localInGroup(["config", ...args], copy.path, (line) => {
-    const [, name, key, value] = /^submodule\.(.*)\.(path|url|update) (.*)$/.exec(line) ?? [];
-    if (name === undefined || key === undefined || value === undefined) return;
+  const pattern = "^submodule\\..*\\.(path|url|update)$";
+  await readSettingsFile(copy, ".gitmodules", pattern, (setting, value) => {
+    const [, name, key] = KEY.exec(setting) ?? [];
+    if (name === undefined || key === undefined || isIgnored(name, key, value)) return;
     declarations.set(name, { ...declarations.get(name), [key]: value });
     copy.budget.checkDeclarations(declarations.size);
   });
-  const byPath = new Map<string, Declaration>();
+  const byPath = new Map<GitName, Declaration>();
   for (const { path, ...declaration } of declarations.values())
-    if (path !== undefined && !byPath.has(path)) byPath.set(path, declaration);
+    if (path !== undefined) byPath.set(path as GitName, declaration);
   return byPath;
+}
+
+/** Git ignores names that could lead out of a folder, and paths and URLs that could be read as options. */
+function isIgnored(name: string, key: string, value: string): boolean {
+  const isBadName = name === "" || name.split(/[/\\]/).includes("..");
+  return isBadName || (key !== "update" && value.startsWith("-"));
 }
 
 /** @throws StepFailure when cloning from this URL is not allowed. */

@@ -1,43 +1,61 @@
-import { lstat } from "node:fs/promises";
-import { join } from "node:path";
+/** The files of a checkout that .gitattributes assigns to Git LFS. */
+import { lstat, open, readFile } from "node:fs/promises";
+import { decodePointer, MAX_POINTER_BYTES, type Pointer } from "./lfs-pointer.ts";
+import { fileIn, type GitName } from "./names.ts";
 import type { Superproject } from "./submodules.ts";
 
-export interface Pointer {
-  readonly path: string;
-  readonly oid: string;
-  readonly size: number;
+export interface PointerFile extends Pointer {
+  readonly path: GitName;
 }
 
-const POINTER =
-  /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize (\d+)\n$/;
+export interface AssignedFiles {
+  readonly pointers: readonly PointerFile[];
+  /** Files with other contents. */
+  readonly others: readonly GitName[];
+}
 
-const MAX_POINTER_BYTES = 1024;
 const FILES_AT_ONCE = 64;
 
-export async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
+export async function filesAssignedToLfs(filled: Superproject): Promise<AssignedFiles> {
+  const pointers: PointerFile[] = [];
+  const others: GitName[] = [];
+  if (!(await mentionsLfs(filled))) return { pointers, others };
+  const { path: checkout, budget } = filled.copy;
+  const paths = await filled.copy.lfsFiles();
+  for (let from = 0; from < paths.length; from += FILES_AT_ONCE) {
+    budget.signal.throwIfAborted();
+    const some = paths.slice(from, from + FILES_AT_ONCE);
+    const contents = await Promise.all(some.map((path) => beginningOf(fileIn(checkout, path))));
+    for (const [index, path] of some.entries()) {
+      const content = contents[index];
+      if (content === undefined || content.length === 0) continue;
+      const pointer = decodePointer(content);
+      if (pointer) pointers.push({ ...pointer, path });
+      else others.push(path);
+    }
+  }
+  return { pointers, others };
+}
+
+/** Most repositories do not use Git LFS, which this finds out without git. */
+async function mentionsLfs({ copy, listing }: Superproject): Promise<boolean> {
   for (const path of listing.attributeFiles) {
     copy.budget.signal.throwIfAborted();
-    const file = join(copy.path, path);
+    const file = fileIn(copy.path, path);
     const isFile = (await lstat(file).catch(() => undefined))?.isFile();
-    if (isFile && /\bfilter=lfs\b/.test(await Bun.file(file).text())) return true;
+    if (isFile && /\bfilter=lfs\b/.test(await readFile(file, "latin1"))) return true;
   }
   return false;
 }
 
-export async function pointersIn({ copy }: Superproject): Promise<Pointer[]> {
-  const paths = await copy.lfsFiles();
-  const pointers: Pointer[] = [];
-  for (let from = 0; from < paths.length; from += FILES_AT_ONCE) {
-    copy.budget.signal.throwIfAborted();
-    const some = paths.slice(from, from + FILES_AT_ONCE).map((path) => pointerAt(copy.path, path));
-    for (const pointer of await Promise.all(some)) if (pointer !== undefined) pointers.push(pointer);
+/** Undefined for a symlink or a submodule. */
+async function beginningOf(path: Buffer): Promise<Uint8Array | undefined> {
+  if (!(await lstat(path)).isFile()) return undefined;
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_POINTER_BYTES), 0, MAX_POINTER_BYTES, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
   }
-  return pointers;
-}
-
-async function pointerAt(checkout: string, path: string): Promise<Pointer | undefined> {
-  const entry = await lstat(join(checkout, path));
-  if (!entry.isFile() || entry.size > MAX_POINTER_BYTES) return undefined;
-  const [, oid, size] = POINTER.exec(await Bun.file(join(checkout, path)).text()) ?? [];
-  return oid === undefined ? undefined : { path, oid, size: Number(size) };
 }

@@ -2,120 +2,148 @@
  * Git LFS: replaces the pointers that git has checked out by their files, with the LFS batch API and its `basic`
  * transfer. The git-lfs program would download from any host that the server names; here each host is checked.
  */
-import { chmod, lstat, rename } from "node:fs/promises";
+import { chmod, copyFile, lstat, mkdir, rename, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { type GitSettings, isAllowedUrl } from "../../shared/repository-url.ts";
-import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
+import { StepFailure } from "../job/failure.ts";
 import { retryInPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
-import { mentionsLfs, type Pointer, pointersIn } from "./lfs-pointers.ts";
-import type { GitAccess } from "./remote.ts";
-import { sendRequest } from "./request.ts";
+import { type LfsObject, type Link, requestLinks } from "./lfs-batch.ts";
+import { LfsDownload } from "./lfs-download.ts";
+import { type LfsContext, LfsHttp, quoted, writeFailure } from "./lfs-http.ts";
+import { filesAssignedToLfs, type PointerFile } from "./lfs-pointers.ts";
+import { lfsSettings } from "./lfs-settings.ts";
+import { fileIn, type GitName, shownName } from "./names.ts";
 import type { Superproject } from "./submodules.ts";
 
-export interface LfsContext {
-  readonly access: GitAccess;
-  /** The token is sent only to URLs below this repository's URL. */
-  readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
-}
-
-interface Download {
-  readonly href: string;
-  readonly header?: Readonly<Record<string, string>>;
-}
-
-interface BatchResponse {
-  readonly objects?: readonly {
-    readonly oid: string;
-    readonly error?: { readonly code: number; readonly message: string };
-    readonly actions?: { readonly download?: Download };
-  }[];
-}
-
+/** As git-lfs by default. */
 const BATCH_SIZE = 100;
-const MAX_REDIRECTS = 5;
-const MEDIA_TYPE = "application/vnd.git-lfs+json";
+const DOWNLOADS_AT_ONCE = 8;
+const MAX_NAMES_IN_LOG = 10;
 
-/** Returns the disk space of the files: 0 when no file is in LFS. */
-export async function fetchLfsFiles(filled: Superproject, context: LfsContext): Promise<number> {
-  if (!(await mentionsLfs(filled))) return 0;
-  const pointers = await pointersIn(filled);
-  if (pointers.length === 0) return 0;
-  const files = new LfsFiles(filled, context);
-  const endpoint = await files.endpoint();
-  context.access.log(`fetching ${pointers.length} Git LFS files from ${endpoint}`);
-  for (let from = 0; from < pointers.length; from += BATCH_SIZE)
-    await files.fetch(endpoint, pointers.slice(from, from + BATCH_SIZE));
-  if (files.restored > 0) context.access.log(`${files.restored} of them restored from the cached checkout`);
-  return pointers.reduce((sum, { size }) => sum + fileBytes(size), 0);
+/** Returns the disk space of the files; undefined when .gitattributes assigns no file to LFS. */
+export async function fetchLfsFiles(filled: Superproject, context: LfsContext): Promise<number | undefined> {
+  const { pointers, others } = await filesAssignedToLfs(filled);
+  const { log } = context.access;
+  if (others.length > 0) log(notPointers(others));
+  if (pointers.length === 0) return others.length > 0 ? 0 : undefined;
+  const { url, isWanted } = await lfsSettings(filled);
+  const wanted = pointers.filter(({ path, size }) => size === 0 || isWanted(path));
+  const left = pointers.length - wanted.length;
+  if (left > 0)
+    log(
+      `${count(left, "file stays a Git LFS pointer", "files stay Git LFS pointers")}: .lfsconfig excludes them (lfs.fetchinclude, lfs.fetchexclude)`,
+    );
+  const files = new LfsFiles(filled, context, url);
+  await files.fetch(wanted);
+  return wanted.reduce((sum, { size }) => sum + fileBytes(size), 0);
+}
+
+/** An object of LFS, and the files that have it as their content. */
+interface WantedObject extends LfsObject {
+  readonly paths: readonly GitName[];
+  readonly download: LfsDownload;
 }
 
 class LfsFiles {
-  /** Number of files restored from the cached checkout. */
-  restored = 0;
   readonly #filled: Superproject;
   readonly #context: LfsContext;
+  readonly #endpoint: string;
+  readonly #http: LfsHttp;
+  #restored = 0;
 
-  constructor(filled: Superproject, context: LfsContext) {
+  constructor(filled: Superproject, context: LfsContext, endpoint: string) {
     this.#filled = filled;
     this.#context = context;
+    this.#endpoint = endpoint;
+    this.#http = new LfsHttp(context);
   }
 
-  /** The repository's .lfsconfig can set the endpoint. */
-  async endpoint(): Promise<string> {
-    const { copy, commit, url } = this.#filled;
-    // Without includes: they could name any file of this machine.
-    const args = ["config", "--no-includes", `--blob=${commit}:.lfsconfig`, "lfs.url"];
-    const { stdoutTail } = await copy.remote.git.local(args, copy.path);
-    const [endpoint = `${url.replace(/\.git$/, "")}.git/info/lfs`] = stdoutTail;
-    this.#checkHost(endpoint.replace(/\/+$/, ""), this.#context.access.allowed);
-    return endpoint.replace(/\/+$/, "");
+  async fetch(files: readonly PointerFile[]): Promise<void> {
+    const { log, budget } = this.#context.access;
+    for (const { size } of files) budget.spend(size);
+    budget.signal.throwIfAborted();
+    const stored = files.filter(({ size }) => size > 0);
+    for (const { path, size } of files)
+      if (size === 0) await this.#writing(path, () => truncate(fileIn(this.#filled.copy.path, path)));
+    if (stored.length === 0) return;
+    refuseExtensions(stored);
+    await mkdir(this.#context.aside, { recursive: true, mode: 0o700 });
+    log(`fetching ${count(stored.length, "Git LFS file", "Git LFS files")} from ${this.#endpoint}`);
+    const objects = this.#objectsOf(stored);
+    for (let from = 0; from < objects.length; from += BATCH_SIZE)
+      await this.#fetchBatch(objects.slice(from, from + BATCH_SIZE));
+    if (this.#restored > 0) log(`${this.#restored} of them restored from the cached checkout`);
   }
 
-  async fetch(endpoint: string, pointers: readonly Pointer[]): Promise<void> {
-    const { budget, retry: policy, log } = this.#context.access;
-    for (const { size } of pointers) budget.spend(size);
-    const missing = new Set(pointers);
-    const attempt = async () => {
-      const downloads = await this.#batch(endpoint, [...missing]);
-      for (const pointer of missing) {
-        await this.#get(pointer, downloads.get(pointer.oid));
-        missing.delete(pointer);
-      }
-    };
-    await retryInPlace({ policy, signal: budget.signal, log, attempt });
-  }
-
-  async #batch(endpoint: string, pointers: readonly Pointer[]): Promise<Map<string, Download>> {
-    const objects = pointers.map(({ oid, size }) => ({ oid, size }));
-    const response = await this.#request(`${endpoint}/objects/batch`, {
-      method: "POST",
-      headers: { Accept: MEDIA_TYPE, "Content-Type": MEDIA_TYPE },
-      body: JSON.stringify({ operation: "download", transfers: ["basic"], objects }),
+  #objectsOf(files: readonly PointerFile[]): WantedObject[] {
+    const byObject = Map.groupBy(files, ({ oid, size }) => `${oid}-${size}`);
+    return [...byObject.entries()].map(([key, [first, ...more]]) => {
+      if (first === undefined) throw new Error("a group has at least one element");
+      const { oid, size } = first;
+      const object = { oid, size, name: shownName(first.path) };
+      const paths = [first, ...more].map(({ path }) => path);
+      return { ...object, paths, download: new LfsDownload(object, join(this.#context.aside, `lfs-${key}`)) };
     });
-    const body = (await response.json()) as BatchResponse;
-    const downloads = new Map<string, Download>();
-    for (const { oid, error, actions } of body.objects ?? []) {
-      const path = pointers.find((pointer) => pointer.oid === oid)?.path;
-      if (error)
-        throw failed(
-          `${path} is not available from Git LFS: ${error.message} (${error.code})`,
-          error.code >= 500,
-        );
-      if (actions?.download) downloads.set(oid, actions.download);
+  }
+
+  /** Each try asks for new links: those of the last try may have ended. */
+  async #fetchBatch(objects: readonly WantedObject[]): Promise<void> {
+    const { budget, retry: policy, log } = this.#context.access;
+    const missing = new Set(objects);
+    let done = 0;
+    await retryInPlace({
+      policy,
+      signal: budget.signal,
+      timeLeftMs: () => budget.timeLeftMs(),
+      hasProgressed: () => {
+        const before = done;
+        done = progressOf(objects, missing);
+        return done > before;
+      },
+      log,
+      attempt: async () => {
+        while (missing.size > 0) await this.#tryBatch(missing);
+      },
+    });
+  }
+
+  /** Returns early when links have ended. */
+  async #tryBatch(missing: Set<WantedObject>): Promise<void> {
+    const { signal } = this.#context.access.budget;
+    const links = await requestLinks(this.#http, this.#endpoint, [...missing], signal);
+    const queue = [...missing];
+    const [first] = queue;
+    const transfers = new Transfers(signal);
+    await transfers.run(DOWNLOADS_AT_ONCE, async () => {
+      for (let object = queue.shift(); object && transfers.mayBegin; object = queue.shift()) {
+        const link = links.get(object.oid);
+        // The first one is tried anyway: a link that ends at once would otherwise be requested again and again.
+        if (!link || (link.hasEnded() && object !== first)) return;
+        await this.#place(object, link, transfers.signal);
+        missing.delete(object);
+      }
+    });
+  }
+
+  /** Called after the server has offered the object to this job. */
+  async #place(object: WantedObject, link: Link, signal: AbortSignal): Promise<void> {
+    const paths = [];
+    for (const path of object.paths) if (!(await this.#restoreCached(object, path))) paths.push(path);
+    if (paths.length === 0) return;
+    const file = await object.download.receive(this.#http, link, signal);
+    for (const [index, path] of paths.entries()) {
+      signal.throwIfAborted();
+      const isLast = index === paths.length - 1;
+      await this.#writing(path, async () => {
+        const content = isLast ? file : `${file}-copy`;
+        if (!isLast) await copyFile(file, content);
+        await this.#replacePointer(content, path);
+      });
     }
-    return downloads;
   }
 
-  async #get(pointer: Pointer, download: Download | undefined): Promise<void> {
-    if (!download) throw failed(`the Git LFS server returned no download URL for ${pointer.path}`);
-    this.#checkHost(download.href, this.#context.access.allowed);
-    if (await this.#restoreCached(pointer)) this.restored += 1;
-    else await this.#download(pointer, download);
-  }
-
-  /** Called after the server has offered the file to this job. False when the cached file has other contents. */
-  async #restoreCached({ path, oid, size }: Pointer): Promise<boolean> {
+  /** False when the cached file has other contents. */
+  async #restoreCached({ oid, size }: WantedObject, path: GitName): Promise<boolean> {
     const cached = this.#filled.cached.lfsFiles.get(path);
     if (cached === undefined || Bun.file(cached).size !== size) return false;
     const hash = new Bun.CryptoHasher("sha256");
@@ -124,102 +152,83 @@ class LfsFiles {
       hash.update(chunk);
     }
     if (hash.digest("hex") !== oid) return false;
-    await this.#replacePointer(cached, path);
+    await this.#writing(path, () => this.#replacePointer(cached, path));
+    this.#restored += 1;
     return true;
   }
 
-  async #download(pointer: Pointer, download: Download): Promise<void> {
-    const response = await this.#request(download.href, { headers: download.header ?? {} });
-    const { copy } = this.#filled;
-    const temporary = join(copy.gitFolder, "lfs-arriving");
-    const hash = new Bun.CryptoHasher("sha256");
-    let receivedBytes = 0;
-    const sink = Bun.file(temporary).writer();
+  async #replacePointer(content: string, path: GitName): Promise<void> {
+    const target = fileIn(this.#filled.copy.path, path);
+    await chmod(content, (await lstat(target)).mode);
+    await rename(content, target);
+  }
+
+  async #writing(path: GitName, write: () => Promise<void>): Promise<void> {
     try {
-      for await (const chunk of response.body ?? []) {
-        receivedBytes += chunk.byteLength;
-        if (receivedBytes > pointer.size) break;
-        hash.update(chunk);
-        sink.write(chunk);
-        await sink.flush();
-      }
-      await sink.end();
+      await write();
     } catch (error) {
-      throw this.#transferFailed(pointer, error);
+      throw writeFailure(shownName(path), error);
     }
-    if (hash.digest("hex") !== pointer.oid)
-      throw failed(`the Git LFS file for ${pointer.path} does not match its pointer's checksum`, true);
-    await this.#replacePointer(temporary, pointer.path);
-  }
-
-  async #replacePointer(temporary: string, path: string): Promise<void> {
-    const target = join(this.#filled.copy.path, path);
-    await chmod(temporary, (await lstat(target)).mode);
-    await rename(temporary, target);
-  }
-
-  /** Follows redirects, without the headers that were only for the first host. */
-  async #request(url: string, options: { method?: string; headers: Record<string, string>; body?: string }) {
-    const { environment, allowed, budget } = this.#context.access;
-    let current = url;
-    let headers = { ...options.headers, ...this.#authorization(url, options.headers) };
-    for (let followed = 0; followed <= MAX_REDIRECTS; followed++) {
-      this.#checkHost(current, allowed);
-      const request = { ...options, headers, environment, signal: budget.signal };
-      const response = await sendRequest(current, request).catch((error: unknown) => {
-        budget.signal.throwIfAborted();
-        throw failed(`Git LFS request to ${new URL(current).host} failed: ${error}`, true, error);
-      });
-      const location =
-        response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
-      if (location === null) return checkStatus(response, current);
-      await response.body?.cancel();
-      current = URL.parse(location, current)?.href ?? "";
-      headers = { ...(headers.Accept !== undefined && { Accept: headers.Accept }) };
-    }
-    throw failed(`Git LFS request to ${new URL(url).host} was redirected more than ${MAX_REDIRECTS} times`);
-  }
-
-  #authorization(url: string, headers: Readonly<Record<string, string>>): Record<string, string> {
-    const { repositoryUrl, token } = this.#context.own;
-    const own = repositoryUrl.replace(/\.git$/, "");
-    // Normalized, since a `..` would lead to another repository.
-    const normalized = URL.parse(url)?.href ?? "";
-    const isOwn = [`${own}/`, `${own}.git/`].some((start) => normalized.startsWith(start));
-    const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
-    if (token === undefined || !isOwn || isGiven) return {};
-    return { Authorization: `Basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}` };
-  }
-
-  #checkHost(url: string, allowed: GitSettings): void {
-    if (isAllowedUrl(url, allowed)) return;
-    const origin = URL.parse(url)?.origin ?? url;
-    throw failed(`Git LFS uses ${origin}, which is not one of the hosts in BLACKTREE_GIT_ALLOWED_HOSTS`);
-  }
-
-  #transferFailed(pointer: Pointer, error: unknown): unknown {
-    const { signal } = this.#context.access.budget;
-    if (signal.aborted) return signal.reason;
-    const message = `failed to download ${pointer.path} from Git LFS: ${error}`;
-    return saysDiskFull(message) ? diskFull("clone", message, error) : failed(message, true, error);
   }
 }
 
-async function checkStatus(response: Response, url: string): Promise<Response> {
-  if (response.ok) return response;
-  await response.body?.cancel();
-  const { status } = response;
-  const { host } = new URL(url);
-  if (status === 401 || status === 403) {
-    const message = `${host} denies access to the repository's Git LFS files (${status})`;
-    throw new StepFailure({ code: "GIT_AUTH", step: "clone", message });
+/** Transfers that run at the same time. After a failure none begins, and those that have begun continue. */
+class Transfers {
+  /** Aborts with the clone, and after a failure that is final for the job. */
+  readonly signal: AbortSignal;
+  readonly #final = new AbortController();
+  #failure: unknown;
+
+  constructor(signal: AbortSignal) {
+    this.signal = AbortSignal.any([signal, this.#final.signal]);
   }
-  throw failed(
-    `${host} answered ${status} for the repository's Git LFS files`,
-    status >= 500 || status === 429,
+
+  get mayBegin(): boolean {
+    return this.#failure === undefined;
+  }
+
+  /** @throws the first failure, or the first final one, when nothing runs any more. */
+  async run(atOnce: number, transfer: () => Promise<void>): Promise<void> {
+    const failing = (error: unknown) => this.#fail(error);
+    await Promise.all(Array.from({ length: atOnce }, () => transfer().catch(failing)));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #fail(error: unknown): void {
+    if (this.#final.signal.aborted) return;
+    const isFinal = !(error instanceof StepFailure && error.failure.retryable);
+    if (isFinal || this.#failure === undefined) this.#failure = error;
+    if (isFinal) this.#final.abort(error);
+  }
+}
+
+/** Received bytes and finished objects. */
+function progressOf(objects: readonly WantedObject[], missing: ReadonlySet<WantedObject>): number {
+  return objects.reduce(
+    (sum, { download }) => sum + download.totalReceivedBytes,
+    objects.length - missing.size,
   );
 }
 
-function failed(message: string, retryable = false, cause?: unknown): StepFailure {
-  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, cause });
+function notPointers(paths: readonly GitName[]): string {
+  const names = paths.slice(0, MAX_NAMES_IN_LOG).map(shownName).join(", ");
+  const more = paths.length > MAX_NAMES_IN_LOG ? `, and ${paths.length - MAX_NAMES_IN_LOG} more` : "";
+  const are = count(
+    paths.length,
+    "file that should be a Git LFS pointer is none",
+    "files that should be Git LFS pointers are none",
+  );
+  return `WARNING: ${are} (filter=lfs in .gitattributes); the build gets the contents as committed: ${names}${more}`;
+}
+
+function count(number: number, one: string, many: string): string {
+  return `${number} ${number === 1 ? one : many}`;
+}
+
+/** An extension is a program of the machine that committed the file. @throws StepFailure */
+function refuseExtensions(files: readonly PointerFile[]): void {
+  const file = files.find(({ extensions }) => extensions.length > 0);
+  if (!file) return;
+  const message = `${shownName(file.path)} uses the Git LFS extension ${file.extensions.map(quoted).join(", ")}; extensions are not supported`;
+  throw new StepFailure({ code: "UNSUPPORTED", step: "clone", message });
 }

@@ -29,6 +29,8 @@ export interface RemoteRepository {
 export interface RemoteCommand extends NetworkOptions {
   readonly args: (url: string) => readonly string[];
   readonly cwd: string;
+  /** The commit that the command requests by its id. */
+  readonly commit?: string;
   /** The .git folder that the command writes to, for the size limit. */
   readonly gitFolder?: string;
   /** A folder that the command creates. It is removed before each attempt: a killed command leaves it incomplete. */
@@ -58,7 +60,7 @@ export class GitRemote {
     const attempt = async () => {
       if (command.into !== undefined) await removeTree(command.into);
       const end = await this.tryOnce(command);
-      if (end.exitCode !== 0) throw this.failure(end);
+      if (end.exitCode !== 0) throw this.failure(end, command.commit);
     };
     await retryInPlace({ policy, signal: budget.signal, log, attempt });
   }
@@ -75,12 +77,12 @@ export class GitRemote {
     return this.#once(command);
   }
 
-  failure({ stderrTail }: GroupEnd): StepFailure {
+  failure({ stderrTail }: GroupEnd, commit?: string): StepFailure {
     const { repositoryUrl, branch, token } = this.#repository;
-    return gitFailure({ repositoryUrl, branch, withToken: token !== undefined }, stderrTail);
+    return gitFailure({ repositoryUrl, branch, withToken: token !== undefined, commit }, stderrTail);
   }
 
-  #once({ args, cwd, gitFolder, ...options }: RemoteCommand): Promise<GroupEnd> {
+  #once({ args, cwd, gitFolder, commit: _, ...options }: RemoteCommand): Promise<GroupEnd> {
     const command = () => this.git.network(args(this.#url), cwd, options);
     return gitFolder === undefined ? command() : this.#access.budget.watching(gitFolder, command);
   }

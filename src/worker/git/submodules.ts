@@ -2,6 +2,7 @@
  * Checks out a commit's submodules, each as a separate working copy. Without `git submodule`: the repository chooses
  * names, paths and URLs, and they must not act as options, reach a hook, or lead out of the checkout.
  */
+import { randomUUID } from "node:crypto";
 import { lstat, mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
@@ -13,6 +14,7 @@ import {
   NO_CACHED_PARTS,
 } from "./cached-parts.ts";
 import { declaredSubmodules, refused, submoduleUrl } from "./gitmodules.ts";
+import { fileIn, type GitName, shownName } from "./names.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
 import type { Gitlink, TreeListing } from "./tree-listing.ts";
 import { WorkingCopy } from "./working-copy.ts";
@@ -48,21 +50,28 @@ export async function checkOutSubmodules(
   const { gitlinks } = parent.listing;
   if (gitlinks.length === 0) return;
   if (depth > MAX_DEPTH) throw refused(`its submodules are nested more than ${MAX_DEPTH} deep`);
-  const declared = await declaredSubmodules(parent.copy, parent.commit);
+  const declared = await declaredSubmodules(parent.copy);
   for (const gitlink of gitlinks) {
-    const { url, update } = declared.get(gitlink.path) ?? {};
-    // Like git, leave the folder of a submodule without a URL empty.
-    if (url === undefined || update === "none") continue;
+    const declaration = declared.get(gitlink.path);
+    // Like git, leave the folder of a submodule that is not declared empty.
+    if (declaration === undefined || declaration.update === "none") continue;
     try {
-      const filled = await new Submodule(parent, gitlink, url, context).fill();
+      if (declaration.url === undefined) throw refused(".gitmodules declares its path, but no url");
+      const submodule = new Submodule(parent, gitlink, declaration.url, context);
+      const filled = await submodule.fill();
       await context.onFilled(filled);
       await checkOutSubmodules(filled, context, depth + 1);
+      await submodule.moveToPath();
     } catch (error) {
       throw inSubmodule(gitlink.path, error);
     }
   }
 }
 
+/**
+ * Filled in a folder of the run and then moved to its path: the current folder of a process must be UTF-8, a path in a
+ * repository need not be.
+ */
 class Submodule {
   readonly #gitlink: Gitlink;
   readonly #cached: CachedSubmodule | undefined;
@@ -77,7 +86,7 @@ class Submodule {
     this.#gitlink = gitlink;
     this.#context = context;
     this.#checkout = parent.copy.path;
-    this.#path = join(parent.copy.path, gitlink.path);
+    this.#path = join(context.aside, randomUUID());
     this.#url = submoduleUrl(declaredUrl, parent.url, access);
     const cached = parent.cached.submodules.get(gitlink.path);
     this.#cached = cached?.declaredUrl === declaredUrl ? cached : undefined;
@@ -91,12 +100,17 @@ class Submodule {
     return (this.#cached && (await this.#updateCached(this.#cached))) ?? (await this.#clone());
   }
 
+  async moveToPath(): Promise<void> {
+    await rename(this.#path, fileIn(this.#checkout, this.#gitlink.path));
+  }
+
   async #clone(): Promise<Superproject> {
     const { path, commit } = this.#gitlink;
-    const { access } = this.#context;
-    access.log(`cloning submodule ${path}: ${this.#url}, ${commit}`);
-    const copy = await WorkingCopy.create(this.#path, this.#remote, access.budget);
-    await copy.fetchCommit(commit);
+    const { access, aside } = this.#context;
+    access.log(`cloning submodule ${shownName(path)}: ${this.#url}, ${commit}`);
+    await mkdir(aside, { recursive: true, mode: 0o700 });
+    const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
+    await copy.cloneCommit(commit);
     return this.#checkOut(copy, NO_CACHED_PARTS);
   }
 
@@ -107,16 +121,15 @@ class Submodule {
     try {
       await rename(cached.path, this.#path);
       const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
-      access.log(`updating submodule ${path}: ${this.#url}, ${commit}`);
+      access.log(`updating submodule ${shownName(path)}: ${this.#url}, ${commit}`);
       if (await copy.fetchNew(commit))
         return await this.#checkOut(copy, await moveAsideCachedParts(copy, aside));
-      access.log(`failed to update cached submodule ${path}, cloning from scratch`);
+      access.log(`failed to update cached submodule ${shownName(path)}, cloning from scratch`);
     } catch (error) {
       access.budget.signal.throwIfAborted();
-      access.log(`cached submodule ${path} unusable, cloning from scratch: ${error}`);
+      access.log(`cached submodule ${shownName(path)} unusable, cloning from scratch: ${error}`);
     }
     await removeTree(this.#path);
-    await mkdir(this.#path);
     return undefined;
   }
 
@@ -129,20 +142,19 @@ class Submodule {
 }
 
 /** Git has created the folder. No part of its path may be a symlink, or a .git. */
-async function checkPath(checkout: string, path: string): Promise<void> {
+async function checkPath(checkout: string, path: GitName): Promise<void> {
   const parts = path.split("/");
   if (parts.some((part) => part === "" || part === "." || part === ".." || /^\.git$/i.test(part)))
     throw refused("its path is not allowed for a submodule");
-  let folder = checkout;
-  for (const part of parts) {
-    folder = join(folder, part);
+  for (let end = 1; end <= parts.length; end++) {
+    const folder = fileIn(checkout, parts.slice(0, end).join("/") as GitName);
     const entry = await lstat(folder).catch(() => undefined);
     if (!entry?.isDirectory()) throw refused("its path is not a folder of the repository");
   }
 }
 
-function inSubmodule(path: string, error: unknown): unknown {
+function inSubmodule(path: GitName, error: unknown): unknown {
   if (!(error instanceof StepFailure)) return error;
-  const message = `submodule ${path}: ${error.message}`;
+  const message = `submodule ${shownName(path)}: ${error.message}`;
   return new StepFailure({ ...error.failure, message, cause: error });
 }

@@ -5,6 +5,8 @@ export interface StepFailureDetails {
   readonly step: Step;
   readonly message: string;
   readonly retryable?: boolean;
+  /** The server asks to wait this long before the next try. */
+  readonly retryAfterMs?: number;
   readonly cause?: unknown;
 }
 
@@ -15,9 +17,11 @@ export interface StepFailureDetails {
 export class StepFailure extends Error {
   override readonly name = "StepFailure";
   readonly failure: JobFailure;
+  readonly retryAfterMs: number | undefined;
 
-  constructor({ code, step, message, retryable = false, cause }: StepFailureDetails) {
+  constructor({ code, step, message, retryable = false, retryAfterMs, cause }: StepFailureDetails) {
     super(message, { cause });
+    this.retryAfterMs = retryAfterMs;
     this.failure = { code, message, step, retryable };
   }
 }

@@ -7,6 +7,8 @@ export type PipelineJob = RunRef &
     | "repoUrl"
     | "branch"
     | "commit"
+    | "gitDepth"
+    | "gitTags"
     | "gitToken"
     | "deploymentVersion"
     | "tenant"

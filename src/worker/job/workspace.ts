@@ -17,11 +17,15 @@ export interface Workspace {
   readonly checkout: string;
   /** Entries that are moved out of a checkout that an earlier run has left. */
   readonly aside: string;
+  /** Copies of a Dockerfile that docker must not read in its own folder, and of its ignore file. */
+  readonly dockerfileCopy: string;
   /** Commits without files; only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
   /** One file for each of the job's secrets. */
   readonly secrets: string;
+  /** The build with its arguments, as buildx reads it. */
+  readonly bakeFile: string;
   /** The file that limits the sources of a build without a network. */
   readonly sourcePolicy: string;
   /** The file in which buildx reports the built image. */
@@ -70,9 +74,11 @@ export async function createWorkspace(
     home: join(path, "home"),
     checkout: join(path, "checkout"),
     aside: join(path, "aside"),
+    dockerfileCopy: join(path, "dockerfile-copy"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),
+    bakeFile: join(path, "bake.yaml"),
     sourcePolicy: join(path, "source-policy.json"),
     buildMetadata: join(path, "build-metadata.json"),
     remove: () => removeTree(path),
@@ -90,7 +96,7 @@ export async function createWorkspace(
 }
 
 /** Also removes read-only entries: a repository may contain such folders, and a worker need not be root. */
-export async function removeTree(path: string): Promise<void> {
+export async function removeTree(path: string | Buffer): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
@@ -99,9 +105,11 @@ export async function removeTree(path: string): Promise<void> {
   }
 }
 
-async function makeWritable(path: string): Promise<void> {
+/** Names in a repository need not be UTF-8. */
+async function makeWritable(path: string | Buffer): Promise<void> {
   const entry = await lstat(path);
   if (!entry.isDirectory()) return;
   await chmod(path, 0o700);
-  for (const name of await readdir(path)) await makeWritable(join(path, name));
+  for (const name of await readdir(path, "buffer"))
+    await makeWritable(Buffer.concat([Buffer.from(path), Buffer.from("/"), name]));
 }

@@ -2,8 +2,9 @@
 import type { BuildMemory } from "../build-cgroup/build-cgroup.ts";
 import type { BuildRequest, PushedImage, RegistryCache } from "../buildkit/builder.ts";
 import { cacheScope } from "../buildkit/cache-scope.ts";
+import { notRunBy } from "../buildkit/capabilities.ts";
 import { nameBuildContext } from "../buildkit/docker-config.ts";
-import { endOfRunStep } from "../buildkit/failure.ts";
+import { endBySignal, endOfRunStep } from "../buildkit/failure.ts";
 import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
@@ -14,6 +15,7 @@ import { StepFailure } from "../job/failure.ts";
 import { attemptTag, type Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import { cacheRepositoryFor } from "../registry/cache-repository.ts";
+import { argumentTransportOf } from "./argument-transport.ts";
 import { type ReservedLabels, standardLabels } from "./image-labels.ts";
 import type { RunContext } from "./run-context.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
@@ -50,7 +52,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);
   } catch (error) {
-    throw blamingMemory(error, memory);
+    throw explainingStepsEnd(error, { memory, notRun: notRunBy(builder, job) });
   }
   cleanUp.waitFor(image.cacheExport);
   enterPush(run);
@@ -65,7 +67,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
   const { job, parts } = run;
   const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
-  const paths = await buildPaths(workspace.checkout, job);
+  const paths = await buildPaths(workspace, job);
   await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
   const origin = { repositoryUrl, commit: source.commit, version: job.deploymentVersion, committedAt };
   return {
@@ -75,6 +77,7 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     imageName: `${host}/${job.ecrRepo}`,
     attemptTag: attemptTag(job),
     network: parts.buildNetwork,
+    argumentTransport: argumentTransportOf(run),
     cgroupParent: parts.buildCgroup?.path,
     cacheScope: cacheScope(job, repositoryUrl, parts.cacheSharing),
     registryCache: await registryCache(run, inputs),
@@ -119,12 +122,27 @@ function redacted({ redactor }: RunContext, { name, end, ...step }: BuildStep): 
   return { ...step, name: clean(name), end: end && { ...end, error: clean(end.error) } };
 }
 
-/** Docker reports only the exit status of a step that the kernel ended for memory, or of the shell around it. */
-export function blamingMemory(error: unknown, memory: BuildMemory | undefined): unknown {
+interface StepCircumstances {
+  readonly memory: BuildMemory | undefined;
+  /** Platforms of the job whose programs the builder cannot run. */
+  readonly notRun: readonly string[];
+}
+
+/** Docker reports only the exit status of a step that a signal ended, or the kernel for memory, or of the shell around it. */
+export function explainingStepsEnd(error: unknown, { memory, notRun }: StepCircumstances): unknown {
   if (!(error instanceof StepFailure) || error.failure.code !== "BUILD_FAILED") return error;
   const { failure } = error;
   const stepsEnd = endOfRunStep(failure.message);
-  const shortage = stepsEnd === undefined ? undefined : memory?.oomMessage(stepsEnd);
-  if (shortage === undefined) return error;
-  return new StepFailure({ ...failure, message: `${failure.message} (${shortage})`, cause: error });
+  if (stepsEnd === undefined) return error;
+  const reasons = [
+    memory?.oomMessage(stepsEnd) ?? endBySignal(stepsEnd),
+    // The kernel's "exec format error" is only in the step's output.
+    ...(notRun.length > 0
+      ? [
+          `steps on ${notRun.join(", ")} need an emulator, or a worker of that platform: this worker has neither`,
+        ]
+      : []),
+  ].filter((reason) => reason !== undefined);
+  if (reasons.length === 0) return error;
+  return new StepFailure({ ...failure, message: `${failure.message} (${reasons.join("; ")})`, cause: error });
 }

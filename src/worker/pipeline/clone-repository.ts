@@ -39,8 +39,9 @@ export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: Ab
   const { job, parts } = run;
   const { repositoryUrl, workspace, environment, controlGroup, signingIn } = inputs;
   return run.times.during("clone", async () => {
+    const history = { depth: job.gitDepth, tags: job.gitTags };
     const source = await resolve({
-      job,
+      job: { ...job, history },
       repositoryUrl,
       allowed: parts.git,
       workspace,

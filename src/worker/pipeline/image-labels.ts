@@ -12,7 +12,16 @@ export type InputLabels = ReservedLabels;
 
 export type ImageInputs = Pick<
   PipelineJob,
-  "dockerfile" | "context" | "target" | "buildArgs" | "labels" | "provenance" | "platforms" | "secrets"
+  | "gitDepth"
+  | "gitTags"
+  | "dockerfile"
+  | "context"
+  | "target"
+  | "buildArgs"
+  | "labels"
+  | "provenance"
+  | "platforms"
+  | "secrets"
 > & { readonly repositoryUrl: string; readonly commit: string };
 
 /** The same for the same mapping, in whatever order its entries were written. */
@@ -25,6 +34,8 @@ export function inputLabels(inputs: ImageInputs): InputLabels {
   return {
     "io.blacktree.repository": inputs.repositoryUrl,
     "io.blacktree.commit": inputs.commit,
+    "io.blacktree.git-depth": inputs.gitDepth === 1 ? "" : String(inputs.gitDepth),
+    "io.blacktree.git-tags": inputs.gitTags ? "true" : "",
     "io.blacktree.dockerfile": inputs.dockerfile ?? "",
     "io.blacktree.context": inputs.context ?? "",
     "io.blacktree.target": inputs.target ?? "",

@@ -6,6 +6,7 @@ import type { Workspace } from "../job/workspace.ts";
 import type { RegistryAccess } from "../registry/access.ts";
 import { RegistryClient } from "../registry/client.ts";
 import { RegistryLogin } from "../registry/login.ts";
+import { argumentTransportOf } from "./argument-transport.ts";
 import type { RunContext } from "./run-context.ts";
 import { findVersion } from "./version-tag.ts";
 import type { ExistingImage } from "./wanted-image.ts";
@@ -31,7 +32,7 @@ export async function signIn(
   );
   const onRenewed = async (renewed: RegistryAccess) => {
     run.redactor.add(renewed.credentials?.password);
-    const { proxies } = buildArguments(job.buildArgs);
+    const { proxies } = buildArguments(job.buildArgs, argumentTransportOf(run));
     await writeDockerConfig(workspace.dockerConfig, renewed, proxies);
   };
   await onRenewed(access);

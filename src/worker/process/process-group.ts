@@ -6,6 +6,7 @@ import { eventLoopTurn } from "../../shared/event-loop.ts";
 import type { ChildEnvironment } from "./child-environment.ts";
 import { startedInControlGroup } from "./control-group.ts";
 import { LineSplitter } from "./line-splitter.ts";
+import { type RecordEnd, RecordSplitter } from "./record-splitter.ts";
 
 export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
@@ -19,13 +20,16 @@ export interface GroupCommand {
   readonly onLine?: (line: string) => void;
   /** A longer line is split into parts. */
   readonly maxLineChars?: number;
+  /** Called for every record of stdout instead of `onLine` (record-splitter.ts). */
+  readonly onRecord?: (record: string) => void;
+  readonly recordEnd?: RecordEnd;
   /** Time between SIGTERM and SIGKILL. */
   readonly stopGraceMs?: number;
 }
 
 export interface GroupEnd {
   readonly exitCode: number;
-  /** The last lines of each stream. */
+  /** The last lines of each stream; no records. */
   readonly stdoutTail: readonly string[];
   readonly stderrTail: readonly string[];
 }
@@ -55,8 +59,8 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   const onAbort = () => stop.begin();
   command.signal.addEventListener("abort", onAbort);
   try {
-    const stdout = new LineReader(child.stdout, command);
-    const stderr = new LineReader(child.stderr, command);
+    const stdout = new OutputReader(child.stdout, command);
+    const stderr = new OutputReader(child.stderr, { ...command, onRecord: undefined });
     const exitCode = await child.exited;
     await Promise.all([stdout.finish(STREAM_GRACE_MS), stderr.finish(STREAM_GRACE_MS)]);
     command.signal.throwIfAborted();
@@ -98,7 +102,7 @@ class GroupStop {
   }
 }
 
-class LineReader {
+class OutputReader {
   readonly tail: string[] = [];
   #tailChars = 0;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -106,14 +110,20 @@ class LineReader {
 
   constructor(
     stream: ReadableStream<Uint8Array>,
-    { onLine, maxLineChars }: Pick<GroupCommand, "onLine" | "maxLineChars">,
+    {
+      onLine,
+      maxLineChars,
+      onRecord,
+      recordEnd,
+    }: Pick<GroupCommand, "onLine" | "maxLineChars" | "onRecord" | "recordEnd">,
   ) {
     this.#reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
-    const lines = new LineSplitter((line) => {
-      this.#keep(line);
-      onLine?.(line);
-    }, maxLineChars);
-    this.#done = this.#read(lines);
+    const splitIntoLines = () =>
+      new LineSplitter((line) => {
+        this.#keep(line);
+        onLine?.(line);
+      }, maxLineChars);
+    this.#done = this.#read(onRecord ? new RecordSplitter(onRecord, recordEnd) : splitIntoLines());
   }
 
   async finish(graceMs: number): Promise<void> {
@@ -125,15 +135,15 @@ class LineReader {
     }
   }
 
-  async #read(lines: LineSplitter): Promise<void> {
+  async #read(splitter: LineSplitter | RecordSplitter): Promise<void> {
     for (;;) {
       const { done, value } = await this.#reader.read();
       if (done) break;
-      lines.push(value);
+      splitter.push(value);
       // A read resolves at once while there is data: endless output would otherwise block pings and timers.
       await eventLoopTurn();
     }
-    lines.end();
+    splitter.end();
   }
 
   /** Keeps the last line, however long it is. */

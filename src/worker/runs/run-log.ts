@@ -3,6 +3,7 @@
  * passed on; the summary describes all of them, and the result carries the tail.
  */
 import type { LogSummary } from "../../shared/job.ts";
+import { saysOutputIsMissing } from "../buildkit/progress/missing-output.ts";
 
 /** Limits of the log tail in a result. */
 export interface LogTailLimits {
@@ -18,9 +19,6 @@ export interface LogLimits {
 
 /** Long lines of programs arrive in parts; this limits other lines, such as error messages. */
 const MAX_LINE_BYTES = 64 * 1024;
-
-/** BuildKit's message where it has dropped output of a step. */
-const CLIPPED_BY_BUILDKIT = /\[output clipped, log (limit|speed) \S+ reached\]$/;
 
 interface Beyond {
   readonly last: LogTail;
@@ -47,7 +45,7 @@ export class RunLog {
 
   add(raw: string): void {
     const line = this.#bounded(raw);
-    if (line.endsWith(" reached]") && CLIPPED_BY_BUILDKIT.test(line)) this.#isTruncated = true;
+    if (saysOutputIsMissing(line)) this.#isTruncated = true;
     const sizeBytes = sizeOf(line);
     if (!this.#beyond && this.#bytes + sizeBytes > this.#limits.keptBytes) this.#beginCut();
     if (this.#beyond) this.#count(line, sizeBytes, this.#beyond);

@@ -19,7 +19,6 @@ export const NOT_CANCELLED: CancelReasons = { cancellation: undefined, group: []
 /** Failures that a job of the kind has to end in; the others succeed. */
 const FAILURES: Readonly<Partial<Record<DrillJob["kind"], string>>> = {
   failing: "BUILD_FAILED",
-  unsupported: "UNSUPPORTED",
   invalid: "INVALID_JOB",
 };
 

@@ -5,8 +5,8 @@ export type JobKind =
   | "long"
   /** Its build fails. */
   | "failing"
-  /** It needs a platform that no worker has. */
-  | "unsupported"
+  /** Its platform is one whose programs no worker runs. */
+  | "foreign"
   /** A field is wrong. */
   | "invalid"
   /** It is not JSON, and its id cannot be read. */

@@ -42,7 +42,7 @@ const DECK: readonly Story[] = [
   ...repeated(6, plain("quick")),
   ...repeated(3, plain("long")),
   plain("failing"),
-  plain("unsupported"),
+  plain("foreign"),
   plain("invalid"),
   plain("malformed"),
   { kind: "followed", job: "quick", by: "cancel", within: [0, 3000] },
@@ -126,7 +126,7 @@ function planPlace(random: SeededRandom): Pick<JobMessage, "worker_region" | "re
 type Needs = Pick<JobMessage, "secrets" | "provenance" | "platforms">;
 
 function planNeeds(kind: JobKind, random: SeededRandom): Needs {
-  if (kind === "unsupported") return { platforms: ["linux/s390x"] };
+  if (kind === "foreign") return { platforms: ["linux/s390x"] };
   return random.pick<Needs>([
     {},
     {},

@@ -35,7 +35,7 @@ export const SUCCESS_SCHEMA = z.strictObject({
   status: z.literal("SUCCESS"),
   image_url: z.string(),
   image_digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
-  commit: z.string().regex(/^[0-9a-f]{40}$/),
+  commit: z.string().regex(/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/),
   error: z.null(),
 });
 
@@ -46,7 +46,7 @@ export const FAILURE_SCHEMA = z.strictObject({
   image_digest: z.null(),
   commit: z
     .string()
-    .regex(/^[0-9a-f]{40}$/)
+    .regex(/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/)
     .nullable(),
   error: z.strictObject({
     code: z.enum(ERROR_CODES),

@@ -5,7 +5,7 @@
 import { describe, test } from "bun:test";
 
 export const fullCheckVariable = "BLACKTREE_FULL_CHECK";
-const isFullCheck = process.env[fullCheckVariable] === "1";
+export const isFullCheck = process.env[fullCheckVariable] === "1";
 
 /** The end of the names of skipped cases. */
 export const onlyInFullCheck = " (only in the full check)";

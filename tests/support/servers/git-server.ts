@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "../machine/free-port.ts";
@@ -16,6 +17,7 @@ export interface RepositoryOptions {
   branch?: string;
   /** Set at the first commit. */
   tags?: readonly string[];
+  objectFormat?: "sha1" | "sha256";
   /** Only clients that send this token as the password, with any user name, have access. */
   private?: { token: string };
 }
@@ -32,6 +34,17 @@ export interface CommitOptions {
   symlinks?: Readonly<Record<string, string>>;
   /** Commits of submodules, by their paths; for this commit alone. */
   gitlinks?: Readonly<Record<string, string>>;
+  /** Of all paths and targets of links; UTF-8 by default. */
+  encoding?: "latin1";
+}
+
+/** A repository as it is stored. */
+export interface StoredRepository {
+  /** Its objects, which are not checked. */
+  readonly pack: Uint8Array;
+  /** Their ids, by the full names of the refs. */
+  readonly refs: Readonly<Record<string, string>>;
+  readonly objectFormat: "sha1" | "sha256";
 }
 
 export interface GitRequest {
@@ -51,10 +64,14 @@ export interface GitServer {
   readonly lfs: LfsStore;
   /** Creates "owner/name" with one commit, and returns that commit's SHA. */
   createRepository(name: string, files: RepositoryFiles, options?: RepositoryOptions): Promise<string>;
+  /** Creates "owner/name" from its parts. */
+  importRepository(name: string, repository: StoredRepository): Promise<void>;
   /** Adds a commit with these files on top of the others. A new branch starts at the default branch's tip. */
   commit(name: string, files: RepositoryFiles, options?: CommitOptions): Promise<string>;
   /** Moves a branch to another commit; the commits cut off that way are then in no branch's history. */
   resetBranch(name: string, branch: string, sha: string): Promise<void>;
+  /** Runs git in the repository, and returns what it prints. */
+  git(name: string, ...args: string[]): Promise<string>;
   /** From now on only clients with this token have access, or all clients when undefined. */
   makePrivate(name: string, token: string | undefined): void;
   /** As if it had never existed. */
@@ -85,7 +102,6 @@ const gitEnv = {
 // Shallow fetches of a commit by its SHA are allowed, as on hosting services. Every import makes a pack, because clones
 // of unpacked repositories take several times as long. Git's default compression level doubles an import's time.
 const repositoryConfig = `[core]
-\trepositoryFormatVersion = 0
 \tbare = true
 [uploadpack]
 \tallowAnySHA1InWant = true
@@ -102,11 +118,15 @@ async function git(cwd: string, ...args: string[]): Promise<string> {
 }
 
 /** What `git init --bare` does, without the files that git does not need. */
-async function initBare(gitDir: string, branch: string): Promise<void> {
+async function initBare(gitDir: string, branch: string, objectFormat = "sha1"): Promise<void> {
   await mkdir(join(gitDir, "objects"), { recursive: true });
   await mkdir(join(gitDir, "refs"));
   await Bun.write(join(gitDir, "HEAD"), `ref: refs/heads/${branch}\n`);
-  await Bun.write(join(gitDir, "config"), repositoryConfig);
+  const format =
+    objectFormat === "sha1"
+      ? "[core]\n\trepositoryFormatVersion = 0\n"
+      : `[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tobjectFormat = ${objectFormat}\n`;
+  await Bun.write(join(gitDir, "config"), format + repositoryConfig);
 }
 
 /** A part of the input of `git fast-import`, whose manual describes the format. */
@@ -117,14 +137,19 @@ const identity = "Tests <tests@example.com> now";
 // Git parses JSON's escapes, except those of control characters.
 const quoted = (path: string) => JSON.stringify(path);
 
+const encoded = (text: string, { encoding }: CommitOptions): ImportPart =>
+  encoding ? Buffer.from(text, encoding) : text;
+
 const data = (content: string | Uint8Array): ImportPart[] => [
   `data ${Buffer.byteLength(content)}\n`,
   content,
   "\n",
 ];
 
-const addFile = (mode: string, path: string, content: string | Uint8Array): ImportPart[] => [
-  `M ${mode} inline ${quoted(path)}\n`,
+const addFile = (mode: string, path: ImportPart, content: ImportPart): ImportPart[] => [
+  `M ${mode} inline `,
+  path,
+  "\n",
   ...data(content),
 ];
 
@@ -154,13 +179,16 @@ async function importCommit(
 ): Promise<string> {
   const { branch = repository.defaultBranch, message = "A commit", tags = [] } = options;
   const { annotatedTags = [], gitlinks = {}, symlinks = {} } = options;
+  const named = (path: string) => encoded(quoted(path), options);
   const parts = [
     `commit refs/heads/${branch}\nmark :1\ncommitter ${identity}\n`,
     ...data(`${message}\n`),
     ...parent,
-    ...Object.entries(files).flatMap(([path, content]) => addFile(modeOf(path), path, content)),
-    ...Object.entries(symlinks).flatMap(([path, target]) => addFile("120000", path, target)),
-    ...Object.entries(gitlinks).map(([path, sha]) => `M 160000 ${sha} ${quoted(path)}\n`),
+    ...Object.entries(files).flatMap(([path, content]) => addFile(modeOf(path), named(path), content)),
+    ...Object.entries(symlinks).flatMap(([path, target]) =>
+      addFile("120000", named(path), encoded(target, options)),
+    ),
+    ...Object.entries(gitlinks).flatMap(([path, sha]) => [`M 160000 ${sha} `, named(path), "\n"]),
     "\nget-mark :1\n",
     ...tags.map((tag) => `reset refs/tags/${tag}\nfrom :1\n`),
     ...annotatedTags.flatMap((tag) => [`tag ${tag}\nfrom :1\ntagger ${identity}\n`, ...data("A tag\n")]),
@@ -322,12 +350,21 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
       const { branch: defaultBranch = "main", tags } = options;
       const gitDir = join(root, `${name}.git`);
       const repository: Repository = { gitDir, defaultBranch, token: options.private?.token };
-      await initBare(gitDir, defaultBranch);
+      await initBare(gitDir, defaultBranch, options.objectFormat);
       // The name makes the SHA differ from that of another repository with the same files.
       const message = `The first commit of ${name}`;
       const sha = await importCommit(repository, [], files, { message, tags });
       repositories.set(name, repository);
       return sha;
+    },
+    async importRepository(name, { pack, refs, objectFormat }) {
+      const gitDir = join(root, `${name}.git`);
+      await initBare(gitDir, "main", objectFormat);
+      const stdin = new Uint8Array(pack);
+      await run(["git", "index-pack", "--stdin"], { cwd: gitDir, env: gitEnv, stdin });
+      const lines = Object.entries(refs).map(([ref, id]) => `${id} ${ref}\n`);
+      await Bun.write(join(gitDir, "packed-refs"), lines.sort().join(""));
+      repositories.set(name, { gitDir, defaultBranch: "main", token: undefined });
     },
     async commit(name, files, options = {}) {
       const repository = find(name);
@@ -336,10 +373,14 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     async resetBranch(name, branch, sha) {
       await git(find(name).gitDir, "update-ref", `refs/heads/${branch}`, sha);
     },
+    git: (name, ...args) => git(find(name).gitDir, ...args),
     makePrivate(name, token) {
       find(name).token = token;
     },
-    removeRepository: (name) => void repositories.delete(name),
+    removeRepository(name) {
+      rmSync(find(name).gitDir, { recursive: true });
+      repositories.delete(name);
+    },
     async detachHead(name) {
       const { gitDir } = find(name);
       await git(gitDir, "update-ref", "--no-deref", "HEAD", await git(gitDir, "rev-parse", "HEAD"));

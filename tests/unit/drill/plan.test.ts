@@ -39,7 +39,7 @@ test("drill plan: one orchestrator and one worker survive every drill", () => {
 test("drill plan: the jobs of one deck are of all kinds, each with a different version", () => {
   const jobs = jobsOf("mix");
   const kinds = new Set(jobs.map(({ kind }) => kind));
-  expect(kinds).toEqual(new Set(["quick", "long", "failing", "unsupported", "invalid", "malformed"]));
+  expect(kinds).toEqual(new Set(["quick", "long", "failing", "foreign", "invalid", "malformed"]));
   const followUps = jobs.flatMap((job) => job.followUps.map(({ kind }) => kind));
   expect(new Set(followUps)).toEqual(new Set(["cancel", "duplicate", "conflict"]));
   const groups = Map.groupBy(

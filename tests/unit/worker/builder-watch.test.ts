@@ -27,6 +27,7 @@ class Engine {
     return {
       kind: "direct",
       description: `engine ${this.version}`,
+      location: "/run/docker.sock",
       capabilities: { ...CAPABILITIES, platforms: this.platforms },
       buildAndPush: unused,
       cleanUp: unused,

@@ -1,13 +1,17 @@
 import { retryInPlace } from "../../job/retry.ts";
-import { commonArguments } from "../arguments.ts";
+import { buildxArguments } from "../arguments.ts";
+import { BAKE_TARGET } from "../bake-file.ts";
 import { type DockerBuild, dockerBuild } from "../build.ts";
-import { buildWithCacheExport, isBrokenCache } from "../build-with-cache-export.ts";
+import type { BakeFeatures } from "../build-args.ts";
+import { buildWithCacheExport } from "../build-with-cache-export.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage, RegistryCache } from "../builder.ts";
 import type { BuildxInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
+import { isBrokenCache } from "../failure.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
-import { COMPRESSION, cacheArguments } from "../registry-cache.ts";
+import { COMPRESSION, cacheOptions } from "../registry-cache.ts";
+import type { Buildx } from "./docker-probe.ts";
 import { buildKitIdentity } from "./identity.ts";
 
 /** What buildx supports on a BuildKit that pushes by itself, wherever that runs. */
@@ -19,9 +23,10 @@ export const DIRECT_CAPABILITIES = {
 } satisfies Partial<BuilderCapabilities>;
 
 export interface DirectBuilderParts {
-  readonly buildxPath: string;
+  readonly buildx: Pick<Buildx, "path" | "bake">;
   readonly instance: BuildxInstance;
   readonly description: string;
+  readonly location: string;
   readonly capabilities: BuilderCapabilities;
 }
 
@@ -36,14 +41,18 @@ export interface DirectBuilderParts {
 export class DirectBuilder implements ImageBuilder {
   readonly kind = "direct";
   readonly description: string;
+  readonly location: string;
   readonly capabilities: BuilderCapabilities;
+  readonly bake: BakeFeatures;
   readonly #buildxPath: string;
   readonly #instance: BuildxInstance;
 
-  constructor({ buildxPath, instance, description, capabilities }: DirectBuilderParts) {
-    this.#buildxPath = buildxPath;
+  constructor({ buildx, instance, description, location, capabilities }: DirectBuilderParts) {
+    this.bake = buildx.bake;
+    this.#buildxPath = buildx.path;
     this.#instance = instance;
     this.description = description;
+    this.location = location;
     this.capabilities = capabilities;
   }
 
@@ -72,7 +81,7 @@ export class DirectBuilder implements ImageBuilder {
   async #buildOnce(request: BuildRequest): Promise<PushedImage> {
     const build = {
       request,
-      argv: [this.#buildxPath, "build", ...this.#arguments(request)] as const,
+      argv: [this.#buildxPath, ...(await argumentsFor(request))] as const,
       environment: await this.#instance.configure(request.workspace.dockerConfig),
     };
     if (request.registryCache) return this.#withCache(build, request.registryCache);
@@ -90,22 +99,30 @@ export class DirectBuilder implements ImageBuilder {
       return this.#buildOnce({ ...build.request, registryCache: { ...cache, from: [] } });
     }
   }
+}
 
-  #arguments(request: BuildRequest): string[] {
-    return [
-      ...commonArguments(request),
-      ...cacheArguments(request.registryCache),
-      // mode=max would show the build arguments to every client that may pull the image.
-      `--provenance=${request.job.provenance ? "mode=min" : "false"}`,
-      `--metadata-file=${request.workspace.buildMetadata}`,
-      `--output=type=image,dangling-name-prefix=${request.imageName},push=,store=false,${COMPRESSION}`,
-    ];
-  }
+function argumentsFor(request: BuildRequest): Promise<string[]> {
+  const { registryCache, job, workspace, imageName } = request;
+  return buildxArguments(request, {
+    ...(registryCache && cacheOptions(registryCache)),
+    // mode=max would show the build arguments to every client that may pull the image.
+    provenance: job.provenance ? "mode=min" : "false",
+    metadataFile: workspace.buildMetadata,
+    output: `type=image,dangling-name-prefix=${imageName},push=,store=false,${COMPRESSION}`,
+  });
+}
+
+const DIGEST = "containerimage.digest";
+
+interface Metadata {
+  readonly [DIGEST]?: string;
+  /** As bake writes it. */
+  readonly [BAKE_TARGET]?: { readonly [DIGEST]?: string };
 }
 
 async function builtDigest(metadataPath: string): Promise<string> {
-  const metadata = (await Bun.file(metadataPath).json()) as { "containerimage.digest"?: string };
-  const digest = metadata["containerimage.digest"];
+  const metadata = (await Bun.file(metadataPath).json()) as Metadata;
+  const digest = (metadata[BAKE_TARGET] ?? metadata)[DIGEST];
   if (!digest) throw new Error("buildx did not report the digest of the built image");
   return digest;
 }

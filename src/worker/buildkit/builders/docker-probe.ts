@@ -8,6 +8,7 @@ import {
   type HostEnvironment,
 } from "../../process/child-environment.ts";
 import { runInGroup } from "../../process/process-group.ts";
+import type { BakeFeatures } from "../build-args.ts";
 import { type InspectedBuildKit, readInspection } from "./buildx-inspect.ts";
 import { requireSourcePolicy } from "./source-policy-probe.ts";
 
@@ -29,6 +30,7 @@ export interface Buildx {
   readonly path: string;
   /** Such as "buildx 0.13.1". */
   readonly version: string;
+  readonly bake: BakeFeatures;
 }
 
 export interface DockerProbeOptions {
@@ -43,6 +45,7 @@ const PROBE_TIMEOUT_MS = 20_000;
 const STANDALONE_NAMES = ["docker-buildx", "buildx"];
 /** buildx 0.13 is the first that prints its progress in a format for programs. */
 const MIN_BUILDX_MINOR = 13;
+const BAKES_HOSTS_MINOR = 25;
 
 export class DockerProbe {
   readonly #hostEnvironment: HostEnvironment;
@@ -123,7 +126,8 @@ export class DockerProbe {
   async #buildx(path: string): Promise<Buildx | undefined> {
     const output = await this.#output([path, "version"]);
     const version = output.split(" ").slice(0, 2).join(" ").replace(/^.*\//, "");
-    return isNewEnough(version) ? { path, version } : undefined;
+    if (!isAtLeast(version, MIN_BUILDX_MINOR)) return undefined;
+    return { path, version, bake: { extraHosts: isAtLeast(version, BAKES_HOSTS_MINOR) } };
   }
 
   async #programs(name: string): Promise<string[]> {
@@ -155,8 +159,8 @@ function accountPlugins({ HOME, DOCKER_CONFIG }: HostEnvironment): readonly stri
 }
 
 /** `version` is from `buildx version`, such as "v0.13.1". A buildx built from a checkout has no version number. */
-export function isNewEnough(version: string): boolean {
+export function isAtLeast(version: string, wantedMinor: number): boolean {
   const [, major, minor] = /(\d+)\.(\d+)/.exec(version) ?? [];
   if (major === undefined || (major === "0" && minor === "0")) return true;
-  return Number(major) > 0 || Number(minor) >= MIN_BUILDX_MINOR;
+  return Number(major) > 0 || Number(minor) >= wantedMinor;
 }

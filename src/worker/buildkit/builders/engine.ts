@@ -99,7 +99,7 @@ async function builderOf(
     ...LOCAL_CAPABILITIES,
     platforms: canonicalPlatforms([`${info.OSType}/${info.Architecture}`]),
   };
-  const client = `docker ${clientVersion} at ${path}, engine ${info.ServerVersion}`;
+  const client = `docker ${clientVersion}, engine ${info.ServerVersion}`;
   const buildKit = buildx && (await probe.engineBuildKit(buildx));
   if (buildKit && usesContainerdStore(info)) {
     const description = `${client}, ${buildx.version}, containerd image store`;
@@ -107,15 +107,16 @@ async function builderOf(
     return {
       path,
       builder: new DirectBuilder({
-        buildxPath: buildx.path,
+        buildx,
         instance: engineInstance,
         description,
+        location: path,
         capabilities: { ...DIRECT_CAPABILITIES, platforms },
       }),
     };
   }
   if (buildx) {
-    const programs = { dockerPath: path, buildxPath: buildx.path };
+    const programs = { dockerPath: path, buildx };
     const description = `${client}, ${buildx.version}, without the containerd image store`;
     return { path, builder: new LocalBuilder(programs, description, capabilities) };
   }

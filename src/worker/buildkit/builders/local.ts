@@ -1,7 +1,8 @@
 import { retryInPlace } from "../../job/retry.ts";
 import { type GroupEnd, runInGroup } from "../../process/process-group.ts";
-import { commonArguments } from "../arguments.ts";
+import { buildCommandArguments, buildxArguments } from "../arguments.ts";
 import { dockerBuild } from "../build.ts";
+import type { BakeFeatures } from "../build-args.ts";
 import type { BuildRequest, EngineAccess, ImageBuilder, PushedImage } from "../builder.ts";
 import { engineInstance } from "../buildx-instance.ts";
 import type { BuilderCapabilities } from "../capabilities.ts";
@@ -9,12 +10,13 @@ import { finalError, pushFailure } from "../failure.ts";
 import { PlainProgress } from "../progress/plain.ts";
 import { RawProgress } from "../progress/rawjson.ts";
 import { pruneCache } from "../prune-cache.ts";
+import type { Buildx } from "./docker-probe.ts";
 import { buildKitIdentity, engineIdentity } from "./identity.ts";
 
 export interface LocalPrograms {
   readonly dockerPath: string;
   /** Clients from 23 on build with it; older ones have BuildKit built in. */
-  readonly buildxPath?: string;
+  readonly buildx?: Pick<Buildx, "path" | "bake">;
 }
 
 /** The engine itself tries each layer five times, for 50 s: a push that took longer than this is not repeated. */
@@ -41,6 +43,14 @@ export class LocalBuilder implements ImageBuilder {
     readonly capabilities: BuilderCapabilities,
   ) {
     this.#programs = programs;
+  }
+
+  get bake(): BakeFeatures | undefined {
+    return this.#programs.buildx?.bake;
+  }
+
+  get location(): string {
+    return this.#programs.dockerPath;
   }
 
   async buildAndPush(request: BuildRequest): Promise<PushedImage> {
@@ -82,29 +92,30 @@ export class LocalBuilder implements ImageBuilder {
   }
 
   async identity(at: EngineAccess): Promise<string> {
-    const { buildxPath, dockerPath } = this.#programs;
+    const { buildx, dockerPath } = this.#programs;
     const engine = await engineIdentity(dockerPath, at);
-    return buildxPath ? `${engine}\n${await buildKitIdentity(buildxPath, engineInstance, at)}` : engine;
+    return buildx ? `${engine}\n${await buildKitIdentity(buildx.path, engineInstance, at)}` : engine;
   }
 
   prune(keepBytes: number, at: EngineAccess): Promise<void> {
-    const { buildxPath, dockerPath } = this.#programs;
-    const program = buildxPath
-      ? ([buildxPath, "prune"] as const)
-      : ([dockerPath, "builder", "prune"] as const);
+    const { buildx, dockerPath } = this.#programs;
+    const program = buildx ? ([buildx.path, "prune"] as const) : ([dockerPath, "builder", "prune"] as const);
     return pruneCache(program, engineInstance, keepBytes, at);
   }
 
   async #build(request: BuildRequest): Promise<void> {
-    const { buildxPath, dockerPath } = this.#programs;
-    const program = buildxPath
-      ? ([buildxPath, "build", "--load", "--provenance=false"] as const)
-      : ([dockerPath, "build"] as const);
+    const { buildx, dockerPath } = this.#programs;
+    const tag = reference(request);
     await dockerBuild({
       request,
-      argv: [...program, ...commonArguments(request), `--tag=${reference(request)}`],
+      argv: buildx
+        ? [
+            buildx.path,
+            ...(await buildxArguments(request, { provenance: "false", output: "type=docker", tag })),
+          ]
+        : [dockerPath, "build", `--tag=${tag}`, ...buildCommandArguments(request)],
       environment: { DOCKER_BUILDKIT: "1" },
-      progress: buildxPath ? new RawProgress(request) : new PlainProgress(request),
+      progress: buildx ? new RawProgress(request) : new PlainProgress(request),
     });
   }
 

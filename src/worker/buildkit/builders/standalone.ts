@@ -63,6 +63,8 @@ function nameOf({ location }: StandaloneBuilderOptions): string {
   return location.kind === "remote" ? `BuildKit at ${location.address}` : "BuildKit in a container";
 }
 
+const PLACES = { container: "BuildKit in a container", remote: "BuildKit at an address" } as const;
+
 class StandaloneBuildKit {
   readonly #options: StandaloneBuilderOptions;
   readonly #buildx: Buildx;
@@ -89,6 +91,7 @@ class StandaloneBuildKit {
     await mkdir(this.#dockerConfig);
     const record = await this.#record();
     const { version, platforms } = readInspection(await this.#run("inspect", "--bootstrap", record.name));
+    const { kind } = this.#options.location;
     const { network, scratch, signal } = this.#options;
     if (network === "none") {
       requirePolicyOrder(version);
@@ -96,9 +99,10 @@ class StandaloneBuildKit {
       await requireSourcePolicy({ buildxPath: this.#buildx.path, environment, scratch, signal });
     }
     return new DirectBuilder({
-      buildxPath: this.#buildx.path,
+      buildx: this.#buildx,
       instance: recordedInstance(record, this.#engine),
-      description: `${this.#buildx.version}, ${nameOf(this.#options)}, ${version}`,
+      description: `${this.#buildx.version}, ${PLACES[kind]}, ${version}`,
+      location: nameOf(this.#options),
       capabilities: { ...DIRECT_CAPABILITIES, platforms },
     });
   }

@@ -15,6 +15,7 @@ export class PlainProgress implements BuildProgress {
   readonly #tail: string[] = [];
   /** The stream of the last line with a step prefix. A line without one continues it. */
   #stream = "";
+  readonly isExportFailed = false;
   lastStepAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(listener: ProgressListener) {

@@ -40,8 +40,13 @@ export interface BuildProgress {
   line(line: string): void;
   /** Time (`performance.now()`) at which the last instruction started; minus infinity before the first. */
   readonly lastStepAtMs: number;
-  /** Docker has exited: reports what is still pending. */
-  end(): void;
+  /**
+   * Docker has exited: reports what is still pending, and output that is missing. The exit code is undefined when the
+   * build was aborted.
+   */
+  end(exitCode: number | undefined): void;
+  /** BuildKit reported that the export of the image has failed. Never true for a format that does not report it. */
+  readonly isExportFailed: boolean;
   /** The last lines that docker or buildx printed as its own messages, as far as the format separates them from build output. */
   stderrTail(): readonly string[];
 }

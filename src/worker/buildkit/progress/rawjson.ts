@@ -4,6 +4,7 @@
  */
 import { messageLine } from "../../job/output-line.ts";
 import { LineSplitter } from "../../process/line-splitter.ts";
+import { saysStoppedReading, UNREAD_OUTPUT } from "./missing-output.ts";
 import type { BuildProgress, BuildStepEnd, ProgressListener } from "./progress.ts";
 import {
   type RawLog,
@@ -36,6 +37,7 @@ interface Vertex {
   end?: BuildStepEnd;
   /** Reported once no later end can follow: see `isLastEnd`. */
   pendingEnd?: BuildStepEnd;
+  hasOutput: boolean;
   /** The step's output, by stream number. */
   readonly output: Map<number, StepOutput>;
   /** The work that BuildKit reports for the vertex, by id; true once it is complete. */
@@ -63,11 +65,12 @@ export class RawProgress implements BuildProgress {
     else if (taken !== "part") this.#take(taken);
   }
 
-  end(): void {
+  end(exitCode: number | undefined): void {
     for (const vertex of this.#vertices.values()) {
       this.#endOutput(vertex);
       this.#reportPendingEnd(vertex);
     }
+    if (exitCode !== undefined && this.#isCutOff(exitCode)) this.#listener.output(messageLine(UNREAD_OUTPUT));
     const steps = [...this.#vertices.values()].filter(({ isInstruction }) => isInstruction);
     const cached = steps.filter(({ end }) => end?.isCached).length;
     if (steps.length > 0) this.#listener.output(messageLine(`${steps.length} steps, ${cached} cached`));
@@ -77,6 +80,10 @@ export class RawProgress implements BuildProgress {
     return this.#tail;
   }
 
+  get isExportFailed(): boolean {
+    return [...this.#vertices.values()].some(({ name, end }) => EXPORTING.test(name) && end?.error);
+  }
+
   get lastStepAtMs(): number {
     return this.#lastStepAtMs;
   }
@@ -84,6 +91,14 @@ export class RawProgress implements BuildProgress {
   /** Why the cache was not stored; empty when it was stored, or was not requested. */
   get cacheError(): string {
     return this.#cacheError;
+  }
+
+  /** The account of the build lacks its end: every step that has begun ends, and a successful build exports an image. */
+  #isCutOff(exitCode: number): boolean {
+    const vertices = [...this.#vertices.values()];
+    if (vertices.some(({ hasOutput, end }) => hasOutput && !end)) return true;
+    const isExported = vertices.some(({ name, end }) => EXPORTING.test(name) && end);
+    return exitCode === 0 ? !isExported : this.#tail.some(saysStoppedReading);
   }
 
   #message(line: string): void {
@@ -118,7 +133,15 @@ export class RawProgress implements BuildProgress {
     }
     const number = this.#vertices.size + 1;
     const isInstruction = INSTRUCTION.test(name);
-    const vertex: Vertex = { number, name, isInstruction, startedAt, output: new Map(), work: new Map() };
+    const vertex: Vertex = {
+      number,
+      name,
+      isInstruction,
+      startedAt,
+      hasOutput: false,
+      output: new Map(),
+      work: new Map(),
+    };
     this.#vertices.set(digest, vertex);
     this.#say(vertex, name);
     if (!isInstruction) return;
@@ -185,6 +208,7 @@ export class RawProgress implements BuildProgress {
   #output({ vertex: digest, stream, data, timestamp }: RawLog): void {
     const vertex = this.#vertices.get(digest);
     if (!vertex || data === undefined) return;
+    vertex.hasOutput = true;
     const output = vertex.output.get(stream) ?? new StepOutput(vertex.number, this.#listener);
     vertex.output.set(stream, output);
     output.push(Buffer.from(data, "base64"), Date.parse(timestamp) - vertex.startedAt.getTime());

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { canonicalPlatforms } from "../../../../src/shared/platforms.ts";
 import { cacheScope } from "../../../../src/worker/buildkit/cache-scope.ts";
+import { UNREAD_OUTPUT } from "../../../../src/worker/buildkit/progress/missing-output.ts";
 import { RunCancelled, RunDrained, RunTimeout } from "../../../../src/worker/job/cancellation.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { attemptTag } from "../../../../src/worker/job/workspace.ts";
@@ -13,7 +14,7 @@ import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-par
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
 import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
-import { sampleRepository } from "../../../support/machine/sample-repository.ts";
+import { sampleRepository, staticBusybox } from "../../../support/machine/sample-repository.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { containerOutput } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
@@ -99,6 +100,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(run.states.toSorted()).toEqual(["AUTHENTICATING", "BUILDING", "CLONING", "PUSHING"]);
         expect(run.states.indexOf("BUILDING")).toBeLessThan(run.states.indexOf("PUSHING"));
         expect(run.lines.join("\n")).toContain("the RUN step works");
+        expect(run.lines).not.toContain(UNREAD_OUTPUT);
         expect(end.timingsMs.clone).toBeGreaterThan(0);
         expect(end.timingsMs.build).toBeGreaterThan(0);
         expect(end.timingsMs.push).toBeGreaterThan(0);
@@ -125,29 +127,68 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         },
       );
 
-      const tooLong = [
-        ["a build argument", { buildArgs: { LONG: "x".repeat(200_000) } }],
-        ["a label", { labels: { long: "x".repeat(200_000) } }],
-      ] as const;
-      for (const [what, job] of tooLong) {
-        ofPipeline.test(`${what} that is too long for the kernel is refused`, async () => {
-          const { name } = await bench.createSample();
-          const run = bench.start({ repoUrl: name, ...job });
-          const end = await run.end;
-          expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
-          expect(end.failure?.message).toContain("too long");
-          await expectNothingLeft(run);
-        });
-      }
-
-      ofPipeline.test("a build argument that would affect docker itself is refused", async () => {
+      ofPipeline.test("a label that is too long for the kernel is refused", async () => {
         const { name } = await bench.createSample();
-        const run = bench.start({ repoUrl: name, buildArgs: { DOCKER_HOST: "tcp://127.0.0.1:1" } });
+        const run = bench.start({ repoUrl: name, labels: { long: "x".repeat(200_000) } });
         const end = await run.end;
         expect(end).toMatchObject({ status: "FAILED", failure: { code: "UNSUPPORTED", step: "build" } });
-        expect(end.failure?.message).toContain("DOCKER_HOST");
+        expect(end.failure?.message).toContain("too long");
         await expectNothingLeft(run);
       });
+
+      ofBuilder.test(
+        "build arguments of any name and value arrive unchanged, or are refused by name",
+        async () => {
+          const values = {
+            LINES: 'first\n  "second" \\n\r\t',
+            // biome-ignore lint/suspicious/noTemplateCurlyInString: bake would replace it
+            VARIABLES: "${HOME} $HOME $$ $${x} ${ %{if} %%{",
+            UNICODE: "e\u0301 é 😀 \u2028 \u0085 \ufeff",
+            YAML: "- {a: [b]} # & * ! | > null ~",
+            EMPTY: "",
+            LONG: "x".repeat(100_000),
+          };
+          // Each of them would affect docker's client.
+          const affecting = {
+            DEBUG: "1",
+            DOCKER_HOST: "tcp://127.0.0.1:1",
+            HOME: "/h",
+            http_proxy: "a",
+            HTTP_PROXY: "b",
+          };
+          const buildArgs = { ...values, "a.b": "1", "my-arg": "2", "a b\nc": "3" };
+          const script = [...Object.keys(values), "DEBUG"].map(
+            (name) => `printf %s \\"$${name}\\" | /bin/busybox sha256sum`,
+          );
+          const repoUrl = bench.unique("acme/arguments");
+          await bench.git.createRepository(repoUrl, {
+            "bin/busybox": await staticBusybox(),
+            Dockerfile: [
+              "FROM scratch",
+              "COPY bin/busybox /bin/busybox",
+              ...[...Object.keys(values), "DEBUG"].map((name) => `ARG ${name}`),
+              `RUN ["/bin/busybox", "sh", "-c", "(${script.join("; ")}) > /printed"]`,
+              'CMD ["/bin/busybox", "cat", "/printed"]',
+              "",
+            ].join("\n"),
+          });
+          const sums = (of: readonly string[]) =>
+            of.map((value) => `${new Bun.CryptoHasher("sha256").update(value).digest("hex")}  -\n`).join("");
+          if (bench.builder.bake === undefined) {
+            const refused = await bench.start({ repoUrl, buildArgs: { ...buildArgs, ...affecting } }).end;
+            expect(refused).toMatchObject({
+              status: "FAILED",
+              failure: { code: "UNSUPPORTED", step: "build" },
+            });
+            expect(refused.failure?.message).toContain("the build argument DEBUG would affect docker itself");
+          }
+          const taken = bench.builder.bake === undefined ? {} : affecting;
+          const run = bench.start({ repoUrl, buildArgs: { ...buildArgs, ...taken } });
+          expect(await run.end).toMatchObject({ status: "SUCCESS" });
+          expect(await runImage(run)).toBe(sums([...Object.values(values), "DEBUG" in taken ? "1" : ""]));
+          await expectNothingLeft(run);
+        },
+      );
 
       ofPipeline.test(
         "the labels record what the image was built from, build arguments only as a hash",
@@ -278,7 +319,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           expect(gitConfig).toContain(name);
           const seen = [...commandLines].join("\n");
           expect(seen).toContain("git clone");
-          expect(seen).toContain("build --");
+          expect(seen).toMatch(/ (build|bake) --/);
           const basic = Buffer.from(`x-access-token:${token}`).toString("base64");
           const outputs = [seen, gitConfig, run.lines.join("\n"), JSON.stringify(end)].join("\n");
           for (const secret of [token, basic, bench.registry.password]) expect(outputs).not.toContain(secret);
@@ -478,21 +519,52 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         return name;
       }
 
-      ofPlace.test("an image is built for each declared platform, and for no other", async () => {
-        const { platforms } = bench.builder.capabilities;
-        expect(platforms).not.toContain("linux/s390x");
-        const repoUrl = await createGreeting();
-        for (const platform of platforms) {
-          const run = bench.start({ repoUrl, platforms: [platform] });
-          expect(await run.end).toMatchObject({ status: "SUCCESS" });
-          const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
-          expect(platform).toStartWith(`${image.os}/${image.architecture}`);
-        }
-        expect(await bench.start({ repoUrl, platforms: ["linux/s390x"] }).end).toMatchObject({
-          status: "FAILED",
-          failure: { code: "UNSUPPORTED", step: "build", retryable: false },
-        });
-      });
+      ofPlace.test(
+        "an image is built for each declared platform, and for any other while no step runs on it",
+        async () => {
+          const { platforms } = bench.builder.capabilities;
+          expect(platforms).not.toContain("linux/s390x");
+          const repoUrl = await createGreeting();
+          for (const platform of [...platforms, "linux/s390x"]) {
+            const run = bench.start({ repoUrl, platforms: [platform] });
+            expect(await run.end).toMatchObject({ status: "SUCCESS" });
+            const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
+            expect(platform).toStartWith(`${image.os}/${image.architecture}`);
+          }
+        },
+      );
+
+      ofPipeline.test(
+        "steps of another platform's build run on the builder's own, and fail on the other one",
+        async () => {
+          const busybox = await staticBusybox();
+          const foreign = Buffer.from(busybox);
+          // The machine in the header of an ELF file; 22 is s390.
+          foreign[18] = 22;
+          const repoUrl = bench.unique("acme/cross");
+          const stages = [
+            "FROM --platform=$BUILDPLATFORM scratch AS native",
+            "COPY bin/busybox /bin/busybox",
+            'RUN ["/bin/busybox", "touch", "/made"]',
+            "FROM scratch AS crossed",
+            "COPY --from=native /made /made",
+            "FROM crossed AS running",
+            "COPY bin/foreign /bin/sh",
+            "RUN true",
+            "",
+          ];
+          const files = { "bin/busybox": busybox, "bin/foreign": foreign, Dockerfile: stages.join("\n") };
+          await bench.git.createRepository(repoUrl, files);
+          const platforms = ["linux/s390x"];
+          const crossed = bench.start({ repoUrl, platforms, target: "crossed" });
+          expect(await crossed.end).toMatchObject({ status: "SUCCESS" });
+          const running = bench.start({ repoUrl, platforms });
+          const { failure } = await running.end;
+          expect(failure).toMatchObject({ code: "BUILD_FAILED", step: "build", retryable: false });
+          expect(failure?.message).toContain("steps on linux/s390x need an emulator");
+          expect(running.lines.join("\n")).toContain("exec format error");
+        },
+      );
 
       ofBuilder.test("several platforms become one image, or are refused", async () => {
         const { platforms: all, multiPlatform } = bench.builder.capabilities;
@@ -596,6 +668,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(end.failure?.message).toMatch(/exit code: 3$/);
         expect(run.lines.join("\n")).toContain("this step fails");
         expect(run.lines.at(-1)).toStartWith("ERROR: ");
+        expect(run.lines).not.toContain(UNREAD_OUTPUT);
         await expectNothingLeft(run);
       });
 

@@ -27,12 +27,13 @@ afterAll(async () => {
 interface Tree {
   readonly files: RepositoryFiles;
   readonly symlinks?: Readonly<Record<string, string>>;
+  readonly encoding?: "latin1";
 }
 
-async function runOf({ files, symlinks = {} }: Tree, job: Partial<PipelineJob> = {}) {
+async function runOf({ files, symlinks = {}, encoding }: Tree, job: Partial<PipelineJob> = {}) {
   const name = bench.unique("acme/paths");
-  await bench.git.createRepository(name, files);
-  await bench.git.commit(name, {}, { symlinks });
+  await bench.git.createRepository(name, { first: "commit" });
+  await bench.git.commit(name, files, { symlinks, encoding, remove: ["first"] });
   const started = bench.start({ repoUrl: name, ...job });
   return { end: await started.end, log: started.lines.join("\n"), ...started.job };
 }
@@ -110,14 +111,19 @@ test("ignored files are not in the image, and a Dockerfile's own ignore file rep
     "other.Dockerfile": COPY_ALL,
     ".dockerignore": "*\n!one\n",
     "other.Dockerfile.dockerignore": "*\n!two\n",
+    "docker/Real": COPY_ALL,
+    "linked.Dockerfile.dockerignore": "*\n!three\n",
     one: "1",
     two: "2",
+    three: "3",
     "service/Dockerfile": COPY_ALL,
     "service/.dockerignore": "three\n.dockerignore\nDockerfile\n",
     "service/three": "3",
     "service/four": "4",
   };
+  const linked = { files, symlinks: { "linked.Dockerfile": "docker/Real" } };
   expect((await layerOf({ files })).paths).toEqual(["one"]);
+  expect((await layerOf(linked, { dockerfile: "linked.Dockerfile" })).paths).toEqual(["three"]);
   expect((await layerOf({ files }, { dockerfile: "other.Dockerfile" })).paths).toEqual(["two"]);
   expect((await layerOf({ files }, { context: "service" })).paths).toEqual(["four"]);
 });
@@ -126,4 +132,15 @@ test("an ignore file that is a symbolic link does not lead out of the repository
   const files = { Dockerfile: COPY_ALL, one: "1" };
   const { log } = await runOf({ files, symlinks: { ".dockerignore": `${outside.path}/secret` } });
   expect(log).not.toContain(SECRET);
+});
+
+test("names that are not UTF-8 are in the image as they are in the repository", async () => {
+  const { paths } = await layerOf({
+    files: { Dockerfile: COPY_ALL, "caf\xe9/f\xfc": "f" },
+    symlinks: { "l\xefnk": "t\xe4rget" },
+    encoding: "latin1",
+  });
+  // As `tar` shows their bytes.
+  expect(paths).toContain("caf\\351/f\\374");
+  expect(paths).toContain("l\\357nk -> t\\344rget");
 });

@@ -78,8 +78,8 @@ describe("failures", () => {
       const name = repositoryName();
       await git.createRepository(name, { file: "f", [path]: "[core]\n\tfsmonitor = ./evil.sh\n" });
       const failure = await bench.failureOf({ url: `${git.baseUrl}/${name}`, branch: "main" });
-      expect(failure).toMatchObject({ code: "CLONE_FAILED", step: "clone" });
-      expect(failure.message.toLowerCase()).toContain("invalid path");
+      expect(failure).toMatchObject({ code: "CLONE_FAILED", step: "clone", retryable: false });
+      expect(failure.message).toContain(`git allows no path '${path}'`);
     });
   }
 

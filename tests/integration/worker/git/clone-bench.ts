@@ -1,6 +1,7 @@
 import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "../../../../src/worker/git/budget.ts";
 import { resolve, type Source } from "../../../../src/worker/git/checkout.ts";
 import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
+import { type History, ONE_COMMIT } from "../../../../src/worker/git/history.ts";
 import { StepFailure } from "../../../../src/worker/job/failure.ts";
 import { createWorkspace, type Workspace } from "../../../../src/worker/job/workspace.ts";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
@@ -12,6 +13,7 @@ export interface Wanted {
   readonly branch: string;
   readonly commit?: string;
   readonly gitToken?: string;
+  readonly history?: History;
   readonly tenant?: string;
   readonly workDir?: string;
   readonly checkoutCache?: CheckoutCache;
@@ -51,7 +53,7 @@ export async function startCloneBench(): Promise<CloneBench> {
 
   async function resolved(wanted: Wanted): Promise<Cloned> {
     const { url, workDir = dir.path, limits, allowedHosts = [], baseUrl = git.baseUrl, ...rest } = wanted;
-    const job = { tenant: "acme", ...rest };
+    const job = { tenant: "acme", history: ONE_COMMIT, ...rest };
     const target = { awsAccount: "123456789012", region: "us-east-1", ecrRepo: "app", tenant: job.tenant };
     const run = { jobId: crypto.randomUUID(), attempt: 1, ...target };
     const workspace = await createWorkspace(workDir, "clones", run);

@@ -5,7 +5,7 @@ import { contentsOf } from "./checkout-contents.ts";
 import type { CloneBench, Cloned, Wanted } from "./clone-bench.ts";
 
 export async function cachedCheckoutsIn(workDir: string): Promise<string[]> {
-  const root = join(workDir, "mirrors", "boot-2");
+  const root = join(workDir, "mirrors", "boot-3");
   const owners = await readdir(root).catch(() => []);
   const names = await Promise.all(
     owners.map(async (owner) => (await readdir(join(root, owner))).map((name) => join(root, owner, name))),

@@ -27,10 +27,10 @@ const numbers = (count: number) => Array.from({ length: count }, (_, index) => i
 const gitlinksOf = (count: number) =>
   Object.fromEntries(numbers(count).map((number) => [`modules/${number}`, "1".repeat(40)]));
 
-/** Without URLs, so that no submodule is fetched. */
+/** With `update = none`, so that no submodule is fetched. */
 const declarationsOf = (count: number, folder: string) =>
   numbers(count)
-    .map((number) => `[submodule "${number}"]\n\tpath = ${folder}/${number}\n`)
+    .map((number) => `[submodule "${number}"]\npath=${folder}/${number}\nupdate=none\n`)
     .join("");
 
 test("many submodules and declarations", async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
@@ -21,13 +22,23 @@ const checkedOut = ({ workspace }: Cloned, file: string) => Bun.file(join(worksp
 const declaration = (path: string, url: string, name = path) =>
   `[submodule "${name}"]\n\tpath = ${path}\n\turl = ${url}\n`;
 
+/** Of a submodule next to its repository on the server; INNER stands for its name. */
+const DECLARATION = declaration("sub", "../../INNER");
+
 /** A repository with a submodule and this .gitmodules, in which INNER stands for the submodule's name. */
-async function withSubmodule(gitmodules: string, path = "sub", commit?: string): Promise<string> {
+async function withSubmodule(
+  gitmodules: string | Uint8Array,
+  path = "sub",
+  commit?: string,
+): Promise<string> {
   const inner = repositoryName();
   const innerCommit = await git.createRepository(inner, { inner: "i" });
   const name = repositoryName();
   await git.createRepository(name, { file: "f" });
-  const files = { ".gitmodules": gitmodules.replaceAll("INNER", inner) };
+  const text = Buffer.from(gitmodules as string)
+    .toString("latin1")
+    .replaceAll("INNER", inner);
+  const files = { ".gitmodules": Buffer.from(text, "latin1") };
   await git.commit(name, files, { gitlinks: { [path]: commit ?? innerCommit } });
   return name;
 }
@@ -63,13 +74,57 @@ describe("submodules", () => {
     expect(status.stdout).toBe("");
   });
 
-  test("stay empty without a URL, or with update = none", async () => {
+  test("stay empty when they are not declared, or with update = none", async () => {
     const none = `${declaration("sub", `${git.baseUrl}/INNER`)}\tupdate = none\n`;
     for (const gitmodules of ["", none]) {
       const name = await withSubmodule(gitmodules);
       const done = await bench.cloned({ url: urlOf(name), branch: "main" });
       expect(await readdir(join(done.workspace.checkout, "sub"))).toEqual([]);
     }
+  });
+
+  test.each([
+    ["a name with ..", "sub", "../../../hooks"],
+    ["a path that begins with a dash", "-sub", "sub"],
+  ])("stay empty when they are declared with %s, as with git", async (_, path, declaredName) => {
+    const name = await withSubmodule(declaration(path, "../../INNER", declaredName), path);
+    const done = await bench.cloned({ url: urlOf(name), branch: "main" });
+    expect(await readdir(join(done.workspace.checkout, path))).toEqual([]);
+  });
+
+  const readable: readonly (readonly [kind: string, gitmodules: string | Uint8Array])[] = [
+    ["a byte order mark", `\ufeff${DECLARATION}`],
+    ["a carriage return at the end of each line", DECLARATION.replaceAll("\n", "\r\n")],
+    ["the byte 0xff in a comment", Buffer.from(`# \xff\n${DECLARATION}`, "latin1")],
+    ["a NUL in a comment", `# \0\n${DECLARATION}`],
+    ["two names for one path, of which the last counts", `${declaration("sub", "/none", "a")}${DECLARATION}`],
+  ];
+  for (const [index, [kind, gitmodules]] of readable.entries())
+    inFullCheck(index > 0).test(`are declared by a .gitmodules with ${kind}`, async () => {
+      const done = await bench.cloned({ url: urlOf(await withSubmodule(gitmodules)), branch: "main" });
+      expect(await checkedOut(done, "sub/inner")).toBe("i");
+    });
+
+  const unreadable: readonly (readonly [kind: string, gitmodules: string | Uint8Array, reason: string])[] = [
+    ["a syntax error", `${DECLARATION}[oops\n`, "bad config line 4 in file .gitmodules"],
+    ["UTF-16", Buffer.from(`\ufeff${DECLARATION}`, "utf16le"), "bad config line 1 in file .gitmodules"],
+    ["a key without a value", '[submodule "sub"]\n\tpath\n', "submodule.sub.path has no value"],
+  ];
+  for (const [index, [kind, gitmodules, reason]] of unreadable.entries())
+    inFullCheck(index > 0).test(`fail the clone when .gitmodules has ${kind}`, async () => {
+      const failure = await bench.failureOf({ url: urlOf(await withSubmodule(gitmodules)), branch: "main" });
+      expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+      expect(failure.message).toStartWith("git cannot read the repository's .gitmodules: ");
+      expect(failure.message).toContain(reason);
+    });
+
+  test("fail the clone when they are declared without a URL", async () => {
+    const name = await withSubmodule('[submodule "sub"]\n\tpath = sub\n');
+    expect(await bench.failureOf({ url: urlOf(name), branch: "main" })).toMatchObject({
+      code: "UNSUPPORTED",
+      retryable: false,
+      message: "submodule sub: .gitmodules declares its path, but no url",
+    });
   });
 
   test("are not declared in files of this machine that .gitmodules includes", async () => {
@@ -142,13 +197,12 @@ describe("submodules that are refused or harmless", () => {
     expect(git.requests.slice(before).every(({ path }) => path.includes(name))).toBe(true);
   });
 
-  test("a name that leaves the .git folder, and a submodule's hook", async () => {
+  test("a submodule's hook", async () => {
     const inner = repositoryName();
     const commit = await git.createRepository(inner, {
       "hooks/post-checkout": "#!/bin/sh\ntouch /tmp/ran\n",
     });
-    const gitmodules = declaration("sub", urlOf(inner), "../../../hooks");
-    const name = await withSubmodule(gitmodules, "sub", commit);
+    const name = await withSubmodule(declaration("sub", urlOf(inner)), "sub", commit);
     const done = await bench.cloned({ url: urlOf(name), branch: "main" });
     expect(await checkedOut(done, "sub/hooks/post-checkout")).toContain("touch");
     expect(await readdir(done.workspace.path)).not.toContain("hooks");

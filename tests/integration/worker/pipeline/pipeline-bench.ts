@@ -143,6 +143,8 @@ export function minimalJob(unique: PipelineBench["unique"]): PipelineJob {
     region: "us-east-1",
     buildArgs: {},
     labels: {},
+    gitDepth: 1,
+    gitTags: false,
     provenance: false,
     platforms: [],
     secrets: {},

@@ -53,6 +53,8 @@ describe("messages are the same job", () => {
 
   test.each<[string, unknown]>([
     ["tenant", JOB.aws_account],
+    ["git_depth", 1],
+    ["git_tags", false],
     ["region_policy", "prefer"],
     ["dockerfile", "Dockerfile"],
     ["context", "."],
@@ -92,6 +94,8 @@ describe("messages are two jobs", () => {
     platforms: [[], ["linux/arm64"]],
     secrets: [{ a: "1" }, { b: "1" }],
     priority: ["low", "high"],
+    git_depth: [1, 0],
+    git_tags: [false, true],
     timeout_seconds: [undefined, 60],
     supersede: ["main", "next"],
     provenance: [false, true],

@@ -43,7 +43,15 @@ describe("a valid message", () => {
         regionPolicy: "prefer",
         priority: "normal",
         provenance: false,
+        gitDepth: 1,
+        gitTags: false,
       },
+    });
+  });
+
+  test("git_depth 0 and git_tags are for all of the history", () => {
+    expect(read({ ...EXAMPLE, git_depth: 0, git_tags: true })).toMatchObject({
+      job: { gitDepth: 0, gitTags: true },
     });
   });
 
@@ -142,7 +150,7 @@ describe("an invalid message", () => {
       ...EXAMPLE,
       branch: "hush hush",
       git_token: "hush hush",
-      labels: { "a b": "hush hush" },
+      labels: { "a=b": "hush hush" },
     });
     expect(problems.join()).not.toContain("hush");
     expect(problems).toHaveLength(3);
@@ -168,7 +176,15 @@ describe("an invalid message", () => {
     ["branch", "-b"],
     ["branch", "a..b"],
     ["branch", "a b"],
+    ["git_depth", -1],
+    ["git_depth", 1.5],
+    ["git_depth", "1"],
+    ["git_depth", 2_000_000_000],
+    ["git_tags", "true"],
     ["branch", "x.lock"],
+    ["branch", "refs/heads/"],
+    ["branch", "日".repeat(86)],
+    ["branch", "\ud800"],
     ["deployment_version", "-v1"],
     ["deployment_version", "a/b"],
     ["deployment_version", "v".repeat(129)],
@@ -199,9 +215,13 @@ describe("an invalid message", () => {
     ["context", "https://example.org/x.git"],
     ["target", "--x"],
     ["build_args", ["a"]],
-    ["build_args", { "A B": "x" }],
+    ["build_args", { "": "x" }],
+    ["build_args", { "A=B": "x" }],
+    ["build_args", { "A\0": "x" }],
     ["build_args", { A: 1 }],
     ["labels", { "io.blacktree.commit": "x" }],
+    ["labels", { "a=b": "x" }],
+    ["labels", { "": "x" }],
     ["platforms", "linux/amd64"],
     ["git_token", "a\nb"],
     ["secrets", { "../x": "y" }],

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import {
   type BuilderCapabilities,
+  notRunBy,
   refuseUnsupported,
   unsupportedBy,
 } from "../../../../src/worker/buildkit/capabilities.ts";
@@ -26,8 +27,15 @@ test("every builder supports a job without requirements, or with the builder's o
   expect(unsupportedBy(MINIMAL, { ...NO_REQUIREMENTS, platforms: ["linux/amd64"] })).toEqual([]);
 });
 
+test("every builder builds for any platform, as long as no step has to run on it", () => {
+  expect(unsupportedBy(MINIMAL, { ...NO_REQUIREMENTS, platforms: ["linux/arm64"] })).toEqual([]);
+  expect(notRunBy({ capabilities: MINIMAL }, { platforms: ["linux/amd64", "linux/arm64"] })).toEqual([
+    "linux/arm64",
+  ]);
+  expect(notRunBy({ capabilities: FULL }, { platforms: ["linux/arm64"] })).toEqual([]);
+});
+
 test.each([
-  [{ platforms: ["linux/arm64"] }, "linux/arm64"],
   [{ platforms: ["linux/amd64", "linux/arm64"] }, "several platforms"],
   [{ provenance: true }, "provenance"],
   [{ secrets: { npm: "hidden" } }, "secrets"],
@@ -41,6 +49,6 @@ test("the refusal names everything that is missing, and the builder", () => {
   const builder = { description: "docker 20.10", capabilities: MINIMAL };
   const job = { platforms: ["linux/arm64"], provenance: true, secrets: { npm: "hidden" } };
   expect(() => refuseUnsupported(builder, job)).toThrow(
-    "this worker cannot build for linux/arm64 (only for linux/amd64) and with provenance and with secrets: it has docker 20.10",
+    "this worker cannot build with provenance and with secrets: it has docker 20.10",
   );
 });

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { buildFailure, finalError, pushFailure } from "../../../../src/worker/buildkit/failure.ts";
+import {
+  buildFailure,
+  type FailedBuild,
+  finalError,
+  isBrokenCache,
+  pushFailure,
+} from "../../../../src/worker/buildkit/failure.ts";
 
 describe("finalError", () => {
   test("is buildx's last ERROR line, without its prefixes", () => {
@@ -28,6 +34,9 @@ describe("finalError", () => {
     );
   });
 });
+
+const failed = (stderr: readonly string[], build: Partial<FailedBuild> = {}) =>
+  buildFailure({ stderr, exitCode: 1, isExportFailed: false, ...build });
 
 describe("buildFailure", () => {
   test.each([
@@ -108,6 +117,7 @@ describe("buildFailure", () => {
       "INTERNAL",
       true,
     ],
+    ["ERROR: failed to receive status: rpc error: code = Canceled desc = context canceled", "INTERNAL", true],
     ["ERROR: context deadline exceeded", "INTERNAL", true],
     ["ERROR: failed to solve: EOF", "INTERNAL", true],
     [
@@ -120,6 +130,11 @@ describe("buildFailure", () => {
       "BUILD_FAILED",
       false,
     ],
+  ] as const)("%s is %s", (line, code, retryable) => {
+    expect(failed(["#1 a step", line]).failure).toMatchObject({ code, retryable });
+  });
+
+  test.each([
     [
       "ERROR: failed to solve: failed to push r/i@sha256:1: unexpected status from HEAD request to http://r/v2/x: 401 Unauthorized",
       "ECR_AUTH",
@@ -140,16 +155,51 @@ describe("buildFailure", () => {
       "PUSH_FAILED",
       true,
     ],
-  ] as const)("%s is %s", (line, code, retryable) => {
-    expect(buildFailure(["#1 a step", line], 1).failure).toMatchObject({ code, retryable });
+  ] as const)("%s is %s, if the export has failed", (line, code, retryable) => {
+    expect(failed([line], { isExportFailed: true }).failure).toMatchObject({ code, retryable });
+    expect(failed([line]).failure.code).toBe("BUILD_FAILED");
+  });
+
+  const CACHE_KEY =
+    "ERROR: failed to solve: failed to compute cache key: failed to calculate checksum of ref a::b: ";
+  const METADATA = "failed to resolve source metadata for docker.io/library";
+  test.each([
+    `${CACHE_KEY}"/ENOSPC": not found`,
+    `${CACHE_KEY}"/no space left on device": not found`,
+    `${CACHE_KEY}"/x: no space left on device": not found`,
+    `${CACHE_KEY}"/rpc error: code = Unavailable": not found`,
+    `${CACHE_KEY}"/failed to do request: 429 connection refused": not found`,
+    `ERROR: failed to solve: unavailable: ${METADATA}/unavailable:latest: not found`,
+    `ERROR: failed to solve: 429:timeout: ${METADATA}/429:timeout: 429:timeout: not found`,
+    `ERROR: failed to solve: timeout: ${METADATA}/timeout:latest: not found`,
+    "ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: x: no space left on device",
+    'ERROR: failed to solve: process "/bin/sh -c : \\" did not complete successfully: no space left on device" did not complete successfully: exit code: 1',
+    "executor failed running [/bin/sh -c : ]: no space left on device]: exit code: 1",
+  ])("the words of a job in it do not count: %s", (line) => {
+    expect(failed([line]).failure).toMatchObject({ code: "BUILD_FAILED", retryable: false });
+  });
+
+  test("an error of containerd is that of the system", () => {
+    const line = "ERROR: failed to solve: failed to mount /x: no space left on device: unknown";
+    expect(failed([line]).failure.code).toBe("DISK_FULL");
+  });
+
+  test("a cache with a missing layer is recognized, and not by the words of a job", () => {
+    const missing = "could not fetch content descriptor sha256:1 (x) from remote: not found";
+    const error = (message: string) => failed([`ERROR: failed to solve: ${message}`]);
+    expect(isBrokenCache(error(missing))).toBe(true);
+    expect(
+      isBrokenCache(
+        error(`process "/bin/sh -c echo ${missing}" did not complete successfully: exit code: 1`),
+      ),
+    ).toBe(false);
+    expect(isBrokenCache(error(`failed to compute cache key: "/${missing}": not found`))).toBe(false);
   });
 
   test("a denied source is named, with the reason", () => {
     const messageFor = (source: string) =>
-      buildFailure(
-        [`ERROR: failed to solve: x: source "${source}" denied by policy: source denied by policy`],
-        1,
-      ).message;
+      failed([`ERROR: failed to solve: x: source "${source}" denied by policy: source denied by policy`])
+        .message;
     const reason = "BLACKTREE_BUILD_NETWORK=none";
     expect(messageFor("git://host/owner/name.git")).toMatch(`ADD cannot fetch git://host/owner/name.git: `);
     expect(messageFor("https://host/file")).toContain(reason);
@@ -161,7 +211,7 @@ describe("buildFailure", () => {
   });
 
   test("without any output, names docker's exit status", () => {
-    expect(buildFailure([], 137).message).toContain("137");
+    expect(failed([], { exitCode: 137 }).message).toContain("137");
   });
 });
 
@@ -186,6 +236,10 @@ describe("pushFailure", () => {
     ],
     [
       'failed to push r/immutable-401@sha256:1: failed to do request: Put "https://r/v2/immutable-401/manifests/sha256:1": dial tcp 127.0.0.1:1: connect: connection refused',
+      "PUSH_FAILED",
+    ],
+    [
+      "failed to push r/name_unknown@sha256:1: unexpected status from POST request to http://r/v2/name_unknown/x: 503 Service Unavailable",
       "PUSH_FAILED",
     ],
     [

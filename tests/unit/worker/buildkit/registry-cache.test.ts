@@ -20,6 +20,10 @@ test.each(["trunk", undefined])("a branch reads only its own tag when the defaul
   expect(from).toEqual([to]);
 });
 
+test("a branch has the same tag when it is named by its whole ref", () => {
+  expect(references({ branch: `refs/heads/${BRANCH.branch}` })).toEqual(references());
+});
+
 test("every tenant, repository and branch has a different tag", () => {
   const tags = [
     references().to,

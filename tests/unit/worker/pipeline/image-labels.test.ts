@@ -12,6 +12,8 @@ const inputs: ImageInputs = {
   commit: "c".repeat(40),
   buildArgs: { ONE: "1", TWO: "2" },
   labels: { team: "x" },
+  gitDepth: 1,
+  gitTags: false,
   provenance: false,
   platforms: [],
   secrets: {},
@@ -26,6 +28,8 @@ test("image inputs: the order of arguments and labels does not count, and other 
 test.each([
   [{ repositoryUrl: "https://github.com/a/c" }],
   [{ commit: "d".repeat(40) }],
+  [{ gitDepth: 0 }],
+  [{ gitTags: true }],
   [{ dockerfile: "Other" }],
   [{ context: "sub" }],
   [{ target: "test" }],

@@ -57,7 +57,8 @@ describe("a builder that is not usable after a failure", () => {
   );
 
   test("is known when the client of the engine reports the loss itself", () => {
-    const lost = buildFailure(["ERROR: Cannot connect to the Docker daemon at unix:///run/docker.sock."], 1);
+    const stderr = ["ERROR: Cannot connect to the Docker daemon at unix:///run/docker.sock."];
+    const lost = buildFailure({ stderr, exitCode: 1, isExportFailed: false });
     const end = unsuccessful(lost, new AbortController().signal, "build");
     expect(end).toMatchObject({ failure: { code: "INTERNAL", retryable: true }, hasLostBuilder: true });
   });

@@ -14,6 +14,8 @@ const INPUTS = {
   commit: "c".repeat(40),
   buildArgs: {},
   labels: {},
+  gitDepth: 1,
+  gitTags: false,
   provenance: false,
   platforms: [],
   secrets: {},

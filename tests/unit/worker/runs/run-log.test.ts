@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { UNREAD_OUTPUT } from "../../../../src/worker/buildkit/progress/missing-output.ts";
 import { type LogLimits, RunLog } from "../../../../src/worker/runs/run-log.ts";
 
 const WIDE: LogLimits = { keptBytes: 1_000_000, tail: { lines: 100, bytes: 1_000_000 } };
@@ -79,6 +80,8 @@ test("run log: detects that BuildKit has left output out", () => {
   const isTruncated = (line: string) => logged([line], WIDE).log.summary().truncated;
   expect(isTruncated("#7 0.413 [output clipped, log limit 2MiB reached]")).toBe(true);
   expect(isTruncated("#7 0.413 [output clipped, log speed 200KiB/s reached]")).toBe(true);
+  expect(isTruncated("#7 0.413 [output clipped, log limit 976.5625KiB/s reached]")).toBe(true);
+  expect(isTruncated(UNREAD_OUTPUT)).toBe(true);
   expect(isTruncated("#7 0.413 the limit is reached]")).toBe(false);
 });
 

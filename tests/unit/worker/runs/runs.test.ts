@@ -21,6 +21,8 @@ function job(jobId: string, attempt = 1): PipelineJob {
     region: "us-east-1",
     buildArgs: {},
     labels: {},
+    gitDepth: 1,
+    gitTags: false,
     provenance: false,
     platforms: [],
     secrets: {},

@@ -88,8 +88,9 @@ describe.skipIf(missing !== undefined)(`a BuildKit at an address${reason}`, () =
     const PATH = join(bench.workDir, "only-buildx");
     await mkdir(PATH);
     await symlink(await buildxProgram(), join(PATH, "docker-buildx"));
-    const { description } = await detect({ hostEnvironment: { PATH } });
-    expect(description).toMatch(/^buildx [\w.+-]+, BuildKit at unix:\/\/\S+, v0\./);
+    const { description, location } = await detect({ hostEnvironment: { PATH } });
+    expect(description).toMatch(/^buildx [\w.+-]+, BuildKit at an address, v0\./);
+    expect(location).toMatch(/^BuildKit at unix:\/\/\S+$/);
   });
 
   test("accepts only the options of its driver", async () => {

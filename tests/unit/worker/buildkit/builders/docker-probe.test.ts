@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isNewEnough } from "../../../../../src/worker/buildkit/builders/docker-probe.ts";
+import { isAtLeast } from "../../../../../src/worker/buildkit/builders/docker-probe.ts";
 
 test.each([
   "buildx 0.13.1+ds1",
@@ -9,9 +9,9 @@ test.each([
   "buildx v0.0.0+unknown",
   "buildx",
 ])("%s prints its progress in a format for programs", (version) => {
-  expect(isNewEnough(version)).toBe(true);
+  expect(isAtLeast(version, 13)).toBe(true);
 });
 
 test.each(["buildx v0.12.1", "buildx 0.5.1-docker"])("%s does not", (version) => {
-  expect(isNewEnough(version)).toBe(false);
+  expect(isAtLeast(version, 13)).toBe(false);
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { UNREAD_OUTPUT } from "../../../../../src/worker/buildkit/progress/missing-output.ts";
 import type { BuildStep } from "../../../../../src/worker/buildkit/progress/progress.ts";
 import { RawProgress } from "../../../../../src/worker/buildkit/progress/rawjson.ts";
 
@@ -12,7 +13,11 @@ function log(data: string | Uint8Array, afterMs = 100, stream = 1) {
 }
 
 /** All that is told of these objects, each printed as buildx does now, or as it did before 0.15. */
-function read(objects: readonly (object | string)[], printed: "one line" | "many lines" = "one line") {
+function read(
+  objects: readonly (object | string)[],
+  printed: "one line" | "many lines" = "one line",
+  exitCode: number | undefined = undefined,
+) {
   const lines: string[] = [];
   const steps: BuildStep[] = [];
   let pushing = 0;
@@ -26,7 +31,7 @@ function read(objects: readonly (object | string)[], printed: "one line" | "many
     const text = typeof object === "string" ? object : JSON.stringify(object, null, indent);
     for (const line of text.split("\n")) progress.line(line);
   }
-  progress.end();
+  progress.end(exitCode);
   return { lines, steps, pushing, words: progress.stderrTail() };
 }
 
@@ -56,6 +61,39 @@ describe.each(["one line", "many lines"] as const)("objects on %s", (printed) =>
     );
     expect(steps).toHaveLength(1);
     expect({ words, pushing }).toEqual({ words: [], pushing: 0 });
+  });
+});
+
+describe("output that BuildKit's client did not read", () => {
+  const ended = { vertexes: [{ ...STEP, completed: at(300) }] };
+  const exported = {
+    vertexes: [{ digest: "sha256:e", name: "exporting to image", started: at(300), completed: at(400) }],
+  };
+  const begun = [{ vertexes: [STEP] }, log("one\n")];
+
+  test.each([
+    ["a successful build without the end of a step", [...begun, exported], 0],
+    ["a successful build without the export of its image", [...begun, ended], 0],
+    ["a failed build without the end of a step", begun, 1],
+    [
+      "a client that has stopped reading, and fails",
+      [
+        ...begun,
+        ended,
+        "ERROR: failed to receive status: rpc error: code = Canceled desc = context canceled",
+      ],
+      1,
+    ],
+  ] as const)("%s is marked", (_, objects, exitCode) => {
+    expect(read(objects, "one line", exitCode).lines).toContain(UNREAD_OUTPUT);
+  });
+
+  test.each([
+    ["a whole build", [...begun, ended, exported], 0],
+    ["a failed build", [...begun, { vertexes: [{ ...STEP, completed: at(300), error: "exit code: 1" }] }], 1],
+    ["an aborted build", begun, undefined],
+  ] as const)("%s is not marked", (_, objects, exitCode) => {
+    expect(read(objects, "one line", exitCode).lines).not.toContain(UNREAD_OUTPUT);
   });
 });
 

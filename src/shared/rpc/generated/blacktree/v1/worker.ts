@@ -136,7 +136,7 @@ export interface JobRequest {
   incarnation: string;
   /** Either owner/name, which is appended to the worker's base URL, or a full https:// URL. */
   repoUrl: string;
-  /** Branch or tag. */
+  /** A branch, a tag, a whole ref such as refs/pull/1/head, or a commit's id. */
   branch: string;
   /** Full SHA in the history of `branch`; empty for its tip. */
   commit: string;
@@ -169,6 +169,12 @@ export interface JobRequest {
   mayReuse: boolean;
   /** Images that got the version's tag, the latest first. */
   versionImages: KnownImage[];
+  /** Number of commits that .git contains, 0 for all; absent: 1. */
+  gitDepth?:
+    | number
+    | undefined;
+  /** If true, .git also contains the tags of these commits. */
+  gitTags: boolean;
 }
 
 export interface JobRequest_BuildArgsEntry {
@@ -203,7 +209,7 @@ export interface JobResponse {
   imageUrl: string;
   /** sha256:<hex> of the manifest that the version's tag names. */
   imageDigest: string;
-  /** The commit that was built, 40 hex digits; empty when the clone did not get that far. */
+  /** The commit that was built, 40 hex digits (SHA-1) or 64 (SHA-256); empty when the clone did not get that far. */
   commit: string;
   error: RunError | undefined;
   timingsMs:
@@ -332,6 +338,8 @@ function createBaseJobRequest(): JobRequest {
     tenant: "",
     mayReuse: false,
     versionImages: [],
+    gitDepth: undefined,
+    gitTags: false,
   };
 }
 
@@ -408,6 +416,12 @@ export const JobRequest: MessageFns<JobRequest> = {
     }
     for (const v of message.versionImages) {
       KnownImage.encode(v!, writer.uint32(258).fork()).join();
+    }
+    if (message.gitDepth !== undefined) {
+      writer.uint32(264).uint32(message.gitDepth);
+    }
+    if (message.gitTags !== false) {
+      writer.uint32(272).bool(message.gitTags);
     }
     return writer;
   },
@@ -626,6 +640,22 @@ export const JobRequest: MessageFns<JobRequest> = {
             message.versionImages.push(KnownImage.decode(reader, reader.uint32()));
             continue;
           }
+          case 33: {
+            if (tag !== 264) {
+              break;
+            }
+
+            message.gitDepth = reader.uint32();
+            continue;
+          }
+          case 34: {
+            if (tag !== 272) {
+              break;
+            }
+
+            message.gitTags = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -758,6 +788,16 @@ export const JobRequest: MessageFns<JobRequest> = {
         : globalThis.Array.isArray(object?.version_images)
         ? object.version_images.map((e: any) => KnownImage.fromJSON(e))
         : [],
+      gitDepth: isSet(object.gitDepth)
+        ? globalThis.Number(object.gitDepth)
+        : isSet(object.git_depth)
+        ? globalThis.Number(object.git_depth)
+        : undefined,
+      gitTags: isSet(object.gitTags)
+        ? globalThis.Boolean(object.gitTags)
+        : isSet(object.git_tags)
+        ? globalThis.Boolean(object.git_tags)
+        : false,
     };
   },
 
@@ -853,6 +893,12 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.versionImages?.length) {
       obj.versionImages = message.versionImages.map((e) => KnownImage.toJSON(e));
     }
+    if (message.gitDepth !== undefined) {
+      obj.gitDepth = Math.round(message.gitDepth);
+    }
+    if (message.gitTags !== false) {
+      obj.gitTags = message.gitTags;
+    }
     return obj;
   },
 
@@ -909,6 +955,8 @@ export const JobRequest: MessageFns<JobRequest> = {
     message.tenant = object.tenant ?? "";
     message.mayReuse = object.mayReuse ?? false;
     message.versionImages = object.versionImages?.map((e) => KnownImage.fromPartial(e)) || [];
+    message.gitDepth = object.gitDepth ?? undefined;
+    message.gitTags = object.gitTags ?? false;
     return message;
   },
 };

@@ -1,0 +1,74 @@
+/** What an HTTP answer of a git host or of a Git LFS server means for a job, for git's requests and the worker's own. */
+
+/** A `Response` is one. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null | undefined };
+}
+
+export type AnswerKind =
+  | "success"
+  | "redirect"
+  /** The server asks the client to wait: 429, or another refusal with Retry-After. */
+  | "throttled"
+  /** 401: the credentials are missing or wrong. */
+  | "unauthenticated"
+  /** 403 without Retry-After. */
+  | "forbidden"
+  /** 404, 410 and 451. */
+  | "missing"
+  /** The server fails now, and may work later. */
+  | "unavailable"
+  /** The same request will fail again. */
+  | "refused";
+
+export interface Verdict {
+  readonly kind: AnswerKind;
+  readonly retryable: boolean;
+  /** How long the server asks to wait. */
+  readonly retryAfterMs: number | undefined;
+}
+
+const MISSING: ReadonlySet<number> = new Set([404, 410, 451]);
+/** Request Timeout, Too Early. */
+const TEMPORARY: ReadonlySet<number> = new Set([408, 425]);
+/** Not Implemented, HTTP Version Not Supported. */
+const PERMANENT: ReadonlySet<number> = new Set([501, 505]);
+
+export function judge(answer: HttpAnswer): Verdict {
+  const retryAfterMs = retryAfter(answer);
+  const kind = kindOf(answer.status, retryAfterMs !== undefined);
+  return { kind, retryable: kind === "throttled" || kind === "unavailable", retryAfterMs };
+}
+
+/** For messages, after the name of the server. */
+export function describeAnswer(answer: HttpAnswer): string {
+  const { kind, retryAfterMs } = judge(answer);
+  const { status } = answer;
+  if (kind !== "throttled") return `answered with HTTP ${status}`;
+  const wait = retryAfterMs === undefined ? "" : ` and asks to wait ${Math.ceil(retryAfterMs / 1000)} s`;
+  return `limits requests (HTTP ${status})${wait}`;
+}
+
+function kindOf(status: number, asksToWait: boolean): AnswerKind {
+  if (status < 300) return "success";
+  if (status < 400) return "redirect";
+  if (status === 429 || (asksToWait && (status === 403 || status >= 500))) return "throttled";
+  if (status === 401) return "unauthenticated";
+  if (status === 403) return "forbidden";
+  if (MISSING.has(status)) return "missing";
+  const mayPass = TEMPORARY.has(status) || (status >= 500 && !PERMANENT.has(status));
+  return mayPass ? "unavailable" : "refused";
+}
+
+/** Undefined without a valid Retry-After: a number of seconds, or a date. A date in the past is no wait. */
+function retryAfter({ headers }: HttpAnswer): number | undefined {
+  const value = headers.get("retry-after")?.trim() ?? "";
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
+  // The date's format of HTTP: Date.parse accepts many others.
+  if (!/^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(value)) return undefined;
+  // Compared with the server's clock, which may differ from that of this machine.
+  const serverTimeMs = Date.parse(headers.get("date") ?? "");
+  const waitMs = Date.parse(value) - (Number.isNaN(serverTimeMs) ? Date.now() : serverTimeMs);
+  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
+}
