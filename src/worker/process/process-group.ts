@@ -43,18 +43,14 @@ const TAIL_CHARS = 1024 * 1024;
 /** Runs the command to its end, whatever its exit status. */
 export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   command.signal.throwIfAborted();
-  const { argv, controlGroup } = command;
-  const child = Bun.spawn(
-    [...(controlGroup === undefined ? argv : startedInControlGroup(argv, controlGroup))],
-    {
-      cwd: command.cwd,
-      env: command.environment,
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-      detached: true,
-    },
-  );
+  const child = Bun.spawn([...argvOf(command)], {
+    cwd: command.cwd,
+    env: command.environment,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: true,
+  });
   const stop = new GroupStop(child.pid, command.stopGraceMs ?? DEFAULT_STOP_GRACE_MS);
   const onAbort = () => stop.begin();
   command.signal.addEventListener("abort", onAbort);
@@ -69,6 +65,12 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
     command.signal.removeEventListener("abort", onAbort);
     stop.finish();
   }
+}
+
+function argvOf({ argv, controlGroup, environment }: GroupCommand): GroupCommand["argv"] {
+  // A missing program is an error of Bun.spawn. The shell would end with a status that a program can have too.
+  const isFound = Bun.which(argv[0], { PATH: environment.PATH ?? "" }) !== null;
+  return controlGroup !== undefined && isFound ? startedInControlGroup(argv, controlGroup) : argv;
 }
 
 export function signalGroup(pid: number, signal: NodeJS.Signals): void {

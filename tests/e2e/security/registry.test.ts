@@ -24,7 +24,9 @@ test("a job gets a session for its own repositories, and cannot push to those of
   const { Statement } = JSON.parse(String(session?.Policy));
   const arnOf = (name: string) => `arn:aws:ecr:us-east-1:${job.aws_account}:repository/${name}`;
   expect(Statement).toHaveLength(2);
-  expect(Statement[0]).toMatchObject({ Action: ["ecr:GetAuthorizationToken"] });
+  expect(Statement[0]).toMatchObject({
+    Action: ["ecr:GetAuthorizationToken", "ecr:DescribeRepositoryCreationTemplates"],
+  });
   expect(Statement[1]).toMatchObject({ Resource: [arnOf(job.ecr_repo), arnOf("cache/acme")] });
 
   const overwriting = { ...job, job_id: `${job.job_id}-2`, tenant: "other", ecr_repo: "cache/acme" };

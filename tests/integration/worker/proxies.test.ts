@@ -1,15 +1,22 @@
 /** All of a worker's own requests go through the proxy of the environment: only it can resolve these hosts. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type AddressInfo, connect, createServer, type Server } from "node:net";
+import { join } from "node:path";
 import { unifyProxies } from "../../../src/shared/env.ts";
 import { RegistryClient } from "../../../src/worker/registry/client.ts";
 import { EcrAuthenticator } from "../../../src/worker/registry/ecr/authenticator.ts";
 import { RegistryLogin } from "../../../src/worker/registry/login.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
+import { isolatedNetwork } from "../../support/machine/isolated-network.ts";
+import { run } from "../../support/machine/processes.ts";
 import { type Aws, startAws } from "../../support/servers/aws.ts";
 import { type HttpProxy, startHttpProxy } from "../../support/servers/http-proxy.ts";
+import { startTinyproxy } from "../../support/servers/tinyproxy.ts";
 import { type CloneBench, repositoryName, startCloneBench } from "./git/clone-bench.ts";
 
 setDefaultTimeout(60_000);
 
+const PROGRAM = join(import.meta.dir, "proxied-requests.ts");
 const account = "123456789012";
 const region = "us-east-1";
 const signal = AbortSignal.timeout(60_000);
@@ -125,4 +132,64 @@ test("a proxy that refuses is named by the failure, without its password", async
   );
   expect(failure?.message).toContain("407");
   expect(failure?.message).not.toContain("hidden");
+});
+
+inFullCheck().describe("with tinyproxy as the only way out of a network", () => {
+  test.each([
+    ["without a login", undefined],
+    ["with a login", { user: "user", password: "pass-word" }],
+  ] as const)(
+    "%s, git, ECR and the registry are reached through it, and nothing without it",
+    async (_, login) => {
+      const network = await isolatedNetwork();
+      const relays: Server[] = [];
+      const registry = Bun.serve({
+        hostname: network.beyond,
+        port: 0,
+        fetch: () => new Response(null, { status: 404 }),
+      });
+      const tinyproxy = await startTinyproxy(network.gateway, login);
+      /** The same server, beyond the proxy. */
+      const beyond = async (url: string) => {
+        const relay = createServer((from) => {
+          const to = connect(Number(new URL(url).port), "127.0.0.1");
+          for (const socket of [from, to]) socket.on("error", () => undefined);
+          from.pipe(to).pipe(from);
+        });
+        relays.push(relay);
+        await new Promise<void>((resolve) => relay.listen(0, network.beyond, resolve));
+        return url.replace(/127\.0\.0\.1:\d+/, `${network.beyond}:${(relay.address() as AddressInfo).port}`);
+      };
+      try {
+        const name = repositoryName();
+        await bench.git.createRepository(name, { file: "f" });
+        const urls = [
+          `${await beyond(bench.git.baseUrl)}/${name}`,
+          `http://${network.beyond}:${registry.port}`,
+        ];
+        const endpoint = await beyond(aws.endpoint);
+        const env = { ...aws.env(), AWS_ENDPOINT_URL_ECR: endpoint, AWS_ENDPOINT_URL_STS: endpoint };
+        const outcomes = async (proxies: Record<string, string>) => {
+          const command = [...network.enter, process.execPath, PROGRAM, ...urls];
+          return JSON.parse((await run(command, { env: { ...env, ...proxies } })).stdout);
+        };
+        const all = (outcome: unknown) => ({ git: outcome, aws: outcome, registry: outcome });
+        expect(await outcomes({ HTTP_PROXY: tinyproxy.url })).toEqual(all("ok"));
+        expect(await outcomes({})).toEqual(all(expect.not.stringMatching(/^ok$/)));
+        if (login) {
+          const wrong = tinyproxy.url.replace(login.password, "hidden");
+          const refused = await outcomes({ HTTP_PROXY: wrong });
+          // tinyproxy refuses with 401, as a server would.
+          expect(refused).toEqual(all(expect.not.stringMatching(/^ok$/)));
+          expect(JSON.stringify(refused)).not.toContain("hidden");
+        }
+      } finally {
+        for (const relay of relays) relay.close();
+        registry.stop(true);
+        await tinyproxy.stop();
+        await network.remove();
+      }
+    },
+    120_000,
+  );
 });

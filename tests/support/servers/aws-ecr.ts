@@ -118,11 +118,16 @@ const putLifecyclePolicy: Action = (state, input, key) => {
   return { ok: { registryId: account, repositoryName: name, lifecyclePolicyText } };
 };
 
+const describeCreationTemplates: Action = (state, _, key) => ({
+  ok: { registryId: key.account, repositoryCreationTemplates: state.behaviour.creationTemplates },
+});
+
 const actions: Record<string, Action> = {
   GetAuthorizationToken: getAuthorizationToken,
   DescribeRepositories: describeRepositories,
   CreateRepository: createRepository,
   PutLifecyclePolicy: putLifecyclePolicy,
+  DescribeRepositoryCreationTemplates: describeCreationTemplates,
 };
 
 export function ecrAnswer(state: AwsState, action: string, input: Input, key: AwsKey): AwsAnswer {

@@ -42,6 +42,10 @@ export interface AwsBehaviour {
   registryLogin: RegistryLogin | undefined;
   /** Validity of keys from AssumeRole. */
   sessionLifetimeMs: number;
+  /** How far the clock of AWS is ahead of this machine's. */
+  clockOffsetMs: number;
+  /** Of every account's registry. */
+  creationTemplates: readonly { readonly prefix: string; readonly appliedFor: readonly string[] }[];
 }
 
 export interface AwsCall {
@@ -109,6 +113,8 @@ const defaultBehaviour: AwsBehaviour = {
   proxyEndpoint: "",
   registryLogin: undefined,
   sessionLifetimeMs: 3_600_000,
+  clockOffsetMs: 0,
+  creationTemplates: [],
 };
 
 function asRepository(given: string | EcrRepository): EcrRepository {
@@ -194,14 +200,21 @@ export function startAws(options: AwsOptions = {}): Promise<Aws> {
       await holds.pass(call);
       const verdict = verifySignature(
         { method: request.method, url: new URL(request.url), headers: request.headers, body },
-        { service: call.service, region, nowMs: Date.now(), keyOf: (id) => state.keys.get(id) },
+        {
+          service: call.service,
+          region,
+          nowMs: Date.now() + state.behaviour.clockOffsetMs,
+          keyOf: (id) => state.keys.get(id),
+        },
       );
       const answer = decide(verdict, call);
       if ("error" in answer) {
         call.status = answer.status;
         call.error = answer.error;
       }
-      return call.service === "ecr" ? jsonResponse(answer) : xmlResponse(call.action, answer);
+      const response = call.service === "ecr" ? jsonResponse(answer) : xmlResponse(call.action, answer);
+      response.headers.set("Date", new Date(Date.now() + state.behaviour.clockOffsetMs).toUTCString());
+      return response;
     },
   });
   const endpoint = `http://127.0.0.1:${server.port}`;

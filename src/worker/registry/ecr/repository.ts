@@ -4,7 +4,9 @@ import {
   DescribeRepositoriesCommand,
   type ECRClient,
   PutLifecyclePolicyCommand,
+  paginateDescribeRepositoryCreationTemplates,
   type Repository,
+  type RepositoryCreationTemplate,
 } from "@aws-sdk/client-ecr";
 import { StepFailure } from "../../job/failure.ts";
 import type { AuthenticationRequest } from "../access.ts";
@@ -49,11 +51,53 @@ function cannotDescribe(error: unknown, { job, log }: AuthenticationRequest): un
   log(`cannot check the ECR repository ${job.ecrRepo} before the push: ${describeAwsError(error)}`);
 }
 
-function missing(ecr: ECRClient, request: AuthenticationRequest, settings: NewEcrRepository | undefined) {
+async function missing(
+  ecr: ECRClient,
+  request: AuthenticationRequest,
+  settings: NewEcrRepository | undefined,
+): Promise<Repository | undefined> {
   if (settings) return create(ecr, request, settings);
   const { ecrRepo, awsAccount, region } = request.job;
+  if (await isCreatedOnPush(ecr, request)) {
+    request.log(`the ECR repository ${ecrRepo} does not exist yet; ECR creates it with the push`);
+    return undefined;
+  }
   const message = `ECR repository ${ecrRepo} not found in account ${awsAccount}, region ${region}`;
   throw new StepFailure({ code: "ECR_REPO_NOT_FOUND", step: "authenticate", message });
+}
+
+const OF_ALL_REPOSITORIES = "ROOT";
+
+/** Whether the registry's template for this name creates repositories. False, too, when the worker may not read it. */
+async function isCreatedOnPush(ecr: ECRClient, { job, signal }: AuthenticationRequest): Promise<boolean> {
+  let applied: RepositoryCreationTemplate | undefined;
+  try {
+    for await (const page of paginateDescribeRepositoryCreationTemplates(
+      { client: ecr },
+      {},
+      { abortSignal: signal },
+    )) {
+      // The templates are those of the caller's account: this request cannot name another one.
+      if (page.registryId !== job.awsAccount) return false;
+      for (const template of page.repositoryCreationTemplates ?? [])
+        if (isFor(job.ecrRepo, template) && rank(template) > rank(applied)) applied = template;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof StepFailure) throw error;
+    return false;
+  }
+  return applied?.appliedFor?.includes("CREATE_ON_PUSH") ?? false;
+}
+
+function isFor(repository: string, { prefix = "" }: RepositoryCreationTemplate): boolean {
+  return prefix === OF_ALL_REPOSITORIES || repository.startsWith(`${prefix.replace(/\/$/, "")}/`);
+}
+
+/** ECR uses the template with the longest prefix. */
+function rank(template: RepositoryCreationTemplate | undefined): number {
+  if (template === undefined) return -1;
+  return template.prefix === OF_ALL_REPOSITORIES ? 0 : (template.prefix ?? "").length;
 }
 
 /** Not aborted with the run: a repository that this worker has created must get its lifecycle policy too. */

@@ -25,6 +25,8 @@ export interface SessionJob {
   readonly jobId?: string;
 }
 
+/** Which concern no single repository. */
+const REGISTRY_ACTIONS = ["ecr:GetAuthorizationToken", "ecr:DescribeRepositoryCreationTemplates"];
 const PULL_ACTIONS = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"];
 const MAX_SESSION_NAME_CHARS = 64;
 
@@ -36,7 +38,7 @@ export function sessionPolicy(role: EcrRole, job: SessionJob): string {
   const cache = role.cacheRepository === undefined ? [] : [cacheRepositoryFor(role.cacheRepository, tenant)];
   const base = (role.baseRepositories ?? []).map((name) => name.replaceAll(TENANT_PLACEHOLDER, tenant));
   const statements = [
-    allow(["ecr:GetAuthorizationToken"], ["*"]),
+    allow(REGISTRY_ACTIONS, ["*"]),
     allow(["ecr:*"], [ecrRepo, ...cache].map(arnOf)),
     ...(base.length > 0 ? [allow(PULL_ACTIONS, base.map(arnOf))] : []),
   ];

@@ -65,6 +65,16 @@ test.skipIf(group === undefined)(
   },
 );
 
+test.skipIf(group === undefined)("a program that does not exist is an error in a group too", async () => {
+  const controlGroup = (await createControlGroup(`${runFolder()}-missing`)) ?? "";
+  const environment = { PATH: process.env.PATH ?? "" };
+  for (const program of ["no-such-program", "/nowhere/program"]) {
+    const command = { argv: [program] as const, cwd: folder.path, environment, controlGroup, signal };
+    await expect(runInGroup(command)).rejects.toThrow(/not found|ENOENT/);
+  }
+  await endProcessesOf([`${runFolder()}-missing`], signal);
+});
+
 test("a run without a group has nothing to end", async () => {
   await endProcessesOf([join(folder.path, "none")], signal);
 });

@@ -132,6 +132,15 @@ describe("signing in", () => {
     });
   });
 
+  test.each([-3_600_000, 3_600_000])(
+    "a clock that differs by %d ms is corrected by AWS's answers",
+    async (clockOffsetMs) => {
+      aws.configure({ clockOffsetMs });
+      expect((await authenticator().authenticate(request())).tagMutability).toBe("mutable");
+      expect(aws.calls.filter(({ error }) => error !== undefined)).not.toEqual([]);
+    },
+  );
+
   test("endless throttling is a retryable failure", async () => {
     aws.configure({ throttleNext: 1_000_000 });
     expect(await failureOf(authenticator().authenticate(request()))).toMatchObject({
@@ -217,7 +226,8 @@ describe("a role", () => {
     expect(sessions.map(({ ExternalId }) => ExternalId)).toEqual(["blacktree:acme", "blacktree:acme"]);
     const arnOf = (name: string) => `arn:aws:ecr:${region}:${account}:repository/${name}`;
     const [token, own, base] = JSON.parse(String(sessions[0]?.Policy)).Statement;
-    expect(token).toEqual({ Effect: "Allow", Action: ["ecr:GetAuthorizationToken"], Resource: ["*"] });
+    const registryActions = ["ecr:GetAuthorizationToken", "ecr:DescribeRepositoryCreationTemplates"];
+    expect(token).toEqual({ Effect: "Allow", Action: registryActions, Resource: ["*"] });
     expect(own).toMatchObject({ Effect: "Allow", Resource: [arnOf("images"), arnOf("cache/acme")] });
     expect(base).toMatchObject({ Resource: [arnOf("base/*"), arnOf("shared-acme")] });
     expect(base.Action).not.toContain("ecr:PutImage");
@@ -274,6 +284,40 @@ describe("the repository", () => {
       scanOnPush: false,
     });
     expect(callsOf("PutLifecyclePolicy")).toBe(0);
+  });
+
+  describe("that ECR would create with the push", () => {
+    const onPush = (prefix: string) => ({ prefix, appliedFor: ["REPLICATION", "CREATE_ON_PUSH"] });
+    const notOnPush = (prefix: string) => ({ prefix, appliedFor: ["PULL_THROUGH_CACHE"] });
+
+    test.each([
+      ["by a template for all repositories", [notOnPush("other"), onPush("ROOT")]],
+      ["by a template for its prefix", [notOnPush("ROOT"), onPush("team"), notOnPush("team/web")]],
+    ])("%s is left to the push", async (_, creationTemplates) => {
+      aws.configure({ creationTemplates });
+      const lines: string[] = [];
+      const asked = { ...request("team/app"), log: (line: string) => lines.push(line) };
+      expect((await authenticator().authenticate(asked)).tagMutability).toBe("unknown");
+      expect(lines).toEqual(["the ECR repository team/app does not exist yet; ECR creates it with the push"]);
+    });
+
+    test.each([
+      ["its template creates none", [onPush("ROOT"), notOnPush("team")], []],
+      ["the template is for others", [onPush("tea"), onPush("team/app/web")], []],
+      ["the worker may not read templates", [onPush("ROOT")], ["DescribeRepositoryCreationTemplates"]],
+    ])("is missing if %s", async (_, creationTemplates, denied) => {
+      aws.configure({ creationTemplates, denied });
+      const failure = await failureOf(authenticator().authenticate(request("team/app")));
+      expect(failure).toMatchObject({ code: "ECR_REPO_NOT_FOUND", retryable: false });
+    });
+
+    test("is missing in another account, whose templates are not known", async () => {
+      aws.configure({ creationTemplates: [onPush("ROOT")] });
+      const other = { ...request("app"), job: { ...request("app").job, awsAccount: "210987654321" } };
+      expect(await failureOf(authenticator().authenticate(other))).toMatchObject({
+        code: "ECR_REPO_NOT_FOUND",
+      });
+    });
   });
 
   test("is created with the configured settings", async () => {

@@ -1,0 +1,40 @@
+/** A network namespace whose only way out is one address of this machine. Needs root. */
+import { randomInt } from "node:crypto";
+import { run } from "./processes.ts";
+
+export interface IsolatedNetwork {
+  /** For servers that the namespace reaches. */
+  readonly gateway: string;
+  /** Of this machine too, and not reachable from the namespace. */
+  readonly beyond: string;
+  /** A command that runs the following arguments in the namespace. */
+  readonly enter: readonly string[];
+  remove(): Promise<void>;
+}
+
+/** Addresses are from the network for benchmarks (RFC 2544), which no host has. */
+export async function isolatedNetwork(): Promise<IsolatedNetwork> {
+  const number = randomInt(1, 255);
+  const name = `blacktree${process.pid}`;
+  const [outer, inner] = [`bt${process.pid}o`, `bt${process.pid}i`];
+  const [gateway, guest, beyond] = [`198.18.${number}.1`, `198.18.${number}.2`, `198.19.${number}.1`];
+  const within = ["ip", "netns", "exec", name];
+  const remove = async () => {
+    await run(["ip", "netns", "del", name], { mayFail: true });
+    await run(["ip", "link", "del", outer], { mayFail: true });
+    await run(["ip", "address", "del", `${beyond}/32`, "dev", "lo"], { mayFail: true });
+  };
+  try {
+    await run(["ip", "netns", "add", name]);
+    await run(["ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name]);
+    await run(["ip", "address", "add", `${gateway}/30`, "dev", outer]);
+    await run(["ip", "address", "add", `${beyond}/32`, "dev", "lo"]);
+    await run(["ip", "link", "set", outer, "up"]);
+    await run([...within, "ip", "address", "add", `${guest}/30`, "dev", inner]);
+    for (const device of ["lo", inner]) await run([...within, "ip", "link", "set", device, "up"]);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { gateway, beyond, enter: within, remove };
+}
