@@ -168,21 +168,26 @@ function checkRedisDatabases(first: URL, others: readonly URL[]): void {
       "no path, or a number, such as redis://host:6379/1",
     );
   const [database = 0, ...otherDatabases] = paths.map((path) => Number(path.slice(1)));
-  const isCluster = others.length > 0 && !first.searchParams.has("sentinel");
+  const isNamedCluster = first.searchParams.has("cluster");
+  if (isNamedCluster && first.searchParams.has("sentinel"))
+    throw new BadValue("names both a Cluster and Sentinels", "?cluster or ?sentinel=<master name>");
+  const isCluster = isNamedCluster || (others.length > 0 && !first.searchParams.has("sentinel"));
   if (isCluster && (database !== 0 || otherDatabases.some((other) => other !== 0)))
     throw new BadValue("names a database, but a Cluster has only database 0", "URLs of nodes without a path");
   if (otherDatabases.some((other) => other !== 0 && other !== database))
     throw new BadValue("names different databases", "the database on the first URL only");
 }
 
+const REDIS_PARAMETERS: readonly string[] = ["sentinel", "cluster"];
+
 function checkRedisParameters({ searchParams }: URL, isFirst: boolean): void {
-  const unknown = [...searchParams.keys()].find((name) => name !== "sentinel" || !isFirst);
+  const unknown = [...searchParams.keys()].find((name) => !REDIS_PARAMETERS.includes(name) || !isFirst);
   if (unknown === undefined && searchParams.get("sentinel") !== "") return;
   throw new BadValue(
     unknown === undefined
       ? "has no name after sentinel="
       : `has the parameter ${unknown}, which has no effect`,
-    "at most ?sentinel=<master name>, on the first URL; a database is given as path, such as redis://host:6379/1",
+    "at most ?sentinel=<master name> or ?cluster, on the first URL; a database is given as path, such as redis://host:6379/1",
   );
 }
 

@@ -38,7 +38,7 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const queue = new RabbitMqQueue({ urls, managementUrl, jobQueue, resultQueue, logger });
   const settleMs = leaseTtlMs + 2 * settings.pingIntervalMs;
   const leases = new RedisLeases({ ...inRedis, leaseTtlMs, jobMemoryMs, settleMs, logger });
-  const records = new RedisJobRecords({ ...inRedis, jobMemoryMs, logger });
+  const records = new RedisJobRecords({ ...inRedis, jobMemoryMs });
   const names = { queue: "rabbitmq", leases: "redis" };
   const grpcListen = grpcListenAddress(settings);
   let orchestrator: Orchestrator;

@@ -21,6 +21,7 @@ describe("REDIS_URL", () => {
     "rediss://user:password@host:6379/15",
     "redis://one,redis://two/,redis://three/0",
     "redis://one/3?sentinel=mymaster,redis://two",
+    "redis://endpoint?cluster",
     "redis://one/3?sentinel=mymaster,redis://two/3",
   ])("%s is accepted", (url) => {
     expect(load(url).values.redisUrl).toBe(url);
@@ -38,6 +39,8 @@ describe("REDIS_URL", () => {
     ["redis://host?db=3", "has the parameter db, which has no effect"],
     ["redis://one?sentinel=", "has no name after sentinel="],
     ["redis://one,redis://two?sentinel=mymaster", "has the parameter sentinel, which has no effect"],
+    ["redis://endpoint/1?cluster", "names a database, but a Cluster has only database 0"],
+    ["redis://one?cluster&sentinel=mymaster", "names both a Cluster and Sentinels"],
     ["redis://one/1,redis://two", "names a database, but a Cluster has only database 0"],
     ["redis://one,redis://two/1", "names a database, but a Cluster has only database 0"],
     ["redis://one/3?sentinel=mymaster,redis://two/4", "names different databases"],
