@@ -147,6 +147,17 @@ export const SCHEDULING_SETTINGS = {
 
 export type SchedulingSettings = SettingValues<typeof SCHEDULING_SETTINGS>;
 
+/** An AMQP short string has at most 255 bytes. */
+const MAX_PATTERN_CHARS = 255;
+
+const replyPattern: Parser<string> = (raw) => {
+  if (/^[\x21-\x7e]+$/.test(raw) && raw.length <= MAX_PATTERN_CHARS) return raw;
+  throw new BadValue(
+    "is not a pattern of queue names",
+    "names in which * stands for any characters, such as replies.*",
+  );
+};
+
 const redisUrlList = parse.commaSeparated(parse.url("redis", "rediss"));
 
 /** One server, the nodes of a Cluster, or Sentinels. redis/client.ts reads the text. */
@@ -249,6 +260,14 @@ export const ORCHESTRATOR_SETTINGS = {
     { name: "BLACKTREE_RESULT_QUEUE", description: "queue to publish results to" },
     QUEUE_NAME,
     "jobs.results",
+  ),
+  replyPatterns: withDefault(
+    {
+      name: "BLACKTREE_REPLY_TO",
+      description: "queues besides Blacktree's own that reply_to of a job's message may name, or off",
+    },
+    parse.orOff(parse.commaSeparated(replyPattern)),
+    "*",
   ),
   grpcListen: optional(
     {

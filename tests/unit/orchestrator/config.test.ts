@@ -170,3 +170,11 @@ describe("RABBITMQ_MANAGEMENT_URL", () => {
     expect(() => withUrl(url)).not.toThrow("hush");
   });
 });
+
+test("BLACKTREE_REPLY_TO is a list of patterns, off, or by default everything", () => {
+  expect(load("redis://host").values.replyPatterns).toEqual(["*"]);
+  const given = (value: string) => load("redis://host", { BLACKTREE_REPLY_TO: value }).values.replyPatterns;
+  expect(given("replies.*, audit")).toEqual(["replies.*", "audit"]);
+  expect(given("off")).toBe("off");
+  expect(() => given("two words")).toThrow("BLACKTREE_REPLY_TO");
+});
