@@ -156,6 +156,17 @@ export const SCHEDULING_SETTINGS = {
 
 export type SchedulingSettings = SettingValues<typeof SCHEDULING_SETTINGS>;
 
+/** An AMQP short string has at most 255 bytes. */
+const MAX_PATTERN_CHARS = 255;
+
+const replyPattern: Parser<string> = (raw) => {
+  if (/^[\x21-\x7e]+$/.test(raw) && raw.length <= MAX_PATTERN_CHARS) return raw;
+  throw new BadValue(
+    "is not a pattern of queue names",
+    "names in which * stands for any characters, such as replies.*",
+  );
+};
+
 const redisUrlList = parse.commaSeparated(parse.url("redis", "rediss"));
 
 /** One server, the nodes of a Cluster, or Sentinels. redis/client.ts reads the text. */
@@ -177,21 +188,26 @@ function checkRedisDatabases(first: URL, others: readonly URL[]): void {
       "no path, or a number, such as redis://host:6379/1",
     );
   const [database = 0, ...otherDatabases] = paths.map((path) => Number(path.slice(1)));
-  const isCluster = others.length > 0 && !first.searchParams.has("sentinel");
+  const isNamedCluster = first.searchParams.has("cluster");
+  if (isNamedCluster && first.searchParams.has("sentinel"))
+    throw new BadValue("names both a Cluster and Sentinels", "?cluster or ?sentinel=<master name>");
+  const isCluster = isNamedCluster || (others.length > 0 && !first.searchParams.has("sentinel"));
   if (isCluster && (database !== 0 || otherDatabases.some((other) => other !== 0)))
     throw new BadValue("names a database, but a Cluster has only database 0", "URLs of nodes without a path");
   if (otherDatabases.some((other) => other !== 0 && other !== database))
     throw new BadValue("names different databases", "the database on the first URL only");
 }
 
+const REDIS_PARAMETERS: readonly string[] = ["sentinel", "cluster"];
+
 function checkRedisParameters({ searchParams }: URL, isFirst: boolean): void {
-  const unknown = [...searchParams.keys()].find((name) => name !== "sentinel" || !isFirst);
+  const unknown = [...searchParams.keys()].find((name) => !REDIS_PARAMETERS.includes(name) || !isFirst);
   if (unknown === undefined && searchParams.get("sentinel") !== "") return;
   throw new BadValue(
     unknown === undefined
       ? "has no name after sentinel="
       : `has the parameter ${unknown}, which has no effect`,
-    "at most ?sentinel=<master name>, on the first URL; a database is given as path, such as redis://host:6379/1",
+    "at most ?sentinel=<master name> or ?cluster, on the first URL; a database is given as path, such as redis://host:6379/1",
   );
 }
 
@@ -286,6 +302,14 @@ export const ORCHESTRATOR_SETTINGS = {
     },
     jobField("ecr_repo"),
     "blacktree",
+  ),
+  replyPatterns: withDefault(
+    {
+      name: "BLACKTREE_REPLY_TO",
+      description: "queues besides Blacktree's own that reply_to of a job's message may name, or off",
+    },
+    parse.orOff(parse.commaSeparated(replyPattern)),
+    "*",
   ),
   grpcListen: optional(
     {

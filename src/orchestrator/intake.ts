@@ -46,6 +46,8 @@ export interface IntakeParts {
 }
 
 type Read<Kind extends ReadMessage["kind"]> = Extract<ReadMessage, { kind: Kind }>;
+/** An accepted message, its body decoded. */
+type Submitted = Pick<Delivery, "body" | "properties" | "revoked">;
 type Refused = Omit<Read<"invalid">, "kind">;
 
 export class Intake {
@@ -102,20 +104,26 @@ export class Intake {
     jobId: string,
     admission: Exclude<Admission, { kind: "conflict" }>,
   ): Promise<void> {
+    const { properties, revoked } = delivery;
+    const submitted = {
+      body: message.body,
+      properties: { ...properties, contentEncoding: undefined },
+      revoked,
+    };
     if (admission.kind === "active") {
-      await this.#join(delivery, { ...message.job, jobId }, admission.unchangedForMs);
+      await this.#join(submitted, { ...message.job, jobId }, admission.unchangedForMs);
     } else if (admission.kind === "finished") {
       await this.#republish(delivery, admission.result);
     } else {
       this.#unknownFields.log(message.unknownFields);
       await this.#whenAvailable(() => this.#supersede({ ...message.job, jobId }), delivery.revoked);
-      await this.#queue(delivery, { ...message.job, jobId }, admission.acceptedAt);
+      await this.#queue(submitted, { ...message.job, jobId }, admission.acceptedAt);
     }
   }
 
-  async #join(delivery: Delivery, job: Job, unchangedForMs: number): Promise<void> {
+  async #join(submitted: Submitted, job: Job, unchangedForMs: number): Promise<void> {
     const replace = () => this.#lostMessages.replace(job, unchangedForMs);
-    const lost = await this.#whenAvailable(replace, delivery.revoked);
+    const lost = await this.#whenAvailable(replace, submitted.revoked);
     const fields = { job_id: job.jobId };
     if (!lost) {
       this.parts.logger.info(fields, "duplicate message: a job with its id is waiting or running");
@@ -125,7 +133,7 @@ export class Intake {
       { ...fields, unchanged_for_ms: unchangedForMs },
       "the job's message is gone from the queues, replacing it with this duplicate",
     );
-    await this.#queue(delivery, job, lost.acceptedAt, lost);
+    await this.#queue(submitted, job, lost.acceptedAt, lost);
   }
 
   /** Before the job is queued: after a crash in between, the redelivered message repeats this step. */
@@ -140,7 +148,7 @@ export class Intake {
 
   /** QUEUED is published before the offer, so that it precedes ASSIGNED however fast a worker is found. */
   async #queue(
-    { body, properties, revoked }: Delivery,
+    { body, properties, revoked }: Submitted,
     job: Job,
     acceptedAt: Date,
     lost?: LostMessage,
@@ -203,7 +211,7 @@ export class Intake {
   }
 
   async #deadLetter(delivery: Delivery, reason: string): Promise<void> {
-    const letter = await deadLetterOf(delivery.body, reason, this.parts.deadLetterSecrets);
+    const letter = await deadLetterOf(delivery, reason, this.parts.deadLetterSecrets);
     await this.parts.queue.deadLetter(delivery, letter, delivery.revoked);
   }
 

@@ -38,10 +38,17 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   const { rabbitmqUrls: urls, jobQueue, resultQueue, leaseTtlMs, jobMemoryMs } = settings;
   const inRedis = { url: settings.redisUrl, keyPrefix: settings.keyPrefix };
   const managementUrl = settings.rabbitmqManagementUrl;
-  const queue = new RabbitMqQueue({ urls, managementUrl, jobQueue, resultQueue, logger });
+  const queue = new RabbitMqQueue({
+    urls,
+    managementUrl,
+    jobQueue,
+    resultQueue,
+    replyPatterns: settings.replyPatterns === "off" ? [] : settings.replyPatterns,
+    logger,
+  });
   const settleMs = leaseTtlMs + 2 * settings.pingIntervalMs;
   const leases = new RedisLeases({ ...inRedis, leaseTtlMs, jobMemoryMs, settleMs, logger });
-  const records = new RedisJobRecords({ ...inRedis, jobMemoryMs, logger });
+  const records = new RedisJobRecords({ ...inRedis, jobMemoryMs });
   const names = { queue: "rabbitmq", leases: "redis" };
   const grpcListen = grpcListenAddress(settings);
   let orchestrator: Orchestrator;

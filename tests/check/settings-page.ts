@@ -30,6 +30,8 @@ const ORCHESTRATOR_REMARKS: Remarks = {
   BLACKTREE_KEY_PREFIX:
     "the same for all orchestrators of an installation, and different for each installation that uses the same Redis; 1 to 64 of letters, digits, `.`, `_`, `-`",
   BLACKTREE_JOB_QUEUE: "invalid messages go to the queue of this name with `.dead` appended",
+  BLACKTREE_REPLY_TO:
+    "names, comma separated, in which `*` stands for any characters, such as `replies.*`; see [results](messages.md#results-queue-jobsresults)",
   BLACKTREE_ADMIN_LISTEN: "see [admin API](admin-api.md)",
   BLACKTREE_ADMIN_HOSTS: "comma separated, without ports; for a proxy in front of the API",
   BLACKTREE_ADMIN_TOKEN:

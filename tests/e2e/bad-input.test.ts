@@ -1,5 +1,6 @@
 /** Invalid messages: each goes unchanged to the dead-letter queue with the reason, and delays no other message. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { gzipSync } from "node:zlib";
 import type { GetMessage } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
 import {
@@ -250,6 +251,12 @@ test("bad input: valid jobs among invalid messages are built", async () => {
   for (const _ of [...BAD_MESSAGES, ...BAD_MESSAGES]) await deployment.next("jobs.build.dead");
   expect(await deployment.depth("jobs.build")).toBe(0);
   expect(orchestrator.process.exitCode).toBe(null);
+});
+
+test("bad input: a job whose body is compressed with gzip is built", async () => {
+  const job = gzipSync(JSON.stringify({ ...GOOD, job_id: "compressed", deployment_version: "gz" }));
+  await deployment.publish(job, { contentEncoding: "gzip" });
+  expect(await deployment.nextResult()).toMatchObject({ job_id: "compressed", status: "SUCCESS" });
 });
 
 test("bad input: unknown fields are ignored, and named once in the log", async () => {

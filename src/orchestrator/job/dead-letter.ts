@@ -2,9 +2,11 @@
  * The copy of a message for the dead-letter queue, where operators read it: without secrets, as far as they can be found.
  * Everything else stays byte for byte, whatever is wrong with the message.
  */
+import { gzipSync } from "node:zlib";
 import { createScanner } from "jsonc-parser";
 import { eventLoopTurn } from "../../shared/event-loop.ts";
-import type { DeadLetter } from "../queue/queue.ts";
+import type { DeadLetter, Delivery, MessageProperties } from "../queue/queue.ts";
+import { decodedBody, UndecodableBody } from "./content-encoding.ts";
 import { SECRET_FIELDS } from "./fields.ts";
 
 export type DeadLetterSecrets = "cut" | "keep";
@@ -27,19 +29,38 @@ const MAX_PATH_CHARS = 200;
 /** A message that was encoded as JSON twice, or once more. */
 const MAX_NESTED_TEXTS = 2;
 
+/** RabbitMQ accepts no larger message by default. */
+const MAX_DECODED_BYTES = 16 * 1024 * 1024;
+
 const TOKENS_PER_TURN = 10_000;
 
+type Message = Pick<Delivery, "body"> & {
+  readonly properties: Pick<MessageProperties, "contentEncoding">;
+};
+
 export async function deadLetterOf(
-  body: Buffer,
+  { body, properties }: Message,
   reason: string,
   secrets: DeadLetterSecrets,
 ): Promise<DeadLetter> {
-  if (secrets === "keep") return { reason, body, redacted: [] };
+  const asItIs = { reason, body, redacted: [] };
+  const decoded = secrets === "keep" ? undefined : decodedIfPossible(body, properties.contentEncoding);
+  if (decoded === undefined) return asItIs;
   // One character for each byte, so that bytes which are not UTF-8 stay as they are.
-  const { text, paths } = await withoutSecrets(body.toString("latin1"), MAX_NESTED_TEXTS);
-  return paths.length === 0
-    ? { reason, body, redacted: [] }
-    : { reason, body: Buffer.from(text, "latin1"), redacted: [...new Set(paths)] };
+  const { text, paths } = await withoutSecrets(decoded.toString("latin1"), MAX_NESTED_TEXTS);
+  if (paths.length === 0) return asItIs;
+  const cut = Buffer.from(text, "latin1");
+  return { reason, body: decoded === body ? cut : gzipSync(cut), redacted: [...new Set(paths)] };
+}
+
+/** Undefined for a body that nobody else can read, either. */
+function decodedIfPossible(body: Buffer, encoding: string | undefined): Buffer | undefined {
+  try {
+    return decodedBody(body, encoding, MAX_DECODED_BYTES);
+  } catch (error) {
+    if (error instanceof UndecodableBody) return undefined;
+    throw error;
+  }
 }
 
 interface CutText {

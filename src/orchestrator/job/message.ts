@@ -4,6 +4,7 @@ import { canonicalPlatforms } from "../../shared/platforms.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { MessageProperties } from "../queue/queue.ts";
 import type { JobIdentity, PublicJob } from "../records/job-records.ts";
+import { decodedBody, UndecodableBody } from "./content-encoding.ts";
 import {
   FIELD_DEFAULTS,
   JOB_FIELDS,
@@ -29,6 +30,8 @@ export interface MessageRules {
 export type ReadMessage =
   | {
       readonly kind: "job";
+      /** Decoded. */
+      readonly body: Buffer;
       readonly job: Omit<Job, "jobId">;
       readonly explicitId: string | undefined;
       readonly publicJob: PublicJob;
@@ -43,18 +46,22 @@ export type ReadMessage =
     };
 
 export function readJobMessage(
-  body: Buffer,
+  encodedBody: Buffer,
   properties: MessageProperties,
   rules: MessageRules,
 ): ReadMessage {
-  const given = parseObject(body);
-  if (typeof given === "string")
-    return { kind: "invalid", problems: [given], explicitId: validId(properties.messageId), given: {} };
+  const body = decoded(encodedBody, properties);
+  const given = typeof body === "string" ? body : parseObject(body);
+  if (typeof body === "string" || typeof given === "string")
+    return {
+      kind: "invalid",
+      problems: [String(given)],
+      explicitId: validId(properties.messageId),
+      given: {},
+    };
 
-  const explicitId =
-    given.job_id === undefined || given.job_id === null
-      ? validId(properties.messageId)
-      : validId(given.job_id);
+  // A message whose job_id is not valid is refused; its sender still gets the result by the id of the message.
+  const explicitId = validId(given.job_id) ?? validId(properties.messageId);
   const repoProblem = repositoryProblem(given.repo_url, rules.git);
   const fields = JOB_FIELDS.safeParse(given);
   const fieldProblems = fields.success
@@ -69,12 +76,23 @@ export function readJobMessage(
   const publicJob = { ...publicJobOf(given), tenant: job.tenant, region: job.region };
   return {
     kind: "job",
+    body,
     job,
     explicitId,
     publicJob,
     identity: identityOf(job.repoUrl, fields.data),
     unknownFields: Object.keys(given).filter((name) => !KNOWN_FIELDS.has(name)),
   };
+}
+
+/** The body, or the problem as a text. */
+function decoded(body: Buffer, { contentEncoding }: MessageProperties): Buffer | string {
+  try {
+    return decodedBody(body, contentEncoding, MAX_BODY_BYTES);
+  } catch (error) {
+    if (error instanceof UndecodableBody) return error.message;
+    throw error;
+  }
 }
 
 /** The object, or the problem as a text. */

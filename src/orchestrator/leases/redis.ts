@@ -3,7 +3,13 @@ import { randomUUID } from "node:crypto";
 import type { RunRef } from "../../shared/job.ts";
 import { Listeners } from "../../shared/listeners.ts";
 import type { Logger } from "../../shared/logging.ts";
-import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
+import {
+  connectInBackground,
+  createQuietRedisClient,
+  createRedisClient,
+  isReady,
+  type RedisClient,
+} from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import {
   type CancelledJob,
@@ -93,11 +99,8 @@ export class RedisLeases implements Leases {
     this.#changes = new Listeners(onError);
     this.#registrations = new Listeners(onError);
     // The other client already logs that Redis is unreachable.
-    this.#subscriber = createRedisClient({
-      ...options,
-      logger: options.logger.child({}, { level: "silent" }),
-    });
-    this.#client.on("ready", () => {
+    this.#subscriber = createQuietRedisClient(options);
+    this.#client.on("usable", () => {
       void this.#checkClock();
       // Workers that registered with other orchestrators meanwhile.
       this.#registrations.notify();
@@ -337,7 +340,9 @@ export class RedisLeases implements Leases {
       this.#onMessage(REGISTRATION);
     } catch (error) {
       // The subscription is made again when the connection is ready again.
-      this.options.logger.debug({ err: error }, "failed to subscribe to lease changes");
+      const isRefused = error instanceof Error && error.message.startsWith("NOPERM");
+      const message = "failed to subscribe to lease changes: jobs start later without them";
+      this.options.logger[isRefused ? "warn" : "debug"]({ err: error }, message);
     }
   }
 }

@@ -35,6 +35,8 @@ export interface MessageProperties {
   readonly messageId?: string;
   readonly correlationId?: string;
   readonly replyTo?: string;
+  /** Of a submitted message only: an accepted job is stored decoded. */
+  readonly contentEncoding?: string;
 }
 
 /**

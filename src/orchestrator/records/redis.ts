@@ -1,8 +1,7 @@
 /** Job records in Redis, shared by all orchestrators. scripts/common.lua lists the keys. */
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
-import type { Logger } from "../../shared/logging.ts";
-import { connectInBackground, createRedisClient, isReady, type RedisClient } from "../redis/client.ts";
+import { connectInBackground, createQuietRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
 import { type ListedJob, pageOf } from "./job-page.ts";
@@ -63,7 +62,6 @@ export interface RedisJobRecordsOptions {
   readonly url: string;
   /** How long a record is stored after its job's end. */
   readonly jobMemoryMs: number;
-  readonly logger: Logger;
   /** With a hash tag. */
   readonly keyPrefix: string;
 }
@@ -75,7 +73,8 @@ export class RedisJobRecords implements JobRecords {
 
   constructor(private readonly options: RedisJobRecordsOptions) {
     this.#prefix = options.keyPrefix;
-    this.#client = createRedisClient(options);
+    // The client of the leases checks the server, and logs when it is not reachable.
+    this.#client = createQuietRedisClient(options);
   }
 
   start(): void {

@@ -3,8 +3,10 @@ import { Cluster, type ClusterOptions, Redis, type RedisOptions } from "ioredis"
 import { delayBeforeAttempt } from "../../shared/backoff.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { maskUrlPasswords } from "../../shared/settings/settings.ts";
+import type { RedisClient } from "./script.ts";
+import { checkSetup } from "./setup-check.ts";
 
-export type RedisClient = Redis | Cluster;
+export type { RedisClient };
 
 /** SELECT failed: the server has fewer databases. */
 class DatabaseMissing extends Error {
@@ -37,10 +39,13 @@ class RedisInDatabase extends Redis {
 export interface RedisClientOptions {
   /**
    * `redis://` or `rediss://`. Comma separated: the nodes of a Cluster, or, with `?sentinel=<master name>` on the
-   * first one, Sentinels whose master is used; login and database are then those of the first URL.
+   * first one, Sentinels whose master is used; login and database are then those of the first URL. A single URL with
+   * `?cluster` is the address of a Cluster.
    */
   readonly url: string;
   readonly logger: Logger;
+  /** With a hash tag. */
+  readonly keyPrefix: string;
 }
 
 const DEFAULT_PORT = 6379;
@@ -48,6 +53,8 @@ const DEFAULT_SENTINEL_PORT = 26_379;
 const RECONNECT_DELAY = { initialMs: 100, maxMs: 5_000 };
 /** How often the loss is logged again while Redis stays unreachable. */
 const REMINDER_INTERVAL_MS = 30_000;
+/** A server that is connected but not usable is connected again and checked this often. */
+const RECHECK_INTERVAL_MS = 5_000;
 
 /**
  * By default commands to a frozen server wait for ever. With these options every command fails within moments, and the
@@ -60,21 +67,36 @@ const TIMEOUTS: RedisOptions = {
   maxRetriesPerRequest: 1,
   autoResendUnfulfilledCommands: false,
   enableOfflineQueue: false,
-  reconnectOnError: isFromDemotedMaster,
+  reconnectOnError: isFromUnusableServer,
 };
 
 /**
- * A demoted master refuses writes with READONLY; the next connection looks up the master again. Before Redis 7, the
- * error of a script contains the one of its command.
+ * A demoted master refuses writes with READONLY; the next connection looks up the master again. Others have no disk
+ * space or no memory left, which the check of the next connection reports. Before Redis 7, the error of a script contains the
+ * one of its command.
  */
-export function isFromDemotedMaster({ message }: Error): boolean {
-  return /^(ERR Error running script .* -)?READONLY /.test(message);
+export function isFromUnusableServer({ message }: Error): boolean {
+  return /^(ERR Error running script .* -)?(READONLY|MISCONF|OOM) /.test(message);
 }
 
-/** Not connected yet: call `connectInBackground`. */
+/** Clients whose server has passed its check since the connection was made. */
+const usable = new WeakSet<RedisClient>();
+
+/**
+ * Not connected yet: call `connectInBackground`. Emits "usable" when its server has been checked, after each connection;
+ * the availability and faults of the server are logged.
+ */
 export function createRedisClient(options: RedisClientOptions): RedisClient {
   const client = makeClient(options.url);
   reportAvailability(client, options);
+  return client;
+}
+
+/** For subscriptions only, or one of several to the same server: neither checks the server nor logs anything. */
+export function createQuietRedisClient({ url }: Pick<RedisClientOptions, "url">): RedisClient {
+  const client = makeClient(url);
+  client.on("error", () => undefined);
+  client.on("ready", () => usable.add(client));
   return client;
 }
 
@@ -85,7 +107,7 @@ export function connectInBackground(client: RedisClient): void {
 }
 
 export function isReady(client: RedisClient): boolean {
-  return client.status === "ready";
+  return client.status === "ready" && usable.has(client);
 }
 
 function makeClient(urlList: string): RedisClient {
@@ -94,7 +116,8 @@ function makeClient(urlList: string): RedisClient {
   if (!first) throw new TypeError("no Redis URL");
   const sentinelMaster = first.searchParams.get("sentinel");
   if (sentinelMaster !== null) return new RedisInDatabase(sentinelOptions(urls, first, sentinelMaster));
-  if (urls.length > 1) return new Cluster(urls.map(addressOf), clusterOptions(first));
+  if (urls.length > 1 || first.searchParams.has("cluster"))
+    return new Cluster(urls.map(addressOf), clusterOptions(first));
   return new RedisInDatabase({
     ...TIMEOUTS,
     ...loginOf(first),
@@ -154,37 +177,127 @@ function reconnectDelayMs(attempt: number): number {
   return delayBeforeAttempt(attempt, RECONNECT_DELAY);
 }
 
-function reportAvailability(client: RedisClient, { url, logger }: RedisClientOptions): void {
-  const address = maskUrlPasswords(url);
-  let reported: { readonly atMs: number; readonly isMissing: boolean } | undefined;
-  /** Of the current attempt to connect: the errors that follow it are its consequences. */
-  let firstError: Error | undefined;
-  const reportLoss = () => {
-    const error = firstError;
-    firstError = undefined;
-    const isMissing = error instanceof DatabaseMissing;
-    if (reported?.isMissing === isMissing && performance.now() - reported.atMs < REMINDER_INTERVAL_MS) return;
-    reported = { atMs: performance.now(), isMissing };
-    logger.warn(
-      isMissing
-        ? `Redis at ${address} is not usable: ${error.message} on this server. Set REDIS_URL to an existing database, or raise "databases" in redis.conf; trying again`
-        : `Redis is not reachable at ${address} (${reasonOf(error)}); trying again`,
-    );
+function reportAvailability(client: RedisClient, options: RedisClientOptions): void {
+  const { url, logger, keyPrefix } = options;
+  const report = new AvailabilityReport(maskUrlPasswords(url), logger);
+  let recheck: NodeJS.Timeout | undefined;
+  const check = async () => {
+    const { stream } = client as { stream?: unknown };
+    const isSameConnection = () =>
+      client.status === "ready" && (client as { stream?: unknown }).stream === stream;
+    try {
+      const { problem, warning } = await checkSetup(client, { keyPrefix, isSingle: client instanceof Redis });
+      if (!isSameConnection()) return;
+      if (problem === undefined) {
+        usable.add(client);
+        report.usable(warning);
+        client.emit("usable");
+        return;
+      }
+      report.unusable(problem);
+    } catch (error) {
+      if (!isSameConnection()) return;
+      report.unusable(`its check failed: ${reasonOf(error as Error)}`);
+    }
+    // The address may name another server by then, and the user may have other rights.
+    recheck = setTimeout(() => client.disconnect(true), RECHECK_INTERVAL_MS);
   };
-  client.on("error", (error: Error) => {
-    firstError ??= error;
-  });
-  client.on("reconnecting", reportLoss);
-  client.on("ready", () => {
-    logger.info(
-      reported === undefined ? `connected to Redis at ${address}` : `Redis is reachable again at ${address}`,
-    );
-    reported = undefined;
-    firstError = undefined;
+  client.on("error", (error: Error) => report.failed(error));
+  client.on("ready", () => void check());
+  client.on("reconnecting", () => report.lost());
+  client.on("close", () => {
+    usable.delete(client);
+    clearTimeout(recheck);
   });
 }
 
+/** Logs each change once, and reminds of a fault that lasts. */
+class AvailabilityReport {
+  /** Of the current attempt to connect: the errors that follow it are its consequences. */
+  #firstError: Error | undefined;
+  #reported: { readonly kind: string; readonly atMs: number } | undefined;
+  #warning: string | undefined;
+
+  constructor(
+    private readonly address: string,
+    private readonly logger: Logger,
+  ) {}
+
+  failed(error: Error): void {
+    this.#firstError ??= error;
+  }
+
+  lost(): void {
+    const error = this.#firstError;
+    this.#firstError = undefined;
+    // The connection was ended to check the server again.
+    if (error === undefined && this.#reported?.kind.startsWith("unusable")) return;
+    if (error instanceof DatabaseMissing) {
+      this.unusable(
+        `${error.message} on this server. Set REDIS_URL to an existing database, or raise "databases" in redis.conf`,
+      );
+      return;
+    }
+    this.#report("lost", `Redis is not reachable at ${this.address} (${reasonOf(error)}); trying again`);
+  }
+
+  unusable(problem: string): void {
+    this.#report(`unusable: ${problem}`, `Redis at ${this.address} is not usable: ${problem}; trying again`);
+  }
+
+  usable(warning: string | undefined): void {
+    this.logger.info(
+      this.#reported === undefined
+        ? `connected to Redis at ${this.address}`
+        : `Redis is reachable again at ${this.address}`,
+    );
+    this.#reported = undefined;
+    this.#firstError = undefined;
+    if (warning !== undefined && warning !== this.#warning)
+      this.logger.warn(`Redis at ${this.address}: ${warning}`);
+    this.#warning = warning;
+  }
+
+  #report(kind: string, message: string): void {
+    const before = this.#reported;
+    if (before?.kind === kind && performance.now() - before.atMs < REMINDER_INTERVAL_MS) return;
+    this.#reported = { kind, atMs: performance.now() };
+    this.logger.warn(message);
+  }
+}
+
+/** Remedies for faults of a connection, by the beginning of their code or message. */
+const REMEDIES: readonly (readonly [pattern: RegExp, remedy: string])[] = [
+  [/^NOAUTH/, "it requires a login: write REDIS_URL as redis://:password@host or redis://user:password@host"],
+  [
+    /^WRONGPASS|^ERR invalid password/,
+    "it refuses the user or the password of REDIS_URL; special characters in them are written percent-encoded",
+  ],
+  [
+    /^DENIED/,
+    "it is in protected mode, which refuses other machines: set a password on the server, or protected-mode no",
+  ],
+  [/^ECONNRESET|^EPIPE/, "if the port expects TLS, use rediss://; else another service may listen there"],
+  [/^ERR_SSL_(WRONG_VERSION|PACKET)/, "the port does not use TLS: use redis://"],
+  [/^ETIMEDOUT/, "it does not answer; with rediss://, check that the port uses TLS"],
+  [/^(Protocol error|Unknown RESP type)/, "another service than Redis answers there"],
+  [/^ENOTFOUND|^EAI_AGAIN/, "the name of the host is not known"],
+  [/^ERR_TLS_CERT_ALTNAME/, "its certificate is for another host name"],
+  [/CERT/, "its certificate is not trusted: name the file of its CA in NODE_EXTRA_CA_CERTS"],
+  [
+    /^Failed to refresh slots cache|cluster support disabled/,
+    "its nodes do not answer, or are not those of a Cluster: name a single server by one URL without ?cluster",
+  ],
+];
+
 function reasonOf(error: (Error & { code?: unknown }) | undefined): string {
   if (!error) return "the connection was lost";
-  return typeof error.code === "string" ? error.code : error.message;
+  const reason = typeof error.code === "string" ? error.code : error.message;
+  const remedy = REMEDIES.find(([pattern]) => pattern.test(reason))?.[1];
+  return remedy === undefined ? reason : `${shortened(reason)}: ${remedy}`;
+}
+
+/** The first word of an error of Redis names it. */
+function shortened(reason: string): string {
+  return /^[A-Z][A-Z_]+(?= )/.exec(reason)?.[0] ?? reason.replace(/\.$/, "");
 }

@@ -1,6 +1,8 @@
 /** A script that Redis runs in one atomic step. */
 import { createHash } from "node:crypto";
-import type { RedisClient } from "./client.ts";
+import type { Cluster, Redis } from "ioredis";
+
+export type RedisClient = Redis | Cluster;
 
 export class RedisScript {
   readonly #text: string;

@@ -69,7 +69,7 @@ export async function startOrchestratorSite(
   const orchestrator = await startOrchestrator({
     queue,
     leases,
-    records: new RedisJobRecords({ ...inRedis, jobMemoryMs, logger }),
+    records: new RedisJobRecords({ ...inRedis, jobMemoryMs }),
     names: { queue: "rabbitmq", leases: "redis" },
     settings,
     admin: adminAccess(settings),

@@ -21,6 +21,7 @@ describe("REDIS_URL", () => {
     "rediss://user:password@host:6379/15",
     "redis://one,redis://two/,redis://three/0",
     "redis://one/3?sentinel=mymaster,redis://two",
+    "redis://endpoint?cluster",
     "redis://one/3?sentinel=mymaster,redis://two/3",
   ])("%s is accepted", (url) => {
     expect(load(url).values.redisUrl).toBe(url);
@@ -38,6 +39,8 @@ describe("REDIS_URL", () => {
     ["redis://host?db=3", "has the parameter db, which has no effect"],
     ["redis://one?sentinel=", "has no name after sentinel="],
     ["redis://one,redis://two?sentinel=mymaster", "has the parameter sentinel, which has no effect"],
+    ["redis://endpoint/1?cluster", "names a database, but a Cluster has only database 0"],
+    ["redis://one?cluster&sentinel=mymaster", "names both a Cluster and Sentinels"],
     ["redis://one/1,redis://two", "names a database, but a Cluster has only database 0"],
     ["redis://one,redis://two/1", "names a database, but a Cluster has only database 0"],
     ["redis://one/3?sentinel=mymaster,redis://two/4", "names different databases"],
@@ -190,4 +193,12 @@ describe("BLACKTREE_ORIGINAL_API", () => {
   ])("%s is refused if the settings are %j", (name, environment) => {
     expect(() => withApi(environment)).toThrow(name);
   });
+});
+
+test("BLACKTREE_REPLY_TO is a list of patterns, off, or by default everything", () => {
+  expect(load("redis://host").values.replyPatterns).toEqual(["*"]);
+  const given = (value: string) => load("redis://host", { BLACKTREE_REPLY_TO: value }).values.replyPatterns;
+  expect(given("replies.*, audit")).toEqual(["replies.*", "audit"]);
+  expect(given("off")).toBe("off");
+  expect(() => given("two words")).toThrow("BLACKTREE_REPLY_TO");
 });

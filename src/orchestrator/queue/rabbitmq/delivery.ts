@@ -115,11 +115,12 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
 }
 
 export function messageProperties({ properties }: Message): MessageProperties {
-  const { messageId, correlationId, replyTo } = properties;
+  const { messageId, correlationId, replyTo, contentEncoding } = properties;
   return {
     messageId: asShortString(messageId),
     correlationId: asShortString(correlationId),
     replyTo: asShortString(replyTo),
+    contentEncoding: asShortString(contentEncoding),
   };
 }
 

@@ -32,6 +32,8 @@ export interface Outgoing {
   readonly queue: string;
   readonly body: Buffer;
   readonly options: Options.Publish;
+  /** The broker returns a message that gets into no queue. Default: true. */
+  readonly isMandatory?: boolean;
 }
 
 export type Answer =
@@ -220,7 +222,7 @@ export class Publisher {
       ...message.options,
       headers: { ...message.options.headers, [PUBLISH_ID_HEADER]: id },
       persistent: true,
-      mandatory: true,
+      mandatory: message.isMandatory ?? true,
     };
     return new Promise((resolve, reject) => {
       // The broker returns a message before it confirms it.

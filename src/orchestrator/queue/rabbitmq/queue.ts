@@ -18,6 +18,7 @@ import {
   type RetryDelayMs,
   type Subscription,
 } from "../queue.ts";
+import { ALL_QUEUES, mayReplyTo, type ReplyPatterns } from "../reply-queues.ts";
 import { answered, type Session } from "./channel.ts";
 import { RabbitMqConnection } from "./connection.ts";
 import { copiedOptions, envelopeHeaders, RabbitMqDelivery } from "./delivery.ts";
@@ -56,6 +57,11 @@ const REDACTED_HEADER = "x-blacktree-redacted";
 const MAX_REDACTED_BYTES = 512;
 /** Only a queue that exists but cannot confirm takes this long, and such a queue must not delay the job. */
 const REPLY_TIMEOUT_MS = 10_000;
+/**
+ * Names a consumer that waits for the answer without a queue ("direct reply-to"). The broker delivers the message to it
+ * and still returns a mandatory one, since it is in no queue.
+ */
+const DIRECT_REPLY = /^amq\.rabbitmq\.reply-to\./;
 const DEFAULT_HEARTBEAT_SECONDS = 10;
 
 export interface RabbitMqQueueOptions {
@@ -64,6 +70,8 @@ export interface RabbitMqQueueOptions {
   readonly jobQueue: string;
   readonly resultQueue: string;
   readonly logger: Logger;
+  /** The queues that `reply_to` may name, besides Blacktree's own, which it may not. Default: all. */
+  readonly replyPatterns?: ReplyPatterns;
   /** Prefix of the names of the ready queues; default `jobs.ready`. */
   readonly readyPrefix?: string;
   /** Default `jobs.events`. */
@@ -82,6 +90,7 @@ export interface RabbitMqQueueOptions {
 
 export class RabbitMqQueue implements JobQueue {
   readonly #names: Names;
+  readonly #replyPatterns: ReplyPatterns;
   readonly #logger: Logger;
   readonly #connection: RabbitMqConnection;
   readonly #publisher: Publisher;
@@ -103,6 +112,7 @@ export class RabbitMqQueue implements JobQueue {
     } = options;
     const names = { jobQueue, resultQueue, readyPrefix, eventExchange };
     this.#names = names;
+    this.#replyPatterns = options.replyPatterns ?? ALL_QUEUES;
     this.#logger = logger;
     // A failing listener must not fail the publish or the consumer that caused the call.
     this.#listeners = new Listeners((error, readyQueue) =>
@@ -367,11 +377,16 @@ export class RabbitMqQueue implements JobQueue {
       return;
     }
     if (queue === originalResultQueue(this.#names)) return this.#publishResultTo(queue, result, options);
+    if (!mayReplyTo(this.#replyPatterns, queue)) {
+      this.#logger.warn(fields, "result not sent to reply_to: BLACKTREE_REPLY_TO does not allow the queue");
+      return;
+    }
+    const isMandatory = !DIRECT_REPLY.test(queue);
     const timeout = AbortSignal.timeout(REPLY_TIMEOUT_MS);
     try {
       for (const body of shrinkingBodies(result)) {
         // Senders choose the queue: a refusal must not affect other messages.
-        const answer = await this.#publisher.publishAlone({ queue, body, options }, timeout);
+        const answer = await this.#publisher.publishAlone({ queue, body, options, isMandatory }, timeout);
         if (answer.kind === "confirmed") return;
         if (answer.kind === "refused" && isTooLarge(answer.refusal)) continue;
         this.#logger.warn({ ...fields, answer: textOf(answer) }, "result not sent to reply_to");

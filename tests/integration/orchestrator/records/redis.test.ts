@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import pino from "pino";
 import { type JobRecords, RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
@@ -13,7 +12,6 @@ import { describeJobRecordsContract } from "./job-records-contract.ts";
 const TIMEOUT_MS = 30_000;
 /** More than the command timeout of src/orchestrator/redis/client.ts. */
 const CALL_LIMIT_MS = 2_500;
-const logger = pino({ level: "silent" });
 let server: Redis;
 
 beforeAll(async () => {
@@ -23,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 async function openRecords(url: string, jobMemoryMs: number, keyPrefix: string): Promise<JobRecords> {
-  const records = new RedisJobRecords({ url, jobMemoryMs, keyPrefix, logger });
+  const records = new RedisJobRecords({ url, jobMemoryMs, keyPrefix });
   records.start();
   await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
   return records;

@@ -68,7 +68,7 @@ const worker = {
 /** Every script, and the subscription. */
 async function expectToWork(url: string): Promise<void> {
   const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
-  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, keyPrefix, logger });
+  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, keyPrefix });
   leases.start();
   records.start();
   try {
@@ -211,6 +211,98 @@ test("TLS is used for rediss://, and an untrusted certificate is refused", async
   expect(await answers(certificates.caPath)).toBe("reachable");
   expect(await answers(certificates.foreign.caPath)).toBe("SELF_SIGNED_CERT_IN_CHAIN");
 }, 120_000);
+
+describe("a server that is reachable and not usable", () => {
+  /** The log, without its levels and times, once it contains a message of one of these beginnings. */
+  async function logOf(url: string, ...beginnings: readonly string[]): Promise<readonly string[]> {
+    const messages: string[] = [];
+    const recording = pino({}, { write: (line: string) => void messages.push(JSON.parse(line).msg) });
+    const leases = new RedisLeases({ url, ...times, keyPrefix, logger: recording });
+    leases.start();
+    try {
+      await waitFor(() => messages.some((one) => beginnings.some((beginning) => one.startsWith(beginning))), {
+        timeoutMs: TIMEOUT_MS,
+        what: `a message about ${url}`,
+      });
+      expect(leases.isReady).toBe(messages[0]?.startsWith("connected") ?? false);
+      return messages;
+    } finally {
+      await leases.close();
+    }
+  }
+
+  async function start(...options: readonly string[]): Promise<string> {
+    const port = await freePort();
+    await startServer("installed", "--port", String(port), ...options);
+    return `127.0.0.1:${port}`;
+  }
+
+  const unusable = (address: string, problem: string) =>
+    `Redis at redis://${address} is not usable: ${problem}; trying again`;
+
+  test("a read-only replica is named, with its primary", async () => {
+    const address = await start("--replicaof", "127.0.0.1", "1");
+    expect(await logOf(`redis://${address}`, "Redis at")).toEqual([
+      unusable(
+        address,
+        "it is a read-only replica of 127.0.0.1:1: name the primary in REDIS_URL, or Sentinels",
+      ),
+    ]);
+  });
+
+  test("a node of a Cluster that is reached by one URL is named, with the format of REDIS_URL", async () => {
+    const address = await start("--cluster-enabled", "yes");
+    const [message] = await logOf(`redis://${address}`, "Redis at");
+    expect(message).toContain("it is a node of a Cluster: add ?cluster to REDIS_URL");
+  });
+
+  test("a missing right is named by its command", async () => {
+    const address = await start();
+    const [, port = ""] = address.split(":");
+    await cli(Number(port), "acl", "setuser", "limited", "on", ">p", "~*", "&*", "+@all", "-zadd", "-hset");
+    const [message] = await logOf(`redis://limited:p@${address}`, "Redis at");
+    expect(message).toContain("is not usable: its user has no right to HSET, ZADD with keys and channels");
+  });
+
+  test("a server without memory is not used, and one that removes keys is warned of", async () => {
+    const full = await start("--maxmemory", "1");
+    expect((await logOf(`redis://${full}`, "Redis at"))[0]).toContain("it refuses SET: OOM ");
+    const evicting = await start("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru");
+    const [connected, warning] = await logOf(`redis://${evicting}`, "Redis at");
+    expect(connected).toStartWith("connected to Redis");
+    expect(warning).toContain("maxmemory-policy volatile-lru");
+    expect(warning).toEndWith("set maxmemory-policy noeviction");
+  });
+
+  test("a wrong password, and another service, are each one line with the remedy", async () => {
+    const address = await start("--requirepass", "secret");
+    const refused = await logOf(`redis://:wrong@${address}`, "Redis is not reachable");
+    expect(refused).toHaveLength(1);
+    expect(refused[0]).toContain("(WRONGPASS: it refuses the user or the password of REDIS_URL");
+    expect((await logOf(`redis://${address}`, "Redis is not reachable"))[0]).toContain(
+      "(NOAUTH: it requires a login",
+    );
+    const http = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("not Redis") });
+    try {
+      const [message] = await logOf(`redis://127.0.0.1:${http.port}`, "Redis is not reachable");
+      expect(message).toContain("another service");
+    } finally {
+      await http.stop(true);
+    }
+  });
+});
+
+test("the rights that docs/many-machines.md lists are enough", async () => {
+  const docs = await Bun.file(join(import.meta.dir, "../../../../docs/many-machines.md")).text();
+  const rights = /^ACL SETUSER blacktree (.*)$/m.exec(docs)?.[1]?.split(" ") ?? [];
+  expect(rights).not.toBeEmpty();
+  const port = await freePort();
+  await startServer("installed", "--port", String(port));
+  await cli(port, "acl", "setuser", "blacktree", ...rights);
+  await expectToWork(`redis://blacktree:password@127.0.0.1:${port}/1`);
+  // Nothing was refused, also not what is only logged.
+  expect(await cli(port, "acl", "log")).toBe("");
+});
 
 describe("a server with 4 databases", () => {
   const logLines: string[] = [];

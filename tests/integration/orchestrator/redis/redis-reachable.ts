@@ -5,7 +5,11 @@
 import pino from "pino";
 import { connectInBackground, createRedisClient } from "../../../../src/orchestrator/redis/client.ts";
 
-const client = createRedisClient({ url: process.argv[2] ?? "", logger: pino({ level: "silent" }) });
+const client = createRedisClient({
+  url: process.argv[2] ?? "",
+  keyPrefix: "{blacktree}:",
+  logger: pino({ level: "silent" }),
+});
 const answer = await new Promise<string>((resolve) => {
   client.once("ready", () => resolve("reachable"));
   // A busy machine may exceed the connect timeout; the client then tries again.

@@ -1,10 +1,16 @@
 import { describe, expect, test } from "bun:test";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { deadLetterOf } from "../../../../src/orchestrator/job/dead-letter.ts";
 
 const TOKEN = "ghp_0123456789";
 
+const messageOf = (body: string | Buffer, contentEncoding?: string) => ({
+  body: Buffer.from(body),
+  properties: { contentEncoding },
+});
+
 async function cut(body: string | Buffer) {
-  const letter = await deadLetterOf(Buffer.from(body), "wrong", "cut");
+  const letter = await deadLetterOf(messageOf(body), "wrong", "cut");
   return { text: letter.body.toString(), redacted: letter.redacted };
 }
 
@@ -69,6 +75,18 @@ test("however many secrets a message has", async () => {
   expect(redacted).toHaveLength(names.length);
 });
 
+test("from a compressed message, which stays compressed", async () => {
+  const body = gzipSync(`{"git_token":"${TOKEN}"}`);
+  const letter = await deadLetterOf(messageOf(body, "gzip"), "wrong", "cut");
+  expect(gunzipSync(letter.body).toString()).toBe('{"git_token":"***"}');
+  expect(letter.redacted).toEqual(["git_token"]);
+});
+
+test.each(["gzip", "br"])("nothing from a message that is not %s as it says", async (contentEncoding) => {
+  const message = messageOf('{"branch":"main"}', contentEncoding);
+  expect((await deadLetterOf(message, "wrong", "cut")).body).toEqual(message.body);
+});
+
 describe("stays byte for byte:", () => {
   test.each([
     ["a message without secrets", '{ "branch" : "main",\n "n": 1e400, "big": 12345678901234567890 }'],
@@ -80,7 +98,7 @@ describe("stays byte for byte:", () => {
     ["deep nesting of fields", '{"a":'.repeat(200_000)],
     ["many addresses without a login", JSON.stringify("://".repeat(300_000))],
   ])("%s", async (_, body) => {
-    expect(await deadLetterOf(Buffer.from(body), "wrong", "cut")).toEqual({
+    expect(await deadLetterOf(messageOf(body), "wrong", "cut")).toEqual({
       reason: "wrong",
       body: Buffer.from(body),
       redacted: [],
@@ -93,12 +111,16 @@ describe("stays byte for byte:", () => {
       Buffer.from([0xff, 0x80]),
     ]);
     const body = Buffer.concat([before, Buffer.from(`",\t"git_token":"${TOKEN}" }`)]);
-    const letter = await deadLetterOf(body, "wrong", "cut");
+    const letter = await deadLetterOf(messageOf(body), "wrong", "cut");
     expect(letter.body).toEqual(Buffer.concat([before, Buffer.from('",\t"git_token":"***" }')]));
   });
 
   test("everything, if secrets are to be kept", async () => {
     const body = Buffer.from(`{"git_token":"${TOKEN}"}`);
-    expect(await deadLetterOf(body, "wrong", "keep")).toEqual({ reason: "wrong", body, redacted: [] });
+    expect(await deadLetterOf(messageOf(body), "wrong", "keep")).toEqual({
+      reason: "wrong",
+      body,
+      redacted: [],
+    });
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import {
   type ReadMessage,
   readableTarget,
@@ -159,10 +160,9 @@ describe("an invalid message", () => {
   test("keeps its explicit id", () => {
     expect(read({ job_id: "j-1" })).toMatchObject({ kind: "invalid", explicitId: "j-1" });
     expect(read("{", "m-1")).toMatchObject({ kind: "invalid", explicitId: "m-1" });
-    expect(read({ ...EXAMPLE, job_id: "a b" }, "m-1")).toMatchObject({
-      kind: "invalid",
-      explicitId: undefined,
-    });
+    for (const job_id of ["a b", 42])
+      expect(read({ ...EXAMPLE, job_id }, "m-1")).toMatchObject({ kind: "invalid", explicitId: "m-1" });
+    expect(read({ ...EXAMPLE, job_id: 42 })).toMatchObject({ kind: "invalid", explicitId: undefined });
   });
 
   test.each([
@@ -249,6 +249,38 @@ describe("an invalid message", () => {
     expect(problemsOf({ ...EXAMPLE, branch: "x".repeat(1_100_000) })[0]).toContain(
       "expected at most 1048576",
     );
+  });
+});
+
+describe("content-encoding", () => {
+  const body = Buffer.from(JSON.stringify(EXAMPLE));
+  const readEncoded = (encoded: Buffer, contentEncoding: string) =>
+    readJobMessage(encoded, { messageId: "m-1", contentEncoding }, RULES);
+
+  test.each([
+    ["gzip", gzipSync(body)],
+    ["GZIP", gzipSync(body)],
+    ["utf-8", body],
+    ["identity", body],
+    ["", body],
+  ])("%p is accepted", (encoding, encoded) =>
+    expect(readEncoded(encoded, encoding)).toMatchObject({ kind: "job", body, explicitId: "m-1" }),
+  );
+
+  test.each([
+    ["deflate", deflateSync(body), 'content-encoding: "deflate" is not supported; expected gzip'],
+    ["br", brotliCompressSync(body), 'content-encoding: "br" is not supported'],
+    ["gzip", body, "content-encoding: the body is not valid gzip"],
+    ["gzip", gzipSync(body).subarray(0, 40), "content-encoding: the body is not valid gzip"],
+    [
+      "gzip",
+      gzipSync(Buffer.alloc(50_000_000)),
+      "the message has more than 1048576 bytes after decompression",
+    ],
+  ])("%s that is not decoded is a bad message, with its id", (encoding, encoded, problem) => {
+    const outcome = readEncoded(encoded, encoding);
+    expect(outcome).toMatchObject({ kind: "invalid", explicitId: "m-1" });
+    expect(outcome.kind === "invalid" && outcome.problems[0]).toStartWith(problem);
   });
 });
 

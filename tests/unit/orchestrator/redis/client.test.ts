@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isFromDemotedMaster } from "../../../../src/orchestrator/redis/client.ts";
+import { isFromUnusableServer } from "../../../../src/orchestrator/redis/client.ts";
 
 test.each([
   ["a command", "READONLY You can't write against a read only replica."],
@@ -12,7 +12,7 @@ test.each([
     "ERR Error running script (call to f_a1b2): @user_script:45: @user_script: 45: -READONLY You can't write against a read only replica. ",
   ],
 ])("the refusal of %s by a demoted master is recognized", (_, message) => {
-  expect(isFromDemotedMaster(new Error(message))).toBeTrue();
+  expect(isFromUnusableServer(new Error(message))).toBeTrue();
 });
 
 test.each([
@@ -20,5 +20,5 @@ test.each([
   "NOSCRIPT No matching script. Please use EVAL.",
   "ERR unknown command 'READONLY '",
 ])("%s is another error", (message) => {
-  expect(isFromDemotedMaster(new Error(message))).toBeFalse();
+  expect(isFromUnusableServer(new Error(message))).toBeFalse();
 });

@@ -25,6 +25,7 @@ export interface BrokerOptions {
   readonly prepareTimeoutMs?: number;
   readonly takeTimeoutMs?: number;
   readonly managementUrl?: string;
+  readonly replyPatterns?: readonly string[];
   readonly checkIntervalMs?: number;
   readonly logger?: Logger;
   /** Tried before the broker's own URL. */
@@ -106,6 +107,7 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
         prepareTimeoutMs: options.prepareTimeoutMs,
         takeTimeoutMs: options.takeTimeoutMs,
         managementUrl: options.managementUrl,
+        replyPatterns: options.replyPatterns,
         checkIntervalMs: options.checkIntervalMs,
         logger: options.logger ?? fileLogger(),
       }),

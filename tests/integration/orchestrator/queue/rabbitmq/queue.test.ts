@@ -259,6 +259,51 @@ describe("RabbitMQ", () => {
     expect(counts.messageCount).toBe(0);
   });
 
+  test("a direct reply-to gets the result, which is not reported as lost", async () => {
+    const queue = await startedQueue();
+    const answers: string[] = [];
+    await broker.withChannel(async (channel) => {
+      await channel.consume("amq.rabbitmq.reply-to", (answer) => answers.push(String(answer?.content)), {
+        noAck: true,
+      });
+      channel.sendToQueue(broker.jobQueue, Buffer.from("job"), { replyTo: "amq.rabbitmq.reply-to" });
+      const replyTo = Promise.withResolvers<string>();
+      queue.onSubmitted(async (delivery) => {
+        delivery.ack();
+        replyTo.resolve(delivery.properties.replyTo ?? "");
+      });
+      await queue.publishResult(sampleResult("job-1"), undefined, [await replyTo.promise]);
+      await waitFor(() => answers.length > 0, { timeoutMs: TIMEOUT_MS, what: "the answer" });
+    });
+    expect(JSON.parse(answers[0] ?? "")).toEqual(sampleResult("job-1"));
+    expect(logLines).toEqual([]);
+  });
+
+  test("BLACKTREE_REPLY_TO limits the queues that reply_to may name", async () => {
+    const allowed = `${broker.jobQueue}.answers`;
+    const logger = pino({ level: "warn" }, { write: (line: string) => void logLines.push(line) });
+    const limited = rabbitMqBroker(server.url, { logger, replyPatterns: ["*.answers", "*.jobs"] });
+    try {
+      const queue = await startedQueue(limited);
+      const refused = `${broker.jobQueue}.other`;
+      await broker.withChannel(async (channel) => {
+        for (const name of [allowed, refused]) await channel.assertQueue(name, { durable: true });
+      });
+      await queue.publishResult(sampleResult("job-1"), undefined, [allowed, refused]);
+      expect(await broker.drain(allowed, 1)).toHaveLength(1);
+      const counts = await broker.withChannel((channel) => channel.checkQueue(refused));
+      expect(counts.messageCount).toBe(0);
+      expect(logLines.map((line) => JSON.parse(line))).toMatchObject([
+        {
+          reply_to: refused,
+          msg: "result not sent to reply_to: BLACKTREE_REPLY_TO does not allow the queue",
+        },
+      ]);
+    } finally {
+      await limited.remove();
+    }
+  });
+
   test("deleted queues are declared again, and no later message is lost", async () => {
     const queue = await startedQueue();
     const bodies: string[] = [];
