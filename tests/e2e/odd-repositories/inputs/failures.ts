@@ -42,7 +42,7 @@ export const FAILURES: Kind = {
     },
     {
       name: "a step with a mount from a missing stage",
-      files: run("RUN --mount=type=bind,from=absent-stage,target=/x true"),
+      files: run("RUN --mount=type=bind,from=127.0.0.1:1/absent,target=/x true"),
     },
     {
       name: "a step with a cache of an unknown sharing",
