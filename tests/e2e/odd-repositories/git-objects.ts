@@ -97,7 +97,7 @@ export class GitObjects {
   /** An annotated tag of another object. */
   tag(name: string, target: string): string {
     const type = this.#objects.get(target)?.type;
-    if (type === undefined) throw new Error(`there is no object ${target}`);
+    if (type === undefined) throw new Error(`object ${target} does not exist`);
     const lines = [`object ${target}`, `type ${type}`, `tag ${name}`];
     return this.#add(
       "tag",

@@ -88,8 +88,8 @@ function lineOf(path: string, entry: TarEntry): string {
 const GIT_FOLDER = /(^|\/)\.git(\/|$)/;
 
 /**
- * The `.git` of a checkout has one commit by design, and that of a clone the whole history (docs/building.md, Clone): of
- * what it contains, only its presence is compared.
+ * Only the presence of a `.git` is compared: by design, that of a checkout has one commit, and that of a clone the whole
+ * history (docs/building.md, Clone).
  */
 function treeLines(files: ReadonlyMap<string, TarEntry>): string[] {
   const all = new Set<string>();

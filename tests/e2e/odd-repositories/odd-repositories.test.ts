@@ -37,9 +37,8 @@ beforeAll(async () => {
   await importBaseImage(backends.docker, "busybox-base:latest");
   reference = await startReference(backends);
   deployment = await startDeployment(backends);
-  // A failure that may pass would be tried again.
   const orchestrator = await deployment.startOrchestrator({
-    BLACKTREE_MAX_ATTEMPTS: "1",
+    BLACKTREE_MAX_ATTEMPTS: "2",
     BLACKTREE_UNSUPPORTED_AFTER: "1s",
   });
   worker = await deployment.startWorker(orchestrator);

@@ -8,7 +8,7 @@ export interface TarEntry {
   readonly uid: number;
   readonly gid: number;
   readonly linkTarget: string;
-  /** Extended attributes and other records of the pax format that are no part of the fields above. */
+  /** Extended attributes, and other records of the pax format without a field above. */
   readonly attributes: Readonly<Record<string, string>>;
   readonly content: Uint8Array;
 }

@@ -193,7 +193,7 @@ export const DOCKERFILES: Kind = {
     { name: "COPY of a missing file", files: [dockerfile("FROM scratch", "COPY absent /"), A] },
     {
       name: "COPY --from of a missing stage",
-      files: [dockerfile("FROM scratch", "COPY --from=absent-image /a /"), A],
+      files: [dockerfile("FROM scratch", "COPY --from=127.0.0.1:1/absent /a /"), A],
     },
     {
       name: "ADD of an archive and of a damaged one",

@@ -42,7 +42,7 @@ export const FAILURES: Kind = {
     },
     {
       name: "a step with a mount from a missing stage",
-      files: run("RUN --mount=type=bind,from=absent-stage,target=/x true"),
+      files: run("RUN --mount=type=bind,from=127.0.0.1:1/absent,target=/x true"),
     },
     {
       name: "a step with a cache of an unknown sharing",
@@ -71,7 +71,7 @@ export const FAILURES: Kind = {
     { name: "STOPSIGNAL that is not valid", files: run("STOPSIGNAL SIGODD") },
     { name: "HEALTHCHECK with a time that is not valid", files: run("HEALTHCHECK --interval=odd CMD x") },
     { name: "HEALTHCHECK of an unknown type", files: run("HEALTHCHECK ODD") },
-    { name: "SHELL that is no list", files: run("SHELL sh -c") },
+    { name: "SHELL without a list", files: run("SHELL sh -c") },
     { name: "ONBUILD of FROM", files: run("ONBUILD FROM scratch") },
     {
       name: "ONBUILD of a missing file",

@@ -270,7 +270,7 @@ export const PLATFORMS: Kind = {
       fields: { platforms: ["linux/arm64"] },
     },
     {
-      name: "FROM with a platform of its own",
+      name: "FROM with a platform",
       files: [dockerfile("FROM --platform=linux/arm64 scratch", "COPY . /")],
     },
   ],

@@ -45,7 +45,7 @@ export const FILES: Kind = {
       files: [COPY_ALL, ...numbered(20_000, (number) => `all/${number}`)],
     },
     {
-      name: "5,000 files, each in a folder of its own",
+      name: "5,000 files in 5,000 folders",
       files: [COPY_ALL, ...numbered(5_000, (number) => `all/${number}/file`)],
     },
     { name: "folders 200 levels deep", files: [COPY_ALL, file(deep(200), "deep\n")] },

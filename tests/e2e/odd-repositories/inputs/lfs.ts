@@ -34,7 +34,7 @@ export const LFS: Kind = {
       ],
     },
     {
-      name: "a file with the attribute, whose content is no pointer",
+      name: "a file with the attribute, whose content is not a pointer",
       files: [COPY_ALL, TRACKED, file("a.bin", "not a pointer\n"), file("empty.bin", "")],
     },
     { name: "a pointer without the attribute", files: [COPY_ALL, file("a.bin", POINTER)] },

@@ -99,7 +99,6 @@ export const LINKS: Kind = {
     {
       name: "the Dockerfile is a link out of the repository",
       files: [link("Dockerfile", "../../../../../etc/hostname")],
-      // The host's file is no Dockerfile, so that the reference fails too.
     },
     {
       name: "the Dockerfile is an absolute link",
