@@ -3,7 +3,7 @@
  * history that the job asks for. Since `COPY . .` puts all of it into an image, it has no remote, no other branch, no
  * older tip and no secret.
  */
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
@@ -36,6 +36,11 @@ const CONFIGS: Readonly<Record<ObjectFormat, string>> = {
     "[core]\n\trepositoryformatversion = 1\n\tfilemode = true\n\tbare = false\n[extensions]\n\tobjectformat = sha256\n",
 };
 const LFS_FILES = ":(attr:filter=lfs)";
+/**
+ * Without deltas, a pack depends only on its objects (and on zlib). Level 1 takes a third less time than git's, and makes
+ * the pack a tenth larger.
+ */
+const COMPARABLE = ["--window=0", "--threads=1", "--compression=1"];
 /** Many ids in one argument list would exceed its limit. */
 const IDS_AT_ONCE = 500;
 
@@ -43,11 +48,18 @@ export class WorkingCopy {
   readonly gitFolder: string;
   /** The packs may contain objects that the checked out commit does not need. */
   #hasExtraObjects = false;
+  /** The packs of a cached checkout with one commit. */
+  #comparablePacks: readonly string[] = [];
 
   constructor(
     readonly path: string,
     readonly remote: GitRemote,
     readonly budget: CloneBudget,
+    /**
+     * Outside of the checkout: git's index with the times of the files, by which git finds the changed ones. The times
+     * of two checkouts differ, so .git/index has none.
+     */
+    readonly indexFile: string,
     readonly history: History = ONE_COMMIT,
   ) {
     this.gitFolder = join(path, ".git");
@@ -87,6 +99,7 @@ export class WorkingCopy {
    * As `cloneTip`, for a working copy that is not empty and has this history: the server sends only what is missing.
    */
   async fetchTip(branch: string, cached: History): Promise<Tip> {
+    if (cached.depth === 1) this.#comparablePacks = await this.#packs();
     const candidates = candidatesOf(branch);
     // The tags may have changed even if the tip has not.
     const mayBeUnchanged = isSameHistory(cached, this.history) && !this.history.tags;
@@ -177,6 +190,7 @@ export class WorkingCopy {
   /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
   async fetchNew(commit: string): Promise<boolean> {
     const { path: cwd, gitFolder } = this;
+    this.#comparablePacks = await this.#packs();
     const head = await this.head();
     const beforeBytes = await packedBytes(gitFolder);
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
@@ -184,6 +198,11 @@ export class WorkingCopy {
     const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
     this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
     return exitCode === 0;
+  }
+
+  /** Call this before a cached checkout is updated. */
+  async restoreIndex(): Promise<void> {
+    await rename(this.indexFile, join(this.gitFolder, "index"));
   }
 
   /** The commit that is checked out. */
@@ -228,12 +247,12 @@ export class WorkingCopy {
     await this.#writeShallow(this.history.depth === 1 ? [commit] : boundary);
     await this.#discardFilesOfOtherAttributes(commit);
     const written = this.#localInGroup(["read-tree", "--reset", "-u", commit]);
-    const packed = this.#hasExtraObjects ? this.#repackCommit() : undefined;
+    const packed = this.#pack(written);
     // When one of them fails, the caller removes the folder: wait until the other has stopped writing to it.
     await Promise.allSettled([written, packed]);
     await written;
-    const repacked = await packed;
-    if (repacked !== undefined) await this.#removeOtherPacks(repacked);
+    await packed;
+    await this.#writeIndexWithoutTimes(commit);
     this.#hasExtraObjects = false;
   }
 
@@ -359,16 +378,56 @@ export class WorkingCopy {
     await rm(index);
   }
 
-  /** Returns the name of a new pack with exactly the objects of the checked out commit. */
-  async #repackCommit(): Promise<string> {
-    const base = join(this.gitFolder, "objects", "pack", "pack");
-    const [hash = ""] = await this.#localInGroup(["pack-objects", "--all", "--quiet", base]);
+  /** Programs of the build read the files again to find changes, as they do in every copy of a checkout. */
+  async #writeIndexWithoutTimes(commit: string): Promise<void> {
+    await mkdir(dirname(this.indexFile), { recursive: true, mode: 0o700 });
+    await rename(join(this.gitFolder, "index"), this.indexFile);
+    // With several threads, the index would have a section that depends on the number of processors.
+    await this.#localInGroup(["-c", "index.threads=1", "read-tree", commit]);
+  }
+
+  /**
+   * Leaves one pack, with exactly the objects of the checked out history. With one commit, the pack is the same for the
+   * same commit, whatever the server has sent: its objects are compressed again, those of a cached checkout excepted,
+   * which are so already. Deltas of long histories would be too expensive for that.
+   */
+  async #pack(written: Promise<unknown>): Promise<void> {
+    const cached = this.#comparablePacks;
+    if (!this.#hasExtraObjects && cached.length > 0) return;
+    if (this.history.depth !== 1) {
+      if (this.#hasExtraObjects) await this.#keepOnly([await this.#packObjects()], written);
+    } else if (cached.length === 0) {
+      await this.#keepOnly([await this.#packObjects(...COMPARABLE, "--no-reuse-object")], written);
+    } else {
+      for (const pack of cached) await Bun.write(join(this.#packFolder, `${pack}.keep`), "");
+      const added = await this.#packObjects(...COMPARABLE, "--no-reuse-object", "--honor-pack-keep");
+      await this.#keepOnly([...cached, added], written);
+      await this.#keepOnly([await this.#packObjects(...COMPARABLE)], written);
+    }
+  }
+
+  /** Returns the name of the new pack. */
+  async #packObjects(...options: readonly string[]): Promise<string> {
+    const args = ["pack-objects", "--all", "--quiet", ...options, join(this.#packFolder, "pack")];
+    const [hash = ""] = await this.#localInGroup(args);
     return `pack-${hash}`;
   }
 
-  async #removeOtherPacks(name: string): Promise<void> {
-    const folder = join(this.gitFolder, "objects", "pack");
-    for (const file of await readdir(folder)) if (!file.startsWith(`${name}.`)) await rm(join(folder, file));
+  /** After the checkout, which reads from the packs. */
+  async #keepOnly(packs: readonly string[], written: Promise<unknown>): Promise<void> {
+    await written;
+    for (const file of await readdir(this.#packFolder))
+      if (!packs.some((pack) => file.startsWith(`${pack}.`)) || file.endsWith(".keep"))
+        await rm(join(this.#packFolder, file));
+  }
+
+  get #packFolder(): string {
+    return join(this.gitFolder, "objects", "pack");
+  }
+
+  async #packs(): Promise<string[]> {
+    const files = await readdir(this.#packFolder);
+    return files.flatMap((file) => /^(pack-[0-9a-f]+)\.pack$/.exec(file)?.[1] ?? []);
   }
 
   async #idOf(ref: string): Promise<string | undefined> {

@@ -17,6 +17,8 @@ export interface Workspace {
   readonly checkout: string;
   /** Entries that are moved out of a checkout that an earlier run has left. */
   readonly aside: string;
+  /** Git's indexes of the checkout and its submodules, with the times of the files. */
+  readonly indexes: string;
   /** Commits without files; only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
@@ -70,6 +72,7 @@ export async function createWorkspace(
     home: join(path, "home"),
     checkout: join(path, "checkout"),
     aside: join(path, "aside"),
+    indexes: join(path, "indexes"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),
