@@ -16,6 +16,7 @@ import { depthOption, type History, isSameHistory, ONE_COMMIT } from "./history.
 import { runLocalGit } from "./local.ts";
 import { localFailure } from "./local-failure.ts";
 import { fileIn, type GitName } from "./names.ts";
+import { Packs } from "./packs.ts";
 import { candidatesOf, formatOf, isCommitId, type ObjectFormat } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
 import { offeredTags, packedRefs, type Tag } from "./tags.ts";
@@ -36,11 +37,6 @@ const CONFIGS: Readonly<Record<ObjectFormat, string>> = {
     "[core]\n\trepositoryformatversion = 1\n\tfilemode = true\n\tbare = false\n[extensions]\n\tobjectformat = sha256\n",
 };
 const LFS_FILES = ":(attr:filter=lfs)";
-/**
- * Without deltas, a pack depends only on its objects (and on zlib). Level 1 takes a third less time than git's, and makes
- * the pack a tenth larger.
- */
-const COMPARABLE = ["--window=0", "--threads=1", "--compression=1"];
 /** Many ids in one argument list would exceed its limit. */
 const IDS_AT_ONCE = 500;
 
@@ -48,8 +44,7 @@ export class WorkingCopy {
   readonly gitFolder: string;
   /** The packs may contain objects that the checked out commit does not need. */
   #hasExtraObjects = false;
-  /** The packs of a cached checkout with one commit. */
-  #comparablePacks: readonly string[] = [];
+  readonly #packs: Packs;
 
   constructor(
     readonly path: string,
@@ -63,6 +58,7 @@ export class WorkingCopy {
     readonly history: History = ONE_COMMIT,
   ) {
     this.gitFolder = join(path, ".git");
+    this.#packs = new Packs(join(this.gitFolder, "objects", "pack"), (args) => this.#localInGroup(args));
   }
 
   /** Makes the folder an empty repository. */
@@ -99,7 +95,7 @@ export class WorkingCopy {
    * As `cloneTip`, for a working copy that is not empty and has this history: the server sends only what is missing.
    */
   async fetchTip(branch: string, cached: History): Promise<Tip> {
-    if (cached.depth === 1) this.#comparablePacks = await this.#packs();
+    if (cached.depth === 1) await this.#packs.noteCached();
     const candidates = candidatesOf(branch);
     // The tags may have changed even if the tip has not.
     const mayBeUnchanged = isSameHistory(cached, this.history) && !this.history.tags;
@@ -190,7 +186,7 @@ export class WorkingCopy {
   /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
   async fetchNew(commit: string): Promise<boolean> {
     const { path: cwd, gitFolder } = this;
-    this.#comparablePacks = await this.#packs();
+    await this.#packs.noteCached();
     const head = await this.head();
     const beforeBytes = await packedBytes(gitFolder);
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
@@ -247,7 +243,7 @@ export class WorkingCopy {
     await this.#writeShallow(this.history.depth === 1 ? [commit] : boundary);
     await this.#discardFilesOfOtherAttributes(commit);
     const written = this.#localInGroup(["read-tree", "--reset", "-u", commit]);
-    const packed = this.#pack(written);
+    const packed = this.#packs.rewrite(this.history, this.#hasExtraObjects, written);
     // When one of them fails, the caller removes the folder: wait until the other has stopped writing to it.
     await Promise.allSettled([written, packed]);
     await written;
@@ -384,50 +380,6 @@ export class WorkingCopy {
     await rename(join(this.gitFolder, "index"), this.indexFile);
     // With several threads, the index would have a section that depends on the number of processors.
     await this.#localInGroup(["-c", "index.threads=1", "read-tree", commit]);
-  }
-
-  /**
-   * Leaves one pack, with exactly the objects of the checked out history. With one commit, the pack is the same for the
-   * same commit, whatever the server has sent: its objects are compressed again, those of a cached checkout excepted,
-   * which are so already. Deltas of long histories would be too expensive for that.
-   */
-  async #pack(written: Promise<unknown>): Promise<void> {
-    const cached = this.#comparablePacks;
-    if (!this.#hasExtraObjects && cached.length > 0) return;
-    if (this.history.depth !== 1) {
-      if (this.#hasExtraObjects) await this.#keepOnly([await this.#packObjects()], written);
-    } else if (cached.length === 0) {
-      await this.#keepOnly([await this.#packObjects(...COMPARABLE, "--no-reuse-object")], written);
-    } else {
-      for (const pack of cached) await Bun.write(join(this.#packFolder, `${pack}.keep`), "");
-      const added = await this.#packObjects(...COMPARABLE, "--no-reuse-object", "--honor-pack-keep");
-      await this.#keepOnly([...cached, added], written);
-      await this.#keepOnly([await this.#packObjects(...COMPARABLE)], written);
-    }
-  }
-
-  /** Returns the name of the new pack. */
-  async #packObjects(...options: readonly string[]): Promise<string> {
-    const args = ["pack-objects", "--all", "--quiet", ...options, join(this.#packFolder, "pack")];
-    const [hash = ""] = await this.#localInGroup(args);
-    return `pack-${hash}`;
-  }
-
-  /** After the checkout, which reads from the packs. */
-  async #keepOnly(packs: readonly string[], written: Promise<unknown>): Promise<void> {
-    await written;
-    for (const file of await readdir(this.#packFolder))
-      if (!packs.some((pack) => file.startsWith(`${pack}.`)) || file.endsWith(".keep"))
-        await rm(join(this.#packFolder, file));
-  }
-
-  get #packFolder(): string {
-    return join(this.gitFolder, "objects", "pack");
-  }
-
-  async #packs(): Promise<string[]> {
-    const files = await readdir(this.#packFolder);
-    return files.flatMap((file) => /^(pack-[0-9a-f]+)\.pack$/.exec(file)?.[1] ?? []);
   }
 
   async #idOf(ref: string): Promise<string | undefined> {
