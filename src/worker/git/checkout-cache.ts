@@ -10,7 +10,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { removeTree } from "../job/workspace.ts";
+import { removeTree, type Workspace } from "../job/workspace.ts";
 import { type History, isSameHistory, ONE_COMMIT } from "./history.ts";
 import { candidatesOf } from "./reference.ts";
 
@@ -29,6 +29,8 @@ export interface CachedCheckout {
   readonly history: History;
 }
 
+export type CheckoutFolders = Pick<Workspace, "checkout" | "indexes">;
+
 export interface CheckoutCacheOptions {
   readonly workDir: string;
   /** Total size of all cached checkouts; 0 disables the cache. */
@@ -43,9 +45,11 @@ interface Entry extends CachedCheckout {
 
 /**
  * Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask; in
- * those before 3, some Git LFS files were missing.
+ * those before 3, some Git LFS files were missing; in those before 4, .git/index had the times of the files.
  */
-const FORMAT = 3;
+const FORMAT = 4;
+/** In the .git of a cached checkout: the indexes, which are outside of the checkout while a run uses it. */
+const INDEXES = "worker-indexes";
 const REMOVING = "removing-";
 /** In the name of a checkout with submodules or Git LFS files. */
 const MORE = "more";
@@ -65,13 +69,13 @@ export class CheckoutCache {
   }
 
   /**
-   * Moves a cached checkout to `checkout`, preferably one with the same history, and then one of the same branch;
+   * Moves a cached checkout to the workspace, preferably one with the same history, and then one of the same branch;
    * undefined when the cache has none.
    */
   async acquire(
     owner: CheckoutOwner,
     { branch, history }: { readonly branch: string; readonly history: History },
-    checkout: string,
+    { checkout, indexes }: CheckoutFolders,
   ): Promise<CachedCheckout | undefined> {
     if (this.#limitBytes === 0) return undefined;
     const found = await this.#entriesOf(folderName(owner));
@@ -83,13 +87,19 @@ export class CheckoutCache {
       (ofBranch[found.indexOf(entry)] ? nowMs : 0);
     for (const entry of found.toSorted((one, other) => order(other) - order(one))) {
       const { path, id, sizeBytes, isGitOnly, history } = entry;
-      if (await moved(path, checkout)) return { id, sizeBytes, isGitOnly, history };
+      if (!(await moved(path, checkout))) continue;
+      await moved(join(checkout, ".git", INDEXES), indexes);
+      return { id, sizeBytes, isGitOnly, history };
     }
     return undefined;
   }
 
   /** Moves the checkout of an ended run into the cache, then evicts others to stay within the limit. */
-  async store(owner: CheckoutOwner, checkout: string, cachedCheckout: CachedCheckout): Promise<void> {
+  async store(
+    owner: CheckoutOwner,
+    { checkout, indexes }: CheckoutFolders,
+    cachedCheckout: CachedCheckout,
+  ): Promise<void> {
     const { id, sizeBytes, isGitOnly, history } = cachedCheckout;
     if (sizeBytes > this.#limitBytes) return;
     const folder = join(this.#folder, folderName(owner));
@@ -99,6 +109,7 @@ export class CheckoutCache {
       ? []
       : [`${HISTORY}${history.depth}${history.tags ? "t" : ""}`];
     const name = [Date.now(), sizeBytes, ...more, ...deeper, id].join("-");
+    await moved(indexes, join(checkout, ".git", INDEXES));
     await rename(checkout, join(folder, name));
     await this.evict(this.#limitBytes);
   }

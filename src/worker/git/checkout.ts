@@ -6,6 +6,8 @@
  * a job: when it is unusable, the repository is cloned from scratch.
  */
 import { randomUUID } from "node:crypto";
+import { readdir, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import type { GitSettings } from "../../shared/repository-url.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
@@ -31,7 +33,7 @@ export interface CloneRequest {
   };
   readonly repositoryUrl: string;
   readonly allowed: GitSettings;
-  readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "history">;
+  readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "indexes" | "history">;
   readonly environment: ChildEnvironment;
   readonly controlGroup?: string;
   readonly checkoutCache: CheckoutCache;
@@ -92,7 +94,7 @@ class Clone implements Source {
     const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
     this.#remote = new GitRemote(repository, this.#access);
     this.#cachedCheckout = newCheckout(job.history);
-    this.#copy = new WorkingCopy(request.workspace.checkout, this.#remote, budget, job.history);
+    this.#copy = this.#newCopy();
     if (request.needsDefaultBranch)
       this.#defaultBranch = new DefaultBranchQuery(repository, this.#access, request.workspace.path);
   }
@@ -147,17 +149,13 @@ class Clone implements Source {
     await this.end();
     const isUntouched = this.#state === "cached" && !this.#copy.hasExtraObjects;
     if (this.#state !== "complete" && !isUntouched) return;
-    await this.#request.checkoutCache.store(
-      this.#owner,
-      this.#request.workspace.checkout,
-      this.#cachedCheckout,
-    );
+    await this.#request.checkoutCache.store(this.#owner, this.#request.workspace, this.#cachedCheckout);
   }
 
   /** Undefined without a usable cached checkout. */
   async #tipOfCachedCheckout(): Promise<Tip | undefined> {
     const { checkoutCache, job, workspace } = this.#request;
-    const cachedCheckout = await checkoutCache.acquire(this.#owner, job, workspace.checkout);
+    const cachedCheckout = await checkoutCache.acquire(this.#owner, job, workspace);
     if (!cachedCheckout) return undefined;
     this.#cachedCheckout = cachedCheckout;
     this.#state = "cached";
@@ -167,7 +165,7 @@ class Clone implements Source {
       if (mayBeCausedByCache(error)) await this.#discardCachedCheckout(error);
       else {
         // Nothing was fetched, so the checkout is unchanged.
-        await checkoutCache.store(this.#owner, workspace.checkout, cachedCheckout);
+        await checkoutCache.store(this.#owner, workspace, cachedCheckout);
         throw error;
       }
       return undefined;
@@ -178,6 +176,7 @@ class Clone implements Source {
     try {
       if (!this.#tip && (await this.#needsFetch())) await this.#copy.fetchCommit(this.commit);
       const { aside } = this.#request.workspace;
+      await this.#copy.restoreIndex();
       return await this.#fillCopy(
         this.#cachedCheckout.isGitOnly ? NO_CACHED_PARTS : await moveAsideCachedParts(this.#copy, aside),
       );
@@ -189,6 +188,12 @@ class Clone implements Source {
       this.#tip = tip.commit === this.commit ? tip : undefined;
       return await this.#checkOutNewClone();
     }
+  }
+
+  #newCopy(): WorkingCopy {
+    const { job, workspace } = this.#request;
+    const indexFile = join(workspace.indexes, "index");
+    return new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget, indexFile, job.history);
   }
 
   /** Whether the commit, which is not the tip, or its history may be missing. */
@@ -215,25 +220,30 @@ class Clone implements Source {
     const { job, repositoryUrl, workspace } = this.#request;
     const own = { repositoryUrl, token: job.gitToken };
     const context = { access: this.#access, own, aside: workspace.aside };
+    const indexes = new Set<string>();
     let sizeBytes = 0;
     let isGitOnly = superproject.listing.gitlinks.length === 0;
     const onFilled = async (filled: Superproject) => {
+      indexes.add(basename(filled.copy.indexFile));
       const lfsBytes = await fetchLfsFiles(filled, context);
       if (lfsBytes !== undefined) isGitOnly = false;
       sizeBytes += filled.listing.sizeBytes + (lfsBytes ?? 0) + (await packedBytes(filled.copy.gitFolder));
     };
     await onFilled(superproject);
     await checkOutSubmodules(superproject, { ...context, onFilled });
+    // Those of submodules that an earlier commit had.
+    for (const name of await readdir(workspace.indexes))
+      if (!indexes.has(name)) await rm(join(workspace.indexes, name));
     this.#cachedCheckout = { ...this.#cachedCheckout, sizeBytes, isGitOnly, history: job.history };
   }
 
   async #discardCachedCheckout(error: unknown): Promise<void> {
     this.#access.budget.signal.throwIfAborted();
-    const { job, log, workspace } = this.#request;
+    const { job, log } = this.#request;
     log(`cached checkout unusable, cloning from scratch: ${error}`);
     this.#cachedCheckout = newCheckout(job.history);
     this.#state = "empty";
-    this.#copy = new WorkingCopy(workspace.checkout, this.#remote, this.#access.budget, job.history);
+    this.#copy = this.#newCopy();
   }
 }
 

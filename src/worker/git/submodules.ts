@@ -2,7 +2,7 @@
  * Checks out a commit's submodules, each as a separate working copy. Without `git submodule`: the repository chooses
  * names, paths and URLs, and they must not act as options, reach a hook, or lead out of the checkout.
  */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { lstat, mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
@@ -77,6 +77,7 @@ class Submodule {
   readonly #cached: CachedSubmodule | undefined;
   readonly #checkout: string;
   readonly #path: string;
+  readonly #indexFile: string;
   readonly #url: string;
   readonly #context: SubmoduleContext;
   readonly #remote: GitRemote;
@@ -87,6 +88,7 @@ class Submodule {
     this.#context = context;
     this.#checkout = parent.copy.path;
     this.#path = join(context.aside, randomUUID());
+    this.#indexFile = `${parent.copy.indexFile}-${shortHash(gitlink.path)}`;
     this.#url = submoduleUrl(declaredUrl, parent.url, access);
     const cached = parent.cached.submodules.get(gitlink.path);
     this.#cached = cached?.declaredUrl === declaredUrl ? cached : undefined;
@@ -109,7 +111,7 @@ class Submodule {
     const { access, aside } = this.#context;
     access.log(`cloning submodule ${shownName(path)}: ${this.#url}, ${commit}`);
     await mkdir(aside, { recursive: true, mode: 0o700 });
-    const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
+    const copy = new WorkingCopy(this.#path, this.#remote, access.budget, this.#indexFile);
     await copy.cloneCommit(commit);
     return this.#checkOut(copy, NO_CACHED_PARTS);
   }
@@ -120,8 +122,9 @@ class Submodule {
     const { access, aside } = this.#context;
     try {
       await rename(cached.path, this.#path);
-      const copy = new WorkingCopy(this.#path, this.#remote, access.budget);
+      const copy = new WorkingCopy(this.#path, this.#remote, access.budget, this.#indexFile);
       access.log(`updating submodule ${shownName(path)}: ${this.#url}, ${commit}`);
+      await copy.restoreIndex();
       if (await copy.fetchNew(commit))
         return await this.#checkOut(copy, await moveAsideCachedParts(copy, aside));
       access.log(`failed to update cached submodule ${shownName(path)}, cloning from scratch`);
@@ -139,6 +142,10 @@ class Submodule {
     await copy.checkOut(commit, undefined);
     return { copy, commit, listing, url: this.#url, cached };
   }
+}
+
+function shortHash(path: GitName): string {
+  return createHash("sha256").update(path).digest("hex").slice(0, 16);
 }
 
 /** Git has created the folder. No part of its path may be a symlink, or a .git. */

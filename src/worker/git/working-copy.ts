@@ -3,7 +3,7 @@
  * history that the job asks for. Since `COPY . .` puts all of it into an image, it has no remote, no other branch, no
  * older tip and no secret.
  */
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
 import { removeTree } from "../job/workspace.ts";
@@ -16,6 +16,7 @@ import { depthOption, type History, isSameHistory, ONE_COMMIT } from "./history.
 import { runLocalGit } from "./local.ts";
 import { localFailure } from "./local-failure.ts";
 import { fileIn, type GitName } from "./names.ts";
+import { Packs } from "./packs.ts";
 import { candidatesOf, formatOf, isCommitId, type ObjectFormat } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
 import { offeredTags, packedRefs, type Tag } from "./tags.ts";
@@ -43,14 +44,21 @@ export class WorkingCopy {
   readonly gitFolder: string;
   /** The packs may contain objects that the checked out commit does not need. */
   #hasExtraObjects = false;
+  readonly #packs: Packs;
 
   constructor(
     readonly path: string,
     readonly remote: GitRemote,
     readonly budget: CloneBudget,
+    /**
+     * Outside of the checkout: git's index with the times of the files, by which git finds the changed ones. The times
+     * of two checkouts differ, so .git/index has none.
+     */
+    readonly indexFile: string,
     readonly history: History = ONE_COMMIT,
   ) {
     this.gitFolder = join(path, ".git");
+    this.#packs = new Packs(join(this.gitFolder, "objects", "pack"), (args) => this.#localInGroup(args));
   }
 
   /** Makes the folder an empty repository. */
@@ -87,6 +95,7 @@ export class WorkingCopy {
    * As `cloneTip`, for a working copy that is not empty and has this history: the server sends only what is missing.
    */
   async fetchTip(branch: string, cached: History): Promise<Tip> {
+    if (cached.depth === 1) await this.#packs.noteCached();
     const candidates = candidatesOf(branch);
     // The tags may have changed even if the tip has not.
     const mayBeUnchanged = isSameHistory(cached, this.history) && !this.history.tags;
@@ -177,6 +186,7 @@ export class WorkingCopy {
   /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
   async fetchNew(commit: string): Promise<boolean> {
     const { path: cwd, gitFolder } = this;
+    await this.#packs.noteCached();
     const head = await this.head();
     const beforeBytes = await packedBytes(gitFolder);
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
@@ -184,6 +194,11 @@ export class WorkingCopy {
     const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
     this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
     return exitCode === 0;
+  }
+
+  /** Call this before a cached checkout is updated. */
+  async restoreIndex(): Promise<void> {
+    await rename(this.indexFile, join(this.gitFolder, "index"));
   }
 
   /** The commit that is checked out. */
@@ -228,12 +243,12 @@ export class WorkingCopy {
     await this.#writeShallow(this.history.depth === 1 ? [commit] : boundary);
     await this.#discardFilesOfOtherAttributes(commit);
     const written = this.#localInGroup(["read-tree", "--reset", "-u", commit]);
-    const packed = this.#hasExtraObjects ? this.#repackCommit() : undefined;
+    const packed = this.#packs.rewrite(this.history, this.#hasExtraObjects, written);
     // When one of them fails, the caller removes the folder: wait until the other has stopped writing to it.
     await Promise.allSettled([written, packed]);
     await written;
-    const repacked = await packed;
-    if (repacked !== undefined) await this.#removeOtherPacks(repacked);
+    await packed;
+    await this.#writeIndexWithoutTimes(commit);
     this.#hasExtraObjects = false;
   }
 
@@ -359,16 +374,12 @@ export class WorkingCopy {
     await rm(index);
   }
 
-  /** Returns the name of a new pack with exactly the objects of the checked out commit. */
-  async #repackCommit(): Promise<string> {
-    const base = join(this.gitFolder, "objects", "pack", "pack");
-    const [hash = ""] = await this.#localInGroup(["pack-objects", "--all", "--quiet", base]);
-    return `pack-${hash}`;
-  }
-
-  async #removeOtherPacks(name: string): Promise<void> {
-    const folder = join(this.gitFolder, "objects", "pack");
-    for (const file of await readdir(folder)) if (!file.startsWith(`${name}.`)) await rm(join(folder, file));
+  /** Programs of the build read the files again to find changes, as they do in every copy of a checkout. */
+  async #writeIndexWithoutTimes(commit: string): Promise<void> {
+    await mkdir(dirname(this.indexFile), { recursive: true, mode: 0o700 });
+    await rename(join(this.gitFolder, "index"), this.indexFile);
+    // With several threads, the index would have a section that depends on the number of processors.
+    await this.#localInGroup(["-c", "index.threads=1", "read-tree", commit]);
   }
 
   async #idOf(ref: string): Promise<string | undefined> {

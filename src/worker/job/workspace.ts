@@ -19,6 +19,8 @@ export interface Workspace {
   readonly aside: string;
   /** Copies of a Dockerfile that docker must not read in its own folder, and of its ignore file. */
   readonly dockerfileCopy: string;
+  /** Git's indexes of the checkout and its submodules, with the times of the files. */
+  readonly indexes: string;
   /** Commits without files; only used when a job pins a commit that is not the tip. */
   readonly history: string;
   readonly dockerConfig: string;
@@ -75,6 +77,7 @@ export async function createWorkspace(
     checkout: join(path, "checkout"),
     aside: join(path, "aside"),
     dockerfileCopy: join(path, "dockerfile-copy"),
+    indexes: join(path, "indexes"),
     history: join(path, "history"),
     dockerConfig: join(path, "docker-config"),
     secrets: join(path, "secrets"),

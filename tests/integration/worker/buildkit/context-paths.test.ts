@@ -144,3 +144,15 @@ test("names that are not UTF-8 are in the image as they are in the repository", 
   expect(paths).toContain("caf\\351/f\\374");
   expect(paths).toContain("l\\357nk -> t\\344rget");
 });
+
+test("COPY of a whole checkout with its .git is cached for another clone of the same commit", async () => {
+  const name = bench.unique("acme/paths");
+  await bench.git.createRepository(name, { Dockerfile: COPY_ALL, [`only-${name.replace("/", "-")}`]: "f" });
+  const built = async () => {
+    const { end, lines } = bench.start({ repoUrl: name });
+    expect(await end).toMatchObject({ status: "SUCCESS" });
+    return lines.filter((line) => line.includes(" cached"));
+  };
+  expect(await built()).toEqual(["1 steps, 0 cached"]);
+  expect(await built()).toEqual(["1 steps, 1 cached"]);
+});

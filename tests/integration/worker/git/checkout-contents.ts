@@ -8,11 +8,23 @@ const env = { GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" };
 const output = async (cwd: string, ...args: string[]) =>
   (await run(["git", ...args], { cwd, env })).stdout.trim();
 
-/**
- * Everything that `COPY . .` would copy from a checkout, by path: modes and contents, also of .git folders. Without the
- * differences between two clones of one commit: times, and the distribution of objects over packs.
- */
-export async function contentsOf(folder: string, path = ""): Promise<Record<string, string>> {
+/** Everything that `COPY . .` would copy from a checkout, by path: modes and contents, also of .git folders. */
+export async function contentsOf(folder: string): Promise<Record<string, string>> {
+  return entriesOf(folder, "", entriesOf);
+}
+
+/** As `contentsOf`, but of .git folders what git finds in packs and index, in whatever form. */
+export async function gitContentsOf(folder: string): Promise<Record<string, string>> {
+  return entriesOf(folder, "", meaningOf);
+}
+
+type EntriesOf = (folder: string, path: string, gitEntriesOf: EntriesOf) => Promise<Record<string, string>>;
+
+async function entriesOf(
+  folder: string,
+  path: string,
+  gitEntriesOf: EntriesOf,
+): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const name of await readdir(join(folder, path))) {
     const inner = join(path, name);
@@ -20,15 +32,15 @@ export async function contentsOf(folder: string, path = ""): Promise<Record<stri
     const mode = (entry.mode & 0o777).toString(8);
     if (entry.isDirectory()) {
       Object.assign(found, { [`${inner}/`]: mode });
-      Object.assign(found, await (name === ".git" ? gitContentsOf : contentsOf)(folder, inner));
+      Object.assign(found, await (name === ".git" ? gitEntriesOf : entriesOf)(folder, inner, gitEntriesOf));
     } else if (entry.isSymbolicLink()) found[inner] = `to ${await readlink(join(folder, inner))}`;
     else found[inner] = `${mode} ${await hashOf(join(folder, inner))}`;
   }
   return found;
 }
 
-async function gitContentsOf(folder: string, path: string): Promise<Record<string, string>> {
-  const found = await contentsOf(folder, path);
+async function meaningOf(folder: string, path: string): Promise<Record<string, string>> {
+  const found = await entriesOf(folder, path, entriesOf);
   for (const name of Object.keys(found))
     if (name.startsWith(`${path}/objects/`) || name === `${path}/index`) delete found[name];
   const checkout = join(folder, path, "..");

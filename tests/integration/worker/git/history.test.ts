@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
-import { contentsOf } from "./checkout-contents.ts";
+import { gitContentsOf } from "./checkout-contents.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
 
 setDefaultTimeout(120_000);
@@ -49,9 +49,11 @@ async function createHistory() {
   return { name, one, three, tip };
 }
 
-/** The checkout is the same, byte for byte of what git says and of what it has. */
+/** The checkout is the same: its files, and what git finds and says. */
 async function expectSame(cloned: Cloned, fresh: Cloned): Promise<void> {
-  expect(await contentsOf(cloned.workspace.checkout)).toEqual(await contentsOf(fresh.workspace.checkout));
+  expect(await gitContentsOf(cloned.workspace.checkout)).toEqual(
+    await gitContentsOf(fresh.workspace.checkout),
+  );
   for (const args of [["log", "--format=%H"], ["rev-parse", "--is-shallow-repository"], ["tag"], ["fsck"]])
     expect(await said(cloned, ...args)).toBe(await said(fresh, ...args));
 }

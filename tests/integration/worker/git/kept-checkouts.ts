@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { contentsOf } from "./checkout-contents.ts";
+import { contentsOf, gitContentsOf } from "./checkout-contents.ts";
 import type { CloneBench, Cloned, Wanted } from "./clone-bench.ts";
 
 export async function cachedCheckoutsIn(workDir: string): Promise<string[]> {
@@ -23,7 +23,8 @@ export async function theCachedCheckout(workDir: string): Promise<string> {
 export async function expectAsFresh(bench: CloneBench, done: Cloned, wanted: Wanted): Promise<void> {
   const fresh = await bench.cloned(wanted);
   expect(done.commit).toBe(fresh.commit);
-  expect(await contentsOf(done.workspace.checkout)).toEqual(await contentsOf(fresh.workspace.checkout));
+  for (const contents of [gitContentsOf, contentsOf])
+    expect(await contents(done.workspace.checkout)).toEqual(await contents(fresh.workspace.checkout));
   await fresh.end();
   await done.end();
 }
