@@ -5,10 +5,11 @@ import { endOfRunStep } from "./failure.ts";
 
 /** BuildKit reads no longer line, whatever its version. */
 const MAX_LINE_BYTES = 65_535;
-/** No version reads a larger file; older ones read only a quarter of it. */
-const MAX_FILE_BYTES = 16 * 1024 * 1024;
+/** Limits of BuildKit's messages: 4 or 16 MiB, and none in some versions. */
 const TOO_LARGE_FOR_VERSION = /\bmessage larger than max\b|\bCOMPRESSION_ERROR\b/;
-const NO_INSTRUCTIONS = /^file with no instructions\.?$/;
+/** A larger file is not read to find its fault. */
+const MAX_READ_BYTES = 64 * 1024 * 1024;
+const NO_INSTRUCTIONS = /^(failed to create LLB definition: )?file with no instructions\.?$/;
 
 interface Fault {
   /** Completes "the Dockerfile". */
@@ -40,9 +41,7 @@ export async function blamingDockerfile(error: StepFailure, path: string): Promi
 async function faultOf(path: string, message: string): Promise<Fault | undefined> {
   if (NO_INSTRUCTIONS.test(message)) return decisive("has only comments and empty lines");
   const { size } = await stat(path);
-  if (size > MAX_FILE_BYTES)
-    return decisive(`has ${size} bytes, and BuildKit reads at most ${MAX_FILE_BYTES}`);
-  const content = await readFile(path);
+  const content = size > MAX_READ_BYTES ? Buffer.alloc(0) : await readFile(path);
   if (isUtf16(content)) return decisive("is encoded in UTF-16, and BuildKit reads UTF-8");
   const lineBytes = longestLine(content);
   if (lineBytes > MAX_LINE_BYTES)

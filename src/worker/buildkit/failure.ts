@@ -22,7 +22,7 @@ const BASE_IMAGE_UNREACHABLE =
   /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/s;
 /** The message of the system ends the error; containerd adds `unknown`, its code for errors of the system. */
 const DISK_FULL = /\b(no space left on device|disk quota exceeded)(: unknown)?$/;
-const PARSE_ERROR = /^dockerfile parse error on line \d+: /;
+const PARSE_ERROR = /^(failed to create LLB definition: )?dockerfile parse error (on )?line \d+: /;
 const QUOTED = /"(?:[^"\\]|\\.)*"/gs;
 const UNKNOWN_NAME = /name unknown|NAME_UNKNOWN|repository .*does not exist/i;
 /** BuildKit reports only the registry's status; 404 at the start of an upload means that the repository is missing. */

@@ -173,6 +173,7 @@ describe("buildFailure", () => {
     `ERROR: failed to solve: 429:timeout: ${METADATA}/429:timeout: 429:timeout: not found`,
     `ERROR: failed to solve: timeout: ${METADATA}/timeout:latest: not found`,
     "ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: x: no space left on device",
+    "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 2: x: no space left on device",
     'ERROR: failed to solve: process "/bin/sh -c : \\" did not complete successfully: no space left on device" did not complete successfully: exit code: 1',
     "executor failed running [/bin/sh -c : ]: no space left on device]: exit code: 1",
   ])("the words of a job in it do not count: %s", (line) => {
