@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { StepFailure } from "../job/failure.ts";
 import { judge } from "./http-answer.ts";
-import { bodyOf, failed, type LfsAnswer, type LfsHttp, quoted, refusalMeaning } from "./lfs-http.ts";
+import { failed, quoted } from "./lfs-failure.ts";
+import { bodyOf, type LfsAnswer, type LfsHttp, refusalMeaning } from "./lfs-http.ts";
 
 export interface LfsObject {
   readonly oid: string;

@@ -4,9 +4,9 @@
  */
 import { orAbort } from "../../shared/abort.ts";
 import { isAllowedUrl } from "../../shared/repository-url.ts";
-import { withVisibleCharacters } from "../../shared/visible-text.ts";
-import { diskFull, StepFailure, type StepFailureDetails, saysDiskFull } from "../job/failure.ts";
+import { StepFailure, type StepFailureDetails } from "../job/failure.ts";
 import { type AnswerKind, describeAnswer, type HttpAnswer, judge } from "./http-answer.ts";
+import { failed, quoted, reasonOf } from "./lfs-failure.ts";
 import type { GitAccess } from "./remote.ts";
 import { sendRequest } from "./request.ts";
 
@@ -42,7 +42,6 @@ const MAX_REDIRECTS = 5;
 /** Headers that do not depend on the host, so redirects keep them. */
 const KEPT_HEADERS = ["accept", "content-type", "range"];
 const MAX_REASON_BYTES = 65_536;
-const MAX_REASON_CHARS = 300;
 const REASON_TIMEOUT_MS = 5000;
 /** Insufficient Storage, and Bandwidth Limit Exceeded, which hosts use for an exhausted quota. */
 const QUOTA_STATUSES: ReadonlySet<number> = new Set([507, 509]);
@@ -147,18 +146,6 @@ export async function bodyOf(response: Response, maxBytes: number): Promise<stri
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** A server's text, for a message: on one line, without control characters, and not too long. */
-export function quoted(text: string): string {
-  const line = withVisibleCharacters(text.trim().replace(/\s+/g, " "));
-  return line.length > MAX_REASON_CHARS ? `${line.slice(0, MAX_REASON_CHARS).toWellFormed()}…` : line;
-}
-
-/** Without the error's text, which may contain a path of this machine or a header. */
-export function reasonOf(error: unknown): string {
-  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  return error instanceof Error ? error.name : "unknown error";
-}
-
 /** The message of an answer in JSON or XML, or a plain text; empty for a page in HTML. */
 async function statedReason(response: Response): Promise<string> {
   const type = response.headers.get("content-type") ?? "";
@@ -181,14 +168,4 @@ function messageIn(json: string): string {
   } catch {
     return "";
   }
-}
-
-/** For errors of the file system. */
-export function writeFailure(name: string, cause: unknown): StepFailure {
-  const message = `failed to write ${name} from Git LFS: ${reasonOf(cause)}`;
-  return saysDiskFull(message) ? diskFull("clone", message, cause) : failed(message, true, cause);
-}
-
-export function failed(message: string, retryable = false, cause?: unknown): StepFailure {
-  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, cause });
 }

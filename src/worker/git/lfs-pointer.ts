@@ -35,10 +35,11 @@ export function decodePointer(content: Uint8Array): Pointer | undefined {
   if (values === undefined) return undefined;
   const [version = "", oid = "", size = ""] = values;
   const hash = OID.exec(oid)?.[1];
+  const bytes = sizeOf(size);
   const extensions = extensionsOf(lines);
-  if (!VERSIONS.has(version) || hash === undefined || !isSize(size) || extensions === undefined)
+  if (!VERSIONS.has(version) || hash === undefined || bytes === undefined || extensions === undefined)
     return undefined;
-  return { oid: hash, size: Number(size), extensions };
+  return { oid: hash, size: bytes, extensions };
 }
 
 type Line = readonly [key: string, value: string];
@@ -82,8 +83,8 @@ function extensionsOf(lines: readonly (Line | undefined)[]): string[] | undefine
   return extensions.every(([, oid]) => OID.test(oid)) ? extensions.map(([name]) => name) : undefined;
 }
 
-function isSize(value: string): boolean {
-  if (!SIZE.test(value)) return false;
+function sizeOf(value: string): number | undefined {
+  if (!SIZE.test(value)) return undefined;
   const size = BigInt(value.replace(/^\+/, ""));
-  return size >= 0n && size <= MAX_SIZE;
+  return size >= 0n && size <= MAX_SIZE ? Number(size) : undefined;
 }

@@ -9,7 +9,8 @@ import { retryInPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
 import { type LfsObject, type Link, requestLinks } from "./lfs-batch.ts";
 import { LfsDownload } from "./lfs-download.ts";
-import { type LfsContext, LfsHttp, quoted, writeFailure } from "./lfs-http.ts";
+import { onFile, quoted } from "./lfs-failure.ts";
+import { type LfsContext, LfsHttp } from "./lfs-http.ts";
 import { filesAssignedToLfs, type PointerFile } from "./lfs-pointers.ts";
 import { lfsSettings } from "./lfs-settings.ts";
 import { fileIn, type GitName, shownName } from "./names.ts";
@@ -64,7 +65,7 @@ class LfsFiles {
     budget.signal.throwIfAborted();
     const stored = files.filter(({ size }) => size > 0);
     for (const { path, size } of files)
-      if (size === 0) await this.#writing(path, () => truncate(fileIn(this.#filled.copy.path, path)));
+      if (size === 0) await onFile(shownName(path), () => truncate(fileIn(this.#filled.copy.path, path)));
     if (stored.length === 0) return;
     refuseExtensions(stored);
     await mkdir(this.#context.aside, { recursive: true, mode: 0o700 });
@@ -134,7 +135,7 @@ class LfsFiles {
     for (const [index, path] of paths.entries()) {
       signal.throwIfAborted();
       const isLast = index === paths.length - 1;
-      await this.#writing(path, async () => {
+      await onFile(shownName(path), async () => {
         const content = isLast ? file : `${file}-copy`;
         if (!isLast) await copyFile(file, content);
         await this.#replacePointer(content, path);
@@ -152,7 +153,7 @@ class LfsFiles {
       hash.update(chunk);
     }
     if (hash.digest("hex") !== oid) return false;
-    await this.#writing(path, () => this.#replacePointer(cached, path));
+    await onFile(shownName(path), () => this.#replacePointer(cached, path));
     this.#restored += 1;
     return true;
   }
@@ -161,14 +162,6 @@ class LfsFiles {
     const target = fileIn(this.#filled.copy.path, path);
     await chmod(content, (await lstat(target)).mode);
     await rename(content, target);
-  }
-
-  async #writing(path: GitName, write: () => Promise<void>): Promise<void> {
-    try {
-      await write();
-    } catch (error) {
-      throw writeFailure(shownName(path), error);
-    }
   }
 }
 
