@@ -5,6 +5,8 @@ import { StepFailure } from "../job/failure.ts";
 
 export interface CloneLimits {
   readonly timeoutMs: number;
+  /** A git command is ended when its server is silent for this long. */
+  readonly silenceTimeoutMs: number;
   /** 0 for no limit. */
   readonly repositoryBytes: number;
   /** Of the repository and its submodules together. */
@@ -17,6 +19,7 @@ export interface CloneLimits {
 
 export const DEFAULT_CLONE_LIMITS: CloneLimits = {
   timeoutMs: 600_000,
+  silenceTimeoutMs: 120_000,
   repositoryBytes: 10e9,
   submodules: 1000,
   submoduleDeclarations: 10_000,
@@ -35,13 +38,25 @@ export class CloneBudget {
   readonly #limits: CloneLimits;
   readonly #exceeded = new AbortController();
   readonly #timer: Timer;
+  readonly #deadlineMs: number;
   #usedBytes = 0;
   #submodules = 0;
 
-  constructor(limits: CloneLimits, signal: AbortSignal) {
+  /** `deadlineMs` is when the run times out, as `performance.now` counts. */
+  constructor(limits: CloneLimits, signal: AbortSignal, deadlineMs = Number.POSITIVE_INFINITY) {
     this.#limits = limits;
+    this.#deadlineMs = Math.min(deadlineMs, performance.now() + limits.timeoutMs);
     this.signal = AbortSignal.any([signal, this.#exceeded.signal]);
     this.#timer = setTimeout(() => this.#exceeded.abort(timedOut(limits.timeoutMs)), limits.timeoutMs);
+  }
+
+  get silenceTimeoutMs(): number {
+    return this.#limits.silenceTimeoutMs;
+  }
+
+  /** Until the run or the clone times out. */
+  timeLeftMs(): number {
+    return this.#deadlineMs - performance.now();
   }
 
   spend(bytes: number): void {

@@ -15,8 +15,6 @@ import type { Superproject } from "./submodules.ts";
 
 export interface LfsContext {
   readonly access: GitAccess;
-  /** The token is sent only to URLs below this repository's URL. */
-  readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
 }
 
 interface Download {
@@ -181,14 +179,9 @@ class LfsFiles {
   }
 
   #authorization(url: string, headers: Readonly<Record<string, string>>): Record<string, string> {
-    const { repositoryUrl, token } = this.#context.own;
-    const own = repositoryUrl.replace(/\.git$/, "");
-    // Normalized, since a `..` would lead to another repository.
-    const normalized = URL.parse(url)?.href ?? "";
-    const isOwn = [`${own}/`, `${own}.git/`].some((start) => normalized.startsWith(start));
     const isGiven = Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
-    if (token === undefined || !isOwn || isGiven) return {};
-    return { Authorization: `Basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}` };
+    const authorization = isGiven ? undefined : this.#context.access.credentials.forLfs(url);
+    return authorization === undefined ? {} : { Authorization: authorization };
   }
 
   #checkHost(url: string, allowed: GitSettings): void {
