@@ -3,7 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { StepFailure } from "../job/failure.ts";
 import { type AnswerKind, judge } from "./http-answer.ts";
 import type { LfsObject, Link } from "./lfs-batch.ts";
-import { failed, onFile, reasonOf } from "./lfs-failure.ts";
+import { failed, onFile } from "./lfs-failure.ts";
 import type { LfsAnswer, LfsHttp } from "./lfs-http.ts";
 
 /** With these a server refuses a link that has ended; 404 and 410 can also mean that it has lost the object. */
@@ -37,7 +37,7 @@ export class LfsDownload {
     this.#hasRefusedLink = false;
     try {
       this.#checkLength(answer);
-      await onFile(this.#object.name, () => this.#keep(answer, signal));
+      await onFile(this.#object.name, () => this.#keep(http, answer));
     } finally {
       await answer.response.body?.cancel().catch(() => undefined);
     }
@@ -67,7 +67,7 @@ export class LfsDownload {
 
   /** A refused link may have ended: the first refusal is retried, with a new link. */
   async #refusal(http: LfsHttp, answer: LfsAnswer): Promise<StepFailure> {
-    const refusal = await http.refusal(answer, this.#purpose, LINK_DENIALS);
+    const refusal = await http.refusal(answer, LINK_DENIALS);
     if (!LINK_REFUSED.has(answer.response.status) || this.#hasRefusedLink) return refusal;
     this.#hasRefusedLink = true;
     const { retryAfterMs, failure } = refusal;
@@ -92,24 +92,15 @@ export class LfsDownload {
     throw failed(message);
   }
 
-  async #keep(answer: LfsAnswer, signal: AbortSignal): Promise<void> {
+  async #keep(http: LfsHttp, answer: LfsAnswer): Promise<void> {
     const file = await open(this.#file, this.#keptBytes === 0 ? "w" : "r+", 0o600);
     try {
-      for await (const chunk of this.#chunks(answer, signal)) {
+      for await (const chunk of http.chunksOf(answer)) {
         await this.#write(file, chunk);
         if (this.#keptBytes > this.#object.size) break;
       }
     } finally {
       await file.close();
-    }
-  }
-
-  async *#chunks({ response, url }: LfsAnswer, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    try {
-      yield* response.body ?? [];
-    } catch (error) {
-      signal.throwIfAborted();
-      throw failed(`${url.host} broke off ${this.#purpose}: ${reasonOf(error)}`, true, error);
     }
   }
 

@@ -9,8 +9,9 @@ import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
-import type { AdvertisedRef } from "./command.ts";
+import type { NetworkEnd } from "./command.ts";
 import { isGitDiskFull, isServerFault } from "./failure.ts";
+import type { AdvertisedRef } from "./git-trace.ts";
 import { runLocalGit } from "./local.ts";
 import { fileIn, type GitName } from "./names.ts";
 import type { GitRemote } from "./remote.ts";
@@ -79,8 +80,10 @@ export class WorkingCopy {
   async fetchCommit(commit: string): Promise<void> {
     this.#hasExtraObjects = true;
     const command = { cwd: this.path, gitFolder: this.gitFolder };
-    const alone = await this.remote.tryOnce({ ...command, args: (url) => [...FETCH, url, commit] });
+    const onlyCommit = { ...command, args: (url: string) => [...FETCH, url, commit] };
+    const alone = await this.remote.tryOnce(onlyCommit);
     if (alone.exitCode === 0) return;
+    if (isServerFault(alone)) return this.remote.run(onlyCommit, alone);
     // A server may refuse a commit that is not the tip of a branch or tag. Every server sends complete histories.
     const isShallow = await Bun.file(join(this.gitFolder, "shallow")).exists();
     const all = ["fetch", "--quiet", "--no-tags", ...(isShallow ? ["--unshallow"] : [])];
@@ -153,9 +156,9 @@ export class WorkingCopy {
     return paths;
   }
 
-  async #fetchRefOrFail(ref: string): Promise<Tip> {
+  async #fetchRefOrFail(ref: string, first?: NetworkEnd): Promise<Tip> {
     const command = { cwd: this.path, gitFolder: this.gitFolder };
-    await this.remote.run({ ...command, args: (url) => [...FETCH, url, `+${ref}:${ref}`] });
+    await this.remote.run({ ...command, args: (url) => [...FETCH, url, `+${ref}:${ref}`] }, first);
     return this.#fetched(ref);
   }
 
@@ -167,7 +170,7 @@ export class WorkingCopy {
       // The tip has not changed: end the fetch.
       if (offer.ref === ref && offer.id === current) unchanged.abort(new TipUnchanged());
     };
-    let end: GroupEnd;
+    let end: NetworkEnd;
     try {
       const args = (url: string) => [...FETCH, url, ref];
       const command = {
@@ -185,9 +188,10 @@ export class WorkingCopy {
       return { ref, id: current, commit: await this.head() };
     }
     if (end.exitCode === 0) return this.#fetched(ref);
-    if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
-    if (isServerFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
-    throw this.remote.failure(end);
+    const failure = this.remote.failure(end);
+    if (failure.failure.code === "REF_NOT_FOUND") return undefined;
+    if (isServerFault(end)) return this.#fetchRefOrFail(ref, end);
+    throw failure;
   }
 
   async #fetched(ref: string): Promise<Tip> {

@@ -1,6 +1,10 @@
 import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "../../../../src/worker/git/budget.ts";
 import { resolve, type Source } from "../../../../src/worker/git/checkout.ts";
 import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
+import {
+  type CredentialSettings,
+  DEFAULT_CREDENTIAL_SETTINGS,
+} from "../../../../src/worker/git/credentials.ts";
 import { StepFailure } from "../../../../src/worker/job/failure.ts";
 import { createWorkspace, type Workspace } from "../../../../src/worker/job/workspace.ts";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
@@ -20,6 +24,9 @@ export interface Wanted {
   /** Default: the git server's URL. */
   readonly baseUrl?: string;
   readonly needsDefaultBranch?: boolean;
+  readonly credentials?: Partial<CredentialSettings>;
+  /** As `performance.now` counts. */
+  readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -60,6 +67,7 @@ export async function startCloneBench(): Promise<CloneBench> {
       job,
       repositoryUrl: url,
       allowed: { baseUrl, allowedHosts },
+      credentials: { ...DEFAULT_CREDENTIAL_SETTINGS, ...wanted.credentials },
       workspace,
       environment: childEnvironment(process.env, workspace.home),
       checkoutCache: wanted.checkoutCache ?? new CheckoutCache({ workDir, limitBytes: 0, bootId: "boot" }),

@@ -382,6 +382,29 @@ describe("downloads", () => {
       [null, "bytes=150000-", null],
     ],
   ];
+  inFullCheck().test("continue when the server is silent", async () => {
+    const wanted = {
+      ...(await repository({ "one.bin": git.lfs.add(content) })),
+      limits: { silenceTimeoutMs: 500 },
+    };
+    let count = 0;
+    const { downloads, done } = await watched(wanted, (call) => {
+      count += call.oid === undefined ? 0 : 1;
+      if (call.oid === undefined || count > 2) return call.answer();
+      if (count === 1) return new Promise<Response>(() => {});
+      return new Response(
+        new ReadableStream({ start: (controller) => controller.enqueue(content.subarray(0, 100_000)) }),
+      );
+    });
+    expect(await contentOf(done(), "one.bin")).toEqual(content);
+    expect(downloads.map(({ request }) => request.headers.get("range"))).toEqual([
+      null,
+      null,
+      "bytes=100000-",
+    ]);
+    expect(done().lines.join("\n")).toMatch(/no answer for 0.5 s[\s\S]*was silent for 0.5 s/);
+  });
+
   RESUMPTIONS.forEach(([what, answer, ranges], index) => {
     inFullCheck(index > 0).test(`that break off are ${what}`, async () => {
       const wanted = await repository({ "one.bin": git.lfs.add(content) });
