@@ -2,7 +2,7 @@
  * Git LFS: replaces the pointers that git has checked out by their files, with the LFS batch API and its `basic`
  * transfer. The git-lfs program would download from any host that the server names; here each host is checked.
  */
-import { chmod, copyFile, lstat, mkdir, rename, truncate } from "node:fs/promises";
+import { chmod, copyFile, lstat, mkdir, rename, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
 import { retryInPlace } from "../job/retry.ts";
@@ -11,6 +11,7 @@ import { type LfsObject, type Link, requestLinks } from "./lfs-batch.ts";
 import { LfsDownload } from "./lfs-download.ts";
 import { onFile, quoted } from "./lfs-failure.ts";
 import { type LfsContext, LfsHttp } from "./lfs-http.ts";
+import { encodePointer } from "./lfs-pointer.ts";
 import { filesAssignedToLfs, type PointerFile } from "./lfs-pointers.ts";
 import { lfsSettings } from "./lfs-settings.ts";
 import { fileIn, type GitName, shownName } from "./names.ts";
@@ -28,13 +29,10 @@ export async function fetchLfsFiles(filled: Superproject, context: LfsContext): 
   if (others.length > 0) log(notPointers(others));
   if (pointers.length === 0) return others.length > 0 ? 0 : undefined;
   const { url, isWanted } = await lfsSettings(filled);
-  const wanted = pointers.filter(({ path, size }) => size === 0 || isWanted(path));
-  const left = pointers.length - wanted.length;
-  if (left > 0)
-    log(
-      `${count(left, "file stays a Git LFS pointer", "files stay Git LFS pointers")}: .lfsconfig excludes them (lfs.fetchinclude, lfs.fetchexclude)`,
-    );
+  const isLeft = ({ path, size }: PointerFile) => size > 0 && !isWanted(path);
+  const [wanted, left] = [pointers.filter((pointer) => !isLeft(pointer)), pointers.filter(isLeft)];
   const files = new LfsFiles(filled, context, url);
+  await files.leave(left);
   await files.fetch(wanted);
   return wanted.reduce((sum, { size }) => sum + fileBytes(size), 0);
 }
@@ -74,6 +72,19 @@ class LfsFiles {
     for (let from = 0; from < objects.length; from += BATCH_SIZE)
       await this.#fetchBatch(objects.slice(from, from + BATCH_SIZE));
     if (this.#restored > 0) log(`${this.#restored} of them restored from the cached checkout`);
+  }
+
+  /** As git-lfs does, which writes these pointers in its own form. */
+  async leave(files: readonly PointerFile[]): Promise<void> {
+    if (files.length === 0) return;
+    for (const pointer of files) {
+      if (pointer.isCanonical) continue;
+      const target = fileIn(this.#filled.copy.path, pointer.path);
+      await onFile(shownName(pointer.path), () => writeFile(target, encodePointer(pointer)));
+    }
+    const stay = count(files.length, "file stays a Git LFS pointer", "files stay Git LFS pointers");
+    const { log } = this.#context.access;
+    log(`${stay}: .lfsconfig excludes them (lfs.fetchinclude, lfs.fetchexclude)`);
   }
 
   #objectsOf(files: readonly PointerFile[]): WantedObject[] {
@@ -222,6 +233,6 @@ function count(number: number, one: string, many: string): string {
 function refuseExtensions(files: readonly PointerFile[]): void {
   const file = files.find(({ extensions }) => extensions.length > 0);
   if (!file) return;
-  const message = `${shownName(file.path)} uses the Git LFS extension ${file.extensions.map(quoted).join(", ")}; extensions are not supported`;
+  const message = `${shownName(file.path)} uses the Git LFS extension ${file.extensions.map(({ name }) => quoted(name)).join(", ")}; extensions are not supported`;
   throw new StepFailure({ code: "UNSUPPORTED", step: "clone", message });
 }

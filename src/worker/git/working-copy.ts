@@ -122,9 +122,18 @@ export class WorkingCopy {
     return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/s);
   }
 
-  /** Paths that .gitattributes assigns to Git LFS, whether or not the file is a pointer. */
+  /**
+   * Paths that .gitattributes assigns to Git LFS, whether or not the file is a pointer. As for a checkout, the committed
+   * .gitattributes count: git reads a byte order mark in them in another way. No file in the folder of the refs can have
+   * this name.
+   */
   async lfsFiles(): Promise<GitName[]> {
-    return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/s);
+    const paths: GitName[] = [];
+    const list = ["ls-files", "-z", "--", LFS_FILES];
+    const args = [`--git-dir=${this.gitFolder}`, ...list];
+    const folder = join(this.gitFolder, "refs");
+    output(list, await this.remote.git.localInGroup(args, folder, (name) => paths.push(name as GitName)));
+    return paths;
   }
 
   /** Git LFS paths where git's pointer was replaced, usually by the file. */

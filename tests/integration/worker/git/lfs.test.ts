@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import { lstat, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
+import { run } from "../../../support/machine/processes.ts";
 import type { CommitOptions, GitServer } from "../../../support/servers/git-server.ts";
 import type { LfsCall, OfferedObject } from "../../../support/servers/lfs-endpoint.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
@@ -100,7 +101,7 @@ describe("the files that git assigns to LFS", () => {
       "macro.stored": pointer,
       "kept.bin": pointer,
       "unset.bin": pointer,
-      "sub/.gitattributes": "\ufeff*.inner filter=lfs\r\n",
+      "sub/.gitattributes": "*.inner filter=lfs\r\n",
       "sub/one.inner": pointer,
       "one.inner": pointer,
       "sub/converted.txt": pointer,
@@ -654,4 +655,67 @@ describe("a failure has the server's reason:", () => {
       expect(await textOf(done(), "0.bin")).toBe("1");
     },
   );
+});
+
+/** The files of a clone that git has made with git-lfs; the settings of the machine do not count. */
+async function clonedByGitLfs(url: string, into: string): Promise<void> {
+  const settings = {
+    "filter.lfs.process": "git-lfs filter-process",
+    "filter.lfs.smudge": "git-lfs smudge -- %f",
+    "filter.lfs.required": "true",
+  };
+  const options = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
+  const env = { GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1", HOME: bench.dir.path };
+  await run(["git", ...options, "clone", "--quiet", url, into], { env });
+}
+
+inFullCheck().test("a checkout has the same files as one of git-lfs", async () => {
+  const pointer = git.lfs.add(Buffer.from("stored"));
+  const other = git.lfs.add(crypto.getRandomValues(new Uint8Array(100_000)));
+  const contents: Files = {
+    plain: pointer,
+    other,
+    windows: pointer.replaceAll("\n", "\r\n"),
+    old: pointer.replace("git-lfs.github.com", "hawser.github.com"),
+    first: pointer.replace("https://git-lfs.github.com/spec/v1", "http://git-media.io/v/2"),
+    unfinished: pointer.trimEnd(),
+    spaces: `\n ${pointer}\n \n`,
+    plus: pointer.replace("size ", "size +0"),
+    zero: pointer.replace(/size \d+/, "size 0"),
+    empty: "",
+    white: " \n",
+    text: "text\n",
+    bom: `\ufeff${pointer}`,
+    upper: pointer.replace(/[a-f]/g, (letter) => letter.toUpperCase()),
+    extra: `${pointer}key value\n`,
+    negative: pointer.replace("size ", "size -"),
+    large: new Uint8Array(5000),
+  };
+  const folders = ["", "data/", "data/raw/", "a b/", "x/data/", "é/"];
+  const files: Files = Object.fromEntries(
+    folders.flatMap((folder) =>
+      Object.entries(contents).map(([name, content]) => [`${folder}${name}.bin`, content]),
+    ),
+  );
+  const wanted = await repository({
+    ...files,
+    ".gitattributes": `${ATTRIBUTES}[attr]stored filter=lfs\n*.stored stored\nkept.bin -filter\n"a b/old.bin" !filter\n`,
+    ".lfsconfig": "\ufeff[lfs]\r\n\tfetchexclude = data/raw, /x/data/plain.*, é/*\r\n\tfetchinclude = *\r\n",
+    "kept.bin": pointer,
+    "macro.stored": pointer,
+    "data/.gitattributes": "\ufeffwindows.bin -filter\r\nconverted filter=lfs text eol=crlf\r\n",
+    "data/converted": pointer,
+  });
+  const reference = join(bench.dir.path, "by-git-lfs");
+  await clonedByGitLfs(wanted.url, reference);
+  const done = await bench.cloned(wanted);
+  const shown = async (folder: string) => {
+    const paths = (await readdir(folder, { recursive: true })).filter((path) => !/^\.git(\/|$)/.test(path));
+    const files: Record<string, string> = {};
+    for (const path of paths.sort())
+      if ((await lstat(join(folder, path))).isFile())
+        files[path] = await readFile(join(folder, path), "latin1");
+    return files;
+  };
+  expect(await shown(done.workspace.checkout)).toEqual(await shown(reference));
 });

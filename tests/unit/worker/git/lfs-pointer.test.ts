@@ -1,6 +1,6 @@
 /** The expectations are what git-lfs 3.3 does with the same files. */
 import { describe, expect, test } from "bun:test";
-import { decodePointer } from "../../../../src/worker/git/lfs-pointer.ts";
+import { decodePointer, encodePointer } from "../../../../src/worker/git/lfs-pointer.ts";
 
 const OID = "a".repeat(64);
 const VERSION = "version https://git-lfs.github.com/spec/v1";
@@ -33,11 +33,12 @@ describe("a pointer is", () => {
   });
 
   const EXTENSIONS: [what: string, content: string, names: string[]][] = [
-    ["extensions", pointer("5", extension("0-foo") + extension("1-b-r")), ["foo", "b-r"]],
+    ["extensions", pointer("5", extension("1-b-r") + extension("0-foo")), ["foo", "b-r"]],
     ["an extension in front of it", extension("0-foo") + pointer("5"), ["foo"]],
     ["an extension twice", pointer("5", extension("0-foo", "x") + extension("0-foo")), ["foo"]],
   ];
-  test.each(EXTENSIONS)("one with %s", (_what, content, extensions) => {
+  test.each(EXTENSIONS)("one with %s", (_what, content, names) => {
+    const extensions = names.map((name, index) => ({ priority: String(index), name, oid: OID }));
     expect(decoded(content)).toEqual({ oid: OID, size: 5, extensions });
   });
 });
@@ -78,4 +79,13 @@ describe("a pointer is not", () => {
   test.each(OTHERS)("%s", (_what, content) => {
     expect(decoded(content)).toBeUndefined();
   });
+});
+
+test("a pointer is written as git-lfs writes it", () => {
+  const canonical = pointer("5", extension("0-foo") + extension("1-b-r"));
+  const written = pointer("+05", extension("1-b-r") + extension("0-foo")).replaceAll("\n", "\r\n");
+  for (const content of [canonical, written]) {
+    const found = decoded(content);
+    expect(found && encodePointer(found)).toBe(canonical);
+  }
 });
