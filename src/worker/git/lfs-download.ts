@@ -1,4 +1,4 @@
-/** Downloads one LFS object to a file. What it has received stays there for the next try. */
+/** Downloads one LFS object to a file. The received part stays there for the next try. */
 import { type FileHandle, open } from "node:fs/promises";
 import { StepFailure } from "../job/failure.ts";
 import { type AnswerKind, judge } from "./http-answer.ts";

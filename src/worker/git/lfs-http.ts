@@ -37,6 +37,8 @@ const DENIALS: readonly AnswerKind[] = ["unauthenticated", "forbidden"];
 const MAX_REDIRECTS = 5;
 /** Headers that do not depend on the host, so redirects keep them. */
 const KEPT_HEADERS = ["accept", "content-type", "range"];
+/** Of certificates, TLS and the DNS: the next request would fail in the same way. */
+const LASTING_FAULT = /CERT|UNABLE_TO_|^EPROTO$|^ENOTFOUND$/;
 const MAX_REASON_BYTES = 65_536;
 /** Insufficient Storage, and Bandwidth Limit Exceeded, which hosts use for an exhausted quota. */
 const QUOTA_STATUSES: ReadonlySet<number> = new Set([507, 509]);
@@ -81,7 +83,8 @@ export class LfsHttp {
     } catch (error) {
       request.signal.throwIfAborted();
       const reason = silent.signal.aborted ? `no answer for ${silenceTimeoutMs / 1000} s` : reasonOf(error);
-      throw failed(`${purpose} failed: ${url.host}: ${reason}`, true, error);
+      const mayPass = silent.signal.aborted || !LASTING_FAULT.test(reason);
+      throw failed(`${purpose} failed: ${url.host}: ${reason}`, mayPass, error);
     } finally {
       clearTimeout(timer);
     }

@@ -217,12 +217,12 @@ function progressOf(objects: readonly WantedObject[], missing: ReadonlySet<Wante
 function notPointers(paths: readonly GitName[]): string {
   const names = paths.slice(0, MAX_NAMES_IN_LOG).map(shownName).join(", ");
   const more = paths.length > MAX_NAMES_IN_LOG ? `, and ${paths.length - MAX_NAMES_IN_LOG} more` : "";
-  const are = count(
+  const files = count(
     paths.length,
-    "file that should be a Git LFS pointer is none",
-    "files that should be Git LFS pointers are none",
+    "file is not a Git LFS pointer although .gitattributes says",
+    "files are not Git LFS pointers although .gitattributes says",
   );
-  return `WARNING: ${are} (filter=lfs in .gitattributes); the build gets the contents as committed: ${names}${more}`;
+  return `WARNING: ${files} filter=lfs; built as committed: ${names}${more}`;
 }
 
 function count(number: number, one: string, many: string): string {

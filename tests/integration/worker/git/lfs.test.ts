@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { lstat, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { CommitOptions, GitServer } from "../../../support/servers/git-server.ts";
@@ -121,7 +122,7 @@ describe("the files that git assigns to LFS", () => {
     expect((await lstat(join(done.workspace.checkout, "link.bin"))).isSymbolicLink()).toBe(true);
     const warnings = done.lines.filter((line) => line.startsWith("WARNING"));
     expect(warnings).toEqual([
-      "WARNING: 3 files that should be Git LFS pointers are none (filter=lfs in .gitattributes); the build gets the contents as committed: bom.bin, large.bin, text.bin",
+      "WARNING: 3 files are not Git LFS pointers although .gitattributes says filter=lfs; built as committed: bom.bin, large.bin, text.bin",
     ]);
   });
 
@@ -354,6 +355,40 @@ describe("downloads", () => {
     });
     return new Response(body);
   }
+
+  inFullCheck().test("follow redirects without the token", async () => {
+    const { url: other } = await repository({});
+    const wanted = await repository({ "one.bin": git.lfs.add(content) }, {}, "the token");
+    let sent = 0;
+    const { calls, done } = await watched(wanted, (call) => {
+      const { url } = call.request;
+      if (url.startsWith(wanted.url)) {
+        const headers = { Location: url.replace(wanted.url, other) };
+        return new Response(null, { status: 307, headers });
+      }
+      if (call.oid !== undefined) return ++sent === 1 ? broken(content) : call.answer();
+      return offering(call, ({ oid, size }) => {
+        const href = `${wanted.url}.git/info/lfs/objects/${oid}`;
+        return { oid, size, actions: { download: { href } } };
+      });
+    });
+    expect(await contentOf(done(), "one.bin")).toEqual(content);
+    const shown = calls.map(({ oid, request: { url, headers } }) => [
+      oid === undefined ? "batch" : "object",
+      url.startsWith(wanted.url) ? "own" : "other",
+      headers.has("authorization"),
+      headers.get("range"),
+    ]);
+    const batch = [
+      ["batch", "own", true, null],
+      ["batch", "other", false, null],
+    ];
+    const objects = (range: string | null) => [
+      ["object", "own", true, range],
+      ["object", "other", false, range],
+    ];
+    expect(shown).toEqual([...batch, ...objects(null), ...batch, ...objects("bytes=150000-")]);
+  });
 
   const RESUMPTIONS: [what: string, answer: (call: LfsCall) => Response, ranges: (string | null)[]][] = [
     ["resumed", (call) => call.answer(), [null, "bytes=150000-"]],
@@ -598,6 +633,29 @@ describe("a failure has the server's reason:", () => {
       });
     },
   );
+
+  inFullCheck().test("a certificate that is not trusted, and a server that does not exist", async () => {
+    const { server } = await makeCertificates(bench.dir.path);
+    const other = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      tls: { cert: Bun.file(server.certPath), key: Bun.file(server.keyPath) },
+      fetch: () => new Response(null, { status: 500 }),
+    });
+    try {
+      for (const host of [`127.0.0.1:${other.port}`, "server.invalid"]) {
+        const files = { ...filesOf(["1"]), ".lfsconfig": `[lfs]\n\turl = https://${host}/lfs\n` };
+        const wanted = { ...(await repository(files)), allowedHosts: [host] };
+        const { failure } = await watched(wanted);
+        expect(failure()).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+        expect(failure().message).toMatch(
+          /^the request for the repository's Git LFS files failed: \S+: [A-Z_]+$/,
+        );
+      }
+    } finally {
+      await other.stop(true);
+    }
+  });
 
   const DOWNLOAD: [what: string, answer: () => Response, expected: Expected][] = [
     [
