@@ -170,6 +170,22 @@ describe("the settings of .lfsconfig", () => {
     );
   });
 
+  const UNREADABLE: [what: string, content: string | Uint8Array][] = [
+    ["a syntax error", "[lfs\n\turl = https://127.0.0.1/lfs\n"],
+    ["UTF-16", Buffer.from("\ufeff[lfs]\n\turl = https://127.0.0.1/lfs\n", "utf16le")],
+    ["a key without a value", "[lfs]\n\turl\n"],
+  ];
+  UNREADABLE.forEach(([what, content], index) => {
+    inFullCheck(index > 0).test(`fail the job with ${what}, and are not ignored`, async () => {
+      const files = { ".lfsconfig": content, "one.bin": git.lfs.add(Buffer.from("1")) };
+      const { calls, failure } = await watched(await repository(files));
+      expect(failure()).toMatchObject({ code: "CLONE_FAILED", retryable: false });
+      expect(failure().message).toStartWith("git cannot read the repository's .lfsconfig: ");
+      expect(failure().message).not.toContain(bench.dir.path);
+      expect(calls).toEqual([]);
+    });
+  });
+
   const URLS: [what: string, config: (url: string) => string][] = [
     ["remote.origin.lfsurl", (url) => `[remote "origin"]\n\tlfsurl = ${url}\n`],
     [
@@ -418,6 +434,19 @@ describe("downloads", () => {
       [null, "bytes=150000-", null],
     ],
   ];
+  test("end with the clone's time limit", async () => {
+    for (const isBatch of [true, false]) {
+      const wanted = { ...(await repository(filesOf(["1"]))), limits: { timeoutMs: 2000 } };
+      const { failure } = await watched(wanted, (call) =>
+        (call.oid === undefined) === isBatch ? new Promise<Response>(() => {}) : call.answer(),
+      );
+      expect(failure()).toMatchObject({
+        message: "cloning timed out after 2 s (BLACKTREE_GIT_TIMEOUT)",
+        retryable: true,
+      });
+    }
+  });
+
   inFullCheck().test("continue when the server is silent", async () => {
     const wanted = {
       ...(await repository({ "one.bin": git.lfs.add(content) })),
