@@ -67,7 +67,8 @@ class LfsFiles {
     if (stored.length === 0) return;
     refuseExtensions(stored);
     await mkdir(this.#context.aside, { recursive: true, mode: 0o700 });
-    log(`fetching ${count(stored.length, "Git LFS file", "Git LFS files")} from ${this.#endpoint}`);
+    const { origin, pathname } = new URL(this.#endpoint);
+    log(`fetching ${count(stored.length, "Git LFS file", "Git LFS files")} from ${origin}${pathname}`);
     const objects = this.#objectsOf(stored);
     for (let from = 0; from < objects.length; from += BATCH_SIZE)
       await this.#fetchBatch(objects.slice(from, from + BATCH_SIZE));
