@@ -251,11 +251,13 @@ async function execute(
     git: { baseUrl: settings.gitBaseUrl, allowedHosts: settings.gitAllowedHosts },
     cloneLimits: {
       timeoutMs: settings.gitTimeoutMs,
+      silenceTimeoutMs: settings.gitSilenceTimeoutMs,
       repositoryBytes: settings.repositoryBytes,
       submodules: settings.submodules,
       submoduleDeclarations: settings.submoduleDeclarations,
       settingsFileBytes: settings.gitSettingsFileBytes,
     },
+    gitCredentials: { users: settings.gitUsers ?? {}, tokenScope: settings.gitTokenScope },
     builder: await builders.builder(),
     builderProblem: () => builders.problem(),
     authenticator,

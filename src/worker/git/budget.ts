@@ -6,6 +6,8 @@ import { type GitName, shownName } from "./names.ts";
 
 export interface CloneLimits {
   readonly timeoutMs: number;
+  /** A git command is ended when its server is silent for this long. */
+  readonly silenceTimeoutMs: number;
   /** 0 for no limit. */
   readonly repositoryBytes: number;
   /** Of the repository and its submodules together. */
@@ -18,6 +20,7 @@ export interface CloneLimits {
 
 export const DEFAULT_CLONE_LIMITS: CloneLimits = {
   timeoutMs: 600_000,
+  silenceTimeoutMs: 120_000,
   repositoryBytes: 10e9,
   submodules: 1000,
   submoduleDeclarations: 10_000,
@@ -40,14 +43,19 @@ export class CloneBudget {
   #usedBytes = 0;
   #submodules = 0;
 
-  constructor(limits: CloneLimits, signal: AbortSignal) {
+  /** `deadlineMs` is when the run times out, as `performance.now` counts. */
+  constructor(limits: CloneLimits, signal: AbortSignal, deadlineMs = Number.POSITIVE_INFINITY) {
     this.#limits = limits;
-    this.#deadlineMs = performance.now() + limits.timeoutMs;
+    this.#deadlineMs = Math.min(deadlineMs, performance.now() + limits.timeoutMs);
     this.signal = AbortSignal.any([signal, this.#exceeded.signal]);
     this.#timer = setTimeout(() => this.#exceeded.abort(timedOut(limits.timeoutMs)), limits.timeoutMs);
   }
 
-  /** Until the clone times out. */
+  get silenceTimeoutMs(): number {
+    return this.#limits.silenceTimeoutMs;
+  }
+
+  /** Until the run or the clone times out. */
   timeLeftMs(): number {
     return this.#deadlineMs - performance.now();
   }

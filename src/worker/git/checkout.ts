@@ -18,6 +18,7 @@ import { checkAncestor } from "./ancestor-check.ts";
 import { CloneBudget, type CloneLimits, packedBytes } from "./budget.ts";
 import { type CachedParts, moveAsideCachedParts, NO_CACHED_PARTS } from "./cached-parts.ts";
 import type { CachedCheckout, CheckoutCache, CheckoutOwner } from "./checkout-cache.ts";
+import { type CredentialSettings, JobCredentials } from "./credentials.ts";
 import { DefaultBranchQuery } from "./default-branch.ts";
 import { ObjectFormatMismatch } from "./failure.ts";
 import type { History } from "./history.ts";
@@ -28,11 +29,12 @@ import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 
 export interface CloneRequest {
-  readonly job: Pick<PipelineJob, "tenant" | "branch" | "commit" | "gitToken"> & {
+  readonly job: Pick<PipelineJob, "tenant" | "branch" | "commit" | "gitToken" | "deadlineMs"> & {
     readonly history: History;
   };
   readonly repositoryUrl: string;
   readonly allowed: GitSettings;
+  readonly credentials: CredentialSettings;
   readonly workspace: Pick<Workspace, "path" | "checkout" | "aside" | "indexes" | "history">;
   readonly environment: ChildEnvironment;
   readonly controlGroup?: string;
@@ -60,7 +62,7 @@ export interface Source {
 
 /** @throws StepFailure */
 export async function resolve(request: CloneRequest): Promise<Source> {
-  const clone = new Clone(request, new CloneBudget(request.limits, request.signal));
+  const clone = new Clone(request, new CloneBudget(request.limits, request.signal, request.job.deadlineMs));
   try {
     await clone.resolve();
     return clone;
@@ -90,8 +92,14 @@ class Clone implements Source {
     const { job, repositoryUrl, allowed, environment, controlGroup, retry, log } = request;
     this.#request = request;
     this.#owner = { tenant: job.tenant, repositoryUrl };
-    this.#access = { allowed, environment, controlGroup, retry, budget, log };
-    const repository = { repositoryUrl, branch: job.branch, token: job.gitToken };
+    const credentials = new JobCredentials({
+      repositoryUrl,
+      token: job.gitToken,
+      baseUrl: allowed.baseUrl,
+      settings: request.credentials,
+    });
+    this.#access = { allowed, credentials, environment, controlGroup, retry, budget, log };
+    const repository = { repositoryUrl, branch: job.branch };
     this.#remote = new GitRemote(repository, this.#access);
     this.#cachedCheckout = newCheckout(job.history);
     this.#copy = this.#newCopy();
@@ -217,9 +225,8 @@ class Clone implements Source {
 
   /** Fetches submodules, and the Git LFS files of the repository and of all submodules. */
   async #fetchParts(superproject: Superproject): Promise<void> {
-    const { job, repositoryUrl, workspace } = this.#request;
-    const own = { repositoryUrl, token: job.gitToken };
-    const context = { access: this.#access, own, aside: workspace.aside };
+    const { job, workspace } = this.#request;
+    const context = { access: this.#access, aside: workspace.aside };
     const indexes = new Set<string>();
     let sizeBytes = 0;
     let isGitOnly = superproject.listing.gitlinks.length === 0;

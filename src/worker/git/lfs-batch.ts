@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { StepFailure } from "../job/failure.ts";
 import { judge } from "./http-answer.ts";
-import { bodyOf, failed, type LfsAnswer, type LfsHttp, quoted, refusalMeaning } from "./lfs-http.ts";
+import { failed, quoted } from "./lfs-failure.ts";
+import { bytesOf, type LfsAnswer, type LfsHttp, refusalMeaning } from "./lfs-http.ts";
 
 export interface LfsObject {
   readonly oid: string;
@@ -66,8 +67,8 @@ export async function requestLinks(
     }),
     signal,
   });
-  if (judge(sent.response).kind !== "success") throw await http.refusal(sent, PURPOSE);
-  const answer = await answerIn(sent, signal);
+  if (judge(sent.response).kind !== "success") throw await http.refusal(sent);
+  const answer = await answerIn(http, sent);
   const links = new Map<string, Link>();
   for (const object of objects) {
     const link = linkOf(object, answer, sent.url.host, requestedAtMs);
@@ -77,18 +78,16 @@ export async function requestLinks(
   return links;
 }
 
-async function answerIn({ response, url }: LfsAnswer, signal: AbortSignal): Promise<Answer> {
+async function answerIn(http: LfsHttp, sent: LfsAnswer): Promise<Answer> {
+  const { response, url } = sent;
   const unexpected = (detail: string) =>
     failed(`${url.host} does not answer as a Git LFS server: ${detail}; is lfs.url in .lfsconfig correct?`);
   const type = response.headers.get("content-type") ?? "";
-  const text = await bodyOf(response, MAX_ANSWER_BYTES).catch((error: unknown) => {
-    signal.throwIfAborted();
-    throw failed(`${PURPOSE} failed: the connection to ${url.host} was lost`, true, error);
-  });
-  if (text === undefined) throw unexpected(`its answer has more than ${MAX_ANSWER_BYTES / 1e6} MB`);
+  const bytes = await bytesOf(http.chunksOf(sent), MAX_ANSWER_BYTES);
+  if (bytes === undefined) throw unexpected(`its answer has more than ${MAX_ANSWER_BYTES / 1e6} MB`);
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(bytes.toString("utf8"));
   } catch {
     throw unexpected(`expected JSON, got ${type === "" ? "an answer without a type" : quoted(type)}`);
   }

@@ -1,9 +1,10 @@
-/** Downloads one LFS object to a file. What it has received stays there for the next try. */
+/** Downloads one LFS object to a file. The received part stays there for the next try. */
 import { type FileHandle, open } from "node:fs/promises";
 import { StepFailure } from "../job/failure.ts";
 import { type AnswerKind, judge } from "./http-answer.ts";
 import type { LfsObject, Link } from "./lfs-batch.ts";
-import { failed, type LfsAnswer, type LfsHttp, reasonOf, writeFailure } from "./lfs-http.ts";
+import { failed, onFile } from "./lfs-failure.ts";
+import type { LfsAnswer, LfsHttp } from "./lfs-http.ts";
 
 /** With these a server refuses a link that has ended; 404 and 410 can also mean that it has lost the object. */
 const LINK_REFUSED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
@@ -29,35 +30,48 @@ export class LfsDownload {
     this.#purpose = `the download of ${object.name}`;
   }
 
-  /** @throws StepFailure; a retryable one needs a new link. */
+  /** Returns the file. @throws StepFailure; a retryable one needs a new link. */
   async receive(http: LfsHttp, link: Link, signal: AbortSignal): Promise<string> {
-    const headers = new Headers(link.headers);
-    // The range is one of the object, not of a compressed form of it.
-    if (this.#keptBytes > 0) headers.set("Range", `bytes=${this.#keptBytes}-`);
-    if (this.#keptBytes > 0) headers.set("Accept-Encoding", "identity");
-    const answer = await http.send({ url: link.href, purpose: this.#purpose, headers, signal });
-    await this.#begin(http, answer);
+    const answer = await this.#request(http, link, signal);
+    if (judge(answer.response).kind !== "success") throw await this.#refusal(http, answer);
     this.#hasRefusedLink = false;
-    await this.#keep(answer, signal);
+    try {
+      this.#checkLength(answer);
+      await onFile(this.#object.name, () => this.#keep(http, answer));
+    } finally {
+      await answer.response.body?.cancel().catch(() => undefined);
+    }
     this.#check(answer.url.host);
     return this.#file;
   }
 
-  async #begin(http: LfsHttp, answer: LfsAnswer): Promise<void> {
-    const { response, url } = answer;
-    const requested = this.#keptBytes;
-    if (judge(response).kind === "success") {
-      if (requested === 0 || response.status !== 206) this.#restart();
-      else if (startOf(response) === requested) this.#isResumed = true;
-      else throw await this.#notResumed(answer);
-      return this.#checkLength(response, url.host);
+  /** Requests the missing part, or everything from a server that does not send this part. */
+  async #request(http: LfsHttp, link: Link, signal: AbortSignal): Promise<LfsAnswer> {
+    const headers = new Headers(link.headers);
+    if (this.#keptBytes > 0) {
+      headers.set("Range", `bytes=${this.#keptBytes}-`);
+      // The range is one of the object, not of a compressed form of it.
+      headers.set("Accept-Encoding", "identity");
     }
-    if (response.status === 416 && requested > 0) throw await this.#notResumed(answer);
-    const failure = await http.refusal(answer, this.#purpose, LINK_DENIALS);
-    if (!LINK_REFUSED.has(response.status) || failure.failure.retryable || this.#hasRefusedLink)
-      throw failure;
+    const answer = await http.send({ url: link.href, purpose: this.#purpose, headers, signal });
+    const { response } = answer;
+    if (this.#keptBytes === 0) return answer;
+    if (response.status === 206 && startOf(response) === this.#keptBytes) this.#isResumed = true;
+    else if (response.status === 206 || response.status === 416) {
+      await response.body?.cancel();
+      this.#restart();
+      return this.#request(http, link, signal);
+    } else if (response.ok) this.#restart();
+    return answer;
+  }
+
+  /** A refused link may have ended: the first refusal is retried, with a new link. */
+  async #refusal(http: LfsHttp, answer: LfsAnswer): Promise<StepFailure> {
+    const refusal = await http.refusal(answer, LINK_DENIALS);
+    if (!LINK_REFUSED.has(answer.response.status) || this.#hasRefusedLink) return refusal;
     this.#hasRefusedLink = true;
-    throw new StepFailure({ ...failure.failure, retryable: true, cause: failure });
+    const { retryAfterMs, failure } = refusal;
+    return new StepFailure({ ...failure, retryAfterMs, retryable: true, cause: refusal });
   }
 
   #restart(): void {
@@ -66,14 +80,8 @@ export class LfsDownload {
     this.#isResumed = false;
   }
 
-  async #notResumed({ response, url }: LfsAnswer): Promise<StepFailure> {
-    await response.body?.cancel();
-    this.#restart();
-    return failed(`${url.host} cannot resume ${this.#purpose}`, true);
-  }
-
   /** A page in place of the object is recognised before it is received. */
-  #checkLength(response: Response, host: string): void {
+  #checkLength({ response, url: { host } }: LfsAnswer): void {
     const length = response.headers.get("content-length");
     if (length === null || response.headers.has("content-encoding")) return;
     const size = this.#keptBytes + Number(length);
@@ -84,14 +92,10 @@ export class LfsDownload {
     throw failed(message);
   }
 
-  async #keep({ response, url }: LfsAnswer, signal: AbortSignal): Promise<void> {
+  async #keep(http: LfsHttp, answer: LfsAnswer): Promise<void> {
     const file = await open(this.#file, this.#keptBytes === 0 ? "w" : "r+", 0o600);
     try {
-      for await (const chunk of received(
-        response,
-        signal,
-        `${this.#purpose} was interrupted by ${url.host}`,
-      )) {
+      for await (const chunk of http.chunksOf(answer)) {
         await this.#write(file, chunk);
         if (this.#keptBytes > this.#object.size) break;
       }
@@ -101,13 +105,9 @@ export class LfsDownload {
   }
 
   async #write(file: FileHandle, chunk: Uint8Array): Promise<void> {
-    try {
-      for (let written = 0; written < chunk.byteLength; ) {
-        const { bytesWritten } = await file.write(chunk, written, null, this.#keptBytes + written);
-        written += bytesWritten;
-      }
-    } catch (error) {
-      throw writeFailure(this.#object.name, error);
+    for (let written = 0; written < chunk.byteLength; ) {
+      const { bytesWritten } = await file.write(chunk, written, null, this.#keptBytes + written);
+      written += bytesWritten;
     }
     this.#hash.update(chunk);
     this.#keptBytes += chunk.byteLength;
@@ -125,28 +125,6 @@ export class LfsDownload {
     const mayPass = this.#isResumed;
     this.#restart();
     throw failed(`${host} has other contents for ${name} than its pointer: the sha256 differs`, mayPass);
-  }
-}
-
-/** @throws StepFailure with the message, or the signal's reason. */
-async function* received(
-  response: Response,
-  signal: AbortSignal,
-  message: string,
-): AsyncGenerator<Uint8Array> {
-  const reader = response.body?.getReader();
-  if (!reader) return;
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error instanceof StepFailure ? error : failed(`${message}: ${reasonOf(error)}`, true, error);
-  } finally {
-    await reader.cancel().catch(() => undefined);
   }
 }
 

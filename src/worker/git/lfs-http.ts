@@ -2,18 +2,15 @@
  * HTTP requests for Git LFS. The repository and its LFS server choose the URLs, so every host is checked, also those of
  * redirects, and the token is sent only to URLs below the job's own repository.
  */
-import { orAbort } from "../../shared/abort.ts";
 import { isAllowedUrl } from "../../shared/repository-url.ts";
-import { withVisibleCharacters } from "../../shared/visible-text.ts";
-import { diskFull, StepFailure, type StepFailureDetails, saysDiskFull } from "../job/failure.ts";
+import { StepFailure, type StepFailureDetails } from "../job/failure.ts";
 import { type AnswerKind, describeAnswer, type HttpAnswer, judge } from "./http-answer.ts";
+import { failed, quoted, reasonOf } from "./lfs-failure.ts";
 import type { GitAccess } from "./remote.ts";
-import { sendRequest } from "./request.ts";
+import { type HttpRequest, sendRequest } from "./request.ts";
 
 export interface LfsContext {
   readonly access: GitAccess;
-  /** The token is sent only to URLs below this repository's URL. */
-  readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
   /** A folder of the run outside the checkout. */
   readonly aside: string;
 }
@@ -29,11 +26,10 @@ export interface LfsRequest {
 }
 
 /** The last answer after redirects, and the URL that it is from. */
-export interface LfsAnswer {
+export interface LfsAnswer extends Pick<LfsRequest, "purpose" | "signal"> {
   readonly response: Response;
   readonly url: URL;
-  /** The server got the job's token. */
-  readonly hadToken: boolean;
+  readonly hadAuthorization: boolean;
 }
 
 /** Of the LFS API. */
@@ -41,9 +37,9 @@ const DENIALS: readonly AnswerKind[] = ["unauthenticated", "forbidden"];
 const MAX_REDIRECTS = 5;
 /** Headers that do not depend on the host, so redirects keep them. */
 const KEPT_HEADERS = ["accept", "content-type", "range"];
+/** Of certificates, TLS and the DNS: the next request would fail in the same way. */
+const LASTING_FAULT = /CERT|UNABLE_TO_|^EPROTO$|^ENOTFOUND$/;
 const MAX_REASON_BYTES = 65_536;
-const MAX_REASON_CHARS = 300;
-const REASON_TIMEOUT_MS = 5000;
 /** Insufficient Storage, and Bandwidth Limit Exceeded, which hosts use for an exhausted quota. */
 const QUOTA_STATUSES: ReadonlySet<number> = new Set([507, 509]);
 /** A host may answer 403 for an exhausted quota too. */
@@ -60,17 +56,16 @@ export class LfsHttp {
   /** Returns the answer, whatever its status. */
   async send({ url, purpose, headers, ...request }: LfsRequest): Promise<LfsAnswer> {
     const { environment } = this.#context.access;
+    const asked = { purpose, signal: request.signal };
     let current = this.allowedUrl(url, purpose);
-    const hadToken = this.#addToken(current, headers);
+    this.#addToken(current, headers);
     let sent = headers;
     for (let followed = 0; followed <= MAX_REDIRECTS; followed++) {
       const options = { ...request, headers: Object.fromEntries(sent), environment };
-      const response = await sendRequest(current.href, options).catch((error: unknown) => {
-        request.signal.throwIfAborted();
-        throw failed(`${purpose} failed: ${current.host}: ${reasonOf(error)}`, true, error);
-      });
+      const response = await this.#answer(current, options, purpose);
       const location = judge(response).kind === "redirect" ? response.headers.get("location") : null;
-      if (location === null) return { response, url: current, hadToken: hadToken && followed === 0 };
+      if (location === null)
+        return { ...asked, response, url: current, hadAuthorization: sent.has("authorization") };
       await response.body?.cancel();
       current = this.allowedUrl(URL.parse(location, current.href)?.href ?? "", purpose);
       sent = new Headers([...headers].filter(([name]) => KEPT_HEADERS.includes(name)));
@@ -78,18 +73,65 @@ export class LfsHttp {
     throw failed(`${purpose} failed: ${current.host} redirects more than ${MAX_REDIRECTS} times`);
   }
 
+  async #answer(url: URL, request: HttpRequest, purpose: string): Promise<Response> {
+    const { silenceTimeoutMs } = this.#context.access.budget;
+    const silent = new AbortController();
+    const timer = setTimeout(() => silent.abort(), silenceTimeoutMs);
+    const signal = AbortSignal.any([request.signal, silent.signal]);
+    try {
+      return await sendRequest(url.href, { ...request, signal });
+    } catch (error) {
+      request.signal.throwIfAborted();
+      const reason = silent.signal.aborted ? `no answer for ${silenceTimeoutMs / 1000} s` : reasonOf(error);
+      const mayPass = silent.signal.aborted || !LASTING_FAULT.test(reason);
+      throw failed(`${purpose} failed: ${url.host}: ${reason}`, mayPass, error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The content of an answer. @throws StepFailure when the connection breaks or the server is silent. */
+  async *chunksOf({ response, url, purpose, signal }: LfsAnswer): AsyncGenerator<Uint8Array> {
+    const { silenceTimeoutMs } = this.#context.access.budget;
+    const reader = response.body?.getReader();
+    if (!reader) return;
+    let isSilent = false;
+    const onSilence = () => {
+      isSilent = true;
+      void reader.cancel();
+    };
+    const next = async () => {
+      const timer = setTimeout(onSilence, silenceTimeoutMs);
+      try {
+        const { done, value } = await reader.read();
+        if (isSilent)
+          throw failed(`${purpose} failed: ${url.host} was silent for ${silenceTimeoutMs / 1000} s`, true);
+        return done ? undefined : value;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (error instanceof StepFailure) throw error;
+        throw failed(`${purpose} failed: ${url.host} broke it off: ${reasonOf(error)}`, true, error);
+      } finally {
+        clearTimeout(timer);
+      }
+    };
+    try {
+      for (let chunk = await next(); chunk; chunk = await next()) yield chunk;
+    } finally {
+      void reader.cancel().catch(() => undefined);
+    }
+  }
+
   /** The failure that an answer other than 2xx means. */
-  async refusal(
-    { response, url, hadToken }: LfsAnswer,
-    purpose: string,
-    denials: readonly AnswerKind[] = DENIALS,
-  ): Promise<StepFailure> {
-    const reason = await statedReason(response);
+  async refusal(answer: LfsAnswer, denials: readonly AnswerKind[] = DENIALS): Promise<StepFailure> {
+    const { response, url, purpose, hadAuthorization } = answer;
+    const reason = await this.#statedReason(answer);
     const meaning = refusalMeaning(response, reason, denials);
     const explained = reason === "" ? "" : `: ${reason}`;
+    const missing = hadAuthorization ? "" : `; ${this.#context.access.credentials.absence}`;
     const message =
       meaning.code === "GIT_AUTH"
-        ? `${url.host} denies access to the repository's Git LFS files (${response.status})${explained}${this.#aboutToken(hadToken)}`
+        ? `${url.host} denies access to the repository's Git LFS files (${response.status})${explained}${missing}`
         : `${purpose} failed: ${url.host} ${describeAnswer(response)}${explained}`;
     return new StepFailure({ ...meaning, step: "clone", message });
   }
@@ -105,20 +147,22 @@ export class LfsHttp {
     throw failed(`Git LFS uses ${url.origin}, which is not one of the hosts in BLACKTREE_GIT_ALLOWED_HOSTS`);
   }
 
-  #aboutToken(hadToken: boolean): string {
-    if (hadToken) return "";
-    if (this.#context.own.token === undefined) return "; the job has no git_token";
-    return "; the job's git_token is sent only to the job's own repository, not to this URL";
+  /** The message of an answer in JSON or XML, or a plain text; empty for a page in HTML. */
+  async #statedReason(answer: LfsAnswer): Promise<string> {
+    const type = answer.response.headers.get("content-type") ?? "";
+    const bytes = await bytesOf(this.chunksOf(answer), MAX_REASON_BYTES).catch(() => undefined);
+    answer.signal.throwIfAborted();
+    const text = bytes?.toString("utf8") ?? "";
+    if (/^text\/plain\b/i.test(type)) return quoted(text);
+    // As the storage services write it.
+    if (/[/+]xml\b/i.test(type)) return quoted(/<Message>([^<]*)</.exec(text)?.[1] ?? "");
+    return /[/+]json\b/i.test(type) ? quoted(messageIn(text)) : "";
   }
 
-  /** Returns whether the headers contain the token now. */
-  #addToken(url: URL, headers: Headers): boolean {
-    const { repositoryUrl, token } = this.#context.own;
-    const own = repositoryUrl.replace(/\.git$/, "");
-    const isOwn = [`${own}/`, `${own}.git/`].some((start) => url.href.startsWith(start));
-    if (token === undefined || !isOwn || headers.has("authorization")) return false;
-    headers.set("Authorization", `Basic ${Buffer.from(`x-access-token:${token}`).toString("base64")}`);
-    return true;
+  #addToken(url: URL, headers: Headers): void {
+    const authorization = this.#context.access.credentials.forLfs(url.href);
+    if (authorization !== undefined && !headers.has("authorization"))
+      headers.set("Authorization", authorization);
   }
 }
 
@@ -135,43 +179,19 @@ export function refusalMeaning(answer: HttpAnswer, reason: string, denials = DEN
   };
 }
 
-/** At most this many bytes of an answer; undefined when it has more. */
-export async function bodyOf(response: Response, maxBytes: number): Promise<string | undefined> {
-  const chunks: Uint8Array[] = [];
+/** At most this many bytes; undefined when there are more. */
+export async function bytesOf(
+  chunks: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): Promise<Buffer | undefined> {
+  const kept: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of response.body ?? []) {
+  for await (const chunk of chunks) {
     size += chunk.byteLength;
     if (size > maxBytes) return undefined;
-    chunks.push(chunk);
+    kept.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
-}
-
-/** A server's text, for a message: on one line, without control characters, and not too long. */
-export function quoted(text: string): string {
-  const line = withVisibleCharacters(text.trim().replace(/\s+/g, " "));
-  return line.length > MAX_REASON_CHARS ? `${line.slice(0, MAX_REASON_CHARS).toWellFormed()}…` : line;
-}
-
-/** Without the error's text, which may contain a path of this machine or a header. */
-export function reasonOf(error: unknown): string {
-  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  return error instanceof Error ? error.name : "unknown error";
-}
-
-/** The message of an answer in JSON or XML, or a plain text; empty for a page in HTML. */
-async function statedReason(response: Response): Promise<string> {
-  const type = response.headers.get("content-type") ?? "";
-  const text = await orAbort(
-    bodyOf(response, MAX_REASON_BYTES),
-    AbortSignal.timeout(REASON_TIMEOUT_MS),
-  ).catch(() => undefined);
-  await response.body?.cancel().catch(() => undefined);
-  if (text === undefined) return "";
-  if (/^text\/plain\b/i.test(type)) return quoted(text);
-  // As the storage services write it.
-  if (/[/+]xml\b/i.test(type)) return quoted(/<Message>([^<]*)</.exec(text)?.[1] ?? "");
-  return /[/+]json\b/i.test(type) ? quoted(messageIn(text)) : "";
+  return Buffer.concat(kept);
 }
 
 function messageIn(json: string): string {
@@ -181,14 +201,4 @@ function messageIn(json: string): string {
   } catch {
     return "";
   }
-}
-
-/** For errors of the file system. */
-export function writeFailure(name: string, cause: unknown): StepFailure {
-  const message = `failed to write ${name} from Git LFS: ${reasonOf(cause)}`;
-  return saysDiskFull(message) ? diskFull("clone", message, cause) : failed(message, true, cause);
-}
-
-export function failed(message: string, retryable = false, cause?: unknown): StepFailure {
-  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, cause });
 }

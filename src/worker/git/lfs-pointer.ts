@@ -6,17 +6,25 @@
 export interface Pointer {
   readonly oid: string;
   readonly size: number;
-  /** The names of the git-lfs extensions, programs that changed the content before it was stored. */
-  readonly extensions: readonly string[];
+  /** In the order of their priorities. */
+  readonly extensions: readonly Extension[];
+}
+
+/** A program that has changed the content before git-lfs stored it. */
+export interface Extension {
+  readonly priority: string;
+  readonly name: string;
+  readonly oid: string;
 }
 
 /** Git-lfs reads no more of a file. */
 export const MAX_POINTER_BYTES = 1024;
 
+const LATEST_VERSION = "https://git-lfs.github.com/spec/v1";
 const VERSIONS: ReadonlySet<string> = new Set([
   "http://git-media.io/v/2",
   "https://hawser.github.com/spec/v1",
-  "https://git-lfs.github.com/spec/v1",
+  LATEST_VERSION,
 ]);
 /** In this order; lines with extensions may be anywhere before the last one. */
 const KEYS = ["version", "oid", "size"];
@@ -35,10 +43,17 @@ export function decodePointer(content: Uint8Array): Pointer | undefined {
   if (values === undefined) return undefined;
   const [version = "", oid = "", size = ""] = values;
   const hash = OID.exec(oid)?.[1];
+  const bytes = sizeOf(size);
   const extensions = extensionsOf(lines);
-  if (!VERSIONS.has(version) || hash === undefined || !isSize(size) || extensions === undefined)
+  if (!VERSIONS.has(version) || hash === undefined || bytes === undefined || extensions === undefined)
     return undefined;
-  return { oid: hash, size: Number(size), extensions };
+  return { oid: hash, size: bytes, extensions };
+}
+
+/** As git-lfs writes it. */
+export function encodePointer({ oid, size, extensions }: Pointer): string {
+  const lines = extensions.map((one) => `ext-${one.priority}-${one.name} sha256:${one.oid}`);
+  return [`version ${LATEST_VERSION}`, ...lines, `oid sha256:${oid}`, `size ${size}`, ""].join("\n");
 }
 
 type Line = readonly [key: string, value: string];
@@ -69,21 +84,21 @@ function valuesOf(lines: readonly (Line | undefined)[]): string[] | undefined {
 }
 
 /** Undefined when one has no valid hash, or two have the same priority. */
-function extensionsOf(lines: readonly (Line | undefined)[]): string[] | undefined {
-  const byPriority = new Map<string, Line>();
+function extensionsOf(lines: readonly (Line | undefined)[]): Extension[] | undefined {
+  const byPriority = new Map<string, Extension>();
   for (const [key, value] of lines.filter((line) => line !== undefined)) {
     const [, priority, name] = EXTENSION.exec(key) ?? [];
     if (priority === undefined || name === undefined) continue;
     // The last of several equal lines counts.
-    if (byPriority.has(priority) && byPriority.get(priority)?.[0] !== name) return undefined;
-    byPriority.set(priority, [name, value]);
+    if (byPriority.has(priority) && byPriority.get(priority)?.name !== name) return undefined;
+    byPriority.set(priority, { priority, name, oid: OID.exec(value)?.[1] ?? "" });
   }
-  const extensions = [...byPriority.values()];
-  return extensions.every(([, oid]) => OID.test(oid)) ? extensions.map(([name]) => name) : undefined;
+  const extensions = [...byPriority.values()].sort((one, other) => (one.priority < other.priority ? -1 : 1));
+  return extensions.every(({ oid }) => oid !== "") ? extensions : undefined;
 }
 
-function isSize(value: string): boolean {
-  if (!SIZE.test(value)) return false;
+function sizeOf(value: string): number | undefined {
+  if (!SIZE.test(value)) return undefined;
   const size = BigInt(value.replace(/^\+/, ""));
-  return size >= 0n && size <= MAX_SIZE;
+  return size >= 0n && size <= MAX_SIZE ? Number(size) : undefined;
 }

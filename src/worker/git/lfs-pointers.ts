@@ -1,11 +1,13 @@
 /** The files of a checkout that .gitattributes assigns to Git LFS. */
 import { lstat, open, readFile } from "node:fs/promises";
-import { decodePointer, MAX_POINTER_BYTES, type Pointer } from "./lfs-pointer.ts";
+import { decodePointer, encodePointer, MAX_POINTER_BYTES, type Pointer } from "./lfs-pointer.ts";
 import { fileIn, type GitName } from "./names.ts";
 import type { Superproject } from "./submodules.ts";
 
 export interface PointerFile extends Pointer {
   readonly path: GitName;
+  /** It is what git-lfs writes. */
+  readonly isCanonical: boolean;
 }
 
 export interface AssignedFiles {
@@ -30,11 +32,15 @@ export async function filesAssignedToLfs(filled: Superproject): Promise<Assigned
       const content = contents[index];
       if (content === undefined || content.length === 0) continue;
       const pointer = decodePointer(content);
-      if (pointer) pointers.push({ ...pointer, path });
+      if (pointer) pointers.push({ ...pointer, path, isCanonical: isCanonical(pointer, content) });
       else others.push(path);
     }
   }
   return { pointers, others };
+}
+
+function isCanonical(pointer: Pointer, content: Uint8Array): boolean {
+  return Buffer.from(encodePointer(pointer)).equals(content);
 }
 
 /** Most repositories do not use Git LFS, which this finds out without git. */

@@ -52,12 +52,13 @@ async function remotesOf(
 
 /** @throws StepFailure without the value, which may contain a password. */
 function declaredUrl(key: string, value: string, gitProtocol: string): string {
-  const url = URL.parse(value.replace(/^git(?=:\/\/)/, gitProtocol));
+  const text = value.trim().replace(/^git(?=:\/\/)/, gitProtocol);
+  const url = URL.parse(text);
   if (!url || !/^https?:$/.test(url.protocol))
     throw refused(`the ${key} of .lfsconfig is not an http or https URL; other URLs are not supported`);
   if (url.username !== "" || url.password !== "")
     throw refused(`the ${key} of .lfsconfig contains a user name or a password; expected a URL without them`);
-  return value.replace(/^git(?=:\/\/)/, gitProtocol).replace(/\/+$/, "");
+  return text.replace(/\/+$/, "");
 }
 
 function refused(message: string): StepFailure {

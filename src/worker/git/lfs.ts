@@ -2,14 +2,16 @@
  * Git LFS: replaces the pointers that git has checked out by their files, with the LFS batch API and its `basic`
  * transfer. The git-lfs program would download from any host that the server names; here each host is checked.
  */
-import { chmod, copyFile, lstat, mkdir, rename, truncate } from "node:fs/promises";
+import { chmod, copyFile, lstat, mkdir, rename, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StepFailure } from "../job/failure.ts";
 import { retryInPlace } from "../job/retry.ts";
 import { fileBytes } from "./budget.ts";
 import { type LfsObject, type Link, requestLinks } from "./lfs-batch.ts";
 import { LfsDownload } from "./lfs-download.ts";
-import { type LfsContext, LfsHttp, quoted, writeFailure } from "./lfs-http.ts";
+import { onFile, quoted } from "./lfs-failure.ts";
+import { type LfsContext, LfsHttp } from "./lfs-http.ts";
+import { encodePointer } from "./lfs-pointer.ts";
 import { filesAssignedToLfs, type PointerFile } from "./lfs-pointers.ts";
 import { lfsSettings } from "./lfs-settings.ts";
 import { fileIn, type GitName, shownName } from "./names.ts";
@@ -27,13 +29,10 @@ export async function fetchLfsFiles(filled: Superproject, context: LfsContext): 
   if (others.length > 0) log(notPointers(others));
   if (pointers.length === 0) return others.length > 0 ? 0 : undefined;
   const { url, isWanted } = await lfsSettings(filled);
-  const wanted = pointers.filter(({ path, size }) => size === 0 || isWanted(path));
-  const left = pointers.length - wanted.length;
-  if (left > 0)
-    log(
-      `${count(left, "file stays a Git LFS pointer", "files stay Git LFS pointers")}: .lfsconfig excludes them (lfs.fetchinclude, lfs.fetchexclude)`,
-    );
+  const isLeft = ({ path, size }: PointerFile) => size > 0 && !isWanted(path);
+  const [wanted, left] = [pointers.filter((pointer) => !isLeft(pointer)), pointers.filter(isLeft)];
   const files = new LfsFiles(filled, context, url);
+  await files.leave(left);
   await files.fetch(wanted);
   return wanted.reduce((sum, { size }) => sum + fileBytes(size), 0);
 }
@@ -64,15 +63,29 @@ class LfsFiles {
     budget.signal.throwIfAborted();
     const stored = files.filter(({ size }) => size > 0);
     for (const { path, size } of files)
-      if (size === 0) await this.#writing(path, () => truncate(fileIn(this.#filled.copy.path, path)));
+      if (size === 0) await onFile(shownName(path), () => truncate(fileIn(this.#filled.copy.path, path)));
     if (stored.length === 0) return;
     refuseExtensions(stored);
     await mkdir(this.#context.aside, { recursive: true, mode: 0o700 });
-    log(`fetching ${count(stored.length, "Git LFS file", "Git LFS files")} from ${this.#endpoint}`);
+    const { origin, pathname } = new URL(this.#endpoint);
+    log(`fetching ${count(stored.length, "Git LFS file", "Git LFS files")} from ${origin}${pathname}`);
     const objects = this.#objectsOf(stored);
     for (let from = 0; from < objects.length; from += BATCH_SIZE)
       await this.#fetchBatch(objects.slice(from, from + BATCH_SIZE));
     if (this.#restored > 0) log(`${this.#restored} of them restored from the cached checkout`);
+  }
+
+  /** As git-lfs does, which writes these pointers in its own form. */
+  async leave(files: readonly PointerFile[]): Promise<void> {
+    if (files.length === 0) return;
+    for (const pointer of files) {
+      if (pointer.isCanonical) continue;
+      const target = fileIn(this.#filled.copy.path, pointer.path);
+      await onFile(shownName(pointer.path), () => writeFile(target, encodePointer(pointer)));
+    }
+    const stay = count(files.length, "file stays a Git LFS pointer", "files stay Git LFS pointers");
+    const { log } = this.#context.access;
+    log(`${stay}: .lfsconfig excludes them (lfs.fetchinclude, lfs.fetchexclude)`);
   }
 
   #objectsOf(files: readonly PointerFile[]): WantedObject[] {
@@ -134,7 +147,7 @@ class LfsFiles {
     for (const [index, path] of paths.entries()) {
       signal.throwIfAborted();
       const isLast = index === paths.length - 1;
-      await this.#writing(path, async () => {
+      await onFile(shownName(path), async () => {
         const content = isLast ? file : `${file}-copy`;
         if (!isLast) await copyFile(file, content);
         await this.#replacePointer(content, path);
@@ -152,7 +165,7 @@ class LfsFiles {
       hash.update(chunk);
     }
     if (hash.digest("hex") !== oid) return false;
-    await this.#writing(path, () => this.#replacePointer(cached, path));
+    await onFile(shownName(path), () => this.#replacePointer(cached, path));
     this.#restored += 1;
     return true;
   }
@@ -161,14 +174,6 @@ class LfsFiles {
     const target = fileIn(this.#filled.copy.path, path);
     await chmod(content, (await lstat(target)).mode);
     await rename(content, target);
-  }
-
-  async #writing(path: GitName, write: () => Promise<void>): Promise<void> {
-    try {
-      await write();
-    } catch (error) {
-      throw writeFailure(shownName(path), error);
-    }
   }
 }
 
@@ -213,12 +218,12 @@ function progressOf(objects: readonly WantedObject[], missing: ReadonlySet<Wante
 function notPointers(paths: readonly GitName[]): string {
   const names = paths.slice(0, MAX_NAMES_IN_LOG).map(shownName).join(", ");
   const more = paths.length > MAX_NAMES_IN_LOG ? `, and ${paths.length - MAX_NAMES_IN_LOG} more` : "";
-  const are = count(
+  const files = count(
     paths.length,
-    "file that should be a Git LFS pointer is none",
-    "files that should be Git LFS pointers are none",
+    "file is not a Git LFS pointer although .gitattributes says",
+    "files are not Git LFS pointers although .gitattributes says",
   );
-  return `WARNING: ${are} (filter=lfs in .gitattributes); the build gets the contents as committed: ${names}${more}`;
+  return `WARNING: ${files} filter=lfs; built as committed: ${names}${more}`;
 }
 
 function count(number: number, one: string, many: string): string {
@@ -229,6 +234,6 @@ function count(number: number, one: string, many: string): string {
 function refuseExtensions(files: readonly PointerFile[]): void {
   const file = files.find(({ extensions }) => extensions.length > 0);
   if (!file) return;
-  const message = `${shownName(file.path)} uses the Git LFS extension ${file.extensions.map(quoted).join(", ")}; extensions are not supported`;
+  const message = `${shownName(file.path)} uses the Git LFS extension ${file.extensions.map(({ name }) => quoted(name)).join(", ")}; extensions are not supported`;
   throw new StepFailure({ code: "UNSUPPORTED", step: "clone", message });
 }

@@ -32,8 +32,6 @@ export interface Superproject {
 
 export interface SubmoduleContext {
   readonly access: GitAccess;
-  /** The job's repository. Only a submodule with the same URL gets the job's token. */
-  readonly own: { readonly repositoryUrl: string; readonly token: string | undefined };
   /** A folder of the run outside the checkout, for cached parts. */
   readonly aside: string;
   /** Called for each submodule once its files are written. */
@@ -83,7 +81,7 @@ class Submodule {
   readonly #remote: GitRemote;
 
   constructor(parent: Superproject, gitlink: Gitlink, declaredUrl: string, context: SubmoduleContext) {
-    const { access, own } = context;
+    const { access } = context;
     this.#gitlink = gitlink;
     this.#context = context;
     this.#checkout = parent.copy.path;
@@ -92,8 +90,7 @@ class Submodule {
     this.#url = submoduleUrl(declaredUrl, parent.url, access);
     const cached = parent.cached.submodules.get(gitlink.path);
     this.#cached = cached?.declaredUrl === declaredUrl ? cached : undefined;
-    const token = this.#url === own.repositoryUrl ? own.token : undefined;
-    this.#remote = new GitRemote({ repositoryUrl: this.#url, branch: gitlink.commit, token }, access);
+    this.#remote = new GitRemote({ repositoryUrl: this.#url, branch: gitlink.commit }, access);
   }
 
   /** Writes the submodule's own files; nested submodules follow separately. */

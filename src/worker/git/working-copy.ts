@@ -10,8 +10,9 @@ import { removeTree } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import type { GroupEnd } from "../process/process-group.ts";
 import { type CloneBudget, packedBytes } from "./budget.ts";
-import type { AdvertisedRef } from "./command.ts";
+import type { NetworkEnd } from "./command.ts";
 import { isServerFault, ObjectFormatMismatch } from "./failure.ts";
+import type { AdvertisedRef } from "./git-trace.ts";
 import { depthOption, type History, isSameHistory, ONE_COMMIT } from "./history.ts";
 import { runLocalGit } from "./local.ts";
 import { localFailure } from "./local-failure.ts";
@@ -220,9 +221,18 @@ export class WorkingCopy {
     return this.#listed(["--stage"], /^160000 \w+ 0\t(.*)$/s);
   }
 
-  /** Paths that .gitattributes assigns to Git LFS, whether or not the file is a pointer. */
+  /**
+   * Paths that .gitattributes assigns to Git LFS, whether or not the file is a pointer. As for a checkout, the committed
+   * .gitattributes count: git reads a byte order mark in them in another way. No file in the folder of the refs can have
+   * this name.
+   */
   async lfsFiles(): Promise<GitName[]> {
-    return this.#listed(["-t", "--", LFS_FILES], /^H (.*)$/s);
+    const paths: GitName[] = [];
+    const list = ["ls-files", "-z", "--", LFS_FILES];
+    const args = [`--git-dir=${this.gitFolder}`, ...list];
+    const folder = join(this.gitFolder, "refs");
+    output(list, await this.remote.git.localInGroup(args, folder, (name) => paths.push(name as GitName)));
+    return paths;
   }
 
   /** Git LFS paths where git's pointer was replaced, usually by the file. */
@@ -262,9 +272,9 @@ export class WorkingCopy {
     return paths;
   }
 
-  async #fetchRefOrFail(ref: string): Promise<Tip> {
+  async #fetchRefOrFail(ref: string, first?: NetworkEnd): Promise<Tip> {
     const command = { cwd: this.path, gitFolder: this.gitFolder };
-    await this.remote.run({ ...command, args: (url) => [...this.#fetch(), url, ref] });
+    await this.remote.run({ ...command, args: (url) => [...this.#fetch(), url, ref] }, first);
     return this.#fetched(ref);
   }
 
@@ -276,7 +286,7 @@ export class WorkingCopy {
       // The tip has not changed: end the fetch.
       if (offer.ref === ref && offer.id === current) unchanged.abort(new TipUnchanged());
     };
-    let end: GroupEnd;
+    let end: NetworkEnd;
     try {
       const args = (url: string) => [...this.#fetch(), url, ref];
       const command = {
@@ -294,9 +304,10 @@ export class WorkingCopy {
       return { source: ref, id: current, commit: await this.head() };
     }
     if (end.exitCode === 0) return this.#fetched(ref);
-    if (end.stderrTail.some((line) => line.includes("couldn't find remote ref"))) return undefined;
-    if (isServerFault(end.stderrTail)) return this.#fetchRefOrFail(ref);
-    throw this.remote.failure(end);
+    const failure = this.remote.failure(end);
+    if (failure.failure.code === "REF_NOT_FOUND") return undefined;
+    if (isServerFault(end)) return this.#fetchRefOrFail(ref, end);
+    throw failure;
   }
 
   async #fetched(source: string): Promise<Tip> {
@@ -311,7 +322,7 @@ export class WorkingCopy {
     const { exitCode, stdoutTail, stderrTail } = await this.remote.git.local(args, this.path);
     const [commit] = stdoutTail;
     if (exitCode === 0 && commit !== undefined) return commit;
-    throw this.remote.failure({ exitCode, stdoutTail, stderrTail });
+    throw this.remote.failure({ exitCode, stdoutTail, stderrTail, exchanges: [] });
   }
 
   async #shallowCommits(): Promise<string[]> {

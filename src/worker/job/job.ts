@@ -24,6 +24,8 @@ export type PipelineJob = RunRef &
     | "platforms"
     | "secrets"
   > & {
+    /** When the run times out, as `performance.now` counts. */
+    readonly deadlineMs?: number;
     /** If true, an image of another version may become the job's. */
     readonly mayReuse?: boolean;
     /** Images of the job's repository, the latest first; only for jobs that may reuse one. */

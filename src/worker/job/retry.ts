@@ -37,6 +37,7 @@ export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
     try {
       return await attempt();
     } catch (error) {
+      signal.throwIfAborted();
       if (step.hasProgressed?.()) tried = 1;
       const isLong = performance.now() - startMs > maxTryMs;
       if (tried >= policy.tries || isLong || !isRetryable(error)) throw error;

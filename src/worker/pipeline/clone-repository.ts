@@ -4,6 +4,7 @@ import { cacheRepositoryOf } from "../buildkit/registry-cache.ts";
 import { DEFAULT_CLONE_LIMITS } from "../git/budget.ts";
 import { resolve, type Source } from "../git/checkout.ts";
 import { CheckoutCache } from "../git/checkout-cache.ts";
+import { DEFAULT_CREDENTIAL_SETTINGS } from "../git/credentials.ts";
 import { StepFailure } from "../job/failure.ts";
 import type { Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
@@ -44,6 +45,7 @@ export function cloneRepository(run: RunContext, inputs: CloneInputs, signal: Ab
       job: { ...job, history },
       repositoryUrl,
       allowed: parts.git,
+      credentials: parts.gitCredentials ?? DEFAULT_CREDENTIAL_SETTINGS,
       workspace,
       environment,
       controlGroup,

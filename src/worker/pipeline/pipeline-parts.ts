@@ -7,6 +7,7 @@ import type { BuildStep } from "../buildkit/progress/progress.ts";
 import type { RunDisks } from "../disk/run-disks.ts";
 import type { CloneLimits } from "../git/budget.ts";
 import type { CheckoutCache } from "../git/checkout-cache.ts";
+import type { CredentialSettings } from "../git/credentials.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { HostEnvironment } from "../process/child-environment.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
@@ -28,6 +29,7 @@ export interface PipelineParts {
   readonly incarnation: string;
   readonly git: GitSettings;
   readonly cloneLimits?: CloneLimits;
+  readonly gitCredentials?: CredentialSettings;
   /** Without it, every run clones from the remote repository. */
   readonly checkoutCache?: CheckoutCache;
   readonly builder: ImageBuilder;

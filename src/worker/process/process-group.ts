@@ -16,6 +16,8 @@ export interface GroupCommand {
   readonly controlGroup?: string;
   /** Ends the group; runInGroup then throws the signal's reason. */
   readonly signal: AbortSignal;
+  /** Called with the id of the process group once it has started. */
+  readonly onStart?: (group: number) => void;
   /** Called for every line of both streams, without its line end; a carriage return also ends a line. */
   readonly onLine?: (line: string) => void;
   /** A longer line is split into parts. */
@@ -51,6 +53,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
     stderr: "pipe",
     detached: true,
   });
+  command.onStart?.(child.pid);
   const stop = new GroupStop(child.pid, command.stopGraceMs ?? DEFAULT_STOP_GRACE_MS);
   const onAbort = () => stop.begin();
   command.signal.addEventListener("abort", onAbort);

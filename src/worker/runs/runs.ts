@@ -216,7 +216,8 @@ export class Runs {
       log: (line) => log.add(line),
       step: (step) => events.add({ buildStep: wireStep(step) }),
     };
-    const outcome = this.#options.execute(job, reporter, abort.signal).then((end) => {
+    const limited = { ...job, deadlineMs: performance.now() + timeoutMs };
+    const outcome = this.#options.execute(limited, reporter, abort.signal).then((end) => {
       clearTimeout(timeout);
       log.end();
       this.#finished(run, end);

@@ -4,8 +4,10 @@ import { optional, type Parser, withDefault } from "../../shared/settings/settin
 import { BUILD_NETWORKS } from "../buildkit/builder.ts";
 import { builderLocation } from "../buildkit/builders/location.ts";
 import { CACHE_SHARING } from "../buildkit/cache-scope.ts";
+import { TOKEN_SCOPES } from "../git/credentials.ts";
 import { TENANT_PLACEHOLDER } from "../registry/cache-repository.ts";
 import { cgroupPath } from "./build-cgroup.ts";
+import { gitUsers } from "./git-users.ts";
 import { reuseKeys } from "./reuse-key.ts";
 
 const REPOSITORY_PATTERN = /^(?=.{2,256}$)[a-z0-9]+([._/-]+[a-z0-9]+)*$/;
@@ -48,6 +50,32 @@ export const buildSettings = {
     { name: "BLACKTREE_GIT_TIMEOUT", description: "time limit of cloning, including submodules and LFS" },
     parse.duration(1000, 86_400_000),
     "10m",
+  ),
+  gitSilenceTimeoutMs: withDefault(
+    {
+      name: "BLACKTREE_GIT_SILENCE_TIMEOUT",
+      description: "how long a git server may send nothing before the clone is tried again",
+    },
+    parse.duration(1000, 86_400_000),
+    "2m",
+  ),
+  gitUsers: optional(
+    {
+      name: "BLACKTREE_GIT_USER",
+      description: "user names that git hosts expect beside a git_token, host=user, comma separated",
+      computedDefault:
+        "gitlab.com=oauth2, bitbucket.org=x-token-auth; x-access-token for github.com and all others",
+    },
+    gitUsers,
+  ),
+  gitTokenScope: withDefault(
+    {
+      name: "BLACKTREE_GIT_TOKEN_SCOPE",
+      description:
+        "what a git_token is used for: only the job's repository, or also submodules of its owner on its host (owner)",
+    },
+    parse.oneOf(...TOKEN_SCOPES),
+    "repository",
   ),
   repositoryBytes: withDefault(
     {

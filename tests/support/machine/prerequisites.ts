@@ -45,6 +45,7 @@ const forCheck: readonly Package[] = [
   { name: "rabbitmq-server", programs: ["/usr/lib/rabbitmq/bin/rabbitmq-server", "erl"] },
   { name: "redis-server", programs: ["redis-server"] },
   { name: "faketime", programs: ["faketime"] },
+  { name: "git-lfs", programs: ["git-lfs"] },
   { name: "openssl", programs: ["openssl"] },
   { name: "curl", programs: ["curl"] },
   { name: "wget", programs: ["wget"] },

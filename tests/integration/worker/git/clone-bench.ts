@@ -1,6 +1,10 @@
 import { type CloneLimits, DEFAULT_CLONE_LIMITS } from "../../../../src/worker/git/budget.ts";
 import { resolve, type Source } from "../../../../src/worker/git/checkout.ts";
 import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
+import {
+  type CredentialSettings,
+  DEFAULT_CREDENTIAL_SETTINGS,
+} from "../../../../src/worker/git/credentials.ts";
 import { type History, ONE_COMMIT } from "../../../../src/worker/git/history.ts";
 import { StepFailure } from "../../../../src/worker/job/failure.ts";
 import { createWorkspace, type Workspace } from "../../../../src/worker/job/workspace.ts";
@@ -22,6 +26,9 @@ export interface Wanted {
   /** Default: the git server's URL. */
   readonly baseUrl?: string;
   readonly needsDefaultBranch?: boolean;
+  readonly credentials?: Partial<CredentialSettings>;
+  /** As `performance.now` counts. */
+  readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -62,6 +69,7 @@ export async function startCloneBench(): Promise<CloneBench> {
       job,
       repositoryUrl: url,
       allowed: { baseUrl, allowedHosts },
+      credentials: { ...DEFAULT_CREDENTIAL_SETTINGS, ...wanted.credentials },
       workspace,
       environment: childEnvironment(process.env, workspace.home),
       checkoutCache: wanted.checkoutCache ?? new CheckoutCache({ workDir, limitBytes: 0, bootId: "boot" }),

@@ -55,3 +55,27 @@ describe("a server that asks to wait", () => {
     expect(answer).toBeInstanceOf(StepFailure);
   });
 });
+
+describe("a step", () => {
+  test("has all its tries again after one that has got further", async () => {
+    const progress = [false, true, false, false];
+    const hasProgressed = () => progress.shift() ?? false;
+    const failures = Array.from({ length: 5 }, () => throttled(0));
+    const { answer, tries } = await retried(failures, { hasProgressed });
+    expect(answer).toBeInstanceOf(StepFailure);
+    expect(tries).toBe(4);
+  });
+
+  test("ends with the signal's reason, without another try", async () => {
+    const controller = new AbortController();
+    let tries = 0;
+    const attempt = async () => {
+      tries += 1;
+      controller.abort(new Error("the time is over"));
+      throw throttled(0);
+    };
+    const { answer, lines } = await retried([], { attempt, signal: controller.signal });
+    expect(answer).toEqual(new Error("the time is over"));
+    expect([tries, lines]).toEqual([1, []]);
+  });
+});
