@@ -20,6 +20,7 @@ import { type CredentialSettings, JobCredentials } from "./credentials.ts";
 import { DefaultBranchQuery } from "./default-branch.ts";
 import { fetchLfsFiles } from "./lfs.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
+import { reportable, withoutFolders } from "./reportable.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 
@@ -55,13 +56,15 @@ export interface Source {
 
 /** @throws StepFailure */
 export async function resolve(request: CloneRequest): Promise<Source> {
-  const clone = new Clone(request, new CloneBudget(request.limits, request.signal, request.job.deadlineMs));
+  const { limits, signal, job, workspace } = request;
+  const log = (line: string) => request.log(withoutFolders(line, workspace));
+  const clone = new Clone({ ...request, log }, new CloneBudget(limits, signal, job.deadlineMs));
   try {
     await clone.resolve();
     return clone;
   } catch (error) {
     await clone.end();
-    throw error;
+    throw reportable(error, workspace);
   }
 }
 
@@ -127,6 +130,8 @@ class Clone implements Source {
         await this.#fetchParts(await (isCached ? this.#updateCachedCheckout() : this.#checkOutNewClone()));
       }
       this.#state = "complete";
+    } catch (error) {
+      throw reportable(error, this.#request.workspace);
     } finally {
       this.#access.budget.end();
     }

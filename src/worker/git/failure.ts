@@ -42,6 +42,7 @@ const CONTENT_KINDS: readonly Kind[] = [
 /** Of curl, with GnuTLS or OpenSSL: the server's certificate. */
 const CERTIFICATE =
   /: ((?:server certificate |SSL certificate problem|SSL: (?:no alternative )?certificate )[^\n]*)$/;
+const AUTHORITIES = /: (error setting certificate|Problem with the SSL CA cert)/;
 const NO_TLS = /An unexpected TLS packet was received|wrong version number|packet length too long/;
 
 const ANSWER_KINDS: Readonly<Partial<Record<AnswerKind, Explanation>>> = {
@@ -174,8 +175,8 @@ function notGit({ repositoryUrl }: GitAttempt, { headers }: HttpExchange, errors
 
 function refusedByProxy({ repositoryUrl }: GitAttempt, last: HttpExchange, retryable: boolean): StepFailure {
   const what = `the proxy refuses connections to ${new URL(repositoryUrl).host} (HTTP ${last.status})`;
-  const advice = last.status === 407 ? ": set its user name and password in the proxy's URL" : "";
-  return failed(`${what}${advice} (HTTPS_PROXY of the worker)`, retryable);
+  const advice = last.status === 407 ? ": its URL needs a user name and a password" : "";
+  return failed(`${what}${advice}; check HTTPS_PROXY and NO_PROXY of the worker`, retryable);
 }
 
 function redirectMessage({ repositoryUrl, user }: GitAttempt, redirect: Redirect | undefined): string {
@@ -199,6 +200,8 @@ function connectionFailure(
   for (const line of errors) {
     const [, certificate] = CERTIFICATE.exec(line) ?? [];
     if (certificate !== undefined) return failed(certificateMessage(host, certificate));
+    if (AUTHORITIES.test(line))
+      return failed("the worker cannot read its certificate authorities: check GIT_SSL_CAINFO", true);
     if (NO_TLS.test(line)) return failed(`${host} does not use TLS on this port: check the port and https`);
   }
   return undefined;

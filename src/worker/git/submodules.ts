@@ -110,6 +110,8 @@ class Submodule {
       access.log(`failed to update cached submodule ${path}, cloning from scratch`);
     } catch (error) {
       access.budget.signal.throwIfAborted();
+      // A new clone would fail in the same way.
+      if (error instanceof StepFailure && !error.failure.retryable) throw error;
       access.log(`cached submodule ${path} unusable, cloning from scratch: ${error}`);
     }
     await removeTree(this.#path);
@@ -141,5 +143,6 @@ async function checkPath(checkout: string, path: string): Promise<void> {
 function inSubmodule(path: string, error: unknown): unknown {
   if (!(error instanceof StepFailure)) return error;
   const message = `submodule ${path}: ${error.message}`;
-  return new StepFailure({ ...error.failure, message, cause: error });
+  const { failure, retryAfterMs } = error;
+  return new StepFailure({ ...failure, message, retryAfterMs, cause: error });
 }

@@ -14,6 +14,7 @@ import { isGitDiskFull, isServerFault } from "./failure.ts";
 import type { AdvertisedRef } from "./git-trace.ts";
 import { runLocalGit } from "./local.ts";
 import type { GitRemote } from "./remote.ts";
+import { withoutFolders } from "./reportable.ts";
 import { TreeListing, unquoted } from "./tree-listing.ts";
 
 /** A branch or a tag, with its commit. */
@@ -90,16 +91,18 @@ export class WorkingCopy {
     await this.remote.run({ ...command, args: (url) => [...all, url, everything] });
   }
 
-  /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
+  /** As `fetchCommit`, but without objects that the checked out commit has. False when the local repository fails. */
   async fetchNew(commit: string): Promise<boolean> {
     const { path: cwd, gitFolder } = this;
     const head = await this.head();
     const beforeBytes = await packedBytes(gitFolder);
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
     const args = (url: string) => [...FETCH, ...options, url, commit];
-    const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
+    const end = await this.remote.tryOnce({ cwd, gitFolder, args });
+    const mayPass = end.exitCode !== 0 && isServerFault(end);
+    if (mayPass) await this.remote.run({ cwd, gitFolder, args }, end);
     this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
-    return exitCode === 0;
+    return mayPass || end.exitCode === 0;
   }
 
   /** The commit that is checked out. */
@@ -285,7 +288,11 @@ export async function commitTime(
   signal: AbortSignal,
 ): Promise<Date | undefined> {
   const args = ["show", "--no-patch", "--format=%ct", "HEAD"];
-  const [seconds] = output(args, await runLocalGit({ args, cwd: checkout, environment, signal }));
+  const end = await runLocalGit({ args, cwd: checkout, environment, signal });
+  const stderrTail = end.stderrTail.map((line) =>
+    withoutFolders(line, { path: dirname(checkout), checkout }),
+  );
+  const [seconds] = output(args, { ...end, stderrTail });
   const time = new Date(Number(seconds) * 1000);
   return Number.isNaN(time.getTime()) ? undefined : time;
 }
