@@ -171,7 +171,7 @@ describe("Retry-After", () => {
     expect(attempts).toBe(1);
   });
 
-  inFullCheck().test("of a date in the past is no wait", async () => {
+  inFullCheck().test("of a date in the past adds no delay", async () => {
     const { failure, attempts } = await failureWith(throttled("Thu, 01 Jan 1970 00:00:00 GMT"));
     expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: true });
     expect(attempts).toBe(2);
