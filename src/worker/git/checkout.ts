@@ -153,11 +153,12 @@ class Clone implements Source {
     await this.end();
     const isUntouched = this.#state === "cached" && !this.#copy.hasExtraObjects;
     if (this.#state !== "complete" && !isUntouched) return;
-    await this.#request.checkoutCache.store(
-      this.#owner,
-      this.#request.workspace.checkout,
-      this.#cachedCheckout,
-    );
+    const { checkoutCache, workspace } = this.#request;
+    try {
+      await checkoutCache.store(this.#owner, workspace.checkout, this.#cachedCheckout);
+    } catch (error) {
+      throw reportable(error, workspace);
+    }
   }
 
   /** Undefined without a usable cached checkout. */

@@ -60,6 +60,7 @@ describe("an answer that will be the same again is not asked for twice", () => {
       true,
     ],
     ["a compressed web page", () => compressedPage(), "CLONE_FAILED", "a web page, not git"],
+    ["a web page with git's content type", () => page(HTML, REFS), "CLONE_FAILED", "a web page, not git"],
     ["JSON", () => Response.json({}), "CLONE_FAILED", "application/json, not git"],
     ["nothing, without a content type", () => new Response(""), "CLONE_FAILED", "not git"],
     [
@@ -169,6 +170,17 @@ describe("Retry-After", () => {
     const { failure, attempts } = await failureWith(throttled("60"), wanted);
     expect(failure.message).toContain("asks to wait 60 s, but this attempt has only");
     expect(attempts).toBe(1);
+  });
+
+  inFullCheck().test("is waited for before the pack", async () => {
+    const name = repositoryName();
+    await git.createRepository(name, { file: "f" });
+    let left = 1;
+    const stop = git.intercept(({ path }) =>
+      path.endsWith("/git-upload-pack") && left-- > 0 ? throttled("1")() : undefined,
+    );
+    const { lines } = await bench.cloned({ url: urlOf(name), branch: "main" }).finally(stop);
+    expect(lines.filter((line) => line.includes("asks to wait 1 s; trying again"))).toHaveLength(1);
   });
 
   inFullCheck().test("of a date in the past adds no delay", async () => {

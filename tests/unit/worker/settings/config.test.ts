@@ -200,6 +200,17 @@ describe("the advertised address", () => {
   });
 });
 
+test("settings of git hosts", () => {
+  expect(load(REQUIRED)).toMatchObject({ gitSilenceTimeoutMs: 120_000, gitTokenScope: "repository" });
+  const given = { BLACKTREE_GIT_SILENCE_TIMEOUT: "5m", BLACKTREE_GIT_TOKEN_SCOPE: "owner" };
+  expect(load({ ...REQUIRED, ...given })).toMatchObject({
+    gitSilenceTimeoutMs: 300_000,
+    gitTokenScope: "owner",
+  });
+  const invalid = { BLACKTREE_GIT_SILENCE_TIMEOUT: "0s", BLACKTREE_GIT_TOKEN_SCOPE: "host" };
+  expect(problems({ ...REQUIRED, ...invalid })).toEqual(Object.keys(invalid));
+});
+
 describe("BLACKTREE_GIT_USER", () => {
   const users = (value: string) => load({ ...REQUIRED, BLACKTREE_GIT_USER: value }).gitUsers;
 
