@@ -225,6 +225,23 @@ describe("a silent server", () => {
       expect(attempts).toBe(2);
     });
 
+  inFullCheck().test("is ended with a cached checkout, and for a submodule", async () => {
+    const sub = repositoryName();
+    const commit = await git.createRepository(sub, { s: "s" });
+    const name = await withSubmodule(urlOf(sub), commit);
+    const wanted = { url: urlOf(name), branch: "main", ...bench.checkoutCache() };
+    await (await bench.cloned(wanted)).end();
+    const limits = { silenceTimeoutMs: 1000 };
+    for (const silent of [name, sub]) {
+      const held = git.hold(({ path }) => path.includes(silent));
+      const failure = await bench.failureOf({ ...wanted, limits }).finally(() => held.release());
+      expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: true });
+      expect(failure.message).toEndWith(
+        `${urlOf(silent)} sent nothing for 1 s (BLACKTREE_GIT_SILENCE_TIMEOUT)`,
+      );
+    }
+  });
+
   inFullCheck().test("in the middle of a pack is ended", async () => {
     const name = repositoryName();
     await git.createRepository(name, { file: "f" });
