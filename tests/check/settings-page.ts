@@ -64,6 +64,12 @@ const WORKER_REMARKS: Remarks = {
   BLACKTREE_MIRROR_SIZE:
     "a checkout serves the next job of its tenant and repository; the least recently used ones are removed first",
   BLACKTREE_REPOSITORY_LIMIT: "includes the objects that git fetches",
+  BLACKTREE_GIT_SILENCE_TIMEOUT:
+    "progress and keep-alive packets count as data; see [Faults](building.md#git-hosts-and-private-repositories)",
+  BLACKTREE_GIT_USER:
+    "such as `gitlab.example=deploy-user`; see [the token](building.md#git-hosts-and-private-repositories)",
+  BLACKTREE_GIT_TOKEN_SCOPE:
+    "never for another host, port or scheme; see [submodules](building.md#git-hosts-and-private-repositories)",
   BLACKTREE_BUILD_NETWORK: "base images are pulled even with `none`; see [below](#builds-without-a-network)",
   BLACKTREE_BUILD_CGROUP:
     "on this host, such as `/blacktreebuilds.slice`; no limits if unset; see [below](#limits-of-builds)",

@@ -38,7 +38,10 @@ export async function checkAncestor(remote: GitRemote, query: AncestorQuery): Pr
   );
   if (stdoutTail[0] === commit) return;
   const stderr = stderrTail.join("; ");
-  if (exitCode > 1 && !MISSING_COMMIT.test(stderr)) throw new Error(`git merge-base failed: ${stderr}`);
+  if (exitCode > 1 && !MISSING_COMMIT.test(stderr)) {
+    const failed = `git merge-base failed: ${stderr}`;
+    throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message: failed, retryable: true });
+  }
   throw notInHistory(query);
 }
 

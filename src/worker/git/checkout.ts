@@ -25,6 +25,7 @@ import type { History } from "./history.ts";
 import { fetchLfsFiles } from "./lfs.ts";
 import { LocalGitFailure } from "./local-failure.ts";
 import { type GitAccess, GitRemote } from "./remote.ts";
+import { reportable, withoutFolders } from "./reportable.ts";
 import { checkOutSubmodules, type Superproject } from "./submodules.ts";
 import { type Tip, WorkingCopy } from "./working-copy.ts";
 
@@ -62,13 +63,15 @@ export interface Source {
 
 /** @throws StepFailure */
 export async function resolve(request: CloneRequest): Promise<Source> {
-  const clone = new Clone(request, new CloneBudget(request.limits, request.signal, request.job.deadlineMs));
+  const { limits, signal, job, workspace } = request;
+  const log = (line: string) => request.log(withoutFolders(line, workspace));
+  const clone = new Clone({ ...request, log }, new CloneBudget(limits, signal, job.deadlineMs));
   try {
     await clone.resolve();
     return clone;
   } catch (error) {
     await clone.end();
-    throw error;
+    throw reportable(error, workspace);
   }
 }
 
@@ -136,6 +139,8 @@ class Clone implements Source {
         await this.#fetchParts(await (isCached ? this.#updateCachedCheckout() : this.#checkOutNewClone()));
       }
       this.#state = "complete";
+    } catch (error) {
+      throw reportable(error, this.#request.workspace);
     } finally {
       this.#access.budget.end();
     }
@@ -157,7 +162,12 @@ class Clone implements Source {
     await this.end();
     const isUntouched = this.#state === "cached" && !this.#copy.hasExtraObjects;
     if (this.#state !== "complete" && !isUntouched) return;
-    await this.#request.checkoutCache.store(this.#owner, this.#request.workspace, this.#cachedCheckout);
+    const { checkoutCache, workspace } = this.#request;
+    try {
+      await checkoutCache.store(this.#owner, workspace, this.#cachedCheckout);
+    } catch (error) {
+      throw reportable(error, workspace);
+    }
   }
 
   /** Undefined without a usable cached checkout. */

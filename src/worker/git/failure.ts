@@ -45,6 +45,7 @@ const CONTENT_KINDS: readonly Kind[] = [
 /** Of curl, with GnuTLS or OpenSSL: the server's certificate. */
 const CERTIFICATE =
   /: ((?:server certificate |SSL certificate problem|SSL: (?:no alternative )?certificate )[^\n]*)$/;
+const AUTHORITIES = /: (error setting certificate|Problem with the SSL CA cert)/;
 const NO_TLS = /An unexpected TLS packet was received|wrong version number|packet length too long/;
 
 const ANSWER_KINDS: Readonly<Partial<Record<AnswerKind, Explanation>>> = {
@@ -121,9 +122,10 @@ function objectFailure({ repositoryUrl }: GitAttempt, stderr: readonly string[])
 }
 
 const SERVICE = "/info/refs?service=git-upload-pack";
-const GIT_REQUEST = /\/info\/refs\?service=git-upload-pack$|\/git-upload-pack$/;
-const GIT_CONTENT = /^application\/x-git-upload-pack-(advertisement|result)\b/;
+const GIT_CONTENT = /^application\/x-git-upload-pack-advertisement\b/;
 const WEB_PAGE = /^(text\/html|application\/xhtml)/;
+/** A web page with git's content type: git reads the length of a packet from its start. */
+const WEB_PAGE_LINE = /bad line length character: <(?:!|h|\?)/i;
 
 export interface Redirect {
   /** For messages, without a query. */
@@ -183,14 +185,9 @@ function answerFailure(
   errors: readonly string[],
 ): StepFailure | undefined {
   // Git takes an answer that is not git's for an empty list of refs, and continues.
-  const foreign = exchanges.find(
-    ({ status, path, headers }) =>
-      status >= 200 &&
-      status < 300 &&
-      GIT_REQUEST.test(path) &&
-      !GIT_CONTENT.test(headers.get("content-type") ?? ""),
-  );
-  if (foreign) return failed(notGit(attempt, foreign, errors));
+  const foreign = exchanges.find(isForeign);
+  if (foreign || errors.some((line) => WEB_PAGE_LINE.test(line)))
+    return failed(notGit(attempt, foreign, errors));
   const last = exchanges.at(-1);
   if (last === undefined) return undefined;
   const { kind, retryable, retryAfterMs } = judge(last);
@@ -204,18 +201,29 @@ function answerFailure(
   return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, retryAfterMs });
 }
 
-function notGit({ repositoryUrl }: GitAttempt, { headers }: HttpExchange, errors: readonly string[]): string {
+function isForeign({ status, path, headers }: HttpExchange): boolean {
+  const type = headers.get("content-type") ?? "";
+  if (status < 200 || status > 299) return false;
+  return path.endsWith(SERVICE) ? !GIT_CONTENT.test(type) : WEB_PAGE.test(type);
+}
+
+function notGit(
+  { repositoryUrl }: GitAttempt,
+  foreign: HttpExchange | undefined,
+  errors: readonly string[],
+): string {
   if (errors.some((line) => line.startsWith("fatal: dumb http transport ")))
     return `${repositoryUrl} has only git's dumb HTTP protocol: serve it with the smart protocol, such as by git http-backend`;
-  const [type] = /^[\w.+/-]{1,100}/.exec(headers.get("content-type") ?? "") ?? [];
-  const answer = WEB_PAGE.test(type ?? "") ? "a web page" : (type ?? "data without a content type");
+  const type = foreign?.headers.get("content-type") ?? "";
+  const [name = "data without a content type"] = /^[\w.+/-]{1,100}/.exec(type) ?? [];
+  const answer = foreign === undefined || WEB_PAGE.test(type) ? "a web page" : name;
   return `${repositoryUrl} answered with ${answer}, not git: check that repo_url names a repository, and that no login page, proxy or maintenance page answers instead`;
 }
 
 function refusedByProxy({ repositoryUrl }: GitAttempt, last: HttpExchange, retryable: boolean): StepFailure {
   const what = `the proxy refuses connections to ${new URL(repositoryUrl).host} (HTTP ${last.status})`;
-  const advice = last.status === 407 ? ": set its user name and password in the proxy's URL" : "";
-  return failed(`${what}${advice} (HTTPS_PROXY of the worker)`, retryable);
+  const advice = last.status === 407 ? ": its URL needs a user name and a password" : "";
+  return failed(`${what}${advice}; check HTTPS_PROXY and NO_PROXY of the worker`, retryable);
 }
 
 function redirectMessage({ repositoryUrl, user }: GitAttempt, redirect: Redirect | undefined): string {
@@ -239,6 +247,8 @@ function connectionFailure(
   for (const line of errors) {
     const [, certificate] = CERTIFICATE.exec(line) ?? [];
     if (certificate !== undefined) return failed(certificateMessage(host, certificate));
+    if (AUTHORITIES.test(line))
+      return failed("the worker cannot read its certificate authorities: check GIT_SSL_CAINFO", true);
     if (NO_TLS.test(line)) return failed(`${host} does not use TLS on this port: check the port and https`);
   }
   return undefined;

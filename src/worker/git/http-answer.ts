@@ -1,4 +1,4 @@
-/** What an HTTP answer of a git host or of a Git LFS server means for a job, for git's requests and the worker's own. */
+/** The meaning of an HTTP answer for a job: of git hosts and Git LFS servers, to git's requests and the worker's own. */
 
 /** A `Response` is one. */
 export interface HttpAnswer {
@@ -61,7 +61,7 @@ function kindOf(status: number, asksToWait: boolean): AnswerKind {
   return mayPass ? "unavailable" : "refused";
 }
 
-/** Undefined without a valid Retry-After: a number of seconds, or a date. A date in the past is no wait. */
+/** Undefined without a valid Retry-After: a number of seconds, or a date. A date in the past means 0. */
 function retryAfter({ headers }: HttpAnswer): number | undefined {
   const value = headers.get("retry-after")?.trim() ?? "";
   if (/^\d+$/.test(value)) return Number(value) * 1000;

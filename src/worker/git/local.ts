@@ -4,6 +4,7 @@
  * processes need a process group: `localInGroup` in command.ts.
  */
 import { GitError, GitPluginError, simpleGit } from "simple-git";
+import { StepFailure } from "../job/failure.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import { type GroupEnd, STREAM_GRACE_MS } from "../process/process-group.ts";
 import { localEnvironment } from "./environment.ts";
@@ -78,7 +79,9 @@ async function runOnce({ args, cwd, environment, signal }: LocalCommand): Promis
         stderrTail: [`more than ${MAX_OUTPUT_BYTES} bytes of output`],
       };
     if (error instanceof ExitFailure) return error;
-    throw error;
+    // Git has not run, such as without a free process.
+    const message = `git ${args[0]} failed to start: ${error instanceof Error ? error.message : error}`;
+    throw new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true, cause: error });
   }
 }
 

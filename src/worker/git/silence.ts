@@ -33,7 +33,8 @@ export class SilenceWatch {
     let last = "";
     let lastLifeAtMs = performance.now();
     const check = async () => {
-      const sign = await signOfLife(group);
+      // When the processes cannot be listed, such as without a free file descriptor, they count as alive.
+      const sign = await signOfLife(group).catch(() => `unknown at ${performance.now()}`);
       const nowMs = performance.now();
       if (sign !== last) lastLifeAtMs = nowMs;
       last = sign;

@@ -127,6 +127,8 @@ class Submodule {
       access.log(`failed to update cached submodule ${shownName(path)}, cloning from scratch`);
     } catch (error) {
       access.budget.signal.throwIfAborted();
+      // A new clone would fail in the same way.
+      if (error instanceof StepFailure && !error.failure.retryable) throw error;
       access.log(`cached submodule ${shownName(path)} unusable, cloning from scratch: ${error}`);
     }
     await removeTree(this.#path);
@@ -160,5 +162,6 @@ async function checkPath(checkout: string, path: GitName): Promise<void> {
 function inSubmodule(path: GitName, error: unknown): unknown {
   if (!(error instanceof StepFailure)) return error;
   const message = `submodule ${shownName(path)}: ${error.message}`;
-  return new StepFailure({ ...error.failure, message, cause: error });
+  const { failure, retryAfterMs } = error;
+  return new StepFailure({ ...failure, message, retryAfterMs, cause: error });
 }

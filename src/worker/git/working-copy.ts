@@ -20,6 +20,7 @@ import { fileIn, type GitName } from "./names.ts";
 import { Packs } from "./packs.ts";
 import { candidatesOf, formatOf, isCommitId, type ObjectFormat } from "./reference.ts";
 import type { GitRemote } from "./remote.ts";
+import { withoutFolders } from "./reportable.ts";
 import { offeredTags, packedRefs, type Tag } from "./tags.ts";
 import { TreeListing } from "./tree-listing.ts";
 
@@ -184,7 +185,7 @@ export class WorkingCopy {
     return { source, id, commit: type === "commit" ? id : await this.#commitOf(id) };
   }
 
-  /** As `fetchCommit`, but without objects that the checked out commit has. False when the fetch fails. */
+  /** As `fetchCommit`, but without objects that the checked out commit has. False when the local repository fails. */
   async fetchNew(commit: string): Promise<boolean> {
     const { path: cwd, gitFolder } = this;
     await this.#packs.noteCached();
@@ -192,9 +193,11 @@ export class WorkingCopy {
     const beforeBytes = await packedBytes(gitFolder);
     const options = ["--no-write-fetch-head", `--negotiation-tip=${head}`];
     const args = (url: string) => [...this.#fetch(), ...options, url, commit];
-    const { exitCode } = await this.remote.tryOnce({ cwd, gitFolder, args });
+    const end = await this.remote.tryOnce({ cwd, gitFolder, args });
+    const mayPass = end.exitCode !== 0 && isServerFault(end);
+    if (mayPass) await this.remote.run({ cwd, gitFolder, args }, end);
     this.#hasExtraObjects = head !== commit || (await packedBytes(gitFolder)) !== beforeBytes;
-    return exitCode === 0;
+    return mayPass || end.exitCode === 0;
   }
 
   /** Call this before a cached checkout is updated. */
@@ -427,7 +430,11 @@ export async function commitTime(
   signal: AbortSignal,
 ): Promise<Date | undefined> {
   const args = ["show", "--no-patch", "--format=%ct", "HEAD"];
-  const [seconds] = output(args, await runLocalGit({ args, cwd: checkout, environment, signal }));
+  const end = await runLocalGit({ args, cwd: checkout, environment, signal });
+  const stderrTail = end.stderrTail.map((line) =>
+    withoutFolders(line, { path: dirname(checkout), checkout }),
+  );
+  const [seconds] = output(args, { ...end, stderrTail });
   const time = new Date(Number(seconds) * 1000);
   return Number.isNaN(time.getTime()) ? undefined : time;
 }

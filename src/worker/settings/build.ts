@@ -72,7 +72,7 @@ export const buildSettings = {
     {
       name: "BLACKTREE_GIT_TOKEN_SCOPE",
       description:
-        "what a git_token is used for: only the job's repository, or also submodules of its owner on its host (owner)",
+        "what a job's git_token is used for: repository (only the job's) or owner (also submodules with the same host and owner)",
     },
     parse.oneOf(...TOKEN_SCOPES),
     "repository",

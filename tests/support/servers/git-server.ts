@@ -18,8 +18,8 @@ export interface RepositoryOptions {
   /** Set at the first commit. */
   tags?: readonly string[];
   objectFormat?: "sha1" | "sha256";
-  /** Only clients that send this token as the password, with any user name, have access. */
-  private?: { token: string };
+  /** Only clients that send this token as the password have access; with any user name, or only with this one. */
+  private?: { token: string; user?: string };
 }
 
 export interface CommitOptions {
@@ -52,6 +52,8 @@ export interface GitRequest {
   /** With the query. */
   path: string;
   hadAuthorization: boolean;
+  /** The user name of the request's credentials. */
+  user: string | undefined;
   status: number | undefined;
   /** Bytes of the response body sent so far. */
   sentBytes: number;
@@ -79,7 +81,14 @@ export interface GitServer {
   /** The repository's HEAD names a commit from now on instead of a branch. */
   detachHead(name: string): Promise<void>;
   /** Answers the next `count` requests with this status, such as 503. */
-  failNext(count: number, status: number): void;
+  failNext(count: number, status: number, headers?: Record<string, string>): void;
+  /** Answers requests by itself where `answer` returns a response, until the returned function is called. */
+  intercept(answer: (request: GitRequest) => Response | undefined): () => void;
+  /**
+   * Sends this many empty packets, which keep a connection alive, before each pack, and waits for `pause` before each
+   * of them.
+   */
+  keepAlive(packets: number, pause: () => Promise<void>): void;
   /** Holds all these requests, as a server that hangs does. */
   hold(matches?: (request: GitRequest) => boolean): HeldRequests<GitRequest>;
   stop(): Promise<void>;
@@ -89,6 +98,7 @@ interface Repository {
   gitDir: string;
   defaultBranch: string;
   token: string | undefined;
+  user: string | undefined;
 }
 
 // The machine's git settings must not affect the tests' repositories.
@@ -272,12 +282,41 @@ function counted(response: Response, recorded: GitRequest): Response {
   return new Response(response.body?.pipeThrough(count), response);
 }
 
-function passwordOf(request: Request): string | undefined {
+/** Of HTTP's Basic authentication. */
+function loginOf(request: Request): { user?: string; password?: string } {
   const encoded = /^Basic (.+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
-  if (encoded === undefined) return undefined;
-  return Buffer.from(encoded, "base64")
-    .toString()
-    .replace(/^[^:]*:/, "");
+  if (encoded === undefined) return {};
+  const [, user, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, "base64").toString()) ?? [];
+  return { user, password };
+}
+
+function access(login: RepositoryOptions["private"]): Pick<Repository, "token" | "user"> {
+  return { token: login?.token, user: login?.user };
+}
+
+function mayRead({ token, user }: Repository, login: ReturnType<typeof loginOf>): boolean {
+  const isUser = user === undefined || login.user === user;
+  return token === undefined || (login.password === token && isUser);
+}
+
+const PACK_FOLLOWS = "000dpackfile\n";
+const EMPTY_PACKET = "0005\x01";
+
+/** The answer with empty packets before its pack. */
+function withKeepAlive(response: Response, packets: number, pause: () => Promise<void>): Response {
+  const insert = new TransformStream<Uint8Array, Uint8Array>({
+    async transform(chunk, controller) {
+      const start = Buffer.from(chunk).indexOf(PACK_FOLLOWS);
+      const end = start < 0 ? 0 : start + PACK_FOLLOWS.length;
+      controller.enqueue(chunk.subarray(0, end));
+      for (let sent = 0; start >= 0 && sent < packets; sent++) {
+        await pause();
+        controller.enqueue(Buffer.from(EMPTY_PACKET));
+      }
+      controller.enqueue(chunk.subarray(end));
+    },
+  });
+  return new Response(response.body?.pipeThrough(insert), response);
 }
 
 /** Serves repositories over HTTP with git's http-backend. */
@@ -286,7 +325,12 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
   const root = join(dir.path, "bare");
   const repositories = new Map<string, Repository>();
   const requests: GitRequest[] = [];
-  const failure = { count: 0, status: 500 };
+  const failure: { count: number; status: number; headers?: Record<string, string> } = {
+    count: 0,
+    status: 500,
+  };
+  const interceptors = new Set<(request: GitRequest) => Response | undefined>();
+  let keepAlive = { packets: 0, pause: async () => {} };
   const holds = new Holds<GitRequest>();
   const lfs = createLfsStore();
 
@@ -300,14 +344,18 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     await holds.pass(recorded);
     if (failure.count > 0) {
       failure.count -= 1;
-      return new Response(null, { status: failure.status });
+      return new Response(null, failure);
+    }
+    for (const intercept of interceptors) {
+      const intercepted = intercept(recorded);
+      if (intercepted) return intercepted;
     }
     const { pathname } = new URL(request.url);
     const [, name = ""] =
       /^\/(.+?)(?:\.git)?\/(?:info\/refs|git-upload-pack|info\/lfs\/.*)$/.exec(pathname) ?? [];
     const repository = repositories.get(name);
     if (repository === undefined) return new Response("Repository not found\n", { status: 404 });
-    if (repository.token !== undefined && passwordOf(request) !== repository.token) {
+    if (!mayRead(repository, loginOf(request))) {
       const headers = { "WWW-Authenticate": 'Basic realm="tests"' };
       return new Response("Authentication required\n", { status: 401, headers });
     }
@@ -315,7 +363,8 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     if (lfsAnswer) return lfsAnswer;
     // Requested with or without the suffix, as on hosting services.
     const service = pathname.replace(/^.*\/(info\/refs|git-upload-pack)$/, "$1");
-    return httpBackend(request, root, `/${name}.git/${service}`);
+    const served = await httpBackend(request, root, `/${name}.git/${service}`);
+    return keepAlive.packets > 0 ? withKeepAlive(served, keepAlive.packets, keepAlive.pause) : served;
   }
 
   const server = Bun.serve({
@@ -329,6 +378,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
         method: request.method,
         path: `${pathname}${search}`,
         hadAuthorization: request.headers.has("authorization"),
+        user: loginOf(request).user,
         status: undefined,
         sentBytes: 0,
       };
@@ -349,7 +399,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     async createRepository(name, files, options = {}) {
       const { branch: defaultBranch = "main", tags } = options;
       const gitDir = join(root, `${name}.git`);
-      const repository: Repository = { gitDir, defaultBranch, token: options.private?.token };
+      const repository: Repository = { gitDir, defaultBranch, ...access(options.private) };
       await initBare(gitDir, defaultBranch, options.objectFormat);
       // The name makes the SHA differ from that of another repository with the same files.
       const message = `The first commit of ${name}`;
@@ -364,7 +414,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
       await run(["git", "index-pack", "--stdin"], { cwd: gitDir, env: gitEnv, stdin });
       const lines = Object.entries(refs).map(([ref, id]) => `${id} ${ref}\n`);
       await Bun.write(join(gitDir, "packed-refs"), lines.sort().join(""));
-      repositories.set(name, { gitDir, defaultBranch: "main", token: undefined });
+      repositories.set(name, { gitDir, defaultBranch: "main", token: undefined, user: undefined });
     },
     async commit(name, files, options = {}) {
       const repository = find(name);
@@ -375,7 +425,7 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
     },
     git: (name, ...args) => git(find(name).gitDir, ...args),
     makePrivate(name, token) {
-      find(name).token = token;
+      Object.assign(find(name), { token, user: undefined });
     },
     removeRepository(name) {
       rmSync(find(name).gitDir, { recursive: true });
@@ -385,8 +435,15 @@ export async function startGitServer({ tls }: GitServerOptions = {}): Promise<Gi
       const { gitDir } = find(name);
       await git(gitDir, "update-ref", "--no-deref", "HEAD", await git(gitDir, "rev-parse", "HEAD"));
     },
-    failNext(count, status) {
-      Object.assign(failure, { count, status });
+    failNext(count, status, headers) {
+      Object.assign(failure, { count, status, headers });
+    },
+    intercept(answer) {
+      interceptors.add(answer);
+      return () => void interceptors.delete(answer);
+    },
+    keepAlive(packets, pause) {
+      keepAlive = { packets, pause };
     },
     hold: (matches) => holds.add(matches),
     async stop() {

@@ -147,6 +147,37 @@ describe("a private repository", () => {
   });
 });
 
+describe("a client that", () => {
+  test("sends another user name than the repository's is refused", async () => {
+    await server.createRepository("acme/named", { a: "a" }, { private: { token, user: "deploy" } });
+    const url = withToken(`${server.baseUrl}/acme/named`, token);
+    expect((await clone(url)).exitCode).toBe(128);
+    expect((await clone(url.replace("x-access-token", "deploy"))).exitCode).toBe(0);
+    expect(server.requests.at(-1)).toMatchObject({ user: "deploy" });
+  });
+
+  test("sends an intercepted request gets the test's own answer", async () => {
+    const stop = server.intercept(({ path }) =>
+      path.includes("/acme/open/") ? new Response("mine") : undefined,
+    );
+    const answer = await fetch(`${server.baseUrl}/acme/open/info/refs`);
+    expect(await answer.text()).toBe("mine");
+    stop();
+    expect((await clone(`${server.baseUrl}/acme/open`)).exitCode).toBe(0);
+  });
+
+  test("fetches a pack gets empty packets before it", async () => {
+    let pauses = 0;
+    server.keepAlive(3, async () => {
+      pauses += 1;
+    });
+    const { exitCode } = await clone(`${server.baseUrl}/acme/open`);
+    server.keepAlive(0, async () => {});
+    expect(exitCode).toBe(0);
+    expect(pauses).toBe(3);
+  });
+});
+
 describe("with TLS", () => {
   let certificates: Certificates;
   let secure: GitServer;

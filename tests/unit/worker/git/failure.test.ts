@@ -61,6 +61,8 @@ describe("the connection", () => {
     ["SSL certificate problem: self-signed certificate", "self-signed", false],
     ["SSL certificate problem: certificate has expired", "has expired", false],
     ["SSL: no alternative certificate subject name matches target host name 'x'", "host name 'x'", false],
+    ["Problem with the SSL CA cert (path? access rights?)", "GIT_SSL_CAINFO", true],
+    ["error setting certificate verify locations:  CAfile: /etc/ssl/ca.crt CApath: none", "GIT_SSL", true],
     ["gnutls_handshake() failed: An unexpected TLS packet was received.", "does not use TLS", false],
     ["gnutls_handshake() failed: The TLS connection was non-properly terminated.", "terminated", true],
     ["Failed to connect to git.example port 443 after 0 ms: Couldn't connect to server", "port 443", true],

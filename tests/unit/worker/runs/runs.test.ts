@@ -99,6 +99,15 @@ describe("a run", () => {
     expect(runs.status()).toBe("FREE");
   });
 
+  test("knows when it times out", () => {
+    const { runs, begun } = setUp();
+    const beforeMs = performance.now();
+    void runs.run(job("a"), TIMEOUT_MS);
+    const { deadlineMs } = begun(0).job;
+    expect(deadlineMs).toBeGreaterThanOrEqual(beforeMs + TIMEOUT_MS);
+    expect(deadlineMs).toBeLessThanOrEqual(performance.now() + TIMEOUT_MS);
+  });
+
   test("is attached to instead of started again, while it runs and afterwards", async () => {
     const { runs, started, begun } = setUp();
     const first = runs.run(job("a"), TIMEOUT_MS);

@@ -199,3 +199,40 @@ describe("the advertised address", () => {
     });
   });
 });
+
+test("settings of git hosts", () => {
+  expect(load(REQUIRED)).toMatchObject({ gitSilenceTimeoutMs: 120_000, gitTokenScope: "repository" });
+  const given = { BLACKTREE_GIT_SILENCE_TIMEOUT: "5m", BLACKTREE_GIT_TOKEN_SCOPE: "owner" };
+  expect(load({ ...REQUIRED, ...given })).toMatchObject({
+    gitSilenceTimeoutMs: 300_000,
+    gitTokenScope: "owner",
+  });
+  const invalid = { BLACKTREE_GIT_SILENCE_TIMEOUT: "0s", BLACKTREE_GIT_TOKEN_SCOPE: "host" };
+  expect(problems({ ...REQUIRED, ...invalid })).toEqual(Object.keys(invalid));
+});
+
+describe("BLACKTREE_GIT_USER", () => {
+  const users = (value: string) => load({ ...REQUIRED, BLACKTREE_GIT_USER: value }).gitUsers;
+
+  test("has a user name for each host", () => {
+    const value = "GitLab.example:8443=gitlab+deploy-token-1, github.com=x-access-token";
+    expect(users(value)).toEqual({
+      "gitlab.example:8443": "gitlab+deploy-token-1",
+      "github.com": "x-access-token",
+    });
+    expect(load(REQUIRED).gitUsers).toBeUndefined();
+  });
+
+  test.each([
+    "deploy-user",
+    "github.com=",
+    "=user",
+    "https://github.com=user",
+    "github.com/acme=user",
+    "github.com=user:password",
+    "github.com=two words",
+    "github.com=a,GitHub.com=b",
+  ])("%s is invalid", (value) => {
+    expect(problems({ ...REQUIRED, BLACKTREE_GIT_USER: value })).toEqual(["BLACKTREE_GIT_USER"]);
+  });
+});
