@@ -2,8 +2,12 @@
 import { realpath } from "node:fs/promises";
 import type { Workspace } from "../job/workspace.ts";
 
-/** A folder in which BuildKit has mounted a context, or a layer. */
-const MOUNT = /(?:\/[^\s/":]+)*\/buildkit-mount\d+/g;
+/**
+ * A folder in which BuildKit has mounted a context or a layer, or one that has a layer's files. Begins only where a word
+ * begins: from every slash on, the search would take quadratic time.
+ */
+const MOUNT =
+  /(?<![^\s":])([^\s/":]*)(?:\/[^\s/":]+)*\/(?:buildkit-mount\d+|cachemounts\/buildkit\d+|(?:io\.containerd\.snapshotter\.v1\.\w+|snapshots)\/snapshots\/\d+\/fs)/g;
 
 /** Returns a function that replaces them by paths in the repository. A line may be JSON. */
 export async function hostPathRemover(
@@ -20,6 +24,6 @@ export async function hostPathRemover(
       for (const part of withinCheckout) text = text.replaceAll(`${folder}${part}/`, "");
       text = text.replaceAll(`${folder}${inRun(workspace.checkout)}`, ".").replaceAll(folder, "…");
     }
-    return text.includes("/buildkit-mount") ? text.replace(MOUNT, "") : text;
+    return text.replace(MOUNT, "$1");
   };
 }

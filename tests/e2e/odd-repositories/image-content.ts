@@ -1,6 +1,6 @@
 /** The content of an image in a registry, as lines that can be compared: its configuration, and each of its files. */
 import { createHash } from "node:crypto";
-import type { Registry } from "../../support/servers/registry.ts";
+import type { Manifest, Registry } from "../../support/servers/registry.ts";
 import { readTar, type TarEntry } from "./tar.ts";
 
 interface Platform {
@@ -40,12 +40,6 @@ const HARD_LINK = "1";
 
 const parentOf = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 const nameOf = (path: string) => path.slice(path.lastIndexOf("/") + 1);
-
-async function blob(registry: Registry, repository: string, digest: string): Promise<Uint8Array> {
-  const response = await registry.fetch(`/v2/${repository}/blobs/${digest}`);
-  if (!response.ok) throw new Error(`the registry answered ${response.status} for ${repository}@${digest}`);
-  return response.bytes();
-}
 
 function removeBelow(files: Map<string, TarEntry>, folder: string): void {
   for (const path of files.keys()) if (path.startsWith(`${folder}/`)) files.delete(path);
@@ -112,27 +106,57 @@ function configLines({ config = {}, os, architecture, variant }: Configuration):
   ];
 }
 
-export async function imageLines(
-  registry: Registry,
-  repository: string,
-  reference: string,
-): Promise<string[]> {
-  const manifest = await registry.getManifest(repository, reference);
-  if (manifest === undefined) throw new Error(`${repository} has no image ${reference}`);
-  const { manifests, config, layers } = manifest.json;
+/** An image, wherever it is stored. */
+export interface StoredImage {
+  /** The JSON of the manifest or index with this digest; without a digest, of the image itself. */
+  manifest(digest?: string): Promise<Manifest>;
+  blob(digest: string): Promise<Uint8Array>;
+}
+
+export async function imageLines(image: StoredImage, digest?: string): Promise<string[]> {
+  const { manifests, config, layers } = await image.manifest(digest);
   if (manifests) {
-    const all = await Promise.all(manifests.map(({ digest }) => imageLines(registry, repository, digest)));
+    const all = await Promise.all(manifests.map((each) => imageLines(image, each.digest)));
     return [`index of ${manifests.length} images`, ...all.flat()];
   }
   const files = new Map<string, TarEntry>();
   // Null for an image without layers.
-  for (const { digest } of layers ?? [])
-    apply(
-      files,
-      readTar(Bun.gunzipSync((await blob(registry, repository, digest)) as Uint8Array<ArrayBuffer>)),
-    );
-  const configuration = JSON.parse(
-    Buffer.from(await blob(registry, repository, config?.digest ?? "")).toString(),
-  );
+  for (const layer of layers ?? []) apply(files, readTar(uncompressed(await image.blob(layer.digest))));
+  const configuration = JSON.parse(Buffer.from(await image.blob(config?.digest ?? "")).toString());
   return [...configLines(configuration as Configuration), ...treeLines(files)];
+}
+
+function uncompressed(layer: Uint8Array): Uint8Array {
+  const isGzip = layer[0] === 0x1f && layer[1] === 0x8b;
+  return isGzip ? Bun.gunzipSync(new Uint8Array(layer)) : layer;
+}
+
+/** An image under a tag in a registry. */
+export function imageInRegistry(registry: Registry, repository: string, tag: string): StoredImage {
+  return {
+    async manifest(digest) {
+      const found = await registry.getManifest(repository, digest ?? tag);
+      if (found === undefined) throw new Error(`${repository} has no image ${digest ?? tag}`);
+      return found.json;
+    },
+    async blob(digest) {
+      const response = await registry.fetch(`/v2/${repository}/blobs/${digest}`);
+      if (!response.ok) throw new Error(`the registry answered ${response.status} for ${digest}`);
+      return response.bytes();
+    },
+  };
+}
+
+/** The only image in an archive in OCI's layout. */
+export function imageInArchive(archive: Uint8Array): StoredImage {
+  const files = new Map(readTar(archive).map(({ path, content }) => [path, content]));
+  const json = (path: string) => JSON.parse(Buffer.from(files.get(path) ?? []).toString()) as Manifest;
+  const pathOf = (digest: string) => `blobs/${digest.replace(":", "/")}`;
+  return {
+    async manifest(digest) {
+      const [root] = json("index.json").manifests ?? [];
+      return json(pathOf(digest ?? `${root?.digest}`));
+    },
+    blob: async (digest) => files.get(pathOf(digest)) ?? new Uint8Array(),
+  };
 }

@@ -9,7 +9,7 @@ import { type Deployment, startDeployment, type WorkerProcess } from "../../supp
 import { inFullCheck, isFullCheck } from "../../support/machine/full-check.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
 import { importBaseImage } from "../../support/servers/docker-engines.ts";
-import { imageLines } from "./image-content.ts";
+import { imageInRegistry, imageLines } from "./image-content.ts";
 import type { OddInput } from "./input.ts";
 import { KINDS } from "./inputs/kinds.ts";
 import { describeOutcome, differencesOf, type Outcome } from "./outcome.ts";
@@ -97,7 +97,7 @@ async function outcomeOf({ status, error, logs, deployment_version }: JobResult)
   if (status === "SUCCESS" && deployment_version !== null)
     return {
       end: "built",
-      image: await imageLines(backends.registry, REPOSITORY, deployment_version),
+      image: await imageLines(imageInRegistry(backends.registry, REPOSITORY, deployment_version)),
       log: logs,
     };
   if (error === null) throw new Error(`a job ended with ${status} and without an error`);
@@ -106,7 +106,7 @@ async function outcomeOf({ status, error, logs, deployment_version }: JobResult)
 
 async function compare(input: OddInput): Promise<void> {
   const { served, blacktree } = await attemptOf(input);
-  const byHand = await reference.build(input, served, versionOf(input));
+  const byHand = await reference.build(input, served);
   const bothBuilt = byHand.end === "built" && blacktree.end === "built";
   const differences = bothBuilt ? differencesOf(byHand.image, blacktree.image) : [];
   const isSame = byHand.end === blacktree.end && differences.length === 0;

@@ -8,15 +8,13 @@ import { cachedFolder, testCacheFolder } from "../../support/machine/cached-fold
 import { CommandFailed, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 import type { Backends } from "../../support/servers/backends.ts";
-import { imageLines } from "./image-content.ts";
+import { imageInArchive, imageLines } from "./image-content.ts";
 import type { BuildFields, OddInput } from "./input.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Served } from "./served.ts";
 
-const REPOSITORY = "reference-images";
-
 export interface Reference {
-  build(input: OddInput, served: Served, version: string): Promise<Outcome>;
+  build(input: OddInput, served: Served): Promise<Outcome>;
   stop(): Promise<void>;
 }
 
@@ -39,15 +37,10 @@ const GIT_CONFIG = `[filter "lfs"]
 `;
 
 export async function startReference(backends: Backends): Promise<Reference> {
-  const { docker, registry } = backends;
+  const { docker } = backends;
   const home = await makeTempDir("home");
   const gitConfig = join(home.path, "gitconfig");
   await Bun.write(gitConfig, GIT_CONFIG);
-  const auth = btoa(`${registry.username}:${registry.password}`);
-  await Bun.write(
-    join(home.path, "docker/config.json"),
-    JSON.stringify({ auths: { [registry.host]: { auth } } }),
-  );
   const environment = {
     HOME: home.path,
     PATH: `${await gitLfsFolder()}:${docker.env().PATH}`,
@@ -71,12 +64,11 @@ export async function startReference(backends: Backends): Promise<Reference> {
     if (fetched || commit) await git(into, "submodule", "--quiet", "update", "--init", "--recursive");
   }
 
-  async function buildImage(fields: BuildFields, checkout: string, version: string): Promise<string> {
-    const image = `${registry.host}/${REPOSITORY}:${version}`;
+  async function buildImage(fields: BuildFields, checkout: string, archive: string): Promise<string> {
     const options = await buildOptions(fields, home);
     // Without the cache, so that the two builds have no result in common.
     const command = ["buildx", "build", "--progress=plain", "--no-cache", "--provenance=false", ...options];
-    const output = `--output=type=image,name=${image},push=true`;
+    const output = `--output=type=oci,compression=uncompressed,dest=${archive}`;
     const args = [...command, output, fields.context ?? "."];
     const { stdout, stderr } = await docker.docker(args, {
       cwd: checkout,
@@ -87,13 +79,14 @@ export async function startReference(backends: Backends): Promise<Reference> {
   }
 
   return {
-    async build(input, served, version) {
+    async build(input, served) {
       const folder = await makeTempDir("clone");
       const checkout = join(folder.path, "clone");
+      const archive = join(folder.path, "image.tar");
       try {
         await clone(input, served, checkout);
-        const log = await buildImage(input.fields ?? {}, checkout, version);
-        const image = await imageLines(registry, REPOSITORY, version);
+        const log = await buildImage(input.fields ?? {}, checkout, archive);
+        const image = await imageLines(imageInArchive(await Bun.file(archive).bytes()));
         return { end: "built", image, log: log.split("\n") };
       } catch (error) {
         if (isTooLong(error)) return { end: "failed", message: "argument list too long", log: [] };

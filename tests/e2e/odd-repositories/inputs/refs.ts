@@ -86,6 +86,12 @@ export const REFS: Kind = {
       files: FILES,
       refs: (objects, tip) => ({ "refs/heads/main": tip, [`refs/heads/${commitOf(FILES)}`]: other(objects) }),
       fields: { branch: commitOf(FILES) },
+      differs: {
+        reason: "a job can name a commit in its branch",
+        documented: { page: "docs/building.md", says: "40 or 64 hex digits are always a commit's id" },
+        reference: "built",
+        blacktree: "built",
+      },
     },
     {
       name: "a branch that is named refs/heads/x",

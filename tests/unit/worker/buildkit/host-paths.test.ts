@@ -21,6 +21,18 @@ test("paths of the run's folder and of BuildKit's mounts become paths in the rep
     expect(
       clean("failed to walk /var/lib/docker/tmp/buildkit-mount367/loop: lstat /x/buildkit-mount1/loop: gone"),
     ).toBe("failed to walk /loop: lstat /loop: gone");
+    const engine = "/var/lib/docker";
+    const cacheMount = `${engine}/buildkit/containerd-overlayfs/cachemounts/buildkit2152582434`;
+    expect(clean(`mkdir ${cacheMount}/a: not a directory`)).toBe("mkdir /a: not a directory");
+    const snapshotters = [
+      `${engine}/containerd/daemon/io.containerd.snapshotter.v1.overlayfs`,
+      "/var/lib/buildkit/runc-overlayfs/snapshots",
+    ];
+    for (const snapshotter of snapshotters)
+      expect(clean(`Initialized empty Git repository in ${snapshotter}/snapshots/78/fs/`)).toBe(
+        "Initialized empty Git repository in /",
+      );
+    expect(clean(`(source='${cacheMount}/a')`)).toBe("(source='/a')");
     expect(clean("#7 0.1 /usr/lib/x")).toBe("#7 0.1 /usr/lib/x");
   } finally {
     await dir.remove();
