@@ -30,12 +30,10 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
   const followers = new Followers(FOLLOWER_LIMITS);
   app.post("/api/v1/jobs", limitedBody, async (context) => {
     const body = Buffer.from(await context.req.arrayBuffer());
-    let acceptance: Acceptance;
-    try {
-      acceptance = await parts.submit(body, AbortSignal.timeout(SUBMIT_TIMEOUT_MS));
-    } catch (error) {
-      if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
-      const detail = "the queue did not confirm the job in time; submit it again with the same job_id";
+    const acceptance = await parts.submit(body, AbortSignal.timeout(SUBMIT_TIMEOUT_MS));
+    if (acceptance.kind === "unconfirmed") {
+      const { jobId } = acceptance;
+      const detail = `the queue did not confirm the job in time, and may have it or not: submit it again with job_id ${jobId}, which never starts a second job`;
       return problem(context, { status: 503, title: "Not available", detail });
     }
     if (acceptance.kind === "accepted") return context.json({ job_id: acceptance.jobId }, 202);

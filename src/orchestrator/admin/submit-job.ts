@@ -9,6 +9,8 @@ import { type JobIdentity, type JobRecords, RecordsUnavailable } from "../record
 export type Acceptance =
   | { readonly kind: "accepted"; readonly jobId: string }
   | { readonly kind: "invalid"; readonly problems: readonly string[] }
+  /** The signal has aborted before the broker answered: the job may be submitted or not. */
+  | { readonly kind: "unconfirmed"; readonly jobId: string }
   /** The id is that of another job, which differs in these fields. */
   | { readonly kind: "conflict"; readonly fields: readonly string[] };
 
@@ -26,7 +28,7 @@ const POLL_INTERVAL_MS = 5;
 /** The broker has confirmed the job by then; waiting only makes it visible to the client's next request. */
 const POLL_TIMEOUT_MS = 2000;
 
-/** Resolves when the broker has confirmed the job. @throws the signal's reason; the job may be submitted or not. */
+/** Resolves when the broker has confirmed the job, or `signal` aborts. */
 export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortSignal): Promise<Acceptance> {
   const message = readJobMessage(body, {}, parts.rules);
   if (message.kind === "invalid") return { kind: "invalid", problems: message.problems };
@@ -36,7 +38,12 @@ export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortS
   const jobId = message.explicitId ?? randomUUID();
   let fields = await differingFields(parts.records, jobId, identity, 0);
   if (fields.length === 0) {
-    await parts.queue.submit(body, { messageId: jobId }, signal);
+    try {
+      await parts.queue.submit(body, { messageId: jobId }, signal);
+    } catch (error) {
+      if (signal.aborted) return { kind: "unconfirmed", jobId };
+      throw error;
+    }
     // Intake may have accepted another message with the id in the meantime; it then dead-letters this one.
     fields = await differingFields(parts.records, jobId, identity, POLL_TIMEOUT_MS);
   }

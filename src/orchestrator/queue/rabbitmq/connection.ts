@@ -7,6 +7,7 @@ import { maskUrlPasswords } from "../../../shared/settings/settings.ts";
 import { QueueClosed } from "../queue.ts";
 import { ChannelLost, type Session } from "./channel.ts";
 import { ExclusiveQueueLock } from "./declaration-lock.ts";
+import { setupProblem, vhostOf } from "./setup-problem.ts";
 
 const RECONNECT_DELAY = { initialMs: 250, maxMs: 10_000 };
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -64,7 +65,7 @@ export class RabbitMqConnection {
       const delayMs = this.#isRoundOver(attempt) ? delay.nextMs() : delayBeforeAttempt(1, RECONNECT_DELAY);
       this.options.logger.warn(
         { retry_in_ms: delayMs },
-        `RabbitMQ is not reachable at ${maskUrlPasswords(url)} (${describe(reason)}); trying again in ${seconds(delayMs)}`,
+        `${describeLoss(reason, url)}; trying again in ${seconds(delayMs)}`,
       );
       await sleep(delayMs, this.closing).catch(() => undefined);
     }
@@ -201,6 +202,18 @@ function interrupted(session: Session, reason: unknown): ChannelLost {
 
 function unansweredIn({ unanswered }: Session): string {
   return [...new Set([...unanswered].map(({ what }) => what))].join(", ");
+}
+
+function describeLoss(reason: unknown, url: string): string {
+  const problem = setupProblem(causeOf(reason), vhostOf(url));
+  return problem === undefined
+    ? `RabbitMQ is not reachable at ${maskUrlPasswords(url)} (${describe(reason)})`
+    : `RabbitMQ at ${maskUrlPasswords(url)} is not usable: ${problem}`;
+}
+
+function causeOf(reason: unknown): Error {
+  if (reason instanceof ChannelLost && reason.cause instanceof Error) return causeOf(reason.cause);
+  return reason instanceof Error ? reason : new Error(String(reason));
 }
 
 function describe(reason: unknown): string {

@@ -1,5 +1,4 @@
 /** The job queue in RabbitMQ. docs/messages.md lists the queues and their messages. */
-import { unescape as unescaped } from "node:querystring";
 import type { Options } from "amqplib";
 import type { JobEvent, JobResult } from "../../../shared/job.ts";
 import { PRIORITIES } from "../../../shared/job.ts";
@@ -32,6 +31,7 @@ import { isTooLarge } from "./refusal.ts";
 import { Regions } from "./regions.ts";
 import { shrinkingBodies } from "./result-body.ts";
 import { sendableOptions, shortened } from "./sendable.ts";
+import { vhostOf } from "./setup-problem.ts";
 import { type SubmissionHandler, Submissions } from "./submissions.ts";
 import {
   checkedQueue,
@@ -165,7 +165,7 @@ export class RabbitMqQueue implements JobQueue {
       names,
       regions: () => this.#regions.known,
       policies: options.managementUrl
-        ? new Policies({ url: options.managementUrl, vhost: vhostOf(options.urls), logger })
+        ? new Policies({ url: options.managementUrl, vhost: vhostOf(options.urls[0] ?? ""), logger })
         : undefined,
       logger,
       intervalMs: options.checkIntervalMs,
@@ -413,9 +413,4 @@ export class RabbitMqQueue implements JobQueue {
     if (!this.isReady) return;
     this.#listeners.notify(readyQueue);
   }
-}
-
-/** All nodes are of one cluster. */
-function vhostOf([url = ""]: readonly string[]): string {
-  return unescaped(new URL(url).pathname.slice(1)) || "/";
 }

@@ -180,8 +180,8 @@ async function missingOf(session: Session, queues: readonly Queue[]): Promise<re
 
 async function declareQueue(session: Session, queue: Queue): Promise<void> {
   await assertQueue(session, queue).catch((error) => {
-    // Another client has declared it with other arguments in the meantime.
-    if (replyCode(error) !== 406) throw error;
+    // Another client has declared it with other arguments in the meantime; the other reason is a limit of queues.
+    if (replyCode(error) !== 406 || /queue limit/.test(String(error))) throw error;
   });
 }
 
@@ -208,14 +208,16 @@ function argumentsOf({ extraArguments }: Queue): QueueArguments {
   return { "x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT, ...extraArguments };
 }
 
+/** A RabbitMQ user without the permission to configure may use those that exist. */
 async function ensureRetryExchanges(session: Session, names: Names): Promise<void> {
   await Promise.all(
-    retryQueues(names).map(({ name }) =>
-      onDedicatedChannel(session, `exchange ${name}`, async (channel) => {
-        await channel.assertExchange(name, "fanout", { durable: true });
+    retryQueues(names).map(async ({ name }) => {
+      const exists = await exchangeExists(session, name);
+      await onDedicatedChannel(session, `exchange ${name}`, async (channel) => {
+        if (!exists) await channel.assertExchange(name, "fanout", { durable: true });
         await channel.bindQueue(name, name, "");
-      }),
-    ),
+      });
+    }),
   );
 }
 

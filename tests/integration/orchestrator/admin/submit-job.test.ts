@@ -5,6 +5,7 @@ import { submitJob } from "../../../../src/orchestrator/admin/submit-job.ts";
 import { openEmbeddedDatabase } from "../../../../src/orchestrator/embedded-database.ts";
 import { readJobMessage } from "../../../../src/orchestrator/job/message.ts";
 import { SqliteJobRecords } from "../../../../src/orchestrator/records/sqlite.ts";
+import { orAbort } from "../../../../src/shared/abort.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 
 const rules = {
@@ -80,4 +81,15 @@ test("a job is a conflict if another one with its id is accepted first", async (
 test("a job is accepted while the records are unavailable", async () => {
   await records.close();
   expect(await submit("main", async () => undefined)).toEqual({ kind: "accepted", jobId: "job" });
+});
+
+test("a job that the queue does not confirm in time is named, so that it can be submitted again", async () => {
+  const queue = {
+    submit: (_body: Buffer, _properties: object, signal?: AbortSignal) =>
+      orAbort(Promise.withResolvers<void>().promise, signal),
+  };
+  const late = new AbortController();
+  const answer = submitJob({ queue, records, rules, regions }, bodyOf("main"), late.signal);
+  late.abort(new Error("too late"));
+  expect(await answer).toEqual({ kind: "unconfirmed", jobId: "job" });
 });
