@@ -429,7 +429,7 @@ export async function commitTime(
   environment: ChildEnvironment,
   signal: AbortSignal,
 ): Promise<Date | undefined> {
-  const args = ["show", "--no-patch", "--format=%ct", "HEAD"];
+  const args = ["show", "--no-patch", "--format=%ct", "HEAD", "--"];
   const end = await runLocalGit({ args, cwd: checkout, environment, signal });
   const stderrTail = end.stderrTail.map((line) =>
     withoutFolders(line, { path: dirname(checkout), checkout }),
