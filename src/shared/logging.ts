@@ -6,7 +6,16 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Fields that contain secrets, wherever they occur in a logged object. */
-const SECRET_FIELDS = ["git_token", "gitToken", "secrets", "password", "authorization", "token"];
+const SECRET_FIELDS = [
+  "git_token",
+  "gitToken",
+  "secrets",
+  "registry_auths",
+  "registryAuths",
+  "password",
+  "authorization",
+  "token",
+];
 
 /**
  * Synchronous, because the last lines before an exit are the ones that explain it, and pino's worker-thread

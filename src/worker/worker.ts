@@ -29,6 +29,7 @@ import { runPipeline } from "./pipeline/run-pipeline.ts";
 import type { LeaseConfirmation } from "./pipeline/version-tag.ts";
 import { findBuilder, watchDisks } from "./prepare-builder.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
+import type { BaseLoginSource } from "./registry/base-logins.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
 import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
@@ -66,6 +67,7 @@ export interface WorkerParts {
   readonly listen: RpcAddress;
   readonly tls: TlsFiles | undefined;
   readonly authenticator: RegistryAuthenticator;
+  readonly baseLogins: readonly BaseLoginSource[];
   /** If it is not given, the worker looks for one until there is one. */
   readonly builder?: ImageBuilder;
   /** Child processes get the parts that child-environment.ts names. */
@@ -208,7 +210,7 @@ interface RunToExecute {
 }
 
 async function execute(
-  { settings, authenticator, environment }: WorkerParts,
+  { settings, authenticator, baseLogins, environment }: WorkerParts,
   { builder, ...host }: Host,
   { incarnation }: WorkerIdentity,
   { job, reporter, confirm, signal }: RunToExecute,
@@ -227,6 +229,7 @@ async function execute(
     },
     builder: await builder.promise,
     authenticator,
+    baseLogins,
     hostEnvironment: environment,
     buildNetwork: settings.buildNetwork,
     cacheSharing: settings.cacheSharing,

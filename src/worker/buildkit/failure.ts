@@ -4,7 +4,7 @@
  */
 
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
-import { withoutNames } from "../registry/refusal.ts";
+import { meaningOf, reportedRefusal } from "../registry/refusal.ts";
 import { deniedSource, describeDenial } from "./source-policy.ts";
 
 /** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
@@ -17,10 +17,15 @@ const ENGINE_GONE =
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** A base image could not be fetched for a reason that may pass. */
 const BASE_IMAGE_UNREACHABLE =
-  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/is;
+  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|\bEOF$)/is;
+/** A base image's registry has answered with another status than expected. */
+const BASE_IMAGE_REFUSED =
+  /failed to (?:resolve source metadata|load cache key|copy|authorize).* status\b|pulling from host \S+ failed with status/is;
 /** BuildKit reports only the registry's status; 404 at the start of an upload means that the repository is missing. */
 const REPOSITORY_UNKNOWN =
   /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;
+/** When docker or BuildKit reports neither a status nor a code of the registry. */
+const LOGIN_REFUSED = /\b40[13]\b|no basic auth|authorization|authentication|unauthorized|denied|forbidden/i;
 const SEPARATOR = /^-{6,}$/;
 
 /** BuildKit's message about the RUN step that failed the build; undefined when the build failed for another reason. */
@@ -50,8 +55,12 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
   const engineMessage = stepEnd ?? error;
   if (saysDiskFull(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
   if (ENGINE_GONE.test(engineMessage)) return engineGone("build", error);
-  const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(error);
-  return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
+  const failure = { code: "BUILD_FAILED", step: "build", message: error } as const;
+  if (stepEnd !== undefined) return new StepFailure(failure);
+  if (BASE_IMAGE_UNREACHABLE.test(error)) return new StepFailure({ ...failure, retryable: true });
+  if (!BASE_IMAGE_REFUSED.test(error)) return new StepFailure(failure);
+  const { retryable, isThrottled } = meaningOf(reportedRefusal(error));
+  return new StepFailure({ ...failure, retryable, throttled: isThrottled ? {} : undefined });
 }
 
 /**
@@ -65,15 +74,15 @@ function engineGone(step: "build" | "push", error: string): StepFailure {
 
 /** For the final error of `docker push`, and of a build that pushes. */
 export function pushFailure(error: string): StepFailure {
-  const failure = (code: StepFailure["failure"]["code"], retryable = false) =>
-    new StepFailure({ code, step: "push", message: `the image cannot be pushed: ${error}`, retryable });
+  const message = `the image cannot be pushed: ${error}`;
+  const failure = (code: StepFailure["failure"]["code"], retryable = false, isThrottled = false) =>
+    new StepFailure({ code, step: "push", message, retryable, throttled: isThrottled ? {} : undefined });
   if (ENGINE_GONE.test(error)) return engineGone("push", error);
-  if (saysDiskFull(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
+  if (saysDiskFull(error)) return diskFull("push", message);
   if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
-  const message = withoutNames(error);
-  if (/tag invalid|immutable/i.test(message)) return failure("TAG_IMMUTABLE");
-  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(message)) {
-    return failure("ECR_AUTH");
-  }
-  return failure("PUSH_FAILED", true);
+  const refusal = reportedRefusal(error);
+  const isReported = refusal.status !== undefined || refusal.codes.length > 0;
+  if (!isReported && LOGIN_REFUSED.test(refusal.details)) return failure("ECR_AUTH");
+  const { code, retryable, isThrottled } = meaningOf(refusal);
+  return failure(code, retryable, isThrottled);
 }

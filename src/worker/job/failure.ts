@@ -5,7 +5,14 @@ export interface StepFailureDetails {
   readonly step: Step;
   readonly message: string;
   readonly retryable?: boolean;
+  readonly throttled?: Throttling;
   readonly cause?: unknown;
+}
+
+/** A server limits the rate of requests, or is not available for a time. */
+export interface Throttling {
+  /** How long it asks to wait; undefined when it does not. */
+  readonly retryAfterMs?: number;
 }
 
 /**
@@ -15,9 +22,11 @@ export interface StepFailureDetails {
 export class StepFailure extends Error {
   override readonly name = "StepFailure";
   readonly failure: JobFailure;
+  readonly throttled: Throttling | undefined;
 
-  constructor({ code, step, message, retryable = false, cause }: StepFailureDetails) {
+  constructor({ code, step, message, retryable = false, throttled, cause }: StepFailureDetails) {
     super(message, { cause });
+    this.throttled = throttled;
     this.failure = { code, message, step, retryable };
   }
 }

@@ -21,6 +21,7 @@ export type PipelineJob = RunRef &
     | "provenance"
     | "platforms"
     | "secrets"
+    | "registryAuths"
   > & {
     /** If true, an image of another version may become the job's. */
     readonly mayReuse?: boolean;

@@ -1,10 +1,12 @@
 import { sleep } from "../../shared/abort.ts";
-import { StepFailure } from "./failure.ts";
+import { StepFailure, type Throttling } from "./failure.ts";
 
 export interface RetryPolicy {
   readonly tries: number;
   /** Doubles with every try. */
   readonly initialDelayMs: number;
+  /** No wait ends after this time of `performance.now()`, when the run's time ends. */
+  readonly deadlineMs?: number;
 }
 
 export const DEFAULT_RETRY: RetryPolicy = { tries: 3, initialDelayMs: 500 };
@@ -18,23 +20,57 @@ export interface RetriedStep<T> {
   readonly attempt: () => Promise<T>;
 }
 
+const MAX_THROTTLED_DELAY_MS = 30_000;
+/** How long a step waits for a server that limits the rate of requests and does not ask to wait. */
+const MAX_THROTTLED_MS = 120_000;
+
 /**
  * Retries a step within the run after faults of network and registry. A full disk is not retried, since waiting does
- * not free space, nor is a fault that is not retryable.
+ * not free space, nor is a fault that is not retryable. While a server limits the rate of requests, the
+ * step waits as long as it asks, and such a try does not count.
  */
 export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
   const { policy, signal, log, attempt, maxTryMs = Number.POSITIVE_INFINITY } = step;
-  for (let tried = 1; ; tried++) {
+  const throttling = new ThrottledTries(policy);
+  for (let tried = 1; ; ) {
     const startMs = performance.now();
     try {
       return await attempt();
     } catch (error) {
       const isLong = performance.now() - startMs > maxTryMs;
-      if (tried >= policy.tries || isLong || !isRetryable(error)) throw error;
-      const delayMs = policy.initialDelayMs * 2 ** (tried - 1);
-      log(`${error.message}; trying again in ${delayMs} ms (${tried + 1} of ${policy.tries})`);
+      if (isLong || !isRetryable(error)) throw error;
+      let delayMs = error.throttled && throttling.nextDelayMs(error.throttled);
+      if (delayMs !== undefined) {
+        log(`${error.message}; trying again in ${delayMs} ms`);
+      } else {
+        if (error.throttled || tried >= policy.tries) throw error;
+        delayMs = policy.initialDelayMs * 2 ** (tried - 1);
+        tried++;
+        log(`${error.message}; trying again in ${delayMs} ms (${tried} of ${policy.tries})`);
+      }
       await sleep(delayMs, signal);
     }
+  }
+}
+
+class ThrottledTries {
+  readonly #policy: RetryPolicy;
+  #delayMs: number;
+  #unaskedMs = 0;
+
+  constructor(policy: RetryPolicy) {
+    this.#policy = policy;
+    this.#delayMs = policy.initialDelayMs;
+  }
+
+  /** Undefined when the step should not wait any longer. */
+  nextDelayMs({ retryAfterMs }: Throttling): number | undefined {
+    const delayMs = Math.max(retryAfterMs ?? 0, this.#delayMs);
+    if (retryAfterMs === undefined) this.#unaskedMs += delayMs;
+    this.#delayMs = Math.min(MAX_THROTTLED_DELAY_MS, 2 * this.#delayMs);
+    const { deadlineMs = Number.POSITIVE_INFINITY } = this.#policy;
+    const isTooLong = this.#unaskedMs > MAX_THROTTLED_MS || performance.now() + delayMs >= deadlineMs;
+    return isTooLong ? undefined : delayMs;
   }
 }
 

@@ -14,7 +14,9 @@ import { StepFailure } from "../job/failure.ts";
 import { attemptTag, type Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import { cacheRepositoryFor } from "../registry/cache-repository.ts";
+import { findBaseLogins, usable } from "./base-logins.ts";
 import { type ReservedLabels, standardLabels } from "./image-labels.ts";
+import { blamingLogin } from "./refused-pull.ts";
 import type { RunContext } from "./run-context.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
 import type { Destination } from "./sign-in.ts";
@@ -36,13 +38,15 @@ export interface BuildInputs {
 /** @throws StepFailure */
 export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<PushedImage> {
   const { job, parts, cleanUp } = run;
-  const { login, registry } = inputs.destination;
+  const { login, registry, dockerConfig } = inputs.destination;
   const { builder } = parts;
   run.enter("build", "BUILDING");
   const memory = parts.buildCgroup?.beginBuild();
   run.log(`building with ${builder.description}`);
   const request = await buildRequest(run, inputs);
   cleanUp.add((signal) => builder.cleanUp(request, signal));
+  const baseLogins = await findBaseLogins(run, request.paths.dockerfile);
+  await dockerConfig.setBaseLogins(usable(baseLogins));
   run.times.begin("build");
   await writeSecrets(request);
   await writePolicyOf(request);
@@ -50,7 +54,7 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);
   } catch (error) {
-    throw blamingMemory(error, memory);
+    throw blamingLogin(blamingMemory(error, memory), baseLogins, inputs.destination.access.host);
   }
   cleanUp.waitFor(image.cacheExport);
   enterPush(run);

@@ -10,6 +10,7 @@ import type { CheckoutCache } from "../git/checkout-cache.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { HostEnvironment } from "../process/child-environment.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
+import type { BaseLoginSource } from "../registry/base-logins.ts";
 import type { BackgroundWork } from "./background-work.ts";
 
 export type RunStateName = "CLONING" | "AUTHENTICATING" | "BUILDING" | "PUSHING";
@@ -32,6 +33,8 @@ export interface PipelineParts {
   readonly checkoutCache?: CheckoutCache;
   readonly builder: ImageBuilder;
   readonly authenticator: RegistryAuthenticator;
+  /** Besides the job's own logins. Of two for one registry, the first counts. */
+  readonly baseLogins?: readonly BaseLoginSource[];
   readonly buildNetwork: BuildNetwork;
   readonly buildCgroup?: BuildCgroup;
   readonly cacheSharing: CacheSharing;

@@ -2,7 +2,14 @@ import { ECRClient, type ECRClientConfig } from "@aws-sdk/client-ecr";
 import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/client-sts";
 import { ecrAuthFailure } from "./failure.ts";
 import { partitionOf } from "./partition.ts";
-import { type EcrRole, externalIdOf, type SessionJob, sessionName, sessionPolicy } from "./role.ts";
+import {
+  type EcrRegistry,
+  type EcrRole,
+  externalIdOf,
+  type SessionJob,
+  sessionName,
+  sessionPolicy,
+} from "./role.ts";
 
 /** The SDK waits between attempts, longer when AWS throttles, and then limits the rate of all its requests. */
 const RETRIES = { retryMode: "adaptive", maxAttempts: 5 };
@@ -40,12 +47,26 @@ export class EcrClients {
 
   of(job: SessionJob): ECRClient {
     const { awsAccount, region } = job;
+    return this.#client(job, { region, account: awsAccount }, (role) => sessionPolicy(role, job));
+  }
+
+  /** For the registry of another account. With a role, the job's session has `policy`. */
+  forPulls(job: SessionJob, registry: EcrRegistry, policy: string): ECRClient {
+    return this.#client(job, registry, () => policy);
+  }
+
+  #client(
+    job: SessionJob,
+    { region, account }: Pick<EcrRegistry, "region" | "account">,
+    policyOf: (role: EcrRole) => string,
+  ): ECRClient {
     const settings = { ...this.#settings, region };
     if (this.#role) {
-      const credentials = roleCredentials(this.#role, job, this.#stsOf(region));
+      const sts = this.#stsOf(job.region);
+      const credentials = roleCredentials(this.#role, job, sts, policyOf(this.#role));
       return new ECRClient({ ...settings, credentials });
     }
-    return existingOr(this.#clients, `${awsAccount} ${region}`, () => new ECRClient(settings));
+    return existingOr(this.#clients, `${account} ${region}`, () => new ECRClient(settings));
   }
 
   #stsOf(region: string): STSClient {
@@ -60,7 +81,7 @@ function existingOr<Client>(clients: Map<string, Client>, key: string, create: (
 }
 
 /** Returns a credentials provider. The SDK calls it first, and again when the credentials have expired. */
-function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
+function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient, policy: string) {
   const RoleArn = role.arnTemplate
     .replaceAll("{account}", job.awsAccount)
     .replaceAll("{partition}", partitionOf(job.region));
@@ -70,7 +91,7 @@ function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
       RoleArn,
       RoleSessionName: sessionName(job),
       ExternalId,
-      Policy: sessionPolicy(role, job),
+      Policy: policy,
     });
     const { Credentials } = await sts.send(command).catch((error: unknown) => {
       const suffix = ExternalId === undefined ? "" : " with the external id of BLACKTREE_ECR_EXTERNAL_ID";

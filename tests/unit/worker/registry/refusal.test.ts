@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { registryRefusal } from "../../../../src/worker/registry/refusal.ts";
 
 const refusalOf = (status: number, code: string, message: string) =>
-  registryRefusal("r", status, JSON.stringify({ errors: [{ code, message }] }), "tag").failure;
+  registryRefusal("r", new Response(null, { status }), JSON.stringify({ errors: [{ code, message }] }), "tag")
+    .failure;
 
 describe("registryRefusal", () => {
   test.each([

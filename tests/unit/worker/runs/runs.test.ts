@@ -24,6 +24,7 @@ function job(jobId: string, attempt = 1): PipelineJob {
     provenance: false,
     platforms: [],
     secrets: {},
+    registryAuths: {},
   };
 }
 

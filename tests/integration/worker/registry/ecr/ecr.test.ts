@@ -202,7 +202,11 @@ describe("a role", () => {
       arnTemplate,
       externalId: "blacktree:{tenant}",
       cacheRepository: "cache/{tenant}",
-      baseRepositories: ["base/*", "shared-{tenant}"],
+      baseRepositories: [
+        { name: "base/*" },
+        { name: "shared-{tenant}" },
+        { name: "elsewhere", registry: { host: "h", account: "210987654321", region } },
+      ],
     };
     const ecr = authenticator({ role });
     const signIn = (jobId: string) =>
