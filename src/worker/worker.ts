@@ -22,6 +22,7 @@ import { DiskWatch } from "./disk/disk-watch.ts";
 import { CheckoutCache } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import type { PipelineJob } from "./job/job.ts";
+import { DEFAULT_RETRY } from "./job/retry.ts";
 import { BackgroundWork } from "./pipeline/background-work.ts";
 import type { RunReporter } from "./pipeline/pipeline-parts.ts";
 import type { RunEnd } from "./pipeline/run-end.ts";
@@ -108,10 +109,10 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const runsFolder = await makeRunsFolder(settings.workDir, identity.incarnation);
   const host = await prepareHost(parts);
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
-  const runs: Runs = makeRuns(parts, host, (job, reporter, signal) => {
+  const runs: Runs = makeRuns(parts, host, (job, reporter, signal, deadlineMs) => {
     const confirm = (asked: AbortSignal) =>
       confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);
-    return execute(parts, host, identity, { job, reporter, confirm, signal });
+    return execute(parts, host, identity, { job, reporter, confirm, signal, deadlineMs });
   });
   const state = new WorkerState({ runs, disks: host.disks });
   const offer: Offer = { address: undefined, capabilities: undefined };
@@ -207,13 +208,14 @@ interface RunToExecute {
   readonly reporter: RunReporter;
   readonly confirm: LeaseConfirmation;
   readonly signal: AbortSignal;
+  readonly deadlineMs: number;
 }
 
 async function execute(
   { settings, authenticator, baseLogins, environment }: WorkerParts,
   { builder, ...host }: Host,
   { incarnation }: WorkerIdentity,
-  { job, reporter, confirm, signal }: RunToExecute,
+  { job, reporter, confirm, signal, deadlineMs }: RunToExecute,
 ): Promise<RunEnd> {
   const pipeline = {
     ...host,
@@ -236,6 +238,7 @@ async function execute(
     cacheRepository: settings.cacheRepository,
     reuseKeys: settings.reuseKeys,
     tagTimeoutMs: TAG_TIMEOUT_MS,
+    retry: { ...DEFAULT_RETRY, deadlineMs },
   };
   return runPipeline(job, pipeline, reporter, confirm, signal);
 }

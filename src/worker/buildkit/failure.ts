@@ -4,7 +4,7 @@
  */
 
 import { diskFull, StepFailure, saysDiskFull } from "../job/failure.ts";
-import { meaningOf, reportedRefusal } from "../registry/refusal.ts";
+import { meaningOf, type Refusal, reportedRefusal } from "../registry/refusal.ts";
 import { deniedSource, describeDenial } from "./source-policy.ts";
 
 /** The prefixes that buildx, and `docker build` of 20.10, put before every error of a build. */
@@ -18,9 +18,6 @@ const RUN_STEP = /^(process ".*" did not complete successfully|executor failed r
 /** A base image could not be fetched for a reason that may pass. */
 const BASE_IMAGE_UNREACHABLE =
   /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|\bEOF$)/is;
-/** A base image's registry has answered with another status than expected. */
-const BASE_IMAGE_REFUSED =
-  /failed to (?:resolve source metadata|load cache key|copy|authorize).* status\b|pulling from host \S+ failed with status/is;
 /** BuildKit reports only the registry's status; 404 at the start of an upload means that the repository is missing. */
 const REPOSITORY_UNKNOWN =
   /name unknown|NAME_UNKNOWN|repository .*does not exist|POST request to \S+\/blobs\/uploads\/\S*: 404/i;
@@ -58,8 +55,9 @@ export function buildFailure(stderr: readonly string[], exitCode: number): StepF
   const failure = { code: "BUILD_FAILED", step: "build", message: error } as const;
   if (stepEnd !== undefined) return new StepFailure(failure);
   if (BASE_IMAGE_UNREACHABLE.test(error)) return new StepFailure({ ...failure, retryable: true });
-  if (!BASE_IMAGE_REFUSED.test(error)) return new StepFailure(failure);
-  const { retryable, isThrottled } = meaningOf(reportedRefusal(error));
+  const refusal = reportedRefusal(error);
+  if (!isReported(refusal)) return new StepFailure(failure);
+  const { retryable, isThrottled } = meaningOf(refusal);
   return new StepFailure({ ...failure, retryable, throttled: isThrottled ? {} : undefined });
 }
 
@@ -81,8 +79,11 @@ export function pushFailure(error: string): StepFailure {
   if (saysDiskFull(error)) return diskFull("push", message);
   if (REPOSITORY_UNKNOWN.test(error)) return failure("ECR_REPO_NOT_FOUND");
   const refusal = reportedRefusal(error);
-  const isReported = refusal.status !== undefined || refusal.codes.length > 0;
-  if (!isReported && LOGIN_REFUSED.test(refusal.details)) return failure("ECR_AUTH");
+  if (!isReported(refusal) && LOGIN_REFUSED.test(refusal.details)) return failure("ECR_AUTH");
   const { code, retryable, isThrottled } = meaningOf(refusal);
   return failure(code, retryable, isThrottled);
+}
+
+function isReported({ status, codes }: Refusal): boolean {
+  return status !== undefined || codes.length > 0;
 }

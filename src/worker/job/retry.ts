@@ -17,6 +17,8 @@ export interface RetriedStep<T> {
   readonly log: (line: string) => void;
   /** A try that lasted longer has already waited and retried by itself, so it is not repeated. */
   readonly maxTryMs?: number;
+  /** Asks a server that limits the rate of requests how long to wait, when the failure of a try does not state it. */
+  readonly askDelay?: () => Promise<Throttling>;
   readonly attempt: () => Promise<T>;
 }
 
@@ -30,7 +32,7 @@ const MAX_THROTTLED_MS = 120_000;
  * step waits as long as it asks, and such a try does not count.
  */
 export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
-  const { policy, signal, log, attempt, maxTryMs = Number.POSITIVE_INFINITY } = step;
+  const { policy, signal, log, askDelay, attempt, maxTryMs = Number.POSITIVE_INFINITY } = step;
   const throttling = new ThrottledTries(policy);
   for (let tried = 1; ; ) {
     const startMs = performance.now();
@@ -39,15 +41,18 @@ export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
     } catch (error) {
       const isLong = performance.now() - startMs > maxTryMs;
       if (isLong || !isRetryable(error)) throw error;
-      let delayMs = error.throttled && throttling.nextDelayMs(error.throttled);
-      if (delayMs !== undefined) {
-        log(`${error.message}; trying again in ${delayMs} ms`);
-      } else {
-        if (error.throttled || tried >= policy.tries) throw error;
-        delayMs = policy.initialDelayMs * 2 ** (tried - 1);
-        tried++;
-        log(`${error.message}; trying again in ${delayMs} ms (${tried} of ${policy.tries})`);
+      if (error.throttled) {
+        const asked = error.throttled.retryAfterMs === undefined ? await askDelay?.() : undefined;
+        const delayMs = throttling.nextDelayMs(asked ?? error.throttled);
+        if (delayMs === undefined) throw error;
+        log(`${error.message}; trying again in ${delayMs} ms, since the server limits requests`);
+        await sleep(delayMs, signal);
+        continue;
       }
+      if (tried >= policy.tries) throw error;
+      const delayMs = policy.initialDelayMs * 2 ** (tried - 1);
+      tried++;
+      log(`${error.message}; trying again in ${delayMs} ms (${tried} of ${policy.tries})`);
       await sleep(delayMs, signal);
     }
   }

@@ -16,7 +16,7 @@ import type { ChildEnvironment } from "../process/child-environment.ts";
 import { cacheRepositoryFor } from "../registry/cache-repository.ts";
 import { findBaseLogins, usable } from "./base-logins.ts";
 import { type ReservedLabels, standardLabels } from "./image-labels.ts";
-import { blamingLogin } from "./refused-pull.ts";
+import { blamingLogin, FailedPull } from "./refused-pull.ts";
 import type { RunContext } from "./run-context.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
 import type { Destination } from "./sign-in.ts";
@@ -43,7 +43,8 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   run.enter("build", "BUILDING");
   const memory = parts.buildCgroup?.beginBuild();
   run.log(`building with ${builder.description}`);
-  const request = await buildRequest(run, inputs);
+  const failedPull = new FailedPull();
+  const request = await buildRequest(run, inputs, failedPull);
   cleanUp.add((signal) => builder.cleanUp(request, signal));
   const baseLogins = await findBaseLogins(run, request.paths.dockerfile);
   await dockerConfig.setBaseLogins(usable(baseLogins));
@@ -54,7 +55,8 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);
   } catch (error) {
-    throw blamingLogin(blamingMemory(error, memory), baseLogins, inputs.destination.access.host);
+    const { host } = inputs.destination.access;
+    throw blamingLogin(blamingMemory(error, memory), failedPull, baseLogins, host);
   }
   cleanUp.waitFor(image.cacheExport);
   enterPush(run);
@@ -65,7 +67,11 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   return image;
 }
 
-async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<BuildRequest> {
+async function buildRequest(
+  run: RunContext,
+  inputs: BuildInputs,
+  failedPull: FailedPull,
+): Promise<BuildRequest> {
   const { job, parts } = run;
   const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
@@ -86,8 +92,12 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     environment,
     controlGroup,
     retry: run.retry,
+    askDelay: () => inputs.destination.registry.throttling(job.ecrRepo, attemptTag(job), run.signal),
     log: run.log,
-    output: run.output,
+    output: (line) => {
+      failedPull.note(line);
+      run.output(line);
+    },
     onStep: (step) => run.reporter.step(redacted(run, step)),
     onPushing: () => enterPush(run),
     signal: run.signal,

@@ -43,6 +43,8 @@ const SENT_AGAIN = new Set([
 const TIMED_OUT = 408;
 const TOO_EARLY = 425;
 const TOO_MANY_REQUESTS = 429;
+/** The upload is not where the client takes it to be: a new one begins at 0. */
+const RANGE_NOT_SATISFIABLE = 416;
 /** The server will never support the request. */
 const NOT_IMPLEMENTED = new Set([501, 505]);
 
@@ -61,7 +63,7 @@ export function meaningOf({ status, codes, details }: Refusal): RefusalMeaning {
 /** With neither a status nor a code, the registry was not reached. */
 function mayPass(status: number | undefined, codes: readonly string[]): boolean {
   if (status === undefined) return codes.length === 0;
-  if (status === TIMED_OUT || status === TOO_EARLY) return true;
+  if (status === TIMED_OUT || status === TOO_EARLY || status === RANGE_NOT_SATISFIABLE) return true;
   return status >= 500 && !NOT_IMPLEMENTED.has(status);
 }
 
@@ -87,7 +89,7 @@ export function registryRefusal(
 function errorsOf(body: string): readonly { code?: string; message?: string }[] | undefined {
   try {
     const { errors } = JSON.parse(body) as { errors?: unknown };
-    return Array.isArray(errors) ? errors : [];
+    return Array.isArray(errors) ? errors.filter((error) => typeof error === "object" && error !== null) : [];
   } catch {
     return undefined;
   }
@@ -117,7 +119,10 @@ const CODES = [
   "UNSUPPORTED",
 ];
 /** `unexpected status from PUT request to …: 413 …` (BuildKit), `received unexpected HTTP status: 503 …` (the engine). */
-const STATUS = /\b(?:status(?: code)?(?: from \w+ request to …)?|HTTP):? (\d{3})\b/;
+const STATUS = /\b(?:status(?: code)?(?: from \w+ request to …| \[[^\]]*\])?|HTTP):? (\d{3})\b/;
+
+/** BuildKit reports no code: the registry misses an upload that it began, or a blob of a manifest. */
+const LOST_BLOB = /\b(?:PUT|PATCH) request to \S+: 404\b/;
 
 /** What docker or BuildKit reports of a registry's refusal. They print a code in lower case, with spaces. */
 export function reportedRefusal(error: string): Refusal {
@@ -127,7 +132,7 @@ export function reportedRefusal(error: string): Refusal {
     new RegExp(`(^|: )${code.replaceAll("_", "[ _]")}: `, "i").test(details);
   return {
     status: status === undefined ? undefined : Number(status),
-    codes: CODES.filter(isReported),
+    codes: [...CODES.filter(isReported), ...(LOST_BLOB.test(error) ? ["BLOB_UNKNOWN"] : [])],
     details,
   };
 }

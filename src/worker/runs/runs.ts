@@ -27,7 +27,13 @@ export class NoFreeSlot extends Error {
   override readonly name = "NoFreeSlot";
 }
 
-export type Execute = (job: PipelineJob, reporter: RunReporter, signal: AbortSignal) => Promise<RunEnd>;
+/** `deadlineMs`: when the run's time ends, as `performance.now()`. */
+export type Execute = (
+  job: PipelineJob,
+  reporter: RunReporter,
+  signal: AbortSignal,
+  deadlineMs: number,
+) => Promise<RunEnd>;
 
 export interface RunsOptions {
   readonly slots: number;
@@ -216,7 +222,8 @@ export class Runs {
       log: (line) => log.add(line),
       step: (step) => events.add({ buildStep: wireStep(step) }),
     };
-    const outcome = this.#options.execute(job, reporter, abort.signal).then((end) => {
+    const deadlineMs = performance.now() + timeoutMs;
+    const outcome = this.#options.execute(job, reporter, abort.signal, deadlineMs).then((end) => {
       clearTimeout(timeout);
       log.end();
       this.#finished(run, end);

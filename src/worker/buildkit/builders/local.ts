@@ -45,9 +45,16 @@ export class LocalBuilder implements ImageBuilder {
   async buildAndPush(request: BuildRequest): Promise<PushedImage> {
     await this.#build(request);
     request.onPushing();
-    const { retry: policy, signal, log } = request;
+    const { retry: policy, signal, log, askDelay } = request;
     const attempt = () => this.#push(request);
-    const digest = await retryInPlace({ policy, signal, log, maxTryMs: MAX_PUSH_TRY_MS, attempt });
+    const digest = await retryInPlace({
+      policy,
+      signal,
+      log,
+      askDelay,
+      maxTryMs: MAX_PUSH_TRY_MS,
+      attempt,
+    });
     return { digest, tagged: true };
   }
 

@@ -102,8 +102,7 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
         expect(wrong.failure).toMatchObject({ code: "BUILD_FAILED", step: "build", retryable: false });
         expect(wrong.failure?.message).toMatch(/registry .* refused the login/);
         expect(wrong.failure?.message).toContain("registry_auths");
-        if (site.engine !== "20.10")
-          expect(wrong.failure?.message).toContain(`registry ${registry.host} refused`);
+        expect(wrong.failure?.message).toContain(`registry ${registry.host} refused`);
         expect(`${wrong.failure?.message}${wrong.log}`).not.toContain(password);
 
         expect(await build(image, { [registry.host]: login })).toMatchObject({ status: "SUCCESS" });
@@ -182,7 +181,7 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
       expect(other.log).toContain("docker-credential-absent");
       const needing = await build(withToken.image, {}, parts);
       expect(needing).toMatchObject({ failure: { code: "BUILD_FAILED", retryable: false } });
-      if (site.engine !== "20.10") expect(needing.failure?.message).toContain("docker-credential-absent");
+      expect(needing.failure?.message).toContain("docker-credential-absent");
     });
 
     test("a job's login for the registry that the image is pushed to is refused", async () => {
