@@ -23,7 +23,7 @@ const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):
 const EXTERNAL_ID_PATTERN = /^(?=.{2,1100}$)([\w+=,.@:/-]|\{tenant\})+$/;
 /** Names of repositories, with wildcards, and before them the host of an ECR registry. */
 const BASE_REPOSITORY_PATTERN =
-  /^(?:(?<host>(?<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn))\/)?(?<name>(?=.{1,256}$)(?:[a-z0-9._/*-]|\{tenant\})+)$/;
+  /^(?:(?<host>(?<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn))\/)?(?<name>(?=.{1,256}$)(?!.*\.dkr[.-]ecr)(?:[a-z0-9._/*-]|\{tenant\})+)$/;
 /** A session policy has at most 2,048 characters. */
 const MAX_BASE_REPOSITORIES = 5;
 const TAG_FILTER_PATTERN = /^(?=.{1,128}$)[\w.-]*(\*[\w.-]*){0,2}$/;
