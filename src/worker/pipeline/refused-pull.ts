@@ -67,7 +67,7 @@ function explanation(
     return `the base image is private or does not exist: for a private one, add a login for ${registry} to the job's registry_auths, or to BLACKTREE_REGISTRY_AUTH of the worker`;
   }
   if ("problem" in found.login) {
-    return `the base image is private or does not exist, and there is no login for ${registry} (${found.source}: ${found.login.problem})`;
+    return `the base image is private or does not exist, and the login for ${registry} is missing (${found.source}: ${found.login.problem})`;
   }
   if (isRefused) {
     return `the registry ${registry} refused the login of ${found.source}: check its user and password or token, and whether it may pull the base image`;
