@@ -19,7 +19,7 @@ export interface EcrRole {
 export interface BaseRepository {
   /** `*` is a wildcard; `{tenant}` as above. */
   readonly name: string;
-  /** Undefined for the registry of the job's account and region. */
+  /** Undefined for the registry of each job's account and region. */
   readonly registry?: EcrRegistry;
 }
 
@@ -46,7 +46,9 @@ export function sessionPolicy(role: EcrRole, job: SessionJob): string {
   const { awsAccount: account, region, ecrRepo, tenant } = job;
   const arnOf = arnsOf({ account, region }, tenant);
   const cache = role.cacheRepository === undefined ? [] : [cacheRepositoryFor(role.cacheRepository, tenant)];
-  const base = (role.baseRepositories ?? []).flatMap(({ name, registry }) => (registry ? [] : [arnOf(name)]));
+  const isOwn = ({ registry }: BaseRepository) =>
+    registry === undefined || (registry.account === account && registry.region === region);
+  const base = (role.baseRepositories ?? []).filter(isOwn).map(({ name }) => arnOf(name));
   return policyOf([
     allow(["ecr:*"], [ecrRepo, ...cache].map(arnOf)),
     ...(base.length > 0 ? [allow(PULL_ACTIONS, base)] : []),

@@ -11,6 +11,7 @@ import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
+import { startRegistryProxy } from "../../../support/servers/registry-proxy.ts";
 import { startTokenServer, type TokenServer } from "../../../support/servers/token-server.ts";
 import { type BuildSiteOptions, missingForSite } from "../buildkit/build-site.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
@@ -108,6 +109,21 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
         expect(await build(image, { [registry.host]: login })).toMatchObject({ status: "SUCCESS" });
       });
     }
+
+    test("a registry that limits requests delays the pull", async () => {
+      const { registry, login, image } = withPassword;
+      const proxy = await startRegistryProxy(registry);
+      try {
+        const name = image.replace(registry.host, proxy.host);
+        // BuildKit repeats a limited request itself, several times.
+        proxy.failNext({ path: /\/manifests\//, status: 429, count: 12 });
+        const built = await build(name, { [proxy.host]: login });
+        expect(built).toMatchObject({ status: "SUCCESS" });
+        expect(built.log).toContain("since the server limits requests");
+      } finally {
+        await proxy.stop();
+      }
+    });
 
     test("an image that does not exist is named with its registry", async () => {
       const { registry, login, image } = withPassword;

@@ -206,6 +206,7 @@ describe("a role", () => {
       baseRepositories: [
         { name: "base/*" },
         { name: "shared-{tenant}" },
+        { name: "here", registry: { host: "h", account, region } },
         { name: "elsewhere", registry: { host: "h", account: "210987654321", region } },
       ],
     };
@@ -224,7 +225,7 @@ describe("a role", () => {
     const [token, own, base] = JSON.parse(String(sessions[0]?.Policy)).Statement;
     expect(token).toEqual({ Effect: "Allow", Action: ["ecr:GetAuthorizationToken"], Resource: ["*"] });
     expect(own).toMatchObject({ Effect: "Allow", Resource: [arnOf("images"), arnOf("cache/acme")] });
-    expect(base).toMatchObject({ Resource: [arnOf("base/*"), arnOf("shared-acme")] });
+    expect(base).toMatchObject({ Resource: [arnOf("base/*"), arnOf("shared-acme"), arnOf("here")] });
     expect(base.Action).not.toContain("ecr:PutImage");
   });
 
