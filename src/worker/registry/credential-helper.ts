@@ -20,12 +20,16 @@ export async function loginFromHelper(
   signal: AbortSignal,
 ): Promise<DockerLogin> {
   const program = helperProgram(helper);
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const { exitCode, stdoutTail, stderrTail } = await runInGroup({
     argv: [program, "get"],
     cwd: "/",
     environment: ownEnvironment(environment),
     input: helper.server,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+    signal: AbortSignal.any([signal, timeout]),
+  }).catch((error: unknown) => {
+    if (!timeout.aborted) throw error;
+    throw new Error(`${program} did not end within ${TIMEOUT_MS / 1000} s`, { cause: error });
   });
   const output = stdoutTail.join("\n");
   // A helper reports its errors on standard output.

@@ -37,8 +37,9 @@ export function readDockerAuths(text: string): DockerAuths {
   const entries = isObject(auths) ? Object.entries(auths) : [];
   if (!isObject(auths)) problems.push("auths is not an object");
   if (!isObject(credHelpers)) problems.push("credHelpers is not an object");
-  const store = credsStore === undefined || credsStore === "" ? undefined : String(credsStore);
-  if (store !== undefined && !HELPER_NAME.test(store)) problems.push("credsStore is not a helper's name");
+  const store = isHelperName(credsStore) ? credsStore : undefined;
+  if (store === undefined && credsStore !== undefined && credsStore !== "")
+    problems.push("credsStore is not a helper's name");
 
   const logins = new Map<string, DockerLogin>();
   const helpers = new Map<string, CredentialHelper>();
@@ -52,8 +53,7 @@ export function readDockerAuths(text: string): DockerAuths {
   for (const [key, name] of isObject(credHelpers) ? Object.entries(credHelpers) : []) {
     const host = registryHost(hostOf(key));
     if (host === undefined) problems.push(`credHelpers[${JSON.stringify(key)}] is not a registry's host`);
-    else if (typeof name !== "string" || !HELPER_NAME.test(name))
-      problems.push(`credHelpers[${JSON.stringify(key)}] is not a helper's name`);
+    else if (!isHelperName(name)) problems.push(`credHelpers[${JSON.stringify(key)}] is not a helper's name`);
     else helpers.set(host, { name, server: key });
   }
   if (problems.length > 0) throw new BadDockerAuths(problems.join("; "));
@@ -114,8 +114,7 @@ function loginOf(value: unknown): DockerLogin | string {
   if (!isObject(value)) return "is not an object";
   const texts = ["auth", "username", "password", "identitytoken", "registrytoken"] as const;
   for (const name of texts)
-    if (value[name] !== undefined && typeof value[name] !== "string")
-      return `has a ${name} that is not a text`;
+    if (value[name] !== undefined && typeof value[name] !== "string") return `has ${name} that is not a text`;
   const { auth, username, password, identitytoken, registrytoken } = value as Record<
     string,
     string | undefined
@@ -141,6 +140,10 @@ function parseObject(text: string): Fields | undefined {
   } catch {
     return undefined;
   }
+}
+
+function isHelperName(value: unknown): value is string {
+  return typeof value === "string" && HELPER_NAME.test(value);
 }
 
 function isObject(value: unknown): value is Fields {

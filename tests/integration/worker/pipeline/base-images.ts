@@ -35,6 +35,7 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
   const suite = reason === undefined ? inFullCheck(isFullOnly).describe : describe.skip;
   suite(`${name}${reason ? ` (${reason})` : ""}`, () => {
     const builder = { username: "builder", password: crypto.randomUUID() };
+    const identityToken = `identity-${crypto.randomUUID()}`;
     let dir: TempDir;
     let bench: PipelineBench;
     let tokens: TokenServer;
@@ -45,7 +46,7 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
     beforeAll(async () => {
       dir = await makeTempDir("base-images");
       const { server: signer, caPath } = await makeCertificates(dir.path);
-      tokens = await startTokenServer({ ...builder, signer });
+      tokens = await startTokenServer({ ...builder, identityToken, signer });
       const [passwordRegistry, tokenRegistry, started] = await Promise.all([
         startRegistry(),
         startRegistry({ tokens: { server: tokens, caPath } }),
@@ -110,6 +111,16 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
       });
     }
 
+    inFullCheck().test("are pulled with an identity token", async () => {
+      const { registry, image } = withToken;
+      const wrong = await build(image, { [registry.host]: { identityToken: "wrong-token" } });
+      expect(wrong.failure?.message).toContain(
+        `the registry ${registry.host} refused the login of registry_auths`,
+      );
+      expect(`${wrong.failure?.message}${wrong.log}`).not.toContain("wrong-token");
+      expect(await build(image, { [registry.host]: { identityToken } })).toMatchObject({ status: "SUCCESS" });
+    });
+
     test("a registry that limits requests delays the pull", async () => {
       const { registry, login, image } = withPassword;
       const proxy = await startRegistryProxy(registry);
@@ -125,7 +136,7 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
       }
     });
 
-    test("an image that does not exist is named with its registry", async () => {
+    inFullCheck().test("an image that does not exist is named with its registry", async () => {
       const { registry, login, image } = withPassword;
       const absent = await build(`${image}-absent`, { [registry.host]: login });
       expect(absent.failure).toMatchObject({ code: "BUILD_FAILED", retryable: false });
@@ -167,10 +178,6 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
       expect(built).toMatchObject({ status: "SUCCESS" });
       expect(await build(withToken.image, {}, parts)).toMatchObject({ status: "SUCCESS" });
       expect((await Bun.file(asked).text()).trim()).toBe(withToken.registry.host);
-
-      // The file is not readable while it is replaced: its earlier content counts.
-      await Bun.write(path, "{");
-      expect(await build(image, {}, parts)).toMatchObject({ status: "SUCCESS" });
 
       await write("wrong");
       const refused = await build(image, {}, parts);

@@ -86,12 +86,13 @@ describe("docker's configuration file", () => {
     [{ auths: { "ghcr.io": { auth: auth("hush") } } }, "not the base64 of user:password"],
     [{ auths: { "ghcr.io": { auth: auth(":hush") } } }, "not the base64 of user:password"],
     [{ auths: { "ghcr.io": { username: "hush" } } }, "only one of username and password"],
-    [{ auths: { "ghcr.io": { auth: 1 } } }, "has a auth that is not a text"],
+    [{ auths: { "ghcr.io": { auth: 1 } } }, "has auth that is not a text"],
     [{ auths: { ghcr: login } }, 'auths["ghcr"] is not a registry\'s host'],
     [{ auths: { "quay.io/a": login, "quay.io/b": { identitytoken: "hush" } } }, "different logins"],
     [{ credHelpers: { "ghcr.io": "../hush" } }, "is not a helper's name"],
     [{ credHelpers: { x: "pass" } }, "is not a registry's host"],
     [{ credsStore: "a/b" }, "credsStore is not a helper's name"],
+    [{ credsStore: 7 }, "credsStore is not a helper's name"],
   ])("%j is wrong", (file, problem) => {
     expect(problemsOf(file)).toContain(problem);
     expect(problemsOf(file)).not.toContain("hush");
