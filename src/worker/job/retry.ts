@@ -24,57 +24,68 @@ export interface RetriedStep<T> {
 
 const MAX_THROTTLED_DELAY_MS = 30_000;
 /** How long a step waits for a server that limits the rate of requests and does not ask to wait. */
-const MAX_THROTTLED_MS = 120_000;
+const MAX_UNASKED_MS = 120_000;
 
 /**
  * Retries a step within the run after faults of network and registry. A full disk is not retried, since waiting does
- * not free space, nor is a fault that is not retryable. While a server limits the rate of requests, the
- * step waits as long as it asks, and such a try does not count.
+ * not free space, nor is a fault that is not retryable. While a server limits the rate of requests, the step waits as
+ * long as it asks, and such a try does not count.
  */
 export async function retryInPlace<T>(step: RetriedStep<T>): Promise<T> {
-  const { policy, signal, log, askDelay, attempt, maxTryMs = Number.POSITIVE_INFINITY } = step;
-  const throttling = new ThrottledTries(policy);
-  for (let tried = 1; ; ) {
+  const { signal, log, attempt, maxTryMs = Number.POSITIVE_INFINITY } = step;
+  const waits = new Waits(step);
+  for (;;) {
     const startMs = performance.now();
     try {
       return await attempt();
     } catch (error) {
       const isLong = performance.now() - startMs > maxTryMs;
-      if (isLong || !isRetryable(error)) throw error;
-      if (error.throttled) {
-        const asked = error.throttled.retryAfterMs === undefined ? await askDelay?.() : undefined;
-        const delayMs = throttling.nextDelayMs(asked ?? error.throttled);
-        if (delayMs === undefined) throw error;
-        log(`${error.message}; trying again in ${delayMs} ms, since the server limits requests`);
-        await sleep(delayMs, signal);
-        continue;
-      }
-      if (tried >= policy.tries) throw error;
-      const delayMs = policy.initialDelayMs * 2 ** (tried - 1);
-      tried++;
-      log(`${error.message}; trying again in ${delayMs} ms (${tried} of ${policy.tries})`);
-      await sleep(delayMs, signal);
+      const wait = isLong || !isRetryable(error) ? undefined : await waits.after(error);
+      if (wait === undefined) throw error;
+      log(`${wait.failure}; trying again in ${wait.delayMs} ms (${wait.note})`);
+      await sleep(wait.delayMs, signal);
     }
   }
 }
 
-class ThrottledTries {
-  readonly #policy: RetryPolicy;
-  #delayMs: number;
+interface Wait {
+  readonly failure: string;
+  readonly delayMs: number;
+  readonly note: string;
+}
+
+class Waits {
+  readonly #step: Pick<RetriedStep<unknown>, "policy" | "askDelay">;
+  #tried = 0;
+  #throttled = 0;
   #unaskedMs = 0;
 
-  constructor(policy: RetryPolicy) {
-    this.#policy = policy;
-    this.#delayMs = policy.initialDelayMs;
+  constructor(step: Pick<RetriedStep<unknown>, "policy" | "askDelay">) {
+    this.#step = step;
   }
 
-  /** Undefined when the step should not wait any longer. */
-  nextDelayMs({ retryAfterMs }: Throttling): number | undefined {
-    const delayMs = Math.max(retryAfterMs ?? 0, this.#delayMs);
-    if (retryAfterMs === undefined) this.#unaskedMs += delayMs;
-    this.#delayMs = Math.min(MAX_THROTTLED_DELAY_MS, 2 * this.#delayMs);
-    const { deadlineMs = Number.POSITIVE_INFINITY } = this.#policy;
-    const isTooLong = this.#unaskedMs > MAX_THROTTLED_MS || performance.now() + delayMs >= deadlineMs;
+  /** Undefined when the step is not to be tried again. */
+  async after({ message: failure, throttled }: StepFailure): Promise<Wait | undefined> {
+    if (throttled) {
+      const delayMs = await this.#throttledDelayMs(throttled);
+      return delayMs === undefined ? undefined : { failure, delayMs, note: "the server limits requests" };
+    }
+    const { tries, initialDelayMs } = this.#step.policy;
+    const delayMs = initialDelayMs * 2 ** this.#tried;
+    this.#tried += 1;
+    if (this.#tried >= tries) return undefined;
+    return { failure, delayMs, note: `${this.#tried + 1} of ${tries}` };
+  }
+
+  async #throttledDelayMs({ retryAfterMs }: Throttling): Promise<number | undefined> {
+    const { policy, askDelay } = this.#step;
+    const askedMs = retryAfterMs ?? (await askDelay?.())?.retryAfterMs;
+    const ownMs = Math.min(MAX_THROTTLED_DELAY_MS, policy.initialDelayMs * 2 ** this.#throttled);
+    this.#throttled += 1;
+    const delayMs = Math.max(askedMs ?? 0, ownMs);
+    if (askedMs === undefined) this.#unaskedMs += delayMs;
+    const { deadlineMs = Number.POSITIVE_INFINITY } = policy;
+    const isTooLong = this.#unaskedMs > MAX_UNASKED_MS || performance.now() + delayMs >= deadlineMs;
     return isTooLong ? undefined : delayMs;
   }
 }

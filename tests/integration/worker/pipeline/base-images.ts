@@ -130,7 +130,7 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
         proxy.failNext({ path: /\/manifests\//, status: 429, count: 12 });
         const built = await build(name, { [proxy.host]: login });
         expect(built).toMatchObject({ status: "SUCCESS" });
-        expect(built.log).toContain("since the server limits requests");
+        expect(built.log).toContain("the server limits requests");
       } finally {
         await proxy.stop();
       }
