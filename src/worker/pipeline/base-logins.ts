@@ -1,6 +1,6 @@
 /** Logins at the registries that a build pulls base images from. */
-import type { BaseLogin } from "../registry/base-logins.ts";
-import { secretsOf } from "../registry/base-logins.ts";
+import { orAbort } from "../../shared/abort.ts";
+import { type BaseLogin, secretsOf } from "../registry/base-logins.ts";
 import type { DockerLogin } from "../registry/docker-auths.ts";
 import type { RunContext } from "./run-context.ts";
 
@@ -20,7 +20,8 @@ export async function findBaseLogins(
   ];
   const mayUse = (text: string) => texts.some((one) => one.includes(text));
   const sources = parts.baseLogins ?? [];
-  const ofWorker = await Promise.all(sources.map((source) => source.baseLogins({ job, mayUse, signal })));
+  const asked = Promise.all(sources.map((source) => source.baseLogins({ job, mayUse, signal })));
+  const ofWorker = await orAbort(asked, signal);
   const ofJob = Object.entries(job.registryAuths).map(
     ([host, login]): BaseLogin => ({ host, source: "registry_auths", login }),
   );
