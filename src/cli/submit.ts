@@ -49,7 +49,7 @@ interface SubmitOptions extends ApiOptions {
 
 export const submitCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("submit", environment).description(
-    `submit a job; a git token is read from ${API_SETTINGS.gitToken.name} or the file, never from a flag`,
+    `submit a job; a git token is read from ${API_SETTINGS.gitToken.name} or the file, secrets and registry_auths from the file, none of them from a flag`,
   );
   for (const [flag, field, description] of [...FIELD_FLAGS, ...JSON_FLAGS])
     command.option(`--${flag} <value>`, `${description} (${field})`);

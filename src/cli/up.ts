@@ -27,7 +27,12 @@ import { checkRequirements, MissingRequirement } from "../worker/requirements.ts
 import { buildSettings } from "../worker/settings/build.ts";
 import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
-import { checkRegistry, registryAuthenticator, registrySettings } from "../worker/settings/registry.ts";
+import {
+  baseLoginSources,
+  checkRegistry,
+  registryAuthenticator,
+  registrySettings,
+} from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
 import { terminalFormat } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
@@ -162,6 +167,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     listen: sockets.worker,
     tls: undefined,
     authenticator: registryAuthenticator(settings),
+    baseLogins: baseLoginSources(settings, { environment, logger }),
     builder,
     environment,
     logger,

@@ -1,4 +1,5 @@
 /** A job, its outcome and its result: the types that all parts of Blacktree share. */
+import type { RegistryLogin } from "./registry-login.ts";
 
 export const PRIORITIES = ["high", "normal", "low"] as const;
 /** The order of PRIORITIES is the order in which waiting jobs are dispatched. */
@@ -44,6 +45,8 @@ export interface Job {
   readonly platforms: readonly string[];
   /** Name to value, offered to RUN steps. */
   readonly secrets: Readonly<Record<string, string>>;
+  /** By the registries' hosts, for base images. */
+  readonly registryAuths: Readonly<Record<string, RegistryLogin>>;
   /** `same-commit`: an earlier image of the same commit and inputs is reused. */
   readonly reuse: "never" | "same-commit";
   /** A later job of the tenant with the same key cancels this one. */

@@ -10,7 +10,16 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 export type LogFormat = (line: string) => string;
 
 /** Fields that contain secrets, wherever they occur in a logged object. */
-const SECRET_FIELDS = ["git_token", "gitToken", "secrets", "password", "authorization", "token"];
+const SECRET_FIELDS = [
+  "git_token",
+  "gitToken",
+  "secrets",
+  "registry_auths",
+  "registryAuths",
+  "password",
+  "authorization",
+  "token",
+];
 /** At the end of the process, for a reader that is slow. */
 const FLUSH_TIMEOUT_MS = 3000;
 

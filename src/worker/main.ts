@@ -17,7 +17,7 @@ import {
   WORKER_SETTINGS,
   type WorkerSettings,
 } from "./settings/config.ts";
-import { registryAuthenticator } from "./settings/registry.ts";
+import { baseLoginSources, registryAuthenticator } from "./settings/registry.ts";
 import { startWorker, type Worker } from "./worker.ts";
 
 const NAME = "blacktree-worker";
@@ -35,7 +35,8 @@ async function run(settings: WorkerSettings): Promise<ExitStatus> {
   let worker: Worker;
   try {
     const tls = tlsFilesOf(settings);
-    worker = await startWorker({ settings, listen, tls, authenticator, environment: environment(), logger });
+    const parts = { settings, listen, tls, authenticator, environment: environment(), logger };
+    worker = await startWorker({ ...parts, baseLogins: baseLoginSources(settings, parts) });
   } catch (error) {
     logger.error({ err: error }, "worker failed to start");
     return EXIT.failed;

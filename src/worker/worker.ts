@@ -24,6 +24,7 @@ import { DiskWatch } from "./disk/disk-watch.ts";
 import { CheckoutCache } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import type { PipelineJob } from "./job/job.ts";
+import { DEFAULT_RETRY } from "./job/retry.ts";
 import { BackgroundWork } from "./pipeline/background-work.ts";
 import type { RunReporter } from "./pipeline/pipeline-parts.ts";
 import type { RunEnd } from "./pipeline/run-end.ts";
@@ -33,6 +34,7 @@ import { detect, findBuilder, watchDisks } from "./prepare-builder.ts";
 import { awaitCredentials } from "./prepare-credentials.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
+import type { BaseLoginSource } from "./registry/base-logins.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
 import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
@@ -71,6 +73,7 @@ export interface WorkerParts {
   readonly listen: RpcAddress;
   readonly tls: TlsFiles | undefined;
   readonly authenticator: RegistryAuthenticator;
+  readonly baseLogins: readonly BaseLoginSource[];
   /** If it is not given, the worker looks for one until there is one. */
   readonly builder?: ImageBuilder;
   /** Child processes get the parts that child-environment.ts names. */
@@ -239,7 +242,7 @@ interface RunToExecute {
 }
 
 async function execute(
-  { settings, authenticator, environment }: WorkerParts,
+  { settings, authenticator, baseLogins, environment }: WorkerParts,
   { builders, ...host }: Host,
   { incarnation }: WorkerIdentity,
   { job, reporter, confirm, signal }: RunToExecute,
@@ -261,12 +264,14 @@ async function execute(
     builder: await builders.builder(),
     builderProblem: () => builders.problem(),
     authenticator,
+    baseLogins,
     hostEnvironment: environment,
     buildNetwork: settings.buildNetwork,
     cacheSharing: settings.cacheSharing,
     cacheRepository: settings.cacheRepository,
     reuseKeys: settings.reuseKeys,
     tagTimeoutMs: TAG_TIMEOUT_MS,
+    retry: { ...DEFAULT_RETRY, deadlineMs: job.deadlineMs },
   };
   return runPipeline(job, pipeline, reporter, confirm, signal);
 }

@@ -83,12 +83,14 @@ const WORKER_REMARKS: Remarks = {
     "such as `arn:aws:iam::{account}:role/blacktree-push`; also `arn:aws-cn:…`, `arn:aws-us-gov:…`, or `arn:{partition}:…` for the partition of the job's region; without it the worker's own credentials are used",
   BLACKTREE_ECR_EXTERNAL_ID: "only with `BLACKTREE_ECR_ROLE_ARN`",
   BLACKTREE_ECR_BASE_REPOS:
-    "at most 5, such as `base/*,{tenant}/*`; with a role, a job can pull from no other repository of ECR than these and its own",
+    "at most 5, such as `base/*,{tenant}/*`; with a role, a job can pull from no other repository of ECR than these and its own; `<account>.dkr.ecr.<region>.amazonaws.com/base/*` is in the registry of another account ([private base images](building.md#private-base-images))",
   BLACKTREE_ECR_CREATE_REPOSITORY:
     "the next five settings apply to such repositories, and are refused without it",
   BLACKTREE_ECR_TAG_EXCLUSIONS: "at most five, with up to two `*` each, such as `latest,dev-*`",
   BLACKTREE_ECR_LIFECYCLE_POLICY_FILE:
     "read at start; a policy that ECR refuses is a warning in the job's log",
+  BLACKTREE_REGISTRY_AUTH:
+    "reread for each job; no other user should be able to read it; see [private base images](building.md#private-base-images)",
   BLACKTREE_REGISTRY: "see [below](#a-registry-other-than-ecr)",
   BLACKTREE_REGISTRY_PASSWORD: "with `BLACKTREE_REGISTRY`, user name and password are set together",
   BLACKTREE_GIT_BASE_URL: "must be the orchestrator's value, since both check a job's `repo_url`",

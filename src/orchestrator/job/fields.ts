@@ -4,6 +4,7 @@
  */
 import { posix } from "node:path";
 import { z } from "zod";
+import { type RegistryLogin, registryHost } from "../../shared/registry-login.ts";
 import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 
 export const JOB_ID_PATTERN = /^[A-Za-z0-9._:-]{1,200}$/;
@@ -86,6 +87,55 @@ function withoutProtoKey(expected: string) {
     .refine((map) => !Object.hasOwn(Object(map), "__proto__"), { error: `expected ${expected}` });
 }
 
+const MAX_REGISTRY_LOGINS = 32;
+/** A password may be a key file, and several kB long. */
+const MAX_LOGIN_VALUE_CHARS = 16_384;
+
+const passwordLogin = z.strictObject({
+  // Docker stores the login as user:password.
+  username: z
+    .string()
+    .regex(/^[^:]{1,255}$/)
+    .refine((name) => !CONTROL_CHARACTERS.test(name)),
+  password: z
+    .string()
+    .regex(/^[^\0]+$/)
+    .max(MAX_LOGIN_VALUE_CHARS),
+});
+const tokenLogin = z
+  .strictObject({
+    identity_token: z
+      .string()
+      .regex(/^[\x21-\x7e]+$/)
+      .max(MAX_LOGIN_VALUE_CHARS),
+  })
+  .transform(({ identity_token: identityToken }) => ({ identityToken }));
+
+const LOGIN_EXPECTED = `expected username (1 to 255 characters, without colons and control characters) and password, or identity_token alone, each of at most ${MAX_LOGIN_VALUE_CHARS} characters`;
+
+/** By the registries' hosts. Problems name valid hosts, and no other key: it may be a misplaced secret. */
+function registryLogins() {
+  const expected = `an object of at most ${MAX_REGISTRY_LOGINS} logins, by hosts of registries such as ghcr.io or registry.example.com:5000`;
+  return withoutProtoKey(expected).pipe(
+    z
+      .record(z.string(), z.unknown(), { error: `expected ${expected}` })
+      .transform((given, context): Record<string, RegistryLogin> => {
+        const refuse = (message: string) => void context.addIssue({ code: "custom", message });
+        const logins: Record<string, RegistryLogin> = {};
+        if (Object.keys(given).length > MAX_REGISTRY_LOGINS) refuse(`expected ${expected}`);
+        for (const [key, value] of Object.entries(given)) {
+          const host = registryHost(key);
+          const login = z.union([passwordLogin, tokenLogin]).safeParse(value);
+          if (host === undefined) refuse(`expected ${expected}`);
+          else if (Object.hasOwn(logins, host)) refuse(`${host} has two logins; expected one`);
+          else if (login.success) logins[host] = login.data;
+          else refuse(`${host}: ${LOGIN_EXPECTED}`);
+        }
+        return logins;
+      }),
+  );
+}
+
 /** Many senders write `null` for an optional field that is not set. */
 function optionalField<Schema extends z.ZodType>(schema: Schema) {
   return schema
@@ -161,6 +211,7 @@ const optional = {
       { error: `a value has more than ${MAX_SECRET_BYTES} bytes` },
     ),
   ),
+  registry_auths: optionalField(registryLogins()),
   priority: optionalField(z.enum(["low", "normal", "high"], { error: "expected low, normal or high" })),
   timeout_seconds: optionalField(
     z
@@ -184,7 +235,7 @@ export type JobFields = z.output<typeof JOB_FIELDS>;
 export const KNOWN_FIELDS: ReadonlySet<string> = new Set(["repo_url", ...Object.keys(JOB_FIELDS.shape)]);
 
 /** Their values are secrets. */
-export const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets"]);
+export const SECRET_FIELDS: ReadonlySet<string> = new Set(["git_token", "secrets", "registry_auths"]);
 
 /** Values of absent fields, as far as they do not depend on other fields or on settings. */
 export const FIELD_DEFAULTS = {
@@ -197,6 +248,7 @@ export const FIELD_DEFAULTS = {
   provenance: false,
   platforms: [],
   secrets: {},
+  registry_auths: {},
   reuse: "never",
 } as const satisfies Partial<JobFields>;
 

@@ -170,6 +170,7 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     provenance: fields.provenance ?? FIELD_DEFAULTS.provenance,
     platforms: canonicalPlatforms(fields.platforms ?? FIELD_DEFAULTS.platforms),
     secrets: fields.secrets ?? FIELD_DEFAULTS.secrets,
+    registryAuths: fields.registry_auths ?? FIELD_DEFAULTS.registry_auths,
     reuse: fields.reuse ?? FIELD_DEFAULTS.reuse,
     supersede: fields.supersede,
   };

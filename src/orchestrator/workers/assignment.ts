@@ -5,7 +5,10 @@ import { Backoff } from "../../shared/backoff.ts";
 import type { ErrorCode, Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
-import type { JobRequest } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
+import type {
+  JobRequest,
+  RegistryLogin as WireLogin,
+} from "../../shared/rpc/generated/blacktree/v1/worker.ts";
 import { fromJobResponse } from "../../shared/rpc/outcome.ts";
 import { hasStatus, isTransportFault, RpcError } from "../../shared/rpc/status.ts";
 import type { JobEvents } from "../job/events.ts";
@@ -292,12 +295,18 @@ export class Assignment {
       provenance: job.provenance,
       platforms: [...job.platforms],
       secrets: { ...job.secrets },
+      registryAuths: wireLogins(job.registryAuths),
       mayReuse: job.reuse !== "never",
       knownImages: [...this.images.knownImages],
       versionImages: [...this.images.versionImages],
       timeoutMs: Math.min(requestedTimeoutMs, this.parts.jobTimeoutMs),
     };
   }
+}
+
+function wireLogins(logins: Job["registryAuths"]): Record<string, WireLogin> {
+  const absent = { username: "", password: "", identityToken: "" };
+  return Object.fromEntries(Object.entries(logins).map(([host, login]) => [host, { ...absent, ...login }]));
 }
 
 /** Without the final states: the Result Publisher publishes those once the job has its result. */

@@ -1,4 +1,5 @@
 /** How a worker builds images. builders/detect.ts chooses the builder. */
+import type { Throttling } from "../job/failure.ts";
 import type { PipelineJob } from "../job/job.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { Workspace } from "../job/workspace.ts";
@@ -45,6 +46,8 @@ export interface BuildRequest extends ProgressListener {
   /** Of the programs on this machine; RUN steps are in `cgroupParent`. */
   readonly controlGroup?: string;
   readonly retry: RetryPolicy;
+  /** How long the registry asks to wait, of which BuildKit reports nothing. Never rejects. */
+  readonly askDelay: () => Promise<Throttling>;
   readonly signal: AbortSignal;
 }
 

@@ -3,24 +3,48 @@ import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { writePrivateFile } from "../job/private-file.ts";
 import type { RegistryAccess } from "../registry/access.ts";
+import { authsEntry, authsKey, type DockerLogin } from "../registry/docker-auths.ts";
 
 /**
- * The run's own Docker configuration: it contains none of the host's logins, and is removed with the run's folder.
- * The proxies are those of the build; docker turns them into build arguments.
- * The file is replaced as a whole, since docker may read it at any time; a removed folder is not created again.
+ * The run's own Docker configuration: of the host's logins it contains only those that settings name, and it is removed
+ * with the run's folder. The proxies are those of the build; docker turns them into build arguments.
  */
-export async function writeDockerConfig(
-  dockerConfigDir: string,
-  access: RegistryAccess,
-  proxies: Readonly<Record<string, string>>,
-): Promise<void> {
-  const { credentials, host } = access;
-  const auths = credentials && {
-    [host]: { auth: Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64") },
-  };
-  const next = join(dockerConfigDir, "config.json.next");
-  await writePrivateFile(next, JSON.stringify({ auths, proxies: { default: proxies } }));
-  await rename(next, join(dockerConfigDir, "config.json"));
+export class DockerConfig {
+  readonly #dir: string;
+  readonly #proxies: Readonly<Record<string, string>>;
+  #target: RegistryAccess | undefined;
+  #bases: ReadonlyMap<string, DockerLogin> = new Map();
+
+  constructor(dir: string, proxies: Readonly<Record<string, string>>) {
+    this.#dir = dir;
+    this.#proxies = proxies;
+  }
+
+  /** The registry that the image is pushed to. */
+  setTarget(access: RegistryAccess): Promise<void> {
+    this.#target = access;
+    return this.#write();
+  }
+
+  /** By host. None of them replaces the login of the registry that the image is pushed to. */
+  setBaseLogins(bases: ReadonlyMap<string, DockerLogin>): Promise<void> {
+    this.#bases = bases;
+    return this.#write();
+  }
+
+  /** The file is replaced as a whole, since docker may read it at any time; a removed folder is not created again. */
+  async #write(): Promise<void> {
+    const auths = new Map([...this.#bases].map(([host, login]) => [authsKey(host), authsEntry(login)]));
+    const { host = "", credentials } = this.#target ?? {};
+    auths.delete(authsKey(host));
+    if (credentials) auths.set(authsKey(host), authsEntry(credentials));
+    const next = join(this.#dir, "config.json.next");
+    await writePrivateFile(
+      next,
+      JSON.stringify({ auths: Object.fromEntries(auths), proxies: { default: this.#proxies } }),
+    );
+    await rename(next, join(this.#dir, "config.json"));
+  }
 }
 
 /**

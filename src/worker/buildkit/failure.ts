@@ -5,7 +5,7 @@
 
 import { constants } from "node:os";
 import { diskFull, StepFailure } from "../job/failure.ts";
-import { withoutNames } from "../registry/refusal.ts";
+import { meaningOf, type Refusal, reportedRefusal, withoutNames } from "../registry/refusal.ts";
 import { saysStoppedReading } from "./progress/missing-output.ts";
 import { deniedSource, describeDenial } from "./source-policy.ts";
 
@@ -19,12 +19,14 @@ const ENGINE_GONE =
 const RUN_STEP = /^(process ".*" did not complete successfully|executor failed running \[.*\]): (.*)$/s;
 /** A base image could not be fetched for a reason that may pass. */
 const BASE_IMAGE_UNREACHABLE =
-  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|unexpected status.*5\d\d|\b429\b|\bEOF$)/s;
+  /failed to (resolve source metadata|load cache key|do request|copy).*(dial tcp|timeout|connection (refused|reset)|no such host|TLS handshake|\bEOF$)/s;
 /** The message of the system ends the error; containerd adds `unknown`, its code for errors of the system. */
 const DISK_FULL = /\b(no space left on device|disk quota exceeded)(: unknown)?$/;
 const PARSE_ERROR = /^(failed to create LLB definition: )?dockerfile parse error (on )?line \d+: /;
 const QUOTED = /"(?:[^"\\]|\\.)*"/gs;
 const UNKNOWN_NAME = /name unknown|NAME_UNKNOWN|repository .*does not exist/i;
+/** When docker or BuildKit reports neither a status nor a code of the registry. */
+const LOGIN_REFUSED = /\b40[13]\b|no basic auth|authorization|authentication|unauthorized|denied|forbidden/i;
 /** BuildKit reports only the registry's status; 404 at the start of an upload means that the repository is missing. */
 const REFUSED_UPLOAD = /POST request to \S+\/blobs\/uploads\/\S*: 404/;
 /** A layer that a cache's manifest names is missing in the registry. */
@@ -77,8 +79,13 @@ export function buildFailure({ stderr, exitCode, isExportFailed }: FailedBuild):
   if (DISK_FULL.test(engineMessage)) return diskFull("build", `the build ran out of disk space: ${error}`);
   if (saysStoppedReading(error)) return stoppedReading(error);
   if (ENGINE_GONE.test(engineMessage)) return new BuilderLost("build", error);
-  const retryable = stepEnd === undefined && BASE_IMAGE_UNREACHABLE.test(engineMessage);
-  return new StepFailure({ code: "BUILD_FAILED", step: "build", message: error, retryable });
+  const failure = { code: "BUILD_FAILED", step: "build", message: error } as const;
+  if (stepEnd !== undefined) return new StepFailure(failure);
+  if (BASE_IMAGE_UNREACHABLE.test(engineMessage)) return new StepFailure({ ...failure, retryable: true });
+  const refusal = reportedRefusal(engineMessage);
+  if (!isReported(refusal)) return new StepFailure(failure);
+  const { retryable, isThrottled } = meaningOf(refusal);
+  return new StepFailure({ ...failure, retryable, throttled: isThrottled ? {} : undefined });
 }
 
 /** BuildKit trusts a cache's manifest: it notices a layer missing from the registry only when it needs that layer. */
@@ -115,15 +122,19 @@ function stoppedReading(error: string): StepFailure {
 
 /** For the final error of `docker push`, and of a build that pushes. */
 export function pushFailure(error: string): StepFailure {
-  const failure = (code: StepFailure["failure"]["code"], retryable = false) =>
-    new StepFailure({ code, step: "push", message: `the image cannot be pushed: ${error}`, retryable });
+  const message = `the image cannot be pushed: ${error}`;
+  const failure = (code: StepFailure["failure"]["code"], retryable = false, isThrottled = false) =>
+    new StepFailure({ code, step: "push", message, retryable, throttled: isThrottled ? {} : undefined });
   if (ENGINE_GONE.test(error)) return new BuilderLost("push", error);
-  if (DISK_FULL.test(error)) return diskFull("push", `the image cannot be pushed: ${error}`);
-  const message = withoutNames(error);
-  if (UNKNOWN_NAME.test(message) || REFUSED_UPLOAD.test(error)) return failure("ECR_REPO_NOT_FOUND");
-  if (/tag invalid|immutable/i.test(message)) return failure("TAG_IMMUTABLE");
-  if (/\b40[13]\b|unauthorized|no basic auth|authorization|authentication|denied|forbidden/i.test(message)) {
-    return failure("ECR_AUTH");
-  }
-  return failure("PUSH_FAILED", true);
+  if (DISK_FULL.test(error)) return diskFull("push", message);
+  if (UNKNOWN_NAME.test(withoutNames(error)) || REFUSED_UPLOAD.test(error))
+    return failure("ECR_REPO_NOT_FOUND");
+  const refusal = reportedRefusal(error);
+  if (!isReported(refusal) && LOGIN_REFUSED.test(refusal.details)) return failure("ECR_AUTH");
+  const { code, retryable, isThrottled } = meaningOf(refusal);
+  return failure(code, retryable, isThrottled);
+}
+
+function isReported({ status, codes }: Refusal): boolean {
+  return status !== undefined || codes.length > 0;
 }

@@ -2,9 +2,11 @@
 import { status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
+import type { RegistryLogin } from "../../shared/registry-login.ts";
 import type { RunRef as WireRunRef } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import {
   type JobRequest,
+  type RegistryLogin as WireLogin,
   type WorkerServiceServer,
   WorkerServiceService,
   WorkerStatus,
@@ -115,6 +117,7 @@ function pipelineJobOf(request: JobRequest): PipelineJob {
   if (request.timeoutMs < 1) missing.push("timeoutMs (from 1 on)");
   if (missing.length > 0) throw new RpcError(status.INVALID_ARGUMENT, `missing: ${missing.join(", ")}`);
   const { commit, gitToken, dockerfile, context, target, incarnation: _, timeoutMs: __, ...rest } = request;
+  const logins = Object.entries(request.registryAuths);
   return {
     ...rest,
     tenant: request.tenant || request.awsAccount,
@@ -124,5 +127,10 @@ function pipelineJobOf(request: JobRequest): PipelineJob {
     dockerfile: dockerfile || undefined,
     context: context || undefined,
     target: target || undefined,
+    registryAuths: Object.fromEntries(logins.map(([host, login]) => [host, loginOf(login)])),
   };
+}
+
+function loginOf({ username, password, identityToken }: WireLogin): RegistryLogin {
+  return identityToken === "" ? { username, password } : { identityToken };
 }

@@ -190,7 +190,7 @@ function answerFailure(
     return failed(notGit(attempt, foreign, errors));
   const last = exchanges.at(-1);
   if (last === undefined) return undefined;
-  const { kind, retryable, retryAfterMs } = judge(last);
+  const { kind, retryable, throttled } = judge(last);
   if (kind === "success") return undefined;
   if (last.method === "CONNECT" || last.status === 407) return refusedByProxy(attempt, last, retryable);
   if (kind === "redirect")
@@ -198,7 +198,7 @@ function answerFailure(
   const explanation = ANSWER_KINDS[kind];
   if (explanation) return explained(explanation, attempt);
   const message = `${attempt.repositoryUrl} ${describeAnswer(last)}`;
-  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, retryAfterMs });
+  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, throttled });
 }
 
 function isForeign({ status, path, headers }: HttpExchange): boolean {

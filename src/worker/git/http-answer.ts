@@ -1,5 +1,7 @@
 /** The meaning of an HTTP answer for a job: of git hosts and Git LFS servers, to git's requests and the worker's own. */
 
+import type { Throttling } from "../job/failure.ts";
+
 /** A `Response` is one. */
 export interface HttpAnswer {
   readonly status: number;
@@ -25,8 +27,8 @@ export type AnswerKind =
 export interface Verdict {
   readonly kind: AnswerKind;
   readonly retryable: boolean;
-  /** How long the server asks to wait. */
-  readonly retryAfterMs: number | undefined;
+  /** The server asks to wait. */
+  readonly throttled: Throttling | undefined;
 }
 
 const MISSING: ReadonlySet<number> = new Set([404, 410, 451]);
@@ -38,12 +40,14 @@ const PERMANENT: ReadonlySet<number> = new Set([501, 505]);
 export function judge(answer: HttpAnswer): Verdict {
   const retryAfterMs = retryAfter(answer);
   const kind = kindOf(answer.status, retryAfterMs !== undefined);
-  return { kind, retryable: kind === "throttled" || kind === "unavailable", retryAfterMs };
+  const throttled = retryAfterMs === undefined ? undefined : { retryAfterMs };
+  return { kind, retryable: kind === "throttled" || kind === "unavailable", throttled };
 }
 
 /** For messages, after the name of the server. */
 export function describeAnswer(answer: HttpAnswer): string {
-  const { kind, retryAfterMs } = judge(answer);
+  const { kind, throttled } = judge(answer);
+  const retryAfterMs = throttled?.retryAfterMs;
   const { status } = answer;
   if (kind !== "throttled") return `answered with HTTP ${status}`;
   const wait = retryAfterMs === undefined ? "" : ` and asks to wait ${Math.ceil(retryAfterMs / 1000)} s`;

@@ -70,8 +70,8 @@ export class LfsDownload {
     const refusal = await http.refusal(answer, LINK_DENIALS);
     if (!LINK_REFUSED.has(answer.response.status) || this.#hasRefusedLink) return refusal;
     this.#hasRefusedLink = true;
-    const { retryAfterMs, failure } = refusal;
-    return new StepFailure({ ...failure, retryAfterMs, retryable: true, cause: refusal });
+    const { throttled, failure } = refusal;
+    return new StepFailure({ ...failure, throttled, retryable: true, cause: refusal });
   }
 
   #restart(): void {

@@ -166,16 +166,16 @@ export class LfsHttp {
   }
 }
 
-type Meaning = Pick<StepFailureDetails, "code" | "retryable" | "retryAfterMs">;
+type Meaning = Pick<StepFailureDetails, "code" | "retryable" | "throttled">;
 
 /** Of a refused request, or of one refused object. */
 export function refusalMeaning(answer: HttpAnswer, reason: string, denials = DENIALS): Meaning {
-  const { kind, retryable, retryAfterMs } = judge(answer);
+  const { kind, retryable, throttled } = judge(answer);
   const isLimit = kind === "forbidden" && QUOTA_REASON.test(reason);
   return {
     code: denials.includes(kind) && !isLimit ? "GIT_AUTH" : "CLONE_FAILED",
     retryable: (retryable && !QUOTA_STATUSES.has(answer.status)) || (isLimit && RATE_REASON.test(reason)),
-    retryAfterMs,
+    throttled,
   };
 }
 

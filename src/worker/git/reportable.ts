@@ -19,8 +19,8 @@ export function withoutFolders(text: string, { path, checkout }: Folders): strin
 export function reportable(error: unknown, folders: Folders): unknown {
   if (error instanceof StepFailure) {
     const message = withoutFolders(error.message, folders);
-    const { failure, retryAfterMs } = error;
-    return new StepFailure({ ...failure, message, retryAfterMs, cause: error });
+    const { failure, throttled } = error;
+    return new StepFailure({ ...failure, message, throttled, cause: error });
   }
   if (!isSystemError(error)) return error;
   const message = `the worker failed to write the checkout: ${reason(error, folders)}`;

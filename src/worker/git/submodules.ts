@@ -162,6 +162,6 @@ async function checkPath(checkout: string, path: GitName): Promise<void> {
 function inSubmodule(path: GitName, error: unknown): unknown {
   if (!(error instanceof StepFailure)) return error;
   const message = `submodule ${shownName(path)}: ${error.message}`;
-  const { failure, retryAfterMs } = error;
-  return new StepFailure({ ...failure, message, retryAfterMs, cause: error });
+  const { failure, throttled } = error;
+  return new StepFailure({ ...failure, message, throttled, cause: error });
 }

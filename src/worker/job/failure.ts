@@ -5,9 +5,14 @@ export interface StepFailureDetails {
   readonly step: Step;
   readonly message: string;
   readonly retryable?: boolean;
-  /** The server asks to wait this long before the next try. */
-  readonly retryAfterMs?: number;
+  readonly throttled?: Throttling;
   readonly cause?: unknown;
+}
+
+/** A server limits the rate of requests, or is not available for a time. */
+export interface Throttling {
+  /** How long it asks to wait; undefined when it does not. */
+  readonly retryAfterMs?: number;
 }
 
 /**
@@ -17,11 +22,11 @@ export interface StepFailureDetails {
 export class StepFailure extends Error {
   override readonly name = "StepFailure";
   readonly failure: JobFailure;
-  readonly retryAfterMs: number | undefined;
+  readonly throttled: Throttling | undefined;
 
-  constructor({ code, step, message, retryable = false, retryAfterMs, cause }: StepFailureDetails) {
+  constructor({ code, step, message, retryable = false, throttled, cause }: StepFailureDetails) {
     super(message, { cause });
-    this.retryAfterMs = retryAfterMs;
+    this.throttled = throttled;
     this.failure = { code, message, step, retryable };
   }
 }

@@ -23,6 +23,7 @@ export type PipelineJob = RunRef &
     | "provenance"
     | "platforms"
     | "secrets"
+    | "registryAuths"
   > & {
     /** When the run times out, as `performance.now` counts. */
     readonly deadlineMs?: number;

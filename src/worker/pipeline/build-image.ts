@@ -16,7 +16,9 @@ import { attemptTag, type Workspace } from "../job/workspace.ts";
 import type { ChildEnvironment } from "../process/child-environment.ts";
 import { cacheRepositoryFor } from "../registry/cache-repository.ts";
 import { argumentTransportOf } from "./argument-transport.ts";
+import { findBaseLogins, usable } from "./base-logins.ts";
 import { type ReservedLabels, standardLabels } from "./image-labels.ts";
+import { blamingLogin, FailedPull } from "./refused-pull.ts";
 import type { RunContext } from "./run-context.ts";
 import { MAX_MESSAGE_CHARS, shortened } from "./shortened.ts";
 import type { Destination } from "./sign-in.ts";
@@ -38,13 +40,16 @@ export interface BuildInputs {
 /** @throws StepFailure */
 export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<PushedImage> {
   const { job, parts, cleanUp } = run;
-  const { login, registry } = inputs.destination;
+  const { login, registry, dockerConfig } = inputs.destination;
   const { builder } = parts;
   run.enter("build", "BUILDING");
   const memory = parts.buildCgroup?.beginBuild();
   run.log(`building with ${builder.description}`);
-  const request = await buildRequest(run, inputs);
+  const failedPull = new FailedPull();
+  const request = await buildRequest(run, inputs, failedPull);
   cleanUp.add((signal) => builder.cleanUp(request, signal));
+  const baseLogins = await findBaseLogins(run, request.paths.dockerfile);
+  await dockerConfig.setBaseLogins(usable(baseLogins));
   run.times.begin("build");
   await writeSecrets(request);
   await writePolicyOf(request);
@@ -52,7 +57,9 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   try {
     image = await login.pushing(() => builder.buildAndPush(request), run.signal);
   } catch (error) {
-    throw explainingStepsEnd(error, { memory, notRun: notRunBy(builder, job) });
+    const { host } = inputs.destination.access;
+    const explained = explainingStepsEnd(error, { memory, notRun: notRunBy(builder, job) });
+    throw blamingLogin(explained, failedPull, baseLogins, host);
   }
   cleanUp.waitFor(image.cacheExport);
   enterPush(run);
@@ -63,7 +70,11 @@ export async function buildImage(run: RunContext, inputs: BuildInputs): Promise<
   return image;
 }
 
-async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<BuildRequest> {
+async function buildRequest(
+  run: RunContext,
+  inputs: BuildInputs,
+  failedPull: FailedPull,
+): Promise<BuildRequest> {
   const { job, parts } = run;
   const { repositoryUrl, workspace, environment, controlGroup, source, committedAt, labels } = inputs;
   const { host } = inputs.destination.access;
@@ -85,8 +96,12 @@ async function buildRequest(run: RunContext, inputs: BuildInputs): Promise<Build
     environment,
     controlGroup,
     retry: run.retry,
+    askDelay: () => inputs.destination.registry.throttling(job.ecrRepo, attemptTag(job), run.signal),
     log: run.log,
-    output: run.output,
+    output: (line) => {
+      failedPull.note(line);
+      run.output(line);
+    },
     onStep: (step) => run.reporter.step(redacted(run, step)),
     onInstruction: () => run.beganBuilding(),
     onPushing: () => enterPush(run),

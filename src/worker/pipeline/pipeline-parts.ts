@@ -11,6 +11,7 @@ import type { CredentialSettings } from "../git/credentials.ts";
 import type { RetryPolicy } from "../job/retry.ts";
 import type { HostEnvironment } from "../process/child-environment.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
+import type { BaseLoginSource } from "../registry/base-logins.ts";
 import type { BackgroundWork } from "./background-work.ts";
 
 export type RunStateName = "CLONING" | "AUTHENTICATING" | "BUILDING" | "PUSHING";
@@ -36,6 +37,8 @@ export interface PipelineParts {
   /** Checks the builder and git after a failure; why nothing can be built now, if so. */
   readonly builderProblem?: () => Promise<string | undefined>;
   readonly authenticator: RegistryAuthenticator;
+  /** Besides the job's own logins. Of two for one registry, the first counts. */
+  readonly baseLogins?: readonly BaseLoginSource[];
   readonly buildNetwork: BuildNetwork;
   readonly buildCgroup?: BuildCgroup;
   readonly cacheSharing: CacheSharing;

@@ -8,6 +8,7 @@ import { messageLine, type OutputLine } from "../job/output-line.ts";
 import { DEFAULT_RETRY, type RetryPolicy } from "../job/retry.ts";
 import { RedactedLog } from "../redaction/redacted-log.ts";
 import { Redactor } from "../redaction/redactor.ts";
+import { secretsOf } from "../registry/base-logins.ts";
 import type { RegistryClient } from "../registry/client.ts";
 import { CleanUp } from "./clean-up.ts";
 import { inputLabels } from "./image-labels.ts";
@@ -80,8 +81,13 @@ export class RunContext {
 
   /** To be called before the run's first line. */
   maskSecrets(): Promise<void> {
-    const { gitToken, secrets } = this.job;
-    return this.redactor.addAll([...(gitToken === undefined ? [] : [gitToken]), ...Object.values(secrets)]);
+    const { gitToken, secrets, registryAuths } = this.job;
+    const ofLogins = Object.values(registryAuths).flatMap(secretsOf);
+    return this.redactor.addAll([
+      ...(gitToken === undefined ? [] : [gitToken]),
+      ...Object.values(secrets),
+      ...ofLogins,
+    ]);
   }
 
   readonly log = (message: string): void => this.output(messageLine(message));

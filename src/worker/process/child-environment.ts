@@ -54,3 +54,10 @@ export function childEnvironment(host: HostEnvironment, home: string): ChildEnvi
 export function dockerConfigIn(home: string): string {
   return join(home, ".docker");
 }
+
+/** For a program that the operator chose, which may need more of the worker's environment. Without Blacktree's settings. */
+export function ownEnvironment(host: HostEnvironment): ChildEnvironment {
+  const isPassedOn = ([name, value]: [string, string | undefined]) =>
+    value !== undefined && !/^(BLACKTREE|BUN)_/.test(name);
+  return Object.fromEntries(Object.entries(host).filter(isPassedOn)) as ChildEnvironment;
+}

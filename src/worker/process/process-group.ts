@@ -12,6 +12,8 @@ export interface GroupCommand {
   readonly argv: readonly [string, ...string[]];
   readonly cwd: string;
   readonly environment: ChildEnvironment;
+  /** Standard input; empty by default. */
+  readonly input?: string;
   /** See control-group.ts. */
   readonly controlGroup?: string;
   /** Ends the group; runInGroup then throws the signal's reason. */
@@ -48,7 +50,7 @@ export async function runInGroup(command: GroupCommand): Promise<GroupEnd> {
   const child = Bun.spawn([...argvOf(command)], {
     cwd: command.cwd,
     env: command.environment,
-    stdin: "ignore",
+    stdin: command.input === undefined ? "ignore" : Buffer.from(command.input),
     stdout: "pipe",
     stderr: "pipe",
     detached: true,

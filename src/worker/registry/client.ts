@@ -1,6 +1,7 @@
 /** The parts of the OCI distribution API that the pipeline needs; ECR serves them too. */
 import { createHash } from "node:crypto";
 import type { Step } from "../../shared/job.ts";
+import { StepFailure, type Throttling } from "../job/failure.ts";
 import type { RegistryLogin } from "./login.ts";
 import { RegistryTransport } from "./transport.ts";
 
@@ -118,6 +119,16 @@ export class RegistryClient {
     const response = await this.#transport.send({ method: "DELETE", path, signal: this.#bounded(signal) });
     await response.body?.cancel();
     return response.status === 202;
+  }
+
+  /** Whether the registry limits requests to the repository now. Never rejects. */
+  async throttling(repository: string, reference: string, signal: AbortSignal): Promise<Throttling> {
+    try {
+      await this.getManifest(repository, reference, signal);
+      return {};
+    } catch (error) {
+      return (error instanceof StepFailure && error.throttled) || {};
+    }
   }
 
   #bounded(signal: AbortSignal): AbortSignal {

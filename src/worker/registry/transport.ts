@@ -59,7 +59,7 @@ export class RegistryTransport {
   async expect(response: Response, status: number): Promise<void> {
     if (response.status === status) return;
     const body = new TextDecoder().decode(await this.body(response));
-    throw registryRefusal(this.#login.access.host, response.status, body, this.#step);
+    throw registryRefusal(this.#login.access.host, response, body, this.#step);
   }
 
   parse<T>(bytes: Uint8Array): T {

@@ -10,14 +10,20 @@ import {
   withDefault,
 } from "../../shared/settings/settings.ts";
 import type { RegistryAuthenticator } from "../registry/access.ts";
+import { REGISTRY_AUTH, RegistryAuthFile, type RegistryAuthFileOptions } from "../registry/auth-file.ts";
+import type { BaseLoginSource } from "../registry/base-logins.ts";
+import { BadDockerAuths, readDockerAuths } from "../registry/docker-auths.ts";
 import { EcrAuthenticator } from "../registry/ecr/authenticator.ts";
+import { EcrBaseRegistries } from "../registry/ecr/base-registries.ts";
+import type { BaseRepository, EcrRole } from "../registry/ecr/role.ts";
 import { StaticRegistryAuthenticator } from "../registry/static-registry.ts";
 
 const ROLE_PATTERN = /^arn:(aws[a-z-]*|\{partition\}):iam::(\{account\}|\d{12}):role\/[\w+=,.@/-]+$/;
 /** The format that STS requires: STS would repeat an invalid value in its error message. */
 const EXTERNAL_ID_PATTERN = /^(?=.{2,1100}$)([\w+=,.@:/-]|\{tenant\})+$/;
-/** Names of repositories, with wildcards. */
-const BASE_REPOSITORY_PATTERN = /^(?=.{1,256}$)([a-z0-9._/*-]|\{tenant\})+$/;
+/** Names of repositories, with wildcards, and before them the host of an ECR registry. */
+const BASE_REPOSITORY_PATTERN =
+  /^(?:(?<host>(?<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn))\/)?(?<name>(?=.{1,256}$)(?!.*\.dkr[.-]ecr)(?:[a-z0-9._/*-]|\{tenant\})+)$/;
 /** A session policy has at most 2,048 characters. */
 const MAX_BASE_REPOSITORIES = 5;
 const TAG_FILTER_PATTERN = /^(?=.{1,128}$)[\w.-]*(\*[\w.-]*){0,2}$/;
@@ -34,11 +40,28 @@ const tagFilters: Parser<readonly string[]> = (raw) => {
   throw new BadValue("has too many entries", expected);
 };
 
-const baseRepositories: Parser<readonly string[]> = (raw) => {
-  const expected = `at most ${MAX_BASE_REPOSITORIES} names of repositories with * and {tenant}, comma separated`;
-  const names = parse.commaSeparated(parse.matching(BASE_REPOSITORY_PATTERN, expected))(raw);
-  if (names.length <= MAX_BASE_REPOSITORIES) return names;
+const baseRepositories: Parser<readonly BaseRepository[]> = (raw) => {
+  const expected = `at most ${MAX_BASE_REPOSITORIES} names of repositories with * and {tenant}, comma separated; before a name may be a registry, <account>.dkr.ecr.<region>.amazonaws.com/`;
+  const repositories = parse.commaSeparated((entry): BaseRepository => {
+    const { name, host, account = "", region = "" } = BASE_REPOSITORY_PATTERN.exec(entry)?.groups ?? {};
+    if (name === undefined) throw new BadValue("has an invalid entry", expected);
+    return { name, registry: host === undefined ? undefined : { host, account, region } };
+  })(raw);
+  if (repositories.length <= MAX_BASE_REPOSITORIES) return repositories;
   throw new BadValue("has too many entries", expected);
+};
+
+/** Read at the start, so that a wrong file is a wrong setting. */
+const registryAuthFile: Parser<Pick<RegistryAuthFileOptions, "path" | "auths">> = (path) => {
+  const expected =
+    'the path of a file in the format of docker\'s config.json, {"auths": {"<registry>": {"auth": "<base64 of user:password>"}}}';
+  try {
+    return { path, auths: readDockerAuths(readFileSync(path, "utf8")) };
+  } catch (error) {
+    if (error instanceof BadDockerAuths)
+      throw new BadValue(`has a wrong content: ${error.message}`, expected);
+    throw new BadValue(`cannot be read (${(error as NodeJS.ErrnoException).code})`, expected);
+  }
 };
 
 const repositoryTags: Parser<Readonly<Record<string, string>>> = (raw) => {
@@ -100,7 +123,7 @@ export const registrySettings = {
     {
       name: "BLACKTREE_ECR_BASE_REPOS",
       description:
-        "repositories that a job may also pull from with BLACKTREE_ECR_ROLE_ARN; * is a wildcard, {tenant} is replaced; comma separated",
+        "repositories that a job may also pull from with BLACKTREE_ECR_ROLE_ARN, or in the registry of another account; * is a wildcard, {tenant} is replaced; comma separated",
     },
     baseRepositories,
   ),
@@ -144,6 +167,13 @@ export const registrySettings = {
     },
     repositoryTags,
   ),
+  registryAuths: optional(
+    {
+      name: REGISTRY_AUTH,
+      description: "file with logins for pulling base images, in the format of docker's config.json",
+    },
+    registryAuthFile,
+  ),
   registry: optional(
     {
       name: "BLACKTREE_REGISTRY",
@@ -182,10 +212,13 @@ export function checkRegistry(values: Partial<RegistrySettings>): SettingProblem
   }
   if (values.ecrExternalId !== undefined && values.ecrRoleArn === undefined)
     problems.push(problem("ecrExternalId", "***", "BLACKTREE_ECR_ROLE_ARN as well"));
-  if (values.ecrBaseRepositories !== undefined && values.ecrRoleArn === undefined)
+  const ofJobsAccount = values.ecrBaseRepositories?.filter((base) => base.registry === undefined) ?? [];
+  if (ofJobsAccount.length > 0 && values.ecrRoleArn === undefined) {
+    const names = ofJobsAccount.map(({ name }) => name).join(",");
     problems.push(
-      problem("ecrBaseRepositories", values.ecrBaseRepositories.join(","), "BLACKTREE_ECR_ROLE_ARN as well"),
+      problem("ecrBaseRepositories", names, "BLACKTREE_ECR_ROLE_ARN as well, or names with a registry"),
     );
+  }
   const { registry, registryUsername, registryPassword } = values;
   if (registry !== undefined && (registryUsername === undefined) !== (registryPassword === undefined)) {
     const missing = registryUsername === undefined ? "registryUsername" : "registryPassword";
@@ -209,19 +242,16 @@ function newRepositorySettings(values: Partial<RegistrySettings>): [keyof Regist
 }
 
 /** `cacheRepository` is the template of BLACKTREE_CACHE_REPO. */
-export function registryAuthenticator(
-  settings: RegistrySettings & { readonly cacheRepository?: string },
-): RegistryAuthenticator {
+type AuthenticatorSettings = RegistrySettings & { readonly cacheRepository?: string };
+
+export function registryAuthenticator(settings: AuthenticatorSettings): RegistryAuthenticator {
   const { registry, registryUsername: username, registryPassword: password } = settings;
   if (registry !== undefined) {
     const credentials = username !== undefined && password !== undefined ? { username, password } : undefined;
     return new StaticRegistryAuthenticator({ registry, credentials });
   }
-  const { ecrRoleArn: arnTemplate, ecrExternalId: externalId, cacheRepository } = settings;
-  const baseRepositories = settings.ecrBaseRepositories;
   return new EcrAuthenticator({
-    role:
-      arnTemplate === undefined ? undefined : { arnTemplate, externalId, cacheRepository, baseRepositories },
+    role: roleOf(settings),
     newRepository: settings.ecrCreateRepository
       ? {
           scanOnPush: settings.ecrScanOnPush,
@@ -232,4 +262,24 @@ export function registryAuthenticator(
         }
       : undefined,
   });
+}
+
+function roleOf(settings: AuthenticatorSettings): EcrRole | undefined {
+  const { ecrRoleArn: arnTemplate, ecrExternalId: externalId, cacheRepository } = settings;
+  const { ecrBaseRepositories: baseRepositories } = settings;
+  return arnTemplate === undefined
+    ? undefined
+    : { arnTemplate, externalId, cacheRepository, baseRepositories };
+}
+
+/** Of two sources with a login for the same registry, the first counts. */
+export function baseLoginSources(
+  settings: AuthenticatorSettings,
+  worker: Pick<RegistryAuthFileOptions, "environment" | "logger">,
+): readonly BaseLoginSource[] {
+  const { registryAuths, ecrBaseRepositories: repositories = [] } = settings;
+  return [
+    ...(registryAuths ? [new RegistryAuthFile({ ...registryAuths, ...worker })] : []),
+    new EcrBaseRegistries({ role: roleOf(settings), repositories }),
+  ];
 }

@@ -33,21 +33,32 @@ test("during a run, only the worker's user can read its secrets", async () => {
   const secret = `secret-${randomUUID()}`;
   const login = { username: "AWS", password: `ecr-${randomUUID()}` };
   backends.aws.configure({ registryLogin: login });
-  const loginAsStored = Buffer.from(`${login.username}:${login.password}`).toString("base64");
+  const asStored = ({ username, password }: typeof login) =>
+    Buffer.from(`${username}:${password}`).toString("base64");
+  const base = { username: "pull", password: `base-${randomUUID()}` };
+  const identityToken = `identity-${randomUUID()}`;
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator);
   const job = await sampleJob(backends, { variant: "working" });
   backends.git.makePrivate(job.repo_url, token);
   const push = site.keep(holdPush(backends, job));
-  await deployment.publish({ ...job, git_token: token, secrets: { npm: secret } });
+  const registry_auths = { "ghcr.io": base, "quay.io": { identity_token: identityToken } };
+  await deployment.publish({ ...job, git_token: token, secrets: { npm: secret }, registry_auths });
   await push.arrived;
 
-  const secrets = [token, secret, login.password, loginAsStored];
+  const ofLogins = [login, base].flatMap((each) => [each.password, asStored(each)]);
+  const secrets = [token, secret, identityToken, ...ofLogins];
   const found = await filesWith(worker.workDir, secrets);
   const kinds = found.map(({ path }) => path.replace(/^runs\/[^/]+\/[^/]+\//, ""));
   expect(kinds.toSorted()).toEqual(["docker-config/config.json", "secrets/npm"]);
   expect(found.map(({ mode }) => mode)).toEqual(["600", "600"]);
+  const config = kinds.indexOf("docker-config/config.json");
+  const { auths } = JSON.parse(await readFile(join(worker.workDir, found[config]?.path ?? ""), "utf8"));
+  expect(auths).toMatchObject({
+    "ghcr.io": { auth: asStored(base) },
+    "quay.io": { identitytoken: identityToken },
+  });
   const lines = await commandLines();
   expect(lines.filter((line) => secrets.some((text) => line.includes(text)))).toEqual([]);
   for (const { process } of [orchestrator, worker]) {
@@ -57,4 +68,6 @@ test("during a run, only the worker's user can read its secrets", async () => {
 
   push.release();
   await expectSuccess(site, job, { worker });
+  const stored = [await deployment.redisContents(), ...deployment.printed()].join("\n");
+  for (const text of secrets) expect(stored).not.toContain(text);
 });

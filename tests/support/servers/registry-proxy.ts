@@ -27,6 +27,8 @@ export interface FailureOptions extends RequestFilter {
   count: number;
   status: number;
   headers?: Record<string, string>;
+  /** The error code in the answer's body. */
+  code?: string;
 }
 
 export interface RecordedRequest {
@@ -161,7 +163,7 @@ export async function startRegistryProxy(
       failure.status === 429
         ? ["TOOMANYREQUESTS", "Rate exceeded"]
         : ["UNKNOWN", "The service is temporarily unavailable"];
-    return refusal(failure.status, code, message, failure.headers);
+    return refusal(failure.status, failure.code ?? code, message, failure.headers);
   }
 
   async function pass(

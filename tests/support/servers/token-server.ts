@@ -5,6 +5,8 @@ export interface TokenServerOptions {
   /** The login that receives a token for any scope. */
   readonly username: string;
   readonly password: string;
+  /** Accepted instead of the login. */
+  readonly identityToken?: string;
   /** Signs the tokens, by an authority that the registry trusts. */
   readonly signer: CertificateFiles;
 }
@@ -32,11 +34,14 @@ function accessOf(scope: string): Access {
   return { type, name, actions: actions.split(",") };
 }
 
+const scopesOf = (parameters: URLSearchParams) =>
+  parameters.getAll("scope").flatMap((scope) => scope.split(" "));
+
 const encoded = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
 
 /** A server beside a registry that accepts no passwords: it exchanges them for signed tokens. */
 export async function startTokenServer(options: TokenServerOptions): Promise<TokenServer> {
-  const { username, password, signer } = options;
+  const { username, password, identityToken, signer } = options;
   const key = createPrivateKey(await Bun.file(signer.keyPath).text());
   const certificate = new X509Certificate(await Bun.file(signer.certPath).text());
   const header = encoded({ typ: "JWT", alg: "ES256", x5c: [certificate.raw.toString("base64")] });
@@ -57,17 +62,25 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
     return `${header}.${claims}.${signature.toString("base64url")}`;
   }
 
+  /** As OAuth 2 has it. Without an identity token the server has no such method, and clients use the login. */
+  function refresh(form: URLSearchParams): Response {
+    if (identityToken === undefined) return new Response(null, { status: 405 });
+    if (form.get("grant_type") !== "refresh_token" || form.get("refresh_token") !== identityToken)
+      return new Response(null, { status: 401 });
+    return Response.json({ access_token: tokenFor(scopesOf(form)), expires_in: lifetimeSeconds });
+  }
+
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
     async fetch(request) {
       const { searchParams } = new URL(request.url);
+      if (request.method === "POST") return refresh(new URLSearchParams(await request.text()));
       // Docker requests tokens with a form; the specification's first method is the query.
       if (request.method !== "GET") return new Response(null, { status: 405 });
       if (request.headers.get("authorization") !== `Basic ${btoa(`${username}:${password}`)}`)
         return new Response(null, { status: 401 });
-      const scopes = searchParams.getAll("scope").flatMap((scope) => scope.split(" "));
-      return Response.json({ token: tokenFor(scopes), expires_in: lifetimeSeconds });
+      return Response.json({ token: tokenFor(scopesOf(searchParams)), expires_in: lifetimeSeconds });
     },
   });
   return { url: `http://127.0.0.1:${server.port}/token`, service, issuer, stop: () => server.stop(true) };

@@ -57,9 +57,9 @@ export class DirectBuilder implements ImageBuilder {
   }
 
   buildAndPush(request: BuildRequest): Promise<PushedImage> {
-    const { retry: policy, signal, log } = request;
+    const { retry: policy, signal, log, askDelay } = request;
     // After a failed push, the repeated build takes its steps from BuildKit's cache.
-    return retryInPlace({ policy, signal, log, attempt: () => this.#buildOnce(request) });
+    return retryInPlace({ policy, signal, log, askDelay, attempt: () => this.#buildOnce(request) });
   }
 
   async cleanUp(): Promise<void> {

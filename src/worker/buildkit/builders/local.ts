@@ -54,11 +54,12 @@ export class LocalBuilder implements ImageBuilder {
   }
 
   async buildAndPush(request: BuildRequest): Promise<PushedImage> {
-    await this.#build(request);
+    const { retry: policy, signal, log, askDelay } = request;
+    const retried = { policy, signal, log, askDelay };
+    await retryInPlace({ ...retried, attempt: () => this.#build(request) });
     request.onPushing();
-    const { retry: policy, signal, log } = request;
     const attempt = () => this.#push(request);
-    const digest = await retryInPlace({ policy, signal, log, maxTryMs: MAX_PUSH_TRY_MS, attempt });
+    const digest = await retryInPlace({ ...retried, maxTryMs: MAX_PUSH_TRY_MS, attempt });
     return { digest, tagged: true };
   }
 

@@ -25,8 +25,8 @@ export interface EcrSettings {
 }
 
 /** The default timeout of a run, and some more. */
-const TOKEN_USABLE_FOR_MS = 45 * 60_000;
-const REQUEST_TIMEOUT_MS = 15_000;
+export const TOKEN_USABLE_FOR_MS = 45 * 60_000;
+export const REQUEST_TIMEOUT_MS = 15_000;
 
 /** Signs in to ECR with the AWS SDK, which finds credentials and endpoints as any AWS program on the host does. */
 export class EcrAuthenticator implements RegistryAuthenticator {
@@ -78,7 +78,8 @@ function credentialsOf(tokens: Tokens, ecr: ECRClient, token: UsableEcrToken): T
   return { credentials: { username, password }, usableUntilMs, renew };
 }
 
-async function requestToken(ecr: ECRClient): Promise<EcrToken> {
+/** @throws StepFailure with code ECR_AUTH */
+export async function requestToken(ecr: ECRClient): Promise<EcrToken> {
   try {
     const { authorizationData } = await ecr.send(new GetAuthorizationTokenCommand({}));
     const [data] = authorizationData ?? [];

@@ -5,7 +5,14 @@ import { findAwsCredentials } from "./credentials.ts";
 import { ecrAuthFailure } from "./failure.ts";
 import { partitionOf } from "./partition.ts";
 import { awsRequestHandler } from "./request-handler.ts";
-import { type EcrRole, externalIdOf, type SessionJob, sessionName, sessionPolicy } from "./role.ts";
+import {
+  type EcrRegistry,
+  type EcrRole,
+  externalIdOf,
+  type SessionJob,
+  sessionName,
+  sessionPolicy,
+} from "./role.ts";
 
 /** The SDK waits between attempts, longer when AWS throttles, and then limits the rate of all its requests. */
 const RETRIES = { retryMode: "adaptive", maxAttempts: 5 };
@@ -37,14 +44,28 @@ export class EcrClients {
 
   of(job: SessionJob): ECRClient {
     const { awsAccount, region } = job;
+    return this.#client(job, { region, account: awsAccount }, (role) => sessionPolicy(role, job));
+  }
+
+  /** For the registry of another account. With a role, the job's session has `policy`. */
+  forPulls(job: SessionJob, registry: EcrRegistry, policy: string): ECRClient {
+    return this.#client(job, registry, () => policy);
+  }
+
+  #client(
+    job: SessionJob,
+    { region, account }: Pick<EcrRegistry, "region" | "account">,
+    policyOf: (role: EcrRole) => string,
+  ): ECRClient {
     const settings = { ...this.#settings, region };
     if (this.#role) {
-      const credentials = roleCredentials(this.#role, job, this.#stsOf(region));
+      const sts = this.#stsOf(job.region);
+      const credentials = roleCredentials(this.#role, job, sts, policyOf(this.#role));
       return new ECRClient({ ...settings, credentials });
     }
     return existingOr(
       this.#clients,
-      `${awsAccount} ${region}`,
+      `${account} ${region}`,
       () => new ECRClient({ ...settings, credentials: ownCredentials(region) }),
     );
   }
@@ -67,7 +88,7 @@ function existingOr<Client>(clients: Map<string, Client>, key: string, create: (
 const ownCredentials = (region: string) => () => findAwsCredentials(region);
 
 /** Returns a credentials provider. The SDK calls it first, and again when the credentials have expired. */
-function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
+function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient, policy: string) {
   const RoleArn = role.arnTemplate
     .replaceAll("{account}", job.awsAccount)
     .replaceAll("{partition}", partitionOf(job.region));
@@ -77,7 +98,7 @@ function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient) {
       RoleArn,
       RoleSessionName: sessionName(job),
       ExternalId,
-      Policy: sessionPolicy(role, job),
+      Policy: policy,
     });
     const { Credentials } = await sts.send(command).catch((error: unknown) => {
       if (error instanceof StepFailure) throw error;

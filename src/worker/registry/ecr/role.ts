@@ -12,8 +12,21 @@ export interface EcrRole {
   readonly externalId?: string;
   /** The template of BLACKTREE_CACHE_REPO, which sessions may use too. */
   readonly cacheRepository?: string;
-  /** Names, in which `*` is a wildcard, of repositories that every job may pull from; `{tenant}` as above. */
-  readonly baseRepositories?: readonly string[];
+  /** Repositories that every job may pull from. */
+  readonly baseRepositories?: readonly BaseRepository[];
+}
+
+export interface BaseRepository {
+  /** `*` is a wildcard; `{tenant}` as above. */
+  readonly name: string;
+  /** Undefined for the registry of each job's account and region. */
+  readonly registry?: EcrRegistry;
+}
+
+export interface EcrRegistry {
+  readonly host: string;
+  readonly account: string;
+  readonly region: string;
 }
 
 export interface SessionJob {
@@ -25,24 +38,38 @@ export interface SessionJob {
   readonly jobId?: string;
 }
 
+const SIGN_IN = "ecr:GetAuthorizationToken";
 /** Which concern no single repository. */
-const REGISTRY_ACTIONS = ["ecr:GetAuthorizationToken", "ecr:DescribeRepositoryCreationTemplates"];
+const REGISTRY_ACTIONS = [SIGN_IN, "ecr:DescribeRepositoryCreationTemplates"];
 const PULL_ACTIONS = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"];
 const MAX_SESSION_NAME_CHARS = 64;
 
-/** For the job's repository, the cache of its tenant, and base images. */
+/** For the job's repository, the cache of its tenant, and base images in its account. */
 export function sessionPolicy(role: EcrRole, job: SessionJob): string {
-  const { awsAccount, region, ecrRepo, tenant } = job;
-  const arnOf = (repository: string) =>
-    `arn:${partitionOf(region)}:ecr:${region}:${awsAccount}:repository/${repository}`;
+  const { awsAccount: account, region, ecrRepo, tenant } = job;
+  const arnOf = arnsOf({ account, region }, tenant);
   const cache = role.cacheRepository === undefined ? [] : [cacheRepositoryFor(role.cacheRepository, tenant)];
-  const base = (role.baseRepositories ?? []).map((name) => name.replaceAll(TENANT_PLACEHOLDER, tenant));
-  const statements = [
-    allow(REGISTRY_ACTIONS, ["*"]),
+  const isOwn = ({ registry }: BaseRepository) =>
+    registry === undefined || (registry.account === account && registry.region === region);
+  const base = (role.baseRepositories ?? []).filter(isOwn).map(({ name }) => arnOf(name));
+  return policyOf(REGISTRY_ACTIONS, [
     allow(["ecr:*"], [ecrRepo, ...cache].map(arnOf)),
-    ...(base.length > 0 ? [allow(PULL_ACTIONS, base.map(arnOf))] : []),
-  ];
-  return JSON.stringify({ Version: "2012-10-17", Statement: statements });
+    ...(base.length > 0 ? [allow(PULL_ACTIONS, base)] : []),
+  ]);
+}
+
+/** For pulls from these repositories of the registry, and nothing else. */
+export function pullPolicy(registry: EcrRegistry, names: readonly string[], tenant: string): string {
+  return policyOf([SIGN_IN], [allow(PULL_ACTIONS, names.map(arnsOf(registry, tenant)))]);
+}
+
+function arnsOf({ account, region }: Pick<EcrRegistry, "account" | "region">, tenant: string) {
+  const prefix = `arn:${partitionOf(region)}:ecr:${region}:${account}:repository/`;
+  return (name: string) => prefix + name.replaceAll(TENANT_PLACEHOLDER, tenant);
+}
+
+function policyOf(registryActions: readonly string[], statements: readonly object[]): string {
+  return JSON.stringify({ Version: "2012-10-17", Statement: [allow(registryActions, ["*"]), ...statements] });
 }
 
 function allow(actions: readonly string[], resources: readonly string[]) {

@@ -148,6 +148,7 @@ export function minimalJob(unique: PipelineBench["unique"]): PipelineJob {
     provenance: false,
     platforms: [],
     secrets: {},
+    registryAuths: {},
   };
 }
 

@@ -36,6 +36,7 @@ describe("messages are the same job", () => {
     ["a rotated git_token", { git_token: "one" }, { git_token: "other" }],
     ["a git_token", {}, { git_token: "one" }],
     ["rotated secrets", { secrets: { a: "1", b: "2" } }, { secrets: { b: "3", a: "4" } }],
+    ["registry_auths", {}, { registry_auths: { "ghcr.io": { identity_token: "one" } } }],
     ["the case of a SHA", { commit: "a".repeat(40) }, { commit: "A".repeat(40) }],
     ["the order of build_args", { build_args: { A: "1", B: "2" } }, { build_args: { B: "2", A: "1" } }],
     ["the order of labels", { labels: { "a.b": "1", a: "2" } }, { labels: { a: "2", "a.b": "1" } }],
@@ -107,7 +108,13 @@ describe("messages are two jobs", () => {
   });
 
   test("whichever field differs", () => {
-    const tested = new Set([...Object.keys(DIFFERENT), "aws_account", "git_token", "job_id"]);
+    const tested = new Set([
+      ...Object.keys(DIFFERENT),
+      "aws_account",
+      "git_token",
+      "job_id",
+      "registry_auths",
+    ]);
     expect(tested).toEqual(new Set(KNOWN_FIELDS));
   });
 

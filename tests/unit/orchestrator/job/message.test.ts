@@ -104,11 +104,21 @@ describe("a valid message", () => {
       build_args: { KEY: "hush-2" },
       unknown: "hush-3",
       secrets: { npm: "hush-4" },
+      registry_auths: { "ghcr.io": { username: "hush-5", password: "hush-6" } },
     });
     if (outcome.kind !== "job") throw new Error(outcome.kind);
     expect(JSON.stringify(outcome.publicJob)).not.toContain("hush");
     expect(outcome.publicJob).toMatchObject({ build_args: { KEY: "***" }, branch: "main" });
     expect(outcome.job).toMatchObject({ gitToken: "hush-1", secrets: { npm: "hush-4" } });
+  });
+
+  test("the logins for registries are known by the hosts that docker uses", () => {
+    const login = { username: "_json_key", password: '{\n"type": "service_account"}' };
+    const given = { "GHCR.io": login, "https://index.docker.io/v1/": { identity_token: "token" } };
+    const hosts = { "127.0.0.1:5000": login, "[::1]:5000": login, localhost: login, "registry:5000": login };
+    expect(read({ ...EXAMPLE, registry_auths: { ...given, ...hosts } })).toMatchObject({
+      job: { registryAuths: { "ghcr.io": login, "docker.io": { identityToken: "token" }, ...hosts } },
+    });
   });
 
   test.each([["a/../b"], ["Dockerfile"], ["deploy/web/Dockerfile"], ["./x"]])(
@@ -227,6 +237,23 @@ describe("an invalid message", () => {
     ["secrets", { "../x": "y" }],
     ["secrets", { large: "x".repeat(512_001) }],
     ["secrets", Object.fromEntries(Array.from({ length: 101 }, (_, index) => [`name-${index}`, "x"]))],
+    ["registry_auths", [{ username: "u", password: "p" }]],
+    ["registry_auths", { "ghcr.io": "hush" }],
+    ["registry_auths", { "ghcr.io": { username: "u" } }],
+    ["registry_auths", { "ghcr.io": { username: "u:v", password: "p" } }],
+    ["registry_auths", { "ghcr.io": { username: "u", password: "" } }],
+    ["registry_auths", { "ghcr.io": { username: "u", password: "x".repeat(16_385) } }],
+    ["registry_auths", { "ghcr.io": { username: "u", password: "p", identity_token: "t" } }],
+    ["registry_auths", { "ghcr.io": { identity_token: "two words" } }],
+    ["registry_auths", { "ghcr.io": { auth: "dTpw" } }],
+    ["registry_auths", { ghcr: { username: "u", password: "p" } }],
+    ["registry_auths", { "https://ghcr.io": { username: "u", password: "p" } }],
+    ["registry_auths", { "ghcr.io/owner": { username: "u", password: "p" } }],
+    ["registry_auths", { "docker.io": { identity_token: "t" }, "index.docker.io": { identity_token: "u" } }],
+    [
+      "registry_auths",
+      Object.fromEntries(Array.from({ length: 33 }, (_, index) => [`r${index}.io`, { identity_token: "t" }])),
+    ],
     ["priority", "urgent"],
     ["timeout_seconds", 0],
     ["timeout_seconds", 1.5],
@@ -238,6 +265,18 @@ describe("an invalid message", () => {
     const problems = problemsOf({ ...EXAMPLE, [field]: value });
     expect(problems).toHaveLength(1);
     expect(problems[0]).toStartWith(`${field}: `);
+  });
+
+  test("a wrong login is named by its registry, and not by its value", () => {
+    const registry_auths = {
+      "ghcr.io": { username: "hush-1", password: 7 },
+      "user:hush-2": { username: "hush-3", password: "hush-4" },
+      "quay.io": { identity_token: "fine" },
+    };
+    const problems = problemsOf({ ...EXAMPLE, registry_auths });
+    expect(problems.join()).not.toContain("hush");
+    expect(problems.join()).toContain("registry_auths: ghcr.io: expected username");
+    expect(problems.join()).not.toContain("quay.io: ");
   });
 
   test("a build argument named __proto__", () => {

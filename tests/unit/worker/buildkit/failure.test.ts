@@ -70,6 +70,23 @@ describe("buildFailure", () => {
       "BUILD_FAILED",
       true,
     ],
+    ...(
+      [
+        ["401 Unauthorized", false],
+        ["404 Not Found", false],
+        ["429 Too Many Requests", true],
+        ["502 Bad Gateway", true],
+      ] as const
+    ).map(([status, retryable]) => {
+      const request = "unexpected status from HEAD request to http://127.0.0.1:5000/v2/x/manifests/1";
+      const error = `ERROR: failed to solve: x:1: failed to resolve source metadata for x:1: ${request}: ${status}`;
+      return [error, "BUILD_FAILED", retryable] as const;
+    }),
+    [
+      "failed to solve with frontend dockerfile.v0: failed to create LLB definition: pulling from host 127.0.0.1:5000 failed with status code [manifests 1]: 503 Service Unavailable",
+      "BUILD_FAILED",
+      true,
+    ],
     [
       "ERROR: failed to solve: failed to copy files: write /var/lib/x: no space left on device",
       "DISK_FULL",

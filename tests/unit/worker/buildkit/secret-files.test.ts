@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { recordedInstance } from "../../../../src/worker/buildkit/buildx-instance.ts";
-import { writeDockerConfig } from "../../../../src/worker/buildkit/docker-config.ts";
+import { DockerConfig } from "../../../../src/worker/buildkit/docker-config.ts";
 import { writeSecrets } from "../../../../src/worker/buildkit/secret-files.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 
@@ -30,11 +30,8 @@ test("with umask 0, only the worker's account can read the files of secrets", as
 test("with umask 0, only the worker's account can read logins and buildx's records", async () => {
   const config = join(dir.path, "config");
   await mkdir(config);
-  await writeDockerConfig(
-    config,
-    { host: "registry", credentials: { username: "u", password: "p" } } as never,
-    {},
-  );
+  const target = { host: "registry", credentials: { username: "u", password: "p" } } as never;
+  await new DockerConfig(config, {}).setTarget(target);
   await recordedInstance({ name: "builder", content: "{}" }, {}).configure(config);
   expect(await modeOf("config/config.json")).toBe("600");
   expect(await modeOf("config/buildx/instances/builder")).toBe("600");

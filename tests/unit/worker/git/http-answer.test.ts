@@ -48,7 +48,7 @@ describe("Retry-After", () => {
     ["Thu, 01 Jan 1970 00:00:00 GMT", {}, 0],
     ["Thu, 99 Foo 2026 12:00:00 GMT", {}, undefined],
   ])("%p", (value, headers, waitMs) => {
-    expect(judge(answer(429, { "Retry-After": value, ...headers })).retryAfterMs).toBe(waitMs);
+    expect(judge(answer(429, { "Retry-After": value, ...headers })).throttled?.retryAfterMs).toBe(waitMs);
   });
 
   test("is named in messages", () => {

@@ -38,12 +38,17 @@ describe("an error of the file system", () => {
 
 test("a failure keeps everything but the paths of this machine", () => {
   const message = `git read-tree failed: fatal: Unable to create '${FOLDERS.checkout}/.git/index.lock'`;
-  const error = new StepFailure({ code: "REF_NOT_FOUND", step: "clone", message, retryAfterMs: 5 });
+  const error = new StepFailure({
+    code: "REF_NOT_FOUND",
+    step: "clone",
+    message,
+    throttled: { retryAfterMs: 5 },
+  });
   const reported = reportable(error, FOLDERS);
   expect(reported).toMatchObject({
     message: "git read-tree failed: fatal: Unable to create '.git/index.lock'",
     failure: { code: "REF_NOT_FOUND", retryable: false },
-    retryAfterMs: 5,
+    throttled: { retryAfterMs: 5 },
   });
 });
 

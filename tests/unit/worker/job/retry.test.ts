@@ -1,23 +1,26 @@
 import { describe, expect, test } from "bun:test";
-import { StepFailure } from "../../../../src/worker/job/failure.ts";
+import { StepFailure, type Throttling } from "../../../../src/worker/job/failure.ts";
 import { type RetriedStep, retryInPlace } from "../../../../src/worker/job/retry.ts";
 
 const POLICY = { tries: 3, initialDelayMs: 1 };
 
-function throttled(retryAfterMs: number): StepFailure {
+function failure(throttled?: Throttling, retryable = true): StepFailure {
   const message = "the host limits requests";
-  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable: true, retryAfterMs });
+  return new StepFailure({ code: "CLONE_FAILED", step: "clone", message, retryable, throttled });
 }
 
-/** Fails as often as there are failures, then succeeds. */
-async function retried(failures: readonly StepFailure[], step: Partial<RetriedStep<string>> = {}) {
-  const left = [...failures];
+const failures = (count: number, throttled?: Throttling) =>
+  Array.from({ length: count }, () => failure(throttled));
+
+/** Fails with each failure in turn, then succeeds. */
+async function retried(errors: readonly StepFailure[], step: Partial<RetriedStep<string>> = {}) {
+  const left = [...errors];
   const lines: string[] = [];
   let tries = 0;
   const attempt = async () => {
     tries += 1;
-    const failure = left.shift();
-    if (failure) throw failure;
+    const error = left.shift();
+    if (error) throw error;
     return "done";
   };
   const { signal } = new AbortController();
@@ -28,42 +31,21 @@ async function retried(failures: readonly StepFailure[], step: Partial<RetriedSt
   return { answer, lines, tries };
 }
 
-describe("a server that asks to wait", () => {
-  test("is waited for, and the log has the duration", async () => {
-    const startMs = performance.now();
-    const { answer, lines } = await retried([throttled(120)]);
-    expect(answer).toBe("done");
-    expect(performance.now() - startMs).toBeGreaterThanOrEqual(119);
-    expect(lines).toEqual(["the host limits requests; trying again in 120 ms (2 of 3)"]);
-  });
-
-  test("is not waited for longer than the attempt has left", async () => {
-    const { answer, lines, tries } = await retried([throttled(3_600_000)], { timeLeftMs: () => 90_500 });
-    expect(tries).toBe(1);
-    expect(lines).toEqual([]);
-    expect(answer).toBeInstanceOf(StepFailure);
-    expect((answer as StepFailure).failure).toMatchObject({
-      code: "CLONE_FAILED",
-      retryable: true,
-      message: "the host limits requests, but this attempt has only 90 s left",
-    });
-  });
-
-  test("is waited for in each try, up to the number of tries", async () => {
-    const { answer, tries } = await retried([throttled(0), throttled(2), throttled(2), throttled(2)]);
-    expect(tries).toBe(3);
-    expect(answer).toBeInstanceOf(StepFailure);
-  });
-});
-
 describe("a step", () => {
+  test("is tried again as often as the policy says, unless the fault is final", async () => {
+    expect(await retried(failures(2))).toMatchObject({ tries: 3, answer: "done" });
+    expect(await retried(failures(3))).toMatchObject({ tries: 3, answer: expect.any(StepFailure) });
+    const final = failure(undefined, false);
+    expect(await retried([final])).toMatchObject({ tries: 1, answer: final });
+  });
+
   test("has all its tries again after one that has got further", async () => {
     const progress = [false, true, false, false];
     const hasProgressed = () => progress.shift() ?? false;
-    const failures = Array.from({ length: 5 }, () => throttled(0));
-    const { answer, tries } = await retried(failures, { hasProgressed });
-    expect(answer).toBeInstanceOf(StepFailure);
-    expect(tries).toBe(4);
+    expect(await retried(failures(5), { hasProgressed })).toMatchObject({
+      tries: 4,
+      answer: expect.any(StepFailure),
+    });
   });
 
   test("ends with the signal's reason, without another try", async () => {
@@ -72,10 +54,43 @@ describe("a step", () => {
     const attempt = async () => {
       tries += 1;
       controller.abort(new Error("the time is over"));
-      throw throttled(0);
+      throw failure();
     };
     const { answer, lines } = await retried([], { attempt, signal: controller.signal });
     expect(answer).toEqual(new Error("the time is over"));
     expect([tries, lines]).toEqual([1, []]);
+  });
+});
+
+describe("a server that limits requests", () => {
+  test("is waited for as long as it asks, and the log has the duration", async () => {
+    const startMs = performance.now();
+    const { answer, lines } = await retried(failures(1, { retryAfterMs: 120 }));
+    expect(answer).toBe("done");
+    expect(performance.now() - startMs).toBeGreaterThanOrEqual(119);
+    expect(lines).toEqual(["the host limits requests; trying again in 120 ms (the server limits requests)"]);
+  });
+
+  test("is waited for any number of times; these tries do not count", async () => {
+    const errors = [...failures(5, { retryAfterMs: 2 }), ...failures(2)];
+    expect(await retried(errors)).toMatchObject({ tries: 8, answer: "done" });
+  });
+
+  test("is asked for the time if its refusal does not state it", async () => {
+    const { lines } = await retried(failures(1, {}), { askDelay: async () => ({ retryAfterMs: 30 }) });
+    expect(lines[0]).toContain("in 30 ms");
+  });
+
+  test.each([
+    ["the step has left", { timeLeftMs: () => 90_500 }],
+    ["the run has left", { policy: { ...POLICY, deadlineMs: performance.now() + 90_500 } }],
+  ])("is not waited for longer than %s", async (_, step) => {
+    const { answer, lines, tries } = await retried(failures(1, { retryAfterMs: 3_600_000 }), step);
+    expect([tries, lines]).toEqual([1, []]);
+    expect((answer as StepFailure).failure).toMatchObject({
+      code: "CLONE_FAILED",
+      retryable: true,
+      message: expect.stringMatching(/^the host limits requests, but this attempt has only \d+ s left$/),
+    });
   });
 });

@@ -26,6 +26,7 @@ function job(jobId: string, attempt = 1): PipelineJob {
     provenance: false,
     platforms: [],
     secrets: {},
+    registryAuths: {},
   };
 }
 

@@ -39,6 +39,47 @@ describe("worker settings", () => {
     ).toEqual([]);
   });
 
+  test("a wrong file of logins is a wrong setting, and is described without its values", async () => {
+    const folder = await makeTempDir("auths");
+    try {
+      const path = join(folder.path, "config.json");
+      const given = { ...REQUIRED, BLACKTREE_REGISTRY_AUTH: path };
+      expect(problems(given)).toEqual(["BLACKTREE_REGISTRY_AUTH"]);
+      await writeFiles(folder.path, { "config.json": '{"auths":{"ghcr.io":{"auth":"hush"}}}' });
+      expect(problems(given)).toEqual(["BLACKTREE_REGISTRY_AUTH"]);
+      expect(() => load(given)).toThrow(/ghcr\.io/);
+      expect(() => load(given)).not.toThrow(/hush/);
+      await writeFiles(folder.path, { "config.json": '{"auths":{"ghcr.io":{"auth":"dTpw"}}}' });
+      expect(load(given).registryAuths?.auths.logins.size).toBe(1);
+    } finally {
+      await folder.remove();
+    }
+  });
+
+  test("base repositories are of the job's account, with a role, or of a named registry", () => {
+    const base = (BLACKTREE_ECR_BASE_REPOS: string, more = {}) => ({
+      ...REQUIRED,
+      BLACKTREE_ECR_BASE_REPOS,
+      ...more,
+    });
+    const role = { BLACKTREE_ECR_ROLE_ARN: "arn:aws:iam::{account}:role/push" };
+    const named = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/base/*";
+    expect(load(base(named)).ecrBaseRepositories).toEqual([
+      {
+        name: "base/*",
+        registry: { host: named.split("/")[0] ?? "", account: "210987654321", region: "eu-west-1" },
+      },
+    ]);
+    expect(problems(base(`base/*,${named}`))).toEqual(["BLACKTREE_ECR_BASE_REPOS"]);
+    expect(problems(base(`base/*,${named}`, role))).toEqual([]);
+    for (const wrong of [
+      "21.dkr.ecr.eu-west-1.amazonaws.com/base",
+      `${named}:1`,
+      named.replace(".com", ".co"),
+    ])
+      expect(problems(base(wrong, role))).toEqual(["BLACKTREE_ECR_BASE_REPOS"]);
+  });
+
   test("the three TLS files are required together", () => {
     const names = problems({ ...REQUIRED, BLACKTREE_TLS_CA: "/nowhere.pem" });
     expect(names).toEqual(["BLACKTREE_TLS_CA", "BLACKTREE_TLS_CERT", "BLACKTREE_TLS_KEY"]);

@@ -10,6 +10,7 @@ import {
 } from "bun:test";
 import { StepFailure } from "../../../../../src/worker/job/failure.ts";
 import { EcrAuthenticator, type EcrSettings } from "../../../../../src/worker/registry/ecr/authenticator.ts";
+import { EcrBaseRegistries } from "../../../../../src/worker/registry/ecr/base-registries.ts";
 import type { NewEcrRepository } from "../../../../../src/worker/registry/ecr/repository.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type Aws, type EcrRepository, startAws } from "../../../../support/servers/aws.ts";
@@ -211,7 +212,12 @@ describe("a role", () => {
       arnTemplate,
       externalId: "blacktree:{tenant}",
       cacheRepository: "cache/{tenant}",
-      baseRepositories: ["base/*", "shared-{tenant}"],
+      baseRepositories: [
+        { name: "base/*" },
+        { name: "shared-{tenant}" },
+        { name: "here", registry: { host: "h", account, region } },
+        { name: "elsewhere", registry: { host: "h", account: "210987654321", region } },
+      ],
     };
     const ecr = authenticator({ role });
     const signIn = (jobId: string) =>
@@ -229,8 +235,47 @@ describe("a role", () => {
     const registryActions = ["ecr:GetAuthorizationToken", "ecr:DescribeRepositoryCreationTemplates"];
     expect(token).toEqual({ Effect: "Allow", Action: registryActions, Resource: ["*"] });
     expect(own).toMatchObject({ Effect: "Allow", Resource: [arnOf("images"), arnOf("cache/acme")] });
-    expect(base).toMatchObject({ Resource: [arnOf("base/*"), arnOf("shared-acme")] });
+    expect(base).toMatchObject({ Resource: [arnOf("base/*"), arnOf("shared-acme"), arnOf("here")] });
     expect(base.Action).not.toContain("ecr:PutImage");
+  });
+
+  const registry = {
+    host: "210987654321.dkr.ecr.us-east-1.amazonaws.com",
+    account: "210987654321",
+    region,
+  };
+  const repositories = [{ name: "base/*", registry }, { name: "{tenant}", registry }, { name: "own" }];
+  const baseRequest = (text: string) => ({
+    job: { ...request().job, jobId: "job" },
+    mayUse: (part: string) => text.includes(part),
+    signal: new AbortController().signal,
+  });
+
+  test("signs in to another account's registry for pulls alone, and only if the Dockerfile may name it", async () => {
+    const bases = new EcrBaseRegistries({ role: { arnTemplate }, repositories });
+    expect(await bases.baseLogins(baseRequest("FROM alpine"))).toEqual([]);
+    expect(aws.calls).toEqual([]);
+    const [base, ...others] = await bases.baseLogins(baseRequest("ARG ACCOUNT=210987654321"));
+    expect(others).toEqual([]);
+    expect(base).toMatchObject({ host: registry.host, login: { username: "AWS" } });
+    const [session] = aws.calls.filter(({ action }) => action === "AssumeRole");
+    expect(session?.input.RoleArn).toBe(`arn:aws:iam::${account}:role/builder`);
+    const [token, pull, ...more] = JSON.parse(String(session?.input.Policy)).Statement;
+    expect(more).toEqual([]);
+    expect(token).toEqual({ Effect: "Allow", Action: ["ecr:GetAuthorizationToken"], Resource: ["*"] });
+    const arnOf = (name: string) => `arn:aws:ecr:us-east-1:210987654321:repository/${name}`;
+    expect(pull).toEqual({
+      Effect: "Allow",
+      Action: ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
+      Resource: [arnOf("base/*"), arnOf("acme")],
+    });
+  });
+
+  test("a refused sign-in to another account's registry is a problem of that login alone", async () => {
+    aws.configure({ deniedRoles: [arn] });
+    const bases = new EcrBaseRegistries({ role: { arnTemplate }, repositories });
+    const [base] = await bases.baseLogins(baseRequest(`FROM ${registry.host}/base/os`));
+    expect(base?.login).toMatchObject({ problem: expect.stringContaining("role/builder") });
   });
 
   test("is named when it is denied", async () => {

@@ -165,6 +165,8 @@ export interface JobRequest {
   knownImages: KnownImage[];
   /** On whose behalf the job runs: tenants never share caches. Empty: `aws_account`. */
   tenant: string;
+  /** Host of a registry to the job's login there, for base images; never that of the registry that the image goes to. */
+  registryAuths: { [key: string]: RegistryLogin };
   /** If true, an image of another version may become the job's. */
   mayReuse: boolean;
   /** Images that got the version's tag, the latest first. */
@@ -190,6 +192,18 @@ export interface JobRequest_LabelsEntry {
 export interface JobRequest_SecretsEntry {
   key: string;
   value: string;
+}
+
+export interface JobRequest_RegistryAuthsEntry {
+  key: string;
+  value: RegistryLogin | undefined;
+}
+
+/** Either an identity token, or a user with a password. */
+export interface RegistryLogin {
+  username: string;
+  password: string;
+  identityToken: string;
 }
 
 export interface KnownImage {
@@ -336,6 +350,7 @@ function createBaseJobRequest(): JobRequest {
     secrets: {},
     knownImages: [],
     tenant: "",
+    registryAuths: {},
     mayReuse: false,
     versionImages: [],
     gitDepth: undefined,
@@ -411,6 +426,9 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.tenant !== "") {
       writer.uint32(178).string(message.tenant);
     }
+    globalThis.Object.entries(message.registryAuths).forEach(([key, value]: [string, RegistryLogin]) => {
+      JobRequest_RegistryAuthsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
+    });
     if (message.mayReuse !== false) {
       writer.uint32(248).bool(message.mayReuse);
     }
@@ -624,6 +642,17 @@ export const JobRequest: MessageFns<JobRequest> = {
             message.tenant = reader.string();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            const entry30 = JobRequest_RegistryAuthsEntry.decode(reader, reader.uint32());
+            if (entry30.value !== undefined) {
+              message.registryAuths[entry30.key] = entry30.value;
+            }
+            continue;
+          }
           case 31: {
             if (tag !== 248) {
               break;
@@ -778,6 +807,33 @@ export const JobRequest: MessageFns<JobRequest> = {
         ? object.known_images.map((e: any) => KnownImage.fromJSON(e))
         : [],
       tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : "",
+      registryAuths: isObject(object.registryAuths)
+        ? (globalThis.Object.entries(object.registryAuths) as [string, any][]).reduce(
+          (acc: { [key: string]: RegistryLogin }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: RegistryLogin.fromJSON(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : isObject(object.registry_auths)
+        ? (globalThis.Object.entries(object.registry_auths) as [string, any][]).reduce(
+          (acc: { [key: string]: RegistryLogin }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: RegistryLogin.fromJSON(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
       mayReuse: isSet(object.mayReuse)
         ? globalThis.Boolean(object.mayReuse)
         : isSet(object.may_reuse)
@@ -887,6 +943,15 @@ export const JobRequest: MessageFns<JobRequest> = {
     if (message.tenant !== "") {
       obj.tenant = message.tenant;
     }
+    if (message.registryAuths) {
+      const entries = globalThis.Object.entries(message.registryAuths) as [string, RegistryLogin][];
+      if (entries.length > 0) {
+        obj.registryAuths = {};
+        entries.forEach(([k, v]) => {
+          obj.registryAuths[k] = RegistryLogin.toJSON(v);
+        });
+      }
+    }
     if (message.mayReuse !== false) {
       obj.mayReuse = message.mayReuse;
     }
@@ -953,6 +1018,15 @@ export const JobRequest: MessageFns<JobRequest> = {
     );
     message.knownImages = object.knownImages?.map((e) => KnownImage.fromPartial(e)) || [];
     message.tenant = object.tenant ?? "";
+    message.registryAuths = (globalThis.Object.entries(object.registryAuths ?? {}) as [string, RegistryLogin][]).reduce(
+      (acc: { [key: string]: RegistryLogin }, [key, value]: [string, RegistryLogin]) => {
+        if (value !== undefined) {
+          acc[key] = RegistryLogin.fromPartial(value);
+        }
+        return acc;
+      },
+      {},
+    );
     message.mayReuse = object.mayReuse ?? false;
     message.versionImages = object.versionImages?.map((e) => KnownImage.fromPartial(e)) || [];
     message.gitDepth = object.gitDepth ?? undefined;
@@ -1212,6 +1286,200 @@ export const JobRequest_SecretsEntry: MessageFns<JobRequest_SecretsEntry> = {
     const message = createBaseJobRequest_SecretsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseJobRequest_RegistryAuthsEntry(): JobRequest_RegistryAuthsEntry {
+  return { key: "", value: undefined };
+}
+
+export const JobRequest_RegistryAuthsEntry: MessageFns<JobRequest_RegistryAuthsEntry> = {
+  encode(message: JobRequest_RegistryAuthsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== undefined) {
+      RegistryLogin.encode(message.value, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRequest_RegistryAuthsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRequest_RegistryAuthsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = RegistryLogin.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobRequest_RegistryAuthsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? RegistryLogin.fromJSON(object.value) : undefined,
+    };
+  },
+
+  toJSON(message: JobRequest_RegistryAuthsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== undefined) {
+      obj.value = RegistryLogin.toJSON(message.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<JobRequest_RegistryAuthsEntry>, I>>(base?: I): JobRequest_RegistryAuthsEntry {
+    return JobRequest_RegistryAuthsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobRequest_RegistryAuthsEntry>, I>>(
+    object: I,
+  ): JobRequest_RegistryAuthsEntry {
+    const message = createBaseJobRequest_RegistryAuthsEntry();
+    message.key = object.key ?? "";
+    message.value = (object.value !== undefined && object.value !== null)
+      ? RegistryLogin.fromPartial(object.value)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRegistryLogin(): RegistryLogin {
+  return { username: "", password: "", identityToken: "" };
+}
+
+export const RegistryLogin: MessageFns<RegistryLogin> = {
+  encode(message: RegistryLogin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.username !== "") {
+      writer.uint32(10).string(message.username);
+    }
+    if (message.password !== "") {
+      writer.uint32(18).string(message.password);
+    }
+    if (message.identityToken !== "") {
+      writer.uint32(26).string(message.identityToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RegistryLogin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRegistryLogin();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.identityToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RegistryLogin {
+    return {
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      identityToken: isSet(object.identityToken)
+        ? globalThis.String(object.identityToken)
+        : isSet(object.identity_token)
+        ? globalThis.String(object.identity_token)
+        : "",
+    };
+  },
+
+  toJSON(message: RegistryLogin): unknown {
+    const obj: any = {};
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    if (message.identityToken !== "") {
+      obj.identityToken = message.identityToken;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RegistryLogin>, I>>(base?: I): RegistryLogin {
+    return RegistryLogin.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RegistryLogin>, I>>(object: I): RegistryLogin {
+    const message = createBaseRegistryLogin();
+    message.username = object.username ?? "";
+    message.password = object.password ?? "";
+    message.identityToken = object.identityToken ?? "";
     return message;
   },
 };
