@@ -364,7 +364,6 @@ export const DOCKERFILES: Kind = {
           `RUN --mount=type=cache,id=seeded,target=/seeded,from=${BASE},source=/bin ls /seeded > /two`,
         ),
       ],
-      inDefaultCheck: true,
     },
     {
       name: "RUN --mount=type=secret",
@@ -409,7 +408,7 @@ export const DOCKERFILES: Kind = {
         A,
       ],
     },
-    { name: "CRLF", files: [raw(CRLF), A], inDefaultCheck: true },
+    { name: "CRLF", files: [raw(CRLF), A] },
     {
       name: "CRLF and heredocs",
       files: [

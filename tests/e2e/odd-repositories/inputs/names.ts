@@ -26,7 +26,6 @@ export const NAMES: Kind = {
     {
       name: "names with bytes that are not UTF-8",
       files: [COPY_ALL, file(bytes("latin-\xe9"), "x\n"), file("plain", "y\n")],
-      inDefaultCheck: true,
     },
     {
       name: "names with bytes that are not UTF-8, of files that the image does not contain",
@@ -46,7 +45,6 @@ export const NAMES: Kind = {
     {
       name: "names that differ only in case",
       files: [COPY_ALL, ...named("README", "readme", "ReadMe", "dir/a", "DIR/a")],
-      inDefaultCheck: true,
     },
     {
       name: "names in composed and decomposed Unicode",

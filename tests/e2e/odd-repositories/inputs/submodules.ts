@@ -207,7 +207,6 @@ export const SUBMODULES: Kind = {
       name: "a gitlink without .gitmodules",
       files: [COPY_ALL, submodule("lib", commitOf(LIB))],
       others: { lib: LIB },
-      inDefaultCheck: true,
     },
     {
       name: "a gitlink that .gitmodules does not declare",
