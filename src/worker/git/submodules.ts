@@ -22,7 +22,6 @@ import { WorkingCopy } from "./working-copy.ts";
 /** A checked out commit that may have submodules. */
 export interface Superproject {
   readonly copy: WorkingCopy;
-  readonly commit: string;
   readonly listing: TreeListing;
   /** The base of relative submodule URLs. */
   readonly url: string;
@@ -139,7 +138,7 @@ class Submodule {
     const { commit } = this.#gitlink;
     const listing = await copy.list(commit);
     await copy.checkOut(commit, undefined);
-    return { copy, commit, listing, url: this.#url, cached };
+    return { copy, listing, url: this.#url, cached };
   }
 }
 

@@ -5,6 +5,7 @@ import { cacheScope } from "../buildkit/cache-scope.ts";
 import { notRunBy } from "../buildkit/capabilities.ts";
 import { nameBuildContext } from "../buildkit/docker-config.ts";
 import { endBySignal, endOfRunStep } from "../buildkit/failure.ts";
+import { hostPathRemover } from "../buildkit/host-paths.ts";
 import { buildPaths } from "../buildkit/paths.ts";
 import type { BuildStep } from "../buildkit/progress/progress.ts";
 import { cacheReferences, cacheRepositoryOf } from "../buildkit/registry-cache.ts";
@@ -80,6 +81,7 @@ async function buildRequest(
   const { host } = inputs.destination.access;
   const paths = await buildPaths(workspace, job);
   await nameBuildContext(workspace.dockerConfig, [source.checkoutId, ...paths.inCheckout]);
+  const withoutHostPaths = await hostPathRemover(workspace);
   const origin = { repositoryUrl, commit: source.commit, version: job.deploymentVersion, committedAt };
   return {
     job,
@@ -100,7 +102,7 @@ async function buildRequest(
     log: run.log,
     output: (line) => {
       failedPull.note(line);
-      run.output(line);
+      run.output({ ...line, text: withoutHostPaths(line.text) });
     },
     onStep: (step) => run.reporter.step(redacted(run, step)),
     onInstruction: () => run.beganBuilding(),
