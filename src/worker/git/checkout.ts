@@ -230,7 +230,7 @@ class Clone implements Source {
     const { commit } = this;
     const listing = await this.#copy.list(commit);
     await this.#copy.checkOut(commit, this.#tip);
-    return { copy: this.#copy, commit, listing, url: this.#request.repositoryUrl, cached };
+    return { copy: this.#copy, listing, url: this.#request.repositoryUrl, cached };
   }
 
   /** Fetches submodules, and the Git LFS files of the repository and of all submodules. */
