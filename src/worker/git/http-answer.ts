@@ -1,11 +1,12 @@
 /** The meaning of an HTTP answer for a job: of git hosts and Git LFS servers, to git's requests and the worker's own. */
 
 import type { Throttling } from "../job/failure.ts";
+import { type AnswerHeaders, retryAfter } from "../job/retry-after.ts";
 
 /** A `Response` is one. */
 export interface HttpAnswer {
   readonly status: number;
-  readonly headers: { get(name: string): string | null | undefined };
+  readonly headers: AnswerHeaders;
 }
 
 export type AnswerKind =
@@ -38,7 +39,7 @@ const TEMPORARY: ReadonlySet<number> = new Set([408, 425]);
 const PERMANENT: ReadonlySet<number> = new Set([501, 505]);
 
 export function judge(answer: HttpAnswer): Verdict {
-  const retryAfterMs = retryAfter(answer);
+  const retryAfterMs = retryAfter(answer.headers);
   const kind = kindOf(answer.status, retryAfterMs !== undefined);
   const throttled = retryAfterMs === undefined ? undefined : { retryAfterMs };
   return { kind, retryable: kind === "throttled" || kind === "unavailable", throttled };
@@ -63,16 +64,4 @@ function kindOf(status: number, asksToWait: boolean): AnswerKind {
   if (MISSING.has(status)) return "missing";
   const mayPass = TEMPORARY.has(status) || (status >= 500 && !PERMANENT.has(status));
   return mayPass ? "unavailable" : "refused";
-}
-
-/** Undefined without a valid Retry-After: a number of seconds, or a date. A date in the past means 0. */
-function retryAfter({ headers }: HttpAnswer): number | undefined {
-  const value = headers.get("retry-after")?.trim() ?? "";
-  if (/^\d+$/.test(value)) return Number(value) * 1000;
-  // The date's format of HTTP: Date.parse accepts many others.
-  if (!/^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(value)) return undefined;
-  // Compared with the server's clock, which may differ from that of this machine.
-  const serverTimeMs = Date.parse(headers.get("date") ?? "");
-  const waitMs = Date.parse(value) - (Number.isNaN(serverTimeMs) ? Date.now() : serverTimeMs);
-  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
 }

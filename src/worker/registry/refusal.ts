@@ -4,6 +4,7 @@
  */
 import type { ErrorCode, Step } from "../../shared/job.ts";
 import { StepFailure } from "../job/failure.ts";
+import { retryAfter } from "../job/retry-after.ts";
 
 /** Image references, URLs, ARNs, and quoted text. */
 const QUOTED_NAMES = /(?<=failed to push )\S+|https?:\/\/\S+|\barn:\S+|'[^']*'/g;
@@ -80,7 +81,7 @@ export function registryRefusal(
     : body.slice(0, 200).trim();
   const codes = errors?.map(({ code = "" }) => code) ?? [];
   const { code, retryable, isThrottled } = meaningOf({ status, codes, details: withoutNames(details) });
-  const retryAfterMs = retryable ? retryAfter(headers.get("retry-after")) : undefined;
+  const retryAfterMs = retryable ? retryAfter(headers) : undefined;
   const throttled = isThrottled || retryAfterMs !== undefined ? { retryAfterMs } : undefined;
   const message = `the registry ${host} answered ${status}${details === "" ? "" : `: ${details}`}`;
   return new StepFailure({ code, step, message, retryable, throttled });
@@ -93,14 +94,6 @@ function errorsOf(body: string): readonly { code?: string; message?: string }[] 
   } catch {
     return undefined;
   }
-}
-
-/** In ms; the header has seconds or a date. */
-export function retryAfter(header: string | null, nowMs = Date.now()): number | undefined {
-  if (header === null) return undefined;
-  if (/^\d+$/.test(header)) return Number(header) * 1000;
-  const atMs = Date.parse(header);
-  return Number.isNaN(atMs) ? undefined : Math.max(0, atMs - nowMs);
 }
 
 /** The error codes of the distribution specification, and those that docker's registry adds. */

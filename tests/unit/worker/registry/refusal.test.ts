@@ -1,10 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import {
-  meaningOf,
-  registryRefusal,
-  reportedRefusal,
-  retryAfter,
-} from "../../../../src/worker/registry/refusal.ts";
+import { meaningOf, registryRefusal, reportedRefusal } from "../../../../src/worker/registry/refusal.ts";
 
 const refusalOf = (status: number, code: string, message: string) =>
   registryRefusal("r", new Response(null, { status }), JSON.stringify({ errors: [{ code, message }] }), "tag")
@@ -95,13 +90,4 @@ describe("a refusal is final or may pass", () => {
     for (const body of ["null", '{"errors":[null]}', '{"errors":7}', "<html>"])
       expect(refused(body)).toMatchObject({ code: "PUSH_FAILED", retryable: true });
   });
-});
-
-test("Retry-After has seconds or a date", () => {
-  const nowMs = Date.parse("2026-01-01T00:00:00Z");
-  expect(retryAfter("20", nowMs)).toBe(20_000);
-  expect(retryAfter("Thu, 01 Jan 2026 00:00:30 GMT", nowMs)).toBe(30_000);
-  expect(retryAfter("Wed, 31 Dec 2025 00:00:00 GMT", nowMs)).toBe(0);
-  expect(retryAfter("soon", nowMs)).toBeUndefined();
-  expect(retryAfter(null, nowMs)).toBeUndefined();
 });
