@@ -41,7 +41,8 @@ const PERMANENT: ReadonlySet<number> = new Set([501, 505]);
 export function judge(answer: HttpAnswer): Verdict {
   const retryAfterMs = retryAfter(answer.headers);
   const kind = kindOf(answer.status, retryAfterMs !== undefined);
-  const throttled = retryAfterMs === undefined ? undefined : { retryAfterMs };
+  // Without a wait, the next request is one of the tries.
+  const throttled = retryAfterMs ? { retryAfterMs } : undefined;
   return { kind, retryable: kind === "throttled" || kind === "unavailable", throttled };
 }
 

@@ -308,7 +308,8 @@ export class WorkingCopy {
     }
     if (end.exitCode === 0) return this.#fetched(ref);
     const failure = this.remote.failure(end);
-    if (failure.failure.code === "REF_NOT_FOUND") return undefined;
+    const isAbsent = failure.failure.code === "REF_NOT_FOUND" && !(failure instanceof ObjectFormatMismatch);
+    if (isAbsent) return undefined;
     if (isServerFault(end)) return this.#fetchRefOrFail(ref, end);
     throw failure;
   }

@@ -90,7 +90,8 @@ class Waits {
 
   async #throttledDelayMs({ retryAfterMs }: Throttling): Promise<number | undefined> {
     const { policy, askDelay } = this.step;
-    const askedMs = retryAfterMs ?? (await askDelay?.())?.retryAfterMs;
+    // Zero asks for nothing.
+    const askedMs = retryAfterMs || (await askDelay?.())?.retryAfterMs || undefined;
     const ownMs = Math.min(MAX_THROTTLED_DELAY_MS, policy.initialDelayMs * 2 ** this.#throttled);
     this.#throttled += 1;
     const delayMs = Math.max(askedMs ?? 0, ownMs);

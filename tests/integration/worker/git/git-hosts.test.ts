@@ -151,7 +151,7 @@ describe("Retry-After", () => {
       const { lines } = await bench.cloned({ url: urlOf(name), branch: "main" });
       expect(performance.now() - startMs).toBeGreaterThanOrEqual(1000);
       expect(lines).toContain(
-        `${urlOf(name)} limits requests (HTTP ${status}) and asks to wait 1 s; trying again in 1 s (2 of 2)`,
+        `${urlOf(name)} limits requests (HTTP ${status}) and asks to wait 1 s; trying again in 1 s (the server limits requests)`,
       );
     });
 

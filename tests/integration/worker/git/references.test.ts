@@ -80,7 +80,7 @@ describe("branch", () => {
       expect(await bench.failureOf({ url: urlOf(name), branch })).toMatchObject({
         code: "REF_NOT_FOUND",
         retryable: false,
-        message: `${urlOf(name)} has no branch or tag '${branch}'`,
+        message: `${urlOf(name)} has no branch or tag '${branch}' (an empty repository has none)`,
       });
     });
 
