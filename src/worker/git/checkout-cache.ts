@@ -45,9 +45,9 @@ interface Entry extends CachedCheckout {
 
 /**
  * Checkouts of another format cannot be used. In those before 2, the modes of files depended on the worker's umask; in
- * those before 3, some Git LFS files were missing; in those before 4, .git/index had the times of the files.
+ * those before 3, some Git LFS files were missing, and .git/index had the times of the files.
  */
-const FORMAT = 4;
+const FORMAT = 3;
 /** In the .git of a cached checkout: the indexes, which are outside of the checkout while a run uses it. */
 const INDEXES = "worker-indexes";
 const REMOVING = "removing-";

@@ -16,7 +16,7 @@ import {
   sampleJob,
 } from "../../support/blacktree/fault-site.ts";
 import { runFolders } from "../../support/blacktree/run-folders.ts";
-import { commandLines, programsOfRuns } from "../../support/blacktree/running-programs.ts";
+import { commandLines, untilNoProgramRuns } from "../../support/blacktree/running-programs.ts";
 import { timedOutInStep } from "../../support/machine/growing-timeout.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
@@ -73,7 +73,7 @@ test("worker loss: a grandchild that keeps stdout open does not delay the end of
   await waitFor(async () => (await sleeping()).length > 0, { timeoutMs: 30_000, what: "the grandchild" });
   await expectSuccess(site, job, { worker });
   expect(await sleeping()).toEqual([]);
-  expect(await programsOfRuns(worker.workDir)).toEqual([]);
+  await untilNoProgramRuns(worker.workDir);
   await expectNothingRuns(orchestrator, worker, job);
 });
 
@@ -97,7 +97,7 @@ for (const engine of ["26.1", "20.10"] as const) {
       attempt: 1,
       error: { code: "TIMEOUT", step: "build", retryable: false },
     });
-    expect(await programsOfRuns(worker.workDir)).toEqual([]);
+    await untilNoProgramRuns(worker.workDir);
     await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to end" });
     expect((await docker.docker(["ps", "--all", "--quiet"])).stdout).toBe("");
     await expectNothingRuns(orchestrator, worker, { ...job, job_id });

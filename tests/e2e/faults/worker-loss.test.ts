@@ -21,7 +21,7 @@ import {
   sampleJob,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
-import { programsOfRuns } from "../../support/blacktree/running-programs.ts";
+import { programsOfRuns, untilNoProgramRuns } from "../../support/blacktree/running-programs.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
 import type { HeldRequests } from "../../support/machine/held-requests.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
@@ -113,7 +113,7 @@ for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMEN
       if (moment.olderEngine) expect(await attemptImages(docker)).toHaveLength(1);
 
       const worker = await restart(crashed, orchestrator);
-      expect(await programsOfRuns(crashed.workDir)).toEqual([]);
+      await untilNoProgramRuns(crashed.workDir);
       if (moment.olderEngine) expect(await attemptImages(docker)).toEqual([]);
       held.release();
       await expectSuccess(site, job, { worker, attempt: 2 });

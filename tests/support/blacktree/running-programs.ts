@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { waitFor } from "../machine/wait-for.ts";
 
 async function processIds(): Promise<string[]> {
   return (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
@@ -21,6 +22,12 @@ export async function programsOfRuns(workDir: string): Promise<string[]> {
   const isOfRuns = await Promise.all(ids.map(isOfRun));
   const lines = await Promise.all(ids.filter((_, index) => isOfRuns[index]).map(commandLine));
   return lines.filter((line) => line !== "");
+}
+
+/** A worker itself runs short programs in a folder like those of its runs, to check its builder. */
+export async function untilNoProgramRuns(workDir: string): Promise<void> {
+  const hasNone = async () => (await programsOfRuns(workDir)).length === 0;
+  await waitFor(hasNone, { timeoutMs: 30_000, what: "the programs of the runs to end" });
 }
 
 /** The command lines of the running children of this process. */
