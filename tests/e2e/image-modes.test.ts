@@ -16,7 +16,7 @@ const DOCKERFILE = [
   "FROM scratch",
   "COPY bin/busybox /bin/busybox",
   "COPY src /src",
-  // With .git, which differs between two clones.
+  // With .git, which is the same for the same commit.
   "COPY . /app",
   'RUN ["/bin/busybox", "sh", "-c", "cd /app && /bin/busybox find . -exec /bin/busybox stat -c \'mode %a %F %n\' {} +"]',
   "",
@@ -79,5 +79,7 @@ test("files are 644 or 755 and folders 755 with umask 0077, and a worker with 00
   expect(ofGit.filter((line) => !/^(755 directory|[64]44 regular file) /.test(line))).toEqual([]);
 
   const other = await built("0002");
-  expect(other.filter((line) => line.endsWith(" CACHED"))).toHaveLength(2);
+  expect(other.filter((line) => line.endsWith(" CACHED"))).toHaveLength(
+    DOCKERFILE.split("\n").filter((line) => /^(COPY|RUN) /.test(line)).length,
+  );
 });
