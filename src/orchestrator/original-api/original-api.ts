@@ -20,8 +20,9 @@ import { Publisher } from "../queue/rabbitmq/publisher.ts";
 import {
   declarationLockQueue,
   ensureQueue,
+  exchangeExists,
   originalResultQueue,
-  replyCode,
+  queueExists,
 } from "../queue/rabbitmq/topology.ts";
 import { answerOf, jobMessageOf, type OriginalTarget } from "./messages.ts";
 
@@ -162,19 +163,17 @@ export class OriginalApi {
 
   async #declare(session: Session): Promise<void> {
     await ensureQueue(session, this.#results);
-    await onDedicatedChannel(session, `exchange ${EXCHANGE}`, (channel) =>
-      channel.assertExchange(EXCHANGE, "direct", { durable: true }),
-    );
-    for (const { queue, key } of [REQUESTS, ANSWERS]) {
-      await onDedicatedChannel(session, `queue ${queue}`, (channel) =>
-        channel.assertQueue(queue, { durable: true }),
-      ).catch((error) => {
-        // It exists with other arguments, with which it works as well.
-        if (replyCode(error) !== 406) throw error;
-      });
-      await onDedicatedChannel(session, `queue ${queue}`, (channel) =>
-        channel.bindQueue(queue, EXCHANGE, key),
+    // What exists is used as it is: the user may have no right to declare it.
+    if (!(await exchangeExists(session, EXCHANGE)))
+      await onDedicatedChannel(session, `exchange ${EXCHANGE}`, (channel) =>
+        channel.assertExchange(EXCHANGE, "direct", { durable: true }),
       );
+    for (const { queue, key } of [REQUESTS, ANSWERS]) {
+      const exists = await queueExists(session, queue);
+      await onDedicatedChannel(session, `queue ${queue}`, async (channel) => {
+        if (!exists) await channel.assertQueue(queue, { durable: true });
+        await channel.bindQueue(queue, EXCHANGE, key);
+      });
     }
   }
 }

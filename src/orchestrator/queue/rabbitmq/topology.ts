@@ -230,7 +230,7 @@ export async function ensureEventExchange(session: Session, { eventExchange }: N
   });
 }
 
-async function exchangeExists(session: Session, exchange: string): Promise<boolean> {
+export async function exchangeExists(session: Session, exchange: string): Promise<boolean> {
   return await onDedicatedChannel(session, `exchange ${exchange}`, (channel) =>
     channel.checkExchange(exchange),
   ).then(
@@ -239,7 +239,7 @@ async function exchangeExists(session: Session, exchange: string): Promise<boole
   );
 }
 
-async function queueExists(session: Session, queue: string): Promise<boolean> {
+export async function queueExists(session: Session, queue: string): Promise<boolean> {
   return await onDedicatedChannel(session, `queue ${queue}`, (channel) => channel.checkQueue(queue)).then(
     () => true,
     (error) => refusedWith(error, 404),
