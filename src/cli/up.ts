@@ -92,6 +92,8 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
   const logger = createLogger("blacktree", settings.logLevel, isText ? terminalFormat() : undefined);
   ignoreSignals(["SIGUSR1", "SIGUSR2"], logger);
   protectMemory(logger);
+  // Once the output of libraries is logged, `console` belongs to them.
+  const { error: print } = console;
   logProcessOutput(logger);
   logger.info({ version: VERSION, work_dir: settings.workDir }, "blacktree starts");
   try {
@@ -113,7 +115,7 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
     if (stop.first.aborted) return EXIT.done;
     const remedy = remedyFor(error);
     if (remedy === undefined) logger.error({ err: error }, "blacktree failed");
-    else console.error(`blacktree: ${remedy}`);
+    else print(`blacktree: ${remedy}`);
     return EXIT.failed;
   }
 }

@@ -108,7 +108,7 @@ test("Redis: every key of a record expires", async () => {
     at: new Date().toISOString(),
   });
   const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");
-  expect(keys).toHaveLength(7);
+  expect(keys).toHaveLength(8);
   for (const key of keys) {
     const ttlMs = Number(await server.cli("pttl", key));
     if (key.endsWith(":done")) expect(ttlMs).toBeWithin(1, 60_001);

@@ -114,6 +114,8 @@ async function expectToWork(url: string): Promise<void> {
     expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
     await records.published("j1");
     expect((await records.find("j1"))?.state).toBe("SUCCEEDED");
+    const { jobs } = await records.list({ matches: () => true, limit: 10, after: undefined });
+    expect(jobs.map(({ jobId }) => jobId)).toContain("j1");
   } finally {
     await leases.close();
     await records.close();
