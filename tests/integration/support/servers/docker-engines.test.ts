@@ -113,13 +113,13 @@ for (const name of engineNames) {
       expect((await containerOutput(engine, tag)).trim()).toBe(sampleGreeting);
     });
 
-    test("reports a failing step", async () => {
+    inFullCheck().test("reports a failing step", async () => {
       const { exitCode, stderr } = await build(engine, "failing", await source("failing"));
       expect(exitCode).not.toBe(0);
       expect(stderr).toMatch(/exit code: 3/);
     });
 
-    test("builds from an imported image", async () => {
+    inFullCheck().test("builds from an imported image", async () => {
       const base = await importBaseImage(engine);
       const path = await source();
       await Bun.write(join(path, "Dockerfile"), `FROM ${base}\nRUN echo made upon it > /made\n`);
@@ -128,7 +128,7 @@ for (const name of engineNames) {
       expect(output.trim()).toBe("made upon it");
     });
 
-    test("reports a missing repository, and a tag that cannot be moved", async () => {
+    inFullCheck().test("reports a missing repository, and a tag that cannot be moved", async () => {
       await login(engine, proxy.host);
       proxy.faults.repositories = new Set(["fixed"]);
       proxy.faults.immutableRepositories = proxy.faults.repositories;
@@ -148,7 +148,7 @@ for (const name of engineNames) {
       proxy.faults.immutableRepositories = undefined;
     });
 
-    test("keeps its images when it is killed in a build, and leaves no process", async () => {
+    inFullCheck().test("keeps its images when it is killed in a build, and leaves no process", async () => {
       const tag = `kept:${name}`;
       await build(engine, tag, await source());
       const building = startProcess(

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import amqp from "amqplib";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { type RabbitMq, startRabbitMq } from "../../../support/servers/rabbitmq.ts";
 
 setDefaultTimeout(90_000);
@@ -42,13 +43,13 @@ function take(): Promise<string | undefined> {
   });
 }
 
-test("a persistent message survives an orderly restart", async () => {
+inFullCheck().test("a persistent message survives an orderly restart", async () => {
   await publish("one");
   await rabbit.restart();
   expect(await take()).toBe("one");
 });
 
-test("a persistent message survives a killed broker", async () => {
+inFullCheck().test("a persistent message survives a killed broker", async () => {
   await publish("two");
   // RabbitMQ writes its register of queues lazily: a queue declared just before the kill returns only after a minute.
   await rabbit.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);

@@ -36,8 +36,6 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
   // One of the tests kills the engine.
   const siteOptions: BuildSiteOptions = { ...options, own: true };
   const ofPipeline = inFullCheck(!isWhole);
-  // The same client reaches a BuildKit in a container and one at an address.
-  const ofPlace = inFullCheck(options.buildKit === "remote");
   // A BuildKit beside the engine is used by the direct builder, and the local builder with buildx differs from the one
   // without only in its client, so what these builders decide is the same.
   const ofBuilder = inFullCheck(options.buildKit !== undefined || options.storage === "overlay2");
@@ -485,7 +483,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           signal: new AbortController().signal,
         });
 
-      ofPlace.test("the cache is pruned to the given size", async () => {
+      ofBuilder.test("the cache is pruned to the given size", async () => {
         const repoUrl = await createStep(`["/bin/busybox", "sh", "-c", "${NEW_UUID}"]`);
         const printed = await printedBy({ repoUrl });
         await prune(1e12);
@@ -519,7 +517,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         return name;
       }
 
-      ofPlace.test(
+      ofBuilder.test(
         "an image is built for each declared platform, and for any other while no step runs on it",
         async () => {
           const { platforms } = bench.builder.capabilities;
@@ -588,7 +586,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
         expect(again.states).not.toContain("BUILDING");
       });
 
-      ofPlace.test(
+      ofBuilder.test(
         "steps have the engine's network, or none, according to the worker's settings",
         async () => {
           const step = '["/bin/busybox", "sh", "-c", "/bin/busybox ls /sys/class/net > /printed"]';
@@ -765,7 +763,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       );
 
       // buildx waits 20 s for a BuildKit at an address to answer, at each of the tries.
-      inFullCheck(buildKit === "remote").test(
+      ofBuilder.test(
         "an engine that dies during the build is a retryable INTERNAL failure",
         async () => {
           const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });

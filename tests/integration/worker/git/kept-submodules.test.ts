@@ -93,7 +93,7 @@ describe("a submodule that has not moved", () => {
     await expectAsFresh(bench, done, wanted);
   });
 
-  test("is reused for a branch, a tag and a pinned commit", async () => {
+  inFullCheck().test("is reused for a branch, a tag and a pinned commit", async () => {
     const inner = await createInner();
     const { name, at, url, commit, next } = await built({ sub: inner });
     const pinned = await commit({ sub: inner }, { file: "pinned" });
@@ -123,7 +123,7 @@ describe("a submodule that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("is removed when its commit removes it", async () => {
+  inFullCheck().test("is removed when its commit removes it", async () => {
     const [one, two] = [await createInner(), await createInner({ inner: "of the other" })];
     const { wanted, commit, next } = await built({ "lib/one": one, two });
     await commit({ two });
@@ -135,7 +135,7 @@ describe("a submodule that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("may become a folder of files, and a folder may become a submodule", async () => {
+  inFullCheck().test("may become a folder of files, and a folder may become a submodule", async () => {
     const inner = await createInner({ inner: "i" });
     const { wanted, commit, next } = await built({ sub: inner });
     await commit({}, { "sub/own": "file", "sub/inner": "not that one" });
@@ -145,7 +145,7 @@ describe("a submodule that has changed", () => {
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("is cloned from scratch at a new path, and from a new URL", async () => {
+  inFullCheck().test("is cloned from scratch at a new path, and from a new URL", async () => {
     const [one, two] = [await createInner(), await createInner({ inner: "of the other" })];
     const { wanted, commit, next } = await built({ sub: one });
     const changes: Record<string, Inner>[] = [
@@ -165,13 +165,13 @@ describe("a submodule that has changed", () => {
     }
   });
 
-  test("may be the first submodule of its repository", async () => {
+  inFullCheck().test("may be the first submodule of its repository", async () => {
     const { wanted, commit, next } = await built({});
     await commit({ sub: await createInner() });
     await expectAsFresh(bench, await next(), wanted);
   });
 
-  test("may be nested in an unchanged submodule, and the other way round", async () => {
+  inFullCheck().test("may be nested in an unchanged submodule, and the other way round", async () => {
     const deep = await createInner();
     const middle = await createInner({ middle: "m", big: BIG });
     const nest = (commit: string) =>

@@ -8,6 +8,7 @@ import { buildCachePruner } from "../../../../src/worker/buildkit/prune-cache.ts
 import { DiskWatch } from "../../../../src/worker/disk/disk-watch.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { noise } from "../../../support/machine/noise.ts";
 import { type RepositoryFiles, sampleRepository } from "../../../support/machine/sample-repository.ts";
 import {
@@ -34,6 +35,7 @@ function busyboxStep(script: string): string {
 }
 
 for (const engine of engines) {
+  const ofEngine = inFullCheck(engine !== engines[0]);
   const reason = missingDisks ?? (await missingDockerEngine(engine));
   describe.skipIf(reason !== undefined)(
     `full disks with Docker ${engine}${reason ? ` (${reason})` : ""}`,
@@ -106,24 +108,27 @@ for (const engine of engines) {
         expect(await runOf({})).toMatchObject({ status: "SUCCESS" });
       });
 
-      test("a step that fails while the disk has free space is the job's own fault", async () => {
+      ofEngine.test("a step that fails while the disk has free space is the job's own fault", async () => {
         const end = await runOf({ Dockerfile: busyboxStep("echo No space left on device; exit 5") });
         expect(end).toMatchObject({ failure: { code: "BUILD_FAILED", retryable: false } });
       });
 
-      test("a step that runs out of inodes is a DISK_FULL", async () => {
+      ofEngine.test("a step that runs out of inodes is a DISK_FULL", async () => {
         const script =
           "i=0; while /bin/busybox mkdir /d$i; do i=$((i+1)); done; /bin/busybox sleep 2; exit 5";
         await engineDisk.fillInodes(300);
         await expectDiskFull(await runOf({ Dockerfile: busyboxStep(script) }), "build");
       });
 
-      test("files that do not fit on the engine's disk are a DISK_FULL with the engine's message", async () => {
-        await engineDisk.fill(4 * MB);
-        const end = await runOf({ large: noise(8 * MB), Dockerfile: "FROM scratch\nCOPY large /large\n" });
-        await expectDiskFull(end, "build");
-        expect(end.failure?.message).toContain("no space left on device");
-      });
+      ofEngine.test(
+        "files that do not fit on the engine's disk are a DISK_FULL with the engine's message",
+        async () => {
+          await engineDisk.fill(4 * MB);
+          const end = await runOf({ large: noise(8 * MB), Dockerfile: "FROM scratch\nCOPY large /large\n" });
+          await expectDiskFull(end, "build");
+          expect(end.failure?.message).toContain("no space left on device");
+        },
+      );
 
       test("below the reserve, build cache is removed until enough space is free", async () => {
         for (const letter of ["a", "b"]) {
@@ -136,7 +141,7 @@ for (const engine of engines) {
         expect(await engineDisk.freeBytes()).toBeGreaterThanOrEqual(RESERVE.bytes);
       });
 
-      describe("the work folder", () => {
+      ofEngine.describe("the work folder", () => {
         let disk: SmallDisk;
 
         afterEach(() => disk?.remove());
