@@ -177,6 +177,12 @@ export const REFS: Kind = {
       refs: (objects) => ({
         "refs/heads/main": objects.commit(objects.tree(OTHER_FILES), { parents: ["2".repeat(40)] }),
       }),
+      differs: {
+        reason: "a worker fetches one commit, and needs no other",
+        documented: { page: "docs/building.md", says: "earlier commits that the server lacks" },
+        reference: "failed",
+        blacktree: "built",
+      },
     },
     { name: "a repository with SHA-256", files: FILES, objectFormat: "sha256" },
     {
