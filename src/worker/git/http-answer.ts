@@ -1,6 +1,7 @@
 /** The meaning of an HTTP answer for a job: of git hosts and Git LFS servers, to git's requests and the worker's own. */
 
 import type { Throttling } from "../job/failure.ts";
+import { mayPassLater } from "../job/http-status.ts";
 import { type AnswerHeaders, retryAfter } from "../job/retry-after.ts";
 
 /** A `Response` is one. */
@@ -33,10 +34,6 @@ export interface Verdict {
 }
 
 const MISSING: ReadonlySet<number> = new Set([404, 410, 451]);
-/** Request Timeout, Too Early. */
-const TEMPORARY: ReadonlySet<number> = new Set([408, 425]);
-/** Not Implemented, HTTP Version Not Supported. */
-const PERMANENT: ReadonlySet<number> = new Set([501, 505]);
 
 export function judge(answer: HttpAnswer): Verdict {
   const retryAfterMs = retryAfter(answer.headers);
@@ -63,6 +60,5 @@ function kindOf(status: number, asksToWait: boolean): AnswerKind {
   if (status === 401) return "unauthenticated";
   if (status === 403) return "forbidden";
   if (MISSING.has(status)) return "missing";
-  const mayPass = TEMPORARY.has(status) || (status >= 500 && !PERMANENT.has(status));
-  return mayPass ? "unavailable" : "refused";
+  return mayPassLater(status) ? "unavailable" : "refused";
 }

@@ -4,6 +4,7 @@
  */
 import type { ErrorCode, Step } from "../../shared/job.ts";
 import { StepFailure } from "../job/failure.ts";
+import { mayPassLater } from "../job/http-status.ts";
 import { retryAfter } from "../job/retry-after.ts";
 
 /** Image references, URLs, ARNs, and quoted text. */
@@ -40,14 +41,9 @@ const SENT_AGAIN = new Set([
   "RANGE_INVALID",
   "SIZE_INVALID",
 ]);
-/** Of the statuses below 500, those of a request that may succeed later. */
-const TIMED_OUT = 408;
-const TOO_EARLY = 425;
 const TOO_MANY_REQUESTS = 429;
 /** The upload is not where the client takes it to be: a new one begins at 0. */
 const RANGE_NOT_SATISFIABLE = 416;
-/** The server will never support the request. */
-const NOT_IMPLEMENTED = new Set([501, 505]);
 
 export function meaningOf({ status, codes, details }: Refusal): RefusalMeaning {
   const is = (code: RefusalMeaning["code"], retryable = false) => ({ code, retryable, isThrottled: false });
@@ -64,8 +60,7 @@ export function meaningOf({ status, codes, details }: Refusal): RefusalMeaning {
 /** With neither a status nor a code, the registry was not reached. */
 function mayPass(status: number | undefined, codes: readonly string[]): boolean {
   if (status === undefined) return codes.length === 0;
-  if (status === TIMED_OUT || status === TOO_EARLY || status === RANGE_NOT_SATISFIABLE) return true;
-  return status >= 500 && !NOT_IMPLEMENTED.has(status);
+  return status === RANGE_NOT_SATISFIABLE || mayPassLater(status);
 }
 
 /** The refusal of a request that the worker itself sent. */
