@@ -7,7 +7,7 @@ import {
   OrchestratorServiceService,
   type WorkerInfo,
 } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
-import { type ServedService, unaryHandler } from "../shared/rpc/server.ts";
+import { type ServedService, streamHandler, unaryHandler } from "../shared/rpc/server.ts";
 import { RpcError } from "../shared/rpc/status.ts";
 import { hostPort, REGION_PATTERN } from "../shared/settings/parsers.ts";
 import { BadValue } from "../shared/settings/settings.ts";
@@ -53,6 +53,9 @@ export function orchestratorService({ workers, times, grpcListen, logger }: Serv
         granted: remainingMs !== undefined,
         leaseRemainingMs: Math.max(0, Math.floor(remainingMs ?? 0)),
       };
+    }),
+    readLog: streamHandler(logger, () => {
+      throw new RpcError(status.UNIMPLEMENTED, "no log is stored here");
     }),
   };
   return { name: "blacktree.v1.OrchestratorService", definition: OrchestratorServiceService, implementation };

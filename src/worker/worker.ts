@@ -296,6 +296,7 @@ function registrationInfo(
     version: VERSION,
     capabilities: offer.capabilities,
     runs: [...runs.held()],
+    labels: {},
   };
 }
 

@@ -15,7 +15,7 @@ import {
 import { imageOutput } from "../support/blacktree/image-output.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
-import { childrenOf, commandLines } from "../support/blacktree/running-programs.ts";
+import { commandLines, untilNoChildren } from "../support/blacktree/running-programs.ts";
 import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
@@ -175,8 +175,8 @@ describe.each(["26.1", "20.10"] as const)("main job on Docker Engine %s", (engin
     await untilFree(orchestrator, worker);
     expect(await runFolders(worker.workDir)).toEqual([]);
     expect(await localImages(docker)).toEqual(imagesBefore);
-    expect(await childrenOf(worker.process.pid)).toEqual([]);
-    expect(await childrenOf(orchestrator.process.pid)).toEqual([]);
+    await untilNoChildren(worker.process.pid);
+    await untilNoChildren(orchestrator.process.pid);
     for (const priority of ["high", "normal", "low"])
       expect(await deployment.depth(`jobs.ready.us-east-1.${priority}`)).toBe(0);
     expect(await deployment.depth("jobs.build")).toBe(0);

@@ -58,12 +58,16 @@ export function workerService({
         runs: [...runs.held()],
         unawaitedJobIds: [...runs.unawaited()],
         refusal: runs.refusal() ?? "",
+        load: undefined,
       };
     }),
     watchJob: streamHandler(logger, (request, signal) => {
       checkIncarnation(identity, request.incarnation);
       const { run, afterSeq, statesOnly } = request;
       return refusing(() => runs.watch(refOf(run), { afterSeq, statesOnly }, signal));
+    }),
+    readLog: streamHandler(logger, () => {
+      throw new RpcError(status.UNIMPLEMENTED, "no journal is kept here");
     }),
     cancelJob: unaryHandler(logger, async (request) => {
       checkIncarnation(identity, request.incarnation);

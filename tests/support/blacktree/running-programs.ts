@@ -30,14 +30,21 @@ export async function untilNoProgramRuns(workDir: string): Promise<void> {
   await waitFor(hasNone, { timeoutMs: 30_000, what: "the programs of the runs to end" });
 }
 
-/** The command lines of the running children of this process. */
+/** The command lines of the running children of this process. A child that has ended has none, also before it is reaped. */
 export async function childrenOf(pid: number): Promise<string[]> {
   const threads = await readdir(`/proc/${pid}/task`);
   const lists = await Promise.all(
     threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/children`, "utf8").catch(() => "")),
   );
-  const children = lists.flatMap((list) => list.split(" ")).filter((child) => child !== "");
-  return Promise.all(children.map(async (child) => `${child} ${await commandLine(child)}`));
+  const children = lists.flatMap((list) => list.trim().split(" ")).filter((child) => child !== "");
+  const lines = await Promise.all(children.map(async (child) => [child, await commandLine(child)] as const));
+  return lines.filter(([, line]) => line !== "").map(([child, line]) => `${child} ${line}`);
+}
+
+/** An idle worker has a child only while it checks its builder. */
+export async function untilNoChildren(pid: number): Promise<void> {
+  const hasNone = async () => (await childrenOf(pid)).length === 0;
+  await waitFor(hasNone, { timeoutMs: 30_000, what: `the children of process ${pid} to end` });
 }
 
 /** Empty for a process that has ended since. */

@@ -75,6 +75,7 @@ export function startWorker(parts: WorkerParts): Worker {
     slots,
     version: "1",
     capabilities: undefined,
+    labels: {},
     runs: [...runs.held()],
   });
   const registration = new Registration(orchestrators, describe, unheard, logger);

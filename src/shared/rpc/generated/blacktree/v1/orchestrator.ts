@@ -11,14 +11,16 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { RunRef } from "./run.ts";
+import { LogChunk, ReadLogRequest, RunRef } from "./run.ts";
 
 /** Service of orchestrators for workers. A worker may call any orchestrator: they share their knowledge of workers. */
 
@@ -35,7 +37,16 @@ export interface WorkerInfo {
   /** The runs that it still holds, so that a registration restores lost claims. */
   runs: RunRef[];
   /** Absent if the worker builds only for its own platform and has no other capability. */
-  capabilities: Capabilities | undefined;
+  capabilities:
+    | Capabilities
+    | undefined;
+  /** Chosen by the operator, shown with the worker. */
+  labels: { [key: string]: string };
+}
+
+export interface WorkerInfo_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 /**
@@ -87,6 +98,7 @@ function createBaseWorkerInfo(): WorkerInfo {
     version: "",
     runs: [],
     capabilities: undefined,
+    labels: {},
   };
 }
 
@@ -116,6 +128,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     if (message.capabilities !== undefined) {
       Capabilities.encode(message.capabilities, writer.uint32(66).fork()).join();
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      WorkerInfo_LabelsEntry.encode({ key: key as any, value }, writer.uint32(74).fork()).join();
+    });
     return writer;
   },
 
@@ -196,6 +211,17 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
             message.capabilities = Capabilities.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            const entry9 = WorkerInfo_LabelsEntry.decode(reader, reader.uint32());
+            if (entry9.value !== undefined) {
+              message.labels[entry9.key] = entry9.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -222,6 +248,20 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
       version: isSet(object.version) ? globalThis.String(object.version) : "",
       runs: globalThis.Array.isArray(object?.runs) ? object.runs.map((e: any) => RunRef.fromJSON(e)) : [],
       capabilities: isSet(object.capabilities) ? Capabilities.fromJSON(object.capabilities) : undefined,
+      labels: isObject(object.labels)
+        ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -251,6 +291,15 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     if (message.capabilities !== undefined) {
       obj.capabilities = Capabilities.toJSON(message.capabilities);
     }
+    if (message.labels) {
+      const entries = globalThis.Object.entries(message.labels) as [string, string][];
+      if (entries.length > 0) {
+        obj.labels = {};
+        entries.forEach(([k, v]) => {
+          obj.labels[k] = v;
+        });
+      }
+    }
     return obj;
   },
 
@@ -269,6 +318,100 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     message.capabilities = (object.capabilities !== undefined && object.capabilities !== null)
       ? Capabilities.fromPartial(object.capabilities)
       : undefined;
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseWorkerInfo_LabelsEntry(): WorkerInfo_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const WorkerInfo_LabelsEntry: MessageFns<WorkerInfo_LabelsEntry> = {
+  encode(message: WorkerInfo_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WorkerInfo_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWorkerInfo_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WorkerInfo_LabelsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: WorkerInfo_LabelsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<WorkerInfo_LabelsEntry>, I>>(base?: I): WorkerInfo_LabelsEntry {
+    return WorkerInfo_LabelsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WorkerInfo_LabelsEntry>, I>>(object: I): WorkerInfo_LabelsEntry {
+    const message = createBaseWorkerInfo_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -862,6 +1005,19 @@ export const OrchestratorServiceService = {
       Buffer.from(ConfirmLeaseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConfirmLeaseResponse => ConfirmLeaseResponse.decode(value),
   },
+  /**
+   * For other orchestrators: the journal of an attempt that has ended, from this orchestrator's store. NOT_FOUND if it is
+   * not there.
+   */
+  readLog: {
+    path: "/blacktree.v1.OrchestratorService/ReadLog" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadLogRequest): Buffer => Buffer.from(ReadLogRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadLogRequest => ReadLogRequest.decode(value),
+    responseSerialize: (value: LogChunk): Buffer => Buffer.from(LogChunk.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LogChunk => LogChunk.decode(value),
+  },
 } as const;
 
 export interface OrchestratorServiceServer extends UntypedServiceImplementation {
@@ -876,6 +1032,11 @@ export interface OrchestratorServiceServer extends UntypedServiceImplementation 
   deregister: handleUnaryCall<DeregisterRequest, DeregisterResponse>;
   /** Whether this run may tag its image; called right before tagging. UNAVAILABLE means "not known now, call again". */
   confirmLease: handleUnaryCall<ConfirmLeaseRequest, ConfirmLeaseResponse>;
+  /**
+   * For other orchestrators: the journal of an attempt that has ended, from this orchestrator's store. NOT_FOUND if it is
+   * not there.
+   */
+  readLog: handleServerStreamingCall<ReadLogRequest, LogChunk>;
 }
 
 export interface OrchestratorServiceClient extends Client {
@@ -929,6 +1090,12 @@ export interface OrchestratorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ConfirmLeaseResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * For other orchestrators: the journal of an attempt that has ended, from this orchestrator's store. NOT_FOUND if it is
+   * not there.
+   */
+  readLog(request: ReadLogRequest, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
+  readLog(request: ReadLogRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
 }
 
 export const OrchestratorServiceClient = makeGenericClientConstructor(
@@ -961,6 +1128,10 @@ function longToNumber(int64: { toString(): string }): number {
     throw new globalThis.Error("Value is smaller than Number.MIN_SAFE_INTEGER");
   }
   return num;
+}
+
+function isObject(value: any): boolean {
+  return typeof value === "object" && value !== null;
 }
 
 function isSet(value: any): boolean {

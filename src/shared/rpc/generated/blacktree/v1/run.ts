@@ -120,6 +120,28 @@ export interface LogSummary {
   truncated: boolean;
 }
 
+/** Asks for the log journal of a run: its states, build steps and log lines, in order. */
+export interface ReadLogRequest {
+  run:
+    | RunRef
+    | undefined;
+  /** Of the worker; an orchestrator, which serves stored journals, ignores it. */
+  incarnation: string;
+  /** Of the run's job; a worker, whose runs are known by job and attempt, ignores it. */
+  tenant: string;
+  /** Entries with a higher sequence number are sent; 0 for all. */
+  afterSeq: number;
+}
+
+/**
+ * A part of a journal: whole entries. An entry is a JSON object on one line, ended by a newline, with `seq` (grows by
+ * one, starting at 1), `at` (RFC 3339) and one of `state`, `step` and `line`. The last entry of a run that has ended is
+ * its final state.
+ */
+export interface LogChunk {
+  entries: Buffer;
+}
+
 function createBaseRunRef(): RunRef {
   return { jobId: "", attempt: 0 };
 }
@@ -575,6 +597,202 @@ export const LogSummary: MessageFns<LogSummary> = {
     return message;
   },
 };
+
+function createBaseReadLogRequest(): ReadLogRequest {
+  return { run: undefined, incarnation: "", tenant: "", afterSeq: 0 };
+}
+
+export const ReadLogRequest: MessageFns<ReadLogRequest> = {
+  encode(message: ReadLogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.run !== undefined) {
+      RunRef.encode(message.run, writer.uint32(10).fork()).join();
+    }
+    if (message.incarnation !== "") {
+      writer.uint32(18).string(message.incarnation);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(26).string(message.tenant);
+    }
+    if (message.afterSeq !== 0) {
+      writer.uint32(32).uint64(message.afterSeq);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.run = RunRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.afterSeq = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReadLogRequest {
+    return {
+      run: isSet(object.run) ? RunRef.fromJSON(object.run) : undefined,
+      incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
+      tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : "",
+      afterSeq: isSet(object.afterSeq)
+        ? globalThis.Number(object.afterSeq)
+        : isSet(object.after_seq)
+        ? globalThis.Number(object.after_seq)
+        : 0,
+    };
+  },
+
+  toJSON(message: ReadLogRequest): unknown {
+    const obj: any = {};
+    if (message.run !== undefined) {
+      obj.run = RunRef.toJSON(message.run);
+    }
+    if (message.incarnation !== "") {
+      obj.incarnation = message.incarnation;
+    }
+    if (message.tenant !== "") {
+      obj.tenant = message.tenant;
+    }
+    if (message.afterSeq !== 0) {
+      obj.afterSeq = Math.round(message.afterSeq);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReadLogRequest>, I>>(base?: I): ReadLogRequest {
+    return ReadLogRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReadLogRequest>, I>>(object: I): ReadLogRequest {
+    const message = createBaseReadLogRequest();
+    message.run = (object.run !== undefined && object.run !== null) ? RunRef.fromPartial(object.run) : undefined;
+    message.incarnation = object.incarnation ?? "";
+    message.tenant = object.tenant ?? "";
+    message.afterSeq = object.afterSeq ?? 0;
+    return message;
+  },
+};
+
+function createBaseLogChunk(): LogChunk {
+  return { entries: Buffer.alloc(0) };
+}
+
+export const LogChunk: MessageFns<LogChunk> = {
+  encode(message: LogChunk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.entries.length !== 0) {
+      writer.uint32(10).bytes(message.entries);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogChunk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogChunk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LogChunk {
+    return { entries: isSet(object.entries) ? Buffer.from(bytesFromBase64(object.entries)) : Buffer.alloc(0) };
+  },
+
+  toJSON(message: LogChunk): unknown {
+    const obj: any = {};
+    if (message.entries.length !== 0) {
+      obj.entries = base64FromBytes(message.entries);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LogChunk>, I>>(base?: I): LogChunk {
+    return LogChunk.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LogChunk>, I>>(object: I): LogChunk {
+    const message = createBaseLogChunk();
+    message.entries = object.entries ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function bytesFromBase64(b64: string): Uint8Array {
+  return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+
+function base64FromBytes(arr: Uint8Array): string {
+  return globalThis.Buffer.from(arr).toString("base64");
+}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -20,7 +20,17 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { LogSummary, RunError, RunRef, RunState, runStateFromJSON, runStateToJSON, Timings } from "./run.ts";
+import {
+  LogChunk,
+  LogSummary,
+  ReadLogRequest,
+  RunError,
+  RunRef,
+  RunState,
+  runStateFromJSON,
+  runStateToJSON,
+  Timings,
+} from "./run.ts";
 
 /**
  * Service of workers for orchestrators.
@@ -263,6 +273,22 @@ export interface PingResponse {
    * BUSY then. Empty otherwise.
    */
   refusal: string;
+  /** Absent from a worker that does not report it. */
+  load: MachineLoad | undefined;
+}
+
+/** What the worker's machine is used for, as operators see it. It decides nothing. */
+export interface MachineLoad {
+  /** Load average of the last minute. */
+  loadAverage: number;
+  processors: number;
+  memoryBytes: number;
+  memoryAvailableBytes: number;
+  /** Of the file system of the work folder. */
+  diskBytes: number;
+  diskFreeBytes: number;
+  /** Size of the checkout cache. */
+  cacheBytes: number;
 }
 
 export interface WatchJobRequest {
@@ -1929,7 +1955,7 @@ export const PingRequest: MessageFns<PingRequest> = {
 };
 
 function createBasePingResponse(): PingResponse {
-  return { workerId: "", incarnation: "", status: 0, runs: [], unawaitedJobIds: [], refusal: "" };
+  return { workerId: "", incarnation: "", status: 0, runs: [], unawaitedJobIds: [], refusal: "", load: undefined };
 }
 
 export const PingResponse: MessageFns<PingResponse> = {
@@ -1951,6 +1977,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     }
     if (message.refusal !== "") {
       writer.uint32(50).string(message.refusal);
+    }
+    if (message.load !== undefined) {
+      MachineLoad.encode(message.load, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -2016,6 +2045,14 @@ export const PingResponse: MessageFns<PingResponse> = {
             message.refusal = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.load = MachineLoad.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2044,6 +2081,7 @@ export const PingResponse: MessageFns<PingResponse> = {
         ? object.unawaited_job_ids.map((e: any) => globalThis.String(e))
         : [],
       refusal: isSet(object.refusal) ? globalThis.String(object.refusal) : "",
+      load: isSet(object.load) ? MachineLoad.fromJSON(object.load) : undefined,
     };
   },
 
@@ -2067,6 +2105,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     if (message.refusal !== "") {
       obj.refusal = message.refusal;
     }
+    if (message.load !== undefined) {
+      obj.load = MachineLoad.toJSON(message.load);
+    }
     return obj;
   },
 
@@ -2081,6 +2122,206 @@ export const PingResponse: MessageFns<PingResponse> = {
     message.runs = object.runs?.map((e) => RunRef.fromPartial(e)) || [];
     message.unawaitedJobIds = object.unawaitedJobIds?.map((e) => e) || [];
     message.refusal = object.refusal ?? "";
+    message.load = (object.load !== undefined && object.load !== null)
+      ? MachineLoad.fromPartial(object.load)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseMachineLoad(): MachineLoad {
+  return {
+    loadAverage: 0,
+    processors: 0,
+    memoryBytes: 0,
+    memoryAvailableBytes: 0,
+    diskBytes: 0,
+    diskFreeBytes: 0,
+    cacheBytes: 0,
+  };
+}
+
+export const MachineLoad: MessageFns<MachineLoad> = {
+  encode(message: MachineLoad, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.loadAverage !== 0) {
+      writer.uint32(9).double(message.loadAverage);
+    }
+    if (message.processors !== 0) {
+      writer.uint32(16).uint32(message.processors);
+    }
+    if (message.memoryBytes !== 0) {
+      writer.uint32(24).uint64(message.memoryBytes);
+    }
+    if (message.memoryAvailableBytes !== 0) {
+      writer.uint32(32).uint64(message.memoryAvailableBytes);
+    }
+    if (message.diskBytes !== 0) {
+      writer.uint32(40).uint64(message.diskBytes);
+    }
+    if (message.diskFreeBytes !== 0) {
+      writer.uint32(48).uint64(message.diskFreeBytes);
+    }
+    if (message.cacheBytes !== 0) {
+      writer.uint32(56).uint64(message.cacheBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MachineLoad {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMachineLoad();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.loadAverage = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.processors = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryAvailableBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.diskBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.diskFreeBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.cacheBytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): MachineLoad {
+    return {
+      loadAverage: isSet(object.loadAverage)
+        ? globalThis.Number(object.loadAverage)
+        : isSet(object.load_average)
+        ? globalThis.Number(object.load_average)
+        : 0,
+      processors: isSet(object.processors) ? globalThis.Number(object.processors) : 0,
+      memoryBytes: isSet(object.memoryBytes)
+        ? globalThis.Number(object.memoryBytes)
+        : isSet(object.memory_bytes)
+        ? globalThis.Number(object.memory_bytes)
+        : 0,
+      memoryAvailableBytes: isSet(object.memoryAvailableBytes)
+        ? globalThis.Number(object.memoryAvailableBytes)
+        : isSet(object.memory_available_bytes)
+        ? globalThis.Number(object.memory_available_bytes)
+        : 0,
+      diskBytes: isSet(object.diskBytes)
+        ? globalThis.Number(object.diskBytes)
+        : isSet(object.disk_bytes)
+        ? globalThis.Number(object.disk_bytes)
+        : 0,
+      diskFreeBytes: isSet(object.diskFreeBytes)
+        ? globalThis.Number(object.diskFreeBytes)
+        : isSet(object.disk_free_bytes)
+        ? globalThis.Number(object.disk_free_bytes)
+        : 0,
+      cacheBytes: isSet(object.cacheBytes)
+        ? globalThis.Number(object.cacheBytes)
+        : isSet(object.cache_bytes)
+        ? globalThis.Number(object.cache_bytes)
+        : 0,
+    };
+  },
+
+  toJSON(message: MachineLoad): unknown {
+    const obj: any = {};
+    if (message.loadAverage !== 0) {
+      obj.loadAverage = floatToJson(message.loadAverage);
+    }
+    if (message.processors !== 0) {
+      obj.processors = Math.round(message.processors);
+    }
+    if (message.memoryBytes !== 0) {
+      obj.memoryBytes = Math.round(message.memoryBytes);
+    }
+    if (message.memoryAvailableBytes !== 0) {
+      obj.memoryAvailableBytes = Math.round(message.memoryAvailableBytes);
+    }
+    if (message.diskBytes !== 0) {
+      obj.diskBytes = Math.round(message.diskBytes);
+    }
+    if (message.diskFreeBytes !== 0) {
+      obj.diskFreeBytes = Math.round(message.diskFreeBytes);
+    }
+    if (message.cacheBytes !== 0) {
+      obj.cacheBytes = Math.round(message.cacheBytes);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<MachineLoad>, I>>(base?: I): MachineLoad {
+    return MachineLoad.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<MachineLoad>, I>>(object: I): MachineLoad {
+    const message = createBaseMachineLoad();
+    message.loadAverage = object.loadAverage ?? 0;
+    message.processors = object.processors ?? 0;
+    message.memoryBytes = object.memoryBytes ?? 0;
+    message.memoryAvailableBytes = object.memoryAvailableBytes ?? 0;
+    message.diskBytes = object.diskBytes ?? 0;
+    message.diskFreeBytes = object.diskFreeBytes ?? 0;
+    message.cacheBytes = object.cacheBytes ?? 0;
     return message;
   },
 };
@@ -2880,7 +3121,20 @@ export const WorkerServiceService = {
     responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
   },
-  /** The result is stored elsewhere: the worker may delete the run's response and log. */
+  /**
+   * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
+   * the run is acknowledged before all entries were read.
+   */
+  readLog: {
+    path: "/blacktree.v1.WorkerService/ReadLog" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadLogRequest): Buffer => Buffer.from(ReadLogRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadLogRequest => ReadLogRequest.decode(value),
+    responseSerialize: (value: LogChunk): Buffer => Buffer.from(LogChunk.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LogChunk => LogChunk.decode(value),
+  },
+  /** The result and the log are stored elsewhere: the worker may delete the run's response and log. */
   ackResult: {
     path: "/blacktree.v1.WorkerService/AckResult" as const,
     requestStream: false as const,
@@ -2904,7 +3158,12 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   watchJob: handleServerStreamingCall<WatchJobRequest, JobEvent>;
   /** Ends a run with code CANCELLED. Responds once the run is notified; RunJob responds when the run has cleaned up. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
-  /** The result is stored elsewhere: the worker may delete the run's response and log. */
+  /**
+   * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
+   * the run is acknowledged before all entries were read.
+   */
+  readLog: handleServerStreamingCall<ReadLogRequest, LogChunk>;
+  /** The result and the log are stored elsewhere: the worker may delete the run's response and log. */
   ackResult: handleUnaryCall<AckResultRequest, AckResultResponse>;
 }
 
@@ -2961,7 +3220,13 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
   ): ClientUnaryCall;
-  /** The result is stored elsewhere: the worker may delete the run's response and log. */
+  /**
+   * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
+   * the run is acknowledged before all entries were read.
+   */
+  readLog(request: ReadLogRequest, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
+  readLog(request: ReadLogRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
+  /** The result and the log are stored elsewhere: the worker may delete the run's response and log. */
   ackResult(
     request: AckResultRequest,
     callback: (error: ServiceError | null, response: AckResultResponse) => void,
@@ -2987,6 +3252,10 @@ export const WorkerServiceClient = makeGenericClientConstructor(
   service: typeof WorkerServiceService;
   serviceName: string;
 };
+
+function floatToJson(value: number | null | undefined): number | string | null | undefined {
+  return typeof value === "number" && !globalThis.Number.isFinite(value) ? globalThis.String(value) : value;
+}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 
