@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import type { AdminEnv } from "./client-address.ts";
 import { allowedHostsOnly, bearerToken, jsonPostsOnly } from "./guard.ts";
 import { addJobs } from "./job-routes.ts";
+import { addLogs } from "./log-routes.ts";
 import { addOpenApi } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
@@ -18,6 +19,7 @@ export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
   addHealth(app, parts);
   addStatus(app, parts);
   addJobs(app, parts);
+  addLogs(app, parts);
   addOpenApi(app);
   app.notFound((context) =>
     problem(context, { status: 404, title: "Not found", detail: `nothing at ${context.req.path}` }),

@@ -1,16 +1,12 @@
 import type { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import { streamSSE } from "hono/streaming";
 import { z } from "zod";
-import { withVisibleCharacters } from "../../shared/visible-text.ts";
 import { describeConflict } from "../job/identity.ts";
 import type { JobRecord, JobSummary } from "../records/job-records.ts";
-import { type AdminEnv, clientOf } from "./client-address.ts";
-import { type FollowerLimits, Followers } from "./followers.ts";
+import type { AdminEnv } from "./client-address.ts";
 import { cursorOf, listingOf } from "./job-list.ts";
-import { followLog } from "./job-log.ts";
 import type { AdminParts } from "./parts.ts";
-import { isUnavailable, problem } from "./problem.ts";
+import { problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
 import { explainWaiting } from "./waiting.ts";
 
@@ -20,14 +16,8 @@ const SUBMIT_TIMEOUT_MS = 10_000;
 
 type Conflict = Extract<Acceptance, { kind: "conflict" }>;
 
-/** A comment of server-sent events. */
-const STREAM_START = ": following\n\n";
-
-const FOLLOWER_LIMITS = { perClient: 100, total: 500 };
-
 export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
   const { records } = parts;
-  const followers = new Followers(FOLLOWER_LIMITS);
   app.post("/api/v1/jobs", limitedBody, async (context) => {
     const body = Buffer.from(await context.req.arrayBuffer());
     const acceptance = await parts.submit(body, AbortSignal.timeout(SUBMIT_TIMEOUT_MS));
@@ -64,23 +54,6 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
   });
 
   addCancel(app, parts);
-
-  app.get("/api/v1/jobs/:id/logs", async (context) => {
-    const jobId = context.req.param("id");
-    const record = await records.find(jobId);
-    if (!record) return noSuchJob(jobId, context);
-    // To HEAD, which has no body, the stream would never end.
-    const isFollowed = context.req.query("follow") === "true" && context.req.method === "GET";
-    if (isFollowed) return streamLog(parts, followers, jobId, context);
-    // The text is for people; the job's result and the followed log have the lines as they are stored.
-    if (record.result)
-      return context.text(record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join(""));
-    return problem(context, {
-      status: 409,
-      title: "Job has not ended",
-      detail: "its log can be followed with ?follow=true",
-    });
-  });
 }
 
 const CANCEL_BODY = z.object({
@@ -141,7 +114,7 @@ function idInUse({ fields }: Conflict, context: JobContext): Response {
   });
 }
 
-function noSuchJob(jobId: string, context: JobContext): Response {
+export function noSuchJob(jobId: string, context: JobContext): Response {
   return problem(context, {
     status: 404,
     title: "No such job",
@@ -163,40 +136,4 @@ function shownJob(record: JobRecord) {
 
 function shownSummary({ jobId: job_id, job, acceptedAt, state, result }: JobSummary) {
   return { ...job, job_id, state, accepted_at: acceptedAt.toISOString(), result: result ?? null };
-}
-
-/** Server-sent events `line`, `state` and `end`; a disconnected reader resumes with `Last-Event-ID`. */
-function streamLog(parts: AdminParts, followers: Followers, jobId: string, context: JobContext): Response {
-  const after = context.req.header("last-event-id");
-  const client = clientOf(context);
-  const leave = followers.enter(client);
-  if (typeof leave === "string") return tooManyFollowers(leave, client, context);
-  return streamSSE(context, async (stream) => {
-    const disconnected = new AbortController();
-    stream.onAbort(() => disconnected.abort(new Error("the reader has disconnected")));
-    try {
-      // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
-      await stream.write(STREAM_START);
-      for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
-        await stream.writeSSE({ event: kind, data: text, id: position });
-      }
-    } catch (error) {
-      // The reader gets no `end`, and resumes. Hono would write the error to the console.
-      if (!isUnavailable(error))
-        parts.logger.error({ err: error, job_id: jobId }, "admin API: following a log failed");
-    } finally {
-      leave();
-    }
-  });
-}
-
-function tooManyFollowers(limit: keyof FollowerLimits, client: string, context: JobContext): Response {
-  const title = "Too many followers";
-  const { perClient, total } = FOLLOWER_LIMITS;
-  if (limit === "perClient") {
-    const detail = `${client} follows ${perClient} logs; end some of these requests first`;
-    return problem(context, { status: 429, title, detail });
-  }
-  const detail = `${total} logs are followed through this orchestrator; use another one, or try again later`;
-  return problem(context, { status: 503, title, detail });
 }

@@ -29,6 +29,7 @@ export function toJobResponse(outcome: Outcome): JobResponse {
     commit: outcome.commit ?? "",
     error: outcome.failure,
     notCounted: outcome.isUncounted ?? false,
+    steps: [],
     timingsMs: outcome.timingsMs,
     startedAt: outcome.startedAt.toISOString(),
     finishedAt: outcome.finishedAt.toISOString(),

@@ -66,6 +66,9 @@ export function workerService({
       const { run, afterSeq, statesOnly } = request;
       return refusing(() => runs.watch(refOf(run), { afterSeq, statesOnly }, signal));
     }),
+    describeRun: unaryHandler(logger, async () => {
+      throw new RpcError(status.UNIMPLEMENTED, "no steps are kept here");
+    }),
     readLog: streamHandler(logger, () => {
       throw new RpcError(status.UNIMPLEMENTED, "no journal is kept here");
     }),

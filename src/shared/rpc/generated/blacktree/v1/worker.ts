@@ -249,6 +249,8 @@ export interface JobResponse {
    * attempts.
    */
   notCounted: boolean;
+  /** The build steps, at most the first 500. */
+  steps: BuildStep[];
 }
 
 export interface PingRequest {
@@ -330,6 +332,16 @@ export interface BuildStep {
   cached: boolean;
   /** Redacted; empty if the step succeeded. */
   error: string;
+}
+
+export interface DescribeRunRequest {
+  run: RunRef | undefined;
+  incarnation: string;
+}
+
+export interface RunDescription {
+  /** At most the first 500. */
+  steps: BuildStep[];
 }
 
 export interface CancelJobRequest {
@@ -1609,6 +1621,7 @@ function createBaseJobResponse(): JobResponse {
     finishedAt: "",
     inputs: "",
     notCounted: false,
+    steps: [],
   };
 }
 
@@ -1649,6 +1662,9 @@ export const JobResponse: MessageFns<JobResponse> = {
     }
     if (message.notCounted !== false) {
       writer.uint32(168).bool(message.notCounted);
+    }
+    for (const v of message.steps) {
+      BuildStep.encode(v!, writer.uint32(178).fork()).join();
     }
     return writer;
   },
@@ -1762,6 +1778,14 @@ export const JobResponse: MessageFns<JobResponse> = {
             message.notCounted = reader.bool();
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.steps.push(BuildStep.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1812,6 +1836,9 @@ export const JobResponse: MessageFns<JobResponse> = {
         : isSet(object.not_counted)
         ? globalThis.Boolean(object.not_counted)
         : false,
+      steps: globalThis.Array.isArray(object?.steps)
+        ? object.steps.map((e: any) => BuildStep.fromJSON(e))
+        : [],
     };
   },
 
@@ -1853,6 +1880,9 @@ export const JobResponse: MessageFns<JobResponse> = {
     if (message.notCounted !== false) {
       obj.notCounted = message.notCounted;
     }
+    if (message.steps?.length) {
+      obj.steps = message.steps.map((e) => BuildStep.toJSON(e));
+    }
     return obj;
   },
 
@@ -1877,6 +1907,7 @@ export const JobResponse: MessageFns<JobResponse> = {
     message.finishedAt = object.finishedAt ?? "";
     message.inputs = object.inputs ?? "";
     message.notCounted = object.notCounted ?? false;
+    message.steps = object.steps?.map((e) => BuildStep.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2771,6 +2802,160 @@ export const BuildStep: MessageFns<BuildStep> = {
   },
 };
 
+function createBaseDescribeRunRequest(): DescribeRunRequest {
+  return { run: undefined, incarnation: "" };
+}
+
+export const DescribeRunRequest: MessageFns<DescribeRunRequest> = {
+  encode(message: DescribeRunRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.run !== undefined) {
+      RunRef.encode(message.run, writer.uint32(10).fork()).join();
+    }
+    if (message.incarnation !== "") {
+      writer.uint32(18).string(message.incarnation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeRunRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeRunRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.run = RunRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DescribeRunRequest {
+    return {
+      run: isSet(object.run) ? RunRef.fromJSON(object.run) : undefined,
+      incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
+    };
+  },
+
+  toJSON(message: DescribeRunRequest): unknown {
+    const obj: any = {};
+    if (message.run !== undefined) {
+      obj.run = RunRef.toJSON(message.run);
+    }
+    if (message.incarnation !== "") {
+      obj.incarnation = message.incarnation;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DescribeRunRequest>, I>>(base?: I): DescribeRunRequest {
+    return DescribeRunRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DescribeRunRequest>, I>>(object: I): DescribeRunRequest {
+    const message = createBaseDescribeRunRequest();
+    message.run = (object.run !== undefined && object.run !== null) ? RunRef.fromPartial(object.run) : undefined;
+    message.incarnation = object.incarnation ?? "";
+    return message;
+  },
+};
+
+function createBaseRunDescription(): RunDescription {
+  return { steps: [] };
+}
+
+export const RunDescription: MessageFns<RunDescription> = {
+  encode(message: RunDescription, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.steps) {
+      BuildStep.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RunDescription {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRunDescription();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.steps.push(BuildStep.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RunDescription {
+    return {
+      steps: globalThis.Array.isArray(object?.steps) ? object.steps.map((e: any) => BuildStep.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: RunDescription): unknown {
+    const obj: any = {};
+    if (message.steps?.length) {
+      obj.steps = message.steps.map((e) => BuildStep.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RunDescription>, I>>(base?: I): RunDescription {
+    return RunDescription.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RunDescription>, I>>(object: I): RunDescription {
+    const message = createBaseRunDescription();
+    message.steps = object.steps?.map((e) => BuildStep.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseCancelJobRequest(): CancelJobRequest {
   return { run: undefined, incarnation: "", reason: "" };
 }
@@ -3121,6 +3306,16 @@ export const WorkerServiceService = {
     responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
   },
+  /** The build steps of a run so far. */
+  describeRun: {
+    path: "/blacktree.v1.WorkerService/DescribeRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DescribeRunRequest): Buffer => Buffer.from(DescribeRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DescribeRunRequest => DescribeRunRequest.decode(value),
+    responseSerialize: (value: RunDescription): Buffer => Buffer.from(RunDescription.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RunDescription => RunDescription.decode(value),
+  },
   /**
    * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
    * the run is acknowledged before all entries were read.
@@ -3158,6 +3353,8 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   watchJob: handleServerStreamingCall<WatchJobRequest, JobEvent>;
   /** Ends a run with code CANCELLED. Responds once the run is notified; RunJob responds when the run has cleaned up. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
+  /** The build steps of a run so far. */
+  describeRun: handleUnaryCall<DescribeRunRequest, RunDescription>;
   /**
    * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
    * the run is acknowledged before all entries were read.
@@ -3219,6 +3416,22 @@ export interface WorkerServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
+  ): ClientUnaryCall;
+  /** The build steps of a run so far. */
+  describeRun(
+    request: DescribeRunRequest,
+    callback: (error: ServiceError | null, response: RunDescription) => void,
+  ): ClientUnaryCall;
+  describeRun(
+    request: DescribeRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RunDescription) => void,
+  ): ClientUnaryCall;
+  describeRun(
+    request: DescribeRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RunDescription) => void,
   ): ClientUnaryCall;
   /**
    * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
