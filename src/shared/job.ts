@@ -51,6 +51,8 @@ export interface Job {
   readonly reuse: "never" | "same-commit";
   /** A later job of the tenant with the same key cancels this one. */
   readonly supersede?: string;
+  /** Id of the ended job whose message this one repeats. */
+  readonly retryOf?: string;
 }
 
 /** An image that was pushed before. The registry may no longer have it. */

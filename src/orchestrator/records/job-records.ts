@@ -1,6 +1,7 @@
 /**
  * Job records: each job's message, events and result by job id, from its acceptance until BLACKTREE_JOB_MEMORY after
- * its end. They answer a repeated id, provide the jobs of the admin API, and number events. They contain no secrets.
+ * its end. They answer a repeated id, provide the jobs of the admin API and the messages of retries, and number events.
+ * They contain no secrets.
  * They also store which images were pushed, for jobs that may reuse one. Losing them costs history, never a job.
  * Redis (redis.ts) and the embedded SQLite file (sqlite.ts) implement this interface, and both pass
  * tests/integration/orchestrator/records/job-records-contract.ts.
@@ -9,6 +10,26 @@ import type { JobEvent, JobResult, JobState, KnownImage } from "../../shared/job
 
 /** A job message that may be shown: without secrets, and with masked values of build arguments. */
 export type PublicJob = Readonly<Record<string, unknown>>;
+
+/** What a retry needs of a job's message besides the public job. Contains no secret and is never shown. */
+export interface RetryBasis {
+  /** Without those whose value contains a secret of the job. */
+  readonly buildArgs: Readonly<Record<string, string>>;
+  /** The names of those. */
+  readonly withheldBuildArgs: readonly string[];
+  /** The secrets are not stored: a retry has to supply them again. */
+  readonly hadGitToken: boolean;
+  readonly secretNames: readonly string[];
+  readonly registryHosts: readonly string[];
+}
+
+/** For a retry of the job: its sender waits for the result, too. */
+export interface RetrySource {
+  /** Undefined if the record began after a loss, or was made by a version that did not store it. */
+  readonly basis: RetryBasis | undefined;
+  readonly replyTo: readonly string[];
+  readonly correlationId: string | undefined;
+}
 
 /**
  * Everything that makes two messages with one id the same job: by field of the message, its value unless that is the
@@ -55,6 +76,8 @@ export interface AdmissionRequest {
   readonly jobId: string;
   readonly job: PublicJob;
   readonly identity: JobIdentity;
+  /** Without it, the job cannot be retried. */
+  readonly retryBasis?: RetryBasis;
   readonly acceptedAt: Date;
   /** A further queue for the result, named by the sender. */
   readonly replyTo?: string;
@@ -161,6 +184,8 @@ export interface JobRecords {
   knownImages(repository: string): Promise<readonly KnownImage[]>;
   /** With its last 200 events; `job` is empty for a record that began with an event, after a loss. */
   find(jobId: string): Promise<JobRecord | undefined>;
+  /** Undefined without a record of the job. */
+  retrySource(jobId: string): Promise<RetrySource | undefined>;
   /**
    * Jobs that match, the latest accepted first. At most 1,000 records are read in one call, so that a page may have fewer
    * jobs than `limit`, or none, and still be followed by others.

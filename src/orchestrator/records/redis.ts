@@ -18,6 +18,8 @@ import {
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
+  type RetryBasis,
+  type RetrySource,
   type SupersedeGroup,
   supersedeName,
   type UnnumberedEvent,
@@ -86,12 +88,13 @@ export class RedisJobRecords implements JobRecords {
   }
 
   async admit(request: AdmissionRequest): Promise<Admission> {
-    const { jobId, job, identity, acceptedAt, replyTo, correlationId } = request;
+    const { jobId, job, identity, retryBasis, acceptedAt, replyTo, correlationId } = request;
     const args = [JSON.stringify(job), acceptedAt.getTime(), replyTo ?? "", correlationId ?? ""];
+    const basis = retryBasis ? JSON.stringify(retryBasis) : "";
     let salt = newSalt();
     for (;;) {
       const own = fingerprintsOf(identity, salt);
-      const reply = await this.#run(scripts.admit, jobId, [...args, salt, JSON.stringify(own)]);
+      const reply = await this.#run(scripts.admit, jobId, [...args, salt, JSON.stringify(own), basis]);
       const [kind, detail] = reply as [Admission["kind"] | "salted", string];
       if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
       if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
@@ -209,6 +212,25 @@ export class RedisJobRecords implements JobRecords {
       state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
       events,
       result,
+    };
+  }
+
+  async retrySource(jobId: string): Promise<RetrySource | undefined> {
+    const [job, result, retryBasis, replyTo, correlationId] = await this.#attempt(() =>
+      this.#client.hmget(
+        `${this.#prefix}job:${jobId}`,
+        "job",
+        "result",
+        "retryBasis",
+        "replyTo",
+        "correlationId",
+      ),
+    );
+    if (!job && !result) return undefined;
+    return {
+      basis: retryBasis ? (JSON.parse(retryBasis) as RetryBasis) : undefined,
+      replyTo: JSON.parse(replyTo ?? "[]") as string[],
+      correlationId: correlationId || undefined,
     };
   }
 

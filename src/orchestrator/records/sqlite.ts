@@ -17,6 +17,8 @@ import {
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
+  type RetryBasis,
+  type RetrySource,
   type SupersedeGroup,
   supersedeName,
   type UnnumberedEvent,
@@ -71,6 +73,7 @@ const LATER_COLUMNS = {
   publisher_until: "INTEGER NOT NULL DEFAULT 0",
   salt: "TEXT",
   fingerprints: "TEXT",
+  retry_basis: "TEXT",
   changed_at: "INTEGER",
 };
 
@@ -87,6 +90,7 @@ interface RecordRow {
   readonly publisher_until: number;
   readonly salt: string | null;
   readonly fingerprints: string | null;
+  readonly retry_basis: string | null;
   /** Of its state; missing in a record of a version that did not store it. */
   readonly changed_at: number | null;
 }
@@ -118,7 +122,7 @@ export class SqliteJobRecords implements JobRecords {
   }
 
   async admit(request: AdmissionRequest): Promise<Admission> {
-    const { jobId, job, identity, acceptedAt, replyTo, correlationId } = request;
+    const { jobId, job, identity, retryBasis, acceptedAt, replyTo, correlationId } = request;
     return this.#atomically(() => {
       const known = this.#openRow(jobId);
       const fields = differingFrom(known, identity);
@@ -127,13 +131,14 @@ export class SqliteJobRecords implements JobRecords {
       if (known.job === null) this.#storeIdentity(jobId, identity);
       const firstAcceptedAt = known.accepted_at ?? acceptedAt.getTime();
       this.#database.run(
-        `UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ?, changed_at = ?
-         WHERE job_id = ?`,
+        `UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ?, retry_basis = ?,
+           changed_at = ? WHERE job_id = ?`,
         [
           known.job ?? JSON.stringify(job),
           firstAcceptedAt,
           JSON.stringify(withReplyTo(known, replyTo)),
           known.job === null ? (correlationId ?? null) : known.correlation_id,
+          known.job === null && retryBasis ? JSON.stringify(retryBasis) : known.retry_basis,
           known.changed_at ?? Date.now(),
           jobId,
         ],
@@ -339,6 +344,18 @@ export class SqliteJobRecords implements JobRecords {
         state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
         events,
         result,
+      };
+    });
+  }
+
+  async retrySource(jobId: string): Promise<RetrySource | undefined> {
+    return this.#atomically(() => {
+      const row = this.#row(jobId);
+      if (!row) return undefined;
+      return {
+        basis: row.retry_basis === null ? undefined : (JSON.parse(row.retry_basis) as RetryBasis),
+        replyTo: withReplyTo(row),
+        correlationId: row.correlation_id ?? undefined,
       };
     });
   }
