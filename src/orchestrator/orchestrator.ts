@@ -64,6 +64,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       createAdminApp({
         ...parts,
         ...access,
+        connect,
         connectDedicated,
         submit,
         cancel,

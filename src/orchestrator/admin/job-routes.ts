@@ -5,6 +5,7 @@ import { describeConflict } from "../job/identity.ts";
 import type { JobRecord, JobSummary } from "../records/job-records.ts";
 import type { AdminEnv } from "./client-address.ts";
 import { cursorOf, listingOf } from "./job-list.ts";
+import { shownSteps } from "./job-steps.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
@@ -37,7 +38,8 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
 
   app.get("/api/v1/jobs/:id", async (context) => {
     const record = await records.find(context.req.param("id"));
-    return record ? context.json(shownJob(record)) : noSuchJob(context.req.param("id"), context);
+    if (!record) return noSuchJob(context.req.param("id"), context);
+    return context.json({ ...shownJob(record), steps: await shownSteps(parts, record) });
   });
 
   app.get("/api/v1/jobs/:id/waiting", async (context) => {

@@ -22,6 +22,7 @@ export interface AdminParts {
   /** Allowed in the header `Host`, besides the names of this machine. */
   readonly hosts: readonly string[];
   readonly logger: Logger;
+  connect(address: string): WorkerClient;
   /** See LogSources. */
   connectDedicated(address: string): WorkerClient;
   /** Resolves when the broker has confirmed the job; rejects with the signal's reason. */

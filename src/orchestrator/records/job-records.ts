@@ -7,6 +7,7 @@
  * tests/integration/orchestrator/records/job-records-contract.ts.
  */
 import type { JobEvent, JobResult, JobState, KnownImage } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
 
 /** A job message that may be shown: without secrets, and with masked values of build arguments. */
 export type PublicJob = Readonly<Record<string, unknown>>;
@@ -44,10 +45,12 @@ export interface JobRecord {
   readonly state: JobState;
   readonly events: readonly JobEvent[];
   readonly result: JobResult | undefined;
+  /** The build steps of the run whose outcome is the result. */
+  readonly steps?: readonly JournalStep[];
 }
 
-/** A job in a list: without its events and the lines of its log. */
-export interface JobSummary extends Omit<JobRecord, "events" | "result"> {
+/** A job in a list: without its events, its build steps and the lines of its log. */
+export interface JobSummary extends Omit<JobRecord, "events" | "result" | "steps"> {
   readonly result: Omit<JobResult, "logs"> | undefined;
 }
 
@@ -111,6 +114,12 @@ export type UnnumberedEvent = Pick<JobEvent, "job_id" | "tenant" | "attempt" | "
   readonly [detail: string]: unknown;
 };
 
+export interface FinishOptions {
+  readonly isWaiting?: boolean;
+  /** Stored with the result. */
+  readonly steps?: readonly JournalStep[];
+}
+
 /** The result handler's next step for a job that has just ended. */
 export type Finish =
   /** The first end of the job, or its result was never confirmed: publish this result, also to `replyTo`. */
@@ -160,7 +169,7 @@ export interface JobRecords {
    * job may be in the queue twice, be delivered to two orchestrators, and be cancelled by a third. With `isWaiting` the
    * job's message is still in a queue: the record is stored until `settled`, so that the job never runs after all.
    */
-  finish(result: JobResult, publisher: string, options?: { readonly isWaiting?: boolean }): Promise<Finish>;
+  finish(result: JobResult, publisher: string, options?: FinishOptions): Promise<Finish>;
   /** The message of a job that has ended is removed from its queue: the record is stored for the job memory from now on. */
   settled(jobId: string): Promise<void>;
   /** The publisher is still publishing: renews its right. */

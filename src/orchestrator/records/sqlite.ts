@@ -2,12 +2,14 @@
 import type { Database } from "bun:sqlite";
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
 import { type ListedJob, pageOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
   type Finish,
+  type FinishOptions,
   type JobIdentity,
   type JobListing,
   type JobPage,
@@ -74,6 +76,7 @@ const LATER_COLUMNS = {
   salt: "TEXT",
   fingerprints: "TEXT",
   retry_basis: "TEXT",
+  steps: "TEXT",
   changed_at: "INTEGER",
 };
 
@@ -91,6 +94,7 @@ interface RecordRow {
   readonly salt: string | null;
   readonly fingerprints: string | null;
   readonly retry_basis: string | null;
+  readonly steps: string | null;
   /** Of its state; missing in a record of a version that did not store it. */
   readonly changed_at: number | null;
 }
@@ -200,13 +204,18 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  async finish(result: JobResult, publisher: string, { isWaiting = false } = {}): Promise<Finish> {
+  async finish(
+    result: JobResult,
+    publisher: string,
+    { isWaiting = false, steps }: FinishOptions = {},
+  ): Promise<Finish> {
     const memoryMs = isWaiting ? WAITING_MEMORY_MS : this.options.jobMemoryMs;
     return this.#atomically(() => {
       const known = this.#openRow(result.job_id);
       if (known.result === null) {
-        this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
+        this.#database.run("UPDATE job_records SET result = ?, steps = ?, expires_at = ? WHERE job_id = ?", [
           JSON.stringify(result),
+          steps ? JSON.stringify(steps) : null,
           Date.now() + memoryMs,
           result.job_id,
         ]);
@@ -344,6 +353,7 @@ export class SqliteJobRecords implements JobRecords {
         state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
         events,
         result,
+        steps: row.steps === null ? undefined : (JSON.parse(row.steps) as JournalStep[]),
       };
     });
   }

@@ -677,6 +677,21 @@ export function describeJobRecordsContract(
       });
     });
 
+    test("a record contains the build steps that came with the first result, and no list has them", async () => {
+      const at = "2026-01-02T03:04:06.000Z";
+      const steps = [{ number: 1, name: "[1/1] RUN make", started_at: at, ended_at: at, duration_ms: 0 }];
+      await admit("j1");
+      await records.finish(sampleResult("j1"), "p-1", { steps });
+      await records.finish(sampleResult("j1"), "p-2", { steps: [] });
+      expect((await records.find("j1"))?.steps).toEqual(steps);
+      const { jobs } = await records.list({ matches: () => true, limit: 1, after: undefined });
+      expect(JSON.stringify(jobs)).not.toContain("RUN make");
+      await records.finish(sampleResult("j2"), "p-1", { steps: [] });
+      await records.finish(sampleResult("j3"), "p-1");
+      expect((await records.find("j2"))?.steps).toEqual([]);
+      expect((await records.find("j3"))?.steps).toBeUndefined();
+    });
+
     test("a record contains the job, its state, events and result", async () => {
       expect(await records.find("j1")).toBeUndefined();
       await admit("j1");
