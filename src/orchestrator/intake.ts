@@ -178,7 +178,8 @@ export class Intake {
     const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion, retry: lost?.retry };
     await this.#whenAvailable(() => parking.offer(job, { body, properties, envelope }, revoked), revoked);
     await this.#recordQueued(jobId);
-    logger.info({ job_id: jobId, tenant, worker_region: workerRegion, priority }, "job queued");
+    const fields = { job_id: jobId, tenant, worker_region: workerRegion, priority, retry_of: retryOf };
+    logger.info(fields, "job queued");
   }
 
   /** The message is in its ready queue: a failure here must not requeue it, or the queue would contain it twice. */

@@ -20,7 +20,7 @@ const STEP = z
 
 export const STEPS = z.array(STEP).nullable().meta({
   description:
-    "Of the last attempt, at most 500; null if they are not known, since its worker does not answer or was lost.",
+    "Of the attempt that runs, or whose outcome is the result; at most 500. Null if they are not known, since the worker does not answer or was lost.",
 });
 
 export interface StepSources {
