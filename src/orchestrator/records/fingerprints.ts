@@ -3,9 +3,9 @@
  * stored.
  *
  * Values may be guessable, such as a build argument that contains a secret. Each record therefore has its own random
- * salt, stored beside the fingerprints: nothing can be computed in advance or compared between records. A reader of Redis
- * can still test guesses, one record at a time. Preventing that takes a secret that all orchestrators share, and there is
- * none.
+ * salt, stored beside the fingerprints: nothing can be computed in advance or compared between records. A reader of
+ * Redis can still test guesses, one record at a time. Preventing that takes a secret that all orchestrators share, and
+ * there is none.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import type { JobIdentity } from "./job-records.ts";
