@@ -48,6 +48,7 @@ beforeEach(async () => {
   const regions = { problemOf: async () => undefined };
   const parts = {
     records,
+    leases: { find: async () => undefined } as unknown as AdminParts["leases"],
     submit: (body, signal, properties) =>
       submitJob({ queue, records, rules, regions }, body, signal, properties),
     token: TOKEN,
