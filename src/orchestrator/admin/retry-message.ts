@@ -7,15 +7,17 @@ import type { Problem } from "./problem.ts";
 const { git_token, secrets, registry_auths, job_id } = JOB_FIELDS.shape;
 
 /** No record contains a secret, so the request supplies those that the job had. */
-export const RETRY_BODY = z.strictObject(
-  { git_token, secrets, registry_auths, job_id },
-  {
-    error: ({ code, keys }) =>
-      code === "unrecognized_keys"
-        ? `${keys?.join(", ")}: unknown; expected git_token, secrets, registry_auths or job_id`
-        : "expected a JSON object, or no body",
-  },
-);
+export const RETRY_BODY = z
+  .strictObject(
+    { git_token, secrets, registry_auths, job_id },
+    {
+      error: ({ code, keys }) =>
+        code === "unrecognized_keys"
+          ? `${keys?.join(", ")}: unknown; expected git_token, secrets, registry_auths or job_id`
+          : "expected a JSON object, or no body",
+    },
+  )
+  .meta({ id: "Retry" });
 
 export interface RetryRequest {
   /** As sent: a job message has the same fields. */

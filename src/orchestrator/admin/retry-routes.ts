@@ -13,16 +13,15 @@ import type { Acceptance, SenderProperties } from "./submit-job.ts";
 
 const SUBMIT_TIMEOUT_MS = 10_000;
 
-const RETRIED = z.object({
-  job_id: z.string().meta({ description: "Of the new job." }),
-  retry_of: z.string(),
-});
+const RETRIED = z
+  .object({
+    job_id: z.string().meta({ description: "Of the new job." }),
+    retry_of: z.string().meta({ description: "Of the ended job." }),
+  })
+  .meta({ id: "RetriedJob" });
 
-const DESCRIPTION = `Makes a new job from the message of an ended one: the same request again, so it builds the tip of
-its branch, unless it has a \`commit\`, and takes part in its \`supersede\` group as the latest job. The result also goes
-to the \`reply_to\` queues and has the \`correlation_id\` of the ended job. \`git_token\`, \`secrets\` and
-\`registry_auths\` are not stored: those that the job had have to be sent again. With \`job_id\` the request can be
-repeated, and starts one job.`;
+const DESCRIPTION =
+  "Makes a new job from the message of an ended one: the same request again, so it builds the tip of its branch, unless it has a `commit`, and takes part in its `supersede` group as the latest job. The result also goes to the `reply_to` queues and has the `correlation_id` of the ended job. `git_token`, `secrets` and `registry_auths` are not stored: those that the job had have to be sent again. With `job_id` the request can be repeated, and starts one job.";
 
 export function addRetry(app: Hono<AdminEnv>, parts: AdminParts): void {
   app.post(
