@@ -10,6 +10,7 @@ import { cancelCommand } from "./cancel.ts";
 import { jobCommand } from "./job.ts";
 import { jobsCommand } from "./jobs.ts";
 import { logsCommand } from "./logs.ts";
+import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
@@ -24,6 +25,7 @@ const COMMANDS = [
   jobCommand,
   logsCommand,
   cancelCommand,
+  retryCommand,
   whyCommand,
   workersCommand,
   statusCommand,

@@ -1,11 +1,9 @@
 /** `blacktree submit`: submits a job, and with --wait follows it until it ends. */
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus, flagValue } from "../shared/settings/command-line.ts";
-import { withVisibleCharacters } from "../shared/visible-text.ts";
-import { followJob } from "./follow-job.ts";
-import { describeResult } from "./job-view.ts";
 import {
   API_SETTINGS,
   type ApiOptions,
@@ -13,9 +11,8 @@ import {
   apiCommand,
   type MakeCommand,
   printJson,
-  printText,
 } from "./usage.ts";
-import { hintWhileWaiting } from "./waiting-hint.ts";
+import { waitForJob } from "./wait-for-job.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
 /** Flag and job field; fields that hold a secret have no flag. */
@@ -68,26 +65,16 @@ async function submit(
 ): Promise<ExitStatus> {
   const api = apiClient(options, environment);
   const job = jobOf(options, command, environment);
-  const { job_id: jobId } = await api.post<{ job_id: string }>("/api/v1/jobs", JSON.stringify(job));
-  if (!options.wait) {
-    if (options.json) printJson({ job_id: jobId });
-    else console.log(jobId);
-    return EXIT.done;
-  }
-  // With --json, only the result goes to standard output.
-  const print = options.json ? (text: string) => console.error(withVisibleCharacters(text)) : printText;
-  print(`job ${jobId}`);
-  const stopHint = hintWhileWaiting(api, jobId, print);
-  const result = await followJob(api, jobId, {
-    line: print,
-    state: (name) => {
-      stopHint();
-      print(`--- ${name}`);
-    },
-  }).finally(stopHint);
-  if (options.json) printJson(result);
-  else printText(describeResult(result));
-  return result.status === "SUCCESS" ? EXIT.done : EXIT.failed;
+  const jobId = String(job.job_id);
+  const submitJob = async () => {
+    await api.post("/api/v1/jobs", JSON.stringify(job));
+  };
+  const isJson = options.json ?? false;
+  if (options.wait) return waitForJob({ api, jobId, submit: submitJob, isJson, environment });
+  await submitJob();
+  if (isJson) printJson({ job_id: jobId });
+  else console.log(jobId);
+  return EXIT.done;
 }
 
 function jobOf(options: SubmitOptions, command: Command, environment: Environment): Record<string, unknown> {
@@ -103,7 +90,12 @@ function jobOf(options: SubmitOptions, command: Command, environment: Environmen
       "submit needs a job: --repo, --branch, --version, --account and --ecr-repo, or --file",
     );
   }
-  return { ...(token ? { git_token: token } : {}), ...fromFile, ...Object.fromEntries(given) };
+  const job = {
+    ...(token ? { git_token: token } : {}),
+    ...fromFile,
+    ...Object.fromEntries(given),
+  } as Record<string, unknown>;
+  return { ...job, job_id: job.job_id ?? randomUUID() };
 }
 
 /** Another text stays one: the orchestrator reports what it expects. */

@@ -7,6 +7,7 @@ import { addLogs } from "./log-routes.ts";
 import { addOpenApi } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
+import { addRetry } from "./retry-routes.ts";
 import { addStatus } from "./worker-routes.ts";
 
 export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
@@ -20,6 +21,7 @@ export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
   addStatus(app, parts);
   addJobs(app, parts);
   addLogs(app, parts);
+  addRetry(app, parts);
   addOpenApi(app);
   app.notFound((context) =>
     problem(context, { status: 404, title: "Not found", detail: `nothing at ${context.req.path}` }),

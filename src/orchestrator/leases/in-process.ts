@@ -162,8 +162,10 @@ export class InProcessLeases implements Leases {
     if (!worker) return { kind: "none" };
     this.#workers.markUsed(worker);
     this.#jobs.prove(jobId);
+    const hasBuiltSource = source !== undefined && this.#jobs.warmWorkers(source).has(worker.workerId);
     if (source !== undefined) this.#jobs.noteWarm(source, worker.workerId, worker.used);
-    return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt: ended + 1 }) };
+    const choice = { region: worker.region, hasBuiltSource };
+    return { kind: "claimed", choice, claim: this.#putClaim(worker, { jobId, attempt: ended + 1 }) };
   }
 
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {

@@ -82,9 +82,18 @@ export interface ClaimRequest {
   readonly avoidWorkerId?: string;
 }
 
+/** What of the worker decided that it got the claim. */
+export interface WorkerChoice {
+  readonly region: string;
+  /** It has built `ClaimRequest.source`. */
+  readonly hasBuiltSource: boolean;
+  /** The job's platforms were not among the needs: see platform-preference.ts. */
+  readonly missesPlatforms?: true;
+}
+
 export type ClaimOutcome =
   /** A slot was free and is now this job's; the attempt is one higher than any earlier claim's of this job. */
-  | { readonly kind: "claimed"; readonly claim: Claim }
+  | { readonly kind: "claimed"; readonly claim: Claim; readonly choice: WorkerChoice }
   /** The job runs already (a redelivery): attach to it. */
   | { readonly kind: "held"; readonly claim: Claim }
   /** No live, free, reached, not draining worker in any of the regions can build it; or see `mayBeRunning`. */

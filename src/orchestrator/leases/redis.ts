@@ -181,12 +181,21 @@ export class RedisLeases implements Leases {
       | ["none"]
       | ["incapable", forMs: number, attempts: number]
       | ["cancelled", reason: string, attempts: number]
-      | ["held" | "claimed", ...ClaimFields];
+      | ["held", ...ClaimFields]
+      | ["claimed", region: string, hasBuiltSource: 0 | 1, ...ClaimFields];
     if (reply[0] === "none") return { kind: "none" };
     if (reply[0] === "incapable") return { kind: "incapable", forMs: reply[1], attempts: reply[2] };
     if (reply[0] === "cancelled") return { kind: "cancelled", reason: reply[1], attempts: reply[2] };
-    const [kind, ...claim] = reply;
-    return { kind, claim: toClaim(jobId, claim) };
+    if (reply[0] === "held") {
+      const [kind, ...claim] = reply;
+      return { kind, claim: toClaim(jobId, claim) };
+    }
+    const [kind, region, hasBuiltSource, ...claim] = reply;
+    return {
+      kind,
+      claim: toClaim(jobId, claim),
+      choice: { region, hasBuiltSource: hasBuiltSource === 1 },
+    };
   }
 
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {

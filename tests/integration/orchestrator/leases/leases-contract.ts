@@ -323,7 +323,11 @@ export function describeLeasesContract(
           incarnation: "w1-first",
           address: "w1.example:6000",
         };
-        expect(outcome).toEqual({ kind: "claimed", claim });
+        expect(outcome).toEqual({
+          kind: "claimed",
+          claim,
+          choice: { region: REGION, hasBuiltSource: false },
+        });
         expect(await leases.find("j1")).toEqual(claim);
         expect((await view(leases, "w1"))?.jobs).toEqual(["j1"]);
         expect(await leases.find("j2")).toBeUndefined();
@@ -442,6 +446,21 @@ export function describeLeasesContract(
         expect(last.workerId).toBe("a");
         await last.end();
         expect((await build("unknown")).workerId).toBe("b");
+      });
+
+      test("names what decided for its worker: its region, and that it has built the source", async () => {
+        const leases = await openLeases();
+        await join(worker("near", { slots: 2 }), leases);
+        await join(worker("far", { region: "far-1" }), leases);
+        const choiceOf = async (jobId: string, source?: string) => {
+          const outcome = await leases.claim({ ...request(jobId, REGION, "far-1"), source });
+          return outcome.kind === "claimed" ? outcome.choice : outcome;
+        };
+        expect(await choiceOf("j1", "one")).toEqual({ region: REGION, hasBuiltSource: false });
+        expect(await choiceOf("j2", "one")).toEqual({ region: REGION, hasBuiltSource: true });
+        expect(await choiceOf("j3", "one")).toEqual({ region: "far-1", hasBuiltSource: false });
+        for (const jobId of ["j1", "j2"]) await leases.release((await leases.find(jobId)) as Claim);
+        expect(await choiceOf("j4")).toEqual({ region: REGION, hasBuiltSource: false });
       });
 
       test("tries regions in the requested order", async () => {
