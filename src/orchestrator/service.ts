@@ -11,6 +11,7 @@ import { type ServedService, streamHandler, unaryHandler } from "../shared/rpc/s
 import { RpcError } from "../shared/rpc/status.ts";
 import { hostPort, REGION_PATTERN } from "../shared/settings/parsers.ts";
 import { BadValue } from "../shared/settings/settings.ts";
+import { areLabels, EXPECTED_LABELS } from "../shared/settings/worker-labels.ts";
 import { capabilitiesOf } from "./leases/capabilities.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { WorkerManager } from "./worker-manager.ts";
@@ -79,6 +80,7 @@ function checkWorker(worker: WorkerInfo, onSocket: boolean): void {
     ...(worker.slots >= 1 ? [] : ["slots is missing; expected 1 or more"]),
     ...(onSocket && isSocketAddress(worker.address) ? [] : addressProblems(worker.address)),
     ...platformProblems(worker.capabilities?.platforms ?? []),
+    ...(areLabels(worker.labels) ? [] : [`labels are not valid; expected ${EXPECTED_LABELS}`]),
   ];
   if (problems.length > 0) throw new RpcError(status.INVALID_ARGUMENT, problems.join("; "));
 }

@@ -69,6 +69,7 @@ if not worker then return { 'none' } end
 local attempt = attempts + 1
 prove(jobId)
 putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
+redis.call('HSET', claimKey(jobId), 'since', nowMs)
 local use = nextUse()
 redis.call('HSET', workerKey(worker.id), 'used', use)
 if source ~= '' then

@@ -1,0 +1,15 @@
+-- ARGV: lease time, job memory, "worker" or "region", its id or name, kind ("paused", "drained", or empty: resumed), reason.
+-- Returns 0: unknown, 1: done, 2: done, and the worker has another id after a restart.
+local name, kind = ARGV[3] .. ':' .. ARGV[4], ARGV[5]
+local known = redis.call('HGET', controlsKey, name)
+local worker = ARGV[3] == 'worker' and readWorker(ARGV[4])
+if ARGV[3] == 'worker' and not worker and not known then return 0 end
+if kind == '' then
+  dropControl(name)
+else
+  local knownKind, knownSinceMs = string.match(known or '', '^(%a+) (%d+) ')
+  redis.call('HSET', controlsKey, name, kind .. ' ' .. (knownKind == kind and knownSinceMs or nowMs) .. ' ' .. ARGV[6])
+  keepControl(name)
+end
+announceChange()
+return worker and not worker.keepsId and 2 or 1
