@@ -122,6 +122,7 @@ function filterOf({ region, status, label = [] }: z.infer<typeof QUERY>): (worke
 const ORDERED_WORKER = z
   .object({
     id: z.string(),
+    region: z.string().nullable().meta({ description: "Null while the worker is not known." }),
     status: WORKER_STATUS.nullable().meta({ description: "Null while the worker is not known." }),
     jobs: z.array(z.string()).meta({ description: "Ids of the jobs that still run on it." }),
     control: CONTROL,
@@ -162,9 +163,12 @@ function addOrder(app: Hono<AdminEnv>, { leases, logger }: AdminParts, action: A
       const worker = workers.find(({ workerId }) => workerId === id);
       return context.json({
         id,
+        region: worker?.region ?? null,
         status: worker?.status ?? null,
         jobs: [...(worker?.jobs ?? [])],
-        control: shownControl(worker?.control),
+        control: shownControl(
+          worker?.control ?? (outcome.control && { ...outcome.control, scope: "worker" }),
+        ),
         warning: warningOf(order, outcome.lasts),
       } satisfies z.infer<typeof ORDERED_WORKER>);
     },

@@ -26,7 +26,13 @@ export type ControlOrder = Omit<Control, "since"> | undefined;
 
 export type ControlOutcome =
   /** No worker with this id was registered within the last hour, nor is one controlled. */
-  { readonly kind: "unknown" } | { readonly kind: "done"; readonly lasts: ControlDuration };
+  | { readonly kind: "unknown" }
+  | {
+      readonly kind: "done";
+      /** Undefined: the target is resumed. */
+      readonly control: Control | undefined;
+      readonly lasts: ControlDuration;
+    };
 
 export type ControlDuration =
   | "until-resumed"

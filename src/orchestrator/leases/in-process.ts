@@ -126,7 +126,7 @@ export class InProcessLeases implements Leases {
     if (!isKnown) return { kind: "unknown" };
     this.#controls.set(target, order);
     this.#changes.notify();
-    return { kind: "done", lasts: "until-exit" };
+    return { kind: "done", control: this.#controls.get(target), lasts: "until-exit" };
   }
 
   async drainedRegions(): Promise<ReadonlyMap<string, Control>> {

@@ -170,9 +170,14 @@ export class RedisLeases implements Leases {
 
   async control({ kind, name }: ControlTarget, order: ControlOrder): Promise<ControlOutcome> {
     const args = [kind, name, order?.kind ?? "", order?.reason ?? ""];
-    const reply = (await this.#run(scripts.control, args)) as 0 | 1 | 2;
-    if (reply === 0) return { kind: "unknown" };
-    return { kind: "done", lasts: reply === 1 ? "until-resumed" : "until-worker-restarts" };
+    const reply = (await this.#run(scripts.control, args)) as [control: string | null, keepsId: 0 | 1] | null;
+    if (reply === null) return { kind: "unknown" };
+    const [control, keepsId] = reply;
+    return {
+      kind: "done",
+      control: control === null ? undefined : toControl(control),
+      lasts: keepsId ? "until-resumed" : "until-worker-restarts",
+    };
   }
 
   async drainedRegions(): Promise<ReadonlyMap<string, Control>> {

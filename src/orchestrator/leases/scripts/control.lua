@@ -1,9 +1,10 @@
 -- ARGV: lease time, job memory, "worker" or "region", its id or name, kind ("paused", "drained", or empty: resumed), reason.
--- Returns 0: unknown, 1: done, 2: done, and the worker has another id after a restart.
+-- Returns the control or false, and 0 if it belongs to a worker that has another id after a restart, otherwise 1; or
+-- false if the worker is unknown.
 local name, kind = ARGV[3] .. ':' .. ARGV[4], ARGV[5]
 local known = redis.call('HGET', controlsKey, name)
 local worker = ARGV[3] == 'worker' and readWorker(ARGV[4])
-if ARGV[3] == 'worker' and not worker and not known then return 0 end
+if ARGV[3] == 'worker' and not worker and not known then return false end
 if kind == '' then
   dropControl(name)
 else
@@ -12,4 +13,4 @@ else
   keepControl(name)
 end
 announceChange()
-return worker and not worker.keepsId and 2 or 1
+return { redis.call('HGET', controlsKey, name), worker and not worker.keepsId and 0 or 1 }

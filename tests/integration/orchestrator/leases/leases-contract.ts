@@ -407,7 +407,11 @@ export function describeLeasesContract(
         expect(await leases.control(target, { kind: "paused", reason })).toMatchObject({ kind: "done" });
         expect(await view(leases, "w1")).toMatchObject({ status: "LOST", control: { kind: "paused" } });
         await leases.deregister("w1", "w1-first");
-        expect(await leases.control(target, undefined)).toMatchObject({ kind: "done" });
+        expect(await leases.control(target, { kind: "drained", reason })).toMatchObject({
+          kind: "done",
+          control: { kind: "drained", reason, since: expect.any(Date) },
+        });
+        expect(await leases.control(target, undefined)).toMatchObject({ kind: "done", control: undefined });
         await join(worker("w1", { incarnation: "second" }), leases);
         expect((await leases.claim(request("j1"))).kind).toBe("claimed");
       });

@@ -77,6 +77,7 @@ test("a worker is paused, drained and resumed, and the answer says what still ru
     status: 200,
     body: {
       id: "w1",
+      region: "us-east-1",
       status: "BUSY",
       jobs: ["j1"],
       control: { kind: "paused", reason: "new disk", scope: "worker" },
@@ -97,6 +98,17 @@ test("a worker is paused, drained and resumed, and the answer says what still ru
       status: 200,
       body: { id: "w1", status: "FREE", jobs: ["j1"], control: null, warning: null },
     });
+});
+
+test("a worker that is away is drained and resumed", async () => {
+  await post("workers/w1/pause");
+  await leases.deregister("w1", "i");
+  expect((await post("workers/w1/drain", '{"reason":"new disk"}')).body).toMatchObject({
+    region: null,
+    status: null,
+    control: { kind: "drained", reason: "new disk", scope: "worker" },
+  });
+  expect((await post("workers/w1/resume")).body).toMatchObject({ status: null, control: null });
 });
 
 test("an unknown worker or region is refused, and the answer names the known ones", async () => {
