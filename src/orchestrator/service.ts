@@ -39,7 +39,7 @@ export function orchestratorService({ workers, times, grpcListen, logger }: Serv
       if (outcome === "registered") return times;
       const why =
         outcome === "id-in-use"
-          ? `another live worker has the id ${worker.workerId}`
+          ? `another live worker has the id ${worker.workerId}: if this one was not just restarted, set a different BLACKTREE_WORKER_ID for each`
           : `worker ${outcome.addressOf} has the address ${worker.address}: set BLACKTREE_WORKER_ADVERTISE of each to the address at which orchestrators reach it`;
       throw new RpcError(status.ALREADY_EXISTS, why);
     }),
