@@ -7,9 +7,13 @@ import { describeVersion } from "../shared/version.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiError } from "./api-client.ts";
 import { cancelCommand } from "./cancel.ts";
+import { drainCommand } from "./drain.ts";
 import { jobCommand } from "./job.ts";
 import { jobsCommand } from "./jobs.ts";
 import { logsCommand } from "./logs.ts";
+import { pauseCommand } from "./pause.ts";
+import { regionsCommand } from "./regions.ts";
+import { resumeCommand } from "./resume.ts";
 import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
 import { submitCommand } from "./submit.ts";
@@ -28,6 +32,10 @@ const COMMANDS = [
   retryCommand,
   whyCommand,
   workersCommand,
+  drainCommand,
+  pauseCommand,
+  resumeCommand,
+  regionsCommand,
   statusCommand,
 ];
 

@@ -7,8 +7,9 @@ import { addLogs } from "./log-routes.ts";
 import { addOpenApi } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
+import { addRegions } from "./region-routes.ts";
 import { addRetry } from "./retry-routes.ts";
-import { addStatus } from "./worker-routes.ts";
+import { addStatus, addWorkers } from "./worker-routes.ts";
 
 export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>();
@@ -19,6 +20,8 @@ export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
   );
   addHealth(app, parts);
   addStatus(app, parts);
+  addWorkers(app, parts);
+  addRegions(app, parts);
   addJobs(app, parts);
   addLogs(app, parts);
   addRetry(app, parts);

@@ -15,7 +15,11 @@ export interface AdminParts {
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
   /** Worker regions in which jobs may wait. */
-  readonly regions: { has(region: string): boolean };
+  readonly regions: {
+    has(region: string): boolean;
+    knows(region: string): Promise<boolean>;
+    readonly all: readonly string[];
+  };
   readonly regionFallback: readonly string[];
   readonly token: string;
   readonly listen: HostPort;

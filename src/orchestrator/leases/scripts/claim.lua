@@ -70,6 +70,7 @@ if not worker then return { 'none' } end
 local attempt, hasBuiltSource = attempts + 1, warmth(worker) > 0 and 1 or 0
 prove(jobId)
 putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
+redis.call('HSET', claimKey(jobId), 'since', nowMs)
 local use = nextUse()
 redis.call('HSET', workerKey(worker.id), 'used', use)
 if source ~= '' then
