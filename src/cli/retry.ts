@@ -44,7 +44,7 @@ async function retry(id: string, options: RetryOptions, environment: Environment
     ...(options.jobId !== undefined && { job_id: options.jobId }),
   };
   // With an id the request can be repeated.
-  const { job_id: jobId = randomUUID() } = request;
+  const jobId = request.job_id ?? randomUUID();
   const body = JSON.stringify({ ...request, job_id: jobId });
   const submit = async () => {
     await api.post(`/api/v1/jobs/${encodeURIComponent(id)}/retry`, body);

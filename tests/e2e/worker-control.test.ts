@@ -118,7 +118,7 @@ test("operators: a paused worker ends its job, and gets no other one, also after
   );
   const other = await deployment.startWorker(anyOf(one, two), settings("other"));
   await untilPinged(orchestrators, "other");
-  const later = Array.from({ length: 6 }, (_, index) => `later-${index}`);
+  const later = Array.from({ length: 4 }, (_, index) => `later-${index}`);
   for (const id of later) await publish(id);
   held.release();
   const workers = await resultWorkers(["running", ...later]);

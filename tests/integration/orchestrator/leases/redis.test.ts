@@ -435,6 +435,7 @@ describe("Redis leases under faults", () => {
     await join(worker, leases);
     await leases.claim({ ...claimRequest, source: "owner/name" });
     await leases.claim({ ...claimRequest, jobId: "j2", needs: ["secrets"] });
+    await leases.control({ kind: "worker", name: "w1" }, { kind: "paused", reason: "" });
     const keys = (await server.cli("--scan", "--pattern", `${keyPrefix}*`)).split("\n");
     const immortal: string[] = [];
     for (const key of keys)

@@ -88,6 +88,10 @@ async function expectToWork(url: string): Promise<void> {
     expect(await leases.freeSlots()).toEqual([{ region: "us-east-1", capabilities: [], free: 99 }]);
     await leases.suspect("w1", "first");
     expect(await leases.workers()).toHaveLength(1);
+    const region = { kind: "region", name: "us-east-1" } as const;
+    await leases.control(region, { kind: "drained", reason: "" });
+    expect([...(await leases.drainedRegions()).keys()]).toEqual(["us-east-1"]);
+    await leases.control(region, undefined);
     await waitFor(
       async () => {
         await leases.release(outcome.claim);
