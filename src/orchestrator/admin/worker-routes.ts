@@ -6,7 +6,7 @@ import type { AdminEnv } from "./client-address.ts";
 import { documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 
-const WORKER_STATUS = z.enum(["FREE", "BUSY", "DRAINING", "LOST"]);
+export const WORKER_STATUS = z.enum(["FREE", "BUSY", "DRAINING", "LOST"]);
 
 const WORKER = z
   .object({
