@@ -44,8 +44,11 @@ export function addLogs(app: Hono<AdminEnv>, parts: AdminParts): void {
     const isFollowed = context.req.valid("query").follow === "true" && context.req.method === "GET";
     if (isFollowed) return streamLog(parts, followers, jobId, context);
     // The text is for people; the job's result and the followed log have the lines as they are stored.
-    if (record.result)
-      return context.text(record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join(""));
+    if (record.result) {
+      const text = record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join("");
+      // Hono and Bun leave it out of an answer without characters.
+      return context.text(text, 200, { "content-type": "text/plain; charset=UTF-8" });
+    }
     return problem(context, {
       status: 409,
       title: "Job has not ended",

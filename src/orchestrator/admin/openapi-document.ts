@@ -20,7 +20,7 @@ export async function openApiDocument(app: Hono<AdminEnv>): Promise<OpenApiDocum
         title: "Blacktree admin API",
         version: VERSION,
         description:
-          "Jobs, workers and logs of a Blacktree installation. Any orchestrator answers for all of them.",
+          "Jobs, workers and logs of a Blacktree installation. Any orchestrator answers for all of them. Each `POST` requires `Content-Type: application/json`, also without a body.",
       },
       components: {
         securitySchemes: {

@@ -12,7 +12,8 @@ const JOB_ID = z
 
 const WORKER_ID = z
   .string()
-  .regex(/^[^\p{Cc}/]{1,200}$/u, {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects control characters
+  .regex(/^[^\x00-\x1f\x7f-\x9f/]{1,200}$/, {
     error: "expected a worker's id: 1 to 200 characters without / and control characters",
   })
   .meta({ description: "Id of the worker.", examples: ["builder-7-5c1d90aa"] });

@@ -60,7 +60,7 @@ function stringMap(what: string, nameRegex: RegExp, names: string) {
     .meta({
       type: "object",
       propertyNames: { pattern: nameRegex.source },
-      additionalProperties: { type: "string", pattern: "^[^\\0]*$" },
+      additionalProperties: { type: "string", pattern: "^[^\\x00]*$" },
     });
 }
 
@@ -97,6 +97,10 @@ const tokenLogin = z
 
 const LOGIN_EXPECTED = `expected username (1 to 255 characters, without colons and control characters) and password, or identity_token alone, each of at most ${MAX_LOGIN_VALUE_CHARS} characters`;
 
+/** For the OpenAPI document; `registryHost` decides. */
+const REGISTRY_HOST =
+  /^(?:localhost|[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*\.[A-Za-z0-9]+)(?::\d{1,5})?$|^[A-Za-z0-9-]*[A-Za-z0-9]:\d{1,5}$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/;
+
 /** By the registries' hosts. Problems name valid hosts, and no other key: it may be a misplaced secret. */
 function registryLogins() {
   const expected = `an object of at most ${MAX_REGISTRY_LOGINS} logins, by hosts of registries such as ghcr.io or registry.example.com:5000`;
@@ -122,10 +126,16 @@ function registryLogins() {
     .meta({
       type: "object",
       maxProperties: MAX_REGISTRY_LOGINS,
+      propertyNames: { pattern: REGISTRY_HOST.source },
       additionalProperties: {
         oneOf: [
-          objectOf({ username: { type: "string" }, password: { type: "string" } }),
-          objectOf({ identity_token: { type: "string" } }),
+          objectOf({
+            username: { type: "string", pattern: "^[^:\\x00-\\x1f\\x7f]{1,255}$" },
+            password: { type: "string", pattern: `^[^\\x00]{1,${MAX_LOGIN_VALUE_CHARS}}$` },
+          }),
+          objectOf({
+            identity_token: { type: "string", pattern: `^[\\x21-\\x7e]{1,${MAX_LOGIN_VALUE_CHARS}}$` },
+          }),
         ],
       },
     });
@@ -146,6 +156,13 @@ function optionalField<Schema extends z.ZodType>(schema: Schema, description: st
     .meta({ description });
 }
 
+const ECR_REPO_EXPECTED = "an ECR repository name: 2 to 256 lower case letters, digits, . _ - and /";
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects NUL
+const BUILD_ARG_NAME = /^[^=\x00]+$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects NUL
+const LABEL_NAME = /^(?!io\.blacktree\.)[^=\x00]+$/;
+
 const required = {
   branch: pattern(
     "a branch, a tag, a whole ref or a full commit id, valid for git and not starting with -",
@@ -165,9 +182,12 @@ const required = {
     examples: ["1234567890"],
   }),
   ecr_repo: pattern(
-    "an ECR repository name: 2 to 256 lower case letters, digits, . _ - and /",
-    /^(?=.{2,256}$)(?:[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\/)*[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/,
-  ).meta({ description: "Name of the ECR repository.", examples: ["app-images"] }),
+    ECR_REPO_EXPECTED,
+    /^(?:[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\/)*[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/,
+  )
+    .min(2, { error: `expected ${ECR_REPO_EXPECTED}` })
+    .max(256, { error: `expected ${ECR_REPO_EXPECTED}` })
+    .meta({ description: "Name of the ECR repository.", examples: ["app-images"] }),
 };
 
 const optional = {
@@ -216,15 +236,11 @@ const optional = {
     "Build stage to build; by default the last one.",
   ),
   build_args: optionalField(
-    stringMap("build arguments", /^[^=\0]+$/, "names of characters other than = and NUL"),
+    stringMap("build arguments", BUILD_ARG_NAME, "names of characters other than = and NUL"),
     "Build arguments, by name.",
   ),
   labels: optionalField(
-    stringMap(
-      "labels",
-      /^(?!io\.blacktree\.)[^=\0]+$/,
-      "names of characters other than = and NUL (io.blacktree.* is reserved)",
-    ),
+    stringMap("labels", LABEL_NAME, "names of characters other than = and NUL (io.blacktree.* is reserved)"),
     "Labels of the image, by name; `io.blacktree.*` is reserved.",
   ),
   platforms: optionalField(
