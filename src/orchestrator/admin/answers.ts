@@ -8,7 +8,7 @@ const DURATION_MS = z.int().min(0);
 const HEX_SHA256 = /^[0-9a-f]{64}$/;
 
 export const JOB_ID = z.string().regex(JOB_ID_PATTERN);
-export const JOB_STATE = z.enum(JOB_STATES);
+export const JOB_STATE = z.enum(JOB_STATES).meta({ id: "JobState" });
 
 const REPO_URL = z
   .string()

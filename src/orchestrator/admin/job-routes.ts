@@ -14,6 +14,8 @@ import { explainWaiting, WAITING } from "./waiting.ts";
 
 const SUBMIT_TIMEOUT_MS = 10_000;
 
+const NO_SUCH_JOB = "The job does not exist, or its record has expired.";
+
 type Conflict = Extract<Acceptance, { kind: "conflict" }>;
 
 export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
@@ -23,14 +25,17 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     documented({
       id: "submitJob",
       summary: "Submits a job",
-      description:
-        "In the same format as in the job queue. Answers after the queue has confirmed the job. 400 names all errors in the job; 409 says that the id is that of another job.",
+      description: "In the same format as in the job queue. Answers after the queue has confirmed the job.",
       tag: "Jobs",
       status: 202,
       body: { schema: SUBMITTED_JOB },
       answer: SUBMITTED,
       answered: "The queue has confirmed the job.",
-      problems: [409],
+      problems: {
+        400: "The job is not valid; `errors` has all errors in it.",
+        409: "The id is that of another job; `detail` names the fields that differ.",
+        503: "The queue did not confirm the job in time: submit it again with the `job_id` that `detail` names. Or Redis does not answer.",
+      },
     }),
     jsonBody({ title: "Bad job" }),
     async (context) => {
@@ -71,7 +76,7 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
       description: "After a job has ended, the API keeps it for `BLACKTREE_JOB_MEMORY`.",
       tag: "Jobs",
       answer: JOB,
-      problems: [404],
+      problems: { 404: NO_SUCH_JOB },
     }),
     async (context) => {
       const record = await records.find(context.req.param("id"));
@@ -87,7 +92,7 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
         "Which secrets a job has is in no record, so a worker that offers none may seem to be free for it.",
       tag: "Jobs",
       answer: WAITING,
-      problems: [404],
+      problems: { 404: NO_SUCH_JOB },
     }),
     async (context) => {
       const record = await records.find(context.req.param("id"));
@@ -127,14 +132,13 @@ function addCancel(app: Hono<AdminEnv>, { cancel }: AdminParts): void {
     "/api/v1/jobs/:id/cancel",
     documented({
       summary: "Cancels a job",
-      description:
-        "Answers 202 also if the job is already cancelled, and 409 if it has ended in another state.",
+      description: "Answers 202 also if the job is already cancelled.",
       tag: "Jobs",
       status: 202,
       body: { schema: CANCEL_BODY, isOptional: true },
       answer: CANCELLED,
       answered: "The job ends, or has ended; `state` is its current state.",
-      problems: [404, 409],
+      problems: { 404: NO_SUCH_JOB, 409: "The job has ended in another state." },
     }),
     checkedBody(CANCEL_BODY),
     async (context) => {

@@ -66,8 +66,8 @@ export interface Documentation {
   >;
   /** Of the request; json-body.ts reads it. */
   readonly body?: { readonly schema: z.ZodType; readonly isOptional?: true; readonly description?: string };
-  /** Besides those that every route can answer with. */
-  readonly problems?: readonly ProblemStatus[];
+  /** Besides those that every route can answer with; with their meanings if those are not the general ones. */
+  readonly problems?: readonly ProblemStatus[] | Readonly<Partial<Record<ProblemStatus, string>>>;
   /** Without a token. */
   readonly isPublic?: true;
 }
@@ -93,15 +93,25 @@ export function documented(documentation: Documentation) {
     responses: {
       [status]: answerOf(answer, answered),
       ...Object.fromEntries(others.map(([each, other]) => [each, answerOf(other.answer, other.description)])),
-      ...Object.fromEntries(problemStatusesOf(documentation).map((each) => [each, referenceTo(each)])),
+      ...problemsOf(documentation),
     },
   });
 }
 
-function problemStatusesOf({ problems = [], body, isPublic }: Documentation): ProblemStatus[] {
+function problemsOf({ problems = [], body, isPublic }: Documentation) {
+  const isList = "length" in problems;
+  const meanings: Readonly<Record<string, string>> = isList ? {} : problems;
+  const special = isList ? problems : (Object.keys(problems).map(Number) as ProblemStatus[]);
   const common = isPublic ? PROBLEMS_OF_PUBLIC_ROUTES : COMMON_PROBLEMS;
-  const all = new Set<ProblemStatus>([...common, ...(body ? PROBLEMS_OF_BODIES : []), ...problems]);
-  return [...all].toSorted((a, b) => a - b);
+  const all = new Set<ProblemStatus>([...common, ...(body ? PROBLEMS_OF_BODIES : []), ...special]);
+  return Object.fromEntries(
+    [...all]
+      .toSorted((a, b) => a - b)
+      .map((status) => [
+        status,
+        { ...referenceTo(status), ...(status in meanings && { description: meanings[status] }) },
+      ]),
+  );
 }
 
 /** `GET /api/v1/jobs` is `listJobs`, `GET /api/v1/jobs/:id/logs` is `getJobLogs`, `POST /api/v1/workers/:id/drain` is `drainWorker`. */

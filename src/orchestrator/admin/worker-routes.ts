@@ -13,7 +13,10 @@ const WORKER = z
     id: z.string(),
     region: z.string(),
     address: z.string().meta({ description: "Of its gRPC server, as orchestrators reach it." }),
-    status: WORKER_STATUS,
+    status: WORKER_STATUS.meta({
+      description:
+        "`LOST`: its lease has ended, or it did not answer the last ping of the orchestrator that answers.",
+    }),
     refusal: z
       .string()
       .nullable()
@@ -21,7 +24,10 @@ const WORKER = z
     jobs: z.array(z.string()).meta({ description: "Ids of the jobs that run on it." }),
     version: z.string(),
     slots: z.int(),
-    capabilities: z.array(z.string()),
+    capabilities: z.array(z.string()).meta({
+      description: "What it can build.",
+      examples: [["linux/amd64", "provenance"]],
+    }),
     last_seen: z.iso.datetime(),
   })
   .meta({ id: "Worker" });
