@@ -7,6 +7,7 @@ import type { Acceptance } from "../../../../src/orchestrator/admin/submit-job.t
 import type { Cancellation } from "../../../../src/orchestrator/job/cancellation.ts";
 import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
 import type { JobListing, JobPage, JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
+import { expectConforming } from "../../../support/blacktree/conforming-answers.ts";
 
 const WORKER: WorkerView = {
   workerId: "w-1",
@@ -88,8 +89,8 @@ function app(
   return createAdminApp(parts);
 }
 
-/** Sends a request from this address. */
-function request(
+/** Sends a request from this address, and compares the answer with the OpenAPI document. */
+async function request(
   path: string,
   init: RequestInit = {},
   situation: Situation = {},
@@ -97,7 +98,10 @@ function request(
 ) {
   const defaults = { host: "127.0.0.1:8080", authorization: `Bearer ${TOKEN}` };
   const headers = new Headers({ ...defaults, ...(init.headers as Record<string, string>) });
-  return target.request(`http://127.0.0.1:8080${path}`, { ...init, headers }, { clientAddress });
+  const url = `http://127.0.0.1:8080${path}`;
+  const response = await target.request(url, { ...init, headers }, { clientAddress });
+  await expectConforming(init.method ?? "GET", path, response);
+  return response;
 }
 
 const JSON_POST = { method: "POST", headers: { "content-type": "application/json" } };
