@@ -66,7 +66,7 @@ async function fuzzed(
     apiUrl: orchestrator.apiUrl,
     documentFile,
     folder: folder.path,
-    knownIds: { jobs, workers: [worker.id] },
+    knownIds: { jobs, workers: [worker.id], regions: ["us-east-1"] },
     cursor,
   });
   expect(orchestrator.process.lines.filter((line) => line.includes('"level":"error"'))).toEqual([]);

@@ -231,7 +231,9 @@ function clarified(issue: Issue, given: Readonly<Record<string, unknown>>, names
   if (issue.code === "unrecognized_keys")
     return { path: [issue.keys?.join(", ") ?? ""], message: `unknown; expected ${names.join(", ")}` };
   const value = given[String(issue.path?.[0])];
-  return Array.isArray(value) ? { ...issue, message: `given ${value.length} times; expected once` } : issue;
+  // A union may have a list as one of its choices.
+  const isRepeated = Array.isArray(value) && issue.code !== "invalid_union";
+  return isRepeated ? { ...issue, message: `given ${value.length} times; expected once` } : issue;
 }
 
 export function badRequest(

@@ -1,6 +1,7 @@
 /** Checks the ids in paths, and describes them in the OpenAPI document, for all routes below these paths. */
 import type { Hono } from "hono";
 import { z } from "zod";
+import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 import { JOB_ID_PATTERN } from "../job/fields.ts";
 import type { AdminEnv } from "./client-address.ts";
 import { checkedPath } from "./openapi.ts";
@@ -18,7 +19,13 @@ const WORKER_ID = z
   })
   .meta({ description: "Id of the worker.", examples: ["builder-7-5c1d90aa"] });
 
+const REGION = z
+  .string()
+  .regex(REGION_PATTERN, { error: "expected a worker region: 1 to 63 letters, digits, - and _" })
+  .meta({ description: "Worker region.", examples: ["us-east-1"] });
+
 export function addPathParameters(app: Hono<AdminEnv>): void {
   app.use("/api/v1/jobs/:id/*", checkedPath(z.object({ id: JOB_ID })));
   app.use("/api/v1/workers/:id/*", checkedPath(z.object({ id: WORKER_ID })));
+  app.use("/api/v1/regions/:region/*", checkedPath(z.object({ region: REGION })));
 }

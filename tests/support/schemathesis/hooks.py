@@ -30,8 +30,9 @@ def before_call(context, case, kwargs):
     kind = case.path.split("/")[3:4]
     known = turns.get(kind[0]) if kind else None
     # Some generated ids stay: they are those of no job.
-    if known is not None and "id" in case.path_parameters and next(calls) % 4 != 0:
-        case.path_parameters["id"] = next(known)
+    if known is not None and next(calls) % 4 != 0:
+        for name in case.path_parameters:
+            case.path_parameters[name] = next(known)
     if "cursor" in case.query:
         case.query["cursor"] = CURSOR
     if isinstance(case.body, dict) and str(case.body.get("repo_url")).startswith("https://"):
