@@ -1,11 +1,13 @@
 /** `GET /api/v1/jobs/:id/logs` */
 import type { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
+import { z } from "zod";
 import { withVisibleCharacters } from "../../shared/visible-text.ts";
 import { type AdminEnv, clientOf } from "./client-address.ts";
 import { type FollowerLimits, Followers } from "./followers.ts";
 import { followLog } from "./job-log.ts";
 import { noSuchJob } from "./job-routes.ts";
+import { checkedQuery, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
 
@@ -14,20 +16,39 @@ const STREAM_START = ": following\n\n";
 
 const FOLLOWER_LIMITS = { perClient: 100, total: 500 };
 
+const QUERY = z.strictObject({
+  follow: z.enum(["true", "false"]).optional().meta({
+    description: "With `true`: the log as server-sent events, also while the job runs.",
+  }),
+});
+
+const documentedLog = documented({
+  id: "getJobLog",
+  summary: "The log of a job",
+  description:
+    "Without `follow`: the tail of the log of an ended job, as text, with invisible characters as `<U+202E>`. With it: server-sent events `line`, `state` and `end`; the header `Last-Event-ID` resumes after that event.",
+  tag: "Logs",
+  answer: { contentTypes: ["text/plain", "text/event-stream"], description: "The log." },
+  problems: [404, 409],
+});
+
 type JobContext = Parameters<typeof problem>[0];
 
 export function addLogs(app: Hono<AdminEnv>, parts: AdminParts): void {
   const followers = new Followers(FOLLOWER_LIMITS);
-  app.get("/api/v1/jobs/:id/logs", async (context) => {
+  app.get("/api/v1/jobs/:id/logs", documentedLog, checkedQuery(QUERY), async (context) => {
     const jobId = context.req.param("id");
     const record = await parts.records.find(jobId);
     if (!record) return noSuchJob(jobId, context);
     // To HEAD, which has no body, the stream would never end.
-    const isFollowed = context.req.query("follow") === "true" && context.req.method === "GET";
+    const isFollowed = context.req.valid("query").follow === "true" && context.req.method === "GET";
     if (isFollowed) return streamLog(parts, followers, jobId, context);
     // The text is for people; the job's result and the followed log have the lines as they are stored.
-    if (record.result)
-      return context.text(record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join(""));
+    if (record.result) {
+      const text = record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join("");
+      // Hono and Bun leave it out of an answer without characters.
+      return context.text(text, 200, { "content-type": "text/plain; charset=UTF-8" });
+    }
     return problem(context, {
       status: 409,
       title: "Job has not ended",
