@@ -310,8 +310,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   ...recordsScript("append")({
     name: "an event that precedes the offer counts as one that follows it",
-    from: " and cjson.decode(event).state ~= 'QUEUED'",
-    to: "",
+    from: "if cjson.decode(event).state ~= 'QUEUED' then set('queued', '1') end",
+    to: "set('queued', '1')",
   }),
   ...recordsScript("admit")({
     name: "a message with the id of another job joins that job",
