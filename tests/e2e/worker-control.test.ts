@@ -172,9 +172,9 @@ test("operators: a drain waits for the last job if it is asked to", async () => 
   expect(draining.lines.at(-1)).toBe(`no job runs on ${worker.id} any more`);
   expect(await shownWorker(orchestrator, worker.id)).toMatchObject({ jobs: [], labels: { rack: "7" } });
 
-  expect(await blacktree(orchestrator, "pause", "nobody")).toMatchObject({
+  expect(await blacktree(orchestrator, "pause", "absent")).toMatchObject({
     exitCode: 1,
-    stderr: `blacktree: No such worker: worker nobody has not been registered within the last hour; known workers: ${worker.id}\n`,
+    stderr: `blacktree: No such worker: worker absent has not been registered within the last hour; known workers: ${worker.id}\n`,
   });
   expect((await blacktree(orchestrator, "drain")).exitCode).toBe(2);
 });

@@ -1,4 +1,4 @@
-/** What the requests that pause, drain and resume have in common: their body, and how long they last. */
+/** The body of the requests that pause, drain and resume, and the warning of their answers. */
 import { z } from "zod";
 import type { ControlDuration, ControlKind, ControlOrder } from "../leases/control.ts";
 
