@@ -14,7 +14,7 @@ async function pythonOfTests(): Promise<string> {
   const folder = join(testCacheFolder(), `schemathesis-${hash}`);
   const proof = "complete";
   await cachedFolder(folder, proof, async (unfinished) => {
-    await run(["python3", "-m", "venv", unfinished]);
+    await run(["python3", "-m", "venv", unfinished], { timeoutMs: 300_000 });
     const pip = [join(unfinished, "bin/python"), "-m", "pip", "--disable-pip-version-check"];
     await run([...pip, "install", "--quiet", "--no-deps", "--requirement", REQUIREMENTS], {
       timeoutMs: 300_000,
