@@ -56,6 +56,7 @@ export async function candidates(
   program: Command,
   words: readonly string[],
   environment: Environment,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<readonly Candidate[] | typeof FILES> {
   const current = words.at(-1) ?? "";
   const commands = program.createHelp().visibleCommands(program);
@@ -75,7 +76,7 @@ export async function candidates(
   }
   if (current.startsWith("-")) return matching(flagsOf(command), current);
   const argument = command.registeredArguments[line.positionals];
-  return argument ? matching(await argumentsOf(argument, line, environment), current) : [];
+  return argument ? matching(await argumentsOf(argument, line, environment, timeoutMs), current) : [];
 }
 
 /** The words of a command before the one to be completed. */
@@ -141,12 +142,13 @@ async function argumentsOf(
   argument: Argument,
   { command, values }: TypedLine,
   environment: Environment,
+  timeoutMs: number,
 ): Promise<readonly Candidate[]> {
   if (argument.argChoices) return argument.argChoices.map((value) => ({ value }));
   if (!command.options.some(({ long }) => long === "--api")) return [];
   const list = /\bworker/.test(argument.description) ? listWorkers : listJobs;
   const options = { ...command.opts<ApiOptions>(), ...values };
-  return list(apiClient(options, environment, TIMEOUT_MS), command.name());
+  return list(apiClient(options, environment, timeoutMs), command.name());
 }
 
 type ApiClient = ReturnType<typeof apiClient>;

@@ -81,10 +81,10 @@ function describeSteps(steps: readonly JournalStep[]): string {
   return tableOf(["STEP", "DURATION", "", "NAME"], rows);
 }
 
+const TIMINGS = ["queued", "clone", "auth", "build", "push", "total"] as const;
+
 function describeTimings({ timings_ms }: JobResult): string {
-  const parts = Object.entries(timings_ms).map(
-    ([name, durationMs]) => `${name} ${shownDuration(durationMs)}`,
-  );
+  const parts = TIMINGS.map((name) => `${name} ${shownDuration(timings_ms[name])}`);
   return `timings: ${parts.join(", ")}`;
 }
 

@@ -45,5 +45,9 @@ export class LiveRegion {
 /** The text in at most so many columns of a terminal. */
 export function fitted(text: string, columns: number): string {
   if (Bun.stringWidth(text) <= columns) return text;
-  return columns < 1 ? "" : `${Bun.sliceAnsi(text, 0, columns - 1)}…`;
+  if (columns < 1) return "";
+  const cut = Bun.sliceAnsi(text, 0, columns - 1);
+  // The slice contains the whole of a wide character that begins in its last column.
+  const isTooWide = Bun.stringWidth(cut) > columns - 1;
+  return `${isTooWide ? Bun.sliceAnsi(text, 0, columns - 2) : cut}…`;
 }

@@ -4,7 +4,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ADMIN_TOKEN } from "../../support/blacktree/admin-api.ts";
 import { CLI_COMMAND, runCli, startCli } from "../../support/blacktree/cli-source.ts";
-import { run } from "../../support/machine/processes.ts";
+import { run, startProcess } from "../../support/machine/processes.ts";
+import { screenAfter } from "../../support/machine/screen.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
@@ -128,7 +129,7 @@ test("an API that does not answer is named, with the setting", async () => {
   expect(exitCode).toBe(1);
 });
 
-test("bash completes commands, flags, values and ids", async () => {
+test("bash completes commands and values, and nothing if the API does not answer", async () => {
   const script = `
     source <(blacktree completion bash)
     complete_line() {
@@ -137,10 +138,8 @@ test("bash completes commands, flags, values and ids", async () => {
       echo "\${COMPREPLY[*]}"
     }
     complete_line blacktree lo
-    complete_line blacktree jobs --sin
     complete_line blacktree jobs --state = QUEUED,CANC
     complete_line blacktree submit --priority ""
-    complete_line blacktree job follo
     complete_line blacktree job --api=${NOWHERE} ""`;
   const bin = await makeTempDir("bin");
   await writeFile(join(bin.path, "blacktree"), `#!/bin/sh\nexec ${CLI_COMMAND.join(" ")} "$@"\n`, {
@@ -149,7 +148,26 @@ test("bash completes commands, flags, values and ids", async () => {
   const env = { ...environment(), PATH: `${bin.path}:${process.env.PATH}` };
   const { stdout, stderr } = await run(["bash", "-c", script], { env }).finally(() => bin.remove());
   expect({ stdout: stdout.split("\n"), stderr }).toEqual({
-    stdout: ["logs", "--since", "QUEUED,CANCELLED", "low normal high", "followed", "", ""],
+    stdout: ["logs", "QUEUED,CANCELLED", "low normal high", "", ""],
     stderr: "",
   });
+});
+
+test("on a terminal, what runs stays below the log until the job ends", async () => {
+  const command = [...CLI_COMMAND, "submit", "--wait", "--job-id", "held-terminal", ...JOB, ...TARGET];
+  const terminal = startProcess(
+    ["script", "--quiet", "--return", "--command", command.join(" "), "/dev/null"],
+    {
+      cwd: "/",
+      env: { ...environment(), TERM: "xterm", NO_COLOR: "1", SHELL: "/bin/sh" },
+    },
+  );
+  await terminal.waitForLine(/^\d+ s {2}CLONING/);
+  await terminal.waitForLine("the log of held-terminal");
+  mayEnd.resolve();
+  expect(await terminal.exited).toBe(0);
+  const screen = screenAfter(terminal.lines.join("\n")).filter((line) => line !== "");
+  expect(screen.slice(0, 3)).toEqual(["job held-terminal", "--- CLONING", "the log of held-terminal"]);
+  expect(screen.filter((line) => /^\d+ s {2}/.test(line))).toEqual([]);
+  expect(screen.join("\n")).toMatch(/^SUCCESS in /m);
 });
