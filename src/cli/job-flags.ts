@@ -5,7 +5,6 @@ import type { Environment } from "../shared/env.ts";
 import { flagValue } from "../shared/settings/command-line.ts";
 import { duration } from "../shared/settings/parsers.ts";
 import { BadValue } from "../shared/settings/settings.ts";
-import { WrongUsage } from "./wrong-usage.ts";
 
 export type JobMessage = Readonly<Record<string, unknown>>;
 
@@ -111,11 +110,18 @@ function optionOf({ flag: name, field, value, description, kind, choices }: Fiel
   return option;
 }
 
-/**
- * The fields that flags set. An object in the file, such as `build_args`, keeps the names that no flag has.
- * @throws WrongUsage with all wrong values
- */
-export function flaggedFields(command: Command, fromFile: JobMessage, environment: Environment): JobMessage {
+export interface FlaggedFields {
+  readonly fields: JobMessage;
+  /** One for each wrong value. */
+  readonly problems: readonly string[];
+}
+
+/** The fields that flags set. An object in the file, such as `build_args`, keeps the names that no flag has. */
+export function flaggedFields(
+  command: Command,
+  fromFile: JobMessage,
+  environment: Environment,
+): FlaggedFields {
   const problems: string[] = [];
   const fields: Record<string, unknown> = {};
   for (const each of FIELD_FLAGS) {
@@ -128,11 +134,11 @@ export function flaggedFields(command: Command, fromFile: JobMessage, environmen
         each.kind === "map" ? { ...Object(fromFile[each.field]), ...Object(value) } : value;
     } catch (error) {
       if (!(error instanceof BadValue)) throw error;
+      fields[each.field] = given;
       problems.push(`${each.flag} (${each.field}): ${error.message}`);
     }
   }
-  if (problems.length > 0) throw new WrongUsage(problems.join("\n"));
-  return fields;
+  return { fields, problems };
 }
 
 /** `repo_url` has none here: which hosts are allowed is a setting of the orchestrator. */

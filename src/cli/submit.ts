@@ -87,15 +87,14 @@ function flagOfField(field: string): string | undefined {
 /** With an id, so that it can be sent again if no answer arrives: an id never starts a second job. */
 function jobOf(options: SubmitOptions, command: Command, environment: Environment): JobMessage {
   const fromFile: JobMessage = options.file === undefined ? {} : readJob(options.file);
-  const fromFlags = {
-    ...flaggedFields(command, fromFile, environment),
-    ...secretFields(command, fromFile, environment),
-  };
+  const { fields, problems } = flaggedFields(command, fromFile, environment);
+  const fromFlags = { ...fields, ...secretFields(command, fromFile, environment) };
   const token = environment[API_SETTINGS.gitToken.name];
   const given = { ...(token ? { git_token: token } : {}), ...fromFile, ...fromFlags };
   const guessed = options.guess ? guessedFields(given, environment) : {};
   const job = { job_id: randomUUID(), ...guessed, ...withoutNulls(given) };
-  checkRequired(job);
+  const allProblems = [...problems, ...missingFields(job)];
+  if (allProblems.length > 0) throw new WrongUsage(allProblems.join("\n"));
   return job;
 }
 
@@ -106,13 +105,11 @@ function withoutNulls(fields: JobMessage): JobMessage {
 
 const REQUIRED = ["repo_url", "branch", "deployment_version", "aws_account", "ecr_repo"];
 
-function checkRequired(job: JobMessage): void {
+function missingFields(job: JobMessage): readonly string[] {
   const missing = REQUIRED.filter((field) => job[field] === undefined);
-  if (missing.length === 0) return;
-  const flags = missing.map((field) => `${FLAGS.get(field)} (${field})`);
-  throw new WrongUsage(
-    `submit needs ${flags.join(", ")}, or these fields in the JSON of --file; see blacktree submit --help`,
-  );
+  if (missing.length === 0) return [];
+  const flags = missing.map((field) => `${FLAGS.get(field)} (${field})`).join(", ");
+  return [`submit needs ${flags}, or these fields in the JSON of --file; see blacktree submit --help`];
 }
 
 /**
