@@ -133,7 +133,7 @@ export class ApiClient {
 /** No connection was made, so nothing has been sent. */
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
-/** What is certain not to have arrived may be sent to another orchestrator, and what is repeatable in any case. */
+/** A request that no server has received may be sent to another one; a repeatable request always may. */
 function mayAnotherAnswer({ status, cause }: ApiError, isRepeatable: boolean): boolean {
   if (isRepeatable) return status === undefined || [502, 503, 504].includes(status);
   const { code } = Object(cause) as { code?: string };

@@ -35,7 +35,7 @@ Examples:
 
 const TIMEOUT_MS = 1000;
 
-/** Prints nothing if the API does not answer: there is no place for an error while a line is typed. */
+/** Prints nothing if the API does not answer: an error would appear in the line that is typed. */
 export const completeCommand: MakeCommand = (environment, finish) => {
   const command = new Command("__complete").argument("<shell>").argument("[words...]");
   return command

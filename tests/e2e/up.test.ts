@@ -239,7 +239,7 @@ describe("up with a named registry", () => {
     ]);
     expect(others[0].result).toMatchObject({ status: "SUCCESS", image_digest: job.result.image_digest });
     expect((await cli("jobs", "--state", "running")).stderr).toContain(
-      "state: expected one or more of QUEUED",
+      "state (--state): expected one or more of QUEUED",
     );
 
     expect((await cli("status")).stdout).toMatch(/^workers {7}1 (FREE|BUSY)$/m);
