@@ -34,8 +34,8 @@ Usage: install.sh orchestrator|worker [options]
   --purge                   with --uninstall: also removes settings, keys, data and accounts
   --version, --help
 
-From the environment: RABBITMQ_URL and REDIS_URL fill in the settings of a new orchestrator, BLACKTREE_REUSE_KEY those of a
-new worker; without it, a key is made.
+From the environment: RABBITMQ_URL and REDIS_URL fill in the settings of a new orchestrator, BLACKTREE_REUSE_KEY and
+BLACKTREE_WORKER_ID those of a new worker; without them, a key and an id are made.
 Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 END
 }
@@ -632,6 +632,7 @@ given_settings() {
   if [ "$role" = worker ]; then
     given BLACKTREE_ORCHESTRATOR_ADDR "$orchestrator"
     given BLACKTREE_REUSE_KEY "${BLACKTREE_REUSE_KEY:-}"
+    given BLACKTREE_WORKER_ID "${BLACKTREE_WORKER_ID:-}"
   else
     given BLACKTREE_REGION "$region"
     given RABBITMQ_URL "${RABBITMQ_URL:-}"
@@ -726,6 +727,9 @@ worker_settings() {
 # Required: host:port of each orchestrator, comma separated.
 $(setting BLACKTREE_ORCHESTRATOR_ADDR)
 
+# What operators order for this worker, such as a drain, belongs to its id. No other worker may have the same one.
+$(worker_id_setting)
+
 #BLACKTREE_WORKER_SLOTS=1
 
 # Proves which images Blacktree built. Workers that build for the same registries need the same key.
@@ -741,6 +745,16 @@ $(setting BLACKTREE_TLS_KEY '#' /etc/blacktree/tls/worker.key)
 #AWS_ACCESS_KEY_ID=
 #AWS_SECRET_ACCESS_KEY=
 END
+}
+
+# With --root and --no-start this may be an image for many machines: without the setting, each start makes another id.
+worker_id_setting() {
+  host=$(uname -n | sed 's/\..*//' | tr -cd 'A-Za-z0-9_-')
+  if [ "$start" = yes ]; then
+    setting BLACKTREE_WORKER_ID '' "${host#-}-$region-$(random_key | cut -c 1-8)"
+  else
+    setting BLACKTREE_WORKER_ID '#' "builder-7-$region"
+  fi
 }
 
 # --- The service

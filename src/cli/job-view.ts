@@ -1,8 +1,16 @@
 /** Formats jobs for the terminal. */
 import type { JobEvent, JobResult, JobState } from "../shared/job.ts";
-import type { JournalStep } from "../shared/log-journal.ts";
 import { tableOf } from "./table.ts";
 import { shownDuration, shownTime } from "./times.ts";
+
+interface ShownStep {
+  readonly number: number;
+  readonly name: string;
+  /** Null while the step runs. */
+  readonly duration_ms: number | null;
+  readonly cached: boolean;
+  readonly error: string | null;
+}
 
 /** Response of `GET /api/v1/jobs/:id`: also has the other fields of the message. */
 export interface ShownJob {
@@ -15,8 +23,8 @@ export interface ShownJob {
   readonly deployment_version?: string;
   readonly events: readonly JobEvent[];
   readonly result: JobResult | null;
-  /** Of the latest attempt; not every orchestrator knows them. */
-  readonly steps?: readonly JournalStep[] | null;
+  /** Of the latest attempt. */
+  readonly steps?: readonly ShownStep[] | null;
   readonly [field: string]: unknown;
 }
 
@@ -53,15 +61,15 @@ function describeFields(fields: Readonly<Record<string, unknown>>): string {
 
 function describeEvents(events: readonly JobEvent[], acceptedAt: string): string {
   if (events.length === 0) return "";
-  const rows = events.map(({ at, state, attempt, worker_id, error }) => [
+  const rows = events.map(({ at, state, attempt, worker_id, error, reason }) => [
     shownTime(at),
     `+${shownDuration(Math.max(0, Date.parse(at) - Date.parse(acceptedAt)))}`,
     state,
     attempt ? String(attempt) : "",
     typeof worker_id === "string" ? worker_id : "",
-    describeError(error),
+    typeof reason === "string" ? reason : describeError(error),
   ]);
-  return tableOf(["EVENT AT", "AFTER", "STATE", "ATTEMPT", "WORKER", "ERROR"], rows);
+  return tableOf(["EVENT AT", "AFTER", "STATE", "ATTEMPT", "WORKER", "DETAIL"], rows);
 }
 
 function describeError(error: unknown): string {
@@ -70,11 +78,11 @@ function describeError(error: unknown): string {
   return `${code}: ${message}`;
 }
 
-function describeSteps(steps: readonly JournalStep[]): string {
+function describeSteps(steps: readonly ShownStep[]): string {
   if (steps.length === 0) return "";
-  const rows = steps.map(({ number, name, ended_at, duration_ms = 0, cached, error }) => [
+  const rows = steps.map(({ number, name, duration_ms, cached, error }) => [
     `#${number}`,
-    ended_at === undefined ? "running" : shownDuration(duration_ms),
+    duration_ms === null ? "running" : shownDuration(duration_ms),
     error ? "failed" : cached ? "cached" : "",
     name,
   ]);

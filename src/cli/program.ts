@@ -7,9 +7,14 @@ import { toVisibleJson } from "../shared/visible-text.ts";
 import { ApiError } from "./api-client.ts";
 import { cancelCommand } from "./cancel.ts";
 import { completeCommand, completionCommand } from "./completion.ts";
+import { drainCommand } from "./drain.ts";
 import { jobCommand } from "./job.ts";
 import { jobsCommand } from "./jobs.ts";
 import { logsCommand } from "./logs.ts";
+import { pauseCommand } from "./pause.ts";
+import { regionsCommand } from "./regions.ts";
+import { resumeCommand } from "./resume.ts";
+import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
@@ -18,8 +23,15 @@ import { whyCommand } from "./why.ts";
 import { workersCommand } from "./workers.ts";
 
 const GROUPS: Readonly<Record<string, readonly MakeCommand[]>> = {
-  "Jobs:": [submitCommand, jobsCommand, jobCommand, logsCommand, whyCommand, cancelCommand],
-  "Orchestrator and workers:": [statusCommand, workersCommand],
+  "Jobs:": [submitCommand, jobsCommand, jobCommand, logsCommand, whyCommand, cancelCommand, retryCommand],
+  "Orchestrator and workers:": [
+    statusCommand,
+    workersCommand,
+    regionsCommand,
+    pauseCommand,
+    drainCommand,
+    resumeCommand,
+  ],
   "This machine:": [upCommand, completionCommand],
 };
 

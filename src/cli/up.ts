@@ -40,7 +40,7 @@ import { storedReuseKeys, storedToken, UnusableSecret } from "./up-secrets.ts";
 import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
 import type { MakeCommand } from "./usage.ts";
 
-const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
+const { workerId, labels, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
 
 export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
@@ -49,6 +49,7 @@ export const UP_SETTINGS = {
     computedDefault: `${UP_TOKEN_FILE} in the work folder`,
   },
   workerId,
+  labels,
   slots,
   workDir,
   drainTimeoutMs,

@@ -34,7 +34,7 @@ export const API_SETTINGS = {
     description: "file that contains this token instead",
     computedDefault: `for an API on this machine, the file of install.sh (${INSTALLED_TOKEN_FILE}), else that of up`,
   },
-  gitToken: { name: "BLACKTREE_GIT_TOKEN", description: "submit: the job's git_token" },
+  gitToken: { name: "BLACKTREE_GIT_TOKEN", description: "submit and retry: the job's git_token" },
 } as const;
 
 export function apiCommand(name: string, environment: Environment): Command {

@@ -152,7 +152,8 @@ export class HealthChecker {
     const status = STATUS_NAMES[response.status as keyof typeof STATUS_NAMES] ?? "BUSY";
     const runs: readonly RunRef[] = response.runs;
     const refusal = response.refusal || undefined;
-    const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs, refusal });
+    const { load } = response;
+    const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs, refusal, load });
     if (!stale) return;
     for (const run of stale) await this.#discard(worker, run);
     const staleIds = new Set(stale.map((run) => run.jobId));

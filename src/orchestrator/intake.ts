@@ -92,9 +92,17 @@ export class Intake {
 
   async #admit(delivery: Delivery, message: Read<"job">, jobId: string): Promise<Admission> {
     const { replyTo, correlationId } = delivery.properties;
-    const { publicJob: job, identity } = message;
+    const { publicJob: job, identity, retryBasis } = message;
     const acceptedAt = new Date();
-    const request: AdmissionRequest = { jobId, job, identity, acceptedAt, replyTo, correlationId };
+    const request: AdmissionRequest = {
+      jobId,
+      job,
+      identity,
+      retryBasis,
+      acceptedAt,
+      replyTo,
+      correlationId,
+    };
     return this.#whenAvailable(() => this.parts.records.admit(request), delivery.revoked);
   }
 
@@ -154,18 +162,24 @@ export class Intake {
     lost?: LostMessage,
   ): Promise<void> {
     const { parking, events, rules, logger } = this.parts;
-    const { jobId, tenant, workerRegion, priority } = job;
+    const { jobId, tenant, workerRegion, priority, retryOf } = job;
     await events.publish({
       jobId,
       tenant,
       attempt: lost?.retry?.attempts ?? 0,
       state: "QUEUED",
-      detail: { worker_region: workerRegion, priority, ...(lost && { requeued: true }) },
+      detail: {
+        worker_region: workerRegion,
+        priority,
+        ...(retryOf !== undefined && { retry_of: retryOf }),
+        ...(lost && { requeued: true }),
+      },
     });
     const envelope = { jobId, acceptedAt, defaultRegion: rules.defaultRegion, retry: lost?.retry };
     await this.#whenAvailable(() => parking.offer(job, { body, properties, envelope }, revoked), revoked);
     await this.#recordQueued(jobId);
-    logger.info({ job_id: jobId, tenant, worker_region: workerRegion, priority }, "job queued");
+    const fields = { job_id: jobId, tenant, worker_region: workerRegion, priority, retry_of: retryOf };
+    logger.info(fields, "job queued");
   }
 
   /** The message is in its ready queue: a failure here must not requeue it, or the queue would contain it twice. */

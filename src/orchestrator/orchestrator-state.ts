@@ -1,7 +1,7 @@
 /** The orchestrator's state in one line, for the service manager. */
 import { waitAtMost } from "../shared/abort.ts";
 import type { ServiceState } from "../shared/service-manager.ts";
-import { countByStatus } from "./admin/worker-routes.ts";
+import { countByStatus } from "./admin/worker-view.ts";
 import type { Leases } from "./leases/leases.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";

@@ -5,6 +5,7 @@ import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import type { ServiceState } from "../shared/service-manager.ts";
 import { createAdminApp } from "./admin/app.ts";
+import type { AdminParts } from "./admin/parts.ts";
 import { type AdminServer, serveAdmin } from "./admin/server.ts";
 import { submitJob } from "./admin/submit-job.ts";
 import { createComponents } from "./components.ts";
@@ -54,8 +55,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const components = createComponents({ ...parts, connect });
   const { workers, canceller, regions, rules } = components;
 
-  const submit = (body: Buffer, signal: AbortSignal) =>
-    submitJob({ queue, records, rules, regions }, body, signal);
+  const submit: AdminParts["submit"] = (body, signal, properties) =>
+    submitJob({ queue, records, rules, regions }, body, signal, properties);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
   const { region, regionFallback } = settings;
   const serve = (access: AdminAccess): AdminServer =>
@@ -63,6 +64,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       createAdminApp({
         ...parts,
         ...access,
+        connect,
         connectDedicated,
         submit,
         cancel,

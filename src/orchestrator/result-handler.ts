@@ -4,11 +4,13 @@
  * message unacked, so another orchestrator repeats the work.
  */
 import type { Job, JobEvent, JobFailure, JobResult, Outcome } from "../shared/job.ts";
+import type { JournalStep } from "../shared/log-journal.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job/events.ts";
 import {
   cancelledFailure,
   cancelledResult,
+  recordedSteps,
   rejectedResult,
   repositoryOf,
   resultOf,
@@ -57,13 +59,13 @@ export class ResultHandler {
     await this.#rememberImage(job, outcome);
     const run = { claim: assignment.claim, outcome };
     const result = resultOf(job, delivery.envelope.acceptedAt, run, this.parts.resultLogLines);
-    await this.settle(delivery, result);
+    await this.settle(delivery, result, recordedSteps(outcome));
     await this.#releaseWorker(assignment);
   }
 
   /** Publishes the result of the message's job, unless it is out already, then acks the message. */
-  async settle(delivery: ReadyDelivery, result: JobResult): Promise<void> {
-    await this.parts.publisher.publishOnce(result, delivery.properties, delivery.revoked);
+  async settle(delivery: ReadyDelivery, result: JobResult, steps?: readonly JournalStep[]): Promise<void> {
+    await this.parts.publisher.publishOnce({ result, steps }, delivery.properties, delivery.revoked);
     await this.#recordSettled(result.job_id);
     delivery.ack();
   }

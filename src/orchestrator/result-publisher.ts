@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { sleep } from "../shared/abort.ts";
 import { Backoff } from "../shared/backoff.ts";
 import { finalState, type JobResult } from "../shared/job.ts";
+import type { JournalStep } from "../shared/log-journal.ts";
 import type { Logger } from "../shared/logging.ts";
 import type { JobEvents } from "./job/events.ts";
 import type { JobQueue, MessageProperties } from "./queue/queue.ts";
@@ -25,9 +26,15 @@ export interface ResultPublisherParts {
   readonly logger: Logger;
 }
 
+export interface EndedJob {
+  readonly result: JobResult;
+  /** Only recorded. */
+  readonly steps?: readonly JournalStep[];
+}
+
 type PublishedFinish = Extract<Finish, { kind: "publish" }>;
 /** The records did not answer. */
-type Unrecorded = PublishedFinish & { readonly isUnrecorded: true };
+type Unrecorded = PublishedFinish & EndedJob & { readonly isUnrecorded: true };
 
 export class ResultPublisher {
   readonly #stopping = new AbortController();
@@ -40,10 +47,10 @@ export class ResultPublisher {
   }
 
   /** Publishes the result unless the job's result is out already; resolves once the broker has confirmed it. */
-  async publishOnce(result: JobResult, properties: MessageProperties, signal: AbortSignal): Promise<void> {
+  async publishOnce(ended: EndedJob, properties: MessageProperties, signal: AbortSignal): Promise<void> {
     const publisherId = randomUUID();
-    const finish = await this.#recordIfPossible(result, publisherId, properties, signal);
-    const checked = finish.kind === "publish" ? this.#ofRun(result, finish) : finish;
+    const finish = await this.#recordIfPossible(ended, publisherId, properties, signal);
+    const checked = finish.kind === "publish" ? this.#ofRun(ended.result, finish) : finish;
     await this.#publishFinished(checked, publisherId, properties.correlationId, signal);
   }
 
@@ -97,7 +104,7 @@ export class ResultPublisher {
 
   /** If the records stay unavailable, the result is published unrecorded: a job's end does not wait for them. */
   async #recordIfPossible(
-    result: JobResult,
+    ended: EndedJob,
     publisherId: string,
     { replyTo, correlationId }: MessageProperties,
     signal: AbortSignal,
@@ -105,16 +112,16 @@ export class ResultPublisher {
     const delay = new Backoff({ initialMs: 100, maxMs: 1000 });
     for (let attempts = 1; ; attempts += 1) {
       try {
-        return await this.#record(result, publisherId, signal);
+        return await this.#record(ended, publisherId, signal);
       } catch (error) {
         if (!(error instanceof RecordsUnavailable)) throw error;
         if (attempts === MAX_RECORD_ATTEMPTS) {
           this.parts.logger.warn(
-            { err: error, job_id: result.job_id },
+            { err: error, job_id: ended.result.job_id },
             "failed to record the result; publishing it unrecorded",
           );
           const queues = replyTo ? [replyTo] : [];
-          return { kind: "publish", result, replyTo: queues, correlationId, isUnrecorded: true };
+          return { ...ended, kind: "publish", replyTo: queues, correlationId, isUnrecorded: true };
         }
         await sleep(delay.nextMs(), signal);
       }
@@ -122,10 +129,10 @@ export class ResultPublisher {
   }
 
   /** While another orchestrator publishes the job's result, waits until that has succeeded or failed. */
-  async #record(result: JobResult, publisherId: string, signal: AbortSignal): Promise<Finish> {
+  async #record({ result, steps }: EndedJob, publisherId: string, signal: AbortSignal): Promise<Finish> {
     const delay = new Backoff({ initialMs: 50, maxMs: 1000 });
     for (;;) {
-      const finish = await this.parts.records.finish(result, publisherId);
+      const finish = await this.parts.records.finish(result, publisherId, { steps });
       if (finish.kind !== "publishing") return finish;
       await sleep(delay.nextMs(), signal);
     }
@@ -150,7 +157,7 @@ export class ResultPublisher {
       state: finalState(result),
       detail: finalDetail(result),
     });
-    if ("isUnrecorded" in finish) void this.#recordLater(result, publisherId);
+    if ("isUnrecorded" in finish) void this.#recordLater(finish, publisherId);
     else await this.#recordPublished(jobId);
   }
 
@@ -158,15 +165,15 @@ export class ResultPublisher {
    * Without it the job would count as unended: a later message with its id would run it again, and a cancellation
    * would publish a second result.
    */
-  async #recordLater(result: JobResult, publisherId: string): Promise<void> {
+  async #recordLater(ended: EndedJob, publisherId: string): Promise<void> {
     const { records, logger } = this.parts;
     const { signal } = this.#stopping;
-    const { job_id } = result;
+    const { job_id } = ended.result;
     const delay = new Backoff(RECORD_LATER_DELAY);
     while (!signal.aborted) {
       try {
         await sleep(delay.nextMs(), signal);
-        const finish = await this.#record(result, publisherId, signal);
+        const finish = await this.#record(ended, publisherId, signal);
         if (finish.kind === "publish") await records.published(job_id);
         logger.info({ job_id }, "result recorded after its publication");
         return;

@@ -11,6 +11,7 @@ import { type ServedService, streamHandler, unaryHandler } from "../shared/rpc/s
 import { RpcError } from "../shared/rpc/status.ts";
 import { hostPort, REGION_PATTERN } from "../shared/settings/parsers.ts";
 import { BadValue } from "../shared/settings/settings.ts";
+import { areLabels, EXPECTED_LABELS } from "../shared/settings/worker-labels.ts";
 import { capabilitiesOf } from "./leases/capabilities.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
 import type { WorkerManager } from "./worker-manager.ts";
@@ -38,7 +39,7 @@ export function orchestratorService({ workers, times, grpcListen, logger }: Serv
       if (outcome === "registered") return times;
       const why =
         outcome === "id-in-use"
-          ? `another live worker has the id ${worker.workerId}`
+          ? `another live worker has the id ${worker.workerId}: if this one was not just restarted, set a different BLACKTREE_WORKER_ID for each`
           : `worker ${outcome.addressOf} has the address ${worker.address}: set BLACKTREE_WORKER_ADVERTISE of each to the address at which orchestrators reach it`;
       throw new RpcError(status.ALREADY_EXISTS, why);
     }),
@@ -79,6 +80,7 @@ function checkWorker(worker: WorkerInfo, onSocket: boolean): void {
     ...(worker.slots >= 1 ? [] : ["slots is missing; expected 1 or more"]),
     ...(onSocket && isSocketAddress(worker.address) ? [] : addressProblems(worker.address)),
     ...platformProblems(worker.capabilities?.platforms ?? []),
+    ...(areLabels(worker.labels) ? [] : [`labels are not valid; expected ${EXPECTED_LABELS}`]),
   ];
   if (problems.length > 0) throw new RpcError(status.INVALID_ARGUMENT, problems.join("; "));
 }

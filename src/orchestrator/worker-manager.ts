@@ -14,6 +14,7 @@ import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import { Assignment, type AssignmentParts, type RecordedImages } from "./workers/assignment.ts";
 import type { PlacementRequirements } from "./workers/free-slots.ts";
+import { PLACED_BEFORE, placedByChoice } from "./workers/placement-reason.ts";
 import { PlatformPreference } from "./workers/platform-preference.ts";
 
 export interface WorkerManagerParts extends AssignmentParts {
@@ -75,10 +76,14 @@ export class WorkerManager {
       return { kind: "unsupported", reason, attempts: outcome.attempts };
     }
     const { claim } = outcome;
-    const published = outcome.kind === "held" ? await this.#publishedStates(claim) : new Set<JobState>();
+    const isHeld = outcome.kind === "held";
+    const placed = isHeld ? PLACED_BEFORE : placedByChoice(claim, outcome.choice, request);
+    const published = isHeld ? await this.#publishedStates(claim) : new Set<JobState>();
     const fields = { job_id: job.jobId, attempt: claim.attempt, worker_id: claim.workerId };
-    this.#logger.info(fields, outcome.kind === "held" ? "attaching to a running job" : "job assigned");
-    const assignment = new Assignment(claim, job, published, await this.#recordedImages(job), this.parts);
+    if (isHeld) this.#logger.info(fields, "attaching to a running job");
+    else this.#logger.info({ ...fields, ...placed }, "job assigned");
+    const images = await this.#recordedImages(job);
+    const assignment = new Assignment(claim, job, placed, published, images, this.parts);
     this.#held.set(job.jobId, { assignment, delivery });
     return { kind: "assigned", assignment };
   }

@@ -25,6 +25,7 @@ import { CheckoutCache } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import type { PipelineJob } from "./job/job.ts";
 import { DEFAULT_RETRY } from "./job/retry.ts";
+import { MachineLoadMeter } from "./machine-load.ts";
 import { BackgroundWork } from "./pipeline/background-work.ts";
 import type { RunReporter } from "./pipeline/pipeline-parts.ts";
 import type { RunEnd } from "./pipeline/run-end.ts";
@@ -60,6 +61,7 @@ export interface WorkerParts {
   readonly settings: Pick<
     WorkerSettings,
     | "workerId"
+    | "labels"
     | "region"
     | "slots"
     | "advertise"
@@ -126,11 +128,14 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     offer.capabilities = capabilitiesOf(await host.builders.builder());
     registration.renew();
   };
+  const { checkoutCache } = host;
+  const load = new MachineLoadMeter({ workDir: settings.workDir, checkoutCache, logger });
   const service = workerService({
     identity,
     runs,
     logger,
     beforeJob: () => host.builders.beforeJob(),
+    load: () => load.latest(),
     onPing: registration.pinged,
   });
   const server = await serveRpc([service], parts.listen, tls);
@@ -147,7 +152,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const prepared = builderFound.then(async (builder) => {
     if (!builder) return;
     const { signal } = stopping;
-    const { checkoutCache, disks, builders } = host;
+    const { disks, builders } = host;
     await awaitCredentials({ ...parts, state }, signal);
     if (signal.aborted) return;
     state.preparing("cleaning up after earlier workers");
@@ -296,7 +301,8 @@ function registrationInfo(
     version: VERSION,
     capabilities: offer.capabilities,
     runs: [...runs.held()],
-    labels: {},
+    labels: settings.labels ?? {},
+    keepsId: settings.workerId !== undefined,
   };
 }
 

@@ -55,7 +55,10 @@ const ORCHESTRATOR_REMARKS: Remarks = {
 };
 
 const WORKER_REMARKS: Remarks = {
-  BLACKTREE_WORKER_ID: "two live workers must not have the same id",
+  BLACKTREE_WORKER_ID:
+    "two live workers must not have the same id; a worker that is [paused or drained](operating.md#take-a-worker-or-a-region-out-of-service) stays so after a restart only if it is set. `install.sh` sets it",
+  BLACKTREE_WORKER_LABELS:
+    "at most 20; a key has 1 to 63 of letters, digits, `.`, `_`, `/` and `-`, a value at most 100 visible characters",
   BLACKTREE_WORK_DIR: "an absolute path; each worker on a machine needs a dedicated folder",
   BLACKTREE_BUILDER: "see [below](#blacktree_builder)",
   BLACKTREE_BUILDER_OPTIONS: "not with `engine`",

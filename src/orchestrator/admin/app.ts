@@ -7,7 +7,9 @@ import { addLogs } from "./log-routes.ts";
 import { addOpenApi } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
-import { addStatus } from "./worker-routes.ts";
+import { addRegions } from "./region-routes.ts";
+import { addRetry } from "./retry-routes.ts";
+import { addStatus, addWorkers } from "./worker-routes.ts";
 
 export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
   const app = new Hono<AdminEnv>();
@@ -18,8 +20,11 @@ export function createAdminApp(parts: AdminParts): Hono<AdminEnv> {
   );
   addHealth(app, parts);
   addStatus(app, parts);
+  addWorkers(app, parts);
+  addRegions(app, parts);
   addJobs(app, parts);
   addLogs(app, parts);
+  addRetry(app, parts);
   addOpenApi(app);
   app.notFound((context) =>
     problem(context, { status: 404, title: "Not found", detail: `nothing at ${context.req.path}` }),

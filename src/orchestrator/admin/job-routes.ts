@@ -5,6 +5,7 @@ import { describeConflict } from "../job/identity.ts";
 import type { JobRecord, JobSummary } from "../records/job-records.ts";
 import type { AdminEnv } from "./client-address.ts";
 import { cursorOf, listingOf } from "./job-list.ts";
+import { shownSteps } from "./job-steps.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import type { Acceptance } from "./submit-job.ts";
@@ -21,15 +22,8 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
   app.post("/api/v1/jobs", limitedBody, async (context) => {
     const body = Buffer.from(await context.req.arrayBuffer());
     const acceptance = await parts.submit(body, AbortSignal.timeout(SUBMIT_TIMEOUT_MS));
-    if (acceptance.kind === "unconfirmed") {
-      const { jobId } = acceptance;
-      const detail = `the queue did not confirm the job in time, and may have it or not: submit it again with job_id ${jobId}, which never starts a second job`;
-      return problem(context, { status: 503, title: "Not available", detail });
-    }
     if (acceptance.kind === "accepted") return context.json({ job_id: acceptance.jobId }, 202);
-    if (acceptance.kind === "conflict") return idInUse(acceptance, context);
-    const { problems: errors } = acceptance;
-    return problem(context, { status: 400, title: "Bad job", detail: errors.join("; "), errors });
+    return notSubmitted(acceptance, context);
   });
 
   app.get("/api/v1/jobs", async (context) => {
@@ -44,7 +38,8 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
 
   app.get("/api/v1/jobs/:id", async (context) => {
     const record = await records.find(context.req.param("id"));
-    return record ? context.json(shownJob(record)) : noSuchJob(context.req.param("id"), context);
+    if (!record) return noSuchJob(context.req.param("id"), context);
+    return context.json({ ...shownJob(record), steps: await shownSteps(parts, record) });
   });
 
   app.get("/api/v1/jobs/:id/waiting", async (context) => {
@@ -86,7 +81,7 @@ function addCancel(app: Hono<AdminEnv>, { cancel }: AdminParts): void {
   });
 }
 
-function parseJson(text: string): unknown {
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -94,7 +89,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-const limitedBody = bodyLimit({
+export const limitedBody = bodyLimit({
   maxSize: MAX_BODY_BYTES,
   onError: (context) =>
     problem(context, {
@@ -105,6 +100,20 @@ const limitedBody = bodyLimit({
 });
 
 type JobContext = Parameters<typeof problem>[0];
+
+export function notSubmitted(
+  acceptance: Exclude<Acceptance, { kind: "accepted" }>,
+  context: JobContext,
+): Response {
+  if (acceptance.kind === "unconfirmed") {
+    const { jobId } = acceptance;
+    const detail = `the queue did not confirm the job in time, and may have it or not: submit it again with job_id ${jobId}, which never starts a second job`;
+    return problem(context, { status: 503, title: "Not available", detail });
+  }
+  if (acceptance.kind === "conflict") return idInUse(acceptance, context);
+  const { problems: errors } = acceptance;
+  return problem(context, { status: 400, title: "Bad job", detail: errors.join("; "), errors });
+}
 
 function idInUse({ fields }: Conflict, context: JobContext): Response {
   return problem(context, {

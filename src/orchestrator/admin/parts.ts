@@ -5,7 +5,7 @@ import type { Leases } from "../leases/leases.ts";
 import type { JobQueue } from "../queue/queue.ts";
 import type { JobRecords } from "../records/job-records.ts";
 import type { WorkerClient } from "../workers/worker-client.ts";
-import type { Acceptance } from "./submit-job.ts";
+import type { Acceptance, SenderProperties } from "./submit-job.ts";
 
 export interface AdminParts {
   readonly queue: Pick<JobQueue, "isReady" | "problems">;
@@ -15,16 +15,21 @@ export interface AdminParts {
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
   /** Worker regions in which jobs may wait. */
-  readonly regions: { has(region: string): boolean };
+  readonly regions: {
+    has(region: string): boolean;
+    knows(region: string): Promise<boolean>;
+    readonly all: readonly string[];
+  };
   readonly regionFallback: readonly string[];
   readonly token: string;
   readonly listen: HostPort;
   /** Allowed in the header `Host`, besides the names of this machine. */
   readonly hosts: readonly string[];
   readonly logger: Logger;
+  connect(address: string): WorkerClient;
   /** See LogSources. */
   connectDedicated(address: string): WorkerClient;
   /** Resolves when the broker has confirmed the job; rejects with the signal's reason. */
-  submit(body: Buffer, signal: AbortSignal): Promise<Acceptance>;
+  submit(body: Buffer, signal: AbortSignal, properties?: SenderProperties): Promise<Acceptance>;
   cancel(jobId: string, reason: string): Promise<Cancellation>;
 }

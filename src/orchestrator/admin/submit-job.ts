@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { sleep } from "../../shared/abort.ts";
 import { type MessageRules, type ReadMessage, readJobMessage } from "../job/message.ts";
 import { LeasesUnavailable } from "../leases/leases.ts";
-import type { JobQueue } from "../queue/queue.ts";
+import type { JobQueue, MessageProperties } from "../queue/queue.ts";
 import { type JobIdentity, type JobRecords, RecordsUnavailable } from "../records/job-records.ts";
 
 export type Acceptance =
@@ -28,8 +28,16 @@ const POLL_INTERVAL_MS = 5;
 /** The broker has confirmed the job by then; waiting only makes it visible to the client's next request. */
 const POLL_TIMEOUT_MS = 2000;
 
+/** Where else the result is sent to. */
+export type SenderProperties = Pick<MessageProperties, "replyTo" | "correlationId">;
+
 /** Resolves when the broker has confirmed the job, or `signal` aborts. */
-export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortSignal): Promise<Acceptance> {
+export async function submitJob(
+  parts: SubmitParts,
+  body: Buffer,
+  signal: AbortSignal,
+  properties: SenderProperties = {},
+): Promise<Acceptance> {
   const message = readJobMessage(body, {}, parts.rules);
   if (message.kind === "invalid") return { kind: "invalid", problems: message.problems };
   const problem = await regionProblem(parts, message);
@@ -39,7 +47,7 @@ export async function submitJob(parts: SubmitParts, body: Buffer, signal: AbortS
   let fields = await differingFields(parts.records, jobId, identity, 0);
   if (fields.length === 0) {
     try {
-      await parts.queue.submit(body, { messageId: jobId }, signal);
+      await parts.queue.submit(body, { ...properties, messageId: jobId }, signal);
     } catch (error) {
       if (signal.aborted) return { kind: "unconfirmed", jobId };
       throw error;

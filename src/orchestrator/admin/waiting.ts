@@ -1,12 +1,16 @@
 /** `GET /api/v1/jobs/:id/waiting`: why a job does not run yet. */
 import { PRIORITIES } from "../../shared/job.ts";
 import { covers, neededBy } from "../leases/capabilities.ts";
+import { type Control, describeControlSince } from "../leases/control.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { JobPlace, JobRecord, JobRecords, JobSummary } from "../records/job-records.ts";
 
 export interface WaitingParts {
   readonly records: Pick<JobRecords, "find" | "list">;
-  readonly leases: { workers(): Promise<readonly WorkerView[]> };
+  readonly leases: {
+    workers(): Promise<readonly WorkerView[]>;
+    drainedRegions(): Promise<ReadonlyMap<string, Control>>;
+  };
   readonly regions: { has(region: string): boolean };
   /** `BLACKTREE_REGION_FALLBACK` */
   readonly regionFallback: readonly string[];
@@ -79,6 +83,7 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
     is_waiting: true,
     reason: reasonOf({
       ...requirements,
+      drained: await parts.leases.drainedRegions(),
       views,
       workers,
       slots,
@@ -127,7 +132,7 @@ async function verdictOn(
 }
 
 async function whyNot(
-  { status, refusal, capabilities, jobs, slots, lastSeen }: WorkerView,
+  { status, refusal, capabilities, jobs, slots, lastSeen, region, control }: WorkerView,
   needs: readonly string[],
   records: WaitingParts["records"],
   now: Date,
@@ -135,6 +140,8 @@ async function whyNot(
   if (status === "LOST") return `lost: last seen at ${lastSeen.toISOString()}`;
   const lacks = needs.filter((need) => !capabilities.includes(need));
   if (lacks.length > 0) return `cannot build it: lacks ${lacks.join(", ")}`;
+  if (control)
+    return `${control.scope === "region" ? `its region ${region} is ` : ""}${describeControlSince(control)}`;
   if (status === "DRAINING") return "draining: takes no new jobs";
   if (refusal !== undefined) return `refuses jobs: ${refusal}`;
   if (status === "FREE") return undefined;
@@ -201,10 +208,20 @@ interface Situation extends Requirements {
   readonly workers: readonly WorkerVerdict[];
   readonly slots: number;
   readonly before: number;
+  readonly drained: ReadonlyMap<string, Control>;
   isKnown(region: string): boolean;
 }
 
-function reasonOf({ regions, needs, views, workers, slots, before, isKnown }: Situation): string {
+function reasonOf(situation: Situation): string {
+  const { regions, drained } = situation;
+  const drains = [...drained].filter(([region]) => regions.includes(region));
+  return [
+    whyItWaits(situation),
+    ...drains.map(([region, control]) => `the region ${region} is ${describeControlSince(control)}`),
+  ].join("; ");
+}
+
+function whyItWaits({ regions, needs, views, workers, slots, before, isKnown }: Situation): string {
   const [own = "unknown"] = regions;
   const where = regions.join(" and ");
   if (workers.some((worker) => worker.is_free_for_it))
@@ -216,7 +233,7 @@ function reasonOf({ regions, needs, views, workers, slots, before, isKnown }: Si
   const capable = views.filter(({ capabilities }) => covers(capabilities, needs));
   if (capable.length === 0) return `no worker of ${where} can build it: it needs ${needs.join(", ")}`;
   if (slots === 0)
-    return `no worker of ${where} takes jobs: each one that can build it is lost, draining, or refuses jobs`;
+    return `no worker of ${where} takes jobs: each one that can build it is lost, draining, taken out of service by an operator, or refuses jobs`;
   return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${count(before, "job")} ${before === 1 ? "waits" : "wait"} before it`;
 }
 

@@ -1,30 +1,22 @@
-import type { Hono } from "hono";
+import type { Context, Hono } from "hono";
 import { z } from "zod";
 import { COMMIT, VERSION } from "../../shared/version.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { AdminEnv } from "./client-address.ts";
-import { documented } from "./openapi.ts";
+import { checkedQuery, documented } from "./openapi.ts";
+import {
+  ACTIONS,
+  type Action,
+  describedOrderBody,
+  KINDS,
+  orderBodyLimit,
+  readOrder,
+  WARNING,
+  warningOf,
+} from "./operator-order.ts";
 import type { AdminParts } from "./parts.ts";
-
-const WORKER_STATUS = z.enum(["FREE", "BUSY", "DRAINING", "LOST"]);
-
-const WORKER = z
-  .object({
-    id: z.string(),
-    region: z.string(),
-    address: z.string().meta({ description: "Of its gRPC server, as orchestrators reach it." }),
-    status: WORKER_STATUS,
-    refusal: z
-      .string()
-      .nullable()
-      .meta({ description: "Why it accepts no jobs although a slot may be free." }),
-    jobs: z.array(z.string()).meta({ description: "Ids of the jobs that run on it." }),
-    version: z.string(),
-    slots: z.int(),
-    capabilities: z.array(z.string()),
-    last_seen: z.iso.datetime(),
-  })
-  .meta({ id: "Worker" });
+import { problem } from "./problem.ts";
+import { CONTROL, countByStatus, shownControl, shownWorker, WORKER, WORKER_STATUS } from "./worker-view.ts";
 
 const WORKERS = z.object({ items: z.array(WORKER), next_cursor: z.null() });
 
@@ -60,36 +52,135 @@ export function addStatus(app: Hono<AdminEnv>, { queue, leases, names, region }:
       } satisfies z.infer<typeof STATUS>);
     },
   );
+}
+
+const STATUSES = WORKER_STATUS.options.join("|");
+const EXPECTED_STATUS = `expected one or more of ${WORKER_STATUS.options.join(", ")}, comma separated`;
+const LABEL = z.string().regex(/^[^=]+=/, { error: "expected key=value" });
+
+const QUERY = z.strictObject(
+  {
+    region: z.string().optional(),
+    status: z
+      .string()
+      .regex(new RegExp(`^(${STATUSES})(,(${STATUSES}))*$`), { error: EXPECTED_STATUS })
+      .optional(),
+    label: z
+      .union([LABEL, z.array(LABEL)], { error: "expected key=value" })
+      .optional()
+      .meta({ description: "key=value; if it is given several times, workers with all of these labels." }),
+  },
+  {
+    error: ({ code, keys }) =>
+      code === "unrecognized_keys"
+        ? `unknown: ${keys?.join(", ")}; expected region, status or label`
+        : undefined,
+  },
+);
+
+export function addWorkers(app: Hono<AdminEnv>, parts: AdminParts): void {
+  const { leases } = parts;
   app.get(
     "/api/v1/workers",
-    documented({ summary: "All workers", tag: "Workers", answer: WORKERS }),
+    documented({
+      summary: "Workers, all or those that match",
+      tag: "Workers",
+      answer: WORKERS,
+      problems: [400],
+    }),
+    checkedQuery(QUERY),
     async (context) => {
-      const workers = await leases.workers();
+      const matches = filterOf(context.req.valid("query"));
+      const workers = (await leases.workers()).filter(matches);
       return context.json({ items: workers.map(shownWorker), next_cursor: null });
+    },
+  );
+  app.get(
+    "/api/v1/workers/:id",
+    documented({ summary: "A worker", tag: "Workers", answer: WORKER, problems: [404] }),
+    async (context) => {
+      const id = context.req.param("id");
+      const workers = await leases.workers();
+      const worker = workers.find(({ workerId }) => workerId === id);
+      return worker ? context.json(shownWorker(worker)) : noSuchWorker(context, id, workers);
+    },
+  );
+  for (const action of ACTIONS) addOrder(app, parts, action);
+}
+
+function filterOf({ region, status, label = [] }: z.infer<typeof QUERY>): (worker: WorkerView) => boolean {
+  const statuses = status?.split(",");
+  const labels = [label]
+    .flat()
+    .map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]);
+  return (worker) =>
+    (region === undefined || worker.region === region) &&
+    (statuses === undefined || statuses.includes(worker.status)) &&
+    labels.every(([key = "", value]) => worker.labels[key] === value);
+}
+
+const ORDERED_WORKER = z
+  .object({
+    id: z.string(),
+    region: z.string().nullable().meta({ description: "Null while the worker is not known." }),
+    status: WORKER_STATUS.nullable().meta({ description: "Null while the worker is not known." }),
+    jobs: z.array(z.string()).meta({ description: "Ids of the jobs that still run on it." }),
+    control: CONTROL,
+    warning: WARNING,
+  })
+  .meta({ id: "OrderedWorker" });
+
+const SUMMARIES: Readonly<Record<Action, string>> = {
+  pause: "Pause a worker: it gets no jobs until it is resumed",
+  drain: "Drain a worker: it gets no jobs until it is resumed, and is about to be stopped",
+  resume: "Resume a worker that was paused or drained",
+};
+
+function addOrder(app: Hono<AdminEnv>, { leases, logger }: AdminParts, action: Action): void {
+  app.post(
+    `/api/v1/workers/:id/${action}`,
+    documented({
+      summary: SUMMARIES[action],
+      description: "Its running jobs continue. Does nothing if it is so already.",
+      tag: "Workers",
+      answer: ORDERED_WORKER,
+      problems: [400, 404, 413, 415],
+    }),
+    describedOrderBody,
+    orderBodyLimit,
+    async (context) => {
+      const read = await readOrder(context, action);
+      if (read instanceof Response) return read;
+      const { order } = read;
+      const id = context.req.param("id");
+      const outcome = await leases.control({ kind: "worker", name: id }, order);
+      const workers = await leases.workers();
+      if (outcome.kind === "unknown") return noSuchWorker(context, id, workers);
+      logger.info(
+        { worker_id: id, reason: order?.reason },
+        `worker ${KINDS[action] ?? "resumed"} by an operator`,
+      );
+      const worker = workers.find(({ workerId }) => workerId === id);
+      return context.json({
+        id,
+        region: worker?.region ?? null,
+        status: worker?.status ?? null,
+        jobs: [...(worker?.jobs ?? [])],
+        control: shownControl(
+          worker?.control ?? (outcome.control && { ...outcome.control, scope: "worker" }),
+        ),
+        warning: warningOf(order, outcome.lasts),
+      } satisfies z.infer<typeof ORDERED_WORKER>);
     },
   );
 }
 
-export function countByStatus(workers: readonly WorkerView[]): Record<WorkerView["status"], number> {
-  const counts = { FREE: 0, BUSY: 0, DRAINING: 0, LOST: 0 };
-  for (const worker of workers) counts[worker.status] += 1;
-  return counts;
-}
+const MAX_LISTED = 20;
 
-function shownWorker(worker: WorkerView): z.infer<typeof WORKER> {
-  const { workerId: id, lastSeen, region, address, status, version, slots } = worker;
-  const { refusal = null } = worker;
-  const [jobs, capabilities] = [[...worker.jobs], [...worker.capabilities]];
-  return {
-    id,
-    region,
-    address,
-    status,
-    refusal,
-    jobs,
-    version,
-    slots,
-    capabilities,
-    last_seen: lastSeen.toISOString(),
-  };
+function noSuchWorker(context: Context, id: string, workers: readonly WorkerView[]): Response {
+  const ids = workers.map(({ workerId }) => workerId).toSorted();
+  const [listed, more] = [ids.slice(0, MAX_LISTED).join(", "), ids.length - MAX_LISTED];
+  const known = ids.length === 0 ? "none" : `${listed}${more > 0 ? ` and ${more} more` : ""}`;
+  const detail = `worker ${id} has not been registered within the last hour; known workers: ${known}`;
+  return problem(context, { status: 404, title: "No such worker", detail });
 }

@@ -226,6 +226,7 @@ const optional = {
   ),
   provenance: optionalField(z.boolean({ error: "expected true or false" })),
   reuse: optionalField(z.enum(["never", "same-commit"], { error: "expected never or same-commit" })),
+  retry_of: optionalField(pattern("a job's id: 1 to 200 of letters, digits, . _ : and -", JOB_ID_PATTERN)),
 };
 
 /** Without `repo_url`, whose check needs the settings. */

@@ -7,8 +7,7 @@ import { FIELD_DEFAULTS, type JobFields, SECRET_FIELDS, tenantOf } from "./field
 
 /**
  * Every field of the message counts, except `job_id`, which may be a property of the message, and secrets, which rotate:
- * of `secrets` only the names. The values of build arguments are part of it, although records mask them: only hashes of an
- * identity are stored.
+ * of `secrets` only the names. Only hashes of an identity are stored.
  */
 export function identityOf(repoUrl: string, fields: JobFields): JobIdentity {
   const { job_id: _, ...submitted } = fields;

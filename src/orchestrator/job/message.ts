@@ -3,7 +3,7 @@ import type { Job } from "../../shared/job.ts";
 import { canonicalPlatforms } from "../../shared/platforms.ts";
 import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import type { MessageProperties } from "../queue/queue.ts";
-import type { JobIdentity, PublicJob } from "../records/job-records.ts";
+import type { JobIdentity, PublicJob, RetryBasis } from "../records/job-records.ts";
 import { decodedBody, UndecodableBody } from "./content-encoding.ts";
 import {
   FIELD_DEFAULTS,
@@ -35,6 +35,7 @@ export type ReadMessage =
       readonly job: Omit<Job, "jobId">;
       readonly explicitId: string | undefined;
       readonly publicJob: PublicJob;
+      readonly retryBasis: RetryBasis;
       readonly identity: JobIdentity;
       readonly unknownFields: readonly string[];
     }
@@ -80,6 +81,7 @@ export function readJobMessage(
     job,
     explicitId,
     publicJob,
+    retryBasis: retryBasisOf(job),
     identity: identityOf(job.repoUrl, fields.data),
     unknownFields: Object.keys(given).filter((name) => !KNOWN_FIELDS.has(name)),
   };
@@ -173,6 +175,7 @@ function jobOf(repoUrl: string, fields: JobFields, rules: MessageRules): Omit<Jo
     registryAuths: fields.registry_auths ?? FIELD_DEFAULTS.registry_auths,
     reuse: fields.reuse ?? FIELD_DEFAULTS.reuse,
     supersede: fields.supersede,
+    retryOf: fields.retry_of,
   };
 }
 
@@ -194,6 +197,27 @@ function publicJobOf(given: Readonly<Record<string, unknown>>): PublicJob {
   return Object.fromEntries(
     shown.map(([name, value]) => [name, name === "build_args" ? maskValues(value) : value]),
   );
+}
+
+/** Masked as in logs: a shorter secret may be part of a value by chance. */
+const MIN_SECRET_CHARS = 4;
+
+function retryBasisOf({ buildArgs, gitToken, secrets, registryAuths }: Omit<Job, "jobId">): RetryBasis {
+  const logins = Object.values(registryAuths).map((login) =>
+    "password" in login ? login.password : login.identityToken,
+  );
+  const values = [gitToken ?? "", ...Object.values(secrets), ...logins].filter(
+    ({ length }) => length >= MIN_SECRET_CHARS,
+  );
+  const hasSecret = ([, argument]: [string, string]) => values.some((value) => argument.includes(value));
+  const given = Object.entries(buildArgs);
+  return {
+    buildArgs: Object.fromEntries(given.filter((entry) => !hasSecret(entry))),
+    withheldBuildArgs: given.filter(hasSecret).map(([name]) => name),
+    hadGitToken: gitToken !== undefined,
+    secretNames: Object.keys(secrets),
+    registryHosts: Object.keys(registryAuths),
+  };
 }
 
 function maskValues(map: unknown): Record<string, string> {

@@ -1,6 +1,7 @@
 /** Builds the results that are published for jobs (docs/messages.md). */
 import { createHash } from "node:crypto";
 import type { Job, JobFailure, JobResult, LogSummary, Outcome, OutcomeStatus } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
 import { RESULT_LOG_BYTES } from "../../shared/settings/common.ts";
 import type { Claim } from "../leases/leases.ts";
 
@@ -38,6 +39,19 @@ export function resultOf(job: Job, acceptedAt: Date, ended: EndedRun, logLines: 
     started_at: outcome.startedAt.toISOString(),
     finished_at: outcome.finishedAt.toISOString(),
   };
+}
+
+const MAX_STEPS = 500;
+const MAX_STEP_NAME_CHARS = 500;
+const MAX_STEP_ERROR_CHARS = 1000;
+
+/** For the job's record. Workers limit them too; this limit does not depend on the worker. */
+export function recordedSteps({ steps }: Outcome): readonly JournalStep[] | undefined {
+  return steps?.slice(0, MAX_STEPS).map((step) => ({
+    ...step,
+    name: step.name.slice(0, MAX_STEP_NAME_CHARS),
+    error: step.error?.slice(0, MAX_STEP_ERROR_CHARS),
+  }));
 }
 
 /** On whose behalf and where a job's image is pushed, as far as known. */

@@ -3,6 +3,9 @@ import type { RunRef } from "../../shared/job.ts";
 import { Listeners } from "../../shared/listeners.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { covers } from "./capabilities.ts";
+import type { Control, ControlOrder, ControlOutcome, ControlTarget } from "./control.ts";
+import { ControlMemory } from "./control-memory.ts";
+import { withControls } from "./controlled-view.ts";
 import { type Attempts, JobMemory } from "./job-memory.ts";
 import {
   type CancelledJob,
@@ -25,6 +28,8 @@ import { type Worker, WorkerTable } from "./worker-table.ts";
 
 interface TimedClaim {
   readonly claim: Claim;
+  /** Undefined for a claim that was restored from a worker's report. */
+  readonly since: Date | undefined;
   untilMs: number;
 }
 
@@ -44,6 +49,7 @@ export interface InProcessLeasesOptions {
 export class InProcessLeases implements Leases {
   readonly #workers: WorkerTable;
   readonly #jobs: JobMemory;
+  readonly #controls = new ControlMemory();
   readonly #claims = new Map<string, TimedClaim>();
   readonly #changes: Listeners;
   readonly #registrations: Listeners;
@@ -56,7 +62,7 @@ export class InProcessLeases implements Leases {
   constructor(private readonly options: InProcessLeasesOptions) {
     const { leaseTtlMs, jobMemoryMs, nowMs = () => performance.now() } = options;
     this.#nowMs = nowMs;
-    this.#workers = new WorkerTable(leaseTtlMs, nowMs);
+    this.#workers = new WorkerTable(leaseTtlMs, nowMs, this.#controls);
     this.#jobs = new JobMemory({ jobMemoryMs, leaseTtlMs, nowMs });
     const onError = (error: unknown) => options.logger.error({ err: error }, "lease change listener failed");
     this.#changes = new Listeners(onError);
@@ -98,12 +104,12 @@ export class InProcessLeases implements Leases {
   async observe(
     workerId: string,
     incarnation: string,
-    { status, runs, refusal }: Observation,
+    { status, runs, refusal, load }: Observation,
   ): Promise<readonly RunRef[] | undefined> {
     const worker = this.#find(workerId, incarnation);
     if (!worker) return undefined;
     const wasSchedulable = this.#workers.isSchedulable(worker);
-    this.#workers.observe(worker, { status, refusal });
+    this.#workers.observe(worker, { status, refusal, load });
     const stale = runs.filter((run) => !this.#holdRun(worker, run));
     if (!wasSchedulable && this.#workers.isSchedulable(worker)) this.#changes.notify();
     return stale;
@@ -114,18 +120,42 @@ export class InProcessLeases implements Leases {
     if (worker) this.#workers.suspect(worker);
   }
 
+  async control(target: ControlTarget, order: ControlOrder): Promise<ControlOutcome> {
+    this.#assertReady();
+    const isKnown = target.kind === "region" || this.#workers.get(target.name) || this.#controls.get(target);
+    if (!isKnown) return { kind: "unknown" };
+    this.#controls.set(target, order);
+    this.#changes.notify();
+    return { kind: "done", control: this.#controls.get(target), lasts: "until-exit" };
+  }
+
+  async drainedRegions(): Promise<ReadonlyMap<string, Control>> {
+    this.#assertReady();
+    return this.#controls.drainedRegions();
+  }
+
   async workers(): Promise<readonly WorkerView[]> {
     this.#assertReady();
     this.#forgetExpired();
-    return this.#workers.all().map((worker) => {
-      const { workerId, incarnation, region, address, slots, version, capabilities, refusal, lastSeen } =
-        worker;
-      const jobs = this.#claimsOf(worker).map(({ claim }) => claim.jobId);
-      const status = this.#workers.statusOf(worker, jobs.length);
-      const described = { workerId, incarnation, region, address, slots, version, capabilities };
-      const reach = { hasLease: this.#workers.isAlive(worker), isReached: this.#workers.isReached(worker) };
-      return { ...described, ...reach, status, jobs, refusal, lastSeen };
-    });
+    return this.#workers.all().map((worker) => this.#viewOf(worker));
+  }
+
+  #viewOf(worker: Worker): WorkerView {
+    const { status: _, lastPing: __, leaseUntilMs: ___, used: ____, refusal, ...described } = worker;
+    const claims = this.#claimsOf(worker);
+    return {
+      ...described,
+      ...withControls({
+        status: this.#workers.statusOf(worker, claims.length),
+        refusal,
+        ofWorker: this.#controls.get({ kind: "worker", name: worker.workerId }),
+        ofRegion: this.#controls.get({ kind: "region", name: worker.region }),
+      }),
+      hasLease: this.#workers.isAlive(worker),
+      isReached: this.#workers.isReached(worker),
+      jobs: claims.map(({ claim }) => claim.jobId),
+      runs: claims.map(({ claim: { jobId, attempt }, since }) => ({ jobId, attempt, since })),
+    };
   }
 
   async freeSlots(): Promise<readonly SlotGroup[]> {
@@ -162,8 +192,11 @@ export class InProcessLeases implements Leases {
     if (!worker) return { kind: "none" };
     this.#workers.markUsed(worker);
     this.#jobs.prove(jobId);
+    const hasBuiltSource = source !== undefined && this.#jobs.warmWorkers(source).has(worker.workerId);
     if (source !== undefined) this.#jobs.noteWarm(source, worker.workerId, worker.used);
-    return { kind: "claimed", claim: this.#putClaim(worker, { jobId, attempt: ended + 1 }) };
+    const choice = { region: worker.region, hasBuiltSource };
+    const claim = this.#putClaim(worker, { jobId, attempt: ended + 1 }, new Date());
+    return { kind: "claimed", choice, claim };
   }
 
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
@@ -364,10 +397,10 @@ export class InProcessLeases implements Leases {
     return live.length > 0 && !live.some(({ capabilities }) => covers(capabilities, needs));
   }
 
-  #putClaim(worker: Worker, { jobId, attempt }: RunRef): Claim {
+  #putClaim(worker: Worker, { jobId, attempt }: RunRef, since: Date | undefined): Claim {
     const { workerId, incarnation, address } = worker;
     const claim = { jobId, attempt, workerId, incarnation, address };
-    this.#claims.set(jobId, { claim, untilMs: this.#nowMs() + this.options.leaseTtlMs });
+    this.#claims.set(jobId, { claim, since, untilMs: this.#nowMs() + this.options.leaseTtlMs });
     const { last, done } = this.#jobs.attemptsOf(jobId);
     this.#jobs.rememberAttempts(jobId, { last: Math.max(last, attempt), done });
     return claim;
@@ -381,7 +414,7 @@ export class InProcessLeases implements Leases {
     const isHeld = current !== undefined && isSameClaim(current, { ...run, workerId, incarnation });
     if (!isHeld && !this.#isOpenTo(run)) return false;
     if (!isHeld && this.#jobs.attemptsOf(run.jobId).last === 0) this.#jobs.markUnproven(run);
-    this.#putClaim(worker, run);
+    this.#putClaim(worker, run, isHeld ? this.#claims.get(run.jobId)?.since : undefined);
     this.#jobs.markBegun(run);
     return true;
   }

@@ -12,6 +12,7 @@
  * another claim by then, has a higher attempt, was cancelled, or this attempt was released.
  */
 import type { RunRef } from "../../shared/job.ts";
+import type { Control, ControlOrder, ControlOutcome, ControlTarget, EffectiveControl } from "./control.ts";
 
 export interface WorkerRegistration {
   readonly workerId: string;
@@ -24,7 +25,30 @@ export interface WorkerRegistration {
   readonly version: string;
   /** Names as in capabilities.ts. */
   readonly capabilities: readonly string[];
+  /** Chosen by the operator of the worker, and only shown; none by default. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** It has the same id after a restart; false by default. */
+  readonly keepsId?: boolean;
   readonly runs: readonly RunRef[];
+}
+
+/** As of the worker's last answered ping. */
+export interface MachineLoad {
+  /** Of the last minute. */
+  readonly loadAverage: number;
+  readonly processors: number;
+  readonly memoryBytes: number;
+  readonly memoryAvailableBytes: number;
+  /** Of the file system of the work folder. */
+  readonly diskBytes: number;
+  readonly diskFreeBytes: number;
+  /** Size of the checkout cache. */
+  readonly cacheBytes: number;
+}
+
+export interface ClaimedRun extends RunRef {
+  /** When the worker was claimed for it; undefined after a loss of the data. */
+  readonly since: Date | undefined;
 }
 
 export type RegisterOutcome =
@@ -36,13 +60,21 @@ export type RegisterOutcome =
 
 export type WorkerStatus = "FREE" | "BUSY" | "DRAINING" | "LOST";
 
-export interface WorkerView extends Omit<WorkerRegistration, "runs"> {
-  /** LOST: its lease has ended, or it missed this orchestrator's last ping. BUSY: every slot is claimed or in use. */
+export interface WorkerView extends Omit<Required<WorkerRegistration>, "runs"> {
+  /**
+   * LOST: its lease has ended, or it missed this orchestrator's last ping. BUSY: every slot is claimed or in use, or it
+   * has a `refusal`. DRAINING: it is stopping, or was drained by an operator.
+   */
   readonly status: WorkerStatus;
   /** Ids of the jobs that are claimed on it. */
   readonly jobs: readonly string[];
-  /** The worker's last reported reason for refusing new jobs although a slot may be free. */
+  /** The claims of these jobs. */
+  readonly runs: readonly ClaimedRun[];
+  /** Why it gets no new jobs although a slot may be free: its last report, or that it was paused. */
   readonly refusal: string | undefined;
+  readonly control: EffectiveControl | undefined;
+  /** Undefined until it has reported it. */
+  readonly load: MachineLoad | undefined;
   readonly lastSeen: Date;
   /** Its lease has not ended, by the clock of the leases: `lastSeen` is not comparable with other clocks. */
   readonly hasLease: boolean;
@@ -82,12 +114,21 @@ export interface ClaimRequest {
   readonly avoidWorkerId?: string;
 }
 
+/** What of the worker decided that it got the claim. */
+export interface WorkerChoice {
+  readonly region: string;
+  /** It has built `ClaimRequest.source`. */
+  readonly hasBuiltSource: boolean;
+  /** The job's platforms were not among the needs: see platform-preference.ts. */
+  readonly missesPlatforms?: true;
+}
+
 export type ClaimOutcome =
   /** A slot was free and is now this job's; the attempt is one higher than any earlier claim's of this job. */
-  | { readonly kind: "claimed"; readonly claim: Claim }
+  | { readonly kind: "claimed"; readonly claim: Claim; readonly choice: WorkerChoice }
   /** The job runs already (a redelivery): attach to it. */
   | { readonly kind: "held"; readonly claim: Claim }
-  /** No live, free, reached, not draining worker in any of the regions can build it; or see `mayBeRunning`. */
+  /** No live, free, reached worker in service in any of the regions can build it; or see `mayBeRunning`. */
   | { readonly kind: "none" }
   /** The regions have had live workers, but none that can build it, for `forMs`; `attempts` have ended. */
   | { readonly kind: "incapable"; readonly forMs: number; readonly attempts: number }
@@ -119,6 +160,7 @@ export interface Observation {
   readonly runs: readonly RunRef[];
   /** Why it is BUSY although a slot may be free. */
   readonly refusal?: string;
+  readonly load?: MachineLoad;
 }
 
 export interface Leases {
@@ -148,6 +190,14 @@ export interface Leases {
    * claim it until its next `observe`. Its lease, and other orchestrators, are not affected.
    */
   suspect(workerId: string, incarnation: string): Promise<void>;
+  /**
+   * Pauses, drains or resumes a worker, or drains or resumes a region. Once this has resolved, no orchestrator's `claim`
+   * chooses a worker that is out of service, also after its restart or when it registers later. When a target is
+   * paused or drained again, `since` stays unless the kind changes. See control.ts.
+   */
+  control(target: ControlTarget, order: ControlOrder): Promise<ControlOutcome>;
+  /** By region. */
+  drainedRegions(): Promise<ReadonlyMap<string, Control>>;
   /** All known workers; lost ones for an hour after their last ping. */
   workers(): Promise<readonly WorkerView[]>;
   /** Free slots of the workers that this orchestrator could claim; groups without any are absent. */

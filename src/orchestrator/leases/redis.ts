@@ -11,6 +11,8 @@ import {
   type RedisClient,
 } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
+import type { Control, ControlKind, ControlOrder, ControlOutcome, ControlTarget } from "./control.ts";
+import { withControls } from "./controlled-view.ts";
 import {
   type CancelledJob,
   type Claim,
@@ -20,6 +22,7 @@ import {
   type JobAtCancel,
   type Leases,
   LeasesUnavailable,
+  type MachineLoad,
   type Observation,
   type RegisterOutcome,
   type SlotGroup,
@@ -34,6 +37,7 @@ import cancellingLua from "./scripts/cancelling.lua" with { type: "text" };
 import claimLua from "./scripts/claim.lua" with { type: "text" };
 import commonLua from "./scripts/common.lua" with { type: "text" };
 import confirmLua from "./scripts/confirm.lua" with { type: "text" };
+import controlLua from "./scripts/control.lua" with { type: "text" };
 import deregisterLua from "./scripts/deregister.lua" with { type: "text" };
 import fenceLua from "./scripts/fence.lua" with { type: "text" };
 import freeSlotsLua from "./scripts/free-slots.lua" with { type: "text" };
@@ -49,6 +53,7 @@ const MAX_CLOCK_SKEW_MS = 1000;
 /** The message on the channel of changes; any other one is a change without more information. */
 const REGISTRATION = "registration";
 const WORKER_UNKNOWN = -2;
+const REGION_CONTROL = "region:";
 const UNPROVEN = -3;
 
 const scripts = {
@@ -56,6 +61,7 @@ const scripts = {
   deregister: new RedisScript(commonLua, deregisterLua),
   observe: new RedisScript(commonLua, observeLua),
   suspect: new RedisScript(commonLua, suspectLua),
+  control: new RedisScript(commonLua, controlLua),
   workers: new RedisScript(commonLua, workersLua),
   freeSlots: new RedisScript(commonLua, freeSlotsLua),
   claim: new RedisScript(commonLua, claimLua),
@@ -124,6 +130,7 @@ export class RedisLeases implements Leases {
 
   async register(worker: WorkerRegistration): Promise<RegisterOutcome> {
     const { workerId, incarnation, region, address, slots, version, capabilities, runs } = worker;
+    const { labels = {}, keepsId = false } = worker;
     const described = [
       this.#id,
       workerId,
@@ -133,6 +140,8 @@ export class RedisLeases implements Leases {
       slots,
       version,
       capabilities.join(","),
+      JSON.stringify(labels),
+      keepsId ? 1 : 0,
     ];
     const args = [...described, ...runArguments(runs)];
     const reply = (await this.#run(scripts.register, args)) as 0 | 1 | string;
@@ -147,15 +156,34 @@ export class RedisLeases implements Leases {
   async observe(
     workerId: string,
     incarnation: string,
-    { status, runs, refusal = "" }: Observation,
+    { status, runs, refusal = "", load }: Observation,
   ): Promise<readonly RunRef[] | undefined> {
-    const args = [this.#id, workerId, incarnation, status, refusal, ...runArguments(runs)];
+    const reported = [status, refusal, load ? JSON.stringify(load) : ""];
+    const args = [this.#id, workerId, incarnation, ...reported, ...runArguments(runs)];
     const stale = (await this.#run(scripts.observe, args)) as string[] | null;
     return stale === null ? undefined : runs.filter(({ jobId }) => stale.includes(jobId));
   }
 
   async suspect(workerId: string, incarnation: string): Promise<void> {
     await this.#run(scripts.suspect, [this.#id, workerId, incarnation]);
+  }
+
+  async control({ kind, name }: ControlTarget, order: ControlOrder): Promise<ControlOutcome> {
+    const args = [kind, name, order?.kind ?? "", order?.reason ?? ""];
+    const reply = (await this.#run(scripts.control, args)) as [control: string | null, keepsId: 0 | 1] | null;
+    if (reply === null) return { kind: "unknown" };
+    const [control, keepsId] = reply;
+    return {
+      kind: "done",
+      control: control === null ? undefined : toControl(control),
+      lasts: keepsId ? "until-resumed" : "until-worker-restarts",
+    };
+  }
+
+  async drainedRegions(): Promise<ReadonlyMap<string, Control>> {
+    const controls = await this.#attempt(() => this.#client.hgetall(`${this.#prefix}controls`));
+    const ofRegions = Object.entries(controls).filter(([name]) => name.startsWith(REGION_CONTROL));
+    return new Map(ofRegions.map(([name, text]) => [name.slice(REGION_CONTROL.length), toControl(text)]));
   }
 
   async workers(): Promise<readonly WorkerView[]> {
@@ -181,12 +209,21 @@ export class RedisLeases implements Leases {
       | ["none"]
       | ["incapable", forMs: number, attempts: number]
       | ["cancelled", reason: string, attempts: number]
-      | ["held" | "claimed", ...ClaimFields];
+      | ["held", ...ClaimFields]
+      | ["claimed", region: string, hasBuiltSource: 0 | 1, ...ClaimFields];
     if (reply[0] === "none") return { kind: "none" };
     if (reply[0] === "incapable") return { kind: "incapable", forMs: reply[1], attempts: reply[2] };
     if (reply[0] === "cancelled") return { kind: "cancelled", reason: reply[1], attempts: reply[2] };
-    const [kind, ...claim] = reply;
-    return { kind, claim: toClaim(jobId, claim) };
+    if (reply[0] === "held") {
+      const [kind, ...claim] = reply;
+      return { kind, claim: toClaim(jobId, claim) };
+    }
+    const [kind, region, hasBuiltSource, ...claim] = reply;
+    return {
+      kind,
+      claim: toClaim(jobId, claim),
+      choice: { region, hasBuiltSource: hasBuiltSource === 1 },
+    };
   }
 
   async cancel(jobId: string, reason: string): Promise<JobAtCancel> {
@@ -367,6 +404,11 @@ type WorkerEntry = [
   refusal: string,
   hasLease: 0 | 1,
   isReached: 0 | 1,
+  labels: string,
+  keepsId: 0 | 1,
+  load: string,
+  runs: [jobId: string, attempt: number, sinceMs: string | null][],
+  controls: [ofWorker: string | null, ofRegion: string | null],
 ];
 
 function toWorkerView(entry: WorkerEntry): WorkerView {
@@ -384,6 +426,11 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     refusal,
     hasLease,
     isReached,
+    labels,
+    keepsId,
+    load,
+    runs,
+    [ofWorker, ofRegion],
   ] = entry;
   return {
     workerId,
@@ -393,13 +440,31 @@ function toWorkerView(entry: WorkerEntry): WorkerView {
     slots,
     version,
     capabilities: splitCapabilities(capabilities),
-    status,
+    labels: labels === "" ? {} : (JSON.parse(labels) as WorkerView["labels"]),
+    keepsId: keepsId === 1,
+    ...withControls({
+      status,
+      refusal: refusal === "" ? undefined : refusal,
+      ofWorker: ofWorker === null ? undefined : toControl(ofWorker),
+      ofRegion: ofRegion === null ? undefined : toControl(ofRegion),
+    }),
+    load: load === "" ? undefined : (JSON.parse(load) as MachineLoad),
     jobs,
-    refusal: refusal === "" ? undefined : refusal,
+    runs: runs.map(([jobId, attempt, sinceMs]) => ({
+      jobId,
+      attempt,
+      since: sinceMs === null ? undefined : new Date(Number(sinceMs)),
+    })),
     lastSeen: new Date(lastSeenMs),
     hasLease: hasLease === 1,
     isReached: isReached === 1,
   };
+}
+
+/** As control.lua writes it. */
+function toControl(text: string): Control {
+  const [kind, sinceMs, ...reason] = text.split(" ");
+  return { kind: kind as ControlKind, since: new Date(Number(sinceMs)), reason: reason.join(" ") };
 }
 
 function splitCapabilities(joined: string): readonly string[] {

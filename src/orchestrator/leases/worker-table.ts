@@ -1,11 +1,19 @@
 /** The workers known to InProcessLeases: registration, liveness and status. */
-import type { Observation, RegisterOutcome, WorkerRegistration, WorkerStatus } from "./leases.ts";
+import type { ControlMemory } from "./control-memory.ts";
+import type {
+  MachineLoad,
+  Observation,
+  RegisterOutcome,
+  WorkerRegistration,
+  WorkerStatus,
+} from "./leases.ts";
 
 const FORGET_WORKER_MS = 60 * 60 * 1000;
 
-export interface Worker extends Omit<WorkerRegistration, "runs"> {
+export interface Worker extends Omit<Required<WorkerRegistration>, "runs"> {
   status: Observation["status"];
   refusal: string | undefined;
+  load: MachineLoad | undefined;
   /** The orchestrator's last ping, until a lease time after it. */
   lastPing: { readonly wasAnswered: boolean; untilMs: number } | undefined;
   lastSeen: Date;
@@ -21,6 +29,7 @@ export class WorkerTable {
   constructor(
     private readonly leaseTtlMs: number,
     private readonly nowMs: () => number,
+    private readonly controls: Pick<ControlMemory, "isInService">,
   ) {}
 
   register(registration: Omit<WorkerRegistration, "runs">): Worker | Exclude<RegisterOutcome, "registered"> {
@@ -33,9 +42,12 @@ export class WorkerTable {
     // One that missed the last ping may be an earlier process at this address, which does not answer there any more.
     if (other && this.isAlive(other) && !this.#hasMissed(other)) return { addressOf: other.workerId };
     const worker: Worker = {
+      labels: {},
+      keepsId: false,
       ...registration,
       status: isSame ? known.status : "FREE",
       refusal: isSame ? known.refusal : undefined,
+      load: isSame ? known.load : undefined,
       lastPing: isSame ? known.lastPing : undefined,
       lastSeen: new Date(),
       leaseUntilMs: this.nowMs() + this.leaseTtlMs,
@@ -64,9 +76,10 @@ export class WorkerTable {
   }
 
   /** The worker has answered a ping. */
-  observe(worker: Worker, { status, refusal }: Omit<Observation, "runs">): void {
+  observe(worker: Worker, { status, refusal, load }: Omit<Observation, "runs">): void {
     worker.status = status;
     worker.refusal = refusal;
+    worker.load = load;
     this.#notePing(worker, { wasAnswered: true });
     worker.lastSeen = new Date();
     worker.leaseUntilMs = this.nowMs() + this.leaseTtlMs;
@@ -87,7 +100,8 @@ export class WorkerTable {
   }
 
   isSchedulable(worker: Worker): boolean {
-    return this.isAlive(worker) && worker.status === "FREE" && this.isReached(worker);
+    const isFree = this.isAlive(worker) && worker.status === "FREE" && this.isReached(worker);
+    return isFree && this.controls.isInService(worker);
   }
 
   isReached(worker: Worker): boolean {

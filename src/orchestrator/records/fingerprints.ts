@@ -1,9 +1,11 @@
 /**
- * Fingerprints of a job's identity, one per field, so that differing fields can be named although no value is stored.
+ * Fingerprints of a job's identity, one per field, so that differing fields can be named although not every value is
+ * stored.
  *
- * Values may be guessable, such as a build argument. Each record therefore has its own random salt, stored beside the
- * fingerprints: nothing can be computed in advance or compared between records. A reader of Redis can still test guesses,
- * one record at a time. Preventing that takes a secret that all orchestrators share, and there is none.
+ * Values may be guessable, such as a build argument that contains a secret. Each record therefore has its own random
+ * salt, stored beside the fingerprints: nothing can be computed in advance or compared between records. A reader of
+ * Redis can still test guesses, one record at a time. Preventing that takes a secret that all orchestrators share, and
+ * there is none.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import type { JobIdentity } from "./job-records.ts";

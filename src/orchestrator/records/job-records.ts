@@ -1,14 +1,36 @@
 /**
  * Job records: each job's message, events and result by job id, from its acceptance until BLACKTREE_JOB_MEMORY after
- * its end. They answer a repeated id, provide the jobs of the admin API, and number events. They contain no secrets.
+ * its end. They answer a repeated id, provide the jobs of the admin API and the messages of retries, and number events.
+ * They contain no secrets.
  * They also store which images were pushed, for jobs that may reuse one. Losing them costs history, never a job.
  * Redis (redis.ts) and the embedded SQLite file (sqlite.ts) implement this interface, and both pass
  * tests/integration/orchestrator/records/job-records-contract.ts.
  */
 import type { JobEvent, JobResult, JobState, KnownImage } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
 
 /** A job message that may be shown: without secrets, and with masked values of build arguments. */
 export type PublicJob = Readonly<Record<string, unknown>>;
+
+/** What a retry needs of a job's message besides the public job. Contains no secret and is never shown. */
+export interface RetryBasis {
+  /** Without those whose value contains a secret of the job. */
+  readonly buildArgs: Readonly<Record<string, string>>;
+  /** The names of those. */
+  readonly withheldBuildArgs: readonly string[];
+  /** The secrets are not stored: a retry has to supply them again. */
+  readonly hadGitToken: boolean;
+  readonly secretNames: readonly string[];
+  readonly registryHosts: readonly string[];
+}
+
+/** For a retry of the job: its sender waits for the result, too. */
+export interface RetrySource {
+  /** Undefined if the record began after a loss, or was made by a version that did not store it. */
+  readonly basis: RetryBasis | undefined;
+  readonly replyTo: readonly string[];
+  readonly correlationId: string | undefined;
+}
 
 /**
  * Everything that makes two messages with one id the same job: by field of the message, its value unless that is the
@@ -23,10 +45,12 @@ export interface JobRecord {
   readonly state: JobState;
   readonly events: readonly JobEvent[];
   readonly result: JobResult | undefined;
+  /** The build steps of the run whose outcome is the result. */
+  readonly steps?: readonly JournalStep[];
 }
 
-/** A job in a list: without its events and the lines of its log. */
-export interface JobSummary extends Omit<JobRecord, "events" | "result"> {
+/** A job in a list: without its events, its build steps and the lines of its log. */
+export interface JobSummary extends Omit<JobRecord, "events" | "result" | "steps"> {
   readonly result: Omit<JobResult, "logs"> | undefined;
 }
 
@@ -55,6 +79,8 @@ export interface AdmissionRequest {
   readonly jobId: string;
   readonly job: PublicJob;
   readonly identity: JobIdentity;
+  /** Without it, the job cannot be retried. */
+  readonly retryBasis?: RetryBasis;
   readonly acceptedAt: Date;
   /** A further queue for the result, named by the sender. */
   readonly replyTo?: string;
@@ -87,6 +113,12 @@ export function supersedeName({ tenant, key }: SupersedeGroup): string {
 export type UnnumberedEvent = Pick<JobEvent, "job_id" | "tenant" | "attempt" | "state" | "at"> & {
   readonly [detail: string]: unknown;
 };
+
+export interface FinishOptions {
+  readonly isWaiting?: boolean;
+  /** Stored with the result. */
+  readonly steps?: readonly JournalStep[];
+}
 
 /** The result handler's next step for a job that has just ended. */
 export type Finish =
@@ -137,7 +169,7 @@ export interface JobRecords {
    * job may be in the queue twice, be delivered to two orchestrators, and be cancelled by a third. With `isWaiting` the
    * job's message is still in a queue: the record is stored until `settled`, so that the job never runs after all.
    */
-  finish(result: JobResult, publisher: string, options?: { readonly isWaiting?: boolean }): Promise<Finish>;
+  finish(result: JobResult, publisher: string, options?: FinishOptions): Promise<Finish>;
   /** The message of a job that has ended is removed from its queue: the record is stored for the job memory from now on. */
   settled(jobId: string): Promise<void>;
   /** The publisher is still publishing: renews its right. */
@@ -161,6 +193,8 @@ export interface JobRecords {
   knownImages(repository: string): Promise<readonly KnownImage[]>;
   /** With its last 200 events; `job` is empty for a record that began with an event, after a loss. */
   find(jobId: string): Promise<JobRecord | undefined>;
+  /** Undefined without a record of the job. */
+  retrySource(jobId: string): Promise<RetrySource | undefined>;
   /**
    * Jobs that match, the latest accepted first. At most 1,000 records are read in one call, so that a page may have fewer
    * jobs than `limit`, or none, and still be followed by others.

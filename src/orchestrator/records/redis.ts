@@ -1,6 +1,7 @@
 /** Job records in Redis, shared by all orchestrators. scripts/common.lua lists the keys. */
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
 import { connectInBackground, createQuietRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
@@ -9,6 +10,7 @@ import {
   type Admission,
   type AdmissionRequest,
   type Finish,
+  type FinishOptions,
   type JobIdentity,
   type JobListing,
   type JobPage,
@@ -18,6 +20,8 @@ import {
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
+  type RetryBasis,
+  type RetrySource,
   type SupersedeGroup,
   supersedeName,
   type UnnumberedEvent,
@@ -86,12 +90,13 @@ export class RedisJobRecords implements JobRecords {
   }
 
   async admit(request: AdmissionRequest): Promise<Admission> {
-    const { jobId, job, identity, acceptedAt, replyTo, correlationId } = request;
+    const { jobId, job, identity, retryBasis, acceptedAt, replyTo, correlationId } = request;
     const args = [JSON.stringify(job), acceptedAt.getTime(), replyTo ?? "", correlationId ?? ""];
+    const basis = retryBasis ? JSON.stringify(retryBasis) : "";
     let salt = newSalt();
     for (;;) {
       const own = fingerprintsOf(identity, salt);
-      const reply = await this.#run(scripts.admit, jobId, [...args, salt, JSON.stringify(own)]);
+      const reply = await this.#run(scripts.admit, jobId, [...args, salt, JSON.stringify(own), basis]);
       const [kind, detail] = reply as [Admission["kind"] | "salted", string];
       if (kind === "new") return { kind, acceptedAt: new Date(Number(detail)) };
       if (kind === "finished") return { kind, result: JSON.parse(detail) as JobResult };
@@ -124,10 +129,15 @@ export class RedisJobRecords implements JobRecords {
     return numbered(event, seq);
   }
 
-  async finish(result: JobResult, publisher: string, { isWaiting = false } = {}): Promise<Finish> {
+  async finish(
+    result: JobResult,
+    publisher: string,
+    { isWaiting = false, steps }: FinishOptions = {},
+  ): Promise<Finish> {
     const memoryMs = isWaiting ? WAITING_MEMORY_MS : this.options.jobMemoryMs;
     const { logs: _, ...summary } = result;
-    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS, memoryMs, JSON.stringify(summary)];
+    const stored = [JSON.stringify(summary), steps ? JSON.stringify(steps) : ""];
+    const args = [JSON.stringify(result), publisher, PUBLISHER_TTL_MS, memoryMs, ...stored];
     const reply = await this.#run(scripts.finish, result.job_id, args);
     const [kind, kept = "", replyTo = "[]", correlationId = ""] = reply as [Finish["kind"], ...string[]];
     if (kind !== "publish") return { kind };
@@ -194,11 +204,11 @@ export class RedisJobRecords implements JobRecords {
   async find(jobId: string): Promise<JobRecord | undefined> {
     const [fields, lines] = await this.#attempt(() =>
       Promise.all([
-        this.#client.hmget(`${this.#prefix}job:${jobId}`, "job", "acceptedAt", "result"),
+        this.#client.hmget(`${this.#prefix}job:${jobId}`, "job", "acceptedAt", "result", "steps"),
         this.#client.lrange(`${this.#prefix}events:${jobId}`, 0, -1),
       ]),
     );
-    const [job, acceptedAt, resultText] = fields;
+    const [job, acceptedAt, resultText, steps] = fields;
     const events = lines.map(readEvent);
     const result = resultText ? (JSON.parse(resultText) as JobResult) : undefined;
     if (!job && !result && events.length === 0) return undefined;
@@ -209,6 +219,26 @@ export class RedisJobRecords implements JobRecords {
       state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
       events,
       result,
+      steps: steps ? (JSON.parse(steps) as JournalStep[]) : undefined,
+    };
+  }
+
+  async retrySource(jobId: string): Promise<RetrySource | undefined> {
+    const [job, result, retryBasis, replyTo, correlationId] = await this.#attempt(() =>
+      this.#client.hmget(
+        `${this.#prefix}job:${jobId}`,
+        "job",
+        "result",
+        "retryBasis",
+        "replyTo",
+        "correlationId",
+      ),
+    );
+    if (!job && !result) return undefined;
+    return {
+      basis: retryBasis ? (JSON.parse(retryBasis) as RetryBasis) : undefined,
+      replyTo: JSON.parse(replyTo ?? "[]") as string[],
+      correlationId: correlationId || undefined,
     };
   }
 

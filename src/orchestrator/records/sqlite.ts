@@ -2,12 +2,14 @@
 import type { Database } from "bun:sqlite";
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
 import { type ListedJob, pageOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
   type Finish,
+  type FinishOptions,
   type JobIdentity,
   type JobListing,
   type JobPage,
@@ -17,6 +19,8 @@ import {
   PUBLISHER_TTL_MS,
   type PublicJob,
   RecordsUnavailable,
+  type RetryBasis,
+  type RetrySource,
   type SupersedeGroup,
   supersedeName,
   type UnnumberedEvent,
@@ -71,6 +75,8 @@ const LATER_COLUMNS = {
   publisher_until: "INTEGER NOT NULL DEFAULT 0",
   salt: "TEXT",
   fingerprints: "TEXT",
+  retry_basis: "TEXT",
+  steps: "TEXT",
   changed_at: "INTEGER",
 };
 
@@ -87,6 +93,8 @@ interface RecordRow {
   readonly publisher_until: number;
   readonly salt: string | null;
   readonly fingerprints: string | null;
+  readonly retry_basis: string | null;
+  readonly steps: string | null;
   /** Of its state; missing in a record of a version that did not store it. */
   readonly changed_at: number | null;
 }
@@ -118,7 +126,7 @@ export class SqliteJobRecords implements JobRecords {
   }
 
   async admit(request: AdmissionRequest): Promise<Admission> {
-    const { jobId, job, identity, acceptedAt, replyTo, correlationId } = request;
+    const { jobId, job, identity, retryBasis, acceptedAt, replyTo, correlationId } = request;
     return this.#atomically(() => {
       const known = this.#openRow(jobId);
       const fields = differingFrom(known, identity);
@@ -127,13 +135,14 @@ export class SqliteJobRecords implements JobRecords {
       if (known.job === null) this.#storeIdentity(jobId, identity);
       const firstAcceptedAt = known.accepted_at ?? acceptedAt.getTime();
       this.#database.run(
-        `UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ?, changed_at = ?
-         WHERE job_id = ?`,
+        `UPDATE job_records SET job = ?, accepted_at = ?, reply_to = ?, correlation_id = ?, retry_basis = ?,
+           changed_at = ? WHERE job_id = ?`,
         [
           known.job ?? JSON.stringify(job),
           firstAcceptedAt,
           JSON.stringify(withReplyTo(known, replyTo)),
           known.job === null ? (correlationId ?? null) : known.correlation_id,
+          known.job === null && retryBasis ? JSON.stringify(retryBasis) : known.retry_basis,
           known.changed_at ?? Date.now(),
           jobId,
         ],
@@ -195,13 +204,18 @@ export class SqliteJobRecords implements JobRecords {
     });
   }
 
-  async finish(result: JobResult, publisher: string, { isWaiting = false } = {}): Promise<Finish> {
+  async finish(
+    result: JobResult,
+    publisher: string,
+    { isWaiting = false, steps }: FinishOptions = {},
+  ): Promise<Finish> {
     const memoryMs = isWaiting ? WAITING_MEMORY_MS : this.options.jobMemoryMs;
     return this.#atomically(() => {
       const known = this.#openRow(result.job_id);
       if (known.result === null) {
-        this.#database.run("UPDATE job_records SET result = ?, expires_at = ? WHERE job_id = ?", [
+        this.#database.run("UPDATE job_records SET result = ?, steps = ?, expires_at = ? WHERE job_id = ?", [
           JSON.stringify(result),
+          steps ? JSON.stringify(steps) : null,
           Date.now() + memoryMs,
           result.job_id,
         ]);
@@ -339,6 +353,19 @@ export class SqliteJobRecords implements JobRecords {
         state: result ? finalState(result) : (events.at(-1)?.state ?? "QUEUED"),
         events,
         result,
+        steps: row.steps === null ? undefined : (JSON.parse(row.steps) as JournalStep[]),
+      };
+    });
+  }
+
+  async retrySource(jobId: string): Promise<RetrySource | undefined> {
+    return this.#atomically(() => {
+      const row = this.#row(jobId);
+      if (!row) return undefined;
+      return {
+        basis: row.retry_basis === null ? undefined : (JSON.parse(row.retry_basis) as RetryBasis),
+        replyTo: withReplyTo(row),
+        correlationId: row.correlation_id ?? undefined,
       };
     });
   }

@@ -14,6 +14,7 @@ import { hasStatus, isTransportFault, RpcError } from "../../shared/rpc/status.t
 import type { JobEvents } from "../job/events.ts";
 import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
+import type { Placed } from "./placement-reason.ts";
 import { NotConnected, type WorkerClient } from "./worker-client.ts";
 
 /** The worker has no free slot although the claim succeeded: it has a run that the leases have lost. */
@@ -71,6 +72,7 @@ export class Assignment {
   constructor(
     readonly claim: Claim,
     readonly job: Job,
+    private readonly placed: Placed,
     /** States of this attempt that an earlier holder of the job's message has already published. */
     private readonly publishedStates: ReadonlySet<JobState>,
     private readonly images: RecordedImages,
@@ -254,7 +256,7 @@ export class Assignment {
   /** Not at the claim: a duplicate of an ended job is claimed too, and released without a run. */
   async #publishAssigned(): Promise<void> {
     if (this.publishedStates.has("ASSIGNED")) return;
-    await this.#publish("ASSIGNED", { worker_id: this.claim.workerId });
+    await this.#publish("ASSIGNED", { worker_id: this.claim.workerId, ...this.placed });
   }
 
   async #publishState(runState: RunState): Promise<void> {

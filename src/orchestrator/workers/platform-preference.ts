@@ -31,6 +31,8 @@ export class PlatformPreference {
     if (outcome.forMs >= waitMs) this.#waited.add(delivery);
     if (!this.#waited.has(delivery)) return outcome;
     const elsewhere = await leases.claim({ ...request, needs: neededWithoutPlatforms(job) });
+    if (elsewhere.kind === "claimed")
+      return { ...elsewhere, choice: { ...elsewhere.choice, missesPlatforms: true } };
     return elsewhere.kind === "incapable" ? outcome : elsewhere;
   }
 }

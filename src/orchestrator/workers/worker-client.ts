@@ -2,6 +2,8 @@
 
 import { type ServiceError, status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
+import type { JournalStep } from "../../shared/log-journal.ts";
+import { fromWireStep } from "../../shared/rpc/build-step.ts";
 import { callUnary, clientOptions } from "../../shared/rpc/call.ts";
 import {
   type JobEvent,
@@ -105,6 +107,14 @@ export class WorkerClient {
     const request = { run: { jobId, attempt }, incarnation, reason };
     const limits = { deadlineMs: SHORT_CALL_DEADLINE_MS };
     return (await callUnary(this.#client.cancelJob.bind(this.#client), request, limits)).cancelled;
+  }
+
+  /** The build steps of the run until now. */
+  async describeRun({ jobId, attempt }: RunRef, incarnation: string): Promise<readonly JournalStep[]> {
+    const request = { run: { jobId, attempt }, incarnation };
+    const limits = { deadlineMs: SHORT_CALL_DEADLINE_MS };
+    const { steps } = await callUnary(this.#client.describeRun.bind(this.#client), request, limits);
+    return steps.map(fromWireStep);
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import type { RegistryLogin } from "../../shared/registry-login.ts";
 import type { RunRef as WireRunRef } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import {
   type JobRequest,
+  type MachineLoad,
   type RegistryLogin as WireLogin,
   type WorkerServiceServer,
   WorkerServiceService,
@@ -29,6 +30,8 @@ export interface WorkerServiceParts {
   readonly logger: Logger;
   /** Called before a job is accepted; `runs` may refuse it afterwards. */
   beforeJob(): Promise<void>;
+  /** Undefined while it is not known. */
+  load(): MachineLoad | undefined;
   /** Called for every ping. Without pings the worker knows that its lease has expired. */
   onPing(): void;
 }
@@ -38,6 +41,7 @@ export function workerService({
   runs,
   logger,
   beforeJob,
+  load,
   onPing,
 }: WorkerServiceParts): ServedService {
   const implementation: WorkerServiceServer = {
@@ -58,7 +62,7 @@ export function workerService({
         runs: [...runs.held()],
         unawaitedJobIds: [...runs.unawaited()],
         refusal: runs.refusal() ?? "",
-        load: undefined,
+        load: load(),
       };
     }),
     watchJob: streamHandler(logger, (request, signal) => {

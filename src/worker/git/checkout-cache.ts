@@ -114,6 +114,11 @@ export class CheckoutCache {
     await this.evict(this.#limitBytes);
   }
 
+  /** Of all cached checkouts, from their names. */
+  async sizeBytes(): Promise<number> {
+    return (await this.#entries()).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   /** Removes cached checkouts, the least recently used first, until the rest is within the limit. */
   async evict(limitBytes: number): Promise<void> {
     let totalBytes = 0;

@@ -19,6 +19,7 @@ import {
   type SettingValues,
   withDefault,
 } from "../../shared/settings/settings.ts";
+import { workerLabels } from "../../shared/settings/worker-labels.ts";
 import { checkBuilderOptions } from "../buildkit/builders/location.ts";
 import { buildSettings } from "./build.ts";
 import { checkBuildCgroup } from "./build-cgroup.ts";
@@ -41,6 +42,14 @@ export const WORKER_SETTINGS = {
       computedDefault: "host name and random bytes, new at each start",
     },
     parse.matching(ID_PATTERN, "1 to 200 of letters, digits, . _ : and -"),
+  ),
+  labels: optional(
+    {
+      name: "BLACKTREE_WORKER_LABELS",
+      description: "labels that are shown with this worker: key=value, comma separated",
+      computedDefault: "none",
+    },
+    workerLabels,
   ),
   region: required(
     {

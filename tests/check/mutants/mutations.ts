@@ -140,6 +140,11 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   ...leasesScript("claim")(
     {
+      name: "a claim chooses a worker that an operator has paused",
+      from: "isSchedulable(orchestrator, worker) and worker.id ~= excluded",
+      to: "isAlive(worker) and worker.status == 'FREE' and isReached(orchestrator, worker) and worker.id ~= excluded",
+    },
+    {
       name: "a job that runs is claimed again",
       from: "if held then\n",
       to: "if false then\n",
@@ -170,6 +175,21 @@ export const MUTATIONS: readonly Mutation[] = [
       to: "bestOfRegions('')",
     },
   ),
+  ...leasesScript("free-slots")({
+    name: "slots of a worker that an operator has paused count as free",
+    from: "isSchedulable(ARGV[3], worker)",
+    to: "isAlive(worker) and worker.status == 'FREE' and isReached(ARGV[3], worker)",
+  }),
+  ...leasesScript("deregister")({
+    name: "a worker that leaves loses its control",
+    from: "announceChange()",
+    to: "dropControl('worker:' .. worker.id)\nannounceChange()",
+  }),
+  ...leasesScript("touch")({
+    name: "the control of a worker that is registered is forgotten after 90 days",
+    from: "redis.call('EXISTS', workerKey(workerId)) == 1",
+    to: "false",
+  }),
   ...leasesScript("fence")(
     {
       name: "a run is declared lost, and its attempt can still be confirmed",
@@ -230,6 +250,14 @@ export const MUTATIONS: readonly Mutation[] = [
     name: "a second cancellation replaces the reason of the first",
     from: ", 'NX')",
     to: ")",
+  }),
+  ...mutated(
+    "src/orchestrator/leases/worker-table.ts",
+    IN_PROCESS_LEASES,
+  )({
+    name: "in process: a worker that an operator has paused gets jobs",
+    from: "    return isFree && this.controls.isInService(worker);",
+    to: "    return isFree;",
   }),
   ...inProcessLeases(
     {

@@ -136,6 +136,14 @@ test("a worker gets the reuse key of the environment, or a new one", async () =>
   expect(await textOf("etc/blacktree/worker-eu-west-1.env")).toContain(`\nBLACKTREE_REUSE_KEY="${key}"\n`);
 });
 
+test("a worker gets the id of the environment; on an image for many machines, each start makes one", async () => {
+  await installWorker();
+  expect(await textOf(SETTINGS)).toMatch(/^#BLACKTREE_WORKER_ID=\S+$/m);
+  const command = ["sh", release.script, "worker", "--region", "eu-west-1", "--root", root.path];
+  await run(command, { env: { BLACKTREE_WORKER_ID: "builder-7" } });
+  expect(await textOf("etc/blacktree/worker-eu-west-1.env")).toContain('\nBLACKTREE_WORKER_ID="builder-7"\n');
+});
+
 test("a second installation replaces programs and units, and keeps settings", async () => {
   await installWorker();
   const files = await installed();

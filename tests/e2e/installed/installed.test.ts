@@ -114,6 +114,8 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       return (await machine.run(["journalctl", "--no-pager", "--output=cat", "--unit=blacktree-*"])).stdout;
     }
 
+    const workerIds = new Set<string>();
+
     /** A job through RabbitMQ; its image is pulled and run. */
     async function runJob(): Promise<void> {
       const deployment_version = `v${sent++}`;
@@ -122,6 +124,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
+      workerIds.add(`${result.worker_id}`);
       expect(result.logs).not.toContainEqual(expect.stringContaining("clean-up is not complete"));
       expect(await imageOutput(backends.docker, `${result.image_url}`, LOGIN)).toBe(sampleGreeting);
     }
@@ -193,6 +196,8 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       for (const role of ROLES) await install(machine, role);
       for (const role of ROLES) await machine.run(["systemctl", "restart", UNITS[role]]);
       await runJob();
+
+      expect([...workerIds]).toEqual([expect.stringMatching(new RegExp(`^[\\w-]+-${REGION}-[0-9a-f]{8}$`))]);
 
       for (const role of ROLES) await uninstall(machine, role);
       const left = await machine.changedPaths();

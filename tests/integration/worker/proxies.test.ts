@@ -1,6 +1,5 @@
 /** All of a worker's own requests go through the proxy of the environment: only it can resolve these hosts. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { unifyProxies } from "../../../src/shared/env.ts";
 import { RegistryClient } from "../../../src/worker/registry/client.ts";
@@ -142,32 +141,20 @@ inFullCheck().describe("with tinyproxy as the only way out of a network", () => 
     "%s, git, ECR and the registry are reached through it, and nothing without it",
     async (_, login) => {
       const network = await isolatedNetwork();
-      const relays: Server[] = [];
       const registry = Bun.serve({
         hostname: network.beyond,
         port: 0,
         fetch: () => new Response(null, { status: 404 }),
       });
       const tinyproxy = await startTinyproxy(network.gateway, login);
-      /** The same server, beyond the proxy. */
-      const beyond = async (url: string) => {
-        const relay = createServer((from) => {
-          const to = connect(Number(new URL(url).port), "127.0.0.1");
-          for (const socket of [from, to]) socket.on("error", () => undefined);
-          from.pipe(to).pipe(from);
-        });
-        relays.push(relay);
-        await new Promise<void>((resolve) => relay.listen(0, network.beyond, resolve));
-        return url.replace(/127\.0\.0\.1:\d+/, `${network.beyond}:${(relay.address() as AddressInfo).port}`);
-      };
       try {
         const name = repositoryName();
         await bench.git.createRepository(name, { file: "f" });
         const urls = [
-          `${await beyond(bench.git.baseUrl)}/${name}`,
+          `${await network.relay(bench.git.baseUrl)}/${name}`,
           `http://${network.beyond}:${registry.port}`,
         ];
-        const endpoint = await beyond(aws.endpoint);
+        const endpoint = await network.relay(aws.endpoint);
         const env = { ...aws.env(), AWS_ENDPOINT_URL_ECR: endpoint, AWS_ENDPOINT_URL_STS: endpoint };
         const outcomes = async (proxies: Record<string, string>) => {
           const command = [...network.enter, process.execPath, PROGRAM, ...urls];
@@ -184,7 +171,6 @@ inFullCheck().describe("with tinyproxy as the only way out of a network", () => 
           expect(JSON.stringify(refused)).not.toContain("hidden");
         }
       } finally {
-        for (const relay of relays) relay.close();
         registry.stop(true);
         await tinyproxy.stop();
         await network.remove();

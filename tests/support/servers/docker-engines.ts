@@ -69,6 +69,8 @@ export interface DockerEngineOptions {
   dataDisk?: DiskSize;
   /** Variables of its daemon, also read by the daemon's BuildKit. */
   daemonEnv?: Readonly<Record<string, string>>;
+  /** Registries that it reaches by plain HTTP, besides those on loopback: hosts or networks. */
+  insecureRegistries?: readonly string[];
 }
 
 /** Why tests of this engine cannot run here; undefined when they can. */
@@ -79,7 +81,12 @@ export async function missingDockerEngine(engine: DockerEngineName): Promise<str
 
 export const dockerEngineLabel = "docker";
 
-async function writeDaemonConfig(dir: string, storage: DockerStorage, bridge: string): Promise<string> {
+async function writeDaemonConfig(
+  dir: string,
+  storage: DockerStorage,
+  bridge: string,
+  insecureRegistries: readonly string[],
+): Promise<string> {
   const path = join(dir, "daemon.json");
   const config = {
     hosts: [`unix://${socketOf(dir)}`],
@@ -92,6 +99,7 @@ async function writeDaemonConfig(dir: string, storage: DockerStorage, bridge: st
     ip6tables: false,
     "ip-masq": false,
     "shutdown-timeout": 3,
+    "insecure-registries": insecureRegistries,
     ...(storage === "containerd"
       ? { features: { "containerd-snapshotter": true } }
       : { "storage-driver": "overlay2" }),
@@ -171,7 +179,7 @@ export function connectDockerEngine({
 }
 
 export async function startDockerEngine(options: DockerEngineOptions): Promise<OwnDockerEngine> {
-  const { engine, storage = defaultStorage(engine), dataDisk, daemonEnv } = options;
+  const { engine, storage = defaultStorage(engine), dataDisk, daemonEnv, insecureRegistries = [] } = options;
   const found = await findDockerPrograms(engine);
   if (!found.available) throw new Error(found.reason);
   const { programs } = found;
@@ -193,7 +201,7 @@ export async function startDockerEngine(options: DockerEngineOptions): Promise<O
     await makeBinDir(binDirOf(dir), programs, configDirOf(dir));
     await mkdir(dataRootOf(dir));
     if (dataDisk) await mountSmallDisk(join(dir, "data.image"), dataRootOf(dir), dataDisk);
-    await writeDaemonConfig(dir, storage, await makeBridge(dir));
+    await writeDaemonConfig(dir, storage, await makeBridge(dir), insecureRegistries);
     const access: DockerEngineAccess = { engine, storage, dir, version: await start() };
     return {
       ...connectDockerEngine(access),

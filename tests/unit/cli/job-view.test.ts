@@ -30,8 +30,8 @@ const JOB: ShownJob = {
 
 test("a job is its fields, events and steps", () => {
   const steps = [
-    { number: 1, name: "[1/2] FROM", started_at: AT, ended_at: AT, duration_ms: 0, cached: true },
-    { number: 2, name: "[2/2] RUN make", started_at: AT },
+    { number: 1, name: "[1/2] FROM", duration_ms: 0, cached: true, error: null },
+    { number: 2, name: "[2/2] RUN make", duration_ms: null, cached: false, error: null },
   ];
   expect(describeJob({ ...JOB, steps }).split("\n")).toEqual([
     "web-42  RETRYING  owner/name@main as v1",
@@ -40,7 +40,7 @@ test("a job is its fields, events and steps", () => {
     "tenant     acme",
     'platforms  ["linux/amd64"]',
     "",
-    "EVENT AT              AFTER        STATE     ATTEMPT  WORKER     ERROR",
+    "EVENT AT              AFTER        STATE     ATTEMPT  WORKER     DETAIL",
     "2026-01-31 12:00:00Z  +0.0 s       QUEUED",
     "2026-01-31 12:01:30Z  +1 min 30 s  RETRYING  1        builder-1  WORKER_LOST: unreachable",
     "",

@@ -23,3 +23,12 @@ test.each(commands.map((command) => [command.name(), command] as const))(
     ).toEqual([]);
   },
 );
+
+test.each(commands.map((command) => [command.name(), command] as const))(
+  "the help of %s has examples",
+  (_, command) => {
+    let text = "";
+    command.configureOutput({ writeOut: (part) => (text += part) }).outputHelp();
+    expect(text).toContain("\nExamples:\n  ");
+  },
+);

@@ -8,7 +8,11 @@ import type { RpcAddress } from "../../../src/shared/rpc/address.ts";
 import { WorkerInfo } from "../../../src/shared/rpc/generated/blacktree/v1/orchestrator.ts";
 
 /** The status of a registration with an orchestrator that listens there. */
-function registration(grpcListen: RpcAddress, address: string): Promise<status> {
+function registration(
+  grpcListen: RpcAddress,
+  address: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<status> {
   const { implementation } = orchestratorService({
     workers: { register: async () => "registered" } as unknown as WorkerManager,
     times: { pingIntervalMs: 1000, leaseTtlMs: 5000 },
@@ -21,6 +25,7 @@ function registration(grpcListen: RpcAddress, address: string): Promise<status> 
     region: "us-east-1",
     slots: 1,
     address,
+    labels,
   });
   const register = implementation.register as (call: object, answer: (error: unknown) => void) => void;
   const call = { request, on: () => undefined, getPath: () => "" };
@@ -40,4 +45,12 @@ test.each([
   [SOCKET, "unix:relative", status.INVALID_ARGUMENT],
 ])("on %j, a worker at %s registers with status %d", async (listen, address, expected) => {
   expect(await registration(listen, address)).toBe(expected);
+});
+
+test.each([
+  [{ rack: "7" }, status.OK],
+  [{ rack: "7\n8" }, status.INVALID_ARGUMENT],
+  [{ "a b": "7" }, status.INVALID_ARGUMENT],
+])("a worker with the labels %j registers with status %d", async (labels, expected) => {
+  expect(await registration(PORT, "10.0.0.1:6000", labels)).toBe(expected);
 });

@@ -1,7 +1,8 @@
 -- ARGV: lease time, job memory, id of this orchestrator, job id, settle time after a loss (0: decide at once), number of
 -- ended attempts, id of the worker to avoid, needs, source of the build (or empty), regions in the order of preference.
--- Returns {"held" or "claimed", worker, incarnation, attempt, address}, {"cancelled", reason, attempts}, {"none"}, or
--- {"incapable", for how many ms, attempts}.
+-- Returns {"held", worker, incarnation, attempt, address}, {"claimed", region, 1 if the worker has built the source,
+-- worker, incarnation, attempt, address}, {"cancelled", reason, attempts}, {"none"}, or {"incapable", for how many ms,
+-- attempts}.
 local orchestrator, jobId, settleMs, attemptsEnded = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local avoided, needs, source = ARGV[7], ARGV[8], ARGV[9]
 local firstRegion = 10
@@ -66,9 +67,10 @@ if not worker and isAnyAlive and not isAnyCapable then
 end
 if needs ~= '' then redis.call('DEL', incapableKey) end
 if not worker then return { 'none' } end
-local attempt = attempts + 1
+local attempt, hasBuiltSource = attempts + 1, warmth(worker) > 0 and 1 or 0
 prove(jobId)
 putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
+redis.call('HSET', claimKey(jobId), 'since', nowMs)
 local use = nextUse()
 redis.call('HSET', workerKey(worker.id), 'used', use)
 if source ~= '' then
@@ -76,4 +78,4 @@ if source ~= '' then
   redis.call('ZREMRANGEBYRANK', warmKey, 0, -maxWarm - 1)
   redis.call('PEXPIRE', warmKey, forgetWarmMs)
 end
-return { 'claimed', worker.id, worker.incarnation, attempt, worker.address }
+return { 'claimed', worker.region, hasBuiltSource, worker.id, worker.incarnation, attempt, worker.address }

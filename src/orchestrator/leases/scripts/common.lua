@@ -1,10 +1,10 @@
 -- Common part of the lease scripts. KEYS[1] is the prefix of every key; ARGV starts with the lease time and the job
 -- memory, both in ms. Keys:
 --   workers                    sorted set: worker id -> last seen
---   worker:<id>                hash: the registration, and status, lastSeen, leaseUntil, used, refusal
+--   worker:<id>                hash: the registration, and status, lastSeen, leaseUntil, used, refusal, load
 --   region:<region>            set: worker ids
 --   claims:<id>:<incarnation>  sorted set: job id -> end of its claim
---   claim:<job>                hash: worker, incarnation, attempt, address; expires with the claim
+--   claim:<job>                hash: worker, incarnation, attempt, address, since; expires with the claim
 --   attempts:<job>             hash: last (highest attempt known), done (highest attempt released or fenced: it gets
 --                              no claim and no confirmation any more), unproven (attempt
 --                              that is known only from its worker's report), begun (attempt whose run may exist:
@@ -22,6 +22,9 @@
 --   reached:<orchestrator>     sorted set: worker id and incarnation -> until when this orchestrator's last ping,
 --                              which was answered, shows that it reaches the worker
 --   missed:<orchestrator>      the same for a last ping that was missed
+--   controls                   hash: worker:<id> or region:<region> that an operator has taken out of service -> kind,
+--                              since when and reason, separated by spaces
+--   controls-until             sorted set: the same names -> when the control is forgotten unless touch.lua renews it
 --   changes                    channel: a slot or worker became free
 local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])
@@ -32,6 +35,7 @@ local maxWarm = 10
 local forgetIncapableMs = 3600000
 local forgetOrchestratorMs = 60000
 local maxLeaseTtlMs = 600000
+local keepControlMs = 7776000000
 
 -- The server's clock, since those of the orchestrators differ.
 local time = redis.call('TIME')
@@ -60,12 +64,13 @@ local function nextUse() return redis.call('INCR', prefix .. 'uses') end
 local function readWorker(workerId)
   local fields = redis.call('HMGET', workerKey(workerId),
     'incarnation', 'region', 'address', 'slots', 'version', 'status', 'lastSeen', 'leaseUntil', 'used', 'capabilities',
-    'refusal')
+    'refusal', 'labels', 'keepsId', 'load')
   if not fields[1] then return nil end
   return {
     id = workerId, incarnation = fields[1], region = fields[2], address = fields[3], slots = tonumber(fields[4]),
     version = fields[5], status = fields[6], lastSeen = tonumber(fields[7]), leaseUntil = tonumber(fields[8]),
     used = tonumber(fields[9]), capabilities = fields[10] or '', refusal = fields[11] or '',
+    labels = fields[12] or '', keepsId = fields[13] == '1', load = fields[14] or '',
   }
 end
 
@@ -98,8 +103,31 @@ local function noteMissed(orchestrator, worker)
   movePing(worker, reachedKey(orchestrator), missedKey(orchestrator))
 end
 
+local controlsKey, controlsUntilKey = prefix .. 'controls', prefix .. 'controls-until'
+
+-- Those of the worker and of its region; false where there is none.
+local function controlsOf(worker)
+  return redis.call('HMGET', controlsKey, 'worker:' .. worker.id, 'region:' .. worker.region)
+end
+
+local function isInService(worker)
+  local controls = controlsOf(worker)
+  return not controls[1] and not controls[2]
+end
+
 local function isSchedulable(orchestrator, worker)
-  return isAlive(worker) and worker.status == 'FREE' and isReached(orchestrator, worker)
+  return isAlive(worker) and worker.status == 'FREE' and isReached(orchestrator, worker) and isInService(worker)
+end
+
+local function keepControl(name)
+  redis.call('ZADD', controlsUntilKey, nowMs + keepControlMs, name)
+  redis.call('PEXPIRE', controlsKey, keepControlMs)
+  redis.call('PEXPIRE', controlsUntilKey, keepControlMs)
+end
+
+local function dropControl(name)
+  redis.call('HDEL', controlsKey, name)
+  redis.call('ZREM', controlsUntilKey, name)
 end
 
 -- Both are comma separated names; a name matches only as a whole.
@@ -176,7 +204,10 @@ local function holdRun(worker, jobId, attempt)
   else
     if attempt < last or cancellation(jobId) then return false end
     if last == 0 then redis.call('HSET', attemptsKey(jobId), 'unproven', attempt) end
-    if claim then redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId) end
+    if claim then
+      redis.call('ZREM', claimsKey(claim.worker, claim.incarnation), jobId)
+      redis.call('HDEL', claimKey(jobId), 'since')
+    end
   end
   putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
   markBegun(jobId, attempt)

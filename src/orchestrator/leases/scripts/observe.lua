@@ -1,4 +1,4 @@
--- ARGV: lease time, job memory, id of this orchestrator, worker id, incarnation, status, refusal, runs.
+-- ARGV: lease time, job memory, id of this orchestrator, worker id, incarnation, status, refusal, load, runs.
 -- Returns the jobs whose runs are stale, or false when the worker is not known under that incarnation.
 local orchestrator, status = ARGV[3], ARGV[6]
 local before = readWorker(ARGV[4])
@@ -6,7 +6,7 @@ if not before or before.incarnation ~= ARGV[5] then return false end
 local wasSchedulable = isSchedulable(orchestrator, before)
 extendLease(before.id)
 noteAnswered(orchestrator, before)
-redis.call('HSET', workerKey(before.id), 'status', status, 'refusal', ARGV[7])
-local stale = holdRuns(before, 8)
-if not wasSchedulable and status == 'FREE' then announceChange() end
+redis.call('HSET', workerKey(before.id), 'status', status, 'refusal', ARGV[7], 'load', ARGV[8])
+local stale = holdRuns(before, 9)
+if not wasSchedulable and status == 'FREE' and isInService(before) then announceChange() end
 return stale

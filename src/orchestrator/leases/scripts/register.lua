@@ -1,5 +1,5 @@
 -- ARGV: lease time, job memory, id of this orchestrator, worker id, incarnation, region, address, slots, version,
--- capabilities, runs.
+-- capabilities, labels, 1 if it keeps its id, runs.
 -- Returns 1: registered, 0: id in use, or the id of the worker that has the address.
 local orchestrator, workerId, incarnation, region, address = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local known = readWorker(workerId)
@@ -13,12 +13,13 @@ if known and known.region ~= region then redis.call('SREM', regionKey(known.regi
 
 local isSame = known and known.incarnation == incarnation
 redis.call('HSET', workerKey(workerId), 'incarnation', incarnation, 'region', region, 'address', address,
-  'slots', ARGV[8], 'version', ARGV[9], 'capabilities', ARGV[10], 'status', isSame and known.status or 'FREE',
+  'slots', ARGV[8], 'version', ARGV[9], 'capabilities', ARGV[10], 'labels', ARGV[11], 'keepsId', ARGV[12],
+  'status', isSame and known.status or 'FREE',
   'used', isSame and known.used or nextUse())
-if not isSame then redis.call('HDEL', workerKey(workerId), 'refusal') end
+if not isSame then redis.call('HDEL', workerKey(workerId), 'refusal', 'load') end
 redis.call('SADD', regionKey(region), workerId)
 extendLease(workerId)
-holdRuns(readWorker(workerId), 11)
+holdRuns(readWorker(workerId), 13)
 redis.call('ZREMRANGEBYSCORE', prefix .. 'workers', '-inf', nowMs - forgetWorkerMs)
 announceRegistration()
 return 1

@@ -1,4 +1,5 @@
--- ARGV: job id, memories, job, accepted at, reply to and correlation id (or empty), salt, fingerprints as JSON.
+-- ARGV: job id, memories, job, accepted at, reply to and correlation id (or empty), salt, fingerprints as JSON, basis of
+-- a retry as JSON (or empty).
 -- Returns {"new", accepted at}, {"active", unchanged for ms}, {"finished", result}, {"conflict", the job's fingerprints},
 -- or {"salted", salt}: the record has another salt, so nothing was decided; the caller repeats the call with that salt.
 local salt = get('salt')
@@ -7,7 +8,8 @@ if salt and get('fingerprints') ~= ARGV[9] then return { 'conflict', get('finger
 local result = get('result')
 if result then return { 'finished', result } end
 if not get('job') then
-  set('job', ARGV[4], 'acceptedAt', ARGV[5], 'correlationId', ARGV[7], 'salt', ARGV[8], 'fingerprints', ARGV[9])
+  set('job', ARGV[4], 'acceptedAt', ARGV[5], 'correlationId', ARGV[7], 'salt', ARGV[8], 'fingerprints', ARGV[9],
+    'retryBasis', ARGV[10])
   enterList(ARGV[5])
 end
 noteReplyTo(ARGV[6])

@@ -1,7 +1,8 @@
 -- Common part of the job record scripts. KEYS[1] is the prefix of every key; ARGV starts with the job id and the
 -- memories: how long the record of a finished job and that of an active job is stored, in ms. Keys:
---   job:<job>           hash: job, acceptedAt, correlationId, salt, fingerprints, queued, seq, replyTo, result,
---                       publisher, publisherUntil, published, changedAt (of its state), summary (result without log)
+--   job:<job>           hash: job, acceptedAt, correlationId, salt, fingerprints, retryBasis, queued, seq,
+--                       replyTo, result, publisher, publisherUntil, published, changedAt (of its state), summary (result
+--                       without log), steps
 --   jobs                sorted set: all jobs by time of acceptance, for the list of jobs
 --   events:<job>        list of events, oldest first
 --   supersede:<group>   sorted set: jobs that a later one of this group cancels, by their place

@@ -311,6 +311,214 @@ export function describeLeasesContract(
       });
     });
 
+    describe("a worker that an operator has taken out of service", () => {
+      const target = { kind: "worker", name: "w1" } as const;
+      const reason = "new disk";
+
+      for (const kind of ["paused", "drained"] as const) {
+        test(`and ${kind}, gets no job, keeps its claims, and gets jobs again once it is resumed`, async () => {
+          const leases = await openLeases();
+          await join(worker("w1", { slots: 3 }), leases);
+          const claim = claimOf(await leases.claim(request("j1")));
+          expect(await leases.control(target, { kind, reason })).toMatchObject({ kind: "done" });
+          expect(await view(leases, "w1")).toMatchObject({
+            status: kind === "paused" ? "BUSY" : "DRAINING",
+            refusal: kind === "paused" ? "paused by an operator: new disk" : undefined,
+            control: { kind, reason, scope: "worker", since: expect.any(Date) },
+            jobs: ["j1"],
+          });
+          expect(await leases.claim(request("j2"))).toEqual({ kind: "none" });
+          expect(await leases.freeSlots()).toEqual([]);
+          expect((await leases.claim(request("j1"))).kind).toBe("held");
+          expect(await leases.observe("w1", "w1-first", { status: "FREE", runs: [claim] })).toEqual([]);
+          expect(await leases.confirm(claim, "w1", "w1-first")).toBe(LEASE_TTL_MS);
+          await leases.release(claim);
+          expect(await leases.claim(request("j2"))).toEqual({ kind: "none" });
+
+          await leases.control(target, undefined);
+          expect(await view(leases, "w1")).toMatchObject({ status: "FREE", control: undefined });
+          expect(await leases.freeSlots()).toEqual(free(3));
+          expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+        });
+      }
+
+      test("stays so when it registers again, with the same incarnation or another", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
+        await leases.control(target, { kind: "paused", reason: "" });
+        const since = (await view(leases, "w1"))?.control?.since;
+        await join(worker("w1"), leases);
+        expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", refusal: "paused by an operator" });
+        await leases.deregister("w1", "w1-first");
+        await join(worker("w1", { incarnation: "second", region: "eu-west-1" }), leases);
+        expect(await leases.claim(request("j1", "eu-west-1"))).toEqual({ kind: "none" });
+        expect(await leases.freeSlots()).toEqual([]);
+        expect((await view(leases, "w1"))?.control).toEqual({
+          kind: "paused",
+          reason: "",
+          scope: "worker",
+          since: since as Date,
+        });
+      });
+
+      test("is not chosen by any orchestrator's claim that follows, while others get the jobs", async () => {
+        const shared = await store();
+        const orchestrators = [await shared.open(), await shared.open()];
+        const [one, other] = orchestrators as [Leases, Leases];
+        await join(worker("w1", { slots: 64 }), one, other);
+        await join(worker("w2", { slots: 64 }), one, other);
+        let isPaused = false;
+        const workersOfLaterClaims: string[] = [];
+        const hammer = async (leases: Leases, name: string) => {
+          for (let job = 0; job < 40; job += 1) {
+            const isLater = isPaused;
+            const outcome = await leases.claim(request(`${name}-${job}`));
+            if (isLater && outcome.kind === "claimed") workersOfLaterClaims.push(outcome.claim.workerId);
+          }
+        };
+        const hammering = Promise.all([hammer(one, "a"), hammer(other, "b"), hammer(one, "c")]);
+        await one.control(target, { kind: "paused", reason });
+        isPaused = true;
+        await hammering;
+        expect(workersOfLaterClaims.length).toBeGreaterThan(0);
+        expect(new Set(workersOfLaterClaims)).toEqual(new Set(["w2"]));
+      });
+
+      test("keeps `since` when it is paused again, and has another one when it is drained instead", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
+        await leases.control(target, { kind: "paused", reason: "one" });
+        const first = (await view(leases, "w1"))?.control;
+        await leases.control(target, { kind: "paused", reason: "two" });
+        expect((await view(leases, "w1"))?.control).toEqual({ ...first, reason: "two" } as typeof first);
+        await leases.control(target, { kind: "drained", reason: "three" });
+        const now = await view(leases, "w1");
+        expect(now).toMatchObject({ status: "DRAINING", control: { kind: "drained", reason: "three" } });
+        expect(now?.control?.since.getTime()).toBeGreaterThanOrEqual(first?.since.getTime() as number);
+      });
+
+      test("may be lost or have left; one that was never known is unknown", async () => {
+        const leases = await openLeases();
+        expect(await leases.control(target, { kind: "paused", reason })).toEqual({ kind: "unknown" });
+        expect(await leases.control(target, undefined)).toEqual({ kind: "unknown" });
+        await join(worker("w1"), leases);
+        expect(await leases.control(target, undefined)).toMatchObject({ kind: "done" });
+        await pass(LEASE_TTL_MS, leases);
+        expect(await leases.control(target, { kind: "paused", reason })).toMatchObject({ kind: "done" });
+        expect(await view(leases, "w1")).toMatchObject({ status: "LOST", control: { kind: "paused" } });
+        await leases.deregister("w1", "w1-first");
+        expect(await leases.control(target, { kind: "drained", reason })).toMatchObject({
+          kind: "done",
+          control: { kind: "drained", reason, since: expect.any(Date) },
+        });
+        expect(await leases.control(target, undefined)).toMatchObject({ kind: "done", control: undefined });
+        await join(worker("w1", { incarnation: "second" }), leases);
+        expect((await leases.claim(request("j1"))).kind).toBe("claimed");
+      });
+
+      test("can build the jobs that only it can build, so that they wait", async () => {
+        const leases = await openLeases();
+        await join(worker("w1", { capabilities: ["secrets"] }), leases);
+        await join(worker("w2"), leases);
+        await leases.control(target, { kind: "drained", reason });
+        expect(await leases.claim({ ...request("j1"), needs: ["secrets"] })).toEqual({ kind: "none" });
+      });
+
+      test("reports no change with its pings, and one when it is resumed", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
+        await leases.control(target, { kind: "paused", reason });
+        let changes = 0;
+        leases.onChange(() => (changes += 1));
+        for (const _ping of [1, 2, 3]) await leases.observe("w1", "w1-first", { status: "FREE", runs: [] });
+        await leases.control(target, undefined);
+        await waitFor(() => changes > 0, { timeoutMs: TIMEOUT_MS, what: "the change" });
+        expect(changes).toBe(1);
+      });
+    });
+
+    describe("a drained region", () => {
+      const target = { kind: "region", name: REGION } as const;
+      const order = { kind: "drained", reason: "power cut" } as const;
+
+      test("gets no jobs, neither for its workers nor for those that register later, and others are preferred at once", async () => {
+        const leases = await openLeases();
+        await join(worker("near"), leases);
+        await join(worker("far", { region: "eu-west-1", slots: 2 }), leases);
+        expect(await leases.control(target, order)).toMatchObject({ kind: "done" });
+        await join(worker("late"), leases);
+        expect(claimOf(await leases.claim(request("j1", REGION, "eu-west-1"))).workerId).toBe("far");
+        expect(await leases.claim(request("j2"))).toEqual({ kind: "none" });
+        expect(await leases.freeSlots()).toEqual(free(1, "eu-west-1"));
+        for (const workerId of ["near", "late"])
+          expect(await view(leases, workerId)).toMatchObject({
+            status: "DRAINING",
+            control: { ...order, scope: "region" },
+          });
+        expect((await view(leases, "far"))?.control).toBeUndefined();
+        expect([...(await leases.drainedRegions())]).toMatchObject([[REGION, order]]);
+
+        await leases.control(target, undefined);
+        expect([...(await leases.drainedRegions())]).toEqual([]);
+        expect((await leases.claim(request("j2"))).kind).toBe("claimed");
+      });
+
+      test("and a worker of it are resumed separately", async () => {
+        const leases = await openLeases();
+        await join(worker("w1"), leases);
+        await leases.control(target, order);
+        await leases.control({ kind: "worker", name: "w1" }, { kind: "paused", reason: "" });
+        expect(await view(leases, "w1")).toMatchObject({
+          status: "DRAINING",
+          control: { kind: "paused", scope: "worker" },
+        });
+        await leases.control(target, undefined);
+        expect(await view(leases, "w1")).toMatchObject({ status: "BUSY", control: { kind: "paused" } });
+        expect(await leases.claim(request("j1"))).toEqual({ kind: "none" });
+        await leases.control({ kind: "worker", name: "w1" }, undefined);
+        expect((await leases.claim(request("j1"))).kind).toBe("claimed");
+      });
+    });
+
+    describe("the view of a worker", () => {
+      test("has its labels, the load that it reported last, and its runs", async () => {
+        const leases = await openLeases();
+        const load = {
+          loadAverage: 0.5,
+          processors: 2,
+          memoryBytes: 8e9,
+          memoryAvailableBytes: 4e9,
+          diskBytes: 1e12,
+          diskFreeBytes: 5e11,
+          cacheBytes: 0,
+        };
+        await join(worker("w1", { slots: 2, labels: { rack: "7" }, keepsId: true }), leases);
+        const reported = [{ jobId: "reported", attempt: 4 }];
+        await leases.observe("w1", "w1-first", { status: "FREE", runs: reported, load });
+        await leases.claim(request("claimed"));
+        const known = await view(leases, "w1");
+        expect(known).toMatchObject({ labels: { rack: "7" }, keepsId: true, load });
+        expect(known?.runs.toSorted(byJob)).toEqual([
+          { jobId: "claimed", attempt: 1, since: expect.any(Date) },
+          { jobId: "reported", attempt: 4, since: undefined },
+        ]);
+        const since = (await view(leases, "w1"))?.runs.toSorted(byJob)[0]?.since;
+        await leases.observe("w1", "w1-first", {
+          status: "BUSY",
+          runs: [...reported, { jobId: "claimed", attempt: 1 }],
+        });
+        const later = await view(leases, "w1");
+        expect(later?.load).toBeUndefined();
+        expect(later?.runs.toSorted(byJob)[0]?.since).toEqual(since as Date);
+      });
+
+      test("has no labels and no load by default", async () => {
+        const leases = await openLeases();
+        await leases.register(worker("w1"));
+        expect(await view(leases, "w1")).toMatchObject({ labels: {}, keepsId: false, load: undefined });
+      });
+    });
+
     describe("a claim", () => {
       test("names worker, incarnation, address and attempt, and is found", async () => {
         const leases = await openLeases();
@@ -323,7 +531,11 @@ export function describeLeasesContract(
           incarnation: "w1-first",
           address: "w1.example:6000",
         };
-        expect(outcome).toEqual({ kind: "claimed", claim });
+        expect(outcome).toEqual({
+          kind: "claimed",
+          claim,
+          choice: { region: REGION, hasBuiltSource: false },
+        });
         expect(await leases.find("j1")).toEqual(claim);
         expect((await view(leases, "w1"))?.jobs).toEqual(["j1"]);
         expect(await leases.find("j2")).toBeUndefined();
@@ -442,6 +654,21 @@ export function describeLeasesContract(
         expect(last.workerId).toBe("a");
         await last.end();
         expect((await build("unknown")).workerId).toBe("b");
+      });
+
+      test("names what decided for its worker: its region, and that it has built the source", async () => {
+        const leases = await openLeases();
+        await join(worker("near", { slots: 2 }), leases);
+        await join(worker("far", { region: "far-1" }), leases);
+        const choiceOf = async (jobId: string, source?: string) => {
+          const outcome = await leases.claim({ ...request(jobId, REGION, "far-1"), source });
+          return outcome.kind === "claimed" ? outcome.choice : outcome;
+        };
+        expect(await choiceOf("j1", "one")).toEqual({ region: REGION, hasBuiltSource: false });
+        expect(await choiceOf("j2", "one")).toEqual({ region: REGION, hasBuiltSource: true });
+        expect(await choiceOf("j3", "one")).toEqual({ region: "far-1", hasBuiltSource: false });
+        for (const jobId of ["j1", "j2"]) await leases.release((await leases.find(jobId)) as Claim);
+        expect(await choiceOf("j4")).toEqual({ region: REGION, hasBuiltSource: false });
       });
 
       test("tries regions in the requested order", async () => {

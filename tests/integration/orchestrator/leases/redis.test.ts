@@ -73,6 +73,87 @@ const worker = {
 };
 const claimRequest = { jobId: "j1", regions: ["us-east-1"] };
 
+describe("Redis leases: a control", () => {
+  const DAY_MS = 86_400_000;
+  const target = { kind: "worker", name: "w1" } as const;
+
+  async function controlled() {
+    const keyPrefix = `{${randomUUID()}}:`;
+    const leases = await openLeases(server.url, TIMES, keyPrefix);
+    await join({ ...worker, keepsId: true }, leases);
+    await leases.control(target, { kind: "drained", reason: "a b" });
+    await leases.control({ kind: "region", name: "us-east-1" }, { kind: "drained", reason: "" });
+    return { keyPrefix, leases };
+  }
+
+  /** An orchestrator renews controls several times per lease time; a new one makes the first renewal come soon. */
+  async function untilRenewed(keyPrefix: string): Promise<void> {
+    const touching = await openLeases(server.url, { ...TIMES, leaseTtlMs: 1000 }, keyPrefix);
+    const seen = `${keyPrefix}orchestrators`;
+    const touches = async () => Number(await server.cli("HLEN", seen));
+    await server.cli("DEL", seen);
+    await waitFor(async () => (await touches()) > 0, { timeoutMs: TIMEOUT_MS, what: "a renewal" });
+    await touching.close();
+  }
+
+  test("is kept for 90 days while its worker is away, then forgotten; that of a region is kept", async () => {
+    const { keyPrefix, leases } = await controlled();
+    try {
+      await leases.deregister("w1", "first");
+      for (let days = 0; days < 88; days += 22) {
+        await ageRedis(server.url, keyPrefix, 22 * DAY_MS);
+        await untilRenewed(keyPrefix);
+      }
+      expect(await leases.control(target, { kind: "drained", reason: "a b" })).toMatchObject({
+        kind: "done",
+      });
+      for (let days = 0; days < 88; days += 44) {
+        await ageRedis(server.url, keyPrefix, 44 * DAY_MS);
+        await untilRenewed(keyPrefix);
+      }
+      await join({ ...worker, incarnation: "second" }, leases);
+      expect((await leases.workers())[0]?.control).toMatchObject({ kind: "drained", reason: "a b" });
+      await leases.deregister("w1", "second");
+      for (let days = 0; days < 132; days += 44) {
+        await ageRedis(server.url, keyPrefix, 44 * DAY_MS);
+        await untilRenewed(keyPrefix);
+      }
+      expect(await leases.control(target, undefined)).toEqual({ kind: "unknown" });
+      expect([...(await leases.drainedRegions()).keys()]).toEqual(["us-east-1"]);
+    } finally {
+      await leases.close();
+    }
+  });
+
+  test("is kept while its worker is registered, however long that is", async () => {
+    const { keyPrefix, leases } = await controlled();
+    try {
+      for (let days = 0; days < 132; days += 44) {
+        await ageRedis(server.url, keyPrefix, 44 * DAY_MS);
+        // Its pings would have continued meanwhile.
+        await join({ ...worker, keepsId: true }, leases);
+        await untilRenewed(keyPrefix);
+      }
+      expect((await leases.workers())[0]?.control).toMatchObject({ kind: "drained", reason: "a b" });
+    } finally {
+      await leases.close();
+    }
+  });
+
+  test("lasts until the worker's restart if its id is made at each start", async () => {
+    const { leases } = await controlled();
+    try {
+      const order = { kind: "paused", reason: "" } as const;
+      expect(await leases.control(target, order)).toMatchObject({ lasts: "until-resumed" });
+      await join({ ...worker, workerId: "w2", address: "w2.example:6000" }, leases);
+      const other = { kind: "worker", name: "w2" } as const;
+      expect(await leases.control(other, order)).toMatchObject({ lasts: "until-worker-restarts" });
+    } finally {
+      await leases.close();
+    }
+  });
+});
+
 describe("Redis leases of orchestrators with different lease times", () => {
   const short: LeaseTimes = { ...TIMES, leaseTtlMs: 1_000 };
 

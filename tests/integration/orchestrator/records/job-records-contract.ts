@@ -6,6 +6,7 @@ import {
   type JobSummary,
   PUBLISHER_TTL_MS,
   RecordsUnavailable,
+  type RetryBasis,
   type UnnumberedEvent,
 } from "../../../../src/orchestrator/records/job-records.ts";
 import type { JobState } from "../../../../src/shared/job.ts";
@@ -281,6 +282,49 @@ export function describeJobRecordsContract(
         expect(await records.differingFields("j1", other)).toEqual(conflict.fields);
         await records.finish(sampleResult("j1"), "p-1");
         expect(await records.differingFields("j1", other)).toEqual(conflict.fields);
+      });
+    });
+
+    describe("what a retry needs", () => {
+      const basis: RetryBasis = {
+        buildArgs: { TOKEN: "hidden", MODE: "" },
+        withheldBuildArgs: ["URL"],
+        hadGitToken: true,
+        secretNames: ["npm"],
+        registryHosts: [],
+      };
+      const admitRetryable = (changes: object = {}) =>
+        records.admit({ jobId: "j1", job, identity, retryBasis: basis, acceptedAt, ...changes });
+
+      test("is that of the first message, with the queues of all", async () => {
+        expect(await records.retrySource("j1")).toBeUndefined();
+        await admitRetryable({ replyTo: "one", correlationId: "c-1" });
+        await admitRetryable({
+          replyTo: "other",
+          correlationId: "c-2",
+          retryBasis: { ...basis, buildArgs: {} },
+        });
+        const source = { basis, replyTo: ["one", "other"], correlationId: "c-1" };
+        expect(await records.retrySource("j1")).toEqual(source);
+        await records.finish(sampleResult("j1"), "p-1");
+        expect(await (await store.open()).retrySource("j1")).toEqual(source);
+        expect(JSON.stringify(await records.find("j1"))).not.toContain("hidden");
+      });
+
+      test("is missing in a record that began after a loss, until a message has joined it", async () => {
+        const missing = { basis: undefined, replyTo: [], correlationId: undefined };
+        await records.finish(sampleResult("ended"), "p-1");
+        expect(await records.retrySource("ended")).toEqual(missing);
+        await records.append(event("j1", "BUILDING"));
+        await admitRetryable();
+        expect(await records.retrySource("j1")).toEqual({ ...missing, basis });
+      });
+
+      test("is missing in a record of a version that did not store it", async () => {
+        await admit("j1");
+        expect(await records.retrySource("j1")).toMatchObject({ basis: undefined });
+        await admitRetryable();
+        expect(await records.retrySource("j1")).toMatchObject({ basis: undefined });
       });
     });
 
@@ -633,6 +677,21 @@ export function describeJobRecordsContract(
       });
     });
 
+    test("a record contains the build steps that came with the first result, and no list has them", async () => {
+      const at = "2026-01-02T03:04:06.000Z";
+      const steps = [{ number: 1, name: "[1/1] RUN make", started_at: at, ended_at: at, duration_ms: 0 }];
+      await admit("j1");
+      await records.finish(sampleResult("j1"), "p-1", { steps });
+      await records.finish(sampleResult("j1"), "p-2", { steps: [] });
+      expect((await records.find("j1"))?.steps).toEqual(steps);
+      const { jobs } = await records.list({ matches: () => true, limit: 1, after: undefined });
+      expect(JSON.stringify(jobs)).not.toContain("RUN make");
+      await records.finish(sampleResult("j2"), "p-1", { steps: [] });
+      await records.finish(sampleResult("j3"), "p-1");
+      expect((await records.find("j2"))?.steps).toEqual([]);
+      expect((await records.find("j3"))?.steps).toBeUndefined();
+    });
+
     test("a record contains the job, its state, events and result", async () => {
       expect(await records.find("j1")).toBeUndefined();
       await admit("j1");
@@ -653,6 +712,7 @@ export function describeJobRecordsContract(
       expect(records.isReady).toBe(false);
       await expect(admit("j1")).rejects.toBeInstanceOf(RecordsUnavailable);
       await expect(records.find("j1")).rejects.toBeInstanceOf(RecordsUnavailable);
+      await expect(records.retrySource("j1")).rejects.toBeInstanceOf(RecordsUnavailable);
       await records.close();
     });
   });

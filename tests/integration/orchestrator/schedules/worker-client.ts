@@ -69,6 +69,11 @@ class SimulatedWorkerClient implements Calls {
     return (await this.#short<{ cancelled: boolean }>("cancelJob", request)).cancelled;
   }
 
+  /** Only the admin API calls it. */
+  async describeRun(): Promise<never> {
+    throw new RpcError(status.UNIMPLEMENTED, "not simulated");
+  }
+
   close(): void {}
 
   #short<Response>(method: string, request: unknown): Promise<Response> {

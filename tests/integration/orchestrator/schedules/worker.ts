@@ -76,13 +76,21 @@ export function startWorker(parts: WorkerParts): Worker {
     version: "1",
     capabilities: undefined,
     labels: {},
+    keepsId: false,
     runs: [...runs.held()],
   });
   const registration = new Registration(orchestrators, describe, unheard, logger);
   network.serve(
     address,
     process,
-    workerService({ identity, runs, logger, beforeJob: async () => undefined, onPing: registration.pinged }),
+    workerService({
+      identity,
+      runs,
+      logger,
+      beforeJob: async () => undefined,
+      load: () => undefined,
+      onPing: registration.pinged,
+    }),
   );
   const stopping = new AbortController();
   const registered = registration.keep(stopping.signal);

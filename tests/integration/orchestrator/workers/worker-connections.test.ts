@@ -35,6 +35,7 @@ beforeAll(async () => {
     runs,
     logger,
     beforeJob: async () => undefined,
+    load: () => undefined,
     onPing: () => undefined,
   });
   server = await serveRpc([service], { host: "127.0.0.1", port: 0 }, files);

@@ -33,7 +33,14 @@ export function serveWorker(
     execute,
   });
   const identity = { workerId, incarnation: INCARNATION };
-  const service = workerService({ identity, runs, logger, beforeJob: async () => undefined, onPing });
+  const service = workerService({
+    identity,
+    runs,
+    logger,
+    beforeJob: async () => undefined,
+    load: () => undefined,
+    onPing,
+  });
   return serveRpc([service], { host: "127.0.0.1", port: 0 }, undefined);
 }
 

@@ -354,6 +354,7 @@ describe("size of the cache", () => {
     const inUse = await bench.cloned(job(one.url));
     await (await bench.cloned(job(three.url))).end();
     expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
+    expect(await at.checkoutCache.sizeBytes()).toBeWithin(2 * BIG.length, 2_000_001);
     await inUse.end();
     expect(await cachedCheckoutsIn(at.workDir)).toHaveLength(2);
     const asked = two.requests().length;
@@ -368,6 +369,7 @@ describe("size of the cache", () => {
       const at = bench.checkoutCache(limitBytes);
       await (await bench.cloned({ url, branch: "main", ...at })).end();
       expect(await cachedCheckoutsIn(at.workDir)).toEqual([]);
+      expect(await at.checkoutCache.sizeBytes()).toBe(0);
     }
   });
 

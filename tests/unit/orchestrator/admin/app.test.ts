@@ -18,7 +18,12 @@ const WORKER: WorkerView = {
   capabilities: ["linux/amd64", "provenance"],
   status: "BUSY",
   jobs: ["j-1"],
+  runs: [],
   refusal: undefined,
+  control: undefined,
+  load: undefined,
+  labels: {},
+  keepsId: true,
   hasLease: true,
   isReached: true,
   lastSeen: new Date("2026-01-02T03:04:05Z"),
@@ -68,7 +73,12 @@ function app(
       return CANCELLATIONS[id] ?? { kind: "unknown" };
     },
     queue: { isReady: isQueueReady, problems: queueProblems },
-    leases: { isReady: isLeasesReady, workers },
+    leases: {
+      isReady: isLeasesReady,
+      workers,
+      find: async () => undefined,
+      drainedRegions: async () => new Map(),
+    },
     records: {
       find: async (id: string) => (id === "j-1" ? RECORD : undefined),
       list: async ({ matches, limit }: JobListing): Promise<JobPage> => {
@@ -139,10 +149,14 @@ describe("reading", () => {
           address: "127.0.0.1:6000",
           status: "BUSY",
           refusal: null,
+          control: null,
           jobs: ["j-1"],
+          runs: [],
           slots: 1,
           version: "1.0.0",
           capabilities: ["linux/amd64", "provenance"],
+          labels: {},
+          load: null,
           last_seen: "2026-01-02T03:04:05.000Z",
         },
       ],
@@ -158,10 +172,8 @@ describe("reading", () => {
 
   test("jobs", async () => {
     const response = await request("/api/v1/jobs?state=BUILDING");
-    const { events: _, ...shown } = (await (await request("/api/v1/jobs/j-1")).json()) as Record<
-      string,
-      unknown
-    >;
+    const job = (await (await request("/api/v1/jobs/j-1")).json()) as Record<string, unknown>;
+    const { events: _, steps: __, ...shown } = job;
     expect(await response.json()).toEqual({ items: [shown], next_cursor: "NzpqLTE" });
     expect(await (await request("/api/v1/jobs?state=FAILED")).json()).toMatchObject({ items: [] });
   });

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { explainWaiting, type WaitingParts } from "../../../../src/orchestrator/admin/waiting.ts";
+import type { Control } from "../../../../src/orchestrator/leases/control.ts";
 import type { WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
 import type { JobRecord, JobSummary } from "../../../../src/orchestrator/records/job-records.ts";
 import type { JobEvent } from "../../../../src/shared/job.ts";
@@ -27,7 +28,12 @@ const WORKER: WorkerView = {
   capabilities: ["linux/amd64"],
   status: "FREE",
   jobs: [],
+  runs: [],
   refusal: undefined,
+  control: undefined,
+  load: undefined,
+  labels: {},
+  keepsId: true,
   hasLease: true,
   isReached: true,
   lastSeen: ago(1000),
@@ -39,25 +45,32 @@ interface Situation {
   readonly events?: Readonly<Record<string, readonly Partial<JobEvent>[]>>;
   readonly known?: boolean;
   readonly fallback?: readonly string[];
+  readonly drained?: ReadonlyMap<string, Control>;
 }
 
 function explain(
   job: Partial<JobRecord>,
   { workers = [], others = [], events = {}, ...more }: Situation = {},
 ) {
-  const { known = true, fallback = [] } = more;
+  const { known = true, fallback = [], drained = new Map() } = more;
   const listed = others.map((each) => ({ ...JOB, jobId: "other", ...each }) as JobSummary);
   const parts: WaitingParts = {
     records: {
       find: async (jobId) => ({ ...JOB, jobId, events: (events[jobId] ?? []) as JobEvent[] }),
       list: async ({ matches }) => ({ jobs: listed.filter(matches), next: undefined }),
     },
-    leases: { workers: async () => workers.map((each) => ({ ...WORKER, ...each })) },
+    leases: {
+      workers: async () => workers.map((each) => ({ ...WORKER, ...each })),
+      drainedRegions: async () => drained,
+    },
     regions: { has: () => known },
     regionFallback: fallback,
   };
   return explainWaiting(parts, { ...JOB, ...job }, NOW);
 }
+
+const paused = { kind: "paused", reason: "new disk", since: ago(60_000), scope: "worker" } as const;
+const regionDrained = { kind: "drained", reason: "", since: ago(60_000), scope: "region" } as const;
 
 const busy = { status: "BUSY", jobs: ["j-1"] } as const;
 
@@ -74,6 +87,16 @@ test.each([
   [{ status: "BUSY", jobs: [] }, false, "busy: reports that its 1 slots are in use"],
   [{ status: "BUSY", refusal: "the disk is full" }, false, "refuses jobs: the disk is full"],
   [{ status: "DRAINING" }, false, "draining: takes no new jobs"],
+  [
+    { status: "BUSY", control: paused, refusal: "paused by an operator: new disk" },
+    false,
+    "paused by an operator since 2026-01-31T11:59:00.000Z: new disk",
+  ],
+  [
+    { status: "DRAINING", control: regionDrained },
+    false,
+    "its region us-east-1 is drained by an operator since 2026-01-31T11:59:00.000Z",
+  ],
   [{ status: "LOST" }, false, "lost: last seen at 2026-01-31T11:59:59.000Z"],
   [{ capabilities: [] }, false, "cannot build it: lacks linux/amd64"],
 ] as const)("a worker that is %j", async (worker, is_free_for_it, reason) => {
@@ -107,6 +130,22 @@ test.each([
     "workers of other regions",
     { workers: [{ region: "eu-west-1" }] },
     "no worker of us-east-1 has registered",
+  ],
+  [
+    "a paused worker",
+    { workers: [{ status: "BUSY", control: paused, refusal: "paused by an operator: new disk" }] },
+    "no worker of us-east-1 takes jobs: each one that can build it is lost, draining, taken out of service by an operator",
+  ],
+  [
+    "a drained region",
+    {
+      workers: [{ status: "DRAINING", control: regionDrained }],
+      drained: new Map<string, Control>([
+        ["us-east-1", { kind: "drained", reason: "power cut", since: ago(60_000) }],
+        ["elsewhere", regionDrained],
+      ]),
+    },
+    "no worker of us-east-1 takes jobs: each one that can build it is lost, draining, taken out of service by an operator, or refuses jobs; the region us-east-1 is drained by an operator since 2026-01-31T11:59:00.000Z: power cut",
   ],
   [
     "a busy worker",

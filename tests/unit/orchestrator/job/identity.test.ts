@@ -101,6 +101,7 @@ describe("messages are two jobs", () => {
     supersede: ["main", "next"],
     provenance: [false, true],
     reuse: ["never", "same-commit"],
+    retry_of: [undefined, "an-ended-job"],
   };
 
   test.each(Object.entries(DIFFERENT))("that differ in %s, which is named", (name, [one, other]) => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { emptyLog, resultOf } from "../../../../src/orchestrator/job/result.ts";
+import { emptyLog, recordedSteps, resultOf } from "../../../../src/orchestrator/job/result.ts";
 import type { Job, Outcome } from "../../../../src/shared/job.ts";
 
 const acceptedAt = new Date("2026-01-02T03:04:05.000Z");
@@ -24,4 +24,14 @@ test.each([
 ])("a run that began at %s waited for %d ms, whenever its result is made", (startedAt, queued) => {
   const { timings_ms } = resultOf(job, acceptedAt, { claim, outcome: outcomeFrom(startedAt) }, 10);
   expect(timings_ms).toMatchObject({ queued, total: queued + 1000 });
+});
+
+test("the recorded steps are limited in number and length, whatever the worker sends", () => {
+  const at = "2026-01-02T03:04:05.000Z";
+  const step = { number: 1, name: "n".repeat(501), started_at: at, error: "e".repeat(1001) };
+  const outcome = { ...outcomeFrom(at), steps: Array.from({ length: 501 }, () => step) };
+  const steps = recordedSteps(outcome) ?? [];
+  expect(steps).toHaveLength(500);
+  expect(steps[0]).toEqual({ ...step, name: "n".repeat(500), error: "e".repeat(1000) });
+  expect(recordedSteps(outcomeFrom(at))).toBeUndefined();
 });

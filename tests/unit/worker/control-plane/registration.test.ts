@@ -11,7 +11,7 @@ afterEach(() => setSystemTime());
 const unheard = { waiting: () => undefined, registered: () => undefined };
 
 const info = { ...IDENTITY, address: "127.0.0.1:1", region: "us-east-1", slots: 1, version: "1", runs: [] };
-const describeWorker = () => ({ ...info, capabilities: undefined, labels: {} });
+const describeWorker = () => ({ ...info, capabilities: undefined, labels: {}, keepsId: false });
 const logger = pino({ level: "silent" });
 
 test("the listener is notified of the registration", async () => {

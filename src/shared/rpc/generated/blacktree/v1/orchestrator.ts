@@ -42,6 +42,8 @@ export interface WorkerInfo {
     | undefined;
   /** Chosen by the operator, shown with the worker. */
   labels: { [key: string]: string };
+  /** The operator has chosen its id, so that the worker has the same one after a restart. */
+  keepsId: boolean;
 }
 
 export interface WorkerInfo_LabelsEntry {
@@ -99,6 +101,7 @@ function createBaseWorkerInfo(): WorkerInfo {
     runs: [],
     capabilities: undefined,
     labels: {},
+    keepsId: false,
   };
 }
 
@@ -131,6 +134,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       WorkerInfo_LabelsEntry.encode({ key: key as any, value }, writer.uint32(74).fork()).join();
     });
+    if (message.keepsId !== false) {
+      writer.uint32(80).bool(message.keepsId);
+    }
     return writer;
   },
 
@@ -222,6 +228,14 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
             }
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.keepsId = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -262,6 +276,11 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
           {},
         )
         : {},
+      keepsId: isSet(object.keepsId)
+        ? globalThis.Boolean(object.keepsId)
+        : isSet(object.keeps_id)
+        ? globalThis.Boolean(object.keeps_id)
+        : false,
     };
   },
 
@@ -300,6 +319,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
         });
       }
     }
+    if (message.keepsId !== false) {
+      obj.keepsId = message.keepsId;
+    }
     return obj;
   },
 
@@ -327,6 +349,7 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
       },
       {},
     );
+    message.keepsId = object.keepsId ?? false;
     return message;
   },
 };

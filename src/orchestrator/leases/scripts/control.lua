@@ -1,0 +1,16 @@
+-- ARGV: lease time, job memory, "worker" or "region", its id or name, kind ("paused", "drained", or empty: resumed), reason.
+-- Returns the control or false, and 0 if it belongs to a worker that has another id after a restart, otherwise 1; or
+-- false if the worker is unknown.
+local name, kind = ARGV[3] .. ':' .. ARGV[4], ARGV[5]
+local known = redis.call('HGET', controlsKey, name)
+local worker = ARGV[3] == 'worker' and readWorker(ARGV[4])
+if ARGV[3] == 'worker' and not worker and not known then return false end
+if kind == '' then
+  dropControl(name)
+else
+  local knownKind, knownSinceMs = string.match(known or '', '^(%a+) (%d+) ')
+  redis.call('HSET', controlsKey, name, kind .. ' ' .. (knownKind == kind and knownSinceMs or nowMs) .. ' ' .. ARGV[6])
+  keepControl(name)
+end
+announceChange()
+return { redis.call('HGET', controlsKey, name), worker and not worker.keepsId and 0 or 1 }
