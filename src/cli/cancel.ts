@@ -23,6 +23,13 @@ export const cancelCommand: MakeCommand = (environment, finish) =>
     .argument("<id>", "the job's id")
     .option("--reason <text>", "shown in the job's log and result")
     .option("--wait", "wait until the job ends, and exit 0 only if it was cancelled")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  blacktree cancel web-42
+  blacktree cancel web-42 --wait --reason "wrong branch"`,
+    )
     .action(async (id: string, options: CancelOptions) =>
       finish(await cancel(apiClient(options, environment), id, options)),
     );

@@ -1,6 +1,10 @@
 /** `blacktree jobs`: lists jobs, the latest first. */
+import { InvalidArgumentError, Option } from "commander";
+import { JOB_STATES } from "../shared/job.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
+import { type ApiClient, ApiError } from "./api-client.ts";
 import { tableOf } from "./table.ts";
+import { shownAge } from "./times.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 
 interface ListedJob {
@@ -31,7 +35,7 @@ const FILTERS = {
 } as const;
 
 const DESCRIPTIONS: Readonly<Record<keyof typeof FILTERS, string>> = {
-  state: "only jobs in these states, comma separated, such as QUEUED,BUILDING",
+  state: `only jobs in these states, comma separated: ${JOB_STATES.join(", ")}`,
   tenant: "only jobs of this tenant",
   region: "only jobs for workers of this region",
   repo: "only jobs of this repository, such as owner/name",
@@ -41,78 +45,96 @@ const DESCRIPTIONS: Readonly<Record<keyof typeof FILTERS, string>> = {
   until: "only jobs that were accepted before this time, or so long ago",
 };
 
-type JobsOptions = ApiOptions & Partial<Record<keyof typeof FILTERS, string>> & { readonly limit: string };
+interface JobsOptions extends ApiOptions, Partial<Record<keyof typeof FILTERS, string>> {
+  readonly limit: number;
+  readonly all?: true;
+}
+
+const FILTER_NAMES = Object.keys(FILTERS) as (keyof typeof FILTERS)[];
 
 export const jobsCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("jobs", environment).description("list jobs, the latest first");
-  for (const name of Object.keys(FILTERS) as (keyof typeof FILTERS)[])
-    command.option(FILTERS[name], DESCRIPTIONS[name]);
+  for (const name of FILTER_NAMES) command.option(FILTERS[name], DESCRIPTIONS[name]);
   return command
-    .option("--limit <number>", "at most so many jobs", "50")
+    .addOption(new Option("--limit <number>", "at most so many jobs").default(50).argParser(jobNumber))
+    .addOption(new Option("--all", "all jobs").conflicts("limit"))
     .addHelpText(
       "after",
       `
 Examples:
   blacktree jobs --state QUEUED                        what waits
   blacktree jobs --repo owner/name --since 24h         builds of a repository since yesterday
-  blacktree jobs --state FAILED --json | jq -r '.[].job_id'`,
+  blacktree jobs --all --state FAILED --json | jq -r '.[].job_id'`,
     )
     .action(async (options: JobsOptions) => {
-      const client = apiClient(options, environment);
-      const jobs = await listed((query) => client.get<Page>(`/api/v1/jobs?${query}`), options);
-      if (options.json) printJson(jobs);
-      else printText(describeJobs(jobs, new Date()));
+      await list(apiClient(options, environment), options);
       finish(EXIT.done);
     });
 };
 
-/** The server limits the jobs of one page, and the records that it reads for one. */
-async function listed(
-  get: (query: URLSearchParams) => Promise<Page>,
-  options: JobsOptions,
-): Promise<readonly ListedJob[]> {
-  const wanted = Number(options.limit);
-  const query = new URLSearchParams({ limit: wanted > MAX_PAGE ? String(MAX_PAGE) : options.limit });
-  for (const name of Object.keys(FILTERS) as (keyof typeof FILTERS)[]) {
-    const value = options[name];
-    if (value !== undefined) query.set(name, value);
-  }
-  const jobs: ListedJob[] = [];
-  for (;;) {
-    const { items, next_cursor } = await get(query);
-    jobs.push(...items);
-    if (next_cursor === null || jobs.length >= wanted) return jobs.slice(0, wanted);
-    query.set("cursor", next_cursor);
-  }
+async function list(api: ApiClient, options: JobsOptions): Promise<void> {
+  const filters = FILTER_NAMES.filter((name) => options[name] !== undefined);
+  const query = new URLSearchParams();
+  for (const name of filters) query.set(name, options[name] ?? "");
+  const { jobs, hasMore } = await listed(api, query, options.all ? Number.POSITIVE_INFINITY : options.limit);
+  if (options.json) printJson(jobs);
+  else if (jobs.length > 0) printText(describeJobs(jobs, new Date()));
+  else console.log(filters.length > 0 && (await hasJobs(api)) ? NO_MATCH : NO_JOBS);
+  if (hasMore) console.error("blacktree: there are more jobs; --limit or --all lists them");
+}
+
+function jobNumber(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Expected a whole number from 1 on.");
 }
 
 const MAX_PAGE = 500;
 
-const NONE = `no jobs. The records of ended jobs are kept for BLACKTREE_JOB_MEMORY (24h); a message that was refused is in the
-queue jobs.build.dead, with the reason in its header x-blacktree-reason`;
+/** The server limits the jobs of one page, and the records that it reads for one. */
+async function listed(
+  api: ApiClient,
+  query: URLSearchParams,
+  wanted: number,
+): Promise<{ jobs: readonly ListedJob[]; hasMore: boolean }> {
+  const jobs: ListedJob[] = [];
+  query.set("limit", String(Math.min(wanted, MAX_PAGE)));
+  for (;;) {
+    const { items, next_cursor } = await page(api, query);
+    jobs.push(...items);
+    if (next_cursor === null) return { jobs: jobs.slice(0, wanted), hasMore: jobs.length > wanted };
+    if (jobs.length >= wanted) return { jobs: jobs.slice(0, wanted), hasMore: true };
+    query.set("cursor", next_cursor);
+  }
+}
+
+async function page(api: ApiClient, query: URLSearchParams): Promise<Page> {
+  try {
+    return await api.get<Page>(`/api/v1/jobs?${query}`);
+  } catch (error) {
+    throw error instanceof ApiError ? error.withFlags((name) => `--${name}`) : error;
+  }
+}
+
+async function hasJobs(api: ApiClient): Promise<boolean> {
+  return (await page(api, new URLSearchParams({ limit: "1" }))).items.length > 0;
+}
+
+const NO_MATCH =
+  "no jobs match these filters; without them, blacktree jobs lists all that the orchestrator remembers";
+
+const NO_JOBS = `no jobs: none was accepted within BLACKTREE_JOB_MEMORY (24h), or --api is that of another installation. A message
+that was refused is in the queue jobs.build.dead, with the reason in its header x-blacktree-reason`;
 
 const HEADINGS = ["ID", "STATE", "AGE", "REPOSITORY", "BRANCH", "VERSION"];
 
-/** @returns a table with headings, or why there are none. */
 export function describeJobs(jobs: readonly ListedJob[], now: Date): string {
-  if (jobs.length === 0) return NONE;
   const rows = jobs.map(({ job_id, state, accepted_at, repo_url, branch, deployment_version }) => [
     job_id,
     state,
-    ageOf(now.getTime() - Date.parse(accepted_at)),
+    shownAge(now.getTime() - Date.parse(accepted_at)),
     repo_url ?? "?",
     branch ?? "?",
     deployment_version ?? "?",
   ]);
   return tableOf(HEADINGS, rows);
-}
-
-function ageOf(ageMs: number): string {
-  const units = [
-    ["d", 86_400_000],
-    ["h", 3_600_000],
-    ["m", 60_000],
-  ] as const;
-  const [unit, unitMs] = units.find(([, sizeMs]) => ageMs >= 2 * sizeMs) ?? ["s", 1000];
-  return `${Math.max(0, Math.floor(ageMs / unitMs))}${unit}`;
 }

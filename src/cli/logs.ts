@@ -1,37 +1,91 @@
 /** `blacktree logs ID`: prints the log of a job; with -f, follows it. */
-import { isReaderGone } from "../shared/poll.ts";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { followJob } from "./follow-job.ts";
-import type { ShownJob } from "./job-view.ts";
+import { ApiError } from "./api-client.ts";
+import { type FollowSink, followJob } from "./follow-job.ts";
+import { withJob } from "./job-id.ts";
+import { copyToStdout, exitIfReaderGone } from "./stdout.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
-import { WrongUsage } from "./wrong-usage.ts";
 
-const STDOUT = 1;
+type Format = "text" | "json" | "raw";
 
 interface LogsOptions extends ApiOptions {
   readonly follow?: true;
+  readonly attempt?: string;
+  readonly grep?: string;
+  readonly ignoreCase?: true;
+  readonly tail?: string;
+  readonly format?: Format;
 }
 
+/** Parameters of the request, by their names in it and in the options. */
+const PARAMETERS = ["attempt", "grep", "tail"] as const;
+
 export const logsCommand: MakeCommand = (environment, finish) =>
-  apiCommand("logs", environment)
-    .description("show the end of the log of a finished job, or follow a running job")
-    .argument("<id>", "the job's id")
-    .option("-f, --follow", "follow the log until the job ends")
-    .action(async (id: string, options: LogsOptions) => {
+  logOptions(apiCommand("logs", environment))
+    .description("print the log of a job, or follow it until the job ends")
+    .argument("<id>", "the job's id, or the beginning of it")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  blacktree logs 4b1f2c9e                       the log so far
+  blacktree logs -f 4b1f2c9e                    until the job ends
+  blacktree logs 4b1f2c9e --grep ERROR --tail 20
+  blacktree logs 4b1f2c9e --format json >log.ndjson`,
+    )
+    .action(async (given: string, options: LogsOptions) => {
       const api = apiClient(options, environment);
-      const print = (line: string) => {
-        if (options.json) printJson({ line });
-        else printText(line);
-        // As `blacktree logs -f ID | head -1`: nothing reads the lines that follow.
-        if (isReaderGone(STDOUT)) process.exit(EXIT.failed);
-      };
-      if (options.follow) await followJob(api, id, { line: print, state: () => undefined });
-      else for (const line of await endedLog(api, id)) print(line);
+      const format = options.format ?? (options.json ? "json" : "text");
+      const query = new URLSearchParams();
+      for (const name of PARAMETERS) if (options[name] !== undefined) query.set(name, options[name]);
+      if (options.ignoreCase) query.set("ignore_case", "true");
+      try {
+        await withJob(api, given, async (id) => {
+          if (options.follow) return void (await followJob(api, id, sinkOf(format), query));
+          query.set("format", format);
+          await copyToStdout(await api.read(`/api/v1/jobs/${encodeURIComponent(id)}/logs?${query}`));
+        });
+      } catch (error) {
+        throw error instanceof ApiError ? error.withFlags((field) => `--${field}`) : error;
+      }
       finish(EXIT.done);
     });
 
-async function endedLog(api: ReturnType<typeof apiClient>, id: string): Promise<readonly string[]> {
-  const { result } = await api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(id)}`);
-  if (result) return result.logs;
-  throw new WrongUsage(`job ${id} has not ended; follow its log with -f`);
+function logOptions(command: Command): Command {
+  return command
+    .option("-f, --follow", "until the job ends")
+    .addOption(new Option("--attempt <number>", "only of this attempt").argParser(wholeNumber))
+    .option("--grep <text>", "only lines that contain this text")
+    .option("-i, --ignore-case", "of --grep")
+    .addOption(new Option("--tail <number>", "only the last lines").argParser(wholeNumber))
+    .addOption(
+      new Option(
+        "--format <format>",
+        "json: one object for each line; raw: invisible characters as they are",
+      ).choices(["text", "json", "raw"]),
+    );
+}
+
+function wholeNumber(text: string): string {
+  if (/^[1-9]\d{0,8}$/.test(text)) return text;
+  throw new InvalidArgumentError("Expected a whole number from 1 on.");
+}
+
+function sinkOf(format: Format): FollowSink {
+  const print = (line: string) => {
+    if (format === "raw") console.log(line);
+    else printText(line);
+    exitIfReaderGone();
+  };
+  if (format !== "json") return { line: print, state: () => undefined, step: () => undefined };
+  const printEntry = (entry: object) => {
+    printJson(entry);
+    exitIfReaderGone();
+  };
+  return {
+    line: (line) => printEntry({ line }),
+    state: (state) => printEntry({ state }),
+    step: (step) => printEntry({ step }),
+  };
 }

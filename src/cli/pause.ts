@@ -12,6 +12,7 @@ export const pauseCommand: MakeCommand = (environment, finish) =>
     .description("start no jobs on a worker until it is resumed; running ones continue")
     .argument("<id>", "the worker's id")
     .option("--reason <text>", "shown wherever the pause has an effect")
+    .addHelpText("after", "\nExamples:\n  blacktree pause builder-7 --reason 'slow disk'")
     .action(async (id: string, options: PauseOptions) => {
       const target = orderTarget(id, undefined);
       const answer = await giveOrder(apiClient(options, environment), target, "pause", options.reason);

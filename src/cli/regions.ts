@@ -16,6 +16,7 @@ export interface ShownRegion {
 export const regionsCommand: MakeCommand = (environment, finish) =>
   apiCommand("regions", environment)
     .description("list the worker regions, with their workers, slots and jobs")
+    .addHelpText("after", "\nExamples:\n  blacktree regions\n  blacktree regions --json | jq '.[].slots'")
     .action(async (options: ApiOptions) => {
       const { items } = await apiClient(options, environment).get<{ items: ShownRegion[] }>(
         "/api/v1/regions",

@@ -12,6 +12,7 @@ export const resumeCommand: MakeCommand = (environment, finish) =>
     .description("start jobs again on a worker that was paused or drained, or in a drained region")
     .argument("[id]", "the worker's id")
     .option("--region <name>", "resume this region")
+    .addHelpText("after", "\nExamples:\n  blacktree resume builder-7\n  blacktree resume --region us-east-1")
     .action(async (id: string | undefined, options: ResumeOptions) => {
       const target = orderTarget(id, options.region);
       const answer = await giveOrder(apiClient(options, environment), target, "resume");

@@ -1,8 +1,11 @@
 /** `blacktree retry ID`: makes a new job from the message of an ended one, and with --wait follows it until it ends. */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import type { JobMessage } from "./job-flags.ts";
+import { addSecretFlags, secretFields } from "./secret-flags.ts";
 import {
   API_SETTINGS,
   type ApiOptions,
@@ -21,33 +24,48 @@ interface RetryOptions extends ApiOptions {
 }
 
 const HELP = `
-Secrets are not stored, so those that the job had are sent again: git_token from ${API_SETTINGS.gitToken.name}, all of them from the
-file, none from a flag. Example of a file: {"git_token": "…", "secrets": {"npm": "…"}}`;
+Secrets are not stored, so those that the job had are sent again: from ${API_SETTINGS.gitToken.name}, the flags for secrets, or the file,
+such as {"git_token": "…", "secrets": {"npm": "…"}}.
 
-export const retryCommand: MakeCommand = (environment, finish) =>
-  apiCommand("retry", environment)
+Examples:
+  blacktree retry 4b1f2c9e-6f0e-4d0c-8f55-0d8a4a1c7a11 --wait
+  blacktree retry web-42 --secret id=npm,env=NPM_TOKEN`;
+
+export const retryCommand: MakeCommand = (environment, finish) => {
+  const command = apiCommand("retry", environment)
     .description("retry an ended job: the same request again, as a new job")
     .argument("<id>", "id of the ended job")
     .option("--job-id <id>", "id of the new job instead of a generated one (job_id)")
     .option("--file <path>", "file with git_token, secrets and registry_auths as JSON, - for standard input")
     .option("--wait", "follow the log, and exit 0 only on SUCCESS")
-    .addHelpText("after", HELP)
-    .action(async (id: string, options: RetryOptions) => finish(await retry(id, options, environment)));
+    .optionsGroup("Secrets of the job:")
+    .addHelpText("after", HELP);
+  addSecretFlags(command);
+  return command.action(async (id: string, options: RetryOptions) =>
+    finish(await retry(id, options, command, environment)),
+  );
+};
 
-async function retry(id: string, options: RetryOptions, environment: Environment): Promise<ExitStatus> {
+async function retry(
+  id: string,
+  options: RetryOptions,
+  command: Command,
+  environment: Environment,
+): Promise<ExitStatus> {
   const api = apiClient(options, environment);
   const token = environment[API_SETTINGS.gitToken.name];
-  const secrets = options.file === undefined ? {} : readSecrets(options.file);
+  const fromFile = options.file === undefined ? {} : readSecrets(options.file);
   const request = {
     ...(token ? { git_token: token } : {}),
-    ...secrets,
+    ...fromFile,
+    ...secretFields(command, fromFile, environment),
     ...(options.jobId !== undefined && { job_id: options.jobId }),
   };
   // With an id the request can be repeated.
   const jobId = request.job_id ?? randomUUID();
   const body = JSON.stringify({ ...request, job_id: jobId });
   const submit = async () => {
-    await api.post(`/api/v1/jobs/${encodeURIComponent(id)}/retry`, body);
+    await api.post(`/api/v1/jobs/${encodeURIComponent(id)}/retry`, body, true);
   };
   const isJson = options.json ?? false;
   if (options.wait) return waitForJob({ api, jobId: String(jobId), submit, isJson, environment });
@@ -58,7 +76,7 @@ async function retry(id: string, options: RetryOptions, environment: Environment
 }
 
 /** No message shows the content: it consists of secrets. */
-function readSecrets(path: string): { readonly job_id?: unknown } {
+function readSecrets(path: string): JobMessage {
   const expected = "expected git_token, secrets and registry_auths as a JSON object";
   let parsed: unknown;
   try {
@@ -70,6 +88,6 @@ function readSecrets(path: string): { readonly job_id?: unknown } {
         : `cannot be read (${(error as NodeJS.ErrnoException).code})`;
     throw new WrongUsage(`--file ${path} ${reason}; ${expected}`);
   }
-  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed;
+  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as JobMessage;
   throw new WrongUsage(`--file ${path} does not contain a JSON object; ${expected}`);
 }

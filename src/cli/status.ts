@@ -1,5 +1,6 @@
 /** `blacktree status`: the orchestrator, its servers, and how many workers there are. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { shownTime } from "./times.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 
 /** Response of `GET /api/v1/status`. */
@@ -16,6 +17,13 @@ export interface ShownStatus {
 export const statusCommand: MakeCommand = (environment, finish) =>
   apiCommand("status", environment)
     .description("show the orchestrator, its servers, and the number of workers")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  blacktree status
+  blacktree status --api http://orchestrator-2:8080 --json | jq .connected`,
+    )
     .action(async (options: ApiOptions) => {
       const status = await apiClient(options, environment).get<ShownStatus>("/api/v1/status");
       if (options.json) printJson(status);
@@ -37,7 +45,7 @@ export function describeStatus({
   const counts = Object.entries(workers ?? {}).filter(([, count]) => count > 0);
   const fleet = counts.map(([status, count]) => `${count} ${status}`).join(", ") || "none";
   return [
-    `orchestrator  ${version} (${commit}) of ${region}, since ${started_at}`,
+    `orchestrator  ${version} (${commit}) of ${region}, since ${shownTime(started_at)}`,
     `servers       ${servers.join(", ")}`,
     `workers       ${workers === null ? "unknown" : fleet}`,
   ].join("\n");

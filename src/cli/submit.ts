@@ -3,7 +3,12 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
-import { EXIT, type ExitStatus, flagValue } from "../shared/settings/command-line.ts";
+import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
+import { withVisibleCharacters } from "../shared/visible-text.ts";
+import { ApiError } from "./api-client.ts";
+import { guessJob } from "./checkout.ts";
+import { addFieldFlags, FIELD_FLAGS, flaggedFields, type JobMessage } from "./job-flags.ts";
+import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
 import {
   API_SETTINGS,
   type ApiOptions,
@@ -15,48 +20,37 @@ import {
 import { waitForJob } from "./wait-for-job.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
-/** Flag and job field; fields that hold a secret have no flag. */
-const FIELD_FLAGS = [
-  ["repo", "repo_url", "owner/name, or a full https:// URL"],
-  ["branch", "branch", "branch, tag, whole ref or full commit id"],
-  ["version", "deployment_version", "tag of the image"],
-  ["account", "aws_account", "AWS account of the registry"],
-  ["ecr-repo", "ecr_repo", "ECR repository"],
-  ["tenant", "tenant", "on whose behalf, default: the account"],
-  ["region", "region", "AWS region of the registry"],
-  ["worker-region", "worker_region", "worker region that builds the image"],
-  ["job-id", "job_id", "id to use instead of a generated one"],
-  ["commit", "commit", "full id of the commit to build instead of the tip"],
-  ["dockerfile", "dockerfile", "path of the Dockerfile"],
-  ["context", "context", "path of the build context"],
-  ["target", "target", "build stage"],
-] as const;
-
-/** Fields whose values are numbers or booleans. */
-const JSON_FLAGS = [
-  ["git-depth", "git_depth", "number of commits in .git, 0 for all, default: 1"],
-  ["git-tags", "git_tags", "true: .git also contains the tags of its commits"],
-] as const;
-
 interface SubmitOptions extends ApiOptions {
   readonly file?: string;
   readonly wait?: true;
-  readonly [flag: string]: string | true | undefined;
+  readonly guess: boolean;
 }
 
 export const submitCommand: MakeCommand = (environment, finish) => {
-  const command = apiCommand("submit", environment).description(
-    `submit a job; a git token is read from ${API_SETTINGS.gitToken.name} or the file, secrets and registry_auths from the file, none of them from a flag`,
-  );
-  for (const [flag, field, description] of [...FIELD_FLAGS, ...JSON_FLAGS])
-    command.option(`--${flag} <value>`, `${description} (${field})`);
-  command
-    .option("--file <path>", "file with the job as JSON, - for standard input; flags override its fields")
-    .option("--wait", "follow the log, and exit 0 only on SUCCESS");
-  return command.action(async (options: SubmitOptions) =>
-    finish(await submit(options, command, environment)),
-  );
+  const command = apiCommand("submit", environment)
+    .description("submit a job")
+    .optionsGroup("The job:")
+    .option("--file <path>", "file with the job as JSON, - for standard input; flags override its fields");
+  addFieldFlags(command);
+  command.optionsGroup("Secrets of the job:");
+  addSecretFlags(command);
+  return command
+    .optionsGroup("Options:")
+    .option("--no-guess", "do not take repository, branch and commit from the git checkout in this folder")
+    .option("--wait", "follow the log, and exit 0 only on SUCCESS")
+    .addHelpText("after", HELP)
+    .action(async (options: SubmitOptions) => finish(await submit(options, command, environment)));
 };
+
+const HELP = `
+In a git checkout, --repo, --branch and --commit are those of the checkout if neither a flag nor the file names a
+repository. A git token is read from ${API_SETTINGS.gitToken.name} unless --git-token-file or the file has one.
+
+Examples:
+  blacktree submit --wait --version v1.0.3 --account 123456789012 --ecr-repo app-images
+  blacktree submit --repo owner/name --branch main --version v1 --account 123456789012 --ecr-repo app-images
+  blacktree submit --file job.json --build-arg NODE_ENV=production --platform linux/amd64,linux/arm64
+  blacktree submit --file job.json --secret id=npm,env=NPM_TOKEN --registry-auth-file ~/.docker/config.json`;
 
 async function submit(
   options: SubmitOptions,
@@ -67,7 +61,11 @@ async function submit(
   const job = jobOf(options, command, environment);
   const jobId = String(job.job_id);
   const submitJob = async () => {
-    await api.post("/api/v1/jobs", JSON.stringify(job));
+    try {
+      await api.post("/api/v1/jobs", JSON.stringify(job), true);
+    } catch (error) {
+      throw error instanceof ApiError ? error.withFlags(flagOfField) : error;
+    }
   };
   const isJson = options.json ?? false;
   if (options.wait) return waitForJob({ api, jobId, submit: submitJob, isJson, environment });
@@ -77,36 +75,70 @@ async function submit(
   return EXIT.done;
 }
 
-function jobOf(options: SubmitOptions, command: Command, environment: Environment): Record<string, unknown> {
-  const fromFile = options.file === undefined ? {} : readJob(options.file);
+const FLAGS = new Map<string, string>([
+  ...FIELD_FLAGS.map(({ field, flag }) => [field, flag] as const),
+  ...SECRET_FLAGS.map(([flag, field]) => [field, flag] as const),
+]);
+
+function flagOfField(field: string): string | undefined {
+  return FLAGS.get(field);
+}
+
+/** With an id, so that it can be sent again if no answer arrives: an id never starts a second job. */
+function jobOf(options: SubmitOptions, command: Command, environment: Environment): JobMessage {
+  const fromFile: JobMessage = options.file === undefined ? {} : readJob(options.file);
+  const { fields, problems } = flaggedFields(command, fromFile, environment);
+  const fromFlags = { ...fields, ...secretFields(command, fromFile, environment) };
   const token = environment[API_SETTINGS.gitToken.name];
-  const fromFlags = FIELD_FLAGS.map(([flag, field]) => [field, flagValue(command, `--${flag}`)] as const);
-  const fromJsonFlags = JSON_FLAGS.map(
-    ([flag, field]) => [field, jsonValue(flagValue(command, `--${flag}`))] as const,
-  );
-  const given = [...fromFlags, ...fromJsonFlags].filter(([, value]) => value !== undefined);
-  if (given.length === 0 && options.file === undefined) {
-    throw new WrongUsage(
-      "submit needs a job: --repo, --branch, --version, --account and --ecr-repo, or --file",
-    );
+  const given = { ...(token ? { git_token: token } : {}), ...fromFile, ...fromFlags };
+  const guessed = options.guess ? guessedFields(given, environment) : {};
+  const job = { job_id: randomUUID(), ...guessed, ...withoutNulls(given) };
+  const allProblems = [...problems, ...missingFields(job)];
+  if (allProblems.length > 0) throw new WrongUsage(allProblems.join("\n"));
+  return job;
+}
+
+/** Null is as absent. */
+function withoutNulls(fields: JobMessage): JobMessage {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+}
+
+const REQUIRED = ["repo_url", "branch", "deployment_version", "aws_account", "ecr_repo"];
+
+function missingFields(job: JobMessage): readonly string[] {
+  const missing = REQUIRED.filter((field) => job[field] === undefined);
+  if (missing.length === 0) return [];
+  const flags = missing.map((field) => `${FLAGS.get(field)} (${field})`).join(", ");
+  return [`submit needs ${flags}, or these fields in the JSON of --file; see blacktree submit --help`];
+}
+
+/**
+ * The commit belongs to a guessed branch, and the branch to a guessed repository, so neither is guessed for another
+ * one that was named.
+ */
+function guessedFields(given: JobMessage, environment: Environment): JobMessage {
+  const isGiven = (field: string) => given[field] !== undefined && given[field] !== null;
+  if (isGiven("repo_url")) return {};
+  const guess = guessJob(process.cwd(), environment);
+  const note = (text: string) => console.error(`blacktree: ${withVisibleCharacters(text)}`);
+  if (guess.kind === "none") return {};
+  if (guess.kind === "refused") {
+    note(`repository not guessed from the checkout: ${guess.reason}; name it with --repo and --branch`);
+    return {};
   }
-  const job = {
-    ...(token ? { git_token: token } : {}),
-    ...fromFile,
-    ...Object.fromEntries(given),
-  } as Record<string, unknown>;
-  return { ...job, job_id: job.job_id ?? randomUUID() };
+  const { repo_url, branch, commit } = guess.job;
+  const isOwnCommit = branch !== commit && !isGiven("commit");
+  const fields = isGiven("branch") ? { repo_url } : { repo_url, branch, ...(isOwnCommit && { commit }) };
+  const flags = Object.entries(fields).map(([field, value]) => `${FLAGS.get(field)} ${value}`);
+  note(`guessed from the checkout: ${flags.join(" ")} (--no-guess turns this off)`);
+  if (!isGiven("branch") && !isGiven("commit")) for (const warning of guess.warnings) note(warning);
+  return fields;
 }
 
-/** Another text stays one: the orchestrator reports what it expects. */
-function jsonValue(text: string | undefined): unknown {
-  return text !== undefined && /^(?:\d+|true|false)$/.test(text) ? JSON.parse(text) : text;
-}
-
-function readJob(path: string): object {
+function readJob(path: string): JobMessage {
   try {
     const parsed: unknown = JSON.parse(readFileSync(path === "-" ? 0 : path, "utf8"));
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed;
+    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as JobMessage;
   } catch (error) {
     const reason = error instanceof SyntaxError ? "is not JSON" : `cannot be read: ${error}`;
     throw new WrongUsage(`--file ${path} ${reason}; expected a job as a JSON object`);

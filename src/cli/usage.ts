@@ -23,7 +23,8 @@ export const API_SETTINGS = {
   url: {
     name: "BLACKTREE_API",
     flag: "--api",
-    description: "URL of the orchestrator's admin API",
+    description:
+      "URL of the orchestrator's admin API; of several, comma separated, the first that answers is used",
     fallback: "http://127.0.0.1:8080",
   },
   token: { name: ADMIN_TOKEN, description: "bearer token for the admin API" },
@@ -49,14 +50,18 @@ export function apiCommand(name: string, environment: Environment): Command {
     .option("--json", "print JSON");
 }
 
-export function apiClient(options: ApiOptions, environment: Environment): ApiClient {
-  if (!/^https?:\/\//.test(options.api) || !URL.canParse(options.api)) {
-    throw new WrongUsage(
-      `--api ${JSON.stringify(maskUrlPasswords(options.api))}: expected a URL that starts with http:// or https://`,
-    );
-  }
-  const { api: url, tokenFile } = options;
-  return new ApiClient({ url, ...apiToken({ api: url, tokenFile, environment }) });
+export function apiClient(options: ApiOptions, environment: Environment, timeoutMs?: number): ApiClient {
+  const { tokenFile } = options;
+  const addresses = options.api.split(",").map((each) => {
+    const url = each.trim();
+    if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+      throw new WrongUsage(
+        `--api ${JSON.stringify(maskUrlPasswords(options.api))}: expected a URL that starts with http:// or https://`,
+      );
+    }
+    return { url, ...apiToken({ api: url, tokenFile, environment }) };
+  });
+  return new ApiClient(addresses, timeoutMs);
 }
 
 export function printJson(value: unknown): void {

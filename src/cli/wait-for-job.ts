@@ -1,9 +1,10 @@
-/** Submits a job and waits for it. */
+/** Submits a job and waits for it, until Ctrl-C. */
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
 import type { ApiClient } from "./api-client.ts";
 import { followJob } from "./follow-job.ts";
+import { type JobProgress, LiveProgress, plainProgress } from "./job-progress.ts";
 import { describeResult } from "./job-view.ts";
 import { printJson, printText } from "./usage.ts";
 import { hintWhileWaiting } from "./waiting-hint.ts";
@@ -17,20 +18,61 @@ interface Waiting {
   readonly environment: Environment;
 }
 
-export async function waitForJob({ api, jobId, submit, isJson }: Waiting): Promise<ExitStatus> {
-  await submit();
+export async function waitForJob(waiting: Waiting): Promise<ExitStatus> {
+  const { api, jobId, isJson } = waiting;
   // With --json, only the result goes to standard output.
-  const print = isJson ? (text: string) => console.error(withVisibleCharacters(text)) : printText;
-  print(`job ${jobId}`);
-  const stopHint = hintWhileWaiting(api, jobId, print);
-  const result = await followJob(api, jobId, {
-    line: print,
-    state: (name) => {
-      stopHint();
-      print(`--- ${name}`);
+  const progress = progressOn(isJson ? "stderr" : "stdout", waiting.environment);
+  let isAccepted = false;
+  const stop = () => {
+    progress.close();
+    console.error(describeInterrupted(jobId, isAccepted));
+    process.exit(EXIT.failed);
+  };
+  process.once("SIGINT", stop);
+  try {
+    await waiting.submit();
+    isAccepted = true;
+    progress.note(`job ${jobId}`);
+    const stopHint = hintWhileWaiting(api, jobId, (text) => progress.note(text));
+    const result = await followJob(api, jobId, {
+      line: (text) => progress.line(text),
+      step: (step) => progress.step(step),
+      state(name) {
+        stopHint();
+        progress.state(name);
+      },
+    }).finally(stopHint);
+    progress.close();
+    if (isJson) printJson(result);
+    else printText(describeResult(result));
+    return result.status === "SUCCESS" ? EXIT.done : EXIT.failed;
+  } finally {
+    progress.close();
+    process.off("SIGINT", stop);
+  }
+}
+
+function describeInterrupted(jobId: string, isAccepted: boolean): string {
+  if (!isAccepted)
+    return `\nblacktree: the job may have been accepted; blacktree job ${jobId} shows it if it was`;
+  return `\nblacktree: no longer waiting; the job continues
+  blacktree logs -f ${jobId}   follows it again
+  blacktree cancel ${jobId}    cancels it`;
+}
+
+function progressOn(name: "stdout" | "stderr", { TERM }: Environment): JobProgress {
+  const stream = process[name];
+  const print = (text: string) => (name === "stdout" ? console.log(text) : console.error(text));
+  if (!stream.isTTY || TERM === "dumb") return plainProgress((text) => print(withVisibleCharacters(text)));
+  const terminal = {
+    print,
+    // A terminal without a known size reports 0.
+    get columns() {
+      return stream.columns || 80;
     },
-  }).finally(stopHint);
-  if (isJson) printJson(result);
-  else printText(describeResult(result));
-  return result.status === "SUCCESS" ? EXIT.done : EXIT.failed;
+    get rows() {
+      return stream.rows || 24;
+    },
+  };
+  return new LiveProgress(terminal, stream.hasColors());
 }

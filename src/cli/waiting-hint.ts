@@ -12,7 +12,7 @@ export function hintWhileWaiting(api: ApiClient, jobId: string, print: (text: st
       const waiting = await api.get<ShownWaiting>(`/api/v1/jobs/${encodeURIComponent(jobId)}/waiting`);
       if (!isStopped && waiting.is_waiting) print(describeWaiting(waiting));
     } catch (error) {
-      // Whoever follows the log reports that the API does not answer.
+      // The code that follows the log reports that the API does not answer.
       if (!(error instanceof ApiError)) throw error;
     }
   };

@@ -1,5 +1,6 @@
 /** `blacktree why ID`: why a job does not run yet. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { withJob } from "./job-id.ts";
 import { tableOf } from "./table.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 
@@ -22,10 +23,19 @@ export interface ShownWaiting {
 export const whyCommand: MakeCommand = (environment, finish) =>
   apiCommand("why", environment)
     .description("say why a job does not run yet")
-    .argument("<id>", "the job's id")
-    .action(async (id: string, options: ApiOptions) => {
-      const path = `/api/v1/jobs/${encodeURIComponent(id)}/waiting`;
-      const waiting = await apiClient(options, environment).get<ShownWaiting>(path);
+    .argument("<id>", "the job's id, or the beginning of it")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  blacktree why 4b1f2c9e
+  blacktree why web-42 --json | jq '.workers[].reason'`,
+    )
+    .action(async (given: string, options: ApiOptions) => {
+      const api = apiClient(options, environment);
+      const waiting = await withJob(api, given, (id) =>
+        api.get<ShownWaiting>(`/api/v1/jobs/${encodeURIComponent(id)}/waiting`),
+      );
       if (options.json) printJson(waiting);
       else printText(describeWaiting(waiting));
       finish(EXIT.done);

@@ -34,6 +34,13 @@ export const workersCommand: MakeCommand = (environment, finish) =>
       (label: string, earlier: readonly string[]) => [...earlier, label],
       [],
     )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  blacktree workers --region us-east-1 --status FREE,BUSY
+  blacktree workers --label disk=nvme --json | jq -r '.[].id'`,
+    )
     .action(async (options: WorkersOptions) => {
       const query = queryOf(options);
       const { items } = await apiClient(options, environment).get<{ items: ShownWorker[] }>(

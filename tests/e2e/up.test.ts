@@ -239,7 +239,7 @@ describe("up with a named registry", () => {
     ]);
     expect(others[0].result).toMatchObject({ status: "SUCCESS", image_digest: job.result.image_digest });
     expect((await cli("jobs", "--state", "running")).stderr).toContain(
-      "state: expected one or more of QUEUED",
+      "state (--state): expected one or more of QUEUED",
     );
 
     expect((await cli("status")).stdout).toMatch(/^workers {7}1 (FREE|BUSY)$/m);
@@ -432,7 +432,7 @@ describe("up with wrong usage", () => {
   });
 
   test.each([
-    ["a job without fields", ["submit"], "submit needs a job"],
+    ["a job without fields", ["submit"], "submit needs --"],
     ["an unknown flag", ["submit", "--no-such-flag"], "--no-such-flag"],
     ["a missing file", ["submit", "--file", "/no/such/job.json"], "/no/such/job.json"],
     ["an invalid address", ["workers", "--api", "localhost"], "--api"],
@@ -455,8 +455,8 @@ describe("up with wrong usage", () => {
       "--version",
       "v1",
     );
-    expect(exitCode).toBe(1);
-    for (const field of ["branch", "aws_account", "ecr_repo"]) expect(stderr).toContain(`${field}: `);
+    expect(exitCode).toBe(2);
+    for (const field of ["branch", "aws_account", "ecr_repo"]) expect(stderr).toContain(`(${field})`);
   });
 
   test("an unknown job, and an orchestrator that does not answer", async () => {

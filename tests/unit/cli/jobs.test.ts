@@ -4,10 +4,6 @@ import { describeJobs } from "../../../src/cli/jobs.ts";
 const now = new Date("2026-01-31T12:00:00Z");
 const JOB = { repo_url: "owner/name", branch: "main", deployment_version: "v1" };
 
-test("no jobs are explained", () => {
-  expect(describeJobs([], now)).toMatch(/^no jobs\. The records of ended jobs are kept for /);
-});
-
 test("jobs are shown in columns with headings", () => {
   const shown = describeJobs(
     [

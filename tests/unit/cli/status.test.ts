@@ -12,7 +12,7 @@ const STATUS = {
 
 test("shows the orchestrator, its servers and the workers by status", () => {
   expect(describeStatus(STATUS).split("\n")).toEqual([
-    "orchestrator  0.1.0 (abc) of us-east-1, since 2026-01-31T12:00:00.000Z",
+    "orchestrator  0.1.0 (abc) of us-east-1, since 2026-01-31 12:00:00Z",
     "servers       rabbitmq connected, redis connected",
     "workers       2 FREE, 1 LOST",
   ]);
