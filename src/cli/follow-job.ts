@@ -33,7 +33,7 @@ async function followLog(api: ApiClient, jobId: string, sink: FollowSink): Promi
         lastId = id;
         if (event === "end") return;
         if (event === "line") sink.line(data);
-        else sink.state(data);
+        else if (event === "state") sink.state(data);
       }
     } catch (error) {
       if (!mayPass(error) || reconnects >= MAX_RECONNECTS) throw error;

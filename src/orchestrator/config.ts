@@ -26,6 +26,7 @@ import {
 import { JOB_FIELDS } from "./job/fields.ts";
 
 const DAY_MS = 86_400_000;
+const MIN_LOG_SIZE = "1MB";
 
 const hostNameText = parse.matching(
   /^([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$/,
@@ -126,6 +127,24 @@ export const SCHEDULING_SETTINGS = {
     { name: "BLACKTREE_JOB_MEMORY", description: "how long the record of a finished job is kept" },
     parse.duration(1000, 90 * DAY_MS),
     "24h",
+  ),
+  logDir: withDefault(
+    {
+      name: "BLACKTREE_LOG_DIR",
+      description: "folder for the logs of ended jobs, of this orchestrator alone",
+    },
+    parse.writableFolder,
+    "/var/lib/blacktree/logs",
+  ),
+  logSizeBytes: withDefault(
+    { name: "BLACKTREE_LOG_SIZE", description: "upper bound of all logs in BLACKTREE_LOG_DIR" },
+    parse.sizeFrom(MIN_LOG_SIZE),
+    "2GB",
+  ),
+  logAgeMs: withDefault(
+    { name: "BLACKTREE_LOG_AGE", description: "how long a log is kept in BLACKTREE_LOG_DIR" },
+    parse.duration(60_000, 3650 * DAY_MS),
+    "7d",
   ),
   unsupportedAfterMs: withDefault(
     {
@@ -319,6 +338,14 @@ export const ORCHESTRATOR_SETTINGS = {
     },
     parse.hostPort,
   ),
+  grpcAdvertise: optional(
+    {
+      name: "BLACKTREE_ORCHESTRATOR_ADVERTISE",
+      description: "address at which other orchestrators reach this one's gRPC, to read logs",
+      computedDefault: "the first address that the gRPC listener is reachable at",
+    },
+    parse.hostPort,
+  ),
   ...SCHEDULING_SETTINGS,
   ...transportSettings,
 };
@@ -399,7 +426,7 @@ export interface AdminAccess {
 
 /** Undefined when the admin API is off. `makeToken` is called when the settings have no token. */
 export function adminAccess(
-  settings: SchedulingSettings,
+  settings: Pick<SchedulingSettings, "adminListen" | "adminToken" | "fileAdminToken" | "adminHosts">,
   makeToken: () => string = tokenMissing,
 ): AdminAccess | undefined {
   const { adminListen: listen, adminToken, fileAdminToken, adminHosts: hosts } = settings;

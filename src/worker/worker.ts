@@ -4,8 +4,9 @@ import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import { formatRpcAddress, type RpcAddress } from "../shared/rpc/address.ts";
+import { reachableAddress } from "../shared/rpc/advertised-address.ts";
 import type { Capabilities, WorkerInfo } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
-import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
+import { serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import type { ServiceState } from "../shared/service-manager.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
@@ -14,7 +15,6 @@ import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
 import { BuilderWatch } from "./builder-watch.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
 import { endpointOf } from "./buildkit/builders/endpoint.ts";
-import { firstReachableAddress } from "./control-plane/advertised-address.ts";
 import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
 import { Registration } from "./control-plane/registration.ts";
@@ -185,10 +185,6 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 
 const WITHOUT_REUSE_KEY =
   "BLACKTREE_REUSE_KEY is not set: after a loss of Redis's data, versions that exist are built again";
-
-function reachableAddress(listen: RpcAddress, { port }: RpcServer): RpcAddress {
-  return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
-}
 
 function capabilitiesOf({ capabilities }: ImageBuilder): Capabilities {
   return { ...capabilities, platforms: [...capabilities.platforms] };

@@ -8,6 +8,7 @@ import { type RegistryLogin, registryHost } from "../../shared/registry-login.ts
 import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 
 export const JOB_ID_PATTERN = /^[A-Za-z0-9._:-]{1,200}$/;
+export const TENANT_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects control characters
 const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
@@ -163,7 +164,7 @@ const required = {
 };
 
 const optional = {
-  tenant: optionalField(pattern("1 to 64 of letters, digits, . _ and -", /^[A-Za-z0-9._-]{1,64}$/)),
+  tenant: optionalField(pattern("1 to 64 of letters, digits, . _ and -", TENANT_PATTERN)),
   region: optionalField(region),
   worker_region: optionalField(pattern("1 to 63 letters, digits, - and _", REGION_PATTERN)),
   region_policy: optionalField(z.enum(["prefer", "require"], { error: "expected prefer or require" })),

@@ -11,6 +11,7 @@ import { WorkerInfo } from "../../../src/shared/rpc/generated/blacktree/v1/orche
 function registration(grpcListen: RpcAddress, address: string): Promise<status> {
   const { implementation } = orchestratorService({
     workers: { register: async () => "registered" } as unknown as WorkerManager,
+    logs: { readOwn: async () => undefined },
     times: { pingIntervalMs: 1000, leaseTtlMs: 5000 },
     grpcListen,
     logger: pino({ level: "silent" }),
