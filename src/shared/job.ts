@@ -111,6 +111,22 @@ export interface LogSummary {
   readonly truncated: boolean;
 }
 
+/** A step of the build: one instruction of the Dockerfile. */
+export interface BuildStepView {
+  /** As in the step's log lines: `#<number> …`. */
+  readonly number: number;
+  /** Redacted, such as `[build 2/5] RUN make`. */
+  readonly name: string;
+  readonly started_at: string;
+  /** Absent while the step runs, as the following fields. */
+  readonly ended_at?: string;
+  readonly duration_ms?: number;
+  /** The result of an earlier build was used. */
+  readonly cached?: boolean;
+  /** Redacted; absent if the step succeeded. */
+  readonly error?: string;
+}
+
 export type OutcomeStatus = "SUCCESS" | "FAILED" | "CANCELLED";
 
 /** How one run ended, as its worker reports it. A failing build is an ordinary outcome, not an exception. */
@@ -130,6 +146,8 @@ export interface Outcome {
   /** The last lines of the redacted log, one line per entry. */
   readonly logs: readonly string[];
   readonly log: LogSummary;
+  /** At most the first 500. Absent if no worker reported an end. */
+  readonly steps?: readonly BuildStepView[];
   readonly timingsMs: {
     readonly clone: number;
     readonly build: number;

@@ -2,18 +2,9 @@
  * The journal of a run: its states, build steps and log lines in order, as the worker writes it and as log stores keep
  * it. One JSON object per line; a journal is complete when its last entry is a final state. Contains no secrets.
  */
-import type { JobState } from "./job.ts";
+import type { BuildStepView, JobState } from "./job.ts";
 
-export interface JournalStep {
-  readonly number: number;
-  readonly name: string;
-  readonly started_at: string;
-  /** Absent while the step runs, as the following fields. */
-  readonly ended_at?: string;
-  readonly duration_ms?: number;
-  readonly cached?: boolean;
-  readonly error?: string;
-}
+export type { BuildStepView as JournalStep } from "./job.ts";
 
 interface Numbered {
   /** Grows by one with each entry, starting at 1. */
@@ -24,7 +15,7 @@ interface Numbered {
 
 export type JournalEntry =
   | (Numbered & { readonly state: JobState })
-  | (Numbered & { readonly step: JournalStep })
+  | (Numbered & { readonly step: BuildStepView })
   /** A redacted line of the log, without its newline. */
   | (Numbered & { readonly line: string });
 

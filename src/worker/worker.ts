@@ -35,6 +35,7 @@ import { awaitCredentials } from "./prepare-credentials.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import type { BaseLoginSource } from "./registry/base-logins.ts";
+import { Journals } from "./runs/journals.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
 import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
@@ -114,7 +115,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const offer: Offer = { address: undefined, capabilities: undefined };
   const host = await prepareHost(parts, runsFolder.path, () => void renewOffer());
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
-  const runs: Runs = makeRuns(parts, host, (job, reporter, signal) => {
+  const journals = new Journals({ folder: runsFolder.logs, logger });
+  const runs: Runs = makeRuns(parts, host, journals, (job, reporter, signal) => {
     const confirm = (asked: AbortSignal) =>
       confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);
     return execute(parts, host, identity, { job, reporter, confirm, signal });
@@ -153,11 +155,16 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     state.preparing("cleaning up after earlier workers");
     await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, checkoutCache });
     builders.begin(builder);
-    await watchDisks(disks, () => builders.builder(), checkoutCache, {
-      home: runsFolder.path,
-      parts,
-      signal,
-    });
+    await watchDisks(
+      disks,
+      () => builders.builder(),
+      { checkoutCache, journals },
+      {
+        home: runsFolder.path,
+        parts,
+        signal,
+      },
+    );
     offer.capabilities = capabilitiesOf(builder);
     await Promise.all([disks.monitor(signal), builders.monitor(signal), registration.keep(signal)]);
   });
@@ -178,6 +185,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await sleep(LATE_CALLS_MS);
       await server.stop(STOP_GRACE_MS);
       orchestrators.close();
+      await journals.close();
       await runsFolder.remove();
     },
   };
@@ -214,9 +222,15 @@ async function prepareHost(parts: WorkerParts, home: string, onNewCapabilities: 
   };
 }
 
-function makeRuns({ settings, logger }: WorkerParts, { disks, builders }: Host, execute: Execute): Runs {
+function makeRuns(
+  { settings, logger }: WorkerParts,
+  { disks, builders }: Host,
+  journals: Journals,
+  execute: Execute,
+): Runs {
   return new Runs({
     slots: settings.slots,
+    journals,
     logLimits: {
       keptBytes: settings.logLimitBytes,
       tail: { lines: settings.resultLogLines, bytes: RESULT_LOG_BYTES },

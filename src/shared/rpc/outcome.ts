@@ -9,6 +9,7 @@ import {
   type OutcomeStatus,
   STEPS,
 } from "../job.ts";
+import { fromWireStep, toWireStep } from "./build-step.ts";
 import { type JobResponse, JobStatus } from "./generated/blacktree/v1/worker.ts";
 import { RpcError } from "./status.ts";
 
@@ -29,7 +30,7 @@ export function toJobResponse(outcome: Outcome): JobResponse {
     commit: outcome.commit ?? "",
     error: outcome.failure,
     notCounted: outcome.isUncounted ?? false,
-    steps: [],
+    steps: outcome.steps?.map(toWireStep) ?? [],
     timingsMs: outcome.timingsMs,
     startedAt: outcome.startedAt.toISOString(),
     finishedAt: outcome.finishedAt.toISOString(),
@@ -52,6 +53,7 @@ export function fromJobResponse(response: JobResponse): Outcome {
     isUncounted: response.notCounted || undefined,
     logs: response.logs,
     log: response.log,
+    steps: response.steps.map(fromWireStep),
     timingsMs: response.timingsMs,
     startedAt: new Date(response.startedAt),
     finishedAt: new Date(response.finishedAt),

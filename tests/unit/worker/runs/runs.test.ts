@@ -4,6 +4,7 @@ import { LeaseLost, RunCancelled, RunTimeout } from "../../../../src/worker/job/
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import { Journals } from "../../../../src/worker/runs/journals.ts";
 import { NoFreeSlot, Runs, StaleRun } from "../../../../src/worker/runs/runs.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -61,6 +62,8 @@ function setUp(
     abandonAfterMs: 3_600_000,
     ...options,
     logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+    // Short journals have no file.
+    journals: new Journals({ folder: "/nonexistent/logs", logger: pino({ level: "silent" }) }),
     logger: pino({ level: "silent" }),
     execute: (asked, reporter, signal) => {
       const { promise, resolve } = Promise.withResolvers<RunEnd>();
