@@ -38,12 +38,9 @@ const QUERY = z
     follow: flag.meta({
       description: "Server-sent events `line`, `state`, `step` and `end`, as they happen.",
     }),
-    format: z
-      .enum(LOG_FORMATS)
-      .default("text")
-      .meta({
-        description: "`text`: control characters are shown as <U+…>; `raw`: as printed; `json`: the journal.",
-      }),
+    format: z.enum(LOG_FORMATS).default("text").meta({
+      description: "`text`: control characters are shown as <U+…>; `raw`: as printed; `json`: the journal.",
+    }),
     attempt: z.coerce
       .number()
       .int()

@@ -74,6 +74,7 @@ export class AttemptLogs {
     for (let failures = 0; !signal.aborted; ) {
       const open = await this.#find(attempt, pastOnly, signal);
       let failure: Error | undefined;
+      let hasRead = false;
       try {
         for await (const block of entriesAfter(wholeEntries(open(lastSeq)), lastSeq)) {
           const entries = decodeBlock(block);
@@ -81,10 +82,12 @@ export class AttemptLogs {
           if (last === undefined) continue;
           lastSeq = last.seq;
           failures = 0;
+          hasRead = true;
           yield entries;
           if (isFinalEntry(last)) return;
         }
-        if (pastOnly) return;
+        // Nothing follows the final state of an attempt, at which `afterSeq` may be.
+        if (pastOnly || !hasRead) return;
       } catch (error) {
         if (!(error instanceof RpcError || error instanceof LogStoreUnavailable)) throw error;
         failure = error;

@@ -32,6 +32,11 @@ const MAX_STEP_BYTES = 4 * 1024 * 1024;
 
 const NEWLINE = 10;
 
+export interface JournalRange {
+  readonly afterSeq: number;
+  readonly pastOnly: boolean;
+}
+
 export interface JournalParts {
   readonly file: JournalFile;
   readonly memory: MemoryUse;
@@ -122,10 +127,12 @@ export class Journal {
   }
 
   /**
-   * Whole entries with higher sequence numbers, encoded; ends with the run, or when `signal` aborts.
+   * Whole entries with higher sequence numbers, encoded; ends with the run (with `pastOnly`, after the present entries), or
+   * when `signal` aborts.
    * @throws JournalRemoved
    */
-  async *entries(afterSeq: number, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *entries({ afterSeq, pastOnly }: JournalRange, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const presentBytes = this.#sizeBytes;
     const from = this.#index.before(afterSeq + 1);
     let { offset } = from;
     let surplus = afterSeq + 1 - from.seq;
@@ -133,7 +140,7 @@ export class Journal {
     try {
       while (!signal.aborted) {
         const isAtEnd = offset === this.#sizeBytes;
-        if (isAtEnd && this.#isClosed) return;
+        if ((isAtEnd && this.#isClosed) || (pastOnly && offset >= presentBytes)) return;
         if (this.#removed) throw this.#removed;
         if (isAtEnd) {
           await this.#forEntries.next(signal);

@@ -83,7 +83,7 @@ async function serveRun(options: Parameters<typeof serveWorker>[2] = {}, limits 
 }
 
 function readLog(serving: ServedWorker, afterSeq = 0, incarnation = INCARNATION) {
-  return connect(serving).readLog({ run: RUN, incarnation, tenant: "", afterSeq });
+  return connect(serving).readLog({ run: RUN, incarnation, tenant: "", afterSeq, pastOnly: false });
 }
 
 async function* entriesOf(stream: ClientReadableStream<LogChunk>): AsyncGenerator<JournalEntry> {
