@@ -371,7 +371,10 @@ export function loadOrchestratorSettings(
 
 /** As in systemd/blacktree-orchestrator@.service. */
 export function unitEnvironment(instance: string): Record<string, string> {
-  return { BLACKTREE_REGION: instance };
+  return {
+    BLACKTREE_REGION: instance,
+    BLACKTREE_LOG_DIR: `/var/lib/blacktree/orchestrator-${instance}/logs`,
+  };
 }
 
 export function grpcListenAddress(settings: OrchestratorSettings): parse.HostPort {

@@ -184,7 +184,11 @@ test("--purge removes settings and data of its role, or of one region, or everyt
   await install("orchestrator");
   await installWorker();
   await install("worker", "--region", "eu-west-1");
-  const data = ["us-east-1", "eu-west-1"].map((region) => `var/lib/blacktree/worker-${region}/runs/file`);
+  const data = ["us-east-1", "eu-west-1"].flatMap((region) => [
+    `var/lib/blacktree/worker-${region}/runs/file`,
+    `var/lib/blacktree/orchestrator-${region}/logs/file`,
+  ]);
+  data.push("var/lib/blacktree/logs/file");
   await writeFiles(root.path, Object.fromEntries(data.map((path) => [path, ""])));
 
   expect((await installWorker("--uninstall", "--purge", "--dry-run")).stdout).toContain(
@@ -193,8 +197,14 @@ test("--purge removes settings and data of its role, or of one region, or everyt
   expect(await installed()).toContain(SETTINGS);
   await installWorker("--uninstall", "--purge");
   const left = await installed();
-  expect(left.filter((path) => path.includes("us-east-1"))).toEqual([]);
+  expect(left.filter((path) => path.includes("us-east-1"))).toEqual([
+    "var/lib/blacktree/orchestrator-us-east-1/logs/file",
+  ]);
   expect(left).toContain("etc/blacktree/worker-eu-west-1.env");
+
+  await install("orchestrator", "--uninstall", "--purge", "--region", "us-east-1");
+  expect((await installed()).filter((path) => path.includes("us-east-1"))).toEqual([]);
+  expect(await installed()).toContain("var/lib/blacktree/logs/file");
 
   await install("worker", "--uninstall", "--purge");
   expect((await installed()).filter((path) => path.includes("worker"))).toEqual([]);
