@@ -43,9 +43,11 @@ export class JournalFile {
   read(offset: number): Promise<Buffer> {
     return this.#during(async () => {
       for (let length = READ_BYTES; ; length *= 2) {
-        const bytes = await this.#readFully(offset, Math.min(length, this.#sizeBytes - offset));
+        const leftBytes = this.#sizeBytes - offset;
+        const bytes = await this.#readFully(offset, Math.min(length, leftBytes));
         const end = bytes.lastIndexOf(NEWLINE) + 1;
         if (end > 0) return bytes.subarray(0, end);
+        if (length >= leftBytes) throw new Error(`${this.#path} was changed by another program`);
       }
     });
   }
@@ -73,7 +75,7 @@ export class JournalFile {
     const bytes = Buffer.allocUnsafe(length);
     for (let done = 0; done < length; ) {
       const answer = await this.#handle?.read(bytes, done, length - done, offset + done);
-      if (!answer || answer.bytesRead === 0) throw new Error(`${this.#path} has lost bytes`);
+      if (!answer || answer.bytesRead === 0) throw new Error(`${this.#path} was cut by another program`);
       done += answer.bytesRead;
     }
     return bytes;

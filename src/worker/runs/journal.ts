@@ -6,7 +6,7 @@ import type { JobState } from "../../shared/job.ts";
 import { encodeEntry, type JournalEntry, type JournalStep } from "../../shared/log-journal.ts";
 import type { JournalFile } from "./journal-file.ts";
 import { JournalIndex } from "./journal-index.ts";
-import { type MemoryUse, UnwrittenEntries } from "./unwritten-entries.ts";
+import { UnwrittenEntries } from "./unwritten-entries.ts";
 import { Waiters } from "./waiters.ts";
 
 export type EntryBody =
@@ -24,9 +24,6 @@ export class JournalRemoved extends Error {
 /** A shorter journal has no file. */
 const IN_MEMORY_BYTES = 64 * 1024;
 
-/** Unwritten entries of all runs. More accumulate only if the disk does not respond. */
-const MAX_UNWRITTEN_BYTES = 64 * 1024 * 1024;
-
 /** A hostile frontend of BuildKit can report any number of steps. */
 const MAX_STEP_BYTES = 4 * 1024 * 1024;
 
@@ -34,13 +31,15 @@ const NEWLINE = 10;
 
 export interface JournalParts {
   readonly file: JournalFile;
-  readonly memory: MemoryUse;
+  /** Why no journal should get more than the last lines now. */
+  readonly refusal: () => string | undefined;
+  readonly onWritten: () => void;
   readonly onWriteError: (error: unknown) => void;
 }
 
 export class Journal {
   readonly #parts: JournalParts;
-  readonly #unwritten: UnwrittenEntries;
+  readonly #unwritten = new UnwrittenEntries();
   readonly #index = new JournalIndex();
   /** Few: a run only moves forward. */
   readonly #states: StateEntry[] = [];
@@ -59,7 +58,6 @@ export class Journal {
 
   constructor(parts: JournalParts) {
     this.#parts = parts;
-    this.#unwritten = new UnwrittenEntries(parts.memory);
   }
 
   get sizeBytes(): number {
@@ -78,8 +76,7 @@ export class Journal {
   refusal(): string | undefined {
     if (this.#writeError !== undefined)
       return `the worker cannot write the log to its disk (${codeOf(this.#writeError)})`;
-    if (this.#parts.memory.bytes > MAX_UNWRITTEN_BYTES) return "the worker's disk is too slow for the log";
-    return undefined;
+    return this.#parts.refusal();
   }
 
   /** Output that arrives after the end of the run, and steps beyond the limit, are left out. */
@@ -191,14 +188,15 @@ export class Journal {
   }
 
   async #writeAll(): Promise<void> {
-    const { file, onWriteError } = this.#parts;
+    const { file, onWritten, onWriteError } = this.#parts;
     this.#isWriting = true;
     try {
       for (;;) {
-        const chunk = this.#unwritten.first({ isLastWanted: this.#isClosed });
-        if (!chunk || this.#removed) break;
-        await file.append(chunk.entries);
+        const entries = this.#unwritten.first({ isLastWanted: this.#isClosed });
+        if (!entries || this.#removed) break;
+        await file.append(entries);
         this.#unwritten.dropFirst();
+        onWritten();
       }
     } catch (error) {
       this.#writeError = error;
