@@ -64,6 +64,11 @@ export class Journal {
     return this.#sizeBytes;
   }
 
+  /** It has readers or a file. */
+  get isUsed(): boolean {
+    return this.#readers > 0 || this.#isWriting || this.#parts.file.isCreated;
+  }
+
   get fileBytes(): number {
     return this.#parts.file.sizeBytes;
   }
@@ -150,15 +155,12 @@ export class Journal {
 
   /** Those who read now may continue for this long; the file's name goes at once. Resolves when its disk space is free. */
   async retire(reason: JournalRemoved, forReadersMs: number): Promise<void> {
-    await this.#parts.file.unlink();
-    if (this.#readers > 0) {
-      const unread = Promise.withResolvers<void>();
-      this.#onUnread = unread.resolve;
-      const timer = setTimeout(unread.resolve, forReadersMs);
-      await unread.promise;
-      clearTimeout(timer);
+    try {
+      await this.#parts.file.unlink();
+      if (this.#readers > 0) await this.#unread(forReadersMs);
+    } finally {
+      await this.remove(reason);
     }
-    await this.remove(reason);
   }
 
   /** Resolves when its disk space is free. */
@@ -169,6 +171,14 @@ export class Journal {
     this.#forEntries.wake();
     this.#forStates.wake();
     await this.#parts.file.remove();
+  }
+
+  async #unread(timeoutMs: number): Promise<void> {
+    const unread = Promise.withResolvers<void>();
+    this.#onUnread = unread.resolve;
+    const timer = setTimeout(unread.resolve, timeoutMs);
+    await unread.promise;
+    clearTimeout(timer);
   }
 
   async #read(offset: number): Promise<Buffer> {

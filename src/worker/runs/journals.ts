@@ -57,10 +57,9 @@ export class Journals {
 
   create(run: RunRef): Journal {
     const { folder, logger } = this.#options;
-    const path = join(folder, `${runName(run)}.jsonl`);
     const { jobId: job_id, attempt } = run;
     const journal = new Journal({
-      file: new JournalFile(path),
+      file: new JournalFile(() => join(folder, `${runName(run)}.jsonl`)),
       refusal: () => this.#refusal(),
       onWritten: () => void this.#limitDiskUse(),
       onWriteError: (error) =>
@@ -80,6 +79,9 @@ export class Journals {
 
   /** The run's outcome is no longer kept. */
   forget(journal: Journal): void {
+    this.#running.delete(journal);
+    this.#ended.delete(journal);
+    if (!journal.isUsed) return;
     const gone = new JournalRemoved("the run was acknowledged, or forgotten, before all of its log was read");
     void this.#leave(journal, () => journal.retire(gone, this.#limits.readOnMs));
   }

@@ -8,7 +8,7 @@ interface Chunk {
 }
 
 /** Most journals are short. */
-const FIRST_CHUNK_BYTES = 4 * 1024;
+const FIRST_CHUNK_BYTES = 1024;
 const CHUNK_BYTES = 64 * 1024;
 
 export class UnwrittenEntries {

@@ -1,7 +1,7 @@
 /** Journals in real files. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readlink, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { decodeEntry, type JournalEntry } from "../../../../src/shared/log-journal.ts";
@@ -257,6 +257,27 @@ test("journals: a reader may finish when the run is acknowledged; the name of th
   const rest = await Array.fromAsync(reader);
   const bytes = [first.value as Buffer, ...rest].reduce((sum, { length }) => sum + length, 0);
   expect(bytes).toBe(journal.sizeBytes);
+});
+
+test("journals: one whose file cannot be removed is closed, and the worker continues", async () => {
+  const journals = journalsWith();
+  const [acknowledged, evicted] = [
+    await endedWithFile(journals, "acknowledged"),
+    await endedWithFile(journals, "evicted"),
+  ];
+  await rename(logs, `${logs}-moved`);
+  await Bun.write(logs, "");
+  journals.forget(acknowledged);
+  await journals.shrinkTo(0);
+  await expect(read(evicted)).rejects.toThrow("to free space");
+  const openFiles = async () => {
+    const descriptors = await readdir("/proc/self/fd");
+    const paths = await Promise.all(
+      descriptors.map((name) => readlink(`/proc/self/fd/${name}`).catch(() => "")),
+    );
+    return paths.filter((path) => path.startsWith(logs));
+  };
+  await waitFor(async () => (await openFiles()).length === 0, { ...UNTIL, what: "the files to be closed" });
 });
 
 test("journals: one whose folder has gone with its worker does not create it again", async () => {

@@ -51,6 +51,12 @@ interface Started {
   finish(end: RunEnd): void;
 }
 
+const opened: Journals[] = [];
+
+afterEach(async () => {
+  for (const journals of opened.splice(0)) await journals.close();
+});
+
 /** Runs whose pipeline the test controls. */
 function setUp(
   options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "abandonAfterMs", number>> & {
@@ -60,6 +66,11 @@ function setUp(
   } = {},
 ) {
   const started: Started[] = [];
+  const journals = new Journals({
+    folder: options.logs ?? "/nonexistent/logs",
+    logger: pino({ level: "silent" }),
+  });
+  opened.push(journals);
   const runs = new Runs({
     slots: 1,
     keepFinishedMs: 3_600_000,
@@ -67,10 +78,7 @@ function setUp(
     abandonAfterMs: 3_600_000,
     ...options,
     logLimits: { keptBytes: 1_000_000, tail: { lines: 10, bytes: 1000 } },
-    journals: new Journals({
-      folder: options.logs ?? "/nonexistent/logs",
-      logger: pino({ level: "silent" }),
-    }),
+    journals,
     logger: pino({ level: "silent" }),
     execute: (asked, reporter, signal) => {
       const { promise, resolve } = Promise.withResolvers<RunEnd>();
