@@ -7,15 +7,19 @@ const READ_BYTES = 64 * 1024;
 const NEWLINE = 10;
 
 export class JournalFile {
-  readonly #path: string;
+  readonly #pathOf: () => string;
   #handle: FileHandle | undefined;
   #sizeBytes = 0;
   #removal: Promise<void> | undefined;
   /** The handle is closed after these: its number may belong to another file from then on. */
   readonly #operations = new Set<Promise<unknown>>();
 
-  constructor(path: string) {
-    this.#path = path;
+  constructor(pathOf: () => string) {
+    this.#pathOf = pathOf;
+  }
+
+  get isCreated(): boolean {
+    return this.#handle !== undefined;
   }
 
   get sizeBytes(): number {
@@ -25,7 +29,7 @@ export class JournalFile {
   /** To be called again only after it has ended. @throws Error when not all bytes are written; none counts then. */
   append(entries: Uint8Array): Promise<void> {
     return this.#during(async () => {
-      this.#handle ??= await create(this.#path);
+      this.#handle ??= await create(this.#pathOf());
       for (let done = 0; done < entries.length; ) {
         const { bytesWritten } = await this.#handle.write(
           entries,
@@ -43,9 +47,11 @@ export class JournalFile {
   read(offset: number): Promise<Buffer> {
     return this.#during(async () => {
       for (let length = READ_BYTES; ; length *= 2) {
-        const bytes = await this.#readFully(offset, Math.min(length, this.#sizeBytes - offset));
+        const leftBytes = this.#sizeBytes - offset;
+        const bytes = await this.#readFully(offset, Math.min(length, leftBytes));
         const end = bytes.lastIndexOf(NEWLINE) + 1;
         if (end > 0) return bytes.subarray(0, end);
+        if (length >= leftBytes) throw new Error(`${this.#pathOf()} was changed by another program`);
       }
     });
   }
@@ -58,29 +64,28 @@ export class JournalFile {
 
   /** Only the name goes; readers can continue. */
   async unlink(): Promise<void> {
-    if (this.#handle || this.#operations.size > 0) await rm(this.#path, { force: true });
+    if (this.#handle || this.#operations.size > 0) await rm(this.#pathOf(), { force: true });
   }
 
   async #remove(): Promise<void> {
-    await this.unlink();
     await Promise.allSettled([...this.#operations]);
-    // A write may have created it meanwhile.
-    await this.unlink();
+    // Before anything that can fail: Bun ends the process when it collects a handle that is not closed.
     await this.#handle?.close();
+    await this.unlink();
   }
 
   async #readFully(offset: number, length: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length);
     for (let done = 0; done < length; ) {
       const answer = await this.#handle?.read(bytes, done, length - done, offset + done);
-      if (!answer || answer.bytesRead === 0) throw new Error(`${this.#path} has lost bytes`);
+      if (!answer || answer.bytesRead === 0) throw new Error(`${this.#pathOf()} was cut by another program`);
       done += answer.bytesRead;
     }
     return bytes;
   }
 
   async #during<Result>(operation: () => Promise<Result>): Promise<Result> {
-    if (this.#removal) throw new Error(`${this.#path} is removed`);
+    if (this.#removal) throw new Error(`${this.#pathOf()} is removed`);
     const running = operation();
     this.#operations.add(running);
     try {

@@ -6,7 +6,7 @@ import type { JobState } from "../../shared/job.ts";
 import { encodeEntry, type JournalEntry, type JournalStep } from "../../shared/log-journal.ts";
 import type { JournalFile } from "./journal-file.ts";
 import { JournalIndex } from "./journal-index.ts";
-import { type MemoryUse, UnwrittenEntries } from "./unwritten-entries.ts";
+import { UnwrittenEntries } from "./unwritten-entries.ts";
 import { Waiters } from "./waiters.ts";
 
 export type EntryBody =
@@ -24,28 +24,22 @@ export class JournalRemoved extends Error {
 /** A shorter journal has no file. */
 const IN_MEMORY_BYTES = 64 * 1024;
 
-/** Unwritten entries of all runs. More accumulate only if the disk does not respond. */
-const MAX_UNWRITTEN_BYTES = 64 * 1024 * 1024;
-
 /** A hostile frontend of BuildKit can report any number of steps. */
 const MAX_STEP_BYTES = 4 * 1024 * 1024;
 
 const NEWLINE = 10;
 
-export interface JournalRange {
-  readonly afterSeq: number;
-  readonly pastOnly: boolean;
-}
-
 export interface JournalParts {
   readonly file: JournalFile;
-  readonly memory: MemoryUse;
+  /** Why no journal should get more than the last lines now. */
+  readonly refusal: () => string | undefined;
+  readonly onWritten: () => void;
   readonly onWriteError: (error: unknown) => void;
 }
 
 export class Journal {
   readonly #parts: JournalParts;
-  readonly #unwritten: UnwrittenEntries;
+  readonly #unwritten = new UnwrittenEntries();
   readonly #index = new JournalIndex();
   /** Few: a run only moves forward. */
   readonly #states: StateEntry[] = [];
@@ -64,11 +58,15 @@ export class Journal {
 
   constructor(parts: JournalParts) {
     this.#parts = parts;
-    this.#unwritten = new UnwrittenEntries(parts.memory);
   }
 
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  /** It has readers or a file. */
+  get isUsed(): boolean {
+    return this.#readers > 0 || this.#isWriting || this.#parts.file.isCreated;
   }
 
   get fileBytes(): number {
@@ -83,8 +81,7 @@ export class Journal {
   refusal(): string | undefined {
     if (this.#writeError !== undefined)
       return `the worker cannot write the log to its disk (${codeOf(this.#writeError)})`;
-    if (this.#parts.memory.bytes > MAX_UNWRITTEN_BYTES) return "the worker's disk is too slow for the log";
-    return undefined;
+    return this.#parts.refusal();
   }
 
   /** Output that arrives after the end of the run, and steps beyond the limit, are left out. */
@@ -131,7 +128,11 @@ export class Journal {
    * when `signal` aborts.
    * @throws JournalRemoved
    */
-  async *entries({ afterSeq, pastOnly }: JournalRange, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *entries(
+    afterSeq: number,
+    signal: AbortSignal,
+    { pastOnly = false } = {},
+  ): AsyncGenerator<Buffer> {
     const presentBytes = this.#sizeBytes;
     const from = this.#index.before(afterSeq + 1);
     let { offset } = from;
@@ -160,15 +161,12 @@ export class Journal {
 
   /** Those who read now may continue for this long; the file's name goes at once. Resolves when its disk space is free. */
   async retire(reason: JournalRemoved, forReadersMs: number): Promise<void> {
-    await this.#parts.file.unlink();
-    if (this.#readers > 0) {
-      const unread = Promise.withResolvers<void>();
-      this.#onUnread = unread.resolve;
-      const timer = setTimeout(unread.resolve, forReadersMs);
-      await unread.promise;
-      clearTimeout(timer);
+    try {
+      await this.#parts.file.unlink();
+      if (this.#readers > 0) await this.#unread(forReadersMs);
+    } finally {
+      await this.remove(reason);
     }
-    await this.remove(reason);
   }
 
   /** Resolves when its disk space is free. */
@@ -179,6 +177,14 @@ export class Journal {
     this.#forEntries.wake();
     this.#forStates.wake();
     await this.#parts.file.remove();
+  }
+
+  async #unread(timeoutMs: number): Promise<void> {
+    const unread = Promise.withResolvers<void>();
+    this.#onUnread = unread.resolve;
+    const timer = setTimeout(unread.resolve, timeoutMs);
+    await unread.promise;
+    clearTimeout(timer);
   }
 
   async #read(offset: number): Promise<Buffer> {
@@ -198,14 +204,15 @@ export class Journal {
   }
 
   async #writeAll(): Promise<void> {
-    const { file, onWriteError } = this.#parts;
+    const { file, onWritten, onWriteError } = this.#parts;
     this.#isWriting = true;
     try {
       for (;;) {
-        const chunk = this.#unwritten.first({ isLastWanted: this.#isClosed });
-        if (!chunk || this.#removed) break;
-        await file.append(chunk.entries);
+        const entries = this.#unwritten.first({ isLastWanted: this.#isClosed });
+        if (!entries || this.#removed) break;
+        await file.append(entries);
         this.#unwritten.dropFirst();
+        onWritten();
       }
     } catch (error) {
       this.#writeError = error;

@@ -1,6 +1,7 @@
 /**
  * The journals of a worker's runs, in one folder. Those of ended runs are kept as long as their outcomes, but are
- * removed earlier, the oldest first, when they need too much of the disk or of memory.
+ * removed earlier, the oldest first, when journals need too much of the disk or of memory. If those of running runs
+ * alone need too much, they get only the last lines of their logs from then on.
  */
 import { statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -9,7 +10,6 @@ import type { Logger } from "../../shared/logging.ts";
 import { runName } from "../job/workspace.ts";
 import { Journal, JournalRemoved } from "./journal.ts";
 import { JournalFile } from "./journal-file.ts";
-import type { MemoryUse } from "./unwritten-entries.ts";
 
 /** The log of an ended run had to make space. */
 export class JournalEvicted extends JournalRemoved {}
@@ -22,28 +22,33 @@ export interface JournalsOptions {
 }
 
 export interface JournalLimits {
-  /** Part of the disk that the journals of ended runs may need. */
+  /** Part of the disk that journals may need. */
   readonly diskShare: number;
-  /** Memory that they may need when they cannot be written. */
+  /** Memory for entries that are not written yet, or cannot be. */
   readonly memoryBytes: number;
   /** How long those may continue that read a journal when its run is acknowledged. */
   readonly readOnMs: number;
 }
 
 const DEFAULT_LIMITS: JournalLimits = {
-  diskShare: 0.1,
-  memoryBytes: 32 * 1024 * 1024,
+  diskShare: 0.25,
+  memoryBytes: 128 * 1024 * 1024,
   readOnMs: 5000,
 };
+
+/** Of these limits, for running runs. Less than half: a log that was cut for this reason is kept after its run has ended. */
+const RUNNING_PART = 0.4;
 
 export class Journals {
   readonly #options: JournalsOptions;
   readonly #limits: JournalLimits;
-  readonly #memory: MemoryUse = { bytes: 0 };
-  /** All whose disk space is not free yet. */
-  readonly #all = new Set<Journal>();
+  readonly #running = new Set<Journal>();
   /** The oldest first. */
   readonly #ended = new Set<Journal>();
+  /** Their disk space is not free yet. */
+  readonly #leaving = new Set<Journal>();
+  #maxDiskBytes: Promise<number> | undefined;
+  #isDiskShareUsed = false;
 
   constructor(options: JournalsOptions) {
     this.#options = options;
@@ -52,30 +57,33 @@ export class Journals {
 
   create(run: RunRef): Journal {
     const { folder, logger } = this.#options;
-    const path = join(folder, `${runName(run)}.jsonl`);
     const { jobId: job_id, attempt } = run;
     const journal = new Journal({
-      file: new JournalFile(path),
-      memory: this.#memory,
+      file: new JournalFile(() => join(folder, `${runName(run)}.jsonl`)),
+      refusal: () => this.#refusal(),
+      onWritten: () => void this.#limitDiskUse(),
       onWriteError: (error) =>
         logger.warn({ err: error, job_id, attempt }, "failed to write the log of a run"),
     });
-    this.#all.add(journal);
+    this.#running.add(journal);
     return journal;
   }
 
   /** The run has ended: its journal may be removed to free space. */
   ended(journal: Journal): void {
+    this.#running.delete(journal);
     this.#ended.add(journal);
     void this.#shrink("memoryBytes", this.#limits.memoryBytes);
-    void this.#limitDiskUse();
+    if (this.#maxDiskBytes) void this.#limitDiskUse();
   }
 
   /** The run's outcome is no longer kept. */
   forget(journal: Journal): void {
-    const gone = new JournalRemoved("the run was acknowledged, or forgotten, before all of its log was read");
+    this.#running.delete(journal);
     this.#ended.delete(journal);
-    void this.#settled(journal, journal.retire(gone, this.#limits.readOnMs));
+    if (!journal.isUsed) return;
+    const gone = new JournalRemoved("the run was acknowledged, or forgotten, before all of its log was read");
+    void this.#leave(journal, () => journal.retire(gone, this.#limits.readOnMs));
   }
 
   /** Removes journals of ended runs, the oldest first, until they need at most this much of the disk. */
@@ -86,46 +94,68 @@ export class Journals {
   /** Resolves when no file is left. */
   async close(): Promise<void> {
     const gone = new JournalRemoved("the worker stops");
-    await Promise.all([...this.#all].map((journal) => this.#settled(journal, journal.remove(gone))));
+    const all = [...this.#running, ...this.#ended, ...this.#leaving];
+    await Promise.all(all.map((journal) => this.#leave(journal, () => journal.remove(gone))));
+  }
+
+  #refusal(): string | undefined {
+    const { diskShare, memoryBytes } = this.#limits;
+    const maxMemoryBytes = memoryBytes * RUNNING_PART;
+    if (total(this.#running, "memoryBytes") > maxMemoryBytes)
+      return "the worker's disk is too slow for the logs";
+    const percent = Math.round(diskShare * RUNNING_PART * 100);
+    return this.#isDiskShareUsed ? `running builds' logs take ${percent}% of the worker's disk` : undefined;
   }
 
   async #limitDiskUse(): Promise<void> {
-    if (this.#endedBytes("fileBytes") === 0) return;
+    this.#maxDiskBytes ??= this.#findDiskShare();
+    const maxBytes = await this.#maxDiskBytes;
+    const runningBytes = total(this.#running, "fileBytes");
+    this.#isDiskShareUsed = runningBytes > maxBytes * RUNNING_PART;
+    await this.#shrink("fileBytes", Math.max(0, maxBytes - runningBytes));
+  }
+
+  async #findDiskShare(): Promise<number> {
     const { folder, logger } = this.#options;
     try {
       const { blocks, bsize } = await statfs(dirname(folder));
-      await this.shrinkTo(blocks * bsize * this.#limits.diskShare);
+      return blocks * bsize * this.#limits.diskShare;
     } catch (error) {
-      logger.warn({ err: error }, "failed to find the disk space for logs of ended runs");
+      logger.warn({ err: error }, "failed to find the size of the disk for logs");
+      return Number.POSITIVE_INFINITY;
     }
   }
 
-  async #shrink(resource: "fileBytes" | "memoryBytes", keepBytes: number): Promise<void> {
+  async #shrink(resource: Resource, keepBytes: number): Promise<void> {
     for (const journal of this.#ended) {
-      if (this.#endedBytes(resource) <= keepBytes) return;
+      if (total(this.#ended, resource) <= keepBytes) return;
       if (journal[resource] > 0) await this.#evict(journal);
     }
   }
 
-  #endedBytes(resource: "fileBytes" | "memoryBytes"): number {
-    let bytes = 0;
-    for (const journal of this.#ended) bytes += journal[resource];
-    return bytes;
-  }
-
-  async #evict(journal: Journal): Promise<void> {
-    this.#ended.delete(journal);
+  #evict(journal: Journal): Promise<void> {
     this.#options.logger.info({ bytes: journal.sizeBytes }, "removed the log of an ended run to free space");
     const gone = new JournalEvicted("the worker has removed the log of this run to free space");
-    await this.#settled(journal, journal.remove(gone));
+    return this.#leave(journal, () => journal.remove(gone));
   }
 
-  async #settled(journal: Journal, removal: Promise<void>): Promise<void> {
+  async #leave(journal: Journal, remove: () => Promise<void>): Promise<void> {
+    this.#running.delete(journal);
+    this.#ended.delete(journal);
+    this.#leaving.add(journal);
     try {
-      await removal;
+      await remove();
     } catch (error) {
       this.#options.logger.warn({ err: error }, "failed to remove the log of a run");
     }
-    this.#all.delete(journal);
+    this.#leaving.delete(journal);
   }
+}
+
+type Resource = "fileBytes" | "memoryBytes";
+
+function total(journals: Iterable<Journal>, resource: Resource): number {
+  let bytes = 0;
+  for (const journal of journals) bytes += journal[resource];
+  return bytes;
 }

@@ -22,7 +22,7 @@ export async function* events(
     for await (const entry of journal.states(afterSeq, signal)) yield eventOf(entry);
     return;
   }
-  for await (const entries of journal.entries({ afterSeq, pastOnly: false }, signal)) {
+  for await (const entries of journal.entries(afterSeq, signal)) {
     for (const line of entries.toString().trimEnd().split("\n")) yield eventOf(decodeEntry(line));
   }
 }

@@ -13,7 +13,7 @@ import type { RunReporter } from "../pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../pipeline/run-end.ts";
 import { Abandonment, type AwaitedRun, isPast } from "./abandonment.ts";
 import { BuildSteps, viewOf } from "./build-steps.ts";
-import type { Journal, JournalRange } from "./journal.ts";
+import type { Journal } from "./journal.ts";
 import type { Journals } from "./journals.ts";
 import { events, type WatchOptions } from "./run-events.ts";
 import { type LogLimits, RunLog } from "./run-log.ts";
@@ -169,8 +169,12 @@ export class Runs {
    * The run's journal until it ends or `signal` aborts.
    * @throws StaleRun when this worker does not hold the run; JournalRemoved
    */
-  readLog(ref: RunRef, range: JournalRange, signal: AbortSignal): AsyncIterable<Buffer> {
-    return this.#get(ref).journal.entries(range, signal);
+  readLog(
+    ref: RunRef,
+    { afterSeq, pastOnly }: { readonly afterSeq: number; readonly pastOnly: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<Buffer> {
+    return this.#get(ref).journal.entries(afterSeq, signal, { pastOnly });
   }
 
   /** The build steps so far. @throws StaleRun when this worker does not hold the run. */

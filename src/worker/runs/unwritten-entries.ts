@@ -1,34 +1,19 @@
 /** The last entries of a journal, which its file does not have yet, in chunks of whole entries. */
 
-/** Entries in the memory of all journals together. */
-export interface MemoryUse {
-  bytes: number;
-}
-
-export interface Chunk {
+interface Chunk {
   /** Where it begins in the journal. */
-  readonly offset: number;
-  readonly entries: Buffer;
-}
-
-interface GrowingChunk {
   readonly offset: number;
   readonly buffer: Buffer;
   length: number;
 }
 
 /** Most journals are short. */
-const FIRST_CHUNK_BYTES = 4 * 1024;
+const FIRST_CHUNK_BYTES = 1024;
 const CHUNK_BYTES = 64 * 1024;
 
 export class UnwrittenEntries {
-  readonly #chunks: GrowingChunk[] = [];
-  readonly #memory: MemoryUse;
+  readonly #chunks: Chunk[] = [];
   #bytes = 0;
-
-  constructor(memory: MemoryUse) {
-    this.#memory = memory;
-  }
 
   /** Of memory. */
   get bytes(): number {
@@ -51,22 +36,22 @@ export class UnwrittenEntries {
   }
 
   /** The oldest chunk; unless `isLastWanted`, only one that no longer grows. */
-  first({ isLastWanted }: { readonly isLastWanted: boolean }): Chunk | undefined {
+  first({ isLastWanted }: { readonly isLastWanted: boolean }): Buffer | undefined {
     const [chunk] = this.#chunks;
     if (!chunk || (this.#chunks.length === 1 && !isLastWanted)) return undefined;
-    return { offset: chunk.offset, entries: chunk.buffer.subarray(0, chunk.length) };
+    return chunk.buffer.subarray(0, chunk.length);
   }
 
   dropFirst(): void {
-    this.#use(-(this.#chunks.shift()?.buffer.length ?? 0));
+    this.#bytes -= this.#chunks.shift()?.buffer.length ?? 0;
   }
 
   clear(): void {
     this.#chunks.length = 0;
-    this.#use(-this.#bytes);
+    this.#bytes = 0;
   }
 
-  #chunkFor(entry: string, offset: number): GrowingChunk {
+  #chunkFor(entry: string, offset: number): Chunk {
     const last = this.#chunks.at(-1);
     const left = last ? last.buffer.length - last.length : 0;
     // A UTF-16 code unit takes at most three bytes in UTF-8.
@@ -75,12 +60,7 @@ export class UnwrittenEntries {
     const buffer = Buffer.allocUnsafeSlow(Math.max(grown, Buffer.byteLength(entry)));
     const chunk = { offset, buffer, length: 0 };
     this.#chunks.push(chunk);
-    this.#use(buffer.length);
+    this.#bytes += buffer.length;
     return chunk;
-  }
-
-  #use(bytes: number): void {
-    this.#bytes += bytes;
-    this.#memory.bytes += bytes;
   }
 }

@@ -191,20 +191,23 @@ test("--purge removes settings and data of its role, or of one region, or everyt
   data.push("var/lib/blacktree/logs/file");
   await writeFiles(root.path, Object.fromEntries(data.map((path) => [path, ""])));
 
+  await install("orchestrator", "--uninstall", "--purge", "--region", "us-east-1");
+  const logs = (await installed()).filter((path) => path.includes("/logs/"));
+  expect(logs).toEqual([
+    "var/lib/blacktree/logs/file",
+    "var/lib/blacktree/orchestrator-eu-west-1/logs/file",
+  ]);
+  await install("orchestrator");
+
+
   expect((await installWorker("--uninstall", "--purge", "--dry-run")).stdout).toContain(
     `would remove   ${pathOf(SETTINGS)}\n`,
   );
   expect(await installed()).toContain(SETTINGS);
   await installWorker("--uninstall", "--purge");
   const left = await installed();
-  expect(left.filter((path) => path.includes("us-east-1"))).toEqual([
-    "var/lib/blacktree/orchestrator-us-east-1/logs/file",
-  ]);
+  expect(left.filter((path) => path.includes("us-east-1"))).toEqual([]);
   expect(left).toContain("etc/blacktree/worker-eu-west-1.env");
-
-  await install("orchestrator", "--uninstall", "--purge", "--region", "us-east-1");
-  expect((await installed()).filter((path) => path.includes("us-east-1"))).toEqual([]);
-  expect(await installed()).toContain("var/lib/blacktree/logs/file");
 
   await install("worker", "--uninstall", "--purge");
   expect((await installed()).filter((path) => path.includes("worker"))).toEqual([]);

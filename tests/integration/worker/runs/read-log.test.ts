@@ -10,8 +10,10 @@ import type { LogChunk, LogSummary } from "../../../../src/shared/rpc/generated/
 import {
   JobRequest,
   type JobResponse,
+  type RunDescription,
   WorkerServiceClient,
 } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
+import { fromJobResponse } from "../../../../src/shared/rpc/outcome.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import {
@@ -186,6 +188,67 @@ test("a reader that keeps up reads the log to its end, although the run is ackno
     ...UNTIL,
     what: "the journal's file to be closed",
   });
+});
+
+test("a run whose log had to make space for others says so to readers, and still has its outcome and states", async () => {
+  const { worker: serving, reporter, end } = await serveRun({ journalLimits: { diskShare: 1e-9 } });
+  for (let number = 0; number < 2000; number++) reporter.log(LINE);
+  const { logs } = await end();
+  expect(logs.at(-1)).toBe(LINE);
+  const isGone = async () => {
+    const error = await Array.fromAsync(readLog(serving)).catch((reason) => reason);
+    return error.code === status.NOT_FOUND && (await namesIn(serving.logs)).length === 0;
+  };
+  await waitFor(isGone, { ...UNTIL, what: "the log to make space" });
+  const watched = connect(serving).watchJob({
+    run: RUN,
+    incarnation: INCARNATION,
+    afterSeq: 0,
+    statesOnly: true,
+  });
+  expect(await Array.fromAsync(watched)).toHaveLength(1);
+});
+
+test("a run's build steps are described while it runs, and are in its response", async () => {
+  const { worker: serving, reporter, end } = await serveRun();
+  const startedAt = new Date("2026-01-20T10:00:00.000Z");
+  const step = { number: 1, name: "[1/1] RUN make", startedAt };
+  reporter.step(step);
+  const described = () =>
+    new Promise<RunDescription>((resolve, reject) => {
+      const request = { run: RUN, incarnation: INCARNATION };
+      connect(serving).describeRun(request, (error, answer) => (error ? reject(error) : resolve(answer)));
+    });
+  expect((await described()).steps).toEqual([
+    {
+      number: 1,
+      name: "[1/1] RUN make",
+      startedAt: "2026-01-20T10:00:00.000Z",
+      endedAt: "",
+      durationMs: 0,
+      cached: false,
+      error: "",
+    },
+  ]);
+  reporter.step({ ...step, end: { at: startedAt, durationMs: 7, isCached: true, error: "exit code 1" } });
+  const response = await end();
+  expect(response.steps).toMatchObject([{ number: 1, durationMs: 7, cached: true, error: "exit code 1" }]);
+  expect(fromJobResponse(response).steps).toEqual([
+    {
+      number: 1,
+      name: "[1/1] RUN make",
+      started_at: "2026-01-20T10:00:00.000Z",
+      ended_at: "2026-01-20T10:00:00.000Z",
+      duration_ms: 7,
+      cached: true,
+      error: "exit code 1",
+    },
+  ]);
+  expect((await described()).steps).toEqual(response.steps);
+  const entries = await Array.fromAsync(entriesOf(readLog(serving)));
+  expect(entries.slice(0, 2)).toMatchObject([{ step: { number: 1 } }, { step: { error: "exit code 1" } }]);
+  await acknowledge(serving);
+  await expect(described()).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
 });
 
 test("reading is refused for another incarnation, and for a run that the worker does not have", async () => {
