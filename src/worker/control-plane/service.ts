@@ -75,7 +75,7 @@ export function workerService({
     }),
     readLog: streamHandler(logger, (request, signal) => {
       checkIncarnation(identity, request.incarnation);
-      return refusingEach(() => chunks(runs.readLog(refOf(request.run), request, signal)));
+      return refusingEach(() => chunks(runs.readLog(refOf(request.run), request.afterSeq, signal, request)));
     }),
     cancelJob: unaryHandler(logger, async (request) => {
       checkIncarnation(identity, request.incarnation);

@@ -128,11 +128,7 @@ export class Journal {
    * when `signal` aborts.
    * @throws JournalRemoved
    */
-  async *entries(
-    afterSeq: number,
-    signal: AbortSignal,
-    { pastOnly = false } = {},
-  ): AsyncGenerator<Buffer> {
+  async *entries(afterSeq: number, signal: AbortSignal, { pastOnly = false } = {}): AsyncGenerator<Buffer> {
     const presentBytes = this.#sizeBytes;
     const from = this.#index.before(afterSeq + 1);
     let { offset } = from;

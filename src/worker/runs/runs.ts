@@ -171,8 +171,9 @@ export class Runs {
    */
   readLog(
     ref: RunRef,
-    { afterSeq, pastOnly }: { readonly afterSeq: number; readonly pastOnly: boolean },
+    afterSeq: number,
     signal: AbortSignal,
+    { pastOnly = false } = {},
   ): AsyncIterable<Buffer> {
     return this.#get(ref).journal.entries(afterSeq, signal, { pastOnly });
   }

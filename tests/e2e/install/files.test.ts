@@ -193,12 +193,8 @@ test("--purge removes settings and data of its role, or of one region, or everyt
 
   await install("orchestrator", "--uninstall", "--purge", "--region", "us-east-1");
   const logs = (await installed()).filter((path) => path.includes("/logs/"));
-  expect(logs).toEqual([
-    "var/lib/blacktree/logs/file",
-    "var/lib/blacktree/orchestrator-eu-west-1/logs/file",
-  ]);
+  expect(logs).toEqual(["var/lib/blacktree/logs/file", "var/lib/blacktree/orchestrator-eu-west-1/logs/file"]);
   await install("orchestrator");
-
 
   expect((await installWorker("--uninstall", "--purge", "--dry-run")).stdout).toContain(
     `would remove   ${pathOf(SETTINGS)}\n`,
