@@ -4,14 +4,6 @@ import { describeAwsError } from "../../shared/aws/errors.ts";
 import { LogStoreUnavailable } from "./log-store.ts";
 import { formatS3Location, type S3Location } from "./s3-location.ts";
 
-export interface S3Request {
-  readonly location: S3Location;
-  /** What the request does, such as "failed to read a log from". */
-  readonly what: string;
-  /** The permissions that it needs. */
-  readonly actions: string;
-}
-
 /** The fields that errors of the SDK, of `fetch` and of Bun may have. */
 interface S3Error extends Error {
   readonly code?: string;
@@ -27,18 +19,20 @@ const CREDENTIALS_REFUSED =
   /^(InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|TokenRefreshRequired|InvalidSecurity)$/;
 const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
 const OVERLOADED = /^(SlowDown|ServiceUnavailable|TooManyRequests|ThrottlingException|Throttling)$/;
-const TLS = /CERT|SSL|TLS/;
+const NO_REGION = /^Region is missing|^Region not accepted/;
+const CERTIFICATE = /CERT|UNABLE_TO_VERIFY/;
 
-export function s3Failure({ location, what, actions }: S3Request, error: unknown): LogStoreUnavailable {
+/** `actions`: the permissions that the request needs. */
+export function s3Failure(location: S3Location, actions: string, error: unknown): LogStoreUnavailable {
   const reason = error instanceof Error ? reasonOf(error, location.bucket, actions) : String(error);
-  return new LogStoreUnavailable(`${what} ${formatS3Location(location)}: ${reason}`, { cause: error });
+  return new LogStoreUnavailable(`log store ${formatS3Location(location)}: ${reason}`, { cause: error });
 }
 
 function reasonOf(error: S3Error, bucket: string, actions: string): string {
   const { name, message, code } = error;
   const status = error.$metadata?.httpStatusCode;
   if (error instanceof NoAwsCredentials) return message;
-  if (message === "Region is missing")
+  if (NO_REGION.test(message))
     return "no AWS region is set; set AWS_REGION to the bucket's region, or to us-east-1 for a server without regions";
   if (name === "NoSuchBucket")
     return `the bucket ${bucket} does not exist; create it, or correct BLACKTREE_LOG_STORE or AWS_ENDPOINT_URL_S3`;
@@ -53,7 +47,8 @@ function reasonOf(error: S3Error, bucket: string, actions: string): string {
   if (name === "PreconditionFailed" || name === "NoSuchKey")
     return "the log was replaced or removed while it was read; read it again";
   if (name === "TimeoutError") return "the server does not answer in time; check it and the network";
-  if (code !== undefined && status === undefined) return connectionFailure(error, code);
+  if (code === "ERR_INVALID_URL") return "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL is not a URL; correct it";
+  if (code !== undefined && URL.canParse(error.path ?? "")) return connectionFailure(error, code);
   return describeAwsError(error);
 }
 
@@ -64,9 +59,11 @@ function wrongRegion(error: S3Error, bucket: string): string {
   return `the bucket ${bucket} is in the region ${region}; set AWS_REGION=${region}`;
 }
 
-function connectionFailure({ path = "", message }: S3Error, code: string): string {
-  const server = URL.canParse(path) ? new URL(path).origin : "the server";
-  if (TLS.test(code) || /certificate/i.test(message))
-    return `no TLS connection to ${server} (${code}); if a private CA has signed its certificate, set NODE_EXTRA_CA_CERTS to the CA's PEM file`;
-  return `no connection to ${server} (${code}); check the server, the network, and AWS_ENDPOINT_URL_S3`;
+function connectionFailure({ path = "" }: S3Error, code: string): string {
+  const { origin } = new URL(path);
+  if (CERTIFICATE.test(code))
+    return `the certificate of ${origin} is not trusted (${code}); if a private CA has signed it, set NODE_EXTRA_CA_CERTS to the CA's PEM file`;
+  if (code === "EPROTO")
+    return `${origin} does not speak TLS; AWS_ENDPOINT_URL_S3 begins with http:// for a server without TLS`;
+  return `no connection to ${origin} (${code}); check the server, the network, and AWS_ENDPOINT_URL_S3`;
 }

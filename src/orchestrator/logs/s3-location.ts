@@ -24,7 +24,7 @@ export const s3Location: Parser<S3Location> = (raw) => {
       `${EXPECTED}; credentials are found as by other programs of AWS, such as AWS_PROFILE`,
     );
   if (/[?#]/.test(raw)) throw new BadValue("has a query or fragment", EXPECTED);
-  return { bucket: checkedBucket(bucket), prefix: checkedPrefix(path.replace(/\/$/, "")) };
+  return { bucket: checkedBucket(bucket), prefix: checkedPrefix(path.replace(/(?<=.)\/$/, "")) };
 };
 
 function checkedBucket(bucket: string): string {

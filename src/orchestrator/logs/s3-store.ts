@@ -44,10 +44,10 @@ export class S3LogStore implements LogStore {
     const { bucket: Bucket, prefix: Prefix } = this.#location;
     const options = { abortSignal: signal, requestTimeout: this.#timeouts.answerMs };
     const inBucket = { Bucket, Prefix };
-    await this.#try("cannot use", "s3:ListBucket", signal, () =>
+    await this.#try("s3:ListBucket", signal, () =>
       this.#client.send(new ListObjectsV2Command({ ...inBucket, MaxKeys: 1 }), options),
     );
-    await this.#try("cannot use", "s3:ListBucketMultipartUploads", signal, () =>
+    await this.#try("s3:ListBucketMultipartUploads", signal, () =>
       this.#client.send(new ListMultipartUploadsCommand({ ...inBucket, MaxUploads: 1 }), options),
     );
   }
@@ -68,11 +68,7 @@ export class S3LogStore implements LogStore {
     });
     // Ends the upload like an error of the file: `Upload.abort` would not wait until its parts are removed.
     addAbortSignal(signal, body);
-    await this.#try("failed to upload a log to", "s3:PutObject and s3:AbortMultipartUpload", signal, () =>
-      upload.done().catch((error: unknown) => {
-        throw body.errored ?? error;
-      }),
-    );
+    await this.#try("s3:PutObject and s3:AbortMultipartUpload", signal, () => upload.done());
   }
 
   async read(key: LogKey, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
@@ -83,8 +79,7 @@ export class S3LogStore implements LogStore {
       signal,
       answerTimeoutMs: this.#timeouts.answerMs,
     };
-    const reading = <T>(send: () => Promise<T>) =>
-      this.#try("failed to read a log from", "s3:GetObject and s3:ListBucket", signal, send);
+    const reading = <T>(send: () => Promise<T>) => this.#try("s3:GetObject and s3:ListBucket", signal, send);
     const bytes = await reading(() => openS3Object(request));
     return bytes && withFailures(bytes, reading);
   }
@@ -93,7 +88,7 @@ export class S3LogStore implements LogStore {
   async #removeEarlierParts(object: { Bucket: string; Key: string }, signal: AbortSignal): Promise<void> {
     const options = { abortSignal: signal, requestTimeout: this.#timeouts.answerMs };
     const actions = "s3:ListBucketMultipartUploads and s3:AbortMultipartUpload";
-    await this.#try("failed to remove unfinished uploads from", actions, signal, async () => {
+    await this.#try(actions, signal, async () => {
       const { Bucket, Key } = object;
       const listing = new ListMultipartUploadsCommand({ Bucket, Prefix: Key });
       const { Uploads = [] } = await this.#client.send(listing, options);
@@ -103,12 +98,12 @@ export class S3LogStore implements LogStore {
   }
 
   /** @throws LogStoreUnavailable; the signal's reason */
-  async #try<T>(what: string, actions: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
+  async #try<T>(actions: string, signal: AbortSignal, send: () => Promise<T>): Promise<T> {
     try {
       return await send();
     } catch (error) {
       signal.throwIfAborted();
-      throw s3Failure({ location: this.#location, what, actions }, error);
+      throw s3Failure(this.#location, actions, error);
     }
   }
 }

@@ -18,7 +18,7 @@ export interface PendingUpload {
   readonly path: string;
 }
 
-/** What the folder remembers over restarts, for example with a marker beside each file. */
+/** The folder: remembers over restarts which journals are not uploaded yet, for example with a marker beside each. */
 export interface PendingUploads {
   /** In any order. */
   pending(): AsyncIterable<PendingUpload>;
