@@ -24,6 +24,7 @@ import {
   withDefault,
 } from "../shared/settings/settings.ts";
 import { JOB_FIELDS } from "./job/fields.ts";
+import { s3Location } from "./logs/s3-location.ts";
 
 const DAY_MS = 86_400_000;
 const MIN_LOG_SIZE = "1MB";
@@ -167,6 +168,14 @@ export const SCHEDULING_SETTINGS = {
     },
     parse.oneOf("cut", "keep"),
     "cut",
+  ),
+  logStore: optional(
+    {
+      name: "BLACKTREE_LOG_STORE",
+      description:
+        "bucket of S3, or of a server with its protocol, that also gets the logs of all orchestrators: s3://bucket or s3://bucket/prefix (docs/logs-s3.md)",
+    },
+    s3Location,
   ),
   ...gitSettings,
   ...resultLogSettings,

@@ -131,8 +131,8 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
       await admin?.stop();
       await leases.close();
       await records.close();
+      await parts.logs.stop();
       await places.close();
-      parts.logs.stop();
     },
   };
 }

@@ -29,6 +29,8 @@ export class LogMissing extends Error {
 
 export interface AttemptLogParts {
   readonly store: LogStore;
+  /** The store of all orchestrators (BLACKTREE_LOG_STORE). */
+  readonly shared: LogStore | undefined;
   /** Of this orchestrator's log folder. */
   readonly id: string;
   readonly places: LogPlaces;
@@ -89,6 +91,7 @@ export class AttemptLogs {
         // Nothing follows the final state of an attempt, at which `afterSeq` may be.
         if (pastOnly || !hasRead) return;
       } catch (error) {
+        if (signal.aborted) return;
         if (!(error instanceof RpcError || error instanceof LogStoreUnavailable)) throw error;
         failure = error;
       }
@@ -113,16 +116,22 @@ export class AttemptLogs {
   async #find(attempt: KnownAttempt, pastOnly: boolean, signal: AbortSignal): Promise<Open> {
     const place = (await this.parts.places.find(attempt.jobId)).get(attempt.attempt);
     const tenant = attempt.tenant ?? place?.tenant;
-    const stored = tenant === undefined ? undefined : await this.#stored({ ...attempt, tenant }, signal);
+    const stored =
+      tenant === undefined ? undefined : await this.#stored(this.parts.store, { ...attempt, tenant }, signal);
     if (stored) return () => stored;
     const isKept = place !== undefined && place.kind !== "missing";
     if (isKept) return this.#placed({ ...attempt, tenant: place.tenant }, place, signal);
     return this.#atWorker(attempt, place, pastOnly, signal);
   }
 
-  async #stored(key: LogKey, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
+  /** @throws LogMissing when the store does not answer */
+  async #stored(
+    store: LogStore,
+    key: LogKey,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
     try {
-      return await this.parts.store.read(key, signal);
+      return await store.read(key, signal);
     } catch (error) {
       if (!(error instanceof LogStoreUnavailable)) throw error;
       throw new LogMissing(`the log cannot be read now: ${error.message}`, true);
@@ -131,18 +140,26 @@ export class AttemptLogs {
 
   /** @throws LogMissing */
   async #placed(key: LogKey, place: PlacedLog, signal: AbortSignal): Promise<Open> {
-    if (place.kind !== "orchestrator" || place.id === this.parts.id)
-      throw new LogMissing(
-        "the log has been removed: it was too old, or the logs had reached their size limit",
-        false,
-      );
+    if (place.kind === "store") return this.#inSharedStore(key, signal);
+    if (place.kind !== "orchestrator" || place.id === this.parts.id) throw removed();
     const address = await this.parts.places.addressOf(place.id);
-    if (address === undefined)
+    if (address !== undefined) return (afterSeq) => this.#fromPeer(address, key, afterSeq, signal);
+    throw new LogMissing(
+      `the log is in the folder of orchestrator ${place.id}, which does not run; start it, or try again later`,
+      true,
+    );
+  }
+
+  async #inSharedStore(key: LogKey, signal: AbortSignal): Promise<Open> {
+    const { shared } = this.parts;
+    if (!shared)
       throw new LogMissing(
-        `the log is in the folder of orchestrator ${place.id}, which does not run; start it, or try again later`,
+        "the log is in a bucket: set BLACKTREE_LOG_STORE of this orchestrator as well",
         true,
       );
-    return (afterSeq) => this.#fromPeer(address, key, afterSeq, signal);
+    const stored = await this.#stored(shared, key, signal);
+    if (!stored) throw removed();
+    return () => stored;
   }
 
   async *#fromPeer(
@@ -211,6 +228,13 @@ export class AttemptLogs {
     const workers = await this.parts.leases.workers();
     return workers.find((worker) => worker.workerId === workerId && worker.hasLease);
   }
+}
+
+function removed(): LogMissing {
+  return new LogMissing(
+    "the log has been removed: it was too old, or the logs had reached their size limit",
+    false,
+  );
 }
 
 function unreadable(failure: Error | undefined): LogMissing {

@@ -12,14 +12,14 @@ export interface LogKey extends RunRef {
 
 export interface LogStore {
   /**
-   * Keeps a complete journal, which is in this local file. The store takes the file over: the caller only removes it, if it
-   * is still there. When called again for a key, the last journal counts.
-   * @throws LogStoreUnavailable; the error of a file operation, such as ENOSPC
+   * Copies a complete journal from this local file, which is not changed afterwards; when called again for a key, the last
+   * one counts.
+   * @throws LogStoreUnavailable; errors of the file and of the folder that it is copied to, such as ENOSPC
    */
   put(key: LogKey, journal: string, signal: AbortSignal): Promise<void>;
   /**
    * The journal's bytes from its beginning; undefined if it is not here. Reads only as fast as its reader.
-   * @throws LogStoreUnavailable
+   * @throws LogStoreUnavailable; the signal's reason
    */
   read(key: LogKey, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>;
 }

@@ -18,6 +18,12 @@ export interface TenantRun extends RunRef {
   readonly tenant: string;
 }
 
+export const PLACE_KINDS = [
+  "missing",
+  "orchestrator",
+  "store",
+] as const satisfies readonly LogPlace["kind"][];
+
 export type PlacedLog = LogPlace & { readonly tenant: string };
 
 /** A right to copy a log ends this many ms after its last `claim` call. */
@@ -27,7 +33,7 @@ export const COPY_TTL_MS = 5000;
 export interface LogPlaces {
   /** Connects, and keeps reconnecting until `close`. Does not fail without a server. */
   start(): void;
-  /** A log that is kept does not become missing by a later call. */
+  /** A place replaces only those of the same kind, and those before it: missing, orchestrator, store. */
   note(run: TenantRun, place: LogPlace): Promise<void>;
   /** By attempt. */
   find(jobId: string): Promise<ReadonlyMap<number, PlacedLog>>;

@@ -2,7 +2,14 @@
 import { connectInBackground, createQuietRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { RecordsUnavailable } from "./job-records.ts";
-import { COPY_TTL_MS, type LogPlace, type LogPlaces, type PlacedLog, type TenantRun } from "./log-places.ts";
+import {
+  COPY_TTL_MS,
+  type LogPlace,
+  type LogPlaces,
+  PLACE_KINDS,
+  type PlacedLog,
+  type TenantRun,
+} from "./log-places.ts";
 import logPlaceLua from "./scripts/log-place.lua" with { type: "text" };
 
 const logPlace = new RedisScript(logPlaceLua);
@@ -31,7 +38,8 @@ export class RedisLogPlaces implements LogPlaces {
 
   async note({ tenant, jobId, attempt }: TenantRun, place: LogPlace): Promise<void> {
     const text = JSON.stringify({ ...place, tenant } satisfies PlacedLog);
-    await this.#run(jobId, attempt, ["", text, place.kind === "missing" ? 1 : 0]);
+    const better = PLACE_KINDS.slice(PLACE_KINDS.indexOf(place.kind) + 1);
+    await this.#run(jobId, attempt, [text, better.join(",")]);
   }
 
   async find(jobId: string): Promise<ReadonlyMap<number, PlacedLog>> {
@@ -41,7 +49,7 @@ export class RedisLogPlaces implements LogPlaces {
   }
 
   async claim({ jobId, attempt }: TenantRun, orchestratorId: string): Promise<"granted" | "taken" | "kept"> {
-    const reply = await this.#run(jobId, attempt, [orchestratorId, "", COPY_TTL_MS]);
+    const reply = await this.#run(jobId, attempt, ["", COPY_TTL_MS, orchestratorId]);
     return reply as "granted" | "taken" | "kept";
   }
 

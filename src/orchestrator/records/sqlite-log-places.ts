@@ -1,7 +1,7 @@
 /** Places of logs in the embedded SQLite file. It has one orchestrator, which needs no address and no right to copy. */
 import type { Database } from "bun:sqlite";
 import { RecordsUnavailable } from "./job-records.ts";
-import type { LogPlace, LogPlaces, PlacedLog, TenantRun } from "./log-places.ts";
+import { type LogPlace, type LogPlaces, PLACE_KINDS, type PlacedLog, type TenantRun } from "./log-places.ts";
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS log_places (
@@ -35,7 +35,8 @@ export class SqliteLogPlaces implements LogPlaces {
   async note(run: TenantRun, place: LogPlace): Promise<void> {
     this.#attempt(() => {
       this.#database.run("DELETE FROM log_places WHERE expires_at <= ?", [Date.now()]);
-      if (place.kind === "missing" && this.#isKept(run)) return;
+      const known = this.#places(run.jobId).get(run.attempt)?.kind ?? "missing";
+      if (PLACE_KINDS.indexOf(known) > PLACE_KINDS.indexOf(place.kind)) return;
       this.#database.run(
         "INSERT OR REPLACE INTO log_places (job_id, attempt, place, expires_at) VALUES (?, ?, ?, ?)",
         [
@@ -53,7 +54,10 @@ export class SqliteLogPlaces implements LogPlaces {
   }
 
   async claim(run: TenantRun): Promise<"granted" | "kept"> {
-    return this.#attempt(() => (this.#isKept(run) ? "kept" : "granted"));
+    return this.#attempt(() => {
+      const kind = this.#places(run.jobId).get(run.attempt)?.kind ?? "missing";
+      return kind === "missing" ? "granted" : "kept";
+    });
   }
 
   async announce(): Promise<void> {
@@ -66,11 +70,6 @@ export class SqliteLogPlaces implements LogPlaces {
 
   async close(): Promise<void> {
     // Closed by its owner.
-  }
-
-  #isKept({ jobId, attempt }: TenantRun): boolean {
-    const kind = this.#places(jobId).get(attempt)?.kind;
-    return kind !== undefined && kind !== "missing";
   }
 
   #places(jobId: string): ReadonlyMap<number, PlacedLog> {

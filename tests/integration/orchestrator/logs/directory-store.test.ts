@@ -7,6 +7,7 @@ import { type LogFolder, openLogFolder } from "../../../../src/orchestrator/logs
 import type { LogKey } from "../../../../src/orchestrator/logs/log-store.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
+import { logStoreContract } from "./log-store-contract.ts";
 
 const signal = new AbortController().signal;
 const logger = pino({ level: "silent" });
@@ -45,7 +46,7 @@ function openStore(limits = { sizeBytes: 1e9, ageMs: DAY_MS }): DirectoryStore {
 async function put(store: DirectoryStore, key: LogKey, text: string): Promise<void> {
   const journal = opened.at(-1)?.folder.unfinished() ?? "";
   await writeFile(journal, text);
-  await store.put(key, journal);
+  await store.put(key, journal, signal);
 }
 
 async function read(store: DirectoryStore, key: LogKey): Promise<string | undefined> {
@@ -64,6 +65,37 @@ async function modes(): Promise<Record<string, string>> {
   ]);
   return Object.fromEntries(await Promise.all(pairs)) as Record<string, string>;
 }
+
+logStoreContract("a folder", async () => {
+  const folderOfContract = await makeTempDir("log-store");
+  const folder = openLogFolder(folderOfContract.path);
+  const store = new DirectoryStore({ folder, limits: { sizeBytes: 1e9, ageMs: DAY_MS }, logger });
+  return {
+    store,
+    async stop() {
+      folder.close();
+      await folderOfContract.remove();
+    },
+  };
+});
+
+test("a log is pending until it is uploaded, over restarts, under its own key", async () => {
+  const folder = openLogFolder(path);
+  const added: LogKey[] = [];
+  const options = { folder, limits: { sizeBytes: 1e9, ageMs: DAY_MS }, logger };
+  const store = new DirectoryStore({ ...options, onPending: ({ key }) => added.push(key) });
+  opened.push({ folder, store });
+  const keys = ["a", "a.1", "b:c.2", ".."].flatMap((jobId) => [keyOf(jobId), keyOf(jobId, "..", 12)]);
+  for (const key of keys) await put(store, key, JSON.stringify(key));
+  expect(added).toEqual(keys);
+  await store.uploaded(keyOf("a"));
+  await store.uploaded(keyOf("a"));
+  closeAll();
+  const left = await Array.fromAsync(openStore().pending());
+  const sorted = (all: readonly LogKey[]) => all.map((key) => JSON.stringify(key)).sort();
+  expect(sorted(left.map(({ key }) => key))).toEqual(sorted(keys.slice(1)));
+  for (const { key, path } of left) expect(await Bun.file(path).text()).toBe(JSON.stringify(key));
+});
 
 test("any job and tenant has its own file in the store, which only its owner can read", async () => {
   const store = openStore();
@@ -144,7 +176,7 @@ test("a journal on another file system is copied", async () => {
   const elsewhere = `/dev/shm/blacktree-test-${crypto.randomUUID()}`;
   await writeFile(elsewhere, "journal", { mode: 0o644 });
   try {
-    await store.put(keyOf("job"), elsewhere);
+    await store.put(keyOf("job"), elsewhere, signal);
     expect(await read(store, keyOf("job"))).toBe("journal");
   } finally {
     await rm(elsewhere, { force: true });

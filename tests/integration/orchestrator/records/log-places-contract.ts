@@ -24,7 +24,7 @@ export function describeLogPlacesContract(name: string, create: () => Promise<Lo
     });
     afterEach(() => subject.remove());
 
-    test("each attempt has a place; a log that is kept does not become missing", async () => {
+    test("each attempt has a place, which only an equal or better one replaces", async () => {
       expect(await places.find("..")).toEqual(new Map());
       await places.note(RUN, MISSING);
       await places.note({ ...RUN, attempt: 2 }, { kind: "store" });
@@ -38,6 +38,11 @@ export function describeLogPlacesContract(name: string, create: () => Promise<Lo
       await places.note(RUN, KEPT);
       await places.note(RUN, MISSING);
       expect((await places.find("..")).get(1)).toEqual({ ...KEPT, tenant: "acme" });
+      await places.note(RUN, { ...KEPT, id: "two" });
+      expect((await places.find("..")).get(1)).toEqual({ ...KEPT, id: "two", tenant: "acme" });
+      await places.note(RUN, { kind: "store" });
+      await places.note(RUN, KEPT);
+      expect((await places.find("..")).get(1)).toEqual({ kind: "store", tenant: "acme" });
     });
 
     test("a log that is kept is not copied again, and a missing one may be", async () => {
