@@ -45,6 +45,7 @@ import type { MakeCommand } from "./usage.ts";
 const LOGS_FOLDER = "logs";
 
 const { workerId, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
+const { name, description, parse } = SCHEDULING_SETTINGS.logDir;
 
 export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
@@ -52,10 +53,7 @@ export const UP_SETTINGS = {
     ...SCHEDULING_SETTINGS.fileAdminToken,
     computedDefault: `${UP_TOKEN_FILE} in the work folder`,
   },
-  logDir: optional(
-    { ...SCHEDULING_SETTINGS.logDir, computedDefault: `${LOGS_FOLDER} in the work folder` },
-    SCHEDULING_SETTINGS.logDir.parse,
-  ),
+  logDir: optional({ name, description, computedDefault: `${LOGS_FOLDER} in the work folder` }, parse),
   workerId,
   slots,
   workDir,

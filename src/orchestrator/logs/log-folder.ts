@@ -53,7 +53,7 @@ function lockFile(path: string): Database {
   } catch (error) {
     database.close();
     if (!(error instanceof SQLiteError && error.code === "SQLITE_BUSY")) throw error;
-    throw new Error("another process uses it; each orchestrator needs a folder of its own", { cause: error });
+    throw new Error("another process uses it; each orchestrator needs a dedicated folder", { cause: error });
   }
 }
 

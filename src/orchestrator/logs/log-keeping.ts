@@ -1,4 +1,4 @@
-/** What an orchestrator keeps logs with, made from its settings. */
+/** An orchestrator's parts for logs, made from its settings. */
 import type { Logger } from "../../shared/logging.ts";
 import type { LogPlace, LogPlaces } from "../records/log-places.ts";
 import { DirectoryStore } from "./directory-store.ts";

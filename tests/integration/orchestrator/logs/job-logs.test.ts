@@ -185,7 +185,7 @@ test("a followed log resumes exactly at another orchestrator, after a restart, a
 
 test("the log of a run that a dead orchestrator has released is copied by another one, once", async () => {
   const [first, second] = await startBoth();
-  // What the first one did before it died.
+  // The first one dies after the copy, and before the worker has its acknowledgement.
   worker.runs.acknowledge = () => {
     throw new Error("the first orchestrator is dead");
   };
