@@ -8,6 +8,7 @@ import { type RegistryLogin, registryHost } from "../../shared/registry-login.ts
 import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 
 export const JOB_ID_PATTERN = /^[A-Za-z0-9._:-]{1,200}$/;
+export const TENANT_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects control characters
 const CONTROL_CHARACTERS = /[\x00-\x1f\x7f]/;
@@ -192,7 +193,7 @@ const required = {
 
 const optional = {
   tenant: optionalField(
-    pattern("1 to 64 of letters, digits, . _ and -", /^[A-Za-z0-9._-]{1,64}$/),
+    pattern("1 to 64 of letters, digits, . _ and -", TENANT_PATTERN),
     "On whose behalf the job runs; by default `aws_account`.",
   ),
   region: optionalField(region, "AWS region of the registry; by default that of the orchestrator."),

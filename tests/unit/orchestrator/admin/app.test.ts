@@ -435,16 +435,3 @@ describe("cancelling", () => {
     expect(cancels).toEqual([]);
   });
 });
-
-test.each([
-  ["an error", new Error("hidden"), ["admin API: following a log failed"]],
-  ["a server that does not answer", new LeasesUnavailable("unavailable"), [] as string[]],
-])("a followed log that %s interrupts ends without telling the reader why", async (_, failure, expected) => {
-  const records: Record<string, unknown>[] = [];
-  const logger = pino({ base: null }, { write: (line) => void records.push(JSON.parse(line)) });
-  const find = () => Promise.reject(failure);
-  const target = app({}, { logger, leases: { find } as unknown as AdminParts["leases"] });
-  const response = await request("/api/v1/jobs/j-1/logs?follow=true", {}, {}, { target });
-  expect(await response.text()).toBe(": following\n\n");
-  expect(records.map(({ msg }) => msg)).toEqual(expected);
-});

@@ -12,7 +12,12 @@ interface Logged {
 
 function logged(lines: readonly string[], limits: LogLimits): Logged {
   const kept: string[] = [];
-  const log = new RunLog(limits, (line) => kept.push(line));
+  const storage = {
+    sizeBytes: 0,
+    append: ({ line }: { line: string }) => void kept.push(line),
+    refusal: () => undefined,
+  };
+  const log = new RunLog(limits, storage);
   for (const line of lines) log.add(line);
   log.end();
   return { log, kept };
