@@ -37,7 +37,7 @@ afterEach(async () => {
   worker = undefined;
 });
 
-/** With a connection of its own: a stalled reader must not hold up others. */
+/** With a dedicated connection: a stalled reader must not hold up others. */
 function connect({ port }: ServedWorker): WorkerServiceClient {
   const options = { ...CHANNEL_OPTIONS, "grpc.use_local_subchannel_pool": 1 };
   const client = new WorkerServiceClient(`127.0.0.1:${port}`, credentials.createInsecure(), options);
