@@ -7,8 +7,10 @@ import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { type OrchestratorProcess, untilState, type WorkerProcess } from "../support/blacktree/deployment.ts";
 import { expectSuccess, faultSite, type SampleJob, sampleJob } from "../support/blacktree/fault-site.ts";
 import { followedLog } from "../support/blacktree/followed-log.ts";
+import { runFolders } from "../support/blacktree/run-folders.ts";
 import { peakResidentBytes } from "../support/machine/process-memory.ts";
 import { staticBusybox } from "../support/machine/sample-repository.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 
 const site = faultSite({
   ownDocker: { daemonEnv: { BUILDKIT_STEP_LOG_MAX_SIZE: "-1", BUILDKIT_STEP_LOG_MAX_SPEED: "-1" } },
@@ -117,6 +119,8 @@ test("large logs: a step that prints 100 MB needs no more worker memory than one
   const { log, logs } = large.result;
   expect(log).toEqual({ ...described(kept), truncated: true });
   expect(kept.slice(-logs.length)).toEqual([...logs]);
+  const isLogGone = async () => (await runFolders(worker.workDir)).length === 0;
+  await waitFor(isLogGone, { timeoutMs: 30_000, what: "the logs to be removed from the worker" });
   const answer = await apiRequest(orchestrator.apiUrl, `/api/v1/jobs/${job.job_id}/logs`);
   expect(await answer.text()).toBe(logs.map((line) => `${line}\n`).join(""));
 
