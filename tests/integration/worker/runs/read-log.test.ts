@@ -119,14 +119,29 @@ async function openJournals({ logs }: ServedWorker): Promise<string[]> {
   return paths.filter((path) => path.startsWith(logs));
 }
 
+/** Returns how many bytes the worker has read so far for the next reader. */
+function countNextReader({ runs }: ServedWorker): () => number {
+  let bytes = 0;
+  const readLog = runs.readLog.bind(runs);
+  runs.readLog = async function* (...options) {
+    runs.readLog = readLog;
+    for await (const entries of readLog(...options)) {
+      bytes += entries.length;
+      yield entries;
+    }
+  };
+  return () => bytes;
+}
+
 const namesIn = (folder: string) => readdir(folder).catch(() => []);
 
 test("readers of a log of 25 MB get all of it at their own pace, also from the middle on, and it is the log of the result", async () => {
   const { worker: serving, reporter, end } = await serveRun();
+  const readForStalled = countNextReader(serving);
   const stalled = entriesOf(readLog(serving));
-  const followed = Array.fromAsync(entriesOf(readLog(serving)));
   reporter.state("CLONING");
   expect((await stalled.next()).value).toMatchObject({ seq: 1, state: "CLONING" });
+  const followed = Array.fromAsync(entriesOf(readLog(serving)));
   // Pings are answered meanwhile.
   await expectToShareEventLoop(async () => {
     for (let number = 0; number < 50_000; number++) {
@@ -143,6 +158,8 @@ test("readers of a log of 25 MB get all of it at their own pace, also from the m
   const last = whole.at(-1);
   expect(last && isFinalEntry(last)).toBe(true);
   expect(await followed).toEqual(whole);
+  // Buffers of gRPC and of the connection.
+  expect(readForStalled()).toBeLessThan(8_000_000);
   for (const afterSeq of [1, 25_000, whole.length - 1, whole.length]) {
     const rest = await Array.fromAsync(entriesOf(readLog(serving, afterSeq)));
     expect(rest).toEqual(whole.slice(afterSeq));
