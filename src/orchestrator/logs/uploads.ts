@@ -22,7 +22,7 @@ export interface PendingUpload {
 export interface PendingUploads {
   /** In any order. */
   pending(): AsyncIterable<PendingUpload>;
-  /** From now on `pending` does not list it. Called again after an error, and possibly for a removed file. */
+  /** From now on `pending` does not list it. Called again after an error, and also for a file that was removed. */
   uploaded(key: LogKey): Promise<void>;
 }
 
@@ -126,19 +126,23 @@ export class LogUploads {
     try {
       await this.#store(item);
     } catch (error) {
-      if (item.isStored || (await exists(item.path))) {
-        this.#failed.add(item);
-        this.#report(error);
-        this.#enqueue(item);
-        return false;
-      }
-      this.#forget(item);
-      this.parts.logger.warn(fieldsOf(item), "log removed before its upload");
-      return true;
+      if (!item.isStored && !(await exists(item.path))) return this.#giveUp(item);
+      this.#failed.add(item);
+      this.#report(error);
+      this.#enqueue(item);
+      return false;
     }
     if (item.isReplaced) this.#enqueue(item);
     else this.#forget(item);
     this.#reportRecovery();
+    return true;
+  }
+
+  /** Its file does not exist anymore. */
+  async #giveUp(item: Item): Promise<true> {
+    this.#forget(item);
+    this.parts.logger.warn(fieldsOf(item), "log removed before its upload");
+    await this.parts.folder.uploaded(item.key).catch((error: unknown) => this.#report(error));
     return true;
   }
 

@@ -133,7 +133,7 @@ test("a log whose file is removed is not tried again", async () => {
     throw down;
   };
   const running = start();
-  await waitUntil("the end of its attempts", () => messages().includes("log removed before its upload"));
+  await waitUntil("the end of its attempts", () => marked.size === 0);
   expect(running.pending).toBe(0);
   expect(lines.find(({ msg }) => msg === "log removed before its upload")?.job_id).toBe("gone");
 });
