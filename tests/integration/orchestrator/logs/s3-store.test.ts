@@ -10,6 +10,7 @@ import { LogUploads } from "../../../../src/orchestrator/logs/uploads.ts";
 import { useAwsEnvironment } from "../../../support/machine/aws-environment.ts";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
+import { compileTimeoutMs } from "../../../support/machine/go.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { startTcpProxy, type TcpProxy } from "../../../support/servers/tcp-proxy.ts";
@@ -38,7 +39,7 @@ inFullCheck().describe("S3", () => {
     proxy = await startTcpProxy(server, { onAnswer: (chunk) => onAnswer(chunk) });
     large = join(folder.path, "large");
     await Bun.write(large, content);
-  });
+  }, compileTimeoutMs);
   afterAll(async () => {
     await proxy.stop();
     await server.stop();
@@ -167,8 +168,8 @@ inFullCheck().describe("S3", () => {
     const bytes = readAll(store, key);
     await cut.happened;
     await server.kill();
-    proxy.reset();
     await server.start();
+    proxy.reset();
     proxy.heal();
     expect((await bytes)?.equals(content)).toBe(true);
   });
@@ -233,7 +234,7 @@ inFullCheck().describe("S3", () => {
     ])
       expect(await failureOf(request())).toContain("the server does not answer in time");
     server.resume();
-    await store.put(key, small, NOT_ABORTED);
+    await open().put(key, small, NOT_ABORTED);
   });
 
   test("a wrong clock", async () => {
