@@ -50,7 +50,7 @@ export class LogUploads {
   readonly #items = new Map<string, Item>();
   /** A failed upload goes to the end, so that the others do not wait for it. */
   readonly #waiting: Item[] = [];
-  readonly #failed = new Set<Item>();
+  readonly #failed = new Set<Item | "check">();
   /** Logged already, until all uploads work again. */
   readonly #reasons = new Set<string>();
   readonly #delay: Backoff;
@@ -59,7 +59,7 @@ export class LogUploads {
   #running: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly parts: UploadParts) {
-    this.#delay = new Backoff(parts.retryDelay ?? RETRY_DELAY);
+    this.#delay = this.#newDelay();
   }
 
   /** Number of journals that the store does not have yet. */
@@ -74,7 +74,7 @@ export class LogUploads {
 
   /** Waits only for a limited time until the parts of unfinished uploads are removed. */
   async stop(): Promise<void> {
-    this.#stopped.abort();
+    this.#stopped.abort(new Error("the orchestrator stops"));
     this.#added.resolve();
     await waitAtMost(STOP_MS, this.#running);
   }
@@ -91,12 +91,21 @@ export class LogUploads {
     this.#enqueue(item);
   }
 
+  /** Repeated until it succeeds. Uploads do not wait for it: it needs permissions that they do not need. */
   async #check(): Promise<void> {
-    try {
-      await this.parts.store.check(this.#stopped.signal);
-      this.parts.logger.info("log store reached");
-    } catch (error) {
-      this.#report(error);
+    const { signal } = this.#stopped;
+    const delay = this.#newDelay();
+    while (!signal.aborted) {
+      try {
+        await this.parts.store.check(signal);
+        this.parts.logger.info("log store reached");
+        this.#failed.delete("check");
+        return this.#reportRecovery();
+      } catch (error) {
+        this.#failed.add("check");
+        this.#report(error);
+        await sleep(delay.nextMs(), signal).catch(() => undefined);
+      }
     }
   }
 
@@ -155,6 +164,10 @@ export class LogUploads {
     }
     await onUploaded(item.key);
     if (!item.isReplaced) await folder.uploaded(item.key);
+  }
+
+  #newDelay(): Backoff {
+    return new Backoff(this.parts.retryDelay ?? RETRY_DELAY);
   }
 
   #forget(item: Item): void {
