@@ -121,7 +121,7 @@ function unpushed(
   const known = trackingRef === undefined ? [`--remotes=${remote}`] : [trackingRef];
   const missing = git.run("rev-list", "--max-count=1", commit, "--not", ...known);
   if (missing.text === "") return [];
-  const where = trackingRef?.replace(/^refs\/remotes\//, "") ?? remote;
+  const where = trackingRef?.replace(/^refs\/remotes\//, "") ?? withoutCredentials(remote);
   return [`commit ${commit.slice(0, 12)} was not at ${where} at the last fetch or push: push it first`];
 }
 

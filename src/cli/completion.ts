@@ -159,7 +159,7 @@ const UNFINISHED = "QUEUED,ASSIGNED,CLONING,BUILDING,AUTHENTICATING,PUSHING,RETR
 async function listJobs(api: ApiClient, command: string): Promise<readonly Candidate[]> {
   const query = new URLSearchParams({ limit: String(LISTED_JOBS) });
   if (command === "cancel" || command === "why") query.set("state", UNFINISHED);
-  if (command === "retry") query.set("state", "FAILED,CANCELLED");
+  if (command === "retry") query.set("state", "SUCCEEDED,FAILED,CANCELLED");
   const { items } = await api.get<{ items: Record<"job_id" | "state" | "repo_url" | "branch", string>[] }>(
     `/api/v1/jobs?${query}`,
   );

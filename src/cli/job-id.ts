@@ -21,6 +21,8 @@ export async function withJob<Result>(
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 404) throw error;
     const ids = given.length < MIN_PREFIX_CHARS ? [] : await idsWithPrefix(api, given);
+    // The job exists, and something else of the request does not, such as an attempt.
+    if (ids.includes(given)) throw error;
     const [id] = ids;
     if (id !== undefined && ids.length === 1) return use(id);
     throw ids.length === 0 ? error : new ApiError(`${ids.length} jobs begin so: ${shown(ids)}`, 404);

@@ -54,13 +54,6 @@ const NOWHERE = "http://127.0.0.1:9";
 const JOB = ["--repo", "owner/name", "--branch", "main", "--version", "v1"];
 const TARGET = ["--account", "123456789012", "--ecr-repo", "images"];
 
-test("before the first job, jobs says where jobs may be", async () => {
-  const { stdout, exitCode } = await cli("jobs");
-  expect(stdout).toContain("BLACKTREE_JOB_MEMORY");
-  expect(stdout).toContain("--api is that of another installation");
-  expect(exitCode).toBe(0);
-});
-
 test("a job is submitted through the first orchestrator that answers, and followed to its end", async () => {
   const flags = ["--job-id", "followed", "--build-arg", "A=1", "--api", `${NOWHERE},${site.adminUrl}`];
   const { stdout, exitCode } = await cli("submit", "--wait", ...flags, ...JOB, ...TARGET);
@@ -102,6 +95,41 @@ test("an error that names a field also names its flag", async () => {
   expect(exitCode).toBe(1);
   const { stderr: listed } = await cli("jobs", "--since", "yesterday");
   expect(listed).toStartWith("blacktree: Bad request: since (--since): expected a time");
+});
+
+test("in a git checkout, the job is of the checkout unless a repository is named", async () => {
+  const checkout = await makeTempDir("checkout");
+  const remote = "https://me:hidden@github.com/owner/guessed.git";
+  const identity = ["-c", "user.name=a", "-c", "user.email=a@b"];
+  await run(
+    [
+      "bash",
+      "-ec",
+      `git init -q -b topic; git ${identity.join(" ")} commit -q --allow-empty -m first
+    git remote add origin ${remote}; git update-ref refs/remotes/origin/topic HEAD
+    git branch -q --set-upstream-to=origin/topic`,
+    ],
+    { cwd: checkout.path },
+  );
+  try {
+    const args = ["submit", "--job-id", "held-guessed", "--version", "v1", ...TARGET];
+    const options = { cwd: checkout.path, env: environment() };
+    const submitted = await runCli(args, options);
+    expect(submitted.stderr).toStartWith(
+      "blacktree: guessed from the checkout: --repo https://github.com/owner/",
+    );
+    expect(submitted).toMatchObject({ stdout: "held-guessed\n", exitCode: 0 });
+    const { commit, ...job } = JSON.parse((await cli("job", "held-guessed", "--json")).stdout);
+    expect(job).toMatchObject({ repo_url: "https://github.com/owner/guessed.git", branch: "topic" });
+    expect(commit).toMatch(/^[0-9a-f]{40}$/);
+    const { exitCode, stderr } = await runCli([...args, "--no-guess"], options);
+    expect(exitCode).toBe(2);
+    expect(stderr).toStartWith(
+      "blacktree: submit needs --repo (repo_url), --branch (branch), or these fields",
+    );
+  } finally {
+    await checkout.remove();
+  }
 });
 
 test("missing fields are reported before the request", async () => {

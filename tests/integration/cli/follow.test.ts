@@ -2,7 +2,8 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { ApiClient, ApiError } from "../../../src/cli/api-client.ts";
 import { type FollowSink, followJob } from "../../../src/cli/follow-job.ts";
-import { CLI_COMMAND } from "../../support/blacktree/cli-source.ts";
+import { withJob } from "../../../src/cli/job-id.ts";
+import { CLI_COMMAND, runCli } from "../../support/blacktree/cli-source.ts";
 import { run } from "../../support/machine/processes.ts";
 
 setDefaultTimeout(60_000);
@@ -96,6 +97,58 @@ test("if none answers, all are named; a page of a proxy is one line", async () =
   ];
   const failed = client(one, two).get("/api/v1/status");
   await expect(failed).rejects.toThrow("the API answered 502: <h1>Bad gateway</h1>\nthe API answered 504");
+});
+
+test("an id may be the beginning of one, unless a request fails for another reason", async () => {
+  const ids = ["web-42", "web-42b", "other"];
+  const server = serve((_, { pathname }) => {
+    if (pathname === "/api/v1/jobs") return Response.json({ items: ids.map((job_id) => ({ job_id })) });
+    return Response.json({ title: "No such thing" }, { status: 404 });
+  });
+  const idFor = (given: string) =>
+    withJob(client(server), given, async (id) => {
+      if (id === "other") return id;
+      throw new ApiError("No such thing", 404);
+    });
+  expect(await idFor("othe")).toBe("other");
+  await expect(idFor("web-")).rejects.toThrow("2 jobs begin so: web-42, web-42b");
+  await expect(idFor("web-42")).rejects.toThrow("No such thing");
+  server.requests.length = 0;
+  await expect(idFor("oth")).rejects.toThrow("No such thing");
+  expect(server.requests).toEqual([]);
+});
+
+test("an empty list says whether there are other jobs, or where they may be", async () => {
+  let others: readonly object[] = [{ job_id: "other" }];
+  const server = serve((_, { searchParams }) =>
+    Response.json({ items: searchParams.has("branch") ? [] : others, next_cursor: null }),
+  );
+  const jobs = async (...args: string[]) =>
+    (await runCli(["jobs", ...args], { env: { BLACKTREE_API: server.url } })).stdout;
+  expect(await jobs("--branch", "none")).toStartWith("no jobs match these filters");
+  others = [];
+  expect(await jobs()).toContain("BLACKTREE_JOB_MEMORY");
+});
+
+test("all pages of a list are read with --all, and more of them are reported without", async () => {
+  const server = serve((_, { searchParams }) => {
+    const start = Number(searchParams.get("cursor") ?? 0);
+    const ids = Array.from(
+      { length: Math.min(Number(searchParams.get("limit")), 700 - start) },
+      (_, index) => start + index,
+    );
+    const next = start + ids.length;
+    return Response.json({
+      items: ids.map((id) => ({ job_id: `job-${id}` })),
+      next_cursor: next < 700 ? String(next) : null,
+    });
+  });
+  const jobs = (...args: string[]) =>
+    runCli(["jobs", "--json", ...args], { env: { BLACKTREE_API: server.url } });
+  expect(JSON.parse((await jobs("--all")).stdout)).toHaveLength(700);
+  const some = await jobs("--limit", "3");
+  expect(JSON.parse(some.stdout)).toHaveLength(3);
+  expect(some.stderr).toContain("there are more jobs; --limit or --all lists them");
 });
 
 test("a path in front of the API is kept", async () => {
