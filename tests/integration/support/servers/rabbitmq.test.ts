@@ -51,8 +51,7 @@ inFullCheck().test("a persistent message survives an orderly restart", async () 
 
 inFullCheck().test("a persistent message survives a killed broker", async () => {
   await publish("two");
-  // RabbitMQ writes its register of queues lazily: a queue declared just before the kill returns only after a minute.
-  await rabbit.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
+  await rabbit.writeQueueList();
   await rabbit.kill();
   await expect(amqp.connect(rabbit.url)).rejects.toThrow();
   await rabbit.start();

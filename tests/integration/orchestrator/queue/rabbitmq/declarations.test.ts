@@ -1,17 +1,19 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { randomUUID } from "node:crypto";
 import pino from "pino";
 import type { ReadyMessage, ReadyQueue } from "../../../../../src/orchestrator/queue/queue.ts";
 import type { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
-import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
+import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
+import type { RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { startTcpProxy, type TcpProxy } from "../../../../support/servers/tcp-proxy.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
 const TIMEOUT_MS = 60_000;
-let server: RabbitMq;
+let server: RabbitMqServer;
 
 beforeAll(async () => {
-  server = await startRabbitMq();
+  server = await borrowRabbitMq();
 }, 90_000);
 
 afterAll(() => server.stop(), 30_000);
@@ -162,11 +164,12 @@ describe("Declarations of several orchestrators at the same moment", () => {
     await broker.withChannel((channel) => channel.purgeQueue(`${broker.readyPrefix}.regions`));
 
     const configure = "^(amq[.]gen.*|.*[.]later[.].*)$";
-    await server.rabbitmqctl(["add_user", "limited", "password"]);
-    await server.rabbitmqctl(["set_permissions", "--vhost", server.vhost, "limited", configure, ".*", ".*"]);
+    const user = `limited-${randomUUID().slice(0, 8)}`;
+    await server.addUser(server.vhost, user, "");
+    await server.permit(server.vhost, user, [configure, ".*", ".*"]);
     const url = new URL(server.url);
-    url.username = "limited";
-    url.password = "password";
+    url.username = user;
+    url.password = "pw";
     const [limited] = await started([{ ...broker, open: () => broker.open(url.href) }]);
     await limited?.offer(readyQueue, message("job-2"));
     const jobIds: (string | undefined)[] = [];
@@ -179,6 +182,8 @@ describe("Declarations of several orchestrators at the same moment", () => {
       delivery.ack();
     }
     expect(jobIds).toEqual(["job-1", "job-2"]);
+    await closeAll();
+    await server.deleteUser(user);
     await broker.remove();
   }, 240_000);
 });
