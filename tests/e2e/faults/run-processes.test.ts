@@ -73,7 +73,10 @@ test("worker loss: a grandchild that keeps stdout open does not delay the end of
   await deployment.publish(job);
   await waitFor(async () => (await sleeping()).length > 0, { timeoutMs: 30_000, what: "the grandchild" });
   await expectSuccess(site, job, { worker });
-  expect(await sleeping()).toEqual([]);
+  await waitFor(async () => (await sleeping()).length === 0, {
+    timeoutMs: 30_000,
+    what: "the grandchildren to end",
+  });
   await untilNoProgramRuns(worker.workDir);
   await expectNothingRuns(orchestrator, worker, job);
 });

@@ -171,7 +171,7 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
 
   async function evaluate(expressions: string): Promise<string> {
     const command = ["erl_call", "-sname", `${env.RABBITMQ_NODENAME}`, "-e"];
-    const { stdout } = await run(command, { env, launcher, stdin: `${expressions}.` });
+    const { stdout } = await run(command, { env, launcher, stdin: `${expressions}.\n` });
     const [, value] = /^\{ok, (.*)\}$/s.exec(stdout.trim()) ?? [];
     if (value === undefined) throw new Error(`RabbitMQ answered ${stdout} to ${expressions}`);
     return value;
