@@ -13,7 +13,7 @@ import { BackgroundWork } from "../../../../src/worker/pipeline/background-work.
 import type { PipelineParts } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { childEnvironment } from "../../../../src/worker/process/child-environment.ts";
 import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
-import { inFullCheck } from "../../../support/machine/full-check.ts";
+import { inFullCheck, isFullCheck } from "../../../support/machine/full-check.ts";
 import { sampleRepository, staticBusybox } from "../../../support/machine/sample-repository.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { containerOutput } from "../../../support/servers/docker-engines.ts";
@@ -529,7 +529,8 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           const { platforms } = bench.builder.capabilities;
           expect(platforms).not.toContain("linux/s390x");
           const repoUrl = await createGreeting();
-          for (const platform of [...platforms, "linux/s390x"]) {
+          const declared = isFullCheck ? platforms : platforms.slice(0, 2);
+          for (const platform of [...declared, "linux/s390x"]) {
             const run = bench.start({ repoUrl, platforms: [platform] });
             expect(await run.end).toMatchObject({ status: "SUCCESS" });
             const image = await bench.registry.getImageConfig(run.job.ecrRepo, run.job.deploymentVersion);
