@@ -96,7 +96,7 @@ export async function untilFree(
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
-    timeoutMs: 15_000,
+    timeoutMs: 30_000,
     what: `${worker.id} to be free`,
   });
 }

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
@@ -295,6 +296,45 @@ describe("a server that is reachable and not usable", () => {
     } finally {
       await http.stop(true);
     }
+  });
+
+  const outside = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ internal, family }) => !internal && family === "IPv4")?.address;
+
+  test.skipIf(outside === undefined)(
+    "protected mode is named, and the server used once it is off",
+    async () => {
+      const [, port = ""] = (await start("--bind", "0.0.0.0", "--protected-mode", "yes")).split(":");
+      const [message] = await logOf(`redis://${outside}:${port}`, "Redis is not reachable");
+      expect(message).toContain("protected mode");
+      await cli(Number(port), "config", "set", "protected-mode", "no");
+      await expectToWork(`redis://${outside}:${port}`);
+    },
+  );
+
+  test("a server that still loads its data is used once it has loaded it", async () => {
+    const port = await freePort();
+    const { server, folder } = await startServer("installed", "--port", String(port));
+    await cli(port, "eval", "for i = 1, 50 do redis.call('set', i, string.rep('x', 2000)) end", "0");
+    await cli(port, "save");
+    await server.stop();
+    // Half a second, in which it answers.
+    const slowly = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    const { program } = await redisProgram("installed");
+    const data = ["--dir", folder, "--dbfilename", "dump.rdb", "--save", ""];
+    const loading = startProcess([
+      program,
+      "--bind",
+      "127.0.0.1",
+      "--port",
+      String(port),
+      ...data,
+      ...slowly,
+    ]);
+    servers.push(loading);
+    await expectToWork(`redis://127.0.0.1:${port}`);
+    expect(loading.lines.join("\n")).toContain("DB loaded from disk");
   });
 });
 
