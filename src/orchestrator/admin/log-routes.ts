@@ -213,8 +213,14 @@ class LogRoutes {
     if (first === 0) return LOG_START;
     if (tail === undefined) return { attempt: first, seq: 0 };
     const { signal } = new AbortController();
-    const { afterSeq } = await tailOf(this.#present(job, first, 0, signal), filter ?? (() => true), tail);
-    return { attempt: first, seq: afterSeq };
+    try {
+      const { afterSeq } = await tailOf(this.#present(job, first, 0, signal), filter ?? (() => true), tail);
+      return { attempt: first, seq: afterSeq };
+    } catch (error) {
+      if (!(error instanceof LogMissing)) throw error;
+      // What follows says why it cannot be read.
+      return { attempt: first, seq: 0 };
+    }
   }
 
   async *#events(

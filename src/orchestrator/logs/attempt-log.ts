@@ -53,6 +53,13 @@ export interface ReadOptions {
   readonly pastOnly: boolean;
 }
 
+interface RunPlace {
+  readonly address: string;
+  readonly incarnation: string;
+  /** The run has the job's claim: it may not have begun. */
+  readonly isClaimed: boolean;
+}
+
 type Open = (afterSeq: number) => AsyncIterable<Uint8Array>;
 
 const RETRY_DELAY = { initialMs: 50, maxMs: 1000 };
@@ -194,7 +201,7 @@ export class AttemptLogs {
 
   async *#fromWorker(
     attempt: RunRef,
-    { address, incarnation }: { readonly address: string; readonly incarnation: string },
+    { address, incarnation, isClaimed }: RunPlace,
     options: ReadOptions,
     why: string | undefined,
     signal: AbortSignal,
@@ -207,6 +214,8 @@ export class AttemptLogs {
       // The worker no longer has the log; it may have been copied since its place was looked up.
       const place = (await this.parts.places.find(attempt.jobId)).get(attempt.attempt);
       if (place !== undefined && place.kind !== "missing") throw error;
+      // The run has not begun, so its log is empty.
+      if (isClaimed && options.pastOnly && place === undefined) return;
       throw new LogMissing(place?.reason ?? why ?? `no log of attempt ${attempt.attempt} is kept`, false);
     } finally {
       client.close();
@@ -214,19 +223,16 @@ export class AttemptLogs {
   }
 
   /** The worker of a run that has the job's claim, or that has ended and may still have its log. */
-  async #runOf({
-    jobId,
-    attempt,
-    events,
-  }: KnownAttempt): Promise<{ readonly address: string; readonly incarnation: string } | undefined> {
+  async #runOf({ jobId, attempt, events }: KnownAttempt): Promise<RunPlace | undefined> {
     const claim = await this.parts.leases.find(jobId);
-    if (claim?.attempt === attempt) return claim;
+    if (claim?.attempt === attempt) return { ...claim, isClaimed: true };
     const workerId = events.findLast(
       (event) => event.attempt === attempt && typeof event.worker_id === "string",
     )?.worker_id;
     if (workerId === undefined) return undefined;
     const workers = await this.parts.leases.workers();
-    return workers.find((worker) => worker.workerId === workerId && worker.hasLease);
+    const worker = workers.find((each) => each.workerId === workerId && each.hasLease);
+    return worker && { ...worker, isClaimed: false };
   }
 }
 

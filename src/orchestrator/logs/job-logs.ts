@@ -1,6 +1,6 @@
 /** The logs of jobs, for the admin API: of one attempt, or followed from attempt to attempt until the job has ended. */
 import type { JobState } from "../../shared/job.ts";
-import type { JournalEntry } from "../../shared/log-journal.ts";
+import { isFinalEntry, type JournalEntry } from "../../shared/log-journal.ts";
 import type { Leases } from "../leases/leases.ts";
 import type { JobRecord, JobRecords } from "../records/job-records.ts";
 import type { LogPlaces } from "../records/log-places.ts";
@@ -87,8 +87,7 @@ export class JobLogs {
       }
       const next = await this.#afterAttempt(jobId, position.attempt, signal);
       if (next === "ended") {
-        const state = (await this.find(jobId))?.record?.state;
-        if (state) yield { kind: "end", position, state };
+        yield { kind: "end", position, state: await this.#finalState(jobId, position, signal) };
         return;
       }
       position = { attempt: next, seq: 0 };
@@ -97,13 +96,13 @@ export class JobLogs {
 
   /** Attempt 0: the job has ended without an attempt. */
   async #firstPosition(jobId: string, signal: AbortSignal): Promise<LogPosition> {
-    while (!signal.aborted) {
-      const latest = (await this.find(jobId))?.latestAttempt ?? 0;
-      if (latest > 0) return { attempt: latest, seq: 0 };
-      const { ending } = await this.#progress.next(jobId);
+    let attempt = (await this.find(jobId))?.latestAttempt ?? 0;
+    while (attempt === 0 && !signal.aborted) {
+      const { ending, claimed = 0 } = await this.#progress.next(jobId);
+      attempt = ending.kind === "ended" ? ending.attempt : claimed;
       if (ending.kind !== "active") break;
     }
-    return LOG_START;
+    return { attempt, seq: 0 };
   }
 
   /** Up to the attempt's final state. It may not have begun. */
@@ -137,8 +136,7 @@ export class JobLogs {
     { attempt, seq }: LogPosition,
     signal: AbortSignal,
   ): AsyncGenerator<readonly JournalEntry[]> {
-    const job = await this.find(jobId);
-    if (!job) throw new LogMissing("the job's record has expired", false);
+    const job = await this.#known(jobId);
     yield* this.read(job, attempt, { afterSeq: seq, pastOnly: false }, signal);
   }
 
@@ -158,10 +156,37 @@ export class JobLogs {
   async #afterAttempt(jobId: string, attempt: number, signal: AbortSignal): Promise<number | "ended"> {
     let progress = await this.#progress.now(jobId);
     while (!signal.aborted && !isOver(attempt, progress)) progress = await this.#progress.next(jobId);
-    const { ending } = progress;
-    if (ending.kind === "unknown") throw new LogMissing("the job's record has expired", false);
-    return ending.kind === "ended" && ending.attempt <= attempt ? "ended" : attempt + 1;
+    const last = await this.#lastAttempt(jobId, progress);
+    return last !== undefined && last <= attempt ? "ended" : attempt + 1;
   }
+
+  /** Undefined: the job may have further attempts. */
+  async #lastAttempt(jobId: string, { ending }: Progress): Promise<number | undefined> {
+    if (ending.kind === "unknown") return (await this.#known(jobId)).latestAttempt;
+    return ending.kind === "ended" ? ending.attempt : undefined;
+  }
+
+  /** If the job's record has expired, the journal has it. */
+  async #finalState(jobId: string, { attempt, seq }: LogPosition, signal: AbortSignal): Promise<JobState> {
+    const job = await this.#known(jobId);
+    if (job.record) return job.record.state;
+    for await (const entries of this.read(job, attempt, { afterSeq: seq - 1, pastOnly: true }, signal)) {
+      const last = entries.at(-1);
+      if (last && isFinalEntry(last) && "state" in last) return last.state;
+    }
+    throw expired();
+  }
+
+  /** @throws LogMissing */
+  async #known(jobId: string): Promise<LoggedJob> {
+    const job = await this.find(jobId);
+    if (!job) throw expired();
+    return job;
+  }
+}
+
+function expired(): LogMissing {
+  return new LogMissing("the job's record has expired", false);
 }
 
 /** The attempt has no future entries. */

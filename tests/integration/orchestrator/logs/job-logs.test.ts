@@ -4,11 +4,14 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import { useAwsEnvironment } from "../../../support/machine/aws-environment.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { startS3Server } from "../../../support/servers/versitygw.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-site.ts";
 import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "../workers/worker-service.ts";
 import { describeLog, followedEvents, linesOf, logOf, logRequest } from "./log-client.ts";
@@ -68,7 +71,7 @@ function failedEnd(): RunEnd {
 }
 
 /** The first one gets the jobs; both have the same Redis. */
-async function startSite(index: 0 | 1): Promise<OrchestratorSite> {
+async function startSite(index: 0 | 1, environment: Record<string, string> = {}): Promise<OrchestratorSite> {
   const rabbitMqUrl = brokers[index]?.url ?? "";
   const site = await startOrchestratorSite(
     { rabbitMqUrl, redisUrl: redis.url },
@@ -76,6 +79,7 @@ async function startSite(index: 0 | 1): Promise<OrchestratorSite> {
       BLACKTREE_LOG_DIR: folders[index]?.path ?? "",
       BLACKTREE_PING_INTERVAL: "200ms",
       BLACKTREE_LEASE_TTL: "5s",
+      ...environment,
     },
   );
   sites[index] = site;
@@ -87,8 +91,10 @@ async function stopSite(index: 0 | 1): Promise<void> {
   sites[index] = undefined;
 }
 
-async function startBoth(): Promise<[OrchestratorSite, OrchestratorSite]> {
-  const [first, second] = [await startSite(0), await startSite(1)];
+async function startBoth(
+  environment: Record<string, string> = {},
+): Promise<[OrchestratorSite, OrchestratorSite]> {
+  const [first, second] = [await startSite(0, environment), await startSite(1, environment)];
   await first.addWorker("worker", INCARNATION, worker.port);
   return [first, second];
 }
@@ -201,3 +207,30 @@ test("the log of a run that a dead orchestrator has released is copied by anothe
   });
   expect(second.log.filter((line) => line.includes("another orchestrator has left"))).toEqual([]);
 });
+
+inFullCheck().test(
+  "logs in a bucket are read by every orchestrator, also while the one that had them does not run",
+  async () => {
+    const server = await startS3Server();
+    const restore = useAwsEnvironment(server.environment());
+    try {
+      const environment = { BLACKTREE_LOG_STORE: `s3://${server.bucket}/logs` };
+      const [first, second] = await startBoth(environment);
+      goOn.resolve();
+      const result = await first.run("job");
+      const pending = join(folders[0]?.path ?? "", "pending", "tenant-123456789012");
+      await untilKept(0, "job.1");
+      const isUploaded = async () => (await readdir(pending)).length === 0;
+      await waitFor(isUploaded, { timeoutMs: 60_000, what: "the upload" });
+      await stopSite(0);
+      const raw = await logRequest(second.adminUrl, "job", "?format=raw");
+      expect(describeLog(await raw.text())).toEqual(logOf(result));
+      const rest = await followedEvents(second.adminUrl, "job", { after: "1.6000" });
+      expect(rest.map(({ data }) => data)).toEqual(["2999 rest", "SUCCEEDED", "SUCCEEDED"]);
+    } finally {
+      restore();
+      await Promise.all([stopSite(0), stopSite(1)]);
+      await server.stop();
+    }
+  },
+);
