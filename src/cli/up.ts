@@ -77,6 +77,13 @@ export const upCommand: MakeCommand = (environment, finish) => {
       "text is for people, json for programs; default: text on a terminal",
     ).choices(["text", "json"]),
   );
+  command.addHelpText(
+    "after",
+    `
+Examples:
+  AWS_PROFILE=builder blacktree up --work-dir ~/.blacktree --region us-east-1
+  blacktree up --check-config`,
+  );
   return command.action(async () => {
     const sources = { flags: settingFlags(command, UP_SETTINGS), environment };
     const { values, lines } = loadSettings(UP_SETTINGS, sources, (given) => [

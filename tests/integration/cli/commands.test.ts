@@ -19,8 +19,10 @@ let rabbitmq: RabbitMqServer;
 let redis: Redis;
 let site: OrchestratorSite;
 let worker: Awaited<ReturnType<typeof serveWorker>>;
-/** Of the jobs whose id begins with "held". */
-const mayEnd = Promise.withResolvers<void>();
+/** By the ids of jobs that run until then. */
+const mayEnd = new Map(
+  ["held", "held-guessed", "held-terminal"].map((id) => [id, Promise.withResolvers<void>()]),
+);
 
 beforeAll(async () => {
   [rabbitmq, redis] = await Promise.all([borrowRabbitMq(), startRedis()]);
@@ -28,7 +30,7 @@ beforeAll(async () => {
     async ({ jobId }, reporter) => {
       reporter.state("CLONING");
       reporter.log(`the log of ${jobId}`);
-      if (jobId.startsWith("held")) await mayEnd.promise;
+      await mayEnd.get(jobId)?.promise;
       return successfulEnd();
     },
     { keptBytes: 100_000, tail: { lines: 100, bytes: 100_000 } },
@@ -39,7 +41,7 @@ beforeAll(async () => {
 }, 120_000);
 
 afterAll(async () => {
-  mayEnd.resolve();
+  for (const { resolve } of mayEnd.values()) resolve();
   await site?.stop();
   await Promise.all([worker?.stop(100), rabbitmq?.stop(), redis?.stop()]);
 }, 60_000);
@@ -192,7 +194,7 @@ test("on a terminal, what runs stays below the log until the job ends", async ()
   );
   await terminal.waitForLine(/^\d+ s {2}CLONING/);
   await terminal.waitForLine("the log of held-terminal");
-  mayEnd.resolve();
+  mayEnd.get("held-terminal")?.resolve();
   expect(await terminal.exited).toBe(0);
   const screen = screenAfter(terminal.lines.join("\n")).filter((line) => line !== "");
   expect(screen.slice(0, 3)).toEqual(["job held-terminal", "--- CLONING", "the log of held-terminal"]);
