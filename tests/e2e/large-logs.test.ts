@@ -8,7 +8,9 @@ import { type OrchestratorProcess, untilState, type WorkerProcess } from "../sup
 import { expectSuccess, faultSite, type SampleJob } from "../support/blacktree/fault-site.ts";
 import { followedLog } from "../support/blacktree/followed-log.ts";
 import { jobPrinting, LINE_BYTES, UNLIMITED_OUTPUT } from "../support/blacktree/printing-job.ts";
+import { runFolders } from "../support/blacktree/run-folders.ts";
 import { peakResidentBytes } from "../support/machine/process-memory.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 
 const site = faultSite({ ownDocker: UNLIMITED_OUTPUT });
 
@@ -83,6 +85,8 @@ test("large logs: a step that prints 100 MB needs no more worker memory than one
   const { log, logs } = large.result;
   expect(log).toEqual({ ...described(kept), truncated: true });
   expect(kept.slice(-logs.length)).toEqual([...logs]);
+  const isLogGone = async () => (await runFolders(worker.workDir)).length === 0;
+  await waitFor(isLogGone, { timeoutMs: 30_000, what: "the logs to be removed from the worker" });
   const answer = await apiRequest(orchestrator.apiUrl, `/api/v1/jobs/${job.job_id}/logs`);
   expect(await answer.text()).toBe(kept.map((line) => `${line}\n`).join(""));
 

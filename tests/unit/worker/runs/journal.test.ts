@@ -259,6 +259,17 @@ test("journals: a reader may finish when the run is acknowledged; the name of th
   expect(bytes).toBe(journal.sizeBytes);
 });
 
+test("journals: a reader that waits for the next entry of a run gets an error when the worker stops", async () => {
+  const journals = journalsWith();
+  const journal = journals.create(run());
+  journal.append({ line: "one" });
+  const reader = journal.entries(0, neverAborted);
+  await reader.next();
+  const next = reader.next();
+  await journals.close();
+  await expect(next).rejects.toThrow("the worker stops");
+});
+
 test("journals: one whose file cannot be removed is closed, and the worker continues", async () => {
   const journals = journalsWith();
   const [acknowledged, evicted] = [
