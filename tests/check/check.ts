@@ -39,8 +39,9 @@ const MAX_MESSAGE_LINES = 12;
 const USAGE = `bun run check [--full] [--at-once ${FILES_AT_ONCE}]
 
   --full        also runs what the default check skips: all tests of every builder, a consumer timeout of one minute,
-                a BuildKit compiled from its sources (with Go), the broker's tests with RabbitMQ 4.0, mutations of the
-                fence, the acks and the leases, and a drill of ${DRILL.full[1]} jobs and ${DRILL.full[3]} faults
+                a BuildKit and a server of S3 compiled from their sources (with Go), the broker's tests with RabbitMQ
+                4.0, mutations of the fence, the acks and the leases, and a drill of ${DRILL.full[1]} jobs and
+                ${DRILL.full[3]} faults
   --at-once N   number of test files that run at the same time
 
 To run a part of it, with the same servers and settings:

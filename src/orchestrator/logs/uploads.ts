@@ -22,7 +22,7 @@ export interface PendingUpload {
 export interface PendingUploads {
   /** In any order. */
   pending(): AsyncIterable<PendingUpload>;
-  /** From now on `pending` does not list it. Called again after an error, and possibly for a removed file. */
+  /** From now on `pending` does not list it. Called again after an error, and also for a file that was removed. */
   uploaded(key: LogKey): Promise<void>;
 }
 
@@ -50,7 +50,7 @@ export class LogUploads {
   readonly #items = new Map<string, Item>();
   /** A failed upload goes to the end, so that the others do not wait for it. */
   readonly #waiting: Item[] = [];
-  readonly #failed = new Set<Item>();
+  readonly #failed = new Set<Item | "check">();
   /** Logged already, until all uploads work again. */
   readonly #reasons = new Set<string>();
   readonly #delay: Backoff;
@@ -59,7 +59,7 @@ export class LogUploads {
   #running: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly parts: UploadParts) {
-    this.#delay = new Backoff(parts.retryDelay ?? RETRY_DELAY);
+    this.#delay = this.#newDelay();
   }
 
   /** Number of journals that the store does not have yet. */
@@ -74,7 +74,7 @@ export class LogUploads {
 
   /** Waits only for a limited time until the parts of unfinished uploads are removed. */
   async stop(): Promise<void> {
-    this.#stopped.abort();
+    this.#stopped.abort(new Error("the orchestrator stops"));
     this.#added.resolve();
     await waitAtMost(STOP_MS, this.#running);
   }
@@ -91,12 +91,21 @@ export class LogUploads {
     this.#enqueue(item);
   }
 
+  /** Repeated until it succeeds. Uploads do not wait for it: it needs permissions that they do not need. */
   async #check(): Promise<void> {
-    try {
-      await this.parts.store.check(this.#stopped.signal);
-      this.parts.logger.info("log store reached");
-    } catch (error) {
-      this.#report(error);
+    const { signal } = this.#stopped;
+    const delay = this.#newDelay();
+    while (!signal.aborted) {
+      try {
+        await this.parts.store.check(signal);
+        this.parts.logger.info("log store reached");
+        this.#failed.delete("check");
+        return this.#reportRecovery();
+      } catch (error) {
+        this.#failed.add("check");
+        this.#report(error);
+        await sleep(delay.nextMs(), signal).catch(() => undefined);
+      }
     }
   }
 
@@ -126,19 +135,23 @@ export class LogUploads {
     try {
       await this.#store(item);
     } catch (error) {
-      if (item.isStored || (await exists(item.path))) {
-        this.#failed.add(item);
-        this.#report(error);
-        this.#enqueue(item);
-        return false;
-      }
-      this.#forget(item);
-      this.parts.logger.warn(fieldsOf(item), "log removed before its upload");
-      return true;
+      if (!item.isStored && !(await exists(item.path))) return this.#giveUp(item);
+      this.#failed.add(item);
+      this.#report(error);
+      this.#enqueue(item);
+      return false;
     }
     if (item.isReplaced) this.#enqueue(item);
     else this.#forget(item);
     this.#reportRecovery();
+    return true;
+  }
+
+  /** Its file does not exist anymore. */
+  async #giveUp(item: Item): Promise<true> {
+    this.#forget(item);
+    this.parts.logger.warn(fieldsOf(item), "log removed before its upload");
+    await this.parts.folder.uploaded(item.key).catch((error: unknown) => this.#report(error));
     return true;
   }
 
@@ -151,6 +164,10 @@ export class LogUploads {
     }
     await onUploaded(item.key);
     if (!item.isReplaced) await folder.uploaded(item.key);
+  }
+
+  #newDelay(): Backoff {
+    return new Backoff(this.parts.retryDelay ?? RETRY_DELAY);
   }
 
   #forget(item: Item): void {

@@ -115,15 +115,36 @@ test("an upload that always fails does not keep back the others", async () => {
   expect(messages()).not.toContain("log uploads work again");
 });
 
-test("a failed check of the store is the same failure as that of an upload", async () => {
+test("the check of the store is repeated until it passes, and its failure is one with that of uploads", async () => {
   await keep("a");
-  const put: UploadParts["store"]["put"] = async ({ jobId }) => {
-    if (recorded.push("try") <= 2) throw down;
-    stored.set(jobId, jobId);
+  let checks = 0;
+  let tries = 0;
+  const put = async () => {
+    tries += 1;
+    if (tries <= 2) throw down;
   };
+  const check = async () => {
+    checks += 1;
+    if (checks <= 3) throw down;
+  };
+  start({ store: { check, put } });
+  await allUploaded();
+  await waitUntil("both to work", () => messages().includes("log uploads work again"));
+  expect(messages().toSorted()).toEqual([
+    "log store reached",
+    "log uploads failing",
+    "log uploads work again",
+  ]);
+  expect({ checks, tries }).toEqual({ checks: 4, tries: 3 });
+});
+
+test("uploads are made while the check fails", async () => {
+  await keep("a");
+  const put: UploadParts["store"]["put"] = async ({ jobId }) => void stored.set(jobId, jobId);
   start({ store: { check: () => Promise.reject(down), put } });
   await allUploaded();
-  expect(messages()).toEqual(["log uploads failing", "log uploads work again"]);
+  expect([...stored.keys()]).toEqual(["a"]);
+  expect(messages()).toEqual(["log uploads failing"]);
 });
 
 test("a log whose file is removed is not tried again", async () => {
@@ -133,7 +154,7 @@ test("a log whose file is removed is not tried again", async () => {
     throw down;
   };
   const running = start();
-  await waitUntil("the end of its attempts", () => messages().includes("log removed before its upload"));
+  await waitUntil("the end of its attempts", () => marked.size === 0);
   expect(running.pending).toBe(0);
   expect(lines.find(({ msg }) => msg === "log removed before its upload")?.job_id).toBe("gone");
 });
