@@ -81,9 +81,10 @@ function typeOf(schema: Schema): string {
 
 const typeName = (type: string) => (type === "null" ? "`null`" : type === "integer" ? "whole number" : type);
 
-/** Bounds that zod leaves to all numbers are not worth a word. */
+/** Whole numbers without a bound of their own have those of JavaScript. */
 function rangeOf({ minimum, maximum, maxLength }: Schema): string {
-  if (minimum !== undefined && maximum !== undefined) return `from ${minimum} to ${maximum}`;
+  const hasMaximum = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
+  if (minimum !== undefined && hasMaximum) return `from ${minimum} to ${maximum}`;
   if (minimum !== undefined && minimum > 0) return `from ${minimum} on`;
   return maxLength === undefined ? "" : `of at most ${maxLength} characters`;
 }

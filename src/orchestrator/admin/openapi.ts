@@ -179,13 +179,11 @@ interface Converted {
 }
 
 /**
- * Without the patterns that zod adds to formats and the bounds that it adds to whole numbers: they say less to a reader
- * than `date-time` and `integer`. With the examples and defaults that zod leaves out where a value is transformed.
+ * Without the patterns that zod adds to formats: they say less to a reader than `date-time`. With the examples and
+ * defaults that zod leaves out where a value is transformed.
  */
 function simplified({ zodSchema, jsonSchema }: Converted): void {
   if (jsonSchema.format !== undefined) delete jsonSchema.pattern;
-  if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
-  if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
   const { examples, default: byDefault } = z.globalRegistry.get(zodSchema) ?? {};
   if (Array.isArray(examples)) jsonSchema.examples = examples;
   if (byDefault !== undefined) jsonSchema.default = byDefault;
