@@ -558,7 +558,16 @@ make_accounts() {
   getent passwd "$account" >/dev/null ||
     useradd --system --gid "$account" --home-dir /var/lib/blacktree --no-create-home --shell /usr/sbin/nologin "$account"
   # The worker's unit adds this group. Docker's packages create it too, before or after this script.
-  [ "$role" = orchestrator ] || make_group docker
+  if [ "$role" = worker ]; then make_group docker; else make_log_folder; fi
+}
+
+# The start of the service would make it too, but the settings, which name it, are checked before.
+make_log_folder() {
+  folder=$state_dir/logs
+  [ -z "$region" ] || folder=$state_dir/orchestrator-$region
+  [ ! -d "$folder" ] || return 0
+  mkdir -p "$folder"
+  own "$folder" 0700 "$account" "$account"
 }
 
 make_group() {
@@ -698,7 +707,7 @@ setting() {
 orchestrator_settings() {
   cat <<END
 # Settings of the orchestrator, NAME=value on each line. /usr/local/share/doc/blacktree/settings.md explains them all.
-# This shows the effective ones:  blacktree-orchestrator --check-config --env-file ${settings#"$root"}
+# This shows the effective ones:  blacktree-orchestrator --check-config --env-file ${settings#"$root"}$(log_folder_note)
 
 # Required.
 $(setting RABBITMQ_URL)
@@ -716,6 +725,10 @@ $(setting BLACKTREE_TLS_KEY '#' /etc/blacktree/tls/orchestrator.key)
 #BLACKTREE_ADMIN_LISTEN=127.0.0.1:8080
 BLACKTREE_ADMIN_TOKEN_FILE=/etc/blacktree/admin-token
 END
+}
+
+log_folder_note() {
+  [ -z "$region" ] || printf '\n# BLACKTREE_LOG_DIR comes from the service.'
 }
 
 worker_settings() {
@@ -921,7 +934,7 @@ remove_settings() {
   for path in "$config_dir/$role.env" "$config_dir/$role"-*.env "$config_dir/tls/$role".* "$state_dir/$role"-*; do
     remove "$path"
   done
-  [ "$role" = worker ] || remove "$token_file"
+  [ "$role" = worker ] || for path in "$token_file" "$state_dir/logs"; do remove "$path"; done
 }
 
 remove_account() {

@@ -1,4 +1,4 @@
-/** What `drain`, `pause` and `resume` have in common: their target, and the API's answer. */
+/** The target of `drain`, `pause` and `resume`, and the API's answer. */
 import type { ApiClient } from "./api-client.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 

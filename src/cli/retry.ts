@@ -62,7 +62,7 @@ async function retry(
     ...(options.jobId !== undefined && { job_id: options.jobId }),
   };
   // With an id the request can be repeated.
-  const { job_id: jobId = randomUUID() } = request;
+  const jobId = request.job_id ?? randomUUID();
   const body = JSON.stringify({ ...request, job_id: jobId });
   const submit = async () => {
     await api.post(`/api/v1/jobs/${encodeURIComponent(id)}/retry`, body, true);

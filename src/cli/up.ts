@@ -9,9 +9,11 @@ import {
 } from "../orchestrator/config.ts";
 import { DatabaseInUse, openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
 import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
+import { keepLogs, logMemoryMs } from "../orchestrator/logs/log-keeping.ts";
 import { startOrchestrator } from "../orchestrator/orchestrator.ts";
 import { SqliteQueue } from "../orchestrator/queue/sqlite/queue.ts";
 import { SqliteJobRecords } from "../orchestrator/records/sqlite.ts";
+import { SqliteLogPlaces } from "../orchestrator/records/sqlite-log-places.ts";
 import { aborted, sleep } from "../shared/abort.ts";
 import { protectMemory } from "../shared/core-dumps.ts";
 import type { Environment } from "../shared/env.ts";
@@ -19,7 +21,7 @@ import { createLogger, type Logger } from "../shared/logging.ts";
 import { logProcessOutput } from "../shared/process-output.ts";
 import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
-import { loadSettings, type SettingValues } from "../shared/settings/settings.ts";
+import { loadSettings, optional, type SettingValues } from "../shared/settings/settings.ts";
 import { ignoreSignals, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { checkBuilderOptions } from "../worker/buildkit/builders/location.ts";
@@ -40,7 +42,10 @@ import { storedReuseKeys, storedToken, UnusableSecret } from "./up-secrets.ts";
 import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
 import type { MakeCommand } from "./usage.ts";
 
+const LOGS_FOLDER = "logs";
+
 const { workerId, labels, slots, workDir, drainTimeoutMs } = WORKER_SETTINGS;
+const { name, description, parse } = SCHEDULING_SETTINGS.logDir;
 
 export const UP_SETTINGS = {
   ...SCHEDULING_SETTINGS,
@@ -48,6 +53,7 @@ export const UP_SETTINGS = {
     ...SCHEDULING_SETTINGS.fileAdminToken,
     computedDefault: `${UP_TOKEN_FILE} in the work folder`,
   },
+  logDir: optional({ name, description, computedDefault: `${LOGS_FOLDER} in the work folder` }, parse),
   workerId,
   labels,
   slots,
@@ -148,15 +154,18 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
   // With the database open, no other process uses the folder.
   const reuseKeys = settings.reuseKeys ?? storedReuseKeys(settings.workDir).value;
   const { jobMemoryMs, leaseTtlMs, region } = settings;
+  const withLogDir = { ...settings, logDir: settings.logDir ?? join(settings.workDir, LOGS_FOLDER) };
+  const places = new SqliteLogPlaces({ database, memoryMs: logMemoryMs(settings) });
   let tokenFile: string | undefined;
   const orchestrator = await startOrchestrator({
     queue: new SqliteQueue({ database, resultMemoryMs: jobMemoryMs, logger }),
     // The only worker starts and ends with this process, so no earlier run can exist after a start.
     leases: new InProcessLeases({ leaseTtlMs, jobMemoryMs, settleMs: 0, logger }),
     records: new SqliteJobRecords({ database, jobMemoryMs }),
+    logs: keepLogs(withLogDir, places, logger),
     names: { queue: "queue", leases: "leases" },
     // The one worker also builds jobs for other regions, unless their region_policy is `require`.
-    settings: { ...settings, regionFallback: [...settings.regionFallback, region] },
+    settings: { ...withLogDir, regionFallback: [...settings.regionFallback, region] },
     admin: adminAccess(settings, () => {
       const { path, value } = storedToken(settings.workDir);
       tokenFile = path;

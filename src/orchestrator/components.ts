@@ -13,6 +13,7 @@ import type { MessageRules } from "./job/message.ts";
 import { JobRunner } from "./job-runner.ts";
 import { KnownRegions } from "./known-regions.ts";
 import type { Leases } from "./leases/leases.ts";
+import type { LogCollection } from "./logs/log-collector.ts";
 import { Parking } from "./parking.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { JobRecords } from "./records/job-records.ts";
@@ -25,6 +26,7 @@ export interface ComponentParts {
   readonly queue: JobQueue;
   readonly leases: Leases;
   readonly records: JobRecords;
+  readonly logs: LogCollection;
   readonly settings: SchedulingSettings;
   readonly logger: Logger;
   /** Of the Dispatcher. */

@@ -24,8 +24,10 @@ import {
   withDefault,
 } from "../shared/settings/settings.ts";
 import { JOB_FIELDS } from "./job/fields.ts";
+import { s3Location } from "./logs/s3-location.ts";
 
 const DAY_MS = 86_400_000;
+const MIN_LOG_SIZE = "1MB";
 
 const hostNameText = parse.matching(
   /^([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$/,
@@ -127,6 +129,24 @@ export const SCHEDULING_SETTINGS = {
     parse.duration(1000, 90 * DAY_MS),
     "24h",
   ),
+  logDir: withDefault(
+    {
+      name: "BLACKTREE_LOG_DIR",
+      description: "folder for the logs of ended jobs, of this orchestrator alone",
+    },
+    parse.writableFolder,
+    "/var/lib/blacktree/logs",
+  ),
+  logSizeBytes: withDefault(
+    { name: "BLACKTREE_LOG_SIZE", description: "upper bound of all logs in BLACKTREE_LOG_DIR" },
+    parse.sizeFrom(MIN_LOG_SIZE),
+    "2GB",
+  ),
+  logAgeMs: withDefault(
+    { name: "BLACKTREE_LOG_AGE", description: "how long a log is kept in BLACKTREE_LOG_DIR" },
+    parse.duration(60_000, 3650 * DAY_MS),
+    "7d",
+  ),
   unsupportedAfterMs: withDefault(
     {
       name: "BLACKTREE_UNSUPPORTED_AFTER",
@@ -148,6 +168,14 @@ export const SCHEDULING_SETTINGS = {
     },
     parse.oneOf("cut", "keep"),
     "cut",
+  ),
+  logStore: optional(
+    {
+      name: "BLACKTREE_LOG_STORE",
+      description:
+        "bucket of S3, or of a server with its protocol, that also gets the logs of all orchestrators: s3://bucket or s3://bucket/prefix (docs/logs-s3.md)",
+    },
+    s3Location,
   ),
   ...gitSettings,
   ...resultLogSettings,
@@ -319,6 +347,14 @@ export const ORCHESTRATOR_SETTINGS = {
     },
     parse.hostPort,
   ),
+  grpcAdvertise: optional(
+    {
+      name: "BLACKTREE_ORCHESTRATOR_ADVERTISE",
+      description: "address at which other orchestrators reach this one's gRPC, to read logs",
+      computedDefault: "the first address that the gRPC listener is reachable at",
+    },
+    parse.hostPort,
+  ),
   ...SCHEDULING_SETTINGS,
   ...transportSettings,
 };
@@ -344,7 +380,10 @@ export function loadOrchestratorSettings(
 
 /** As in systemd/blacktree-orchestrator@.service. */
 export function unitEnvironment(instance: string): Record<string, string> {
-  return { BLACKTREE_REGION: instance };
+  return {
+    BLACKTREE_REGION: instance,
+    BLACKTREE_LOG_DIR: `/var/lib/blacktree/orchestrator-${instance}/logs`,
+  };
 }
 
 export function grpcListenAddress(settings: OrchestratorSettings): parse.HostPort {
@@ -399,7 +438,7 @@ export interface AdminAccess {
 
 /** Undefined when the admin API is off. `makeToken` is called when the settings have no token. */
 export function adminAccess(
-  settings: SchedulingSettings,
+  settings: Pick<SchedulingSettings, "adminListen" | "adminToken" | "fileAdminToken" | "adminHosts">,
   makeToken: () => string = tokenMissing,
 ): AdminAccess | undefined {
   const { adminListen: listen, adminToken, fileAdminToken, adminHosts: hosts } = settings;

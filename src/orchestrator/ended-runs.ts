@@ -19,8 +19,8 @@ export class EndedRuns {
   constructor(private readonly parts: EndedRunsParts) {}
 
   /**
-   * Releases those of these jobs' runs, for which no orchestrator waits. A run without a claim is stale, and the next
-   * ping makes its worker forget it.
+   * Releases those of these jobs' runs, for which no orchestrator waits. A run without a claim is stale: after the next
+   * pings, an orchestrator copies its log and acknowledges it.
    */
   async release(jobIds: readonly string[]): Promise<void> {
     for (const jobId of jobIds) {

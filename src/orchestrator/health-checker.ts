@@ -6,12 +6,14 @@ import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
 import { type Leases, LeasesUnavailable, type WorkerView } from "./leases/leases.ts";
+import type { LogCollection } from "./logs/log-collector.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { WorkerClient } from "./workers/worker-client.ts";
 
 export interface HealthCheckerParts {
   readonly leases: Leases;
   readonly queue: Pick<JobQueue, "isReady">;
+  readonly logs: Pick<LogCollection, "adopt">;
   readonly logger: Logger;
   readonly pingIntervalMs: number;
   readonly leaseTtlMs: number;
@@ -161,14 +163,19 @@ export class HealthChecker {
     if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
   }
 
-  /** The worker was unreachable for too long and the job has another attempt: this run cannot get the tag any more. */
-  async #discard(worker: WorkerView, run: RunRef): Promise<void> {
-    const { jobId: job_id, attempt } = run;
+  /**
+   * An active run: the worker was unreachable for too long, and the job has another attempt, so this run cannot get the
+   * tag any more. An ended run: its log is to be copied, by another orchestrator if one is alive that handled it.
+   */
+  async #discard({ workerId, incarnation, address }: WorkerView, { jobId, attempt }: RunRef): Promise<void> {
+    const run = { jobId, attempt, workerId, incarnation, address };
+    const fields = { job_id: jobId, attempt, worker_id: workerId };
     try {
-      const isEnded = await this.#client(worker.address).discard(run, worker.incarnation);
-      if (isEnded) this.parts.logger.warn({ job_id, attempt, worker_id: worker.workerId }, "stale run ended");
+      const isActive = await this.#client(address).cancel(run, incarnation, "another attempt has the job");
+      if (isActive) this.parts.logger.warn(fields, "stale run ended");
+      else this.parts.logs.adopt(run);
     } catch (error) {
-      this.parts.logger.warn({ err: error, job_id, worker_id: worker.workerId }, "failed to end a stale run");
+      this.parts.logger.warn({ err: error, ...fields }, "failed to end a stale run");
     }
   }
 

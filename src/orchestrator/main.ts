@@ -19,10 +19,12 @@ import {
   unitEnvironment,
 } from "./config.ts";
 import { RedisLeases } from "./leases/redis.ts";
+import { keepLogs, logMemoryMs } from "./logs/log-keeping.ts";
 import { type Orchestrator, startOrchestrator } from "./orchestrator.ts";
 import { OriginalApi } from "./original-api/original-api.ts";
 import { RabbitMqQueue } from "./queue/rabbitmq/queue.ts";
 import { RedisJobRecords } from "./records/redis.ts";
+import { RedisLogPlaces } from "./records/redis-log-places.ts";
 
 const NAME = "blacktree-orchestrator";
 
@@ -54,14 +56,17 @@ async function run(settings: OrchestratorSettings): Promise<ExitStatus> {
   let orchestrator: Orchestrator;
   try {
     const tls = tlsFilesOf(settings);
+    const places = new RedisLogPlaces({ ...inRedis, memoryMs: logMemoryMs(settings) });
     orchestrator = await startOrchestrator({
       queue,
       leases,
       records,
+      logs: keepLogs(settings, places, logger),
       names,
       settings,
       admin: adminAccess(settings),
       grpcListen,
+      grpcAdvertise: settings.grpcAdvertise,
       tls,
       logger,
     });

@@ -27,6 +27,7 @@ import {
   WORKER_LOST_FIELD,
 } from "./job/retry-policy.ts";
 import { type Leases, LeasesUnavailable } from "./leases/leases.ts";
+import type { LogCollection } from "./logs/log-collector.ts";
 import type { JobQueue, ReadyDelivery, RetryDelayMs } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import type { ResultPublisher } from "./result-publisher.ts";
@@ -38,6 +39,7 @@ export interface ResultHandlerParts extends RetryLimits {
   readonly records: Pick<JobRecords, "find" | "rememberImage" | "settled">;
   readonly events: JobEvents;
   readonly publisher: ResultPublisher;
+  readonly logs: LogCollection;
   readonly logger: Logger;
   readonly resultLogLines: number;
 }
@@ -60,7 +62,7 @@ export class ResultHandler {
     const run = { claim: assignment.claim, outcome };
     const result = resultOf(job, delivery.envelope.acceptedAt, run, this.parts.resultLogLines);
     await this.settle(delivery, result, recordedSteps(outcome));
-    await this.#releaseWorker(assignment);
+    await this.#releaseWorker(assignment, outcome);
   }
 
   /** Publishes the result of the message's job, unless it is out already, then acks the message. */
@@ -138,7 +140,7 @@ export class ResultHandler {
     const { tenant } = assignment.job;
     await this.parts.events.publish({ jobId, tenant, attempt, state: "RETRYING", detail: fields });
     delivery.ack();
-    await this.#releaseWorker(assignment);
+    await this.#releaseWorker(assignment, outcome);
   }
 
   async #endedAttempt(jobId: string, attempt: number, outcome: Outcome): Promise<EndedAttempt> {
@@ -179,12 +181,17 @@ export class ResultHandler {
     }
   }
 
-  /** The result is safe; if this fails, ended-runs.ts repeats it when the worker next reports the run. */
-  async #releaseWorker(assignment: Assignment): Promise<void> {
-    const steps = await Promise.allSettled([assignment.release(), assignment.acknowledge()]);
-    for (const step of steps) {
-      if (step.status === "fulfilled") continue;
-      this.parts.logger.warn({ err: step.reason, job_id: assignment.job.jobId }, "failed to release the run");
+  /** The slot is free before the log is copied, and the worker keeps the run until then. */
+  async #releaseWorker(assignment: Assignment, { isWorkerLost, failure }: Outcome): Promise<void> {
+    const { claim, job } = assignment;
+    try {
+      await assignment.release();
+    } catch (error) {
+      // The result is safe, and ended-runs.ts releases the run when the worker next reports it.
+      this.parts.logger.warn({ err: error, job_id: job.jobId }, "failed to release the run");
     }
+    const run = { ...claim, tenant: job.tenant };
+    if (isWorkerLost) this.parts.logs.lost(run, failure?.message ?? "its worker was lost");
+    else this.parts.logs.keep(run);
   }
 }

@@ -7,13 +7,17 @@ import {
   OrchestratorServiceService,
   type WorkerInfo,
 } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
+import type { LogChunk, ReadLogRequest } from "../shared/rpc/generated/blacktree/v1/run.ts";
 import { type ServedService, streamHandler, unaryHandler } from "../shared/rpc/server.ts";
 import { RpcError } from "../shared/rpc/status.ts";
 import { hostPort, REGION_PATTERN } from "../shared/settings/parsers.ts";
 import { BadValue } from "../shared/settings/settings.ts";
 import { areLabels, EXPECTED_LABELS } from "../shared/settings/worker-labels.ts";
+import { JOB_ID_PATTERN, TENANT_PATTERN } from "./job/fields.ts";
 import { capabilitiesOf } from "./leases/capabilities.ts";
 import { LeasesUnavailable } from "./leases/leases.ts";
+import type { AttemptLogs } from "./logs/attempt-log.ts";
+import { LogStoreUnavailable } from "./logs/log-store.ts";
 import type { WorkerManager } from "./worker-manager.ts";
 
 export interface LeaseTimes {
@@ -23,13 +27,20 @@ export interface LeaseTimes {
 
 export interface ServiceParts {
   readonly workers: WorkerManager;
+  readonly logs: Pick<AttemptLogs, "readOwn">;
   readonly times: LeaseTimes;
   /** A worker's address may be a socket file only if the orchestrator itself listens on one. */
   readonly grpcListen: RpcAddress;
   readonly logger: Logger;
 }
 
-export function orchestratorService({ workers, times, grpcListen, logger }: ServiceParts): ServedService {
+export function orchestratorService({
+  workers,
+  logs,
+  times,
+  grpcListen,
+  logger,
+}: ServiceParts): ServedService {
   const onSocket = "path" in grpcListen;
   const implementation: OrchestratorServiceServer = {
     register: unaryHandler(logger, async (worker) => {
@@ -55,11 +66,28 @@ export function orchestratorService({ workers, times, grpcListen, logger }: Serv
         leaseRemainingMs: Math.max(0, Math.floor(remainingMs ?? 0)),
       };
     }),
-    readLog: streamHandler(logger, () => {
-      throw new RpcError(status.UNIMPLEMENTED, "no log is stored here");
-    }),
+    readLog: streamHandler(logger, (request, signal) => readLog(logs, request, signal)),
   };
   return { name: "blacktree.v1.OrchestratorService", definition: OrchestratorServiceService, implementation };
+}
+
+async function* readLog(
+  logs: Pick<AttemptLogs, "readOwn">,
+  { run, tenant, afterSeq }: ReadLogRequest,
+  signal: AbortSignal,
+): AsyncGenerator<LogChunk> {
+  const key = { jobId: run?.jobId ?? "", attempt: run?.attempt ?? 0, tenant };
+  // They name a file.
+  if (!JOB_ID_PATTERN.test(key.jobId) || !TENANT_PATTERN.test(tenant) || key.attempt < 1)
+    throw new RpcError(status.INVALID_ARGUMENT, "expected tenant, job_id and attempt of a job");
+  try {
+    const blocks = await logs.readOwn(key, afterSeq, signal);
+    if (!blocks) throw new RpcError(status.NOT_FOUND, "this log is not stored here");
+    for await (const entries of blocks) yield { entries };
+  } catch (error) {
+    if (!(error instanceof LogStoreUnavailable)) throw error;
+    throw new RpcError(status.UNAVAILABLE, error.message, { cause: error });
+  }
 }
 
 /** Unavailable leases are not a refusal: the worker calls again. */

@@ -20,6 +20,8 @@ import { RegistryClient } from "./registry/client.ts";
 import { RegistryLogin } from "./registry/login.ts";
 
 const OWNER_FILE = "owner.json";
+/** Contains the journals of the runs' logs. */
+const LOGS_FOLDER = "logs";
 const CLEAN_UP_TIMEOUT_MS = 30_000;
 
 /** Process ids are reused, so one counts only together with the start of the process and the boot of the machine. */
@@ -32,6 +34,8 @@ interface Owner {
 
 export interface RunsFolder {
   readonly path: string;
+  /** The folder for the journals of runs. Does not exist yet. */
+  readonly logs: string;
   remove(): Promise<void>;
 }
 
@@ -45,7 +49,7 @@ export async function claimRunsFolder(workDir: string, incarnation: string): Pro
     bootId: await bootId(),
   };
   await writePrivateFile(join(path, OWNER_FILE), JSON.stringify(owner));
-  return { path, remove: () => removeTree(path) };
+  return { path, logs: join(path, LOGS_FOLDER), remove: () => removeTree(path) };
 }
 
 export interface CrashRecoveryParts {
@@ -77,7 +81,7 @@ export async function recoverFromCrashes(parts: CrashRecoveryParts): Promise<voi
 
 async function removeIncarnation(folder: string, parts: CrashRecoveryParts): Promise<void> {
   const runFolders = (await readdir(folder))
-    .filter((name) => name !== OWNER_FILE)
+    .filter((name) => name !== OWNER_FILE && name !== LOGS_FOLDER)
     .map((name) => join(folder, name));
   await endProcessesOf(runFolders, AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS));
   if (runFolders.length > 0) await removeImages(runFolders, parts);

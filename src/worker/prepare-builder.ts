@@ -14,6 +14,7 @@ import type { DiskWatch } from "./disk/disk-watch.ts";
 import type { CheckoutCache } from "./git/checkout-cache.ts";
 import { saysDiskFull } from "./job/failure.ts";
 import { childEnvironment } from "./process/child-environment.ts";
+import type { Journals } from "./runs/journals.ts";
 import type { WorkerSettings } from "./settings/config.ts";
 import type { WorkerState } from "./worker-state.ts";
 
@@ -31,11 +32,16 @@ interface FindBuilderParts extends BuilderParts {
   readonly state: Pick<WorkerState, "waiting">;
 }
 
+interface Stored {
+  readonly checkoutCache: CheckoutCache;
+  readonly journals: Journals;
+}
+
 /** Ends with a first check, so that a worker short of disk space prunes, or refuses jobs, from its first moment on. */
 export async function watchDisks(
   disks: DiskWatch,
   builder: () => Promise<ImageBuilder>,
-  checkoutCache: CheckoutCache,
+  { checkoutCache, journals }: Stored,
   { home, parts, signal }: { home: string; parts: BuilderParts; signal: AbortSignal },
 ): Promise<void> {
   const { environment: hostEnvironment, settings, logger } = parts;
@@ -56,6 +62,12 @@ export async function watchDisks(
     if (!signal.aborted)
       logger.warn({ err: error }, "failed to find Docker's data folders; their disks are not monitored");
   }
+  // Last: a cache only makes jobs faster.
+  disks.addPruner({
+    name: "logs of ended runs",
+    paths: [settings.workDir],
+    shrinkTo: (keepBytes) => journals.shrinkTo(keepBytes),
+  });
   await disks.check(signal);
 }
 

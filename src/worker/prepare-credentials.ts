@@ -1,8 +1,9 @@
 import { orAbort, sleep } from "../shared/abort.ts";
+import { describeAwsCredentials } from "../shared/aws/credentials.ts";
 import { Backoff } from "../shared/backoff.ts";
 import type { Logger } from "../shared/logging.ts";
 import { StepFailure } from "./job/failure.ts";
-import { describeAwsCredentials, findAwsCredentials } from "./registry/ecr/credentials.ts";
+import { findWorkerCredentials } from "./registry/ecr/credentials.ts";
 import type { WorkerSettings } from "./settings/config.ts";
 import type { WorkerState } from "./worker-state.ts";
 
@@ -22,7 +23,7 @@ export async function awaitCredentials(parts: CredentialsParts, signal: AbortSig
   const delay = new Backoff({ initialMs: 1000, maxMs: 30_000 });
   while (!signal.aborted) {
     try {
-      const credentials = await orAbort(findAwsCredentials(settings.region), signal);
+      const credentials = await orAbort(findWorkerCredentials(settings.region), signal);
       logger.info({ source: describeAwsCredentials(credentials) }, "AWS credentials found");
       return;
     } catch (error) {

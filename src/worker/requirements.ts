@@ -4,7 +4,7 @@ import type { Environment } from "../shared/env.ts";
 import { type ImageBuilder, NoUsableBuilder } from "./buildkit/builder.ts";
 import { StepFailure } from "./job/failure.ts";
 import { detect, missingGit } from "./prepare-builder.ts";
-import { findAwsCredentials } from "./registry/ecr/credentials.ts";
+import { findWorkerCredentials } from "./registry/ecr/credentials.ts";
 import type { WorkerSettings } from "./settings/config.ts";
 
 /** Something is missing on this host. The message says what, and what to do. */
@@ -65,7 +65,7 @@ const WORK_FOLDER_ERRORS: Readonly<Record<string, string>> = {
 
 async function checkCredentials(region: string): Promise<void> {
   try {
-    await findAwsCredentials(region);
+    await findWorkerCredentials(region);
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
     throw new MissingRequirement(`${error.message}; for another registry than ECR set --registry.`, {

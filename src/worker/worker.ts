@@ -4,8 +4,9 @@ import { sleep } from "../shared/abort.ts";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
 import { formatRpcAddress, type RpcAddress } from "../shared/rpc/address.ts";
+import { reachableAddress } from "../shared/rpc/advertised-address.ts";
 import type { Capabilities, WorkerInfo } from "../shared/rpc/generated/blacktree/v1/orchestrator.ts";
-import { type RpcServer, serveRpc } from "../shared/rpc/server.ts";
+import { serveRpc } from "../shared/rpc/server.ts";
 import type { TlsFiles } from "../shared/rpc/tls.ts";
 import type { ServiceState } from "../shared/service-manager.ts";
 import { RESULT_LOG_BYTES } from "../shared/settings/common.ts";
@@ -14,7 +15,6 @@ import { BuildCgroup } from "./build-cgroup/build-cgroup.ts";
 import { BuilderWatch } from "./builder-watch.ts";
 import type { ImageBuilder } from "./buildkit/builder.ts";
 import { endpointOf } from "./buildkit/builders/endpoint.ts";
-import { firstReachableAddress } from "./control-plane/advertised-address.ts";
 import { confirmLease } from "./control-plane/lease-confirmation.ts";
 import { Orchestrators } from "./control-plane/orchestrator-client.ts";
 import { Registration } from "./control-plane/registration.ts";
@@ -36,6 +36,7 @@ import { awaitCredentials } from "./prepare-credentials.ts";
 import { childEnvironment } from "./process/child-environment.ts";
 import type { RegistryAuthenticator } from "./registry/access.ts";
 import type { BaseLoginSource } from "./registry/base-logins.ts";
+import { Journals } from "./runs/journals.ts";
 import { type Execute, Runs } from "./runs/runs.ts";
 import type { buildSettings } from "./settings/build.ts";
 import { generatedWorkerId, type WorkerSettings } from "./settings/config.ts";
@@ -116,7 +117,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const offer: Offer = { address: undefined, capabilities: undefined };
   const host = await prepareHost(parts, runsFolder.path, () => void renewOffer());
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
-  const runs: Runs = makeRuns(parts, host, (job, reporter, signal) => {
+  const journals = new Journals({ folder: runsFolder.logs, logger });
+  const runs: Runs = makeRuns(parts, host, journals, (job, reporter, signal) => {
     const confirm = (asked: AbortSignal) =>
       confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);
     return execute(parts, host, identity, { job, reporter, confirm, signal });
@@ -158,11 +160,16 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
     state.preparing("cleaning up after earlier workers");
     await recoverFromCrashes({ ...parts, workDir: settings.workDir, builder, checkoutCache });
     builders.begin(builder);
-    await watchDisks(disks, () => builders.builder(), checkoutCache, {
-      home: runsFolder.path,
-      parts,
-      signal,
-    });
+    await watchDisks(
+      disks,
+      () => builders.builder(),
+      { checkoutCache, journals },
+      {
+        home: runsFolder.path,
+        parts,
+        signal,
+      },
+    );
     offer.capabilities = capabilitiesOf(builder);
     await Promise.all([disks.monitor(signal), builders.monitor(signal), registration.keep(signal)]);
   });
@@ -183,6 +190,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
       await sleep(LATE_CALLS_MS);
       await server.stop(STOP_GRACE_MS);
       orchestrators.close();
+      await journals.close();
       await runsFolder.remove();
     },
   };
@@ -190,10 +198,6 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
 
 const WITHOUT_REUSE_KEY =
   "BLACKTREE_REUSE_KEY is not set: after a loss of Redis's data, versions that exist are built again";
-
-function reachableAddress(listen: RpcAddress, { port }: RpcServer): RpcAddress {
-  return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
-}
 
 function capabilitiesOf({ capabilities }: ImageBuilder): Capabilities {
   return { ...capabilities, platforms: [...capabilities.platforms] };
@@ -223,9 +227,15 @@ async function prepareHost(parts: WorkerParts, home: string, onNewCapabilities: 
   };
 }
 
-function makeRuns({ settings, logger }: WorkerParts, { disks, builders }: Host, execute: Execute): Runs {
+function makeRuns(
+  { settings, logger }: WorkerParts,
+  { disks, builders }: Host,
+  journals: Journals,
+  execute: Execute,
+): Runs {
   return new Runs({
     slots: settings.slots,
+    journals,
     logLimits: {
       keptBytes: settings.logLimitBytes,
       tail: { lines: settings.resultLogLines, bytes: RESULT_LOG_BYTES },

@@ -48,6 +48,10 @@ const ORCHESTRATOR_REMARKS: Remarks = {
   BLACKTREE_JOB_MEMORY: "its id, result and events",
   BLACKTREE_UNSUPPORTED_AFTER:
     "then it fails with `UNSUPPORTED`, or is built without running them; see [what a worker can build](messages.md#what-a-worker-can-build)",
+  BLACKTREE_LOG_DIR: "an absolute path; see [logs](logs.md#settings)",
+  BLACKTREE_LOG_SIZE: "at least `1MB`; the oldest logs are removed",
+  BLACKTREE_ORCHESTRATOR_ADVERTISE: "see [where logs are](logs.md#where-logs-are)",
+  BLACKTREE_LOG_STORE: "the same on all orchestrators; see [logs in S3](logs-s3.md)",
   BLACKTREE_GIT_BASE_URL: "its host is always allowed",
   BLACKTREE_GIT_ALLOWED_HOSTS:
     "each with or without a port; submodules, Git LFS and redirects may use these hosts too",

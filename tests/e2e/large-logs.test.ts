@@ -5,49 +5,17 @@ import { createHash } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { type OrchestratorProcess, untilState, type WorkerProcess } from "../support/blacktree/deployment.ts";
-import { expectSuccess, faultSite, type SampleJob, sampleJob } from "../support/blacktree/fault-site.ts";
+import { expectSuccess, faultSite, type SampleJob } from "../support/blacktree/fault-site.ts";
 import { followedLog } from "../support/blacktree/followed-log.ts";
+import { jobPrinting, LINE_BYTES, UNLIMITED_OUTPUT } from "../support/blacktree/printing-job.ts";
+import { runFolders } from "../support/blacktree/run-folders.ts";
 import { peakResidentBytes } from "../support/machine/process-memory.ts";
-import { staticBusybox } from "../support/machine/sample-repository.ts";
+import { waitFor } from "../support/machine/wait-for.ts";
 
-const site = faultSite({
-  ownDocker: { daemonEnv: { BUILDKIT_STEP_LOG_MAX_SIZE: "-1", BUILDKIT_STEP_LOG_MAX_SPEED: "-1" } },
-});
+const site = faultSite({ ownDocker: UNLIMITED_OUTPUT });
 
-/** With its newline. */
-const LINE_BYTES = 500;
 const SMALL_LINES = 30_000;
 const LARGE_LINES = 200_000;
-
-/** Lines of `LINE_BYTES` that begin with their numbers, from 0 on. */
-const PRINT_LINES = [
-  `BEGIN { pad = sprintf("%${LINE_BYTES - 10}s", "");`,
-  'for (n = from; n < to; n++) printf "%08d %s\\n", n, pad }',
-].join(" ");
-
-/** A job whose image has one step, which prints this number of lines. */
-async function jobPrinting(lines: number): Promise<SampleJob> {
-  const job = await sampleJob(site.backends, { variant: "none" });
-  const dockerfile = [
-    "FROM scratch",
-    "COPY bin/busybox /bin/busybox",
-    "COPY step print.awk /",
-    'RUN ["/bin/busybox", "sh", "/step"]',
-    "",
-  ].join("\n");
-  // BuildKit discards output that is not read within 3 seconds after the end, so it must not be far behind.
-  const step = `# ${job.job_id}
-    n=0
-    while [ $n -lt ${lines} ]; do
-      /bin/busybox awk -v from=$n -v to=$((n += 10000)) -f /print.awk
-      /bin/busybox sleep 0.5
-    done
-    /bin/busybox sleep 5
-  `;
-  const files = { "bin/busybox": await staticBusybox(), "print.awk": PRINT_LINES, step };
-  await site.backends.git.commit(job.repo_url, { ...files, Dockerfile: dockerfile });
-  return job;
-}
 
 /** Reads the followed log to its end. */
 async function linesOf(orchestrator: OrchestratorProcess, { job_id }: SampleJob): Promise<string[]> {
@@ -89,7 +57,7 @@ async function runPrinting(
   orchestrator: OrchestratorProcess,
   worker: WorkerProcess,
 ): Promise<Printed> {
-  const job = await jobPrinting(lines);
+  const job = await jobPrinting(site.backends, lines);
   await site.deployment.publish(job);
   await untilState(orchestrator, job.job_id, "ASSIGNED");
   const followed = linesOf(orchestrator, job);
@@ -117,8 +85,10 @@ test("large logs: a step that prints 100 MB needs no more worker memory than one
   const { log, logs } = large.result;
   expect(log).toEqual({ ...described(kept), truncated: true });
   expect(kept.slice(-logs.length)).toEqual([...logs]);
+  const isLogGone = async () => (await runFolders(worker.workDir)).length === 0;
+  await waitFor(isLogGone, { timeoutMs: 30_000, what: "the logs to be removed from the worker" });
   const answer = await apiRequest(orchestrator.apiUrl, `/api/v1/jobs/${job.job_id}/logs`);
-  expect(await answer.text()).toBe(logs.map((line) => `${line}\n`).join(""));
+  expect(await answer.text()).toBe(kept.map((line) => `${line}\n`).join(""));
 
   const cutAt = kept.findIndex((line) => /^\[\d+ bytes in \d+ lines are left out here\]$/.test(line));
   expect(kept[cutAt - 1]).toStartWith("[the log is longer than 1000000 bytes");

@@ -13,6 +13,7 @@ import {
   untilState,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
+import { inFullCheck } from "../support/machine/full-check.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
@@ -219,25 +220,28 @@ test("regions: waiting jobs start in order of priority: high, normal, low", asyn
   await untilFree(orchestrator, worker);
 });
 
-test("regions: two orchestrators and three workers share the jobs: each has one run and one result", async () => {
-  const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
-  const grpcAddress = orchestrators.map((orchestrator) => orchestrator.grpcAddress).join(",");
-  const workers = await Promise.all([1, 2, 3].map(() => deployment.startWorker({ grpcAddress })));
-  const ids = Array.from({ length: 12 }, (_, index) => `shared-${index}`);
-  await Promise.all(ids.map((id) => publish(id)));
-  const results = await nextResults(ids.length);
-  expect(results.map(({ job_id }) => job_id).toSorted()).toEqual(ids.toSorted());
-  expect(results.map(({ attempt }) => attempt)).toEqual(ids.map(() => 1));
+inFullCheck().test(
+  "regions: two orchestrators and three workers share the jobs: each has one run and one result",
+  async () => {
+    const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+    const grpcAddress = orchestrators.map((orchestrator) => orchestrator.grpcAddress).join(",");
+    const workers = await Promise.all([1, 2, 3].map(() => deployment.startWorker({ grpcAddress })));
+    const ids = Array.from({ length: 12 }, (_, index) => `shared-${index}`);
+    await Promise.all(ids.map((id) => publish(id)));
+    const results = await nextResults(ids.length);
+    expect(results.map(({ job_id }) => job_id).toSorted()).toEqual(ids.toSorted());
+    expect(results.map(({ attempt }) => attempt)).toEqual(ids.map(() => 1));
 
-  for (const orchestrator of orchestrators) {
-    for (const worker of workers) await untilFree(orchestrator, worker);
-    const known = (await shownWorkers(orchestrator)).map(({ id }) => id);
-    expect(known.toSorted()).toEqual(workers.map(({ id }) => id).toSorted());
-  }
-  for (const queue of ["jobs.build", "jobs.ready.us-east-1.normal", "jobs.results", "jobs.build.dead"])
-    expect({ queue, depth: await deployment.depth(queue) }).toEqual({ queue, depth: 0 });
-  for (const id of ids) expect({ id, runs: runsOf(workers, id) }).toEqual({ id, runs: 1 });
-});
+    for (const orchestrator of orchestrators) {
+      for (const worker of workers) await untilFree(orchestrator, worker);
+      const known = (await shownWorkers(orchestrator)).map(({ id }) => id);
+      expect(known.toSorted()).toEqual(workers.map(({ id }) => id).toSorted());
+    }
+    for (const queue of ["jobs.build", "jobs.ready.us-east-1.normal", "jobs.results", "jobs.build.dead"])
+      expect({ queue, depth: await deployment.depth(queue) }).toEqual({ queue, depth: 0 });
+    for (const id of ids) expect({ id, runs: runsOf(workers, id) }).toEqual({ id, runs: 1 });
+  },
+);
 
 function runsOf(workers: readonly WorkerProcess[], jobId: string): number {
   const lines = workers.flatMap(({ process }) => process.lines);

@@ -66,11 +66,14 @@ test("systemd: an orchestrator of several differs from the only one in its name,
   expect(options(one, several)).toEqual([
     "Description=Blacktree orchestrator",
     "EnvironmentFile=/etc/blacktree/orchestrator.env",
+    "StateDirectory=blacktree/logs",
   ]);
   expect(options(several, one)).toEqual([
     "Description=Blacktree orchestrator for %i",
     "Environment=BLACKTREE_REGION=%i",
+    "Environment=BLACKTREE_LOG_DIR=%S/blacktree/orchestrator-%i/logs",
     "EnvironmentFile=/etc/blacktree/orchestrator-%i.env",
+    "StateDirectory=blacktree/orchestrator-%i",
   ]);
 });
 

@@ -9,6 +9,7 @@ import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
 import { commandLines } from "../support/blacktree/running-programs.ts";
 import { launchUp, type Up, untilUp } from "../support/blacktree/up.ts";
+import { inFullCheck } from "../support/machine/full-check.ts";
 import { run, startProcess, type TestProcess } from "../support/machine/processes.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
@@ -135,7 +136,7 @@ describe("up with a named registry", () => {
     expect(started.process.lines.join("\n")).not.toContain(key);
   });
 
-  test("a job may reuse the image of another version, also after a restart", async () => {
+  inFullCheck().test("a job may reuse the image of another version, also after a restart", async () => {
     const workDir = newWorkDir();
     const digests: (string | undefined)[] = [];
     const outputs: string[] = [];
@@ -413,10 +414,14 @@ describe("up when it ends", () => {
 });
 
 describe("up with wrong usage", () => {
-  afterEach(stopAll);
+  let first: Up;
+
+  beforeAll(async () => {
+    first = await upWithRegistry();
+  });
+  afterAll(stopAll);
 
   test("a second one on the same folder is refused, and the first one keeps running", async () => {
-    const first = await upWithRegistry();
     const second = await startUp(["--registry", registry.host], first.workDir);
     expect(await second.exited).toBe(1);
     expect(second.lines.join("\n")).toContain("blacktree.db is in use by another process");
@@ -445,8 +450,7 @@ describe("up with wrong usage", () => {
   });
 
   test("a job with wrong fields is refused with all of them named", async () => {
-    const { cli } = await upWithRegistry();
-    const { exitCode, stderr } = await cli(
+    const { exitCode, stderr } = await first.cli(
       "submit",
       "--repo",
       "owner/working",
@@ -460,11 +464,10 @@ describe("up with wrong usage", () => {
   });
 
   test("an unknown job, and an orchestrator that does not answer", async () => {
-    const { cli } = await upWithRegistry();
-    const unknown = await cli("job", "no-such-job");
+    const unknown = await first.cli("job", "no-such-job");
     expect(unknown.exitCode).toBe(1);
     expect(unknown.stderr).toContain("no-such-job");
-    const absent = await cli("workers", "--api", "http://127.0.0.1:1");
+    const absent = await first.cli("workers", "--api", "http://127.0.0.1:1");
     expect(absent.exitCode).toBe(1);
     expect(absent.stderr).toContain("http://127.0.0.1:1");
   });

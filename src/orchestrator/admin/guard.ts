@@ -3,6 +3,7 @@ import { timingSafeEqual } from "node:crypto";
 import { hostname, networkInterfaces } from "node:os";
 import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
+import { matchedRoutes } from "hono/route";
 import type { Logger } from "../../shared/logging.ts";
 import { type AdminEnv, clientOf } from "./client-address.ts";
 import { FailedTries } from "./failed-tries.ts";
@@ -97,11 +98,32 @@ function isEqual(given: string, expected: string): boolean {
 
 /** Browsers send other content types across sites without a preflight request. */
 export const jsonPostsOnly = createMiddleware(async (context, next) => {
+  // Where no POST is possible, that is the error to name.
+  if (!matchedRoutes(context).some(({ method }) => method === "POST")) return next();
   const type = context.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
-  if (context.req.method !== "POST" || type === "application/json") return next();
-  return problem(context, {
-    status: 415,
-    title: "Wrong content type",
-    detail: "expected Content-Type: application/json",
-  });
+  if (type !== "application/json")
+    return unsupported(context, "Wrong content type", "expected Content-Type: application/json");
+  if (!["identity", ""].includes(context.req.header("content-encoding")?.trim().toLowerCase() ?? ""))
+    return unsupported(context, "Wrong content encoding", "expected a body without Content-Encoding");
+  return next();
 });
+
+function unsupported(context: Context, title: string, detail: string): Response {
+  return problem(context, { status: 415, title, detail });
+}
+
+/** Otherwise routes would read a broken percent-encoding as ordinary characters, and bytes that are not UTF-8 as U+FFFD. */
+export const wellFormedUrlsOnly = createMiddleware(async (context, next) => {
+  const detail = urlProblem(context.req.url);
+  return detail === undefined ? next() : problem(context, { status: 400, title: "Bad URL", detail });
+});
+
+function urlProblem(url: string): string | undefined {
+  // Bun replaces bytes of the request that are not UTF-8.
+  if (url.includes("\ufffd")) return "the URL is not UTF-8; expected %-encoded UTF-8";
+  try {
+    return decodeURIComponent(url).includes("\0") ? "the URL contains a NUL character" : undefined;
+  } catch {
+    return "the URL has a % that does not begin a UTF-8 character; expected %-encoded UTF-8, and %25 for a %";
+  }
+}

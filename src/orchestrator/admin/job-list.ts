@@ -2,93 +2,110 @@
 import { z } from "zod";
 import { JOB_STATES } from "../../shared/job.ts";
 import { duration } from "../../shared/settings/parsers.ts";
-import { BadValue } from "../../shared/settings/settings.ts";
+import { JOB_ID_PATTERN } from "../job/fields.ts";
 import type { JobListing, JobPlace, JobSummary } from "../records/job-records.ts";
 
 const MAX_LIMIT = 500;
 const DEFAULT_LIMIT = 50;
-const MAX_AGE_MS = 10 * 365 * 86_400_000;
 
 const STATES = new Set<string>(JOB_STATES);
+const STATE_PATTERN = `(?:${JOB_STATES.join("|")})`;
 
 const stateList = z
   .string()
   .transform((text) => text.toUpperCase().split(","))
   .refine((states) => states.every((state) => STATES.has(state)), {
     error: `expected one or more of ${JOB_STATES.join(", ")}, comma separated`,
+  })
+  .meta({
+    type: "string",
+    pattern: `^${STATE_PATTERN}(?:,${STATE_PATTERN})*$`,
+    description: "Jobs in one of these states, comma separated.",
+    examples: ["QUEUED,BUILDING"],
   });
 
-const parseAge = duration(0, MAX_AGE_MS);
+const AGE = /^\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d)$/;
+const TIME =
+  /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+
+const parseAge = duration(0, Number.MAX_SAFE_INTEGER * 1000);
 
 /** A time, or how long ago. */
-const time = z.string().transform((text, context) => {
-  const isTime = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(text);
-  const timeMs = isTime ? Date.parse(text) : ageAgoMs(text);
-  if (Number.isFinite(timeMs)) return timeMs;
-  context.addIssue({
-    code: "custom",
-    message: "expected a time such as 2026-01-31T12:00:00Z, or an age such as 90m or 7d",
-  });
-  return z.NEVER;
+const time = z
+  .string()
+  .regex(new RegExp(`${AGE.source}|${TIME.source}`), {
+    error: "expected a time such as 2026-01-31T12:00:00Z, or an age such as 90m or 7d",
+  })
+  .transform((text) => (AGE.test(text) ? Date.now() - parseAge(text) : Date.parse(text)));
+
+const cursor = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,300}$/, { error: "expected the next_cursor of an earlier answer" })
+  .transform((text, context): JobPlace => {
+    const [, acceptedAtMs, jobId = ""] = PLACE.exec(Buffer.from(text, "base64url").toString()) ?? [];
+    const place = { acceptedAtMs: Number(acceptedAtMs), jobId };
+    // Many texts decode to the same place; only one is the cursor.
+    if (acceptedAtMs !== undefined && cursorOf(place) === text) return place;
+    context.addIssue({ code: "custom", message: "expected the next_cursor of an earlier answer" });
+    return z.NEVER;
+  })
+  .meta({ description: "The `next_cursor` of an earlier answer: the jobs after those." });
+
+/** The time is not one that Date cannot show. */
+const PLACE = new RegExp(`^(\\d{1,15}):(${JOB_ID_PATTERN.source.slice(1, -1)})$`);
+
+const described = (description: string, example: string, schema = z.string().min(1, "expected a value")) =>
+  schema.meta({ description, examples: [example] });
+
+export const JOBS_QUERY = z.strictObject({
+  state: stateList.optional(),
+  tenant: described("Jobs of this tenant.", "team-a").optional(),
+  region: described(
+    "Jobs for workers of this region: their `worker_region`, or else their `region`.",
+    "us-east-1",
+  ).optional(),
+  repo: described(
+    "Jobs of this repository: its URL, or the end of it, such as `owner/name`.",
+    "owner/name",
+  ).optional(),
+  branch: described("Jobs with this `branch`.", "main").optional(),
+  commit: z
+    .string()
+    .regex(/^[0-9a-f]{4,64}$/, { error: "expected 4 to 64 hex digits, in lower case" })
+    .meta({ description: "Jobs of a commit that begins with these hex digits.", examples: ["8c1f0f6"] })
+    .optional(),
+  since: time
+    .meta({ description: "Jobs accepted after this time, in RFC 3339, or an age.", examples: ["7d"] })
+    .optional(),
+  until: time
+    .meta({
+      description: "Jobs accepted before this time, in RFC 3339, or an age.",
+      examples: ["2026-01-31T12:00:00Z"],
+    })
+    .optional(),
+  limit: z
+    .string()
+    .refine((text) => /^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_LIMIT, {
+      error: `expected a number from 1 to ${MAX_LIMIT}`,
+    })
+    .transform(Number)
+    .meta({
+      type: "integer",
+      minimum: 1,
+      maximum: MAX_LIMIT,
+      default: DEFAULT_LIMIT,
+      description: "How many jobs at most.",
+    })
+    .optional(),
+  cursor: cursor.optional(),
 });
 
-function ageAgoMs(text: string): number {
-  try {
-    return Date.now() - parseAge(text);
-  } catch (error) {
-    if (error instanceof BadValue) return Number.NaN;
-    throw error;
-  }
-}
+type Query = z.infer<typeof JOBS_QUERY>;
 
-const cursor = z.string().transform((text, context): JobPlace => {
-  const [, acceptedAtMs, jobId = ""] =
-    /^(\d{1,15}):(.+)$/.exec(Buffer.from(text, "base64url").toString()) ?? [];
-  if (acceptedAtMs !== undefined) return { acceptedAtMs: Number(acceptedAtMs), jobId };
-  context.addIssue({ code: "custom", message: "expected the next_cursor of an earlier answer" });
-  return z.NEVER;
-});
-
-const QUERY = z.strictObject(
-  {
-    state: stateList.optional(),
-    tenant: z.string().optional(),
-    region: z.string().optional(),
-    repo: z.string().optional(),
-    branch: z.string().optional(),
-    commit: z
-      .string()
-      .regex(/^[0-9a-f]{4,64}$/, { error: "expected 4 to 64 hex digits, in lower case" })
-      .optional(),
-    since: time.optional(),
-    until: time.optional(),
-    limit: z
-      .string()
-      .regex(/^\d{1,3}$/, { error: `expected a number from 1 to ${MAX_LIMIT}` })
-      .transform(Number)
-      .refine((limit) => limit >= 1 && limit <= MAX_LIMIT, {
-        error: `expected a number from 1 to ${MAX_LIMIT}`,
-      })
-      .optional(),
-    cursor: cursor.optional(),
-  },
-  {
-    error: ({ code, keys }) =>
-      code === "unrecognized_keys"
-        ? `${keys?.join(", ")}: unknown; expected state, tenant, region, repo, branch, commit, since, until, limit or cursor`
-        : undefined,
-  },
-);
-
-type Query = z.infer<typeof QUERY>;
-
-/** The listing that a query asks for, or its problems. */
-export function listingOf(query: Readonly<Record<string, string>>): JobListing | readonly string[] {
-  const { success, data, error } = QUERY.safeParse(query);
-  if (!success) return error.issues.map(({ path, message }) => [...path, message].join(": "));
-  const { limit = DEFAULT_LIMIT, since: sinceMs, until } = data;
-  const after = data.cursor ?? (until === undefined ? undefined : { acceptedAtMs: until + 1, jobId: "" });
-  return { matches: (job) => isWanted(job, data), limit, after, sinceMs };
+export function listingOf(query: Query): JobListing {
+  const { limit = DEFAULT_LIMIT, since: sinceMs, until } = query;
+  const after = query.cursor ?? (until === undefined ? undefined : { acceptedAtMs: until + 1, jobId: "" });
+  return { matches: (job) => isWanted(job, query), limit, after, sinceMs };
 }
 
 export function cursorOf({ acceptedAtMs, jobId }: JobPlace): string {

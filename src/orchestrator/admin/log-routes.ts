@@ -1,73 +1,310 @@
 /** `GET /api/v1/jobs/:id/logs` */
-import type { Hono } from "hono";
-import { streamSSE } from "hono/streaming";
-import { withVisibleCharacters } from "../../shared/visible-text.ts";
+import type { Context, Hono } from "hono";
+import { z } from "zod";
+import type { JournalEntry } from "../../shared/log-journal.ts";
+import { LogMissing } from "../logs/attempt-log.ts";
+import { LOG_START, type LoggedJob, type LogPosition } from "../logs/job-logs.ts";
 import { type AdminEnv, clientOf } from "./client-address.ts";
 import { type FollowerLimits, Followers } from "./followers.ts";
-import { followLog } from "./job-log.ts";
 import { noSuchJob } from "./job-routes.ts";
+import {
+  CONTENT_TYPES,
+  eventOf,
+  eventsOf,
+  filtered,
+  formatPosition,
+  formatted,
+  type LineFilter,
+  LOG_FORMATS,
+  lineFilter,
+  parsePosition,
+} from "./log-formats.ts";
+import { streamedResponse } from "./log-stream.ts";
+import { checkedQuery, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
 
-/** A comment of server-sent events. */
-const STREAM_START = ": following\n\n";
+const READER_LIMITS = { perClient: 100, total: 500 };
+const MAX_GREP_CHARS = 1000;
+const MAX_TAIL_LINES = 100_000;
+const MAX_ATTEMPT = 999_999_999;
 
-const FOLLOWER_LIMITS = { perClient: 100, total: 500 };
+const flag = (description: string) =>
+  z
+    .enum(["true", "false"], { error: "expected true or false" })
+    .default("false")
+    .transform((value) => value === "true")
+    .meta({ description });
 
-type JobContext = Parameters<typeof problem>[0];
+function count(description: string, maximum: number) {
+  const expected = `expected a number from 1 to ${maximum}`;
+  return z
+    .string()
+    .refine((text) => /^[0-9]{1,9}$/.test(text) && Number(text) >= 1 && Number(text) <= maximum, {
+      error: expected,
+    })
+    .transform(Number)
+    .meta({ type: "integer", minimum: 1, maximum, description })
+    .optional();
+}
+
+const QUERY = z
+  .strictObject({
+    follow: flag("Server-sent events `line`, `state`, `step` and `end`, as they happen."),
+    format: z
+      .enum(LOG_FORMATS, { error: `expected ${LOG_FORMATS.join(", ")}` })
+      .default("text")
+      .meta({
+        description: "`text`: control characters are shown as <U+…>; `raw`: as printed; `json`: the journal.",
+      }),
+    attempt: count("By default the attempt of the job's result, else the latest.", MAX_ATTEMPT),
+    grep: z
+      .string()
+      .min(1, { error: `expected 1 to ${MAX_GREP_CHARS} characters` })
+      .max(MAX_GREP_CHARS, { error: `expected 1 to ${MAX_GREP_CHARS} characters` })
+      .optional()
+      .meta({ description: "Only lines that contain this text (not a pattern).", examples: ["error"] }),
+    ignore_case: flag("Upper and lower case are the same for `grep`."),
+    tail: count("Only this many of the last lines.", MAX_TAIL_LINES),
+    source: z
+      .enum(["log", "result"], { error: "expected log or result" })
+      .default("log")
+      .meta({ description: "`result`: the last lines in the job's result, for a log that cannot be read." }),
+  })
+  .refine(({ follow, format }) => !follow || format === "text", {
+    path: ["format"],
+    message: "expected no format with follow=true, which sends server-sent events",
+  })
+  .refine(({ follow, source }) => !follow || source === "log", {
+    path: ["source"],
+    message: "expected no source=result with follow=true",
+  });
+
+type LogQuery = z.output<typeof QUERY>;
 
 export function addLogs(app: Hono<AdminEnv>, parts: AdminParts): void {
-  const followers = new Followers(FOLLOWER_LIMITS);
-  app.get("/api/v1/jobs/:id/logs", async (context) => {
-    const jobId = context.req.param("id");
-    const record = await parts.records.find(jobId);
-    if (!record) return noSuchJob(jobId, context);
-    // To HEAD, which has no body, the stream would never end.
-    const isFollowed = context.req.query("follow") === "true" && context.req.method === "GET";
-    if (isFollowed) return streamLog(parts, followers, jobId, context);
-    // The text is for people; the job's result and the followed log have the lines as they are stored.
-    if (record.result)
-      return context.text(record.result.logs.map((line) => `${withVisibleCharacters(line)}\n`).join(""));
-    return problem(context, {
-      status: 409,
-      title: "Job has not ended",
-      detail: "its log can be followed with ?follow=true",
-    });
-  });
+  const routes = new LogRoutes(parts);
+  app.get(
+    "/api/v1/jobs/:id/logs",
+    documented({
+      id: "getJobLog",
+      summary: "The log of a job",
+      description:
+        "The whole redacted log of an attempt; of a running one, what it has printed so far. With `follow=true`, an event's id in `Last-Event-ID` resumes after that event, at any orchestrator.",
+      tag: "Logs",
+      answer: {
+        contentTypes: ["text/plain", "application/octet-stream", "application/x-ndjson", "text/event-stream"],
+        description: "The log.",
+      },
+      problems: {
+        404: "The job or the attempt does not exist, or its log is no longer stored.",
+        503: "The log is stored where it cannot be read now; or a server that the orchestrator needs does not answer.",
+      },
+    }),
+    checkedQuery(QUERY),
+    (context) => routes.get(context.req.param("id"), context.req.valid("query"), context),
+  );
 }
 
-/** Server-sent events `line`, `state` and `end`; a disconnected reader resumes with `Last-Event-ID`. */
-function streamLog(parts: AdminParts, followers: Followers, jobId: string, context: JobContext): Response {
-  const after = context.req.header("last-event-id");
-  const client = clientOf(context);
-  const leave = followers.enter(client);
-  if (typeof leave === "string") return tooManyFollowers(leave, client, context);
-  return streamSSE(context, async (stream) => {
-    const disconnected = new AbortController();
-    stream.onAbort(() => disconnected.abort(new Error("the reader has disconnected")));
+class LogRoutes {
+  readonly #readers = new Followers(READER_LIMITS);
+
+  constructor(private readonly parts: AdminParts) {}
+
+  async get(jobId: string, query: LogQuery, context: Context<AdminEnv>): Promise<Response> {
+    const job = await this.parts.logs.find(jobId);
+    if (!job) return noSuchJob(jobId, context);
+    const attempt = query.attempt ?? job.latestAttempt;
+    if (query.attempt !== undefined && attempt > job.latestAttempt) return noSuchAttempt(job, context);
+    const after = context.req.header("last-event-id") || undefined;
+    const resumed = after === undefined ? undefined : parsePosition(after);
+    if (query.follow && after !== undefined && resumed === undefined) return badPosition(after, context);
+    const leave = this.#readers.enter(clientOf(context));
+    if (typeof leave === "string") return tooManyReaders(leave, context);
     try {
-      // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
-      await stream.write(STREAM_START);
-      for await (const { kind, text, position } of followLog(parts, jobId, after, disconnected.signal)) {
-        await stream.writeSSE({ event: kind, data: text, id: position });
+      if (query.follow) return await this.#follow(job, query, resumed, leave, context);
+      return await this.#download(job, attempt, query, leave, context);
+    } catch (error) {
+      leave();
+      if (error instanceof LogMissing) return logMissing(error, job, attempt, context);
+      throw error;
+    }
+  }
+
+  async #download(
+    job: LoggedJob,
+    attempt: number,
+    query: LogQuery,
+    leave: () => void,
+    context: Context<AdminEnv>,
+  ): Promise<Response> {
+    const { format } = query;
+    const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format] };
+    if (format === "raw")
+      headers["content-disposition"] = `attachment; filename="${job.jobId}.${attempt}.log"`;
+    const ended = new AbortController();
+    const batches = this.#batches(job, attempt, query, ended.signal);
+    // What keeps the log from being read becomes the response's status only before its first bytes.
+    const first = await batches.next();
+    if (context.req.method === "HEAD") {
+      await batches.return(undefined);
+      leave();
+      return context.body(null, 200, headers);
+    }
+    const make = async function* (signal: AbortSignal) {
+      signal.addEventListener("abort", () => ended.abort(signal.reason), { once: true });
+      if (!first.done) yield formatted(format, first.value);
+      for await (const entries of batches) if (entries.length > 0) yield formatted(format, entries);
+    };
+    return context.body(streamedResponse(make, leave), 200, headers);
+  }
+
+  /** What `query` selects of the present log. */
+  async *#batches(
+    job: LoggedJob,
+    attempt: number,
+    { grep, ignore_case, tail, source }: LogQuery,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly JournalEntry[]> {
+    const filter = lineFilter(grep, ignore_case);
+    const all = (afterSeq: number) =>
+      source === "result" ? resultEntries(job, afterSeq) : this.#present(job, attempt, afterSeq, signal);
+    if (tail === undefined) {
+      for await (const entries of all(0)) yield filtered(entries, filter);
+      return;
+    }
+    const matches = filter ?? (() => true);
+    const { afterSeq, lastSeq } = await tailOf(all(0), matches, tail);
+    for await (const entries of all(afterSeq))
+      yield filtered(entries, matches).filter(({ seq }) => seq <= lastSeq);
+  }
+
+  /** Empty for a job that no worker has begun. */
+  async *#present(
+    job: LoggedJob,
+    attempt: number,
+    afterSeq: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly JournalEntry[]> {
+    if (attempt > 0) yield* this.parts.logs.read(job, attempt, { afterSeq, pastOnly: true }, signal);
+  }
+
+  async #follow(
+    job: LoggedJob,
+    query: LogQuery,
+    resumed: LogPosition | undefined,
+    leave: () => void,
+    context: Context<AdminEnv>,
+  ): Promise<Response> {
+    const headers = { "content-type": "text/event-stream", "cache-control": "no-cache" };
+    // To HEAD, which has no body, the stream would never end.
+    if (context.req.method === "HEAD") {
+      leave();
+      return context.body(null, 200, headers);
+    }
+    const filter = lineFilter(query.grep, query.ignore_case);
+    const start = resumed ?? (await this.#followStart(job, query, filter));
+    const make = (signal: AbortSignal) => this.#events(job.jobId, start, filter, signal);
+    return context.body(streamedResponse(make, leave), 200, headers);
+  }
+
+  async #followStart(job: LoggedJob, { attempt, tail }: LogQuery, filter: LineFilter): Promise<LogPosition> {
+    const first = attempt ?? (tail === undefined ? 0 : job.latestAttempt);
+    if (first === 0) return LOG_START;
+    if (tail === undefined) return { attempt: first, seq: 0 };
+    const { signal } = new AbortController();
+    try {
+      const { afterSeq } = await tailOf(this.#present(job, first, 0, signal), filter ?? (() => true), tail);
+      return { attempt: first, seq: afterSeq };
+    } catch (error) {
+      if (!(error instanceof LogMissing)) throw error;
+      // What follows says why it cannot be read.
+      return { attempt: first, seq: 0 };
+    }
+  }
+
+  async *#events(
+    jobId: string,
+    start: LogPosition,
+    filter: LineFilter,
+    signal: AbortSignal,
+  ): AsyncGenerator<string> {
+    // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
+    yield ": following\n\n";
+    try {
+      for await (const followed of this.parts.logs.follow(jobId, start, signal)) {
+        const id = formatPosition(followed.position);
+        if (followed.kind === "end") yield eventOf("end", followed.state, id);
+        else if (followed.kind === "replacement")
+          yield followed.lines.map((line) => eventOf("line", line, id)).join("");
+        else {
+          const text = eventsOf(followed.position.attempt, followed.entries, filter);
+          if (text !== "") yield text;
+        }
       }
     } catch (error) {
-      // The reader gets no `end`, and resumes. Hono would write the error to the console.
-      if (!isUnavailable(error))
-        parts.logger.error({ err: error, job_id: jobId }, "admin API: following a log failed");
-    } finally {
-      leave();
+      // Without the event `end` the reader resumes.
+      if (error instanceof LogMissing) yield `: ${error.message.replaceAll("\n", " ")}\n\n`;
+      else if (!isUnavailable(error))
+        this.parts.logger.error({ err: error, job_id: jobId }, "admin API: following a log failed");
     }
-  });
+  }
 }
 
-function tooManyFollowers(limit: keyof FollowerLimits, client: string, context: JobContext): Response {
-  const title = "Too many followers";
-  const { perClient, total } = FOLLOWER_LIMITS;
+/** The entry before the last `count` matching lines, and the last present entry. */
+async function tailOf(
+  batches: AsyncIterable<readonly JournalEntry[]>,
+  matches: (line: string) => boolean,
+  count: number,
+): Promise<{ readonly afterSeq: number; readonly lastSeq: number }> {
+  const last: number[] = [];
+  let [found, lastSeq] = [0, 0];
+  for await (const entries of batches) {
+    for (const entry of entries) {
+      lastSeq = entry.seq;
+      if (!("line" in entry && matches(entry.line))) continue;
+      last[found % count] = entry.seq;
+      found += 1;
+    }
+  }
+  const first = found === 0 ? lastSeq + 1 : (last[found < count ? 0 : found % count] ?? 0);
+  return { afterSeq: first - 1, lastSeq };
+}
+
+async function* resultEntries(
+  { record }: LoggedJob,
+  afterSeq: number,
+): AsyncGenerator<readonly JournalEntry[]> {
+  const { logs = [], finished_at: at = "" } = record?.result ?? {};
+  yield logs.map((line, index) => ({ seq: index + 1, at, line })).slice(afterSeq);
+}
+
+function noSuchAttempt({ latestAttempt }: LoggedJob, context: Context): Response {
+  const detail = latestAttempt === 0 ? "no attempt has begun" : `expected 1 to ${latestAttempt}`;
+  return problem(context, { status: 404, title: "No such attempt", detail });
+}
+
+function badPosition(after: string, context: Context): Response {
+  const detail = `Last-Event-ID ${JSON.stringify(after)} is not valid; expected <attempt>.<seq>, the id of an event of this log`;
+  return problem(context, { status: 400, title: "Bad request", detail });
+}
+
+function logMissing(error: LogMissing, { record }: LoggedJob, attempt: number, context: Context): Response {
+  const { result } = record ?? {};
+  const offer =
+    result?.attempt === attempt ? "; ?source=result answers with the last lines from the job's result" : "";
+  const detail = `${error.message}${offer}`;
+  if (error.isTemporary) return problem(context, { status: 503, title: "Log not available now", detail });
+  return problem(context, { status: 404, title: "Log not available", detail });
+}
+
+function tooManyReaders(limit: keyof FollowerLimits, context: Context<AdminEnv>): Response {
+  const title = "Too many readers";
+  const { perClient, total } = READER_LIMITS;
   if (limit === "perClient") {
-    const detail = `${client} follows ${perClient} logs; end some of these requests first`;
+    const detail = `${clientOf(context)} reads ${perClient} logs; end some of these requests first`;
     return problem(context, { status: 429, title, detail });
   }
-  const detail = `${total} logs are followed through this orchestrator; use another one, or try again later`;
+  const detail = `${total} logs are read through this orchestrator; use another one, or try again later`;
   return problem(context, { status: 503, title, detail });
 }

@@ -1,10 +1,6 @@
-/** What the requests that pause, drain and resume have in common: their body, and how long they last. */
-import type { Context } from "hono";
-import { bodyLimit } from "hono/body-limit";
-import { describeRoute } from "hono-openapi";
+/** The body of the requests that pause, drain and resume, and the warning of their answers. */
 import { z } from "zod";
 import type { ControlDuration, ControlKind, ControlOrder } from "../leases/control.ts";
-import { problem } from "./problem.ts";
 
 export const ACTIONS = ["pause", "drain", "resume"] as const;
 export type Action = (typeof ACTIONS)[number];
@@ -14,60 +10,32 @@ export const KINDS = { pause: "paused", drain: "drained", resume: undefined } as
   ControlKind | undefined
 >;
 
-const MAX_BODY_BYTES = 64 * 1024;
+const REASON = "expected at most 200 characters without control characters";
 
-const BODY = z.object({
-  reason: z
-    .string()
-    .max(200)
-    .regex(/^[^\p{Cc}]*$/u)
-    .default("")
-    .meta({ description: "Shown wherever the order has an effect." }),
-});
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern rejects control characters
+const WITHOUT_CONTROL_CHARACTERS = /^[^\x00-\x1f\x7f-\x9f]*$/;
 
-export const orderBodyLimit = bodyLimit({
-  maxSize: MAX_BODY_BYTES,
-  onError: (context) =>
-    problem(context, {
-      status: 413,
-      title: "Too large",
-      detail: `expected at most ${MAX_BODY_BYTES} bytes`,
-    }),
-});
-
-/** Adds the optional body to the OpenAPI document. */
-export const describedOrderBody = describeRoute({
-  requestBody: {
-    required: false,
-    content: {
-      "application/json": {
-        schema: { type: "object", properties: { reason: { type: "string", maxLength: 200, default: "" } } },
-      },
+/** The body of requests in which an operator may say why. */
+export const reasonBody = (description: string, example: string) =>
+  z.object(
+    {
+      reason: z
+        .string({ error: REASON })
+        .max(200, { error: REASON })
+        .regex(WITHOUT_CONTROL_CHARACTERS, { error: REASON })
+        .default("")
+        .meta({ description, examples: [example] }),
     },
-  },
+    { error: 'expected no body, or {"reason": "…"}' },
+  );
+
+export const ORDER_BODY = reasonBody("Shown wherever the order has an effect.", "new disk").meta({
+  id: "Order",
 });
 
-/** The response is that to an invalid body. */
-export async function readOrder(
-  context: Context,
-  action: Action,
-): Promise<{ order: ControlOrder } | Response> {
-  const body = BODY.safeParse(parseJson((await context.req.text()) || "{}"));
-  if (!body.success) {
-    const detail =
-      'expected no body, or {"reason": "…"} with at most 200 characters without control characters';
-    return problem(context, { status: 400, title: "Bad request", detail });
-  }
+export function orderOf(action: Action, { reason }: z.infer<typeof ORDER_BODY>): ControlOrder {
   const kind = KINDS[action];
-  return { order: kind && { kind, reason: body.data.reason } };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  return kind && { kind, reason };
 }
 
 export const WARNING = z

@@ -2,6 +2,7 @@ import type { Logger } from "../../shared/logging.ts";
 import type { HostPort } from "../../shared/settings/parsers.ts";
 import type { Cancellation } from "../job/cancellation.ts";
 import type { Leases } from "../leases/leases.ts";
+import type { JobLogs } from "../logs/job-logs.ts";
 import type { JobQueue } from "../queue/queue.ts";
 import type { JobRecords } from "../records/job-records.ts";
 import type { WorkerClient } from "../workers/worker-client.ts";
@@ -11,6 +12,7 @@ export interface AdminParts {
   readonly queue: Pick<JobQueue, "isReady" | "problems">;
   readonly leases: Leases;
   readonly records: JobRecords;
+  readonly logs: JobLogs;
   /** Names of the servers of queue and leases in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
@@ -27,8 +29,6 @@ export interface AdminParts {
   readonly hosts: readonly string[];
   readonly logger: Logger;
   connect(address: string): WorkerClient;
-  /** See LogSources. */
-  connectDedicated(address: string): WorkerClient;
   /** Resolves when the broker has confirmed the job; rejects with the signal's reason. */
   submit(body: Buffer, signal: AbortSignal, properties?: SenderProperties): Promise<Acceptance>;
   cancel(jobId: string, reason: string): Promise<Cancellation>;

@@ -17,7 +17,22 @@ export interface Problem {
   readonly errors?: readonly string[];
 }
 
+/** About as long as the orchestrator takes to connect again to a server that answers again. */
+const RETRY_AFTER_SECONDS = 5;
+
 export function problem(context: Context, document: Problem): Response {
-  const body = JSON.stringify({ type: "about:blank", ...document });
-  return context.body(body, document.status, { "content-type": "application/problem+json" });
+  if (document.status === 503) context.header("Retry-After", String(RETRY_AFTER_SECONDS));
+  return context.body(problemText(document), document.status, { "content-type": PROBLEM_TYPE });
 }
+
+export const PROBLEM_TYPE = "application/problem+json";
+
+export function problemText(document: Problem): string {
+  return JSON.stringify({ type: "about:blank", ...document });
+}
+
+export const INTERNAL_ERROR: Problem = {
+  status: 500,
+  title: "Internal error",
+  detail: "an error of Blacktree; the orchestrator's log has it",
+};

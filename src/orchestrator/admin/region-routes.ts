@@ -3,16 +3,9 @@ import { z } from "zod";
 import type { Control } from "../leases/control.ts";
 import type { SlotGroup, WorkerView } from "../leases/leases.ts";
 import type { AdminEnv } from "./client-address.ts";
+import { checkedBody } from "./json-body.ts";
 import { documented } from "./openapi.ts";
-import {
-  type Action,
-  describedOrderBody,
-  KINDS,
-  orderBodyLimit,
-  readOrder,
-  WARNING,
-  warningOf,
-} from "./operator-order.ts";
+import { type Action, KINDS, ORDER_BODY, orderOf, WARNING, warningOf } from "./operator-order.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import { CONTROL, countByStatus, shownControl, WORKER_STATUS } from "./worker-view.ts";
@@ -59,14 +52,12 @@ function addOrder(app: Hono<AdminEnv>, parts: AdminParts, action: keyof typeof S
       description: "Running jobs continue. Does nothing if it is so already.",
       tag: "Workers",
       answer: ORDERED_REGION,
-      problems: [400, 404, 413, 415],
+      body: { schema: ORDER_BODY, isOptional: true },
+      problems: [404],
     }),
-    describedOrderBody,
-    orderBodyLimit,
+    checkedBody(ORDER_BODY),
     async (context) => {
-      const read = await readOrder(context, action);
-      if (read instanceof Response) return read;
-      const { order } = read;
+      const order = orderOf(action, context.req.valid("json"));
       const name = context.req.param("region");
       const { names } = await survey(parts);
       if (!names.includes(name) && !(await parts.regions.knows(name)))

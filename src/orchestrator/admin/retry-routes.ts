@@ -4,7 +4,8 @@ import type { Hono } from "hono";
 import { z } from "zod";
 import type { RetrySource } from "../records/job-records.ts";
 import type { AdminEnv } from "./client-address.ts";
-import { limitedBody, noSuchJob, notSubmitted, parseJson } from "./job-routes.ts";
+import { noSuchJob, notSubmitted } from "./job-routes.ts";
+import { jsonBody } from "./json-body.ts";
 import { badRequest, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
@@ -32,11 +33,12 @@ export function addRetry(app: Hono<AdminEnv>, parts: AdminParts): void {
       tag: "Jobs",
       status: 202,
       answer: RETRIED,
-      problems: [400, 404, 409, 413, 415],
+      body: { schema: RETRY_BODY, isOptional: true },
+      problems: [400, 404, 409],
     }),
-    limitedBody,
+    jsonBody({ title: "Bad request" }),
     async (context) => {
-      const given = parseJson((await context.req.text()) || "{}");
+      const given: unknown = JSON.parse(context.req.valid("json").toString() || "{}");
       const body = RETRY_BODY.safeParse(given);
       if (!body.success) return badRequest(context, body.error.issues);
       const retriedId = context.req.param("id");

@@ -3,6 +3,7 @@ import type { Hono } from "hono";
 import type { Logger } from "../../shared/logging.ts";
 import { formatHostPort, type HostPort } from "../../shared/settings/parsers.ts";
 import type { AdminEnv } from "./client-address.ts";
+import { INTERNAL_ERROR, PROBLEM_TYPE, problemText } from "./problem.ts";
 
 export interface AdminServer {
   readonly port: number;
@@ -20,11 +21,14 @@ export function serveAdmin(app: Hono<AdminEnv>, listen: HostPort, logger: Logger
       port: listen.port,
       fetch,
       idleTimeout: 0,
+      // json-body.ts has the limit, and answers with a problem document.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // Bun would print the error with the source code around it, and send a page with both.
       development: false,
       error(error) {
         logger.error({ err: error }, "admin API failed");
-        return new Response(null, { status: 500 });
+        const headers = { "content-type": PROBLEM_TYPE };
+        return new Response(problemText(INTERNAL_ERROR), { status: INTERNAL_ERROR.status, headers });
       },
     });
     return { port: server.port ?? listen.port, stop: () => server.stop(true) };

@@ -1,9 +1,12 @@
 /** `GET /api/v1/jobs/:id/waiting`: why a job does not run yet. */
+import { z } from "zod";
 import { PRIORITIES } from "../../shared/job.ts";
 import { covers, neededBy } from "../leases/capabilities.ts";
 import { type Control, describeControlSince } from "../leases/control.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { JobPlace, JobRecord, JobRecords, JobSummary } from "../records/job-records.ts";
+import { JOB_ID, JOB_STATE } from "./answers.ts";
+import { WORKER_STATUS } from "./worker-view.ts";
 
 export interface WaitingParts {
   readonly records: Pick<JobRecords, "find" | "list">;
@@ -16,32 +19,39 @@ export interface WaitingParts {
   readonly regionFallback: readonly string[];
 }
 
-export interface WorkerVerdict {
-  readonly id: string;
-  readonly region: string;
-  readonly status: WorkerView["status"];
-  /** It would take the job now. */
-  readonly is_free_for_it: boolean;
-  readonly reason: string;
-}
+const WORKER_VERDICT = z.object({
+  id: z.string(),
+  region: z.string(),
+  status: WORKER_STATUS,
+  is_free_for_it: z.boolean().meta({ description: "It would take the job now." }),
+  reason: z.string().meta({ description: "Why it does not take the job, or `free`." }),
+});
+export type WorkerVerdict = z.infer<typeof WORKER_VERDICT>;
 
-export interface Waiting {
-  readonly job_id: string;
-  readonly state: JobRecord["state"];
-  readonly is_waiting: boolean;
-  /** In one sentence. */
-  readonly reason: string;
-  /** Worker regions in which it may run, in the order of preference. */
-  readonly regions: readonly string[];
-  /** Jobs of its region that wait before it; null if it does not wait in a queue. */
-  readonly jobs_before: number | null;
-  /** RFC 3339; null unless an earlier attempt has failed. */
-  readonly retry_at: string | null;
-  /** Those of its regions. */
-  readonly workers: readonly WorkerVerdict[];
-  /** Until it starts, from the median duration of the region's latest jobs; null if nothing is known. */
-  readonly estimate_ms: number | null;
-}
+export const WAITING = z
+  .object({
+    job_id: JOB_ID,
+    state: JOB_STATE,
+    is_waiting: z.boolean(),
+    reason: z.string().meta({ description: "Why the job waits or does not, in one sentence." }),
+    regions: z.array(z.string()).meta({
+      description: "Worker regions in which it may run, in the order of preference.",
+    }),
+    jobs_before: z.int().min(0).nullable().meta({
+      description:
+        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records; null if it does not wait in a queue.",
+    }),
+    retry_at: z.iso.datetime().nullable().meta({
+      description: "When the next attempt begins, after one that has failed; else null.",
+    }),
+    workers: z.array(WORKER_VERDICT).meta({ description: "Those of its regions." }),
+    estimate_ms: z.int().min(0).nullable().meta({
+      description:
+        "Until it starts: from the median duration of the region's latest 50 jobs, and the slots that can build it; null if nothing is known.",
+    }),
+  })
+  .meta({ id: "Waiting" });
+export type Waiting = z.infer<typeof WAITING>;
 
 /** Pages of the list of jobs that are read to find its place. */
 const MAX_PAGES = 10;
@@ -97,7 +107,7 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
 }
 
 interface Requirements {
-  readonly regions: readonly string[];
+  readonly regions: string[];
   readonly needs: readonly string[];
 }
 

@@ -3,17 +3,9 @@ import { z } from "zod";
 import { COMMIT, VERSION } from "../../shared/version.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { AdminEnv } from "./client-address.ts";
+import { checkedBody } from "./json-body.ts";
 import { checkedQuery, documented } from "./openapi.ts";
-import {
-  ACTIONS,
-  type Action,
-  describedOrderBody,
-  KINDS,
-  orderBodyLimit,
-  readOrder,
-  WARNING,
-  warningOf,
-} from "./operator-order.ts";
+import { ACTIONS, type Action, KINDS, ORDER_BODY, orderOf, WARNING, warningOf } from "./operator-order.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import { CONTROL, countByStatus, shownControl, shownWorker, WORKER, WORKER_STATUS } from "./worker-view.ts";
@@ -58,25 +50,24 @@ const STATUSES = WORKER_STATUS.options.join("|");
 const EXPECTED_STATUS = `expected one or more of ${WORKER_STATUS.options.join(", ")}, comma separated`;
 const LABEL = z.string().regex(/^[^=]+=/, { error: "expected key=value" });
 
-const QUERY = z.strictObject(
-  {
-    region: z.string().optional(),
-    status: z
-      .string()
-      .regex(new RegExp(`^(${STATUSES})(,(${STATUSES}))*$`), { error: EXPECTED_STATUS })
-      .optional(),
-    label: z
-      .union([LABEL, z.array(LABEL)], { error: "expected key=value" })
-      .optional()
-      .meta({ description: "key=value; if it is given several times, workers with all of these labels." }),
-  },
-  {
-    error: ({ code, keys }) =>
-      code === "unrecognized_keys"
-        ? `unknown: ${keys?.join(", ")}; expected region, status or label`
-        : undefined,
-  },
-);
+const QUERY = z.strictObject({
+  region: z
+    .string()
+    .optional()
+    .meta({ description: "Workers of this region.", examples: ["us-east-1"] }),
+  status: z
+    .string()
+    .regex(new RegExp(`^(${STATUSES})(,(${STATUSES}))*$`), { error: EXPECTED_STATUS })
+    .optional()
+    .meta({ description: "Workers in one of these states, comma separated.", examples: ["FREE,BUSY"] }),
+  label: z
+    .union([LABEL, z.array(LABEL)], { error: "expected key=value" })
+    .optional()
+    .meta({
+      description: "Workers with this label, as `key=value`; if it is given several times, with all of them.",
+      examples: ["rack=7"],
+    }),
+});
 
 export function addWorkers(app: Hono<AdminEnv>, parts: AdminParts): void {
   const { leases } = parts;
@@ -86,7 +77,6 @@ export function addWorkers(app: Hono<AdminEnv>, parts: AdminParts): void {
       summary: "Workers, all or those that match",
       tag: "Workers",
       answer: WORKERS,
-      problems: [400],
     }),
     checkedQuery(QUERY),
     async (context) => {
@@ -144,14 +134,12 @@ function addOrder(app: Hono<AdminEnv>, { leases, logger }: AdminParts, action: A
       description: "Its running jobs continue. Does nothing if it is so already.",
       tag: "Workers",
       answer: ORDERED_WORKER,
-      problems: [400, 404, 413, 415],
+      body: { schema: ORDER_BODY, isOptional: true },
+      problems: [404],
     }),
-    describedOrderBody,
-    orderBodyLimit,
+    checkedBody(ORDER_BODY),
     async (context) => {
-      const read = await readOrder(context, action);
-      if (read instanceof Response) return read;
-      const { order } = read;
+      const order = orderOf(action, context.req.valid("json"));
       const id = context.req.param("id");
       const outcome = await leases.control({ kind: "worker", name: id }, order);
       const workers = await leases.workers();

@@ -36,7 +36,10 @@ export const WORKER = z
     id: z.string(),
     region: z.string(),
     address: z.string().meta({ description: "Of its gRPC server, as orchestrators reach it." }),
-    status: WORKER_STATUS,
+    status: WORKER_STATUS.meta({
+      description:
+        "`LOST`: its lease has ended, or it did not answer the last ping of the orchestrator that answers. A paused worker is `BUSY`, a drained one `DRAINING`.",
+    }),
     refusal: z
       .string()
       .nullable()
@@ -54,8 +57,13 @@ export const WORKER = z
       .meta({ description: "The runs of these jobs." }),
     version: z.string(),
     slots: z.int(),
-    capabilities: z.array(z.string()),
-    labels: z.record(z.string(), z.string()),
+    capabilities: z.array(z.string()).meta({
+      description: "What it can build.",
+      examples: [["linux/amd64", "provenance"]],
+    }),
+    labels: z
+      .record(z.string(), z.string())
+      .meta({ description: "`BLACKTREE_WORKER_LABELS`.", examples: [{ rack: "7" }] }),
     load: LOAD.nullable().meta({ description: "Of its machine, at its last ping; null until it is known." }),
     last_seen: z.iso.datetime(),
   })

@@ -1,7 +1,7 @@
 import { type Control, describeControl } from "./control.ts";
 import type { WorkerStatus, WorkerView } from "./leases.ts";
 
-/** What a worker itself reports, and the controls that apply to it. */
+/** A worker as it reports itself, and the controls that apply to it. */
 interface ControlledWorker {
   readonly status: WorkerStatus;
   readonly refusal: string | undefined;

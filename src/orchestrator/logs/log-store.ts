@@ -11,11 +11,15 @@ export interface LogKey extends RunRef {
 }
 
 export interface LogStore {
-  /** Copies a complete journal from this local file; when called again for a key, the last one counts. */
+  /**
+   * Copies a complete journal from this local file, which is not changed afterwards; when called again for a key, the last
+   * one counts.
+   * @throws LogStoreUnavailable; errors of the file and of the folder that it is copied to, such as ENOSPC
+   */
   put(key: LogKey, journal: string, signal: AbortSignal): Promise<void>;
   /**
    * The journal's bytes from its beginning; undefined if it is not here. Reads only as fast as its reader.
-   * @throws LogStoreUnavailable
+   * @throws LogStoreUnavailable; the signal's reason
    */
   read(key: LogKey, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>;
 }

@@ -119,6 +119,10 @@ export interface FinishOptions {
   /** Stored with the result. */
   readonly steps?: readonly JournalStep[];
 }
+export type Ending =
+  | { readonly kind: "unknown" }
+  | { readonly kind: "active" }
+  | { readonly kind: "ended"; readonly attempt: number };
 
 /** The result handler's next step for a job that has just ended. */
 export type Finish =
@@ -180,6 +184,8 @@ export interface JobRecords {
   published(jobId: string): Promise<void>;
   /** The job's result, when it has ended. */
   result(jobId: string): Promise<JobResult | undefined>;
+  /** Whether the job has ended, and with the result of which attempt. Cheap, for repeated calls. */
+  ending(jobId: string): Promise<Ending>;
   /**
    * The job was accepted in this group. Returns the jobs that were accepted in it before and not passed to
    * `superseded` since, the oldest first. When called again for the same job, its place stays.

@@ -9,6 +9,7 @@ import { type ListedJob, pageOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
+  type Ending,
   type Finish,
   type FinishOptions,
   type JobIdentity,
@@ -164,6 +165,13 @@ export class RedisJobRecords implements JobRecords {
   async result(jobId: string): Promise<JobResult | undefined> {
     const text = await this.#attempt(() => this.#client.hget(`${this.#prefix}job:${jobId}`, "result"));
     return text === null ? undefined : (JSON.parse(text) as JobResult);
+  }
+
+  async ending(jobId: string): Promise<Ending> {
+    const key = `${this.#prefix}job:${jobId}`;
+    const [summary, seq] = await this.#attempt(() => this.#client.hmget(key, "summary", "seq"));
+    if (summary) return { kind: "ended", attempt: (JSON.parse(summary) as JobResult).attempt };
+    return { kind: seq ? "active" : "unknown" };
   }
 
   async supersede(group: SupersedeGroup, jobId: string): Promise<readonly string[]> {

@@ -8,6 +8,7 @@ import { type ListedJob, pageOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
+  type Ending,
   type Finish,
   type FinishOptions,
   type JobIdentity,
@@ -257,6 +258,15 @@ export class SqliteJobRecords implements JobRecords {
     return this.#atomically(() => {
       const text = this.#row(jobId)?.result;
       return text ? (JSON.parse(text) as JobResult) : undefined;
+    });
+  }
+
+  async ending(jobId: string): Promise<Ending> {
+    return this.#atomically(() => {
+      const row = this.#row(jobId);
+      if (!row) return { kind: "unknown" };
+      if (row.result === null) return { kind: "active" };
+      return { kind: "ended", attempt: (JSON.parse(row.result) as JobResult).attempt };
     });
   }
 

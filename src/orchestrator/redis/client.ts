@@ -277,7 +277,11 @@ const REMEDIES: readonly (readonly [pattern: RegExp, remedy: string])[] = [
     /^DENIED/,
     "it is in protected mode, which refuses other machines: set a password on the server, or protected-mode no",
   ],
-  [/^ECONNRESET|^EPIPE/, "if the port expects TLS, use rediss://; else another service may listen there"],
+  [
+    /^ECONNRESET|^EPIPE/,
+    // In protected mode Redis closes a connection at once, so its reason is mostly lost.
+    "if the port expects TLS, use rediss://; if Redis is in protected mode, set a password on it; else another service may listen there",
+  ],
   [/^ERR_SSL_(WRONG_VERSION|PACKET)/, "the port does not use TLS: use redis://"],
   [/^ETIMEDOUT/, "it does not answer; with rediss://, check that the port uses TLS"],
   [/^(Protocol error|Unknown RESP type)/, "another service than Redis answers there"],

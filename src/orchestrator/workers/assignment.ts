@@ -4,6 +4,7 @@ import { orAbort, sleep } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
 import type { ErrorCode, Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
+import { NotConnected } from "../../shared/rpc/call.ts";
 import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import type {
   JobRequest,
@@ -15,7 +16,7 @@ import type { JobEvents } from "../job/events.ts";
 import { emptyLog } from "../job/result.ts";
 import { type Claim, type Leases, LeasesUnavailable } from "../leases/leases.ts";
 import type { Placed } from "./placement-reason.ts";
-import { NotConnected, type WorkerClient } from "./worker-client.ts";
+import type { WorkerClient } from "./worker-client.ts";
 
 /** The worker has no free slot although the claim succeeded: it has a run that the leases have lost. */
 export class WorkerRefused extends Error {
@@ -109,16 +110,6 @@ export class Assignment {
         ended.abort(new Error("the call has ended"));
         client.close();
       }
-    }
-  }
-
-  /** The result is confirmed by the broker: the worker may forget the run. */
-  async acknowledge(): Promise<void> {
-    const client = this.parts.connect(this.claim.address);
-    try {
-      await client.acknowledge(this.claim, this.claim.incarnation);
-    } finally {
-      client.close();
     }
   }
 

@@ -1,10 +1,15 @@
 /** gRPC calls to one worker. */
 
-import { type ServiceError, status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
 import type { JournalStep } from "../../shared/log-journal.ts";
 import { fromWireStep } from "../../shared/rpc/build-step.ts";
-import { callUnary, clientOptions } from "../../shared/rpc/call.ts";
+import {
+  callUnary,
+  clientOptions,
+  DEDICATED_CONNECTION,
+  streamed,
+  untilConnected,
+} from "../../shared/rpc/call.ts";
 import {
   type JobEvent,
   type JobRequest,
@@ -13,14 +18,9 @@ import {
   type PingResponse,
   WorkerServiceClient,
 } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
-import { fromServiceError, RpcError } from "../../shared/rpc/status.ts";
 import { channelSecurity, type TlsFiles } from "../../shared/rpc/tls.ts";
 
-const CONNECT_DEADLINE_MS = 3000;
 const SHORT_CALL_DEADLINE_MS = 3000;
-
-/** No connection to the worker was established, so no call has been sent. */
-export class NotConnected extends RpcError {}
 
 /** Each call rejects with RpcError, or with the reason of its signal. */
 export class WorkerClient {
@@ -41,7 +41,7 @@ export class WorkerClient {
     this.#client = new WorkerServiceClient(address, credentials, {
       ...clientOptions(address),
       ...options,
-      ...(isDedicated && { "grpc.use_local_subchannel_pool": 1 }),
+      ...(isDedicated && DEDICATED_CONNECTION),
     });
   }
 
@@ -75,17 +75,20 @@ export class WorkerClient {
   ): AsyncGenerator<JobEvent> {
     await this.#untilConnected();
     if (signal.aborted) return;
-    const stream = this.#client.watchJob({ run: { ...run }, incarnation, ...options });
-    const cancel = () => stream.cancel();
-    signal.addEventListener("abort", cancel, { once: true });
-    try {
-      for await (const event of stream) yield event as JobEvent;
-    } catch (error) {
-      if (!signal.aborted) throw fromServiceError(error as ServiceError);
-    } finally {
-      signal.removeEventListener("abort", cancel);
-      stream.cancel();
-    }
+    yield* streamed(this.#client.watchJob({ run: { ...run }, incarnation, ...options }), signal);
+  }
+
+  /** The journal of a run, in blocks of whole entries. With `pastOnly` it ends although the run goes on. */
+  async *readLog(
+    { jobId, attempt }: RunRef,
+    incarnation: string,
+    options: { readonly afterSeq: number; readonly pastOnly: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    await this.#untilConnected();
+    if (signal.aborted) return;
+    const request = { run: { jobId, attempt }, incarnation, tenant: "", ...options };
+    for await (const { entries } of streamed(this.#client.readLog(request), signal)) yield entries;
   }
 
   async acknowledge(run: RunRef, incarnation: string): Promise<void> {
@@ -93,13 +96,6 @@ export class WorkerClient {
     await callUnary(this.#client.ackResult.bind(this.#client), request, {
       deadlineMs: SHORT_CALL_DEADLINE_MS,
     });
-  }
-
-  /** Cancels a stale run, or makes the worker forget it when it has ended. True: the run was active. */
-  async discard(run: RunRef, incarnation: string): Promise<boolean> {
-    const isEnded = await this.cancel(run, incarnation, "another attempt has the job");
-    if (!isEnded) await this.acknowledge(run, incarnation);
-    return isEnded;
   }
 
   /** True: the run was active and is being cancelled. */
@@ -123,18 +119,9 @@ export class WorkerClient {
 
   /** Shared by all waiting calls, so that they are sent in the order in which they were made. */
   #untilConnected(): Promise<void> {
-    this.#connecting ??= this.#waitForReady().finally(() => {
+    this.#connecting ??= untilConnected(this.#client, this.address).finally(() => {
       this.#connecting = undefined;
     });
     return this.#connecting;
-  }
-
-  #waitForReady(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#client.waitForReady(Date.now() + CONNECT_DEADLINE_MS, (error) => {
-        if (!error) return resolve();
-        reject(new NotConnected(status.UNAVAILABLE, `no connection to ${this.address}`, { cause: error }));
-      });
-    });
   }
 }

@@ -2,13 +2,16 @@
 import {
   type CallOptions,
   type ChannelOptions,
+  type Client,
+  type ClientReadableStream,
   type ClientUnaryCall,
   Metadata,
   type ServiceError,
+  status,
 } from "@grpc/grpc-js";
 import { type Environment, environment } from "../env.ts";
 import { isLoopback } from "../settings/parsers.ts";
-import { fromServiceError } from "./status.ts";
+import { fromServiceError, RpcError } from "./status.ts";
 
 /**
  * A response carries at most 256 KiB of log; requests are job messages of at most 1 MiB. Set explicitly, so that a
@@ -74,4 +77,45 @@ export function callUnary<Request, Response>(
     const cancel = () => call.cancel();
     signal?.addEventListener("abort", cancel, { once: true });
   });
+}
+
+/** No connection to the peer was established, so no call has been sent. */
+export class NotConnected extends RpcError {}
+
+const CONNECT_DEADLINE_MS = 3000;
+
+/**
+ * A peer that accepts connections and never answers would block a call without a deadline for ever.
+ * @throws NotConnected
+ */
+export function untilConnected(client: Client, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    client.waitForReady(Date.now() + CONNECT_DEADLINE_MS, (error) => {
+      if (!error) return resolve();
+      reject(new NotConnected(status.UNAVAILABLE, `no connection to ${address}`, { cause: error }));
+    });
+  });
+}
+
+/**
+ * A client with a connection of its own: an unread stream fills its connection's flow-control window, and blocks every
+ * other call on it.
+ */
+export const DEDICATED_CONNECTION: ChannelOptions = { "grpc.use_local_subchannel_pool": 1 };
+
+/** What the stream sends, as fast as it is read, until its end or until `signal` aborts. @throws RpcError */
+export async function* streamed<Item>(
+  stream: ClientReadableStream<Item>,
+  signal: AbortSignal,
+): AsyncGenerator<Item> {
+  const cancel = () => stream.cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    for await (const item of stream) yield item as Item;
+  } catch (error) {
+    if (!signal.aborted) throw fromServiceError(error as ServiceError);
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    stream.cancel();
+  }
 }

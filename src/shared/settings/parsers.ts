@@ -1,6 +1,7 @@
 /** Parsers of single settings. Each throws BadValue with the problem and the expected value. */
-import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
+import { dirname } from "node:path";
 import { BadValue, type Parser } from "./settings.ts";
 
 export const text: Parser<string> = (raw) => raw;
@@ -76,6 +77,41 @@ export const size: Parser<number> = (raw) => {
     `a size such as 500MB, 10GB or 2GiB (${Object.keys(SIZE_UNITS_BYTES).join(", ")}), or 0`,
   );
 };
+
+/** At least `min`, a size such as `1MB`. */
+export function sizeFrom(min: string): Parser<number> {
+  return (raw) => {
+    const bytes = size(raw);
+    if (bytes >= size(min)) return bytes;
+    throw new BadValue("is too small", `${min} or more`);
+  };
+}
+
+/** An absolute path of a folder that this process can write to, or create. Creates nothing. */
+export const writableFolder: Parser<string> = (raw) => {
+  if (!raw.startsWith("/")) throw new BadValue("has the wrong format", "an absolute path");
+  for (let path = raw; ; path = dirname(path)) {
+    const problem = folderProblem(path);
+    if (problem === undefined) return raw;
+    if (problem === "ENOENT" && path !== "/") continue;
+    const subject = path === raw ? "is" : `does not exist, and ${path} is`;
+    const user = `uid ${process.getuid?.()}`;
+    throw new BadValue(
+      `${subject} not a folder that this process can write to (${problem})`,
+      `a folder that the user of this process (${user}) can write to`,
+    );
+  }
+};
+
+function folderProblem(path: string): string | undefined {
+  try {
+    if (!statSync(path).isDirectory()) return "ENOTDIR";
+    accessSync(path, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  }
+}
 
 export interface HostPort {
   readonly host: string;

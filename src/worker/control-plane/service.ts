@@ -3,7 +3,8 @@ import { status } from "@grpc/grpc-js";
 import type { RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import type { RegistryLogin } from "../../shared/registry-login.ts";
-import type { RunRef as WireRunRef } from "../../shared/rpc/generated/blacktree/v1/run.ts";
+import { toWireStep } from "../../shared/rpc/build-step.ts";
+import type { LogChunk, RunRef as WireRunRef } from "../../shared/rpc/generated/blacktree/v1/run.ts";
 import {
   type JobRequest,
   type MachineLoad,
@@ -16,6 +17,8 @@ import { toJobResponse } from "../../shared/rpc/outcome.ts";
 import { type ServedService, streamHandler, unaryHandler } from "../../shared/rpc/server.ts";
 import { RpcError } from "../../shared/rpc/status.ts";
 import type { PipelineJob } from "../job/job.ts";
+import { JournalRemoved } from "../runs/journal.ts";
+import { JournalEvicted } from "../runs/journals.ts";
 import { NoFreeSlot, type Runs, StaleRun } from "../runs/runs.ts";
 
 export interface WorkerIdentity {
@@ -68,13 +71,15 @@ export function workerService({
     watchJob: streamHandler(logger, (request, signal) => {
       checkIncarnation(identity, request.incarnation);
       const { run, afterSeq, statesOnly } = request;
-      return refusing(() => runs.watch(refOf(run), { afterSeq, statesOnly }, signal));
+      return refusingEach(() => runs.watch(refOf(run), { afterSeq, statesOnly }, signal));
     }),
-    describeRun: unaryHandler(logger, async () => {
-      throw new RpcError(status.UNIMPLEMENTED, "no steps are kept here");
+    describeRun: unaryHandler(logger, async (request) => {
+      checkIncarnation(identity, request.incarnation);
+      return { steps: refusing(() => runs.steps(refOf(request.run))).map(toWireStep) };
     }),
-    readLog: streamHandler(logger, () => {
-      throw new RpcError(status.UNIMPLEMENTED, "no journal is kept here");
+    readLog: streamHandler(logger, (request, signal) => {
+      checkIncarnation(identity, request.incarnation);
+      return refusingEach(() => chunks(runs.readLog(refOf(request.run), request.afterSeq, signal, request)));
     }),
     cancelJob: unaryHandler(logger, async (request) => {
       checkIncarnation(identity, request.incarnation);
@@ -98,12 +103,31 @@ function refusing<Result>(action: () => Result): Result {
   try {
     return action();
   } catch (error) {
-    if (error instanceof StaleRun)
-      throw new RpcError(status.FAILED_PRECONDITION, error.message, { cause: error });
-    if (error instanceof NoFreeSlot)
-      throw new RpcError(status.RESOURCE_EXHAUSTED, error.message, { cause: error });
-    throw error;
+    throw refusalFor(error);
   }
+}
+
+async function* refusingEach<Item>(items: () => AsyncIterable<Item>): AsyncGenerator<Item> {
+  try {
+    yield* items();
+  } catch (error) {
+    throw refusalFor(error);
+  }
+}
+
+function refusalFor(error: unknown): unknown {
+  if (error instanceof StaleRun)
+    return new RpcError(status.FAILED_PRECONDITION, error.message, { cause: error });
+  if (error instanceof NoFreeSlot)
+    return new RpcError(status.RESOURCE_EXHAUSTED, error.message, { cause: error });
+  if (error instanceof JournalEvicted) return new RpcError(status.NOT_FOUND, error.message, { cause: error });
+  if (error instanceof JournalRemoved)
+    return new RpcError(status.UNAVAILABLE, error.message, { cause: error });
+  return error;
+}
+
+async function* chunks(journal: AsyncIterable<Buffer>): AsyncGenerator<LogChunk> {
+  for await (const entries of journal) yield { entries };
 }
 
 function refOf(ref: WireRunRef | undefined): RunRef {

@@ -41,7 +41,7 @@ export type RunNote = Pick<PipelineJob, "awsAccount" | "region" | "ecrRepo" | "t
 const NOTE_FILE = "run.json";
 
 /** Short, valid in a folder name and in a tag, and unique to the run. */
-function runName({ jobId, attempt }: RunRef): string {
+export function runName({ jobId, attempt }: RunRef): string {
   return `${createHash("sha256").update(jobId).digest("hex").slice(0, 16)}-${attempt}`;
 }
 

@@ -3,8 +3,8 @@ import { BuilderLost } from "../buildkit/failure.ts";
 import { LeaseLost, RunAborted, RunCancelled, RunDrained, RunTimeout } from "../job/cancellation.ts";
 import { StepFailure, saysDiskFull } from "../job/failure.ts";
 
-/** How a run ended: the outcome without its log, which the caller of the pipeline keeps. */
-export type RunEnd = Omit<Outcome, "logs" | "log">;
+/** How a run ended: the outcome without its log and build steps, which the caller of the pipeline keeps. */
+export type RunEnd = Omit<Outcome, "logs" | "log" | "steps">;
 
 export interface Unsuccessful {
   readonly status: Exclude<OutcomeStatus, "SUCCESS">;

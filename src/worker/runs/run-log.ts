@@ -1,6 +1,6 @@
 /**
  * The log of one run. Keeps redacted lines up to a limit, and beyond the limit only the last ones. Each kept line is
- * passed on; the summary describes all of them, and the result carries the tail.
+ * added to the journal; the summary describes all of them, and the result carries the tail.
  */
 import type { LogSummary } from "../../shared/job.ts";
 import { saysOutputIsMissing } from "../buildkit/progress/missing-output.ts";
@@ -17,6 +17,18 @@ export interface LogLimits {
   readonly tail: LogTailLimits;
 }
 
+/** Where the kept lines are stored: in a journal. */
+export interface LogStorage {
+  readonly sizeBytes: number;
+  append(entry: { readonly line: string }): void;
+  /** Why only the last lines should still be added; undefined when all should. */
+  refusal(): string | undefined;
+}
+
+/** An entry is larger than its line: the disk must not be filled by empty lines. */
+const STORED_PER_KEPT = 8;
+const MIN_STORED_BYTES = 1024 * 1024;
+
 /** Long lines of programs arrive in parts; this limits other lines, such as error messages. */
 const MAX_LINE_BYTES = 64 * 1024;
 
@@ -28,7 +40,7 @@ interface Beyond {
 
 export class RunLog {
   readonly #limits: LogLimits;
-  readonly #onKept: (line: string) => void;
+  readonly #storage: LogStorage;
   readonly #hash = new Bun.CryptoHasher("sha256");
   readonly #tail: LogTail;
   /** The lines beyond the limit; undefined until it is reached. */
@@ -37,9 +49,9 @@ export class RunLog {
   #lines = 0;
   #isTruncated = false;
 
-  constructor(limits: LogLimits, onKept: (line: string) => void) {
+  constructor(limits: LogLimits, storage: LogStorage) {
     this.#limits = limits;
-    this.#onKept = onKept;
+    this.#storage = storage;
     this.#tail = new LogTail(limits.tail);
   }
 
@@ -47,7 +59,8 @@ export class RunLog {
     const line = this.#bounded(raw);
     if (saysOutputIsMissing(line)) this.#isTruncated = true;
     const sizeBytes = sizeOf(line);
-    if (!this.#beyond && this.#bytes + sizeBytes > this.#limits.keptBytes) this.#beginCut();
+    const refusal = this.#beyond ? undefined : this.#refusal(sizeBytes);
+    if (refusal !== undefined) this.#beginCut(refusal);
     if (this.#beyond) this.#count(line, sizeBytes, this.#beyond);
     else this.#keep(line, sizeBytes);
   }
@@ -79,10 +92,17 @@ export class RunLog {
     };
   }
 
-  #beginCut(): void {
-    this.#say(
-      `[the log is longer than ${this.#limits.keptBytes} bytes: of the rest, only the last lines are kept]`,
-    );
+  #refusal(sizeBytes: number): string | undefined {
+    const { keptBytes } = this.#limits;
+    if (this.#bytes + sizeBytes > keptBytes) return `the log is longer than ${keptBytes} bytes`;
+    const storedBytes = Math.max(MIN_STORED_BYTES, keptBytes * STORED_PER_KEPT);
+    if (this.#storage.sizeBytes > storedBytes)
+      return `the log takes more than ${storedBytes} bytes with the times of its lines`;
+    return this.#storage.refusal();
+  }
+
+  #beginCut(reason: string): void {
+    this.#say(`[${reason}: of the rest, only the last lines are kept]`);
     this.#beyond = { last: new LogTail(this.#limits.tail), bytes: 0, lines: 0 };
   }
 
@@ -101,7 +121,7 @@ export class RunLog {
     this.#lines += 1;
     this.#bytes += sizeBytes;
     this.#tail.add(line, sizeBytes);
-    this.#onKept(line);
+    this.#storage.append({ line });
   }
 
   #bounded(line: string): string {

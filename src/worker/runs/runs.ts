@@ -4,17 +4,18 @@
  * outcome per run, the same for every caller.
  */
 
-import { finalState, type Outcome, type RunRef } from "../../shared/job.ts";
+import { type BuildStepView, finalState, type Outcome, type RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
-import { RunState } from "../../shared/rpc/generated/blacktree/v1/run.ts";
-import type { JobEvent, BuildStep as WireBuildStep } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
-import type { BuildStep } from "../buildkit/progress/progress.ts";
+import type { JobEvent } from "../../shared/rpc/generated/blacktree/v1/worker.ts";
 import { LeaseLost, RunCancelled, RunTimeout } from "../job/cancellation.ts";
 import type { PipelineJob } from "../job/job.ts";
 import type { RunReporter } from "../pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../pipeline/run-end.ts";
 import { Abandonment, type AwaitedRun, isPast } from "./abandonment.ts";
-import { EventStream, type WatchOptions } from "./event-stream.ts";
+import { BuildSteps, viewOf } from "./build-steps.ts";
+import type { Journal } from "./journal.ts";
+import type { Journals } from "./journals.ts";
+import { events, type WatchOptions } from "./run-events.ts";
 import { type LogLimits, RunLog } from "./run-log.ts";
 
 /** This worker does not hold the run, or a newer attempt has replaced it. */
@@ -32,6 +33,7 @@ export type Execute = (job: PipelineJob, reporter: RunReporter, signal: AbortSig
 export interface RunsOptions {
   readonly slots: number;
   readonly logLimits: LogLimits;
+  readonly journals: Journals;
   readonly execute: Execute;
   /** Why no new run is accepted though slots are free; undefined when runs are accepted. */
   readonly refusal?: () => string | undefined;
@@ -45,14 +47,12 @@ export interface RunsOptions {
 }
 
 interface Run extends RunRef, AwaitedRun {
-  readonly events: EventStream;
+  readonly journal: Journal;
+  readonly steps: BuildSteps;
   readonly abort: AbortController;
   readonly outcome: Promise<Outcome>;
   finishedAt: Date | undefined;
 }
-
-/** This many ended runs keep their whole log; of the others, only the result has the last lines. */
-const ENDED_WITH_LOG = 4;
 
 /** Longer than a RunJob call can take to arrive that was sent before the run was acknowledged. */
 const REMEMBER_ACKNOWLEDGED_MS = 60_000;
@@ -162,9 +162,25 @@ export class Runs {
 
   /** Events of the run until it ends or `signal` aborts. @throws StaleRun when this worker does not hold it. */
   watch(ref: RunRef, options: WatchOptions, signal: AbortSignal): AsyncIterable<JobEvent> {
-    const run = this.#find(ref);
-    if (!run) throw new StaleRun(`attempt ${ref.attempt} of job ${ref.jobId} is not held here`);
-    return run.events.watch(options, signal);
+    return events(this.#get(ref).journal, options, signal);
+  }
+
+  /**
+   * The run's journal until it ends or `signal` aborts.
+   * @throws StaleRun when this worker does not hold the run; JournalRemoved
+   */
+  readLog(
+    ref: RunRef,
+    afterSeq: number,
+    signal: AbortSignal,
+    { pastOnly = false } = {},
+  ): AsyncIterable<Buffer> {
+    return this.#get(ref).journal.entries(afterSeq, signal, { pastOnly });
+  }
+
+  /** The build steps so far. @throws StaleRun when this worker does not hold the run. */
+  steps(ref: RunRef): readonly BuildStepView[] {
+    return this.#get(ref).steps.list();
   }
 
   /** Returns false when the run is not under way. */
@@ -178,7 +194,7 @@ export class Runs {
   acknowledge(ref: RunRef): void {
     const run = this.#find(ref);
     if (run?.finishedAt) {
-      this.#runs.delete(ref.jobId);
+      this.#forget(run);
       this.#acknowledged.delete(ref.jobId);
       this.#acknowledged.set(ref.jobId, { attempt: ref.attempt, at: performance.now() });
     }
@@ -205,28 +221,40 @@ export class Runs {
     return run?.attempt === ref.attempt ? run : undefined;
   }
 
+  #get(ref: RunRef): Run {
+    const run = this.#find(ref);
+    if (run) return run;
+    throw new StaleRun(`attempt ${ref.attempt} of job ${ref.jobId} is not held here`);
+  }
+
   #start(job: PipelineJob, timeoutMs: number): Run {
-    const events = new EventStream();
-    const log = new RunLog(this.#options.logLimits, (logLine) => events.add({ logLine }));
+    const journal = this.#options.journals.create(job);
+    const log = new RunLog(this.#options.logLimits, journal);
+    const steps = new BuildSteps();
     const abort = new AbortController();
     const timeout = setTimeout(() => abort.abort(new RunTimeout(timeoutMs)), timeoutMs);
     this.#running += 1;
     const reporter: RunReporter = {
-      state: (state) => events.add({ state: RunState[`RUN_STATE_${state}`] }),
+      state: (state) => journal.append({ state }),
       log: (line) => log.add(line),
-      step: (step) => events.add({ buildStep: wireStep(step) }),
+      step: (reported) => {
+        const step = viewOf(reported);
+        steps.add(step);
+        journal.append({ step });
+      },
     };
     const limited = { ...job, deadlineMs: performance.now() + timeoutMs };
     const outcome = this.#options.execute(limited, reporter, abort.signal).then((end) => {
       clearTimeout(timeout);
       log.end();
       this.#finished(run, end);
-      return { ...end, logs: log.tail(), log: log.summary() };
+      return { ...end, logs: log.tail(), log: log.summary(), steps: steps.list() };
     });
     const run: Run = {
       jobId: job.jobId,
       attempt: job.attempt,
-      events,
+      journal,
+      steps,
       abort,
       outcome,
       finishedAt: undefined,
@@ -234,7 +262,8 @@ export class Runs {
       unawaitedSince: undefined,
     };
     // Deleted first, so the map stays in the order of starts.
-    this.#runs.delete(job.jobId);
+    const replaced = this.#runs.get(job.jobId);
+    if (replaced?.finishedAt) this.#forget(replaced);
     this.#runs.set(job.jobId, run);
     const { jobId: job_id, attempt, tenant } = job;
     this.#options.logger.info({ job_id, attempt, tenant }, "run started");
@@ -247,18 +276,19 @@ export class Runs {
     if (end.status === "SUCCESS") run.unawaitedSince = undefined;
     this.#running -= 1;
     this.#ended += 1;
-    run.events.add({ state: RunState[`RUN_STATE_${finalState(end)}`] });
-    run.events.close();
-    this.#forgetOldLogs();
+    run.journal.append({ state: finalState(end) });
+    run.journal.close();
+    const isReplaced = this.#runs.get(run.jobId) !== run;
+    if (isReplaced) this.#options.journals.forget(run.journal);
+    else this.#options.journals.ended(run.journal);
     const { jobId: job_id, attempt } = run;
     this.#options.logger.info({ job_id, attempt, status: end.status, failure: end.failure }, "run ended");
     if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** Bounds memory while outcomes cannot be delivered, such as during an outage of the broker. */
-  #forgetOldLogs(): void {
-    const ended = [...this.#runs.values()].filter((run) => run.finishedAt);
-    for (const run of ended.slice(0, -ENDED_WITH_LOG)) run.events.forgetLines();
+  #forget(run: Run): void {
+    this.#runs.delete(run.jobId);
+    this.#options.journals.forget(run.journal);
   }
 
   #forgetOld(): void {
@@ -271,19 +301,7 @@ export class Runs {
     const surplus = finished.length - this.#options.keepFinishedCount;
     finished.forEach((run, index) => {
       const isOld = (run.finishedAt?.getTime() ?? 0) < oldestKept;
-      if (isOld || index < surplus) this.#runs.delete(run.jobId);
+      if (isOld || index < surplus) this.#forget(run);
     });
   }
-}
-
-function wireStep({ number, name, startedAt, end }: BuildStep): WireBuildStep {
-  return {
-    number,
-    name,
-    startedAt: startedAt.toISOString(),
-    endedAt: end?.at.toISOString() ?? "",
-    durationMs: end?.durationMs ?? 0,
-    cached: end?.isCached ?? false,
-    error: end?.error ?? "",
-  };
 }

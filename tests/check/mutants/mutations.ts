@@ -186,9 +186,9 @@ export const MUTATIONS: readonly Mutation[] = [
     to: "dropControl('worker:' .. worker.id)\nannounceChange()",
   }),
   ...leasesScript("touch")({
-    name: "the control of a worker that is registered is forgotten after 90 days",
-    from: "redis.call('EXISTS', workerKey(workerId)) == 1",
-    to: "false",
+    name: "a control is never forgotten",
+    from: "do dropControl(name) end",
+    to: "do end",
   }),
   ...leasesScript("fence")(
     {
@@ -241,11 +241,18 @@ export const MUTATIONS: readonly Mutation[] = [
       to: "then break end",
     },
   ),
-  ...leasesScript("observe")({
-    name: "a ping is recorded for another start of the worker",
-    from: "or before.incarnation ~= ARGV[5] ",
-    to: "",
-  }),
+  ...leasesScript("observe")(
+    {
+      name: "a ping is recorded for another start of the worker",
+      from: "or before.incarnation ~= ARGV[5] ",
+      to: "",
+    },
+    {
+      name: "the control of a worker that answers pings is forgotten after 90 days",
+      from: "if controls[1] then keepControl('worker:' .. before.id) end\n",
+      to: "",
+    },
+  ),
   ...leasesScript("cancel")({
     name: "a second cancellation replaces the reason of the first",
     from: ", 'NX')",
@@ -310,8 +317,8 @@ export const MUTATIONS: readonly Mutation[] = [
   ),
   ...recordsScript("append")({
     name: "an event that precedes the offer counts as one that follows it",
-    from: " and cjson.decode(event).state ~= 'QUEUED'",
-    to: "",
+    from: "if cjson.decode(event).state ~= 'QUEUED' then set('queued', '1') end",
+    to: "set('queued', '1')",
   }),
   ...recordsScript("admit")({
     name: "a message with the id of another job joins that job",

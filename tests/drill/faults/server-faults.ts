@@ -5,8 +5,7 @@ import { AROUND_LEASE, type FaultKind, onServer, SOON } from "./fault.ts";
 const healed = () => undefined;
 
 async function killBroker({ backends: { rabbitmq } }: Site): Promise<void> {
-  // RabbitMQ writes the register of its quorum queues lazily; a queue that is missing in it returns after a minute.
-  await rabbitmq.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
+  await rabbitmq.writeQueueList();
   await rabbitmq.kill();
 }
 

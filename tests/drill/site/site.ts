@@ -196,6 +196,7 @@ async function makeOrchestrator(
       BLACKTREE_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
       BLACKTREE_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
       ...ADMIN_ENV,
+      BLACKTREE_LOG_DIR: join(folder.path, `logs-of-orchestrator-${number}`),
       BLACKTREE_GIT_BASE_URL: GIT_BASE_URL,
       BLACKTREE_PING_INTERVAL: `${PING_INTERVAL_MS}ms`,
       BLACKTREE_LEASE_TTL: `${LEASE_TTL_MS}ms`,

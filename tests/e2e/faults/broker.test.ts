@@ -37,16 +37,8 @@ async function startScene(workerEnv: Record<string, string> = {}): Promise<Scene
   return { job: await build(orchestrator), worker, orchestrator };
 }
 
-/**
- * RabbitMQ writes the register of its quorum queues lazily: a queue declared just before a kill returns only after a
- * minute.
- */
-async function syncBroker(): Promise<void> {
-  await site.backends.rabbitmq.rabbitmqctl(["eval", "[dets:sync(Table) || Table <- dets:all()]."]);
-}
-
 async function killBroker(): Promise<void> {
-  await syncBroker();
+  await site.backends.rabbitmq.writeQueueList();
   await site.backends.rabbitmq.kill();
 }
 
@@ -77,17 +69,20 @@ test("broker faults: RabbitMQ is killed and started again while a job builds", a
   await expectOneResult(scene);
 });
 
-test("broker faults: a build ends while RabbitMQ is down: its result is kept, and published when RabbitMQ is back", async () => {
-  const scene = await startScene();
-  const held = site.keep(holdPush(site.backends, scene.job));
-  await killBroker();
-  held.release();
-  await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
-  await site.backends.rabbitmq.start();
-  await untilReady(scene.orchestrator);
-  await site.deployment.reconnect();
-  await expectOneResult(scene);
-});
+inFullCheck().test(
+  "broker faults: a build ends while RabbitMQ is down: its result is kept, and published when RabbitMQ is back",
+  async () => {
+    const scene = await startScene();
+    const held = site.keep(holdPush(site.backends, scene.job));
+    await killBroker();
+    held.release();
+    await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
+    await site.backends.rabbitmq.start();
+    await untilReady(scene.orchestrator);
+    await site.deployment.reconnect();
+    await expectOneResult(scene);
+  },
+);
 
 inFullCheck().test("broker faults: RabbitMQ freezes while a build ends", async () => {
   const { rabbitmq } = site.backends;
@@ -102,7 +97,7 @@ inFullCheck().test("broker faults: RabbitMQ freezes while a build ends", async (
 test("broker faults: RabbitMQ freezes while a build ends, and dies: the result is published, and its slot is free again", async () => {
   const scene = await startScene();
   const { rabbitmq } = site.backends;
-  await syncBroker();
+  await rabbitmq.writeQueueList();
   rabbitmq.pause();
   await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
   const isRecorded = async () => (await shownJob(scene.orchestrator, scene.job.job_id))?.result;
@@ -129,9 +124,7 @@ inFullCheck().test(
   "broker faults: a build runs longer than the broker's consumer timeout: it runs once, and disturbs no other",
   async () => {
     const { rabbitmq } = site.backends;
-    // Read when a channel opens; the check itself runs with the channel's tick.
-    await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 2000)."]);
-    await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
+    await rabbitmq.setConsumerTimeout(2_000, 500);
     try {
       const scene = await startScene({ BLACKTREE_WORKER_SLOTS: "2" });
       const { job, worker, orchestrator } = scene;
@@ -147,8 +140,7 @@ inFullCheck().test(
       held.release();
       await expectOneResult(scene);
     } finally {
-      await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
-      await rabbitmq.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
+      await rabbitmq.setConsumerTimeout();
     }
   },
 );
@@ -160,7 +152,7 @@ test("broker faults: an orchestrator that receives SIGTERM while RabbitMQ blocks
   const job = await sampleJob(site.backends, { variant: "working" });
   orchestrator.process.pause();
   await deployment.publish(job);
-  await rabbitmq.rabbitmqctl(["set_vm_memory_high_watermark", "absolute", "1"]);
+  await rabbitmq.evaluate("vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1})");
   try {
     orchestrator.process.resume();
     await orchestrator.process.waitForLine("is blocking publishers", { timeoutMs: 60_000 });
@@ -168,7 +160,7 @@ test("broker faults: an orchestrator that receives SIGTERM while RabbitMQ blocks
     await orchestrator.process.waitForLine("orchestrator stopped", { timeoutMs: 60_000 });
     expect(await orchestrator.process.exited).toBe(0);
   } finally {
-    await rabbitmq.rabbitmqctl(["set_vm_memory_high_watermark", "0.6"]);
+    await rabbitmq.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(0.6)");
   }
   const next = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(next);

@@ -237,7 +237,7 @@ describe("cancel: a worker is lost while its job is cancelled:", () => {
     return { orchestrator, worker, job, held };
   }
 
-  test("killed before the cancel, the job is cancelled without another attempt", async () => {
+  inFullCheck().test("killed before the cancel, the job is cancelled without another attempt", async () => {
     const { orchestrator, worker, job } = await startScene();
     await worker.process.kill();
     expect((await cancel(orchestrator, job)).status).toBe(202);

@@ -24,6 +24,7 @@ import {
   sampleJob,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
@@ -109,25 +110,28 @@ test("fencing: a second worker with the id of a live one reports it, and waits f
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("fencing: a second worker that advertises the address of a live one is refused by name, until the first is gone", async () => {
-  const orchestrator = await site.deployment.startOrchestrator();
-  const first = await site.deployment.startWorker(orchestrator);
-  const address = { BLACKTREE_WORKER_ADVERTISE: first.address };
-  const second = await site.deployment.launchWorker(orchestrator, address);
-  await second.process.waitForLine(new RegExp(`worker ${first.id} has the address ${first.address}`), {
-    timeoutMs: 30_000,
-  });
-  await orchestrator.process.waitForLine("worker refused: another live worker has its address");
+inFullCheck().test(
+  "fencing: a second worker that advertises the address of a live one is refused by name, until the first is gone",
+  async () => {
+    const orchestrator = await site.deployment.startOrchestrator();
+    const first = await site.deployment.startWorker(orchestrator);
+    const address = { BLACKTREE_WORKER_ADVERTISE: first.address };
+    const second = await site.deployment.launchWorker(orchestrator, address);
+    await second.process.waitForLine(new RegExp(`worker ${first.id} has the address ${first.address}`), {
+      timeoutMs: 30_000,
+    });
+    await orchestrator.process.waitForLine("worker refused: another live worker has its address");
 
-  const job = await sampleJob(site.backends, { variant: "working" });
-  await site.deployment.publish(job);
-  await expectSuccess(site, job, { worker: first });
-  await untilFree(orchestrator, first);
+    const job = await sampleJob(site.backends, { variant: "working" });
+    await site.deployment.publish(job);
+    await expectSuccess(site, job, { worker: first });
+    await untilFree(orchestrator, first);
 
-  await first.process.stop();
-  await second.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
-  await expectNothingLeft(site.deployment, orchestrator);
-});
+    await first.process.stop();
+    await second.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+    await expectNothingLeft(site.deployment, orchestrator);
+  },
+);
 
 test("fencing: a worker refuses runs that are not addressed to it, and runs beyond its slots", async () => {
   const orchestrator = await site.deployment.startOrchestrator();

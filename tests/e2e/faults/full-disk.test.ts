@@ -86,9 +86,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     await disk.fill(3 * MB);
     const refusal = await untilRefusing(worker);
     expect(refusal).toContain(worker.workDir);
-    expect(
-      worker.process.lines.some((line) => line.includes('"msg":"not accepting jobs: low disk space"')),
-    ).toBe(true);
+    await worker.process.waitForLine('"msg":"not accepting jobs: low disk space"');
     const job = await sampleJob(site.backends, { variant: "working" });
     await expect(runJob(worker, job)).rejects.toMatchObject({
       code: status.RESOURCE_EXHAUSTED,

@@ -10,6 +10,7 @@ import {
   sampleJob,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
 /** The system's clock may be set back by this much during the test. */
@@ -74,7 +75,7 @@ test("retries: a registry is down for long: attempts on one worker after the oth
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("retries: a registry recovers: the next attempt succeeds", async () => {
+inFullCheck().test("retries: a registry recovers: the next attempt succeeds", async () => {
   await startScene();
   const worker = await site.deployment.startWorker(orchestrator);
   const job = await sampleJob(site.backends, { variant: "working" });
@@ -108,7 +109,7 @@ test("retries: a failed push is tried again in place, from the existing build", 
   await expectNothingLeft(site.deployment, orchestrator);
 });
 
-test("retries: a tag that the registry rejects at first is put again in place", async () => {
+inFullCheck().test("retries: a tag that the registry rejects at first is put again in place", async () => {
   await startScene();
   const worker = await site.deployment.startWorker(orchestrator);
   const job = await sampleJob(site.backends, { variant: "working" });

@@ -58,8 +58,12 @@ async function untilShown(
 async function expectNothingBehind({ worker, job }: Scene): Promise<void> {
   expect(await readdir(join(worker.workDir, "runs"))).toEqual([]);
   expect(existsSync(`/proc/${worker.process.pid}`)).toBe(false);
-  expect((await commandLines()).filter((line) => line.includes(job.deployment_version))).toEqual([]);
-  expect((await commandLines()).filter((line) => line.includes(worker.workDir))).toEqual([]);
+  const isOfRun = (line: string) => line.includes(job.deployment_version) || line.includes(worker.workDir);
+  // On a busy machine a process exists for a moment after it was killed.
+  await waitFor(async () => !(await commandLines()).some(isOfRun), {
+    timeoutMs: 30_000,
+    what: "the programs of the run to end",
+  });
 }
 
 test("stopping: a worker finishes its build after SIGTERM, accepts no new jobs meanwhile, and exits", async () => {

@@ -73,7 +73,7 @@ const MOMENTS: readonly Moment[] = [
     hold: () => site.backends.aws.hold("GetAuthorizationToken"),
     isFullOnly: true,
   },
-  { step: "pushing", hold: (job) => holdPush(site.backends, job) },
+  { step: "pushing", hold: (job) => holdPush(site.backends, job), isFullOnly: true },
   {
     step: "pushing through an older engine",
     hold: (job) => holdPush(site.backends, job),

@@ -192,8 +192,17 @@ test("--purge removes settings and data of its role, or of one region, or everyt
   await install("orchestrator");
   await installWorker();
   await install("worker", "--region", "eu-west-1");
-  const data = ["us-east-1", "eu-west-1"].map((region) => `var/lib/blacktree/worker-${region}/runs/file`);
+  const data = ["us-east-1", "eu-west-1"].flatMap((region) => [
+    `var/lib/blacktree/worker-${region}/runs/file`,
+    `var/lib/blacktree/orchestrator-${region}/logs/file`,
+  ]);
+  data.push("var/lib/blacktree/logs/file");
   await writeFiles(root.path, Object.fromEntries(data.map((path) => [path, ""])));
+
+  await install("orchestrator", "--uninstall", "--purge", "--region", "us-east-1");
+  const logs = (await installed()).filter((path) => path.includes("/logs/"));
+  expect(logs).toEqual(["var/lib/blacktree/logs/file", "var/lib/blacktree/orchestrator-eu-west-1/logs/file"]);
+  await install("orchestrator");
 
   expect((await installWorker("--uninstall", "--purge", "--dry-run")).stdout).toContain(
     `would remove   ${pathOf(SETTINGS)}\n`,

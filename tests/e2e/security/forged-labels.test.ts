@@ -6,6 +6,7 @@ import { expect, test } from "bun:test";
 import type { JobResult } from "../../../src/shared/job.ts";
 import { type OrchestratorProcess, REUSE_KEY, shownJob } from "../../support/blacktree/deployment.ts";
 import { faultSite, type SampleJob, sampleJob } from "../../support/blacktree/fault-site.ts";
+import { inFullCheck } from "../../support/machine/full-check.ts";
 import { pushRelabelled } from "../../support/servers/relabelled-image.ts";
 
 const site = faultSite();
@@ -76,17 +77,20 @@ test("forged labels: an image under a version's tag, pushed in advance, is not t
   expect(forged).not.toContain(reused.digest);
 });
 
-test("forged labels: a copy of a version's labels, put under that version, is replaced while the records know the image", async () => {
-  const { orchestrator } = await start();
-  const job = await sampleJob(site.backends, {});
-  const version = job.deployment_version;
-  const first = await succeed(orchestrator, job);
-  const forged = await forge(job, version, await labelsOf(job, version));
-  const again = await succeed(orchestrator, job);
-  expect(again).toEqual({ digest: first.digest, isBuilt: true });
-  expect(again.digest).not.toBe(forged);
-  expect(await succeed(orchestrator, job)).toEqual({ digest: first.digest, isBuilt: false });
-});
+inFullCheck().test(
+  "forged labels: a copy of a version's labels, put under that version, is replaced while the records know the image",
+  async () => {
+    const { orchestrator } = await start();
+    const job = await sampleJob(site.backends, {});
+    const version = job.deployment_version;
+    const first = await succeed(orchestrator, job);
+    const forged = await forge(job, version, await labelsOf(job, version));
+    const again = await succeed(orchestrator, job);
+    expect(again).toEqual({ digest: first.digest, isBuilt: true });
+    expect(again.digest).not.toBe(forged);
+    expect(await succeed(orchestrator, job)).toEqual({ digest: first.digest, isBuilt: false });
+  },
+);
 
 test("forged labels: an image of another tenant, whose secrets may differ, serves no job", async () => {
   const { orchestrator } = await start();
@@ -101,29 +105,32 @@ test("forged labels: an image of another tenant, whose secrets may differ, serve
   }
 });
 
-test("HMAC label: the same job, on an immutable tag, succeeds after a loss of Redis's data and another start", async () => {
-  const { backends } = site;
-  const { orchestrator, worker } = await start();
-  const job = await sampleJob(backends, {});
-  const ecr_repo = `${job.ecr_repo}-fixed`;
-  backends.aws.addRepository(job.aws_account, { name: ecr_repo, imageTagMutability: "IMMUTABLE" });
-  const first = { ...job, ecr_repo };
-  const reusing = { ...first, deployment_version: "v-reuse", reuse: "same-commit" };
-  const { digest } = await succeed(orchestrator, first);
-  expect(await succeed(orchestrator, reusing)).toEqual({ digest, isBuilt: false });
+inFullCheck().test(
+  "HMAC label: the same job, on an immutable tag, succeeds after a loss of Redis's data and another start",
+  async () => {
+    const { backends } = site;
+    const { orchestrator, worker } = await start();
+    const job = await sampleJob(backends, {});
+    const ecr_repo = `${job.ecr_repo}-fixed`;
+    backends.aws.addRepository(job.aws_account, { name: ecr_repo, imageTagMutability: "IMMUTABLE" });
+    const first = { ...job, ecr_repo };
+    const reusing = { ...first, deployment_version: "v-reuse", reuse: "same-commit" };
+    const { digest } = await succeed(orchestrator, first);
+    expect(await succeed(orchestrator, reusing)).toEqual({ digest, isBuilt: false });
 
-  // The records are enough without a key.
-  await worker.process.stop();
-  const keyless = await site.deployment.startWorker(orchestrator, { BLACKTREE_REUSE_KEY: "" });
-  expect(keyless.process.lines.join("\n")).toContain("BLACKTREE_REUSE_KEY is not set");
-  expect(await succeed(orchestrator, first)).toEqual({ digest, isBuilt: false });
+    // The records are enough without a key.
+    await worker.process.stop();
+    const keyless = await site.deployment.startWorker(orchestrator, { BLACKTREE_REUSE_KEY: "" });
+    expect(keyless.process.lines.join("\n")).toContain("BLACKTREE_REUSE_KEY is not set");
+    expect(await succeed(orchestrator, first)).toEqual({ digest, isBuilt: false });
 
-  // The key is enough without the records.
-  await keyless.process.stop();
-  const rotated = { BLACKTREE_REUSE_KEY: `${"7c".repeat(32)},${REUSE_KEY}` };
-  await site.deployment.startWorker(orchestrator, rotated);
-  await site.deployment.flushRedis();
-  for (const again of [first, reusing]) {
-    expect(await succeed(orchestrator, again)).toEqual({ digest, isBuilt: false });
-  }
-});
+    // The key is enough without the records.
+    await keyless.process.stop();
+    const rotated = { BLACKTREE_REUSE_KEY: `${"7c".repeat(32)},${REUSE_KEY}` };
+    await site.deployment.startWorker(orchestrator, rotated);
+    await site.deployment.flushRedis();
+    for (const again of [first, reusing]) {
+      expect(await succeed(orchestrator, again)).toEqual({ digest, isBuilt: false });
+    }
+  },
+);

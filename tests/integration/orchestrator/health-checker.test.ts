@@ -15,6 +15,9 @@ setDefaultTimeout(120_000);
 
 /** Longer than a test: no ping round begins within it. */
 const NO_ROUND = { BLACKTREE_PING_INTERVAL: "60s", BLACKTREE_LEASE_TTL: "5m" };
+/** A lease outlasts a pause of this process on a busy machine. */
+const TIMES = { leaseTtlMs: 4000, jobMemoryMs: 600_000, settleMs: 0 };
+const ROUNDS = { BLACKTREE_PING_INTERVAL: "200ms", BLACKTREE_LEASE_TTL: `${TIMES.leaseTtlMs}ms` };
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 
 let rabbitmq: RabbitMqServer;
@@ -61,19 +64,18 @@ test("health checker: an orchestrator that starts uses the registered workers be
 });
 
 test("health checker: an orchestrator that reaches no live worker says so once, and returns the jobs that it holds", async () => {
-  const times = { leaseTtlMs: 1000, jobMemoryMs: 600_000, settleMs: 0 };
   const proxy = await startTcpProxy(worker);
   const another = new RedisLeases({
     url: redis.url,
     keyPrefix: "{blacktree}:",
-    ...times,
+    ...TIMES,
     logger: pino({ level: "silent" }),
   });
   another.start();
   const model = await connect(rabbitmq.url);
   const channel = await model.createChannel();
   const waiting = async () => (await channel.checkQueue("jobs.ready.us-east-1.normal")).messageCount;
-  const cutOff = await startSite({ BLACKTREE_PING_INTERVAL: "200ms", BLACKTREE_LEASE_TTL: "1s" });
+  const cutOff = await startSite(ROUNDS);
   const logged = (text: string) => cutOff.log.filter((line) => line.includes(text));
   const until = (condition: () => boolean | Promise<boolean>, what: string) =>
     waitFor(condition, { timeoutMs: 60_000, what });
@@ -109,7 +111,6 @@ test("health checker: an orchestrator that reaches no live worker says so once, 
 });
 
 test("health checker: an orchestrator that no longer reaches the worker of a run returns its message while another one reaches it", async () => {
-  const times = { leaseTtlMs: 1000, jobMemoryMs: 600_000, settleMs: 0 };
   const started = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
   const busy = await serveWorker(async () => {
@@ -121,13 +122,13 @@ test("health checker: an orchestrator that no longer reaches the worker of a run
   const another = new RedisLeases({
     url: redis.url,
     keyPrefix: "{blacktree}:",
-    ...times,
+    ...TIMES,
     logger: pino({ level: "silent" }),
   });
   another.start();
   const model = await connect(rabbitmq.url);
   const channel = await model.createChannel();
-  const cutOff = await startSite({ BLACKTREE_PING_INTERVAL: "200ms", BLACKTREE_LEASE_TTL: "1s" });
+  const cutOff = await startSite(ROUNDS);
   const until = (condition: () => boolean | Promise<boolean>, what: string) =>
     waitFor(condition, { timeoutMs: 60_000, what });
   const logged = (text: string) => cutOff.log.filter((line) => line.includes(text)).length;

@@ -4,11 +4,14 @@ import { type ChannelModel, connect } from "amqplib";
 import pino from "pino";
 import { adminAccess, loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
 import { RedisLeases } from "../../../src/orchestrator/leases/redis.ts";
+import { keepLogs, logMemoryMs } from "../../../src/orchestrator/logs/log-keeping.ts";
 import { startOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { RabbitMqQueue } from "../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { RedisJobRecords } from "../../../src/orchestrator/records/redis.ts";
+import { RedisLogPlaces } from "../../../src/orchestrator/records/redis-log-places.ts";
 import type { JobResult } from "../../../src/shared/job.ts";
 import { ADMIN_ENV } from "../../support/blacktree/admin-api.ts";
+import { makeTempDir } from "../../support/machine/temp-dir.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
 export interface OrchestratorSite {
@@ -51,12 +54,14 @@ export async function startOrchestratorSite(
   const { rabbitMqUrl, clientUrl = rabbitMqUrl, redisUrl, pollIntervalMs } = servers;
   const log: string[] = [];
   const logger = pino({ level: "info" }, { write: (line: string) => void log.push(line) });
+  const folder = await makeTempDir("logs");
   const { values: settings } = loadOrchestratorSettings({
     flags: {},
     environment: {
       RABBITMQ_URL: rabbitMqUrl,
       REDIS_URL: redisUrl,
       BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
+      BLACKTREE_LOG_DIR: folder.path,
       ...ADMIN_ENV,
       ...environment,
     },
@@ -70,6 +75,7 @@ export async function startOrchestratorSite(
     queue,
     leases,
     records: new RedisJobRecords({ ...inRedis, jobMemoryMs }),
+    logs: keepLogs(settings, new RedisLogPlaces({ ...inRedis, memoryMs: logMemoryMs(settings) }), logger),
     names: { queue: "rabbitmq", leases: "redis" },
     settings,
     admin: adminAccess(settings),
@@ -127,11 +133,13 @@ export async function startOrchestratorSite(
       async stop() {
         await orchestrator.stop();
         await connected.close();
+        await folder.remove();
       },
     };
   } catch (error) {
     await orchestrator.stop();
     await model?.close();
+    await folder.remove();
     throw error;
   }
 }

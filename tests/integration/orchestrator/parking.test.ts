@@ -56,21 +56,19 @@ describe("parking", () => {
 
   /** The ready queues of all regions, and the number of messages in each of them that has any. */
   async function readyQueues(): Promise<{ readonly regions: readonly string[]; readonly waiting: object }> {
-    const { stdout } = await rabbitmq.rabbitmqctl([
-      ...["list_queues", "-q", "-p", rabbitmq.vhost, "--no-table-headers", "name", "messages"],
-    ]);
-    const rows = stdout.split("\n").map((line) => line.split("\t") as [string, string]);
-    const names = new Set(rows.map(([name]) => name));
+    const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
+    const names = new Set(totals.map(({ name }) => name));
     const withNormal = [...names].map((name) => /^jobs\.ready\.(.+)\.normal$/.exec(name)?.[1] ?? "");
     const isComplete = (region: string) =>
       PRIORITIES.every((priority) => names.has(`jobs.ready.${region}.${priority}`));
     const regions = withNormal.filter(isComplete).toSorted();
     const waiting: Record<string, number> = {};
-    for (const [name, count] of rows) {
-      if (!name.startsWith("jobs.ready.") || name === "jobs.ready.regions" || count === "0") continue;
+    for (const { name, ready, unacked } of totals) {
+      const messages = ready + unacked;
+      if (!name.startsWith("jobs.ready.") || name === "jobs.ready.regions" || messages === 0) continue;
       // A check moves jobs from one queue to the other.
       const place = name.replace("unknown-region.checked", "unknown-region");
-      waiting[place] = (waiting[place] ?? 0) + Number(count);
+      waiting[place] = (waiting[place] ?? 0) + messages;
     }
     return { regions, waiting };
   }

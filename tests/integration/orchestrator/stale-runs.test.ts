@@ -66,6 +66,7 @@ test("a run that ends well while the answer to a ping arrives is forgotten by it
   healthChecker = new HealthChecker({
     leases,
     queue: { isReady: true },
+    logs: { adopt: (run) => void client.acknowledge(run, run.incarnation) },
     logger: pino({ level: "warn" }, { write: (line: string) => void warnings.push(line) }),
     pingIntervalMs: 1_000,
     leaseTtlMs: 60_000,

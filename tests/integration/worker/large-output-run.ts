@@ -12,7 +12,9 @@ import type { RunEnd } from "../../../src/worker/pipeline/run-end.ts";
 import { runInGroup } from "../../../src/worker/process/process-group.ts";
 import { RedactedLog } from "../../../src/worker/redaction/redacted-log.ts";
 import { Redactor } from "../../../src/worker/redaction/redactor.ts";
+import { Journals } from "../../../src/worker/runs/journals.ts";
 import { Runs } from "../../../src/worker/runs/runs.ts";
+import { makeTempDir } from "../../support/machine/temp-dir.ts";
 
 const MB = 1_000_000;
 const KEPT_BYTES = 2 * MB;
@@ -91,11 +93,15 @@ async function print(
 /** @returns nothing that itself needs much memory. */
 async function runPrinting(script: string): Promise<MeasuredRun> {
   const memory = new Memory();
+  const logger = pino({ level: "silent" });
+  const folder = await makeTempDir("large-output");
+  const journals = new Journals({ folder: folder.path, logger });
   const runs = new Runs({
     slots: 1,
     logLimits: { keptBytes: KEPT_BYTES, tail: TAIL },
     execute: (_, reporter, signal) => print(script, memory, reporter, signal),
-    logger: pino({ level: "silent" }),
+    journals,
+    logger,
     keepFinishedMs: 60_000,
     keepFinishedCount: 10,
     abandonAfterMs: 60_000,
@@ -109,10 +115,13 @@ async function runPrinting(script: string): Promise<MeasuredRun> {
   await firstForStalled;
   await stalled.return?.();
   const { liveBytes, residentBytes } = memory;
-  return { liveBytes, residentBytes, log, logs, ...describe(await followed) };
+  const described = describe(await followed);
+  await journals.close();
+  await folder.remove();
+  return { liveBytes, residentBytes, log, logs, ...described };
 }
 
-/** A client that follows receives the kept log, except for output that arrived faster than the client read it. */
+/** A client that follows receives the whole kept log. */
 function describe(events: readonly JobEvent[]): Pick<MeasuredRun, "isSecretShown" | "isGapMarked"> {
   const lines = events.flatMap(({ logLine }) => logLine ?? []);
   return {

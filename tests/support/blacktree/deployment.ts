@@ -1,5 +1,6 @@
 /** Compiled orchestrators and workers on shared backends. Each deployment has a separate virtual host and database. */
 
+import { join } from "node:path";
 import type { Channel, ChannelModel, ConfirmChannel, GetMessage, Options } from "amqplib";
 import { connect } from "amqplib";
 import type { JobEvent, JobResult } from "../../../src/shared/job.ts";
@@ -95,7 +96,7 @@ export async function untilFree(
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
-    timeoutMs: 15_000,
+    timeoutMs: 30_000,
     what: `${worker.id} to be free`,
   });
 }
@@ -197,7 +198,11 @@ export async function startDeployment(
   ): Promise<OrchestratorProcess> {
     const process = startProcess([of.orchestrator], {
       cwd: folder.path,
-      env: { ...orchestratorEnv, ...env },
+      env: {
+        BLACKTREE_LOG_DIR: join(folder.path, `orchestrator-${processes.length}`),
+        ...orchestratorEnv,
+        ...env,
+      },
     });
     processes.push(process);
     const fields = await loggedFields<{ admin_port: number; grpc_port: number }>(

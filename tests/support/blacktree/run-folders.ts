@@ -4,12 +4,15 @@ import { join } from "node:path";
 /** Beside them there are the worker's own files. */
 const RUN = /^[0-9a-f]{16}-\d+$/;
 
-/** The run folders on a worker's disk, each as `<incarnation>/<run>`. */
+/** The folders of runs on a worker's disk, as `<incarnation>/<run>`, and the files of their logs. */
 export async function runFolders(workDir: string): Promise<string[]> {
-  const folders: string[] = [];
+  const found: string[] = [];
   for (const incarnation of await readdir(join(workDir, "runs"))) {
     const names = await readdir(join(workDir, "runs", incarnation));
-    folders.push(...names.filter((name) => RUN.test(name)).map((name) => `${incarnation}/${name}`));
+    found.push(...names.filter((name) => RUN.test(name)).map((name) => `${incarnation}/${name}`));
+    // Only created for the first long log.
+    const logs = await readdir(join(workDir, "runs", incarnation, "logs")).catch(() => []);
+    found.push(...logs.map((name) => `${incarnation}/logs/${name}`));
   }
-  return folders;
+  return found;
 }

@@ -5,7 +5,17 @@ import { createServer } from "node:net";
 const lowestPort = 12_000;
 const highestPort = 32_000;
 
-const handedOut = new Set<number>();
+/** A name in the kernel's list of sockets that is this process's until it ends: no other test gets the port meanwhile. */
+function reserve(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(`\0blacktree-test-port-${port}`, () => {
+      server.unref();
+      resolve(true);
+    });
+  });
+}
 
 function canListen(port: number, host: string): Promise<boolean> {
   return new Promise((resolve) => {
@@ -15,15 +25,12 @@ function canListen(port: number, host: string): Promise<boolean> {
   });
 }
 
-/** A TCP port without a listener. Random, because several test runs may search for one at the same time. */
+/** A TCP port without a listener, also for a server that is killed and started again. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = lowestPort + Math.floor(Math.random() * (highestPort - lowestPort));
-    if (handedOut.has(port)) continue;
-    if ((await canListen(port, "127.0.0.1")) && (await canListen(port, "0.0.0.0"))) {
-      handedOut.add(port);
-      return port;
-    }
+    if (!(await reserve(port))) continue;
+    if ((await canListen(port, "127.0.0.1")) && (await canListen(port, "0.0.0.0"))) return port;
   }
   throw new Error(`no free TCP port found between ${lowestPort} and ${highestPort}`);
 }

@@ -54,6 +54,7 @@ const forCheck: readonly Package[] = [
   { name: "systemd-container", programs: ["systemd-nspawn"] },
   { name: "mmdebstrap", programs: ["mmdebstrap"] },
   { name: "ca-certificates", programs: ["update-ca-certificates"] },
+  { name: "python3-venv", programs: ["python3"], isUsable: canMakeVenv },
 ];
 
 // Since Debian 13 the client has a separate package, which docker.io only recommends.
@@ -76,6 +77,12 @@ async function hasStaticBusybox(): Promise<boolean> {
   if (path === null) return false;
   const head = await Bun.file(path).slice(0, 4096).text();
   return !/\/ld-(linux|musl)/.test(head);
+}
+
+/** Debian's python3 alone has the module, but nothing that it could put into a new environment. */
+async function canMakeVenv(): Promise<boolean> {
+  const { exitCode } = await run(["python3", "-c", "import ensurepip, venv"], { mayFail: true });
+  return exitCode === 0;
 }
 
 async function isMissing(wanted: Package): Promise<boolean> {

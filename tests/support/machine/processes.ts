@@ -121,7 +121,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     pause: () => signalAll("SIGSTOP"),
     resume: () => signalAll("SIGCONT"),
 
-    async waitForLine(pattern, { timeoutMs = 15_000, what, intervalMs } = {}) {
+    async waitForLine(pattern, { timeoutMs = 30_000, what, intervalMs } = {}) {
       const matches = (line: string) =>
         typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
       // Read before the lines, so that lines printed just before the end are still searched.

@@ -2,10 +2,13 @@ import { cp } from "node:fs/promises";
 import { arch } from "node:os";
 import { join } from "node:path";
 import { cachedFolder, isFilled, testCacheFolder } from "../machine/cached-folder.ts";
+import { compileTimeoutMs, findGo, goModule } from "../machine/go.ts";
 import { run } from "../machine/processes.ts";
 
 /** BuildKit is in no package, so it is compiled from its Go module. */
 export const buildKitVersion = "v0.29.0";
+
+const buildKitModule = `github.com/moby/buildkit@${buildKitVersion}`;
 
 export interface BuildKitPrograms {
   buildkitd: string;
@@ -20,25 +23,9 @@ export type BuildKitAvailability =
 /** Set to any value, it has BuildKit compiled if it is missing, which takes a few minutes. */
 const compileVariable = "BLACKTREE_TEST_BUILDKIT";
 const NOT_COMPILED = `BuildKit is not compiled here; ${compileVariable}=1 compiles it with Go, once`;
-const COMPILE_TIMEOUT_MS = 30 * 60_000;
-
-function findGo(): string | null {
-  return Bun.which("go", { PATH: `${process.env.PATH}:/usr/local/go/bin:/usr/lib/go/bin` });
-}
-
-async function sourcesOf(go: string): Promise<string> {
-  const { stdout } = await run(
-    [go, "mod", "download", "-json", `github.com/moby/buildkit@${buildKitVersion}`],
-    {
-      cwd: "/",
-      timeoutMs: COMPILE_TIMEOUT_MS,
-    },
-  );
-  return (JSON.parse(stdout) as { Dir: string }).Dir;
-}
 
 async function compileBuildKit(go: string, into: string): Promise<void> {
-  const sources = await sourcesOf(go);
+  const sources = await goModule(go, buildKitModule);
   await run(
     [
       go,
@@ -49,13 +36,13 @@ async function compileBuildKit(go: string, into: string): Promise<void> {
       ...["./cmd/buildkitd", "./cmd/buildctl"],
     ],
     // Static, so that they run in an image that contains nothing else.
-    { env: { CGO_ENABLED: "0" }, timeoutMs: COMPILE_TIMEOUT_MS },
+    { env: { CGO_ENABLED: "0" }, timeoutMs: compileTimeoutMs },
   );
 }
 
 /** Compiles this program as a module that requires BuildKit's. */
 async function compileFrontend(go: string, into: string): Promise<void> {
-  const sources = await sourcesOf(go);
+  const sources = await goModule(go, buildKitModule);
   await cp(join(import.meta.dir, "frontend-without-labels/main.go"), join(into, "main.go"));
   // Readable only in the module cache.
   await Bun.write(join(into, "go.sum"), Bun.file(join(sources, "go.sum")));
@@ -66,7 +53,7 @@ async function compileFrontend(go: string, into: string): Promise<void> {
     {
       cwd: into,
       env: { CGO_ENABLED: "0" },
-      timeoutMs: COMPILE_TIMEOUT_MS,
+      timeoutMs: compileTimeoutMs,
     },
   );
 }

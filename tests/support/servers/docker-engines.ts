@@ -134,7 +134,7 @@ async function daemonVersion(daemon: TestProcess, socket: string): Promise<strin
       const answer = (await response.json()) as { Version?: string };
       return answer.Version;
     },
-    { timeoutMs: 30_000, what: "dockerd to answer" },
+    { timeoutMs: 60_000, what: "dockerd to answer" },
   );
   if (version !== "ended") return version;
   throw new Error(`dockerd ended at its start:\n${daemon.lines.slice(-10).join("\n")}`);

@@ -39,6 +39,8 @@ export interface QueueTotals {
   readonly unacked: number;
 }
 
+export type Permissions = readonly [configure: string, write: string, read: string];
+
 /** A broker that several users may share, each in a separate virtual host. */
 export interface RabbitMqServer {
   /** For the virtual host that the broker starts with. */
@@ -57,9 +59,21 @@ export interface RabbitMqServer {
   clearPolicy(vhost: string, name: string): Promise<void>;
   /** With the password `pw`, and a permission in the virtual host that allows nothing. */
   addUser(vhost: string, name: string, tags: string): Promise<void>;
+  deleteUser(name: string): Promise<void>;
+  /** Of a user: patterns of the names that the user may configure, write and read. */
+  permit(vhost: string, name: string, patterns: Permissions): Promise<void>;
   /** As of the last `queueTotalsMs`. */
   queueTotals(vhost: string): Promise<QueueTotals[]>;
   rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
+  /** The value of Erlang expressions on the broker's node, with a fraction of the work of "rabbitmqctl eval". */
+  evaluate(expressions: string): Promise<string>;
+  /**
+   * For channels that are opened from now on, which check it in the interval. rabbitmq.conf cannot set less than a
+   * minute. Without arguments, the defaults.
+   */
+  setConsumerTimeout(timeoutMs?: number, checkIntervalMs?: number): Promise<void>;
+  /** Writes the broker's list of quorum queues, as it does a minute after a declaration: a kill loses what it has not. */
+  writeQueueList(): Promise<void>;
   /** Stops a dedicated broker; on a shared one, deletes the caller's virtual host. */
   stop(): Promise<void>;
 }
@@ -151,6 +165,18 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     throw new Error(`RabbitMQ answered ${response.status} to ${method} ${path}: ${await response.text()}`);
   }
 
+  async function permit(vhost: string, name: string, [configure, write, read]: Permissions): Promise<void> {
+    await manage("PUT", `permissions/${vhost}/${name}`, { configure, write, read });
+  }
+
+  async function evaluate(expressions: string): Promise<string> {
+    const command = ["erl_call", "-sname", `${env.RABBITMQ_NODENAME}`, "-e"];
+    const { stdout } = await run(command, { env, launcher, stdin: `${expressions}.\n` });
+    const [, value] = /^\{ok, (.*)\}$/s.exec(stdout.trim()) ?? [];
+    if (value === undefined) throw new Error(`RabbitMQ answered ${stdout} to ${expressions}`);
+    return value;
+  }
+
   return {
     url: urlOf(firstVhost),
     port,
@@ -166,8 +192,10 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     clearPolicy: async (vhost, name) => void (await manage("DELETE", `policies/${vhost}/${name}`)),
     async addUser(vhost, name, tags) {
       await manage("PUT", `users/${name}`, { password: "pw", tags });
-      await manage("PUT", `permissions/${vhost}/${name}`, { configure: "^$", write: "^$", read: "^$" });
+      await permit(vhost, name, ["^$", "^$", "^$"]);
     },
+    deleteUser: async (name) => void (await manage("DELETE", `users/${name}`)),
+    permit,
     async queueTotals(vhost) {
       const response = await manage("GET", `queues/${vhost}?disable_stats=true&enable_queue_totals=true`);
       const queues = (await response.json()) as {
@@ -187,6 +215,12 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
         launcher,
         env: { ...env, RABBITMQ_ALLOW_INPUT: undefined, ...options.env },
       }),
+    evaluate,
+    async setConsumerTimeout(timeoutMs = 1_800_000, checkIntervalMs = 60_000) {
+      await evaluate(`application:set_env(rabbit, consumer_timeout, ${timeoutMs})`);
+      await evaluate(`application:set_env(rabbit, channel_tick_interval, ${checkIntervalMs})`);
+    },
+    writeQueueList: async () => void (await evaluate("[dets:sync(Table) || Table <- dets:all()]")),
   };
 }
 

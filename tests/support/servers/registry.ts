@@ -72,6 +72,8 @@ export interface Registry {
   getManifest(repository: string, reference: string): Promise<StoredManifest | undefined>;
   /** The configuration of an image; of an index, that of its first image. */
   getImageConfig(repository: string, reference: string): Promise<ImageConfig>;
+  /** The content of a file of an image, without a pull. */
+  readImageFile(repository: string, reference: string, path: string): Promise<string>;
   putManifest(repository: string, reference: string, manifest: StoredManifest): Promise<void>;
   /** Kills the server alone; its stored images stay. */
   kill(): Promise<void>;
@@ -178,7 +180,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     starts.push(server);
     const answer = await waitFor(
       async () => (server.exitCode === null ? isUp(await request("/v2/")) : "ended"),
-      { timeoutMs: 15_000, what: `the registry at ${host} to answer` },
+      { timeoutMs: 30_000, what: `the registry at ${host} to answer` },
     );
     if (answer === "ended") throw new Error(`the registry ended at its start:\n${server.lines.join("\n")}`);
   }
@@ -213,6 +215,19 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     return (await response.json()) as ImageConfig;
   }
 
+  async function readImageFile(repository: string, reference: string, path: string): Promise<string> {
+    const manifest = await getManifest(repository, reference);
+    const first = manifest?.json.manifests?.[0];
+    if (first) return readImageFile(repository, first.digest, path);
+    for (const { digest } of (manifest?.json.layers ?? []).toReversed()) {
+      const layer = await (await request(`/v2/${repository}/blobs/${digest}`)).bytes();
+      const { stdout: names } = await run(["tar", "-tzf", "-"], { stdin: layer });
+      if (names.split("\n").includes(path))
+        return (await run(["tar", "-xzOf", "-", path], { stdin: layer })).stdout;
+    }
+    throw new Error(`no layer of ${repository}:${reference} has ${path}`);
+  }
+
   try {
     await start();
   } catch (error) {
@@ -236,6 +251,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     },
     getManifest,
     getImageConfig,
+    readImageFile,
     async putManifest(repository, reference, { mediaType, body }) {
       const response = await request(`/v2/${repository}/manifests/${reference}`, {
         method: "PUT",

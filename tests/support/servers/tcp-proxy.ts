@@ -48,8 +48,6 @@ interface ChunkWatch {
   after(chunk: Buffer): void;
 }
 
-const UNWATCHED: ChunkWatch = { before: () => undefined, after: () => undefined };
-
 /** One direction of one connection. */
 class Direction {
   readonly #held: Buffer[] = [];
@@ -101,14 +99,14 @@ class ProxiedConnection {
     private readonly server: Socket,
     private readonly isCut: (direction: "requests" | "answers") => boolean,
     onClosed: () => void,
-    watch: ChunkWatch,
+    watches: { readonly requests: ChunkWatch; readonly answers: ChunkWatch },
   ) {
     const onLost = () => {
       this.#isBroken = true;
     };
     this.#directions = [
-      new Direction(client, server, () => isCut("requests"), onLost, watch),
-      new Direction(server, client, () => isCut("answers"), onLost, UNWATCHED),
+      new Direction(client, server, () => isCut("requests"), onLost, watches.requests),
+      new Direction(server, client, () => isCut("answers"), onLost, watches.answers),
     ];
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
@@ -140,12 +138,14 @@ class ProxiedConnection {
 export interface TcpProxyOptions {
   /** Bytes of a client have arrived; they were passed on, or are held during a cut. */
   readonly onRequest?: (chunk: Buffer) => void;
+  /** Bytes of the server, as above. */
+  readonly onAnswer?: (chunk: Buffer) => void;
 }
 
 /** A proxy before a server on this machine that imitates network faults. */
 export async function startTcpProxy(
   target: { readonly port: number },
-  { onRequest = () => undefined }: TcpProxyOptions = {},
+  { onRequest = () => undefined, onAnswer = () => undefined }: TcpProxyOptions = {},
 ): Promise<TcpProxy> {
   type Mode = "open" | "reset" | { readonly cut: CutTraffic };
   let mode: Mode = "open";
@@ -171,18 +171,21 @@ export async function startTcpProxy(
     awaited = undefined;
   }
 
-  const watch: ChunkWatch = {
-    before: (chunk) => cutIfAwaited(chunk, false),
-    after(chunk) {
-      cutIfAwaited(chunk, true);
-      onRequest(chunk);
+  const watches = {
+    requests: {
+      before: (chunk: Buffer) => cutIfAwaited(chunk, false),
+      after(chunk: Buffer) {
+        cutIfAwaited(chunk, true);
+        onRequest(chunk);
+      },
     },
+    answers: { before: () => undefined, after: onAnswer },
   };
 
   function connect(client: Socket): void {
     const server = dial({ host: "127.0.0.1", port: target.port, allowHalfOpen: true });
     const onClosed = () => openConnections.delete(connection);
-    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, onClosed, watch);
+    const connection: ProxiedConnection = new ProxiedConnection(client, server, isCut, onClosed, watches);
     openConnections.add(connection);
     client.resume();
   }

@@ -69,6 +69,14 @@ describe("BLACKTREE_KEY_PREFIX", () => {
   });
 });
 
+test("BLACKTREE_LOG_STORE is checked with the others, and a login in it is not shown", () => {
+  const environment = { BLACKTREE_LOG_STORE: "s3://key:hidden@logs", BLACKTREE_REGION: "?" };
+  expect(() => load("redis://host", environment)).toThrow(/BLACKTREE_REGION = .*\n.*BLACKTREE_LOG_STORE/);
+  expect(() => load("redis://host", environment)).not.toThrow(/hidden/);
+  const { values } = load("redis://host", { BLACKTREE_LOG_STORE: "s3://logs/ci/" });
+  expect(values.logStore).toEqual({ bucket: "logs", prefix: "ci" });
+});
+
 describe("BLACKTREE_ADMIN_HOSTS", () => {
   const withHosts = (hosts: string) =>
     load("redis://host", { BLACKTREE_ADMIN_HOSTS: hosts }).values.adminHosts;

@@ -15,6 +15,7 @@ function registration(
 ): Promise<status> {
   const { implementation } = orchestratorService({
     workers: { register: async () => "registered" } as unknown as WorkerManager,
+    logs: { readOwn: async () => undefined },
     times: { pingIntervalMs: 1000, leaseTtlMs: 5000 },
     grpcListen,
     logger: pino({ level: "silent" }),

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import pino from "pino";
 import type { ImageBuilder } from "../../../src/worker/buildkit/builder.ts";
 import { bootId, claimRunsFolder, recoverFromCrashes } from "../../../src/worker/crash-recovery.ts";
@@ -20,10 +20,10 @@ afterEach(() => workDir.remove());
 const BUILDER = { kind: "direct", removeImages: async () => undefined } as unknown as ImageBuilder;
 
 /** Without run folders the registry is not called. */
-async function recover(): Promise<string[]> {
+async function recover(builder = BUILDER): Promise<string[]> {
   await recoverFromCrashes({
     workDir: workDir.path,
-    builder: BUILDER,
+    builder,
     authenticator: {} as RegistryAuthenticator,
     checkoutCache: new CheckoutCache({ workDir: workDir.path, limitBytes: 0, bootId: await bootId() }),
     environment: {},
@@ -74,6 +74,17 @@ test.each([
   const own = { startTicks: (await statOf(process.pid))[19], bootId: await bootId() };
   await writeOwner("old", JSON.stringify({ ...own, ...changes }));
   expect(await recover()).toEqual([]);
+});
+
+test("the logs of a crashed worker's runs are removed, and are not taken for a run", async () => {
+  await writeOwner("crashed", JSON.stringify({ pid: process.pid, startTicks: "1", bootId: await bootId() }));
+  const { logs } = await claimRunsFolder(workDir.path, "mine");
+  const ofCrashed = join(workDir.path, "runs/crashed", basename(logs));
+  await mkdir(ofCrashed, { mode: 0o700 });
+  await Bun.write(join(ofCrashed, "0123456789abcdef-1.jsonl"), "{}\n");
+  // An image or a tag of a run would be removed with the builder.
+  const removeImages = () => Promise.reject(new Error("there was no run"));
+  expect(await recover({ ...BUILDER, removeImages })).toEqual(["mine"]);
 });
 
 test("a folder with an incomplete owner file is removed", async () => {

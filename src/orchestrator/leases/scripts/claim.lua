@@ -67,7 +67,8 @@ if not worker and isAnyAlive and not isAnyCapable then
 end
 if needs ~= '' then redis.call('DEL', incapableKey) end
 if not worker then return { 'none' } end
-local attempt, hasBuiltSource = attempts + 1, warmth(worker) > 0 and 1 or 0
+local attempt = attempts + 1
+local hasBuiltSource = warmth(worker) > 0 and 1 or 0
 prove(jobId)
 putClaim(jobId, worker.id, worker.incarnation, attempt, worker.address)
 redis.call('HSET', claimKey(jobId), 'since', nowMs)

@@ -24,7 +24,8 @@
 --   missed:<orchestrator>      the same for a last ping that was missed
 --   controls                   hash: worker:<id> or region:<region> that an operator has taken out of service -> kind,
 --                              since when and reason, separated by spaces
---   controls-until             sorted set: the same names -> when the control is forgotten unless touch.lua renews it
+--   controls-until             sorted set: the same names -> when the control is forgotten, unless the worker, or one of
+--                              the region, answers a ping before
 --   changes                    channel: a slot or worker became free
 local prefix = KEYS[1]
 local leaseTtlMs = tonumber(ARGV[1])

@@ -1,4 +1,5 @@
--- ARGV: lease time, job memory, "worker" or "region", its id or name, kind ("paused", "drained", or empty: resumed), reason.
+-- ARGV: lease time, job memory, "worker" or "region", its id or name, kind ("paused", "drained", or empty: resumed),
+-- reason.
 -- Returns the control or false, and 0 if it belongs to a worker that has another id after a restart, otherwise 1; or
 -- false if the worker is unknown.
 local name, kind = ARGV[3] .. ':' .. ARGV[4], ARGV[5]

@@ -8,5 +8,8 @@ extendLease(before.id)
 noteAnswered(orchestrator, before)
 redis.call('HSET', workerKey(before.id), 'status', status, 'refusal', ARGV[7], 'load', ARGV[8])
 local stale = holdRuns(before, 9)
+local controls = controlsOf(before)
+if controls[1] then keepControl('worker:' .. before.id) end
+if controls[2] then keepControl('region:' .. before.region) end
 if not wasSchedulable and status == 'FREE' and isInService(before) then announceChange() end
 return stale

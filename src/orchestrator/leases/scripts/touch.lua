@@ -1,17 +1,7 @@
 -- ARGV: lease time, job memory, id of this orchestrator, its settings as text.
 -- Shows that this orchestrator is running: the common part extends `since`. Returns the settings of the others.
 local id, settings = ARGV[3], ARGV[4]
-local renewControlMs = 86400000
--- Regions, and workers while they are known, keep their control; a worker that is away keeps it for keepControlMs.
-local due = redis.call('ZRANGEBYSCORE', controlsUntilKey, '-inf', nowMs + keepControlMs - renewControlMs)
-for _, name in ipairs(due) do
-  local workerId = string.match(name, '^worker:(.*)$')
-  if not workerId or redis.call('EXISTS', workerKey(workerId)) == 1 then
-    keepControl(name)
-  elseif tonumber(redis.call('ZSCORE', controlsUntilKey, name)) <= nowMs then
-    dropControl(name)
-  end
-end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', controlsUntilKey, '-inf', nowMs)) do dropControl(name) end
 local key, seenKey = prefix .. 'orchestrators', prefix .. 'orchestrators-seen'
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', seenKey, '-inf', nowMs - forgetOrchestratorMs)) do
   redis.call('ZREM', seenKey, gone)

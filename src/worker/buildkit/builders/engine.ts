@@ -33,14 +33,19 @@ const REMEDY =
   "Install the package docker-buildx-plugin (Debian: docker-buildx), start the engine, and set DOCKER_HOST if its socket is not the default one; engines with the containerd image store push fastest";
 
 /**
- * Probes every docker in PATH, since a newer client without buildx may precede an older one that can build.
+ * Probes each docker in PATH until one can push directly, since a newer client without buildx may precede an older one
+ * that can build.
  * @throws NoUsableBuilder naming each client that was probed.
  */
 export async function engineBuilder(probe: DockerProbe, requirements: Requirements): Promise<ImageBuilder> {
   const candidates: Candidate[] = [];
-  for (const path of await probe.clients()) candidates.push(await candidate(probe, path, requirements));
-  const builders = candidates.flatMap(({ builder }) => builder ?? []);
-  const best = builders.find(({ kind }) => kind === "direct") ?? builders[0];
+  for (const path of await probe.clients()) {
+    const probed = await candidate(probe, path, requirements);
+    // No later client has a better one, and each costs half a second.
+    if (probed.builder?.kind === "direct") return probed.builder;
+    candidates.push(probed);
+  }
+  const [best] = candidates.flatMap(({ builder }) => builder ?? []);
   if (best) return best;
   const found = candidates.map(({ path, problem }) => `${path}: ${problem}`).join("; ");
   throw new NoUsableBuilder(

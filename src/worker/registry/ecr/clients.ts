@@ -1,10 +1,10 @@
 import { ECRClient, type ECRClientConfig } from "@aws-sdk/client-ecr";
 import { AssumeRoleCommand, STSClient, type STSClientConfig } from "@aws-sdk/client-sts";
+import { awsRequestHandler } from "../../../shared/aws/request-handler.ts";
 import { StepFailure } from "../../job/failure.ts";
-import { findAwsCredentials } from "./credentials.ts";
+import { findWorkerCredentials } from "./credentials.ts";
 import { ecrAuthFailure } from "./failure.ts";
 import { partitionOf } from "./partition.ts";
-import { awsRequestHandler } from "./request-handler.ts";
 import {
   type EcrRegistry,
   type EcrRole,
@@ -85,7 +85,7 @@ function existingOr<Client>(clients: Map<string, Client>, key: string, create: (
   return client;
 }
 
-const ownCredentials = (region: string) => () => findAwsCredentials(region);
+const ownCredentials = (region: string) => () => findWorkerCredentials(region);
 
 /** Returns a credentials provider. The SDK calls it first, and again when the credentials have expired. */
 function roleCredentials(role: EcrRole, job: SessionJob, sts: STSClient, policy: string) {

@@ -8,9 +8,10 @@ import {
   type Repository,
   type RepositoryCreationTemplate,
 } from "@aws-sdk/client-ecr";
+import { describeAwsError } from "../../../shared/aws/errors.ts";
 import { StepFailure } from "../../job/failure.ts";
 import type { AuthenticationRequest } from "../access.ts";
-import { describeAwsError, ecrAuthFailure } from "./failure.ts";
+import { ecrAuthFailure } from "./failure.ts";
 
 /** Settings of repositories that the worker creates. */
 export interface NewEcrRepository {

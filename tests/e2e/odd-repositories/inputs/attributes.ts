@@ -13,7 +13,6 @@ export const ATTRIBUTES: Kind = {
     {
       name: "eol=crlf",
       files: [COPY_ALL, attributes("*.txt text eol=crlf"), ...TEXTS],
-      inDefaultCheck: true,
     },
     {
       name: "eol=lf, text=auto and -text",

@@ -69,7 +69,6 @@ export const DOCKERFILES: Kind = {
         ),
         A,
       ],
-      inDefaultCheck: true,
     },
     {
       name: "a target",
@@ -155,7 +154,6 @@ export const DOCKERFILES: Kind = {
         A,
         B,
       ],
-      inDefaultCheck: true,
     },
     {
       name: "COPY --chown with a name",
@@ -303,7 +301,6 @@ export const DOCKERFILES: Kind = {
         ),
         A,
       ],
-      inDefaultCheck: true,
     },
     {
       name: "LABEL with quotes, many pairs and old spelling",
@@ -375,7 +372,6 @@ export const DOCKERFILES: Kind = {
         ),
       ],
       fields: { secrets: { one: "first\nlines\n", two: "second" } },
-      inDefaultCheck: true,
     },
     {
       name: "RUN with a required secret that the job does not have",

@@ -101,7 +101,6 @@ export const DOCKERIGNORE: Kind = {
     {
       name: "an ignore file of the Dockerfile",
       files: [COPY_ALL, ...FILES, file(".dockerignore", "a\n"), file("Dockerfile.dockerignore", "*.md\n")],
-      inDefaultCheck: true,
     },
     {
       name: "an empty ignore file of the Dockerfile",

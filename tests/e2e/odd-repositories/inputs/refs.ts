@@ -147,7 +147,6 @@ export const REFS: Kind = {
         "refs/heads/main": objects.commit(objects.tree(OTHER_FILES), { parents: [tip] }),
       }),
       fields: { commit: commitOf(FILES) },
-      inDefaultCheck: true,
     },
     {
       name: "a commit by its SHA in upper case",

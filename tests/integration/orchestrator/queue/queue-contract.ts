@@ -9,6 +9,7 @@ import {
   type ReadyMessage,
   type ReadyQueue,
 } from "../../../../src/orchestrator/queue/queue.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { sampleResult } from "../sample-result.ts";
 import { letterOf } from "./letter-of.ts";
@@ -43,8 +44,16 @@ function readyMessage(jobId: string, body = Buffer.from(jobId)): ReadyMessage {
   return { body, properties: {}, envelope: { jobId, acceptedAt: new Date(), defaultRegion: "us-east-1" } };
 }
 
-/** The contract of `src/orchestrator/queue/queue.ts`, which both implementations pass. */
-export function describeQueueContract(name: string, makeBroker: () => Promise<Broker>): void {
+/**
+ * The contract of `src/orchestrator/queue/queue.ts`, which both implementations pass. With `isOtherVersion`, the default
+ * check has only the parts in which versions of one broker differ: the order, the delays and the limits of queues.
+ */
+export function describeQueueContract(
+  name: string,
+  makeBroker: () => Promise<Broker>,
+  { isOtherVersion = false } = {},
+): void {
+  const sameInAllVersions = inFullCheck(isOtherVersion);
   describe(`${name}: job queue`, () => {
     let broker: Broker;
     let queue: JobQueue;
@@ -96,7 +105,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       return delivery === undefined;
     }
 
-    describe("submissions", () => {
+    sameInAllVersions.describe("submissions", () => {
       test("arrive byte for byte with their properties", async () => {
         const body = randomBytes(100_000);
         const deliveries = collectSubmitted();
@@ -327,7 +336,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("dead letters", () => {
+    sameInAllVersions.describe("dead letters", () => {
       test("contain the message byte for byte, with the reason", async () => {
         const body = Buffer.concat([Buffer.from([0xff, 0xfe, 0x00, 0x0a]), randomBytes(10_000)]);
         const deliveries = collectSubmitted();
@@ -541,7 +550,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("waiting messages", () => {
+    sameInAllVersions.describe("waiting messages", () => {
       const others: ReadyQueue = { region: "eu-west-1", priority: "normal" };
 
       test("are found in their ready queue, parked, and before another attempt", async () => {
@@ -666,7 +675,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("regions", () => {
+    sameInAllVersions.describe("regions", () => {
       test("that are added are known, also after a restart", async () => {
         await queue.addRegion("ap-south-1");
         await queue.addRegion("ap-south-1");
@@ -687,7 +696,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("hints", () => {
+    sameInAllVersions.describe("hints", () => {
       test("name the ready queue of an offer once its message can be taken", async () => {
         const taken: (string | undefined)[] = [];
         queue.onReady((hinted) => {
@@ -729,7 +738,7 @@ export function describeQueueContract(name: string, makeBroker: () => Promise<Br
       });
     });
 
-    describe("results", () => {
+    sameInAllVersions.describe("results", () => {
       test("can be read with their ids", async () => {
         const result = sampleResult("job-1");
         await queue.publishResult(result, "c-5", []);

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
@@ -88,6 +89,10 @@ async function expectToWork(url: string): Promise<void> {
     expect(await leases.freeSlots()).toEqual([{ region: "us-east-1", capabilities: [], free: 99 }]);
     await leases.suspect("w1", "first");
     expect(await leases.workers()).toHaveLength(1);
+    const region = { kind: "region", name: "us-east-1" } as const;
+    await leases.control(region, { kind: "drained", reason: "" });
+    expect([...(await leases.drainedRegions()).keys()]).toEqual(["us-east-1"]);
+    await leases.control(region, undefined);
     await waitFor(
       async () => {
         await leases.release(outcome.claim);
@@ -291,6 +296,45 @@ describe("a server that is reachable and not usable", () => {
     } finally {
       await http.stop(true);
     }
+  });
+
+  const outside = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ internal, family }) => !internal && family === "IPv4")?.address;
+
+  test.skipIf(outside === undefined)(
+    "protected mode is named, and the server used once it is off",
+    async () => {
+      const [, port = ""] = (await start("--bind", "0.0.0.0", "--protected-mode", "yes")).split(":");
+      const [message] = await logOf(`redis://${outside}:${port}`, "Redis is not reachable");
+      expect(message).toContain("protected mode");
+      await cli(Number(port), "config", "set", "protected-mode", "no");
+      await expectToWork(`redis://${outside}:${port}`);
+    },
+  );
+
+  test("a server that still loads its data is used once it has loaded it", async () => {
+    const port = await freePort();
+    const { server, folder } = await startServer("installed", "--port", String(port));
+    await cli(port, "eval", "for i = 1, 50 do redis.call('set', i, string.rep('x', 2000)) end", "0");
+    await cli(port, "save");
+    await server.stop();
+    // Half a second, in which it answers.
+    const slowly = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    const { program } = await redisProgram("installed");
+    const data = ["--dir", folder, "--dbfilename", "dump.rdb", "--save", ""];
+    const loading = startProcess([
+      program,
+      "--bind",
+      "127.0.0.1",
+      "--port",
+      String(port),
+      ...data,
+      ...slowly,
+    ]);
+    servers.push(loading);
+    await expectToWork(`redis://127.0.0.1:${port}`);
+    expect(loading.lines.join("\n")).toContain("DB loaded from disk");
   });
 });
 

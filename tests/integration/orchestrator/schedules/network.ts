@@ -1,7 +1,7 @@
 /** gRPC between simulated processes: the real handlers of both services, and calls that are late, cut or lost. */
 import { EventEmitter } from "node:events";
 import { status } from "@grpc/grpc-js";
-import { NotConnected } from "../../../../src/orchestrator/workers/worker-client.ts";
+import { NotConnected } from "../../../../src/shared/rpc/call.ts";
 import type { ServedService } from "../../../../src/shared/rpc/server.ts";
 import { RpcError } from "../../../../src/shared/rpc/status.ts";
 import type { Choices } from "./delays.ts";

@@ -1,7 +1,9 @@
 /** One start of an orchestrator: its components, in a simulated process. */
+import { tmpdir } from "node:os";
 import { createComponents } from "../../../../src/orchestrator/components.ts";
 import { loadOrchestratorSettings } from "../../../../src/orchestrator/config.ts";
 import type { Leases } from "../../../../src/orchestrator/leases/leases.ts";
+import type { LogCollection, RunAtWorker } from "../../../../src/orchestrator/logs/log-collector.ts";
 import type { JobRecords } from "../../../../src/orchestrator/records/job-records.ts";
 import { orchestratorService } from "../../../../src/orchestrator/service.ts";
 import type { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
@@ -22,6 +24,7 @@ export const { values: SETTINGS } = loadOrchestratorSettings({
     BLACKTREE_LEASE_TTL: "6s",
     BLACKTREE_JOB_TIMEOUT: "1m",
     BLACKTREE_RESULT_LOG_LINES: "10",
+    BLACKTREE_LOG_DIR: tmpdir(),
   },
 });
 
@@ -42,13 +45,25 @@ export interface Orchestrator {
   stop(): Promise<void>;
 }
 
+/** Acknowledges runs without a copy of their logs. */
+function withoutLogs(connect: (to: string) => WorkerClient, logger: Logger): LogCollection {
+  const acknowledge = (run: RunAtWorker) => {
+    connect(run.address)
+      .acknowledge(run, run.incarnation)
+      .catch((error: unknown) => logger.warn({ err: error }, "failed to acknowledge a run"));
+  };
+  return { keep: acknowledge, adopt: acknowledge, lost: () => undefined };
+}
+
 export function startOrchestrator(parts: OrchestratorParts): Orchestrator {
   const { address, network, connection, ...stores } = parts;
   const { process } = connection;
   const connect = (to: string): WorkerClient => connectToWorker(network, process, to);
-  const components = createComponents({ ...stores, queue: connection, settings: SETTINGS, connect });
+  const logs = withoutLogs(connect, parts.logger);
+  const components = createComponents({ ...stores, logs, queue: connection, settings: SETTINGS, connect });
   const service = orchestratorService({
     workers: components.workers,
+    logs: { readOwn: async () => undefined },
     times: SETTINGS,
     grpcListen: hostPort(address),
     logger: parts.logger,

@@ -58,11 +58,8 @@ class SimulatedWorkerClient implements Calls {
     await this.#short("ackResult", { run: { jobId: run.jobId, attempt: run.attempt }, incarnation });
   }
 
-  async discard(run: RunRef, incarnation: string): Promise<boolean> {
-    const isEnded = await this.cancel(run, incarnation, "another attempt has the job");
-    if (!isEnded) await this.acknowledge(run, incarnation);
-    return isEnded;
-  }
+  /** The simulation keeps no logs; see collection.ts. */
+  async *readLog(): AsyncGenerator<Uint8Array> {}
 
   async cancel({ jobId, attempt }: RunRef, incarnation: string, reason: string): Promise<boolean> {
     const request = { run: { jobId, attempt }, incarnation, reason };

@@ -11,6 +11,7 @@ import { DEFAULT_RETRY } from "../../../../src/worker/job/retry.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { type RunEnd, unsuccessful } from "../../../../src/worker/pipeline/run-end.ts";
 import { putVersionTag } from "../../../../src/worker/pipeline/version-tag.ts";
+import { Journals } from "../../../../src/worker/runs/journals.ts";
 import { Runs } from "../../../../src/worker/runs/runs.ts";
 import type { Invariants } from "./invariants.ts";
 import type { Network } from "./network.ts";
@@ -60,6 +61,8 @@ export function startWorker(parts: WorkerParts): Worker {
   const runs: Runs = new Runs({
     slots,
     logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+    // No file is created: nothing here prints lines.
+    journals: new Journals({ folder: "/nonexistent/logs", logger }),
     keepFinishedMs: 86_400_000,
     keepFinishedCount: 100,
     abandonAfterMs: ABANDON_AFTER_MS,

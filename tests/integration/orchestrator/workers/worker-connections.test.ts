@@ -4,6 +4,7 @@ import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client
 import { type RpcServer, serveRpc } from "../../../../src/shared/rpc/server.ts";
 import type { TlsFiles } from "../../../../src/shared/rpc/tls.ts";
 import { workerService } from "../../../../src/worker/control-plane/service.ts";
+import { Journals } from "../../../../src/worker/runs/journals.ts";
 import { Runs } from "../../../../src/worker/runs/runs.ts";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
@@ -23,6 +24,7 @@ beforeAll(async () => {
   const runs = new Runs({
     slots: 1,
     logLimits: { keptBytes: 1, tail: { lines: 1, bytes: 1 } },
+    journals: new Journals({ folder: folder.path, logger }),
     execute: () => Promise.reject(new Error("this test runs no job")),
     logger,
     keepFinishedMs: 1,

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, t
 import { dirname, join } from "node:path";
 import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { noise } from "../../../support/machine/noise.ts";
 import { run } from "../../../support/machine/processes.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
@@ -92,27 +93,34 @@ describe.skipIf(missing !== undefined)("the context that BuildKit has cached", (
     expect(elsewhere.log).toContain("COPY f /els");
   });
 
-  test("is not used for another folder, nor for another Dockerfile, after a symlink has changed", async () => {
-    const name = bench.unique("acme/app");
-    await bench.git.createRepository(name, {
-      "one/app/f": "of one",
-      "two/app/f": "of two",
-      "one/Dockerfile": "FROM scratch\nCOPY f /one\n",
-      "two/Dockerfile": "FROM scratch\nCOPY f /two\n",
-    });
-    const job = { repoUrl: name, context: "current/app", dockerfile: "Dockerfile" };
-    const linkedTo = async (folder: string) => {
-      await bench.git.commit(name, {}, { symlinks: { current: folder, Dockerfile: `${folder}/Dockerfile` } });
-      return built(job);
-    };
-    await linkedTo("one");
-    await setSameTime();
-    const one = await built({ ...job, buildArgs: { A: "b" } });
-    const two = await linkedTo("two");
-    expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
-    expect(one.log).toContain("COPY f /one");
-    expect(two.log).toContain("COPY f /two");
-  });
+  inFullCheck().test(
+    "is not used for another folder, nor for another Dockerfile, after a symlink has changed",
+    async () => {
+      const name = bench.unique("acme/app");
+      await bench.git.createRepository(name, {
+        "one/app/f": "of one",
+        "two/app/f": "of two",
+        "one/Dockerfile": "FROM scratch\nCOPY f /one\n",
+        "two/Dockerfile": "FROM scratch\nCOPY f /two\n",
+      });
+      const job = { repoUrl: name, context: "current/app", dockerfile: "Dockerfile" };
+      const linkedTo = async (folder: string) => {
+        await bench.git.commit(
+          name,
+          {},
+          { symlinks: { current: folder, Dockerfile: `${folder}/Dockerfile` } },
+        );
+        return built(job);
+      };
+      await linkedTo("one");
+      await setSameTime();
+      const one = await built({ ...job, buildArgs: { A: "b" } });
+      const two = await linkedTo("two");
+      expect([await onlyFile(one), await onlyFile(two)]).toEqual(["of one", "of two"]);
+      expect(one.log).toContain("COPY f /one");
+      expect(two.log).toContain("COPY f /two");
+    },
+  );
 
   test("is not used for a file whose content changed while its size did not", async () => {
     const name = bench.unique("acme/app");
@@ -138,21 +146,24 @@ describe.skipIf(missing !== undefined)("the context that BuildKit has cached", (
       expect(second.log).not.toMatch(WITH_BUSYBOX);
     });
 
-    test("is not used for a file whose content changed while its size did not, or that was swapped with another", async () => {
-      const name = bench.unique("acme/app");
-      const dockerfile = "FROM scratch\nCOPY f.bin /f\n";
-      await bench.git.createRepository(name, { Dockerfile: dockerfile, ...attributes });
-      const contents = [
-        ["AAAA", "BBBB"],
-        ["BBBB", "AAAA"],
-        ["CCCC", "AAAA"],
-        ["CCCC", "BBBB"],
-        ["AAAA", "CCCC"],
-      ] as const;
-      for (const [f, g] of contents) {
-        await bench.git.commit(name, { "f.bin": pointerTo(f), "g.bin": pointerTo(g) });
-        expect(await onlyFile(await built({ repoUrl: name }))).toBe(f);
-      }
-    });
+    inFullCheck().test(
+      "is not used for a file whose content changed while its size did not, or that was swapped with another",
+      async () => {
+        const name = bench.unique("acme/app");
+        const dockerfile = "FROM scratch\nCOPY f.bin /f\n";
+        await bench.git.createRepository(name, { Dockerfile: dockerfile, ...attributes });
+        const contents = [
+          ["AAAA", "BBBB"],
+          ["BBBB", "AAAA"],
+          ["CCCC", "AAAA"],
+          ["CCCC", "BBBB"],
+          ["AAAA", "CCCC"],
+        ] as const;
+        for (const [f, g] of contents) {
+          await bench.git.commit(name, { "f.bin": pointerTo(f), "g.bin": pointerTo(g) });
+          expect(await onlyFile(await built({ repoUrl: name }))).toBe(f);
+        }
+      },
+    );
   });
 });

@@ -7,6 +7,7 @@ import type { Acceptance } from "../../../../src/orchestrator/admin/submit-job.t
 import type { Cancellation } from "../../../../src/orchestrator/job/cancellation.ts";
 import { LeasesUnavailable, type WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
 import type { JobListing, JobPage, JobRecord } from "../../../../src/orchestrator/records/job-records.ts";
+import { expectConforming } from "../../../support/blacktree/conforming-answers.ts";
 
 const WORKER: WorkerView = {
   workerId: "w-1",
@@ -98,8 +99,8 @@ function app(
   return createAdminApp(parts);
 }
 
-/** Sends a request from this address. */
-function request(
+/** Sends a request from this address, and compares the answer with the OpenAPI document. */
+async function request(
   path: string,
   init: RequestInit = {},
   situation: Situation = {},
@@ -107,7 +108,10 @@ function request(
 ) {
   const defaults = { host: "127.0.0.1:8080", authorization: `Bearer ${TOKEN}` };
   const headers = new Headers({ ...defaults, ...(init.headers as Record<string, string>) });
-  return target.request(`http://127.0.0.1:8080${path}`, { ...init, headers }, { clientAddress });
+  const url = `http://127.0.0.1:8080${path}`;
+  const response = await target.request(url, { ...init, headers }, { clientAddress });
+  await expectConforming(init.method ?? "GET", path, response);
+  return response;
 }
 
 const JSON_POST = { method: "POST", headers: { "content-type": "application/json" } };
@@ -208,7 +212,10 @@ describe("reading", () => {
   test("a request that needs the leases fails with 503 while they are unavailable", async () => {
     const response = await request("/api/v1/workers", {}, { isLeasesReady: false });
     expect(response.status).toBe(503);
-    expect(await response.json()).toMatchObject({ detail: "redis does not answer" });
+    expect(response.headers.get("retry-after")).toBe("5");
+    expect(await response.json()).toMatchObject({
+      detail: "redis does not answer; try again, and see GET /readyz for the state of the servers",
+    });
   });
 });
 
@@ -246,6 +253,84 @@ describe("submitting", () => {
 
   test("refuses a body that is too large", async () => {
     expect((await request("/api/v1/jobs", { ...JSON_POST, body: "x".repeat(1_100_000) })).status).toBe(413);
+  });
+});
+
+describe("requests that are not valid", () => {
+  test.each([
+    ["PUT", "/api/v1/jobs", "GET, HEAD, OPTIONS, POST"],
+    ["HEAD", "/api/v1/jobs/j-1/cancel", "OPTIONS, POST"],
+    ["POST", "/healthz", "GET, HEAD, OPTIONS"],
+    ["POST", "/api/v1/jobs/j-1", "GET, HEAD, OPTIONS"],
+    ["DELETE", "/openapi.json", "GET, HEAD, OPTIONS"],
+  ])("%s %s is 405 with the allowed methods", async (method, path, allow) => {
+    const response = await request(path, { method });
+    expect(response.status).toBe(405);
+    expect(response.headers.get("allow")).toBe(allow);
+    expect(response.headers.get("content-type")).toBe("application/problem+json");
+  });
+
+  test("OPTIONS names the allowed methods", async () => {
+    const response = await request("/api/v1/jobs/j-1", { method: "OPTIONS" });
+    expect(response.status).toBe(204);
+    expect(response.headers.get("allow")).toBe("GET, HEAD, OPTIONS");
+    expect((await request("/api/v1/nothing", { method: "OPTIONS" })).status).toBe(404);
+  });
+
+  test("HEAD answers as GET without a body", async () => {
+    const response = await request("/api/v1/jobs/j-1", { method: "HEAD" });
+    expect(response.status).toBe(200);
+    expect(await response.text()).toBe("");
+  });
+
+  test.each([
+    ["/api/v1/jobs/%zz", "%-encoded UTF-8"],
+    ["/api/v1/jobs/%ff", "%-encoded UTF-8"],
+    ["/api/v1/nothing/%c3", "%-encoded UTF-8"],
+    ["/api/v1/jobs?repo=%zz", "%-encoded UTF-8"],
+    ["/api/v1/jobs?repo=%C0%80", "%-encoded UTF-8"],
+    ["/api/v1/jobs/%00", "NUL"],
+    ["/api/v1/jobs?repo=a%00", "NUL"],
+    ["/api/v1/jobs/j%0A1", "id: expected a job's id"],
+    ["/api/v1/jobs/a%2Fb/waiting", "id: expected a job's id"],
+    [`/api/v1/jobs/${"a".repeat(201)}/logs`, "id: expected a job's id"],
+    ["/api/v1/jobs?limit=1&limit=2", "limit: given 2 times; expected once"],
+    ["/api/v1/jobs?repo=a&repo=a", "repo: given 2 times; expected once"],
+    ["/api/v1/jobs?status=QUEUED", "status: unknown; expected state, tenant, "],
+    ["/api/v1/jobs?__proto__=x", "__proto__: unknown; expected state, tenant, "],
+    ["/api/v1/jobs?repo=", "repo: expected a value"],
+  ])("%s is a problem document with 400", async (path, detail) => {
+    const response = await request(path);
+    expect(response.status).toBe(400);
+    expect(response.headers.get("content-type")).toBe("application/problem+json");
+    expect(await response.json()).toMatchObject({ status: 400, detail: expect.stringContaining(detail) });
+  });
+
+  test.each(["/api/v1/jobs", "/api/v1/jobs/j-1/cancel"])(
+    "a body of POST %s that is not JSON",
+    async (path) => {
+      for (const body of ["{", '{"reason":"a","reason":"b"}', '{"reason":"\\ud800"}']) {
+        const response = await request(path, { ...JSON_POST, body });
+        expect(response.status).toBe(400);
+        expect(await response.json()).toMatchObject({ errors: [expect.stringContaining("expected")] });
+      }
+    },
+  );
+
+  test.each([["[]"], ["null"], ['"text"'], ['{"reason":1}'], ['{"reason":"a\\u0000"}']])(
+    "cancelling with the body %s",
+    async (body) => {
+      const response = await request("/api/v1/jobs/j-1/cancel", { ...JSON_POST, body });
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({ detail: expect.stringContaining("expected") });
+    },
+  );
+
+  test("an encoded body", async () => {
+    const headers = { ...JSON_POST.headers, "content-encoding": "gzip" };
+    const response = await request("/api/v1/jobs", { method: "POST", headers, body: Bun.gzipSync("{}") });
+    expect(response.status).toBe(415);
+    expect(await response.json()).toMatchObject({ detail: "expected a body without Content-Encoding" });
   });
 });
 
@@ -349,17 +434,4 @@ describe("cancelling", () => {
     expect((await cancel("j-1", body)).status).toBe(400);
     expect(cancels).toEqual([]);
   });
-});
-
-test.each([
-  ["an error", new Error("hidden"), ["admin API: following a log failed"]],
-  ["a server that does not answer", new LeasesUnavailable("unavailable"), [] as string[]],
-])("a followed log that %s interrupts ends without telling the reader why", async (_, failure, expected) => {
-  const records: Record<string, unknown>[] = [];
-  const logger = pino({ base: null }, { write: (line) => void records.push(JSON.parse(line)) });
-  const find = () => Promise.reject(failure);
-  const target = app({}, { logger, leases: { find } as unknown as AdminParts["leases"] });
-  const response = await request("/api/v1/jobs/j-1/logs?follow=true", {}, {}, { target });
-  expect(await response.text()).toBe(": following\n\n");
-  expect(records.map(({ msg }) => msg)).toEqual(expected);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { cursorOf, listingOf } from "../../../../src/orchestrator/admin/job-list.ts";
+import { cursorOf, JOBS_QUERY, listingOf } from "../../../../src/orchestrator/admin/job-list.ts";
 import type { JobListing, JobSummary } from "../../../../src/orchestrator/records/job-records.ts";
 
 const COMMIT = `8c1f0f6${"0".repeat(33)}`;
@@ -12,9 +12,13 @@ const JOB: JobSummary = {
 };
 
 function listing(query: Record<string, string>): JobListing {
-  const read = listingOf(query);
-  if (!("matches" in read)) throw new Error(read.join("; "));
-  return read;
+  return listingOf(JOBS_QUERY.parse(query));
+}
+
+/** `name: problem` of each parameter. */
+function problems(query: Record<string, string>): string[] {
+  const { error } = JOBS_QUERY.safeParse(query);
+  return (error?.issues ?? []).map(({ path, message }) => [...path, message].join(": "));
 }
 
 describe("a job matches", () => {
@@ -72,20 +76,38 @@ test("a cursor leads back to its place, whatever the job's id is", () => {
 
 test.each([
   [{ state: "RUNNING" }, "state: expected one or more of QUEUED, "],
+  [{ state: "" }, "state: expected one or more of QUEUED, "],
+  [{ state: "QUEUED," }, "state: expected one or more of QUEUED, "],
   [{ limit: "0" }, "limit: expected a number from 1 to 500"],
   [{ limit: "501" }, "limit: expected a number from 1 to 500"],
   [{ limit: "ten" }, "limit: expected a number from 1 to 500"],
-  [{ cursor: "x" }, "cursor: expected the next_cursor of an earlier answer"],
-  [{ cursor: "" }, "cursor: expected the next_cursor of an earlier answer"],
+  [{ limit: "" }, "limit: expected a number from 1 to 500"],
+  [{ tenant: "" }, "tenant: expected a value"],
+  [{ region: "" }, "region: expected a value"],
+  [{ repo: "" }, "repo: expected a value"],
+  [{ branch: "" }, "branch: expected a value"],
   [{ since: "yesterday" }, "since: expected a time such as "],
   [{ since: "2026-13-31T12:00:00Z" }, "since: expected a time such as "],
   [{ commit: "main" }, "commit: expected 4 to 64 hex digits"],
-  [{ status: "QUEUED" }, "status: unknown; expected state, tenant, "],
 ])("%j is refused", (query, problem) => {
-  const read = listingOf(query as Record<string, string>);
-  expect(read).toEqual([expect.stringContaining(problem)]);
+  expect(problems(query as Record<string, string>)).toEqual([expect.stringContaining(problem)]);
+});
+
+const encoded = (place: string) => Buffer.from(place).toString("base64url");
+
+test.each([
+  ["empty", ""],
+  ["not a place", encoded("x")],
+  ["without an id", encoded("7:")],
+  ["with an id that no job can have", encoded("7:a/b\0")],
+  ["with a time that is not a number", encoded("-7:j")],
+  ["with characters that the decoder skips", `${encoded("7:job-1")}!`],
+  ["with bits that the decoder drops", `${encoded("7:job-1").slice(0, -1)}R`],
+  ["longer than any", encoded(`7:${"a".repeat(201)}`)],
+])("a cursor is refused that is %s", (_, cursor) => {
+  expect(problems({ cursor })).toEqual(["cursor: expected the next_cursor of an earlier answer"]);
 });
 
 test("all problems are named", () => {
-  expect(listingOf({ limit: "0", since: "x" })).toHaveLength(2);
+  expect(problems({ limit: "0", since: "x" })).toHaveLength(2);
 });

@@ -134,7 +134,7 @@ test.each(['{"reason":"line\\nbreak"}', `{"reason":"${"x".repeat(201)}"}`, '{"re
     for (const path of ["workers/w1/pause", "regions/us-east-1/drain"])
       expect(await post(path, body)).toMatchObject({
         status: 400,
-        body: { detail: expect.stringContaining('{"reason": "…"}') },
+        body: { detail: expect.stringMatching(/expected/) },
       });
     expect((await ask("workers/w1")).body).toMatchObject({ control: null });
   },

@@ -13,7 +13,13 @@ test("an error that the app does not handle is logged, and not shown to the clie
   const server = serveAdmin(app, { host: "127.0.0.1", port: 0 }, logger);
   try {
     const response = await fetch(`http://127.0.0.1:${server.port}/`);
-    expect({ status: response.status, body: await response.text() }).toEqual({ status: 500, body: "" });
+    expect(response.status).toBe(500);
+    expect(await response.json()).toEqual({
+      type: "about:blank",
+      status: 500,
+      title: "Internal error",
+      detail: "an error of Blacktree; the orchestrator's log has it",
+    });
     expect(messages).toEqual(["admin API failed"]);
   } finally {
     await server.stop();

@@ -10,9 +10,24 @@ interface Logged {
   readonly kept: readonly string[];
 }
 
-function logged(lines: readonly string[], limits: LogLimits): Logged {
+/** The storage adds this much to each line. */
+const OVERHEAD_BYTES = 60;
+
+function logged(
+  lines: readonly string[],
+  limits: LogLimits,
+  refusal: (kept: readonly string[]) => string | undefined = () => undefined,
+): Logged {
   const kept: string[] = [];
-  const log = new RunLog(limits, (line) => kept.push(line));
+  const storage = {
+    sizeBytes: 0,
+    append({ line }: { line: string }) {
+      kept.push(line);
+      storage.sizeBytes += Buffer.byteLength(line) + OVERHEAD_BYTES;
+    },
+    refusal: () => refusal(kept),
+  };
+  const log = new RunLog(limits, storage);
   for (const line of lines) log.add(line);
   log.end();
   return { log, kept };
@@ -89,4 +104,34 @@ test("run log: a result may have no log", () => {
   const { log } = logged(["one"], { ...WIDE, tail: { lines: 0, bytes: 1000 } });
   expect(log.tail()).toEqual([]);
   expect(log.summary().lines).toBe(1);
+});
+
+test("run log: when it can no longer be stored, the last lines are kept, and the reason is noted once", () => {
+  const lines = Array.from({ length: 100 }, (_, index) => `line ${index}`);
+  const isFull = (kept: readonly string[]) => (kept.length >= 10 ? "the disk is full" : undefined);
+  const cut = logged(lines, { ...WIDE, tail: { lines: 2, bytes: 1000 } }, isFull);
+  expect(cut.kept).toEqual([
+    ...lines.slice(0, 10),
+    "[the disk is full: of the rest, only the last lines are kept]",
+    "[704 bytes in 88 lines are left out here]",
+    ...lines.slice(-2),
+  ]);
+  expect(cut.log.summary()).toEqual(described(cut, true));
+});
+
+test("run log: nothing is said to be missing when the last lines are all that could not be stored", () => {
+  const isFull = (kept: readonly string[]) => (kept.length >= 1 ? "the disk is full" : undefined);
+  const cut = logged(["one", "two", "three"], WIDE, isFull);
+  expect(cut.kept.filter((line) => !line.startsWith("["))).toEqual(["one", "two", "three"]);
+  expect(cut.log.summary()).toEqual(described(cut, false));
+});
+
+test("run log: millions of empty lines take limited space", () => {
+  const lines = Array.from({ length: 300_000 }, () => "");
+  const cut = logged(lines, { keptBytes: 1_000_000, tail: { lines: 2, bytes: 1000 } });
+  expect(cut.kept.length * OVERHEAD_BYTES).toBeLessThan(8_100_000);
+  expect(cut.kept).toContain(
+    "[the log takes more than 8000000 bytes with the times of its lines: of the rest, only the last lines are kept]",
+  );
+  expect(cut.log.summary()).toEqual(described(cut, true));
 });

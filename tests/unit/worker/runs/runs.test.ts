@@ -1,10 +1,14 @@
-import { describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readdir } from "node:fs/promises";
 import pino from "pino";
 import { LeaseLost, RunCancelled, RunTimeout } from "../../../../src/worker/job/cancellation.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
+import { Journals } from "../../../../src/worker/runs/journals.ts";
 import { NoFreeSlot, Runs, StaleRun } from "../../../../src/worker/runs/runs.ts";
+import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 
 const TIMEOUT_MS = 60_000;
 
@@ -47,20 +51,34 @@ interface Started {
   finish(end: RunEnd): void;
 }
 
+const opened: Journals[] = [];
+
+afterEach(async () => {
+  for (const journals of opened.splice(0)) await journals.close();
+});
+
 /** Runs whose pipeline the test controls. */
 function setUp(
   options: Partial<Record<"slots" | "keepFinishedCount" | "keepFinishedMs" | "abandonAfterMs", number>> & {
     readonly refusal?: () => string | undefined;
+    /** Short journals have no file. */
+    readonly logs?: string;
   } = {},
 ) {
   const started: Started[] = [];
+  const journals = new Journals({
+    folder: options.logs ?? "/nonexistent/logs",
+    logger: pino({ level: "silent" }),
+  });
+  opened.push(journals);
   const runs = new Runs({
     slots: 1,
     keepFinishedMs: 3_600_000,
     keepFinishedCount: 100,
     abandonAfterMs: 3_600_000,
     ...options,
-    logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+    logLimits: { keptBytes: 1_000_000, tail: { lines: 10, bytes: 1000 } },
+    journals,
     logger: pino({ level: "silent" }),
     execute: (asked, reporter, signal) => {
       const { promise, resolve } = Promise.withResolvers<RunEnd>();
@@ -276,4 +294,58 @@ test("runs: a run without a caller is abandoned once a caller could have attache
   runs.awaited(ref, new AbortController().signal);
   runs.pinged({ reachesBroker: true });
   expect(runs.isAbandoned(ref)).toBeFalse();
+});
+
+describe("the file of a run's log", () => {
+  let folder: TempDir;
+
+  beforeEach(async () => {
+    folder = await makeTempDir("runs");
+  });
+  afterEach(() => folder.remove());
+
+  const files = () => readdir(folder.path);
+  const untilFiles = (count: number) =>
+    waitFor(async () => (await files()).length === count, { timeoutMs: 50_000, what: `${count} files` });
+
+  function print({ reporter }: Started): void {
+    for (let line = 0; line < 500; line++) reporter.log("x".repeat(1000));
+  }
+
+  test("is removed when the run is acknowledged, not before", async () => {
+    const { runs, begun } = setUp({ logs: folder.path });
+    const outcome = runs.run(job("a"), TIMEOUT_MS);
+    print(begun(0));
+    await untilFiles(1);
+    begun(0).finish(end("CANCELLED"));
+    await outcome;
+    expect(await files()).toHaveLength(1);
+    runs.acknowledge({ jobId: "a", attempt: 1 });
+    await untilFiles(0);
+  });
+
+  test("is removed with the outcome of an ended run that is no longer kept", async () => {
+    const { runs, begun } = setUp({ logs: folder.path, keepFinishedCount: 1 });
+    for (const [index, name] of ["a", "b"].entries()) {
+      const outcome = runs.run(job(name), TIMEOUT_MS);
+      print(begun(index));
+      await untilFiles(index + 1);
+      begun(index).finish(end());
+      await outcome;
+    }
+    runs.held();
+    await untilFiles(1);
+  });
+
+  test("is removed when the run has been replaced by a higher attempt and has ended", async () => {
+    const { runs, begun } = setUp({ logs: folder.path, slots: 2 });
+    const lower = runs.run(job("a", 1), TIMEOUT_MS);
+    void runs.run(job("a", 2), TIMEOUT_MS);
+    print(begun(0));
+    print(begun(1));
+    await untilFiles(2);
+    begun(0).finish(end("FAILED"));
+    await lower;
+    await untilFiles(1);
+  });
 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { firstReachableAddress } from "../../../../src/shared/rpc/advertised-address.ts";
 import { SettingsError } from "../../../../src/shared/settings/settings.ts";
-import { firstReachableAddress } from "../../../../src/worker/control-plane/advertised-address.ts";
 import { listenAddress, loadWorkerSettings } from "../../../../src/worker/settings/config.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../../support/machine/write-files.ts";

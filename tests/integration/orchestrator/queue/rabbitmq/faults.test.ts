@@ -149,10 +149,8 @@ describe("RabbitMQ under faults", () => {
 
   test("a broker that is killed without warning loses nothing confirmed", async () => {
     const queue = await startedQueue();
-    // RabbitMQ writes its list of quorum queues lazily: a broker that is killed right after a declaration may lose that
-    // queue. A clean restart writes the list.
     await queue.offer(readyQueue, message("job-0"));
-    await server.restart();
+    await server.writeQueueList();
     const jobIds = Array.from({ length: 300 }, (_, index) => `job-${index}`);
     const offers = jobIds.slice(1).map((jobId) => queue.offer(readyQueue, message(jobId)));
     await offers[20];
@@ -373,9 +371,7 @@ describe("RabbitMQ under faults", () => {
 
   test("only the delivery that exceeds the consumer timeout is revoked", async () => {
     const timeoutMs = 3_000;
-    // RabbitMQ reads the timeout when a channel opens, and checks it at every tick of the channel.
-    await server.rabbitmqctl(["eval", `application:set_env(rabbit, consumer_timeout, ${timeoutMs}).`]);
-    await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
+    await server.setConsumerTimeout(timeoutMs, 500);
     try {
       const queue = await startedQueue();
       await queue.offer(readyQueue, message("long"));
@@ -424,14 +420,12 @@ describe("RabbitMQ under faults", () => {
       expect(again.revoked.aborted).toBe(false);
       again.ack();
     } finally {
-      await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
-      await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
+      await server.setConsumerTimeout();
     }
   }, 240_000);
 
   test("a submission that exceeds the consumer timeout is delivered again", async () => {
-    await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1500)."]);
-    await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]);
+    await server.setConsumerTimeout(1_500, 500);
     try {
       const queue = await startedQueue();
       const deliveries: Delivery[] = [];
@@ -442,8 +436,7 @@ describe("RabbitMQ under faults", () => {
       expect(deliveries[1]?.redelivered).toBe(true);
       deliveries[1]?.ack();
     } finally {
-      await server.rabbitmqctl(["eval", "application:set_env(rabbit, consumer_timeout, 1800000)."]);
-      await server.rabbitmqctl(["eval", "application:set_env(rabbit, channel_tick_interval, 60000)."]);
+      await server.setConsumerTimeout();
     }
   }, 240_000);
 
@@ -497,7 +490,7 @@ describe("RabbitMQ under faults", () => {
 
   test("a broker that confirms nothing is a problem, until it confirms", async () => {
     const queue = await startedQueue();
-    await server.rabbitmqctl(["set_vm_memory_high_watermark", "absolute", "1"]);
+    await server.evaluate("vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1})");
     const submitting: Promise<void>[] = [];
     const isBlocked = () => {
       // RabbitMQ blocks a connection when that publishes.
@@ -510,7 +503,7 @@ describe("RabbitMQ under faults", () => {
       expect(queue.problems).toEqual([`${broker.jobQueue} does not confirm messages`]);
       expect(queue.isReady).toBeTrue();
     } finally {
-      await server.rabbitmqctl(["set_vm_memory_high_watermark", "0.6"]);
+      await server.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(0.6)");
     }
     await Promise.all(submitting);
     expect(queue.problems).toEqual([]);

@@ -187,8 +187,8 @@ describe("RabbitMQ", () => {
   });
 
   test("a message with another user's id can still be dead-lettered", async () => {
-    await server.rabbitmqctl(["add_user", broker.jobQueue, "pw"]);
-    await server.rabbitmqctl(["set_permissions", "-p", server.vhost, broker.jobQueue, ".*", ".*", ".*"]);
+    await server.addUser(server.vhost, broker.jobQueue, "");
+    await server.permit(server.vhost, broker.jobQueue, [".*", ".*", ".*"]);
     const queue = await startedQueue();
     queue.onSubmitted((delivery) => deadLetterAndAck(queue, delivery));
     const sender = await connect(server.url.replace(/\/\/.*@/, `//${broker.jobQueue}:pw@`));

@@ -18,5 +18,5 @@ describe.skipIf(reason !== undefined)(reason === undefined ? "4.0" : `4.0 (skipp
   }, 90_000);
   afterAll(() => server.stop(), 30_000);
 
-  describeQueueContract("RabbitMQ", async () => rabbitMqBroker(server.url));
+  describeQueueContract("RabbitMQ", async () => rabbitMqBroker(server.url), { isOtherVersion: true });
 });

@@ -48,7 +48,7 @@ beforeAll(async () => {
       `channel_max = ${CHANNEL_MAX}`,
     ],
   });
-  await server.rabbitmqctl(["add_user", RESTRICTED_USER, "pw"]);
+  await server.addUser(server.vhost, RESTRICTED_USER, "");
 }, 120_000);
 
 afterAll(() => server.stop(), 30_000);
@@ -184,7 +184,7 @@ describe("a result that is larger than max_message_size", () => {
 
 describe("a message that the broker refuses", () => {
   async function permit(writable: string): Promise<void> {
-    await server.rabbitmqctl(["set_permissions", "-p", server.vhost, RESTRICTED_USER, ".*", writable, ".*"]);
+    await server.permit(server.vhost, RESTRICTED_USER, [".*", writable, ".*"]);
   }
 
   async function startRestricted(): Promise<void> {

@@ -1,26 +1,36 @@
 /** Brokers whose virtual hosts, permissions or limits do not let an orchestrator work, or barely do. */
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import pino from "pino";
 import { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { inFullCheck } from "../../../../support/machine/full-check.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
-import { type RabbitMq, startRabbitMq } from "../../../../support/servers/rabbitmq.ts";
+import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
+import type { Permissions, RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { sampleResult } from "../../sample-result.ts";
 
 setDefaultTimeout(120_000);
 const TIMEOUT_MS = 60_000;
 const USER = "blacktree";
 const DOCS = join(import.meta.dir, "../../../../../docs/many-machines.md");
-let server: RabbitMq;
+// Unique: other files use this broker too.
+const LIMITED = `limited-${randomUUID().slice(0, 8)}`;
+const vhostNamed = (name: string) => `${LIMITED}-${name}`;
+let server: RabbitMqServer;
+const added: string[] = [];
 let queue: RabbitMqQueue | undefined;
 let messages: string[];
 
 beforeAll(async () => {
-  server = await startRabbitMq({});
-  await server.rabbitmqctl(["add_user", "limited", "pw"]);
+  server = await borrowRabbitMq();
+  await server.addUser(server.vhost, LIMITED, "");
 }, 120_000);
-afterAll(() => server?.stop(), 30_000);
+afterAll(async () => {
+  await Promise.all(added.map((vhost) => server.deleteVhost(vhost)));
+  await server.deleteUser(LIMITED);
+  await server.stop();
+}, 30_000);
 afterEach(async () => {
   await queue?.close();
   queue = undefined;
@@ -30,7 +40,7 @@ function start(vhost: string, password = "pw"): RabbitMqQueue {
   messages = [];
   const { host } = new URL(server.url);
   queue = new RabbitMqQueue({
-    urls: [`amqp://limited:${password}@${host}/${vhost}`],
+    urls: [`amqp://${LIMITED}:${password}@${host}/${vhostNamed(vhost)}`],
     jobQueue: "jobs.build",
     resultQueue: "jobs.results",
     logger: pino({}, { write: (line: string) => void messages.push(JSON.parse(line).msg) }),
@@ -47,16 +57,20 @@ async function firstMessage(vhost: string, password?: string): Promise<string> {
   return message;
 }
 
-const addVhost = (name: string) => server.rabbitmqctl(["add_vhost", name]);
-const permit = (vhost: string, ...patterns: [configure: string, write: string, read: string]) =>
-  server.rabbitmqctl(["set_permissions", "--vhost", vhost, "limited", ...patterns]);
+async function addVhost(name: string): Promise<void> {
+  await server.addVhost(vhostNamed(name));
+  added.push(vhostNamed(name));
+}
+
+const permit = (vhost: string, ...patterns: Permissions) =>
+  server.permit(vhostNamed(vhost), LIMITED, patterns);
 
 test("a refused login or virtual host is named, with the remedy", async () => {
   expect(await firstMessage("missing", "wrong")).toContain(
     "is not usable: it refuses the user or the password of RABBITMQ_URL",
   );
   expect(await firstMessage("missing")).toContain(
-    "is not usable: it refuses virtual host missing: create it with rabbitmqctl add_vhost",
+    `is not usable: it refuses virtual host ${vhostNamed("missing")}: create it with rabbitmqctl add_vhost`,
   );
 });
 
@@ -64,16 +78,16 @@ inFullCheck().test("a missing right is named with its queue", async () => {
   await addVhost("rights");
   await permit("rights", "^$", ".*", ".*");
   expect(await firstMessage("rights")).toContain(
-    "is not usable: user limited may not configure queue jobs.build in virtual host rights: grant it",
+    `is not usable: user ${LIMITED} may not configure queue jobs.build in virtual host ${vhostNamed("rights")}: grant it`,
   );
 });
 
 inFullCheck().test("a limit that is reached is named", async () => {
   await addVhost("limits");
   await permit("limits", ".*", ".*", ".*");
-  await server.rabbitmqctl(["set_vhost_limits", "-p", "limits", '{"max-queues": 2}']);
+  await server.rabbitmqctl(["set_vhost_limits", "-p", vhostNamed("limits"), '{"max-queues": 2}']);
   expect(await firstMessage("limits")).toMatch(
-    /is not usable: cannot declare queue '[^']+': queue limit in vhost 'limits' \(2\) is reached: raise it/,
+    /is not usable: cannot declare queue '[^']+': queue limit in vhost '[^']+-limits' \(2\) is reached: raise it/,
   );
 });
 

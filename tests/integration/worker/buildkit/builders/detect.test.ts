@@ -121,6 +121,17 @@ for (const name of ["20.10", "26.1"] as const) {
       expect(builder.description).toContain(engine.version);
     });
 
+    if (name === "26.1")
+      test("no client is probed behind one that pushes directly", async () => {
+        const behind = join(dir.path, "behind");
+        await Bun.write(join(behind, "docker"), `#!/bin/sh\necho called > ${behind}/called\nexit 1\n`);
+        await chmod(join(behind, "docker"), 0o755);
+        const { PATH, DOCKER_HOST } = engine.env();
+        const builder = await detect({ PATH: `${engine.binDir}:${behind}:${PATH}`, DOCKER_HOST });
+        expect(builder.kind).toBe("direct");
+        expect(await readdir(behind)).toEqual(["docker"]);
+      });
+
     test("nothing is written to the home of the worker's account", async () => {
       const { home, written } = await accountHome(`home-${name}`);
       const builder = await detect({ ...engine.env(), HOME: home });

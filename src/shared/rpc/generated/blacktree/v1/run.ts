@@ -131,6 +131,8 @@ export interface ReadLogRequest {
   tenant: string;
   /** Entries with a higher sequence number are sent; 0 for all. */
   afterSeq: number;
+  /** Of a worker: ends after the present entries, although the run goes on. */
+  pastOnly: boolean;
 }
 
 /**
@@ -599,7 +601,7 @@ export const LogSummary: MessageFns<LogSummary> = {
 };
 
 function createBaseReadLogRequest(): ReadLogRequest {
-  return { run: undefined, incarnation: "", tenant: "", afterSeq: 0 };
+  return { run: undefined, incarnation: "", tenant: "", afterSeq: 0, pastOnly: false };
 }
 
 export const ReadLogRequest: MessageFns<ReadLogRequest> = {
@@ -615,6 +617,9 @@ export const ReadLogRequest: MessageFns<ReadLogRequest> = {
     }
     if (message.afterSeq !== 0) {
       writer.uint32(32).uint64(message.afterSeq);
+    }
+    if (message.pastOnly !== false) {
+      writer.uint32(40).bool(message.pastOnly);
     }
     return writer;
   },
@@ -664,6 +669,14 @@ export const ReadLogRequest: MessageFns<ReadLogRequest> = {
             message.afterSeq = longToNumber(reader.uint64());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.pastOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -686,6 +699,11 @@ export const ReadLogRequest: MessageFns<ReadLogRequest> = {
         : isSet(object.after_seq)
         ? globalThis.Number(object.after_seq)
         : 0,
+      pastOnly: isSet(object.pastOnly)
+        ? globalThis.Boolean(object.pastOnly)
+        : isSet(object.past_only)
+        ? globalThis.Boolean(object.past_only)
+        : false,
     };
   },
 
@@ -703,6 +721,9 @@ export const ReadLogRequest: MessageFns<ReadLogRequest> = {
     if (message.afterSeq !== 0) {
       obj.afterSeq = Math.round(message.afterSeq);
     }
+    if (message.pastOnly !== false) {
+      obj.pastOnly = message.pastOnly;
+    }
     return obj;
   },
 
@@ -715,6 +736,7 @@ export const ReadLogRequest: MessageFns<ReadLogRequest> = {
     message.incarnation = object.incarnation ?? "";
     message.tenant = object.tenant ?? "";
     message.afterSeq = object.afterSeq ?? 0;
+    message.pastOnly = object.pastOnly ?? false;
     return message;
   },
 };

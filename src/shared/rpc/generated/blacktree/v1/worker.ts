@@ -43,8 +43,9 @@ import {
  *
  * Refusals carry a gRPC status: FAILED_PRECONDITION (another incarnation, or a lower attempt than this worker has
  * seen for the job), RESOURCE_EXHAUSTED (all slots in use, draining, or a `refusal`), INVALID_ARGUMENT (a field with an
- * unusable value). UNAVAILABLE is reserved for the transport. A failing build is not refused: its JobResponse has the
- * status FAILED.
+ * unusable value), NOT_FOUND (the run's log was removed to free space; its response is still there). UNAVAILABLE is that of
+ * the transport, and of a log whose run was acknowledged. A failing build is not refused: its JobResponse has the status
+ * FAILED.
  */
 
 export enum JobStatus {
@@ -249,7 +250,7 @@ export interface JobResponse {
    * attempts.
    */
   notCounted: boolean;
-  /** The build steps, at most the first 500. */
+  /** The build steps, at most the first 500. Long names and errors are shortened. */
   steps: BuildStep[];
 }
 
@@ -340,7 +341,7 @@ export interface DescribeRunRequest {
 }
 
 export interface RunDescription {
-  /** At most the first 500. */
+  /** At most the first 500. Long names and errors are shortened. */
   steps: BuildStep[];
 }
 
@@ -3285,7 +3286,7 @@ export const WorkerServiceService = {
   },
   /**
    * Streams the run's states, build steps and log lines after `after_seq`: first the past ones, then new ones. Ends
-   * with the run.
+   * with the run, or with an error as ReadLog.
    */
   watchJob: {
     path: "/blacktree.v1.WorkerService/WatchJob" as const,
@@ -3306,7 +3307,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
   },
-  /** The build steps of a run so far. */
+  /** The build steps of a run so far. Of a run that has ended they are known as long as its response. */
   describeRun: {
     path: "/blacktree.v1.WorkerService/DescribeRun" as const,
     requestStream: false as const,
@@ -3317,8 +3318,10 @@ export const WorkerServiceService = {
     responseDeserialize: (value: Buffer): RunDescription => RunDescription.decode(value),
   },
   /**
-   * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
-   * the run is acknowledged before all entries were read.
+   * Streams the journal of a run in chunks of about 64 KiB: first the past entries, then new ones at once, until the run
+   * has ended. Ends with UNAVAILABLE when the run is acknowledged before all entries were read (callers that are reading
+   * then have a few seconds for the rest), and with NOT_FOUND when the worker had to free disk space. Build steps beyond
+   * 4 MiB are left out.
    */
   readLog: {
     path: "/blacktree.v1.WorkerService/ReadLog" as const,
@@ -3348,16 +3351,18 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   ping: handleUnaryCall<PingRequest, PingResponse>;
   /**
    * Streams the run's states, build steps and log lines after `after_seq`: first the past ones, then new ones. Ends
-   * with the run.
+   * with the run, or with an error as ReadLog.
    */
   watchJob: handleServerStreamingCall<WatchJobRequest, JobEvent>;
   /** Ends a run with code CANCELLED. Responds once the run is notified; RunJob responds when the run has cleaned up. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
-  /** The build steps of a run so far. */
+  /** The build steps of a run so far. Of a run that has ended they are known as long as its response. */
   describeRun: handleUnaryCall<DescribeRunRequest, RunDescription>;
   /**
-   * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
-   * the run is acknowledged before all entries were read.
+   * Streams the journal of a run in chunks of about 64 KiB: first the past entries, then new ones at once, until the run
+   * has ended. Ends with UNAVAILABLE when the run is acknowledged before all entries were read (callers that are reading
+   * then have a few seconds for the rest), and with NOT_FOUND when the worker had to free disk space. Build steps beyond
+   * 4 MiB are left out.
    */
   readLog: handleServerStreamingCall<ReadLogRequest, LogChunk>;
   /** The result and the log are stored elsewhere: the worker may delete the run's response and log. */
@@ -3393,7 +3398,7 @@ export interface WorkerServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Streams the run's states, build steps and log lines after `after_seq`: first the past ones, then new ones. Ends
-   * with the run.
+   * with the run, or with an error as ReadLog.
    */
   watchJob(request: WatchJobRequest, options?: Partial<CallOptions>): ClientReadableStream<JobEvent>;
   watchJob(
@@ -3417,7 +3422,7 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
   ): ClientUnaryCall;
-  /** The build steps of a run so far. */
+  /** The build steps of a run so far. Of a run that has ended they are known as long as its response. */
   describeRun(
     request: DescribeRunRequest,
     callback: (error: ServiceError | null, response: RunDescription) => void,
@@ -3434,8 +3439,10 @@ export interface WorkerServiceClient extends Client {
     callback: (error: ServiceError | null, response: RunDescription) => void,
   ): ClientUnaryCall;
   /**
-   * Streams the journal of a run: first the past entries, then new ones, until the run has ended. Ends with an error when
-   * the run is acknowledged before all entries were read.
+   * Streams the journal of a run in chunks of about 64 KiB: first the past entries, then new ones at once, until the run
+   * has ended. Ends with UNAVAILABLE when the run is acknowledged before all entries were read (callers that are reading
+   * then have a few seconds for the rest), and with NOT_FOUND when the worker had to free disk space. Build steps beyond
+   * 4 MiB are left out.
    */
   readLog(request: ReadLogRequest, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
   readLog(request: ReadLogRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;

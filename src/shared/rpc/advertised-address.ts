@@ -1,8 +1,15 @@
 /** The address at which other machines reach a listener. */
 import { networkInterfaces } from "node:os";
-import type { HostPort } from "../../shared/settings/parsers.ts";
+import type { HostPort } from "../settings/parsers.ts";
+import type { RpcAddress } from "./address.ts";
+import type { RpcServer } from "./server.ts";
 
 const EVERY_INTERFACE: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+
+/** Of a server that listens there. */
+export function reachableAddress(listen: RpcAddress, { port }: Pick<RpcServer, "port">): RpcAddress {
+  return "path" in listen ? listen : firstReachableAddress({ host: listen.host, port });
+}
 
 /**
  * The listener's address if it listens on a specific one. Otherwise the machine's first address that is not loopback,
