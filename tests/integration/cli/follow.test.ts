@@ -6,7 +6,7 @@ import { withJob } from "../../../src/cli/job-id.ts";
 import { CLI_COMMAND, runCli } from "../../support/blacktree/cli-source.ts";
 import { run } from "../../support/machine/processes.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 interface ScriptedServer {
   readonly url: string;
