@@ -59,7 +59,7 @@ export class ApiClient {
 
   /** @throws ApiError */
   async get<Body>(path: string): Promise<Body> {
-    return (await this.#request(path, {}, true)).json() as Promise<Body>;
+    return jsonOf<Body>(await this.#request(path, {}, true));
   }
 
   /** The body of the answer, as it arrives. @throws ApiError */
@@ -74,7 +74,7 @@ export class ApiClient {
    */
   async post<Body>(path: string, body: string, isRepeatable = false): Promise<Body> {
     const init = { method: "POST", body, headers: { "content-type": "application/json" } };
-    return (await this.#request(path, init, isRepeatable)).json() as Promise<Body>;
+    return jsonOf<Body>(await this.#request(path, init, isRepeatable));
   }
 
   /** All server-sent events until the stream ends. @throws ApiError */
@@ -130,6 +130,25 @@ export class ApiClient {
   }
 }
 
+async function jsonOf<Body>(response: Response): Promise<Body> {
+  const text = await bodyOf(response);
+  try {
+    return JSON.parse(text) as Body;
+  } catch (error) {
+    const url = maskUrlPasswords(response.url);
+    const message = `the answer of ${url} is not JSON; expected the admin API of an orchestrator: check --api or BLACKTREE_API`;
+    throw new ApiError(message, undefined, {}, { cause: error });
+  }
+}
+
+async function bodyOf(response: Response): Promise<string> {
+  try {
+    return await response.text();
+  } catch (error) {
+    throw new ApiError("lost the connection while reading the answer", undefined, {}, { cause: error });
+  }
+}
+
 /** No connection was made, so nothing has been sent. */
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
@@ -147,7 +166,7 @@ function notReached({ url }: ApiAddress, error: unknown): string {
 
 async function refusal(response: Response, { origin }: ApiAddress): Promise<ApiError> {
   const { status } = response;
-  const text = await response.text();
+  const text = await bodyOf(response);
   const problem = problemOf(response, text);
   if (problem.errors) return new ApiError(describeErrors(problem), status, problem);
   const message = [problem.title, problem.detail].filter((part) => part !== undefined).join(": ");

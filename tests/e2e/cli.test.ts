@@ -22,7 +22,8 @@ RUN --mount=type=secret,id=npm ["/bin/busybox", "sh", "-c", "echo got $GREETING 
   );
   expect(stdout).toContain("got hello and 5");
   expect(exitCode).toBe(0);
-  expect((await site.up.cli("logs", "flags-of", "--tail", "1000")).stdout).toContain("got hello and 5");
+  const { stdout: found } = await site.up.cli("logs", "flags-of", "--grep", "GOT HELLO", "-i", "--tail", "5");
+  expect(found).toMatch(/^#\d+ [\d.]+ got hello and 5\n$/);
   const shown = await site.up.cli("job", "flags-of-cli", "--json");
   expect(JSON.parse(shown.stdout)).toMatchObject({
     labels: { team: "web" },

@@ -13,7 +13,10 @@ import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator/orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "../orchestrator/workers/worker-service.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
+
+/** Each command is compiled from source when it starts, which takes seconds on a busy machine. */
+const patiently = { timeoutMs: 60_000 };
 
 let rabbitmq: RabbitMqServer;
 let redis: Redis;
@@ -82,8 +85,8 @@ test("Ctrl-C ends the waiting, not the job", async () => {
     cwd: "/",
     env: environment(),
   });
-  await waiting.waitForLine("--- CLONING");
-  await waiting.waitForLine("the log of held");
+  await waiting.waitForLine("--- CLONING", patiently);
+  await waiting.waitForLine("the log of held", patiently);
   waiting.signal("SIGINT");
   expect(await waiting.exited).toBe(1);
   expect(waiting.stderrLines.join("\n")).toContain("blacktree logs -f held");
@@ -192,8 +195,8 @@ test("on a terminal, what runs stays below the log until the job ends", async ()
       env: { ...environment(), TERM: "xterm", NO_COLOR: "1", SHELL: "/bin/sh" },
     },
   );
-  await terminal.waitForLine(/^\d+ s {2}CLONING/);
-  await terminal.waitForLine("the log of held-terminal");
+  await terminal.waitForLine(/^\d+ s {2}CLONING/, patiently);
+  await terminal.waitForLine("the log of held-terminal", patiently);
   mayEnd.get("held-terminal")?.resolve();
   expect(await terminal.exited).toBe(0);
   const screen = screenAfter(terminal.lines.join("\n")).filter((line) => line !== "");

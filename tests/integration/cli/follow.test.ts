@@ -6,7 +6,7 @@ import { withJob } from "../../../src/cli/job-id.ts";
 import { CLI_COMMAND, runCli } from "../../support/blacktree/cli-source.ts";
 import { run } from "../../support/machine/processes.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 interface ScriptedServer {
   readonly url: string;
@@ -149,6 +149,34 @@ test("all pages of a list are read with --all, and more of them are reported wit
   const some = await jobs("--limit", "3");
   expect(JSON.parse(some.stdout)).toHaveLength(3);
   expect(some.stderr).toContain("there are more jobs; --limit or --all lists them");
+});
+
+test("the page of another server is not taken for an answer", async () => {
+  const server = serve(() => new Response("<html>"));
+  await expect(client(server).get("/api/v1/status")).rejects.toThrow(
+    `the answer of ${server.url}/api/v1/status is not JSON; expected the admin API of an orchestrator`,
+  );
+});
+
+test("a log that breaks off is reported as not complete", async () => {
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data(socket) {
+        socket.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nthe beginning\n");
+        socket.end();
+      },
+    },
+  });
+  try {
+    const api = `http://127.0.0.1:${server.port}`;
+    const { exitCode, stderr } = await runCli(["logs", "x", "--api", api]);
+    expect(stderr).toBe("blacktree: lost the connection: the output is not complete\n");
+    expect(exitCode).toBe(1);
+  } finally {
+    server.stop(true);
+  }
 });
 
 test("a path in front of the API is kept", async () => {
