@@ -1,4 +1,5 @@
 import { signalGroup } from "../../../src/worker/process/process-group.ts";
+import { awaitStop } from "./process-group.ts";
 import { ownerMark, recordProcessGroup } from "./process-records.ts";
 import { openProgramLog, type ProgramLog } from "./program-logs.ts";
 import { type WaitForOptions, waitFor } from "./wait-for.ts";
@@ -118,7 +119,10 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     exited: child.exited,
     signal: (name) => void child.kill(name),
     kill,
-    pause: () => signalAll("SIGSTOP"),
+    pause() {
+      signalAll("SIGSTOP");
+      awaitStop(child.pid);
+    },
     resume: () => signalAll("SIGCONT"),
 
     async waitForLine(pattern, { timeoutMs = 30_000, what, intervalMs } = {}) {

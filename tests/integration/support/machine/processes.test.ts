@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { CommandFailed, run, startProcess } from "../../../support/machine/processes.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
@@ -35,6 +36,19 @@ test("stop ends grandchildren too, and processes that ignore SIGTERM", async () 
   await child.stop(100);
   await gone(grandchild);
   expect(await child.exited).toBe(137);
+});
+
+test("no process of a paused group runs any more when pause returns", async () => {
+  const child = shell("for i in 1 2 3 4; do while :; do :; done & echo $!; done; echo up; wait");
+  await child.waitForLine("up");
+  const pids = child.lines.filter((line) => line !== "up");
+  const states = () => pids.map((pid) => /\) (.)/.exec(readFileSync(`/proc/${pid}/stat`, "latin1"))?.[1]);
+  for (let round = 0; round < 20; round++) {
+    child.pause();
+    expect(states()).toEqual(["T", "T", "T", "T"]);
+    child.resume();
+  }
+  await child.stop();
 });
 
 test("stop ends a paused process", async () => {
