@@ -52,7 +52,7 @@ RUN --mount=type=secret,id=npm,required=true ["/bin/busybox", "cat", "/run/secre
     return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
   };
   expect(await post({})).toMatchObject({
-    status: 400,
+    status: 409,
     body: { errors: [expect.stringMatching(/^git_token: /), expect.stringMatching(/^secrets: .*npm/)] },
   });
 

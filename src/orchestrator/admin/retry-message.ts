@@ -42,7 +42,7 @@ export function retryMessage(
   const errors = missingSecrets(basis, checked);
   if (checked.job_id === jobId) errors.push("job_id: expected another id than that of the retried job");
   if (errors.length > 0)
-    return { problem: { status: 400, title: "Bad request", detail: errors.join("; "), errors } };
+    return { problem: { status: 409, title: "Job cannot be retried so", detail: errors.join("; "), errors } };
   return { message: { ...job, build_args: basis.buildArgs, ...given, job_id: newId, retry_of: jobId } };
 }
 

@@ -34,7 +34,11 @@ export function addRetry(app: Hono<AdminEnv>, parts: AdminParts): void {
       status: 202,
       answer: RETRIED,
       body: { schema: RETRY_BODY, isOptional: true },
-      problems: [400, 404, 409],
+      problems: {
+        404: "The job does not exist, or its record has expired.",
+        409: "The job has not ended, or had secrets that the request lacks; or `job_id` is that of another job.",
+        503: "The queue did not confirm the job in time, or Redis does not answer: repeat the request, with a `job_id`.",
+      },
     }),
     jsonBody({ title: "Bad request" }),
     async (context) => {

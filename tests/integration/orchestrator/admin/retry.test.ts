@@ -157,7 +157,7 @@ test("a job with secrets is refused without them, and no record contains one", a
   await accept("old", secrets);
   await end("old");
   const refused = await retry("old", { git_token: "hush-git" });
-  expect(refused).toMatchObject({ status: 400, body: { errors: [expect.stringContaining("npm")] } });
+  expect(refused).toMatchObject({ status: 409, body: { errors: [expect.stringContaining("npm")] } });
   expect(submitted).toEqual([]);
   expect((await retry("old", { ...secrets, job_id: "new" })).status).toBe(202);
   expect(submitted[0]?.message).toMatchObject(secrets);

@@ -200,7 +200,7 @@ test("a reader that has not read all of the log when its run is acknowledged hol
 });
 
 test("a reader that keeps up reads the log to its end, although the run is acknowledged at once", async () => {
-  const { worker: serving, reporter, end } = await serveRun();
+  const { worker: serving, reporter, end } = await serveRun({ journalLimits: { readOnMs: 120_000 } });
   const read = Array.fromAsync(entriesOf(readLog(serving)));
   for (let number = 0; number < 20_000; number++) reporter.log(LINE);
   await end();

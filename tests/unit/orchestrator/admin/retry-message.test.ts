@@ -89,7 +89,7 @@ describe("a job with secrets", () => {
   test("is not retried without all of them, and each missing one is named", () => {
     expect(retry(recorded(job))).toMatchObject({
       problem: {
-        status: 400,
+        status: 409,
         errors: [
           expect.stringMatching(/^git_token: missing/),
           expect.stringMatching(/^secrets: missing.* NPM_TOKEN, X,/),
@@ -151,7 +151,7 @@ test("a build argument that contains a secret is not stored, and is named", () =
 
 test("the id of the retried job is not a new id", () => {
   const errors = [expect.stringMatching(/^job_id: expected another id/)];
-  expect(retry(recorded({}), { job_id: "old" })).toMatchObject({ problem: { status: 400, errors } });
+  expect(retry(recorded({}), { job_id: "old" })).toMatchObject({ problem: { status: 409, errors } });
 });
 
 test.each([
