@@ -13,6 +13,7 @@ import {
   HealthCheckResponse_ServingStatus,
   HealthClient,
 } from "../../src/shared/rpc/generated/health/v1/health.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
 import {
   type Deployment,
@@ -96,7 +97,15 @@ describe("with TLS", () => {
       aws_account: "1234567890",
       ecr_repo: "app-images",
     });
-    expect(await deployment.nextResult()).toMatchObject({ status: "SUCCESS", worker_id: worker.id });
+    const result = await deployment.nextResult();
+    expect(result).toMatchObject({ status: "SUCCESS", worker_id: worker.id });
+    // The log of the first orchestrator is read by another one.
+    const other = await deployment.startOrchestrator(tlsEnv(certificates.caPath, certificates.server));
+    const path = `/api/v1/jobs/${result.job_id}/logs?format=raw`;
+    const log = new Uint8Array(await (await apiRequest(other.apiUrl, path)).arrayBuffer());
+    const sha256 = new Bun.CryptoHasher("sha256").update(log).digest("hex");
+    expect({ bytes: log.length, sha256 }).toEqual({ bytes: result.log.bytes, sha256: result.log.sha256 });
+    await other.process.stop();
   });
 
   const untrusted = [

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { adminAccess, loadOrchestratorSettings } from "../../../src/orchestrator/config.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
@@ -75,6 +75,32 @@ test("BLACKTREE_LOG_STORE is checked with the others, and a login in it is not s
   expect(() => load("redis://host", environment)).not.toThrow(/hidden/);
   const { values } = load("redis://host", { BLACKTREE_LOG_STORE: "s3://logs/ci/" });
   expect(values.logStore).toEqual({ bucket: "logs", prefix: "ci" });
+});
+
+describe("BLACKTREE_LOG_DIR", () => {
+  const withFolder = (folder: string) => load("redis://host", { BLACKTREE_LOG_DIR: folder }).values.logDir;
+
+  test("it need not exist, and is not made by the check of the settings", async () => {
+    const temp = await makeTempDir("log-dir");
+    expect(withFolder(temp.path)).toBe(temp.path);
+    const below = join(temp.path, "a/b");
+    expect(withFolder(below)).toBe(below);
+    expect(readdirSync(temp.path)).toEqual([]);
+    await temp.remove();
+  });
+
+  test("a place where no folder can be is refused, together with all other wrong settings", async () => {
+    const temp = await makeTempDir("log-dir");
+    const file = join(temp.path, "file");
+    writeFileSync(file, "");
+    expect(() => withFolder("logs")).toThrow("expected an absolute path");
+    expect(() => withFolder(file)).toThrow(`BLACKTREE_LOG_DIR = "${file}": is not a folder`);
+    const both = { BLACKTREE_LOG_DIR: join(file, "logs"), BLACKTREE_LOG_SIZE: "1KB" };
+    expect(() => load("redis://host", both)).toThrow(
+      /BLACKTREE_LOG_DIR = .*ENOTDIR[^]*BLACKTREE_LOG_SIZE = "1KB"/,
+    );
+    await temp.remove();
+  });
 });
 
 describe("BLACKTREE_ADMIN_HOSTS", () => {
