@@ -22,7 +22,15 @@ RUN --mount=type=secret,id=npm ["/bin/busybox", "sh", "-c", "echo got $GREETING 
   );
   expect(stdout).toContain("got hello and 5");
   expect(exitCode).toBe(0);
-  const { stdout: found } = await site.up.cli("logs", "flags-of", "--grep", "GOT HELLO", "-i", "--tail", "5");
+  const { stdout: found } = await site.up.cli(
+    "logs",
+    "flags-of",
+    "--grep",
+    "HELLO AND 5",
+    "-i",
+    "--tail",
+    "5",
+  );
   expect(found).toMatch(/^#\d+ [\d.]+ got hello and 5\n$/);
   const shown = await site.up.cli("job", "flags-of-cli", "--json");
   expect(JSON.parse(shown.stdout)).toMatchObject({
