@@ -98,7 +98,7 @@ export function untilConnected(client: Client, address: string): Promise<void> {
 }
 
 /**
- * A client with a connection of its own: an unread stream fills its connection's flow-control window, and blocks every
+ * A dedicated connection: an unread stream fills its connection's flow-control window, and blocks every
  * other call on it.
  */
 export const DEDICATED_CONNECTION: ChannelOptions = { "grpc.use_local_subchannel_pool": 1 };

@@ -60,7 +60,7 @@ test("one client cannot use up the orchestrator by following logs", async () => 
     expect(new Set(followed.map(({ status }) => status))).toEqual(new Set([200]));
     const refused = await follow(disconnect.signal);
     expect(refused.status).toBe(429);
-    expect(await refused.json()).toMatchObject({ status: 429, title: "Too many followers" });
+    expect(await refused.json()).toMatchObject({ status: 429, title: "Too many readers" });
   } finally {
     disconnect.abort();
   }
