@@ -29,7 +29,7 @@ const REF_NAME =
   /^(?![-/.])(?!@$)(?![\s\S]*(?:\.\.|@\{|\/\/|\/\.|\.lock(?:\/|$)|[./]$))[^\x00-\x20\x7f~^:?*[\\]{1,255}$/;
 
 /** A ref can be a file, whose name has at most 255 bytes. */
-const isFileName = (value: string) => Buffer.byteLength(value) <= 255 && value.isWellFormed();
+const isFileName = (value: string) => Buffer.byteLength(value) <= 255;
 
 /** Relative; symlinks are checked after the clone. */
 const RELATIVE_PATH =
@@ -169,7 +169,7 @@ const required = {
     "a branch, a tag, a whole ref or a full commit id, valid for git and not starting with -",
     REF_NAME,
   )
-    .refine(isFileName, { error: "expected at most 255 bytes of Unicode text" })
+    .refine(isFileName, { error: "expected at most 255 bytes" })
     .meta({
       description: "Branch or tag, also as `refs/heads/…` or `refs/tags/…`, or a full commit id.",
       examples: ["main"],

@@ -69,7 +69,12 @@ export function readJobMessage(
     ? []
     : fields.error.issues.map((issue) => problemOf(issue.path, issue.message, given));
   const secretsProblem = fields.success ? tooManySecrets(fields.data, rules) : undefined;
-  const ruleProblems = [repoProblem, secretsProblem].filter((problem) => problem !== undefined);
+  const textProblems = Object.keys(given)
+    .filter((name) => KNOWN_FIELDS.has(name) && !isUnicode(given[name]))
+    .map((name) => `${name}: has half of a surrogate pair; expected Unicode text`);
+  const ruleProblems = [repoProblem, secretsProblem, ...textProblems].filter(
+    (problem) => problem !== undefined,
+  );
   const problems = [...ruleProblems, ...new Set(fieldProblems)];
   if (!fields.success || problems.length > 0) return { kind: "invalid", problems, explicitId, given };
 
@@ -85,6 +90,16 @@ export function readJobMessage(
     identity: identityOf(job.repoUrl, fields.data),
     unknownFields: Object.keys(given).filter((name) => !KNOWN_FIELDS.has(name)),
   };
+}
+
+/** No field has more levels. */
+const MAX_LEVELS = 3;
+
+/** JSON can contain halves of surrogate pairs, which no later part would keep. */
+function isUnicode(value: unknown, levels = MAX_LEVELS): boolean {
+  if (typeof value === "string") return value.isWellFormed();
+  if (typeof value !== "object" || value === null || levels === 0) return true;
+  return Object.entries(value).every(([name, each]) => name.isWellFormed() && isUnicode(each, levels - 1));
 }
 
 /** The body, or the problem as a text. */

@@ -131,6 +131,21 @@ describe("a valid message", () => {
 
 describe("an invalid message", () => {
   test.each([
+    ["labels", { a: "\ud800" }],
+    ["build_args", { "\udc00": "a" }],
+    ["supersede", "web\ud800/main"],
+    ["registry_auths", { "ghcr.io": { username: "u", password: "\ud83d" } }],
+  ])("%s with half of a surrogate pair is refused", (name, value) => {
+    expect(problemsOf({ ...EXAMPLE, [name]: value })).toEqual([
+      `${name}: has half of a surrogate pair; expected Unicode text`,
+    ]);
+  });
+
+  test("half of a surrogate pair in an unknown field, and whole pairs, are accepted", () => {
+    expect(read({ ...EXAMPLE, note: "\ud800", labels: { a: "\ud83d\ude00" } }).kind).toBe("job");
+  });
+
+  test.each([
     ["{", "not JSON; expected a JSON object"],
     ["[]", "not a JSON object"],
     ['"text"', "not a JSON object"],
