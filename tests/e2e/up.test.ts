@@ -367,7 +367,7 @@ describe("up when it ends", () => {
     expect(await process.exited).toBe(0);
   });
 
-  test("frozen for longer than a lease, it continues its run", async () => {
+  inFullCheck().test("frozen for longer than a lease, it continues its run", async () => {
     const times = ["--ping-interval", "200ms", "--lease-ttl", "1s"];
     const { process, cli, result } = await up(["--registry", registry.host, ...times]);
     await cli("submit", "--job-id", "frozen", ...jobFlags("owner/frozen", "v-frozen"));

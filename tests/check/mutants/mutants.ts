@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { fullCheckVariable } from "../../support/machine/full-check.ts";
 import { type DrillRun, MUTATIONS, type Mutation } from "./mutations.ts";
 
 const ROOT = join(import.meta.dir, "../../..");
@@ -49,6 +50,8 @@ class Sandbox {
   async test(test: Mutation["test"]): Promise<{ readonly isPassed: boolean; readonly output: string }> {
     const child = Bun.spawn([process.execPath, ...argumentsOf(test)], {
       cwd: this.#root,
+      // A mutation may need a test that the default check leaves out.
+      env: { ...process.env, [fullCheckVariable]: "1" },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

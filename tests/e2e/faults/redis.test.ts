@@ -131,33 +131,36 @@ inFullCheck().test("Redis faults: Redis loses all its data", async () => {
   await expectNextJobRuns(scene);
 });
 
-test("Redis faults: FLUSHALL with four running jobs: each ends at its first attempt, in one result", async () => {
-  const deployment = await site.deploy({ redis });
-  const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
-  const slots = { BLACKTREE_WORKER_SLOTS: "2" };
-  const workers = await Promise.all([
-    deployment.startWorker(anyOf(...orchestrators), slots),
-    deployment.startWorker(anyOf(...orchestrators), slots),
-  ]);
-  const runs = (job: SampleJob) => workers.reduce((sum, worker) => sum + runsStarted(worker, job), 0);
-  const jobs = await Promise.all([1, 2, 3, 4].map(() => sampleJob(site.backends)));
-  for (const job of jobs) await deployment.publish(job);
-  for (const job of jobs) await untilState(orchestrators[0], job.job_id, "BUILDING");
-  await redis.cli("FLUSHALL");
+inFullCheck().test(
+  "Redis faults: FLUSHALL with four running jobs: each ends at its first attempt, in one result",
+  async () => {
+    const deployment = await site.deploy({ redis });
+    const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+    const slots = { BLACKTREE_WORKER_SLOTS: "2" };
+    const workers = await Promise.all([
+      deployment.startWorker(anyOf(...orchestrators), slots),
+      deployment.startWorker(anyOf(...orchestrators), slots),
+    ]);
+    const runs = (job: SampleJob) => workers.reduce((sum, worker) => sum + runsStarted(worker, job), 0);
+    const jobs = await Promise.all([1, 2, 3, 4].map(() => sampleJob(site.backends)));
+    for (const job of jobs) await deployment.publish(job);
+    for (const job of jobs) await untilState(orchestrators[0], job.job_id, "BUILDING");
+    await redis.cli("FLUSHALL");
 
-  const results = [];
-  for (const _ of jobs) results.push(await deployment.nextResult());
-  expect(results.map(({ job_id }) => job_id).sort()).toEqual(jobs.map(({ job_id }) => job_id).sort());
-  for (const result of results) expect(result).toMatchObject({ status: "SUCCESS", attempt: 1 });
-  expect(jobs.map(runs)).toEqual([1, 1, 1, 1]);
-  expect(jobs.map((job) => tagPuts(site, job).length)).toEqual([1, 1, 1, 1]);
+    const results = [];
+    for (const _ of jobs) results.push(await deployment.nextResult());
+    expect(results.map(({ job_id }) => job_id).sort()).toEqual(jobs.map(({ job_id }) => job_id).sort());
+    for (const result of results) expect(result).toMatchObject({ status: "SUCCESS", attempt: 1 });
+    expect(jobs.map(runs)).toEqual([1, 1, 1, 1]);
+    expect(jobs.map((job) => tagPuts(site, job).length)).toEqual([1, 1, 1, 1]);
 
-  const next = await sampleJob(site.backends, { variant: "working" });
-  await deployment.publish(next);
-  await expectSuccess(site, next);
-  for (const worker of workers) await untilFree(orchestrators[0], worker);
-  await expectNothingLeft(deployment, ...orchestrators);
-});
+    const next = await sampleJob(site.backends, { variant: "working" });
+    await deployment.publish(next);
+    await expectSuccess(site, next);
+    for (const worker of workers) await untilFree(orchestrators[0], worker);
+    await expectNothingLeft(deployment, ...orchestrators);
+  },
+);
 
 test("Redis faults: Redis loses all its data, and the broker revokes the job's delivery: the run is found again", async () => {
   const scene = await startScene();

@@ -89,6 +89,7 @@ const MOMENTS: readonly Moment[] = [
     },
     reached: inState("ASSIGNED"),
     mayNeverRun: true,
+    isFullOnly: true,
   },
   { when: "CLONING", hold: () => site.backends.git.hold(), reached: inState("CLONING"), isFullOnly: true },
   {
@@ -215,29 +216,32 @@ test("take-over: the only orchestrator is down for longer than a lease: the next
   expect(runsStarted(idle, job)).toBe(0);
 });
 
-test("take-over: an orchestrator that crashes again and again finds its build each time, and the order of waiting jobs stays", async () => {
-  const crashes = isFullCheck ? 10 : 3;
-  const waiting = Array.from({ length: 70 }, (_, index) => `waiting-${index}`);
-  const deployment = await site.deploy();
-  let orchestrator = await deployment.startOrchestrator();
-  const address = { BLACKTREE_GRPC_LISTEN: orchestrator.grpcAddress };
-  await deployment.startWorker(orchestrator);
-  const job = await sampleJob(site.backends, { variant: "working" });
-  const held = site.keep(holdPush(site.backends, job));
-  await deployment.publish(job);
-  await held.arrived;
-  // More than an orchestrator would hold while it searches for the build's message.
-  for (const job_id of waiting) await deployment.publish({ ...job, job_id, repo_url: "owner/nowhere" });
-  await untilState(orchestrator, waiting.at(-1) ?? "", "QUEUED");
-  for (let crash = 1; crash <= crashes; crash += 1) {
-    await orchestrator.process.kill();
-    orchestrator = await deployment.startOrchestrator(address);
-    await orchestrator.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
-  }
-  held.release();
-  await expectSuccess(site, job);
-  const ended: string[] = [];
-  while (ended.length < waiting.length) ended.push((await deployment.nextResult()).job_id);
-  expect(ended).toEqual(waiting);
-  await expectNothingLeft(deployment, orchestrator);
-});
+inFullCheck().test(
+  "take-over: an orchestrator that crashes again and again finds its build each time, and the order of waiting jobs stays",
+  async () => {
+    const crashes = isFullCheck ? 10 : 3;
+    const waiting = Array.from({ length: 70 }, (_, index) => `waiting-${index}`);
+    const deployment = await site.deploy();
+    let orchestrator = await deployment.startOrchestrator();
+    const address = { BLACKTREE_GRPC_LISTEN: orchestrator.grpcAddress };
+    await deployment.startWorker(orchestrator);
+    const job = await sampleJob(site.backends, { variant: "working" });
+    const held = site.keep(holdPush(site.backends, job));
+    await deployment.publish(job);
+    await held.arrived;
+    // More than an orchestrator would hold while it searches for the build's message.
+    for (const job_id of waiting) await deployment.publish({ ...job, job_id, repo_url: "owner/nowhere" });
+    await untilState(orchestrator, waiting.at(-1) ?? "", "QUEUED");
+    for (let crash = 1; crash <= crashes; crash += 1) {
+      await orchestrator.process.kill();
+      orchestrator = await deployment.startOrchestrator(address);
+      await orchestrator.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
+    }
+    held.release();
+    await expectSuccess(site, job);
+    const ended: string[] = [];
+    while (ended.length < waiting.length) ended.push((await deployment.nextResult()).job_id);
+    expect(ended).toEqual(waiting);
+    await expectNothingLeft(deployment, orchestrator);
+  },
+);

@@ -90,7 +90,14 @@ export async function startOrchestratorSite(
     model = await connect(clientUrl);
     const channel = await model.createChannel();
     const waiting: ((result: JobResult) => void)[] = [];
-    const onResult = (body: Buffer) => waiting.shift()?.(JSON.parse(body.toString()) as JobResult);
+    /** Results that arrived before a call waited for them. */
+    const arrived: JobResult[] = [];
+    const onResult = (body: Buffer) => {
+      const result = JSON.parse(body.toString()) as JobResult;
+      const resolve = waiting.shift();
+      if (resolve) resolve(result);
+      else arrived.push(result);
+    };
     await channel.consume(names.resultQueue, (message) => void (message && onResult(message.content)), {
       noAck: true,
     });
@@ -107,7 +114,10 @@ export async function startOrchestratorSite(
       };
       channel.sendToQueue(names.jobQueue, Buffer.from(JSON.stringify(job)), { messageId: jobId });
     };
-    const nextResult = () => new Promise<JobResult>((resolve) => waiting.push(resolve));
+    const nextResult = () => {
+      const first = arrived.shift();
+      return first ? Promise.resolve(first) : new Promise<JobResult>((resolve) => waiting.push(resolve));
+    };
     return {
       grpcPort: orchestrator.grpcPort,
       adminUrl: `http://127.0.0.1:${orchestrator.adminPort}`,

@@ -12,6 +12,7 @@ import { StepFailure } from "../../../../../src/worker/job/failure.ts";
 import { EcrAuthenticator, type EcrSettings } from "../../../../../src/worker/registry/ecr/authenticator.ts";
 import { EcrBaseRegistries } from "../../../../../src/worker/registry/ecr/base-registries.ts";
 import type { NewEcrRepository } from "../../../../../src/worker/registry/ecr/repository.ts";
+import { inFullCheck } from "../../../../support/machine/full-check.ts";
 import { waitFor } from "../../../../support/machine/wait-for.ts";
 import { type Aws, type EcrRepository, startAws } from "../../../../support/servers/aws.ts";
 import { missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
@@ -142,7 +143,7 @@ describe("signing in", () => {
     },
   );
 
-  test("endless throttling is a retryable failure", async () => {
+  inFullCheck().test("endless throttling is a retryable failure", async () => {
     aws.configure({ throttleNext: 1_000_000 });
     expect(await failureOf(authenticator().authenticate(request()))).toMatchObject({
       code: "ECR_AUTH",
