@@ -12,6 +12,7 @@ import {
 } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import { type ServedService, serveRpc } from "../../../src/shared/rpc/server.ts";
 import { apiRequest } from "../../support/blacktree/admin-api.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
@@ -77,8 +78,13 @@ interface Shown {
   readonly events: readonly JobEvent[];
 }
 
+/** On a busy machine Redis may not answer for a moment. */
 async function shown(): Promise<Shown> {
-  return (await (await apiRequest(site.adminUrl, `/api/v1/jobs/${JOB}`)).json()) as Shown;
+  const answered = async () => {
+    const response = await apiRequest(site.adminUrl, `/api/v1/jobs/${JOB}`);
+    return response.ok ? ((await response.json()) as Shown) : undefined;
+  };
+  return waitFor(answered, { timeoutMs: 30_000, what: "the job" });
 }
 
 test("a job shows the steps that its worker reports, and later those of its outcome", async () => {
