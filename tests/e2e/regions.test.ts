@@ -80,6 +80,16 @@ const PARKED = ["jobs.ready.unknown-region", "jobs.ready.unknown-region.checked"
 const startWorker = (orchestrator: OrchestratorProcess, region: string) =>
   deployment.startWorker(orchestrator, { BLACKTREE_WORKER_REGION: region });
 
+/** A worker that has registered gets no job before it has answered a ping. */
+function untilAssignable(orchestrator: OrchestratorProcess, region: string): Promise<unknown> {
+  const isAssignable = async () => {
+    const response = await apiRequest(orchestrator.apiUrl, "/api/v1/regions");
+    const { items } = (await response.json()) as { items: { region: string; slots: { free: number } }[] };
+    return items.some((each) => each.region === region && each.slots.free > 0);
+  };
+  return waitFor(isAssignable, { timeoutMs: 30_000, what: `a free slot in ${region}` });
+}
+
 async function nextResults(count: number): Promise<JobResult[]> {
   const results: JobResult[] = [];
   while (results.length < count) results.push(await deployment.nextResult());
@@ -112,6 +122,7 @@ test("regions: a job goes to its own region first, and to the next one when that
   const orchestrator = await deployment.startOrchestrator({ BLACKTREE_REGION_FALLBACK: "eu-west-1" });
   const european = await startWorker(orchestrator, "eu-west-1");
   const american = await startWorker(orchestrator, "us-east-1");
+  for (const region of ["eu-west-1", "us-east-1"]) await untilAssignable(orchestrator, region);
   holdJobs();
   for (const id of ["first", "second", "third"]) {
     await publish(id);
