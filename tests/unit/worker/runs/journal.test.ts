@@ -150,13 +150,13 @@ test("journal: a build cannot fill it with steps", async () => {
   expect((await read(journal)).at(-2)).toMatchObject({ line: "goes on" });
 });
 
-/** The lines of a log, which is added to a journal with these limits. */
-async function logged(journal: Journal, lines: Iterable<string>) {
+/** The lines of a log, which is added to a journal that refuses lines before it has all of them. */
+async function logged(journal: Journal, lines: readonly string[]) {
   const log = new RunLog({ keptBytes: 64_000_000, tail: { lines: 3, bytes: 10_000 } }, journal);
-  for (const line of lines) {
-    log.add(line);
-    await Bun.sleep(0);
-  }
+  const half = lines.length / 2;
+  for (const line of lines.slice(0, half)) log.add(line);
+  await waitFor(() => journal.refusal() !== undefined, { ...UNTIL, what: "the journal to refuse lines" });
+  for (const line of lines.slice(half)) log.add(line);
   log.end();
   end(journal);
   const served = (await read(journal)).flatMap((entry) => ("line" in entry ? entry.line : []));
@@ -174,7 +174,7 @@ test("journal: when it cannot be written, the log has its beginning, one note, a
   // A file where the folder should be.
   await Bun.write(logs, "");
   const journal = journalsWith().create(run());
-  const { served, described, summary, tail } = await logged(journal, numbered(MANY));
+  const { served, described, summary, tail } = await logged(journal, [...numbered(MANY)]);
   expect(summary).toEqual({ ...described, truncated: true });
   expect(served[0]).toStartWith("1 ");
   expect(served.slice(-3)).toEqual([...numbered(MANY)].slice(-3));
@@ -228,7 +228,7 @@ test("journals: a running run that needs more than their share of the disk keeps
     what: "the ended run to lose its log",
   });
   await expect(read(ended)).rejects.toThrow("to free space");
-  const { served, described, summary } = await logged(journals.create(run("large")), numbered(MANY));
+  const { served, described, summary } = await logged(journals.create(run("large")), [...numbered(MANY)]);
   expect(summary).toEqual({ ...described, truncated: true });
   expect(served.some((line) => line.startsWith("[running builds' logs take 0% of the worker's disk"))).toBe(
     true,
