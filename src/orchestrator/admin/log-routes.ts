@@ -62,6 +62,8 @@ const QUERY = z
       .string()
       .min(1, { error: `expected 1 to ${MAX_GREP_CHARS} characters` })
       .max(MAX_GREP_CHARS, { error: `expected 1 to ${MAX_GREP_CHARS} characters` })
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: no URL has a NUL
+      .regex(/^[^\x00]*$/)
       .optional()
       .meta({ description: "Only lines that contain this text (not a pattern).", examples: ["error"] }),
     ignore_case: flag("Upper and lower case are the same for `grep`."),

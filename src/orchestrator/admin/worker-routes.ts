@@ -1,5 +1,6 @@
 import type { Context, Hono } from "hono";
 import { z } from "zod";
+import { REGION_PATTERN } from "../../shared/settings/parsers.ts";
 import { COMMIT, VERSION } from "../../shared/version.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { AdminEnv } from "./client-address.ts";
@@ -48,11 +49,13 @@ export function addStatus(app: Hono<AdminEnv>, { queue, leases, names, region }:
 
 const STATUSES = WORKER_STATUS.options.join("|");
 const EXPECTED_STATUS = `expected one or more of ${WORKER_STATUS.options.join(", ")}, comma separated`;
-const LABEL = z.string().regex(/^[^=]+=/, { error: "expected key=value" });
+// biome-ignore lint/suspicious/noControlCharactersInRegex: no URL has a NUL
+const LABEL = z.string().regex(/^[^=\x00]+=[^\x00]*$/, { error: "expected key=value" });
 
 const QUERY = z.strictObject({
   region: z
     .string()
+    .regex(REGION_PATTERN, { error: "expected a worker region: 1 to 63 letters, digits, - and _" })
     .optional()
     .meta({ description: "Workers of this region.", examples: ["us-east-1"] }),
   status: z

@@ -100,7 +100,7 @@ const LOGIN_EXPECTED = `expected username (1 to 255 characters, without colons a
 
 /** For the OpenAPI document; `registryHost` decides. */
 const REGISTRY_HOST =
-  /^(?:localhost|[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*\.[A-Za-z0-9]+)(?::\d{1,5})?$|^[A-Za-z0-9-]*[A-Za-z0-9]:\d{1,5}$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/;
+  /^(?:localhost|[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*\.[A-Za-z0-9]+)(?::[0-9]{1,5})?$|^[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?:[0-9]{1,5}$|^\[[0-9a-f:.]+\](?::[0-9]{1,5})?$/;
 
 /** By the registries' hosts. Problems name valid hosts, and no other key: it may be a misplaced secret. */
 function registryLogins() {
@@ -127,7 +127,7 @@ function registryLogins() {
     .meta({
       type: "object",
       maxProperties: MAX_REGISTRY_LOGINS,
-      propertyNames: { pattern: REGISTRY_HOST.source },
+      propertyNames: { pattern: REGISTRY_HOST.source, maxLength: 255 },
       additionalProperties: {
         oneOf: [
           objectOf({
