@@ -11,10 +11,8 @@ import { checkedQuery, documented } from "./openapi.ts";
 import { reasonBody } from "./operator-order.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
-import type { Acceptance } from "./submit-job.ts";
+import { type Acceptance, SUBMIT_TIMEOUT_MS } from "./submit-job.ts";
 import { explainWaiting, WAITING } from "./waiting.ts";
-
-const SUBMIT_TIMEOUT_MS = 10_000;
 
 const NO_SUCH_JOB = "The job does not exist, or its record has expired.";
 

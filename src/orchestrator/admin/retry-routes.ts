@@ -10,9 +10,7 @@ import { badRequest, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
 import { RETRY_BODY, retryMessage } from "./retry-message.ts";
-import type { Acceptance, SenderProperties } from "./submit-job.ts";
-
-const SUBMIT_TIMEOUT_MS = 10_000;
+import { type Acceptance, type SenderProperties, SUBMIT_TIMEOUT_MS } from "./submit-job.ts";
 
 const RETRIED = z
   .object({

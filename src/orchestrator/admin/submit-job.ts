@@ -24,6 +24,9 @@ export interface SubmitParts {
   readonly regions: { problemOf(message: Job): Promise<string | undefined> };
 }
 
+/** How long a request may wait for the broker. */
+export const SUBMIT_TIMEOUT_MS = 10_000;
+
 const POLL_INTERVAL_MS = 5;
 /** The broker has confirmed the job by then; waiting only makes it visible to the client's next request. */
 const POLL_TIMEOUT_MS = 2000;

@@ -179,10 +179,7 @@ export class AttemptLogs {
       yield* this.parts.readPeer(address, key, afterSeq, signal);
     } catch (error) {
       if (!hasStatus(error, status.NOT_FOUND)) throw error;
-      throw new LogMissing(
-        "the log has been removed: it was too old, or the logs had reached their size limit",
-        false,
-      );
+      throw removed();
     }
   }
 
