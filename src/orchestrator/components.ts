@@ -48,8 +48,8 @@ export interface Components {
   stop(): Promise<void>;
 }
 
-/** How long the intake, and then the dispatcher, may take to finish what they have begun. */
-const STOP_WORK_MS = 3000;
+/** How long the intake may take to finish what it has begun. */
+const STOP_INTAKE_MS = 3000;
 
 export function createComponents(parts: ComponentParts): Components {
   const { queue, leases, records, settings, logger } = parts;
@@ -103,8 +103,8 @@ export function createComponents(parts: ComponentParts): Components {
     },
     async stop() {
       availability.stop();
-      await waitAtMost(STOP_WORK_MS, intake.stop());
-      await waitAtMost(STOP_WORK_MS, dispatcher.stop());
+      await waitAtMost(STOP_INTAKE_MS, intake.stop());
+      await dispatcher.stop();
       for (const component of [healthChecker, canceller, regions, parking, publisher]) component.stop();
     },
   };

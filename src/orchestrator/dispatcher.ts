@@ -6,6 +6,7 @@
  * It also polls once a second, for messages that return to a queue without a hint: those of an orchestrator that died or
  * has requeued them.
  */
+import { waitAtMost } from "../shared/abort.ts";
 import { type Job, PRIORITIES } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type MessageRules, readJobMessage } from "./job/message.ts";
@@ -24,6 +25,10 @@ const POLL_INTERVAL_MS = 1000;
 const MAX_UNPLACED_PER_REGION = 16;
 /** Upper bound of all held jobs per region, with those that need special capabilities or were taken for recovery. */
 const MAX_HELD_PER_REGION = 64;
+/** How long the last sweep may take after `stop`, for example while Redis does not answer. */
+const SWEEP_END_MS = 3000;
+/** How long `stop` may return held jobs to a slow broker: less than what systemd grants a stop, with what follows. */
+const RETURN_HELD_MS = 15_000;
 
 export interface DispatcherParts {
   readonly queue: JobQueue;
@@ -100,10 +105,15 @@ export class Dispatcher {
     this.#wake();
   }
 
-  /** Takes no more jobs and returns the held ones to their queues. Running jobs continue until the queue is closed. */
+  /**
+   * Takes no more jobs and returns the held ones to their queues. Running jobs continue until the queue is closed. Waits a
+   * limited time: what is still held then returns when the queue is closed, in any order.
+   */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await this.pause();
+    const returned = this.pause();
+    await waitAtMost(SWEEP_END_MS, Promise.resolve(this.#sweep));
+    if (this.#sweep === undefined) await waitAtMost(RETURN_HELD_MS, returned);
   }
 
   /** As `stop`, until `resume`. */
@@ -128,7 +138,11 @@ export class Dispatcher {
     await this.#sweep;
     const held = this.#held;
     this.#held = [];
-    for (const { delivery } of held) await delivery.requeue();
+    let isAnswered = true;
+    for (const { delivery } of held) {
+      const returned = delivery.requeue();
+      if (isAnswered) isAnswered = await returned;
+    }
   }
 
   /** Resolves when this orchestrator processes no job; call after `stop`. */

@@ -60,10 +60,11 @@ export interface ReadyDelivery extends Delivery {
   readonly envelope: Envelope;
   /**
    * Returns the message to its ready queue, in front of all messages that were never taken; messages that are requeued
-   * one after the other keep that order. Resolves when the queue has it, or when the delivery is revoked. No listener of
-   * `onReady` is called: it is another orchestrator's turn, or that of this one a while later.
+   * one after the other keep that order. Resolves with true when the queue has it, or when the delivery is revoked; with
+   * false when the broker does not answer in time. No listener of `onReady` is called: it is another orchestrator's turn,
+   * or that of this one a while later.
    */
-  requeue(): Promise<void>;
+  requeue(): Promise<boolean>;
   /**
    * Asks the broker whether it still considers the message delivered to this orchestrator. Resolves with how long it
    * will at least, in ms, even if the connection is lost from now on: so long no other orchestrator gets the message.

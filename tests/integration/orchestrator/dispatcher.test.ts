@@ -128,9 +128,13 @@ test("dispatcher: a region's jobs come before another region's backlog that fall
   }
 });
 
-test("dispatcher: held jobs keep their place in the ready queue when the orchestrator stops", async () => {
+test("dispatcher: held jobs keep their place when the orchestrator stops, also with a slow broker", async () => {
   const jobs = Array.from({ length: 70 }, (_, index) => `job-${index}`);
-  const site = await startOrchestratorSite({ rabbitMqUrl: rabbitmq.url, redisUrl: redis.url });
+  const proxy = await startTcpProxy(rabbitmq);
+  const throughProxy = new URL(rabbitmq.url);
+  throughProxy.port = String(proxy.port);
+  const servers = { rabbitMqUrl: throughProxy.href, clientUrl: rabbitmq.url, redisUrl: redis.url };
+  const site = await startOrchestratorSite(servers);
   const worker = await serveWorker(async () => successfulEnd(), LOG_LIMITS);
   try {
     await site.addWorker("worker", INCARNATION, worker.port);
@@ -138,13 +142,19 @@ test("dispatcher: held jobs keep their place in the ready queue when the orchest
     for (const jobId of jobs) site.submit(jobId, { platforms: ["linux/s390x"] });
     const isBacklogged = async () => {
       const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
-      const { ready = 0, unacked = 0 } = totals.find(({ name }) => name === READY_QUEUE) ?? {};
-      return unacked > 10 && ready > 0 && ready + unacked === jobs.length;
+      return totals.some(({ name, ready, unacked }) => name === READY_QUEUE && unacked === 64 && ready === 6);
     };
-    await waitFor(isBacklogged, { timeoutMs: 60_000, what: "some held jobs, and others behind them" });
+    await waitFor(isBacklogged, { timeoutMs: 60_000, what: "held jobs, and others behind them" });
   } finally {
+    const slow = setInterval(() => {
+      proxy.heal();
+      proxy.cut("answers");
+    }, 60);
     await site.stop();
+    clearInterval(slow);
+    proxy.heal();
     await worker.stop(100);
+    await proxy.stop();
   }
   expect(await waitingJobs()).toEqual(jobs);
 });

@@ -19,7 +19,10 @@ export const MAX_DELIVERIES = 8;
 /** In a queue that Blacktree has declared only a policy sets a limit. A message that is published again loses its place. */
 export const MAX_DELIVERIES_OWN_QUEUE = 18;
 
-const BROKER_ANSWER_TIMEOUT_MS = 2_000;
+/** A job is not run without the answer, so it has to come long before the end of a lease. */
+const HELD_TIMEOUT_MS = 2_000;
+/** A broker under load answers within it; a frozen one must not delay the stop of an orchestrator for long. */
+const REQUEUE_TIMEOUT_MS = 5_000;
 
 export class RabbitMqDelivery implements Delivery {
   readonly #revoked = new AbortController();
@@ -93,24 +96,27 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
     super(message, open, onSettled);
   }
 
-  override async requeue(): Promise<void> {
-    if (!this.settle(() => this.open.channel.nack(this.message, false, true))) return;
+  override async requeue(): Promise<boolean> {
+    if (!this.settle(() => this.open.channel.nack(this.message, false, true))) return true;
     // Nacks on several channels keep their order only if each waits for the one before. Without an answer the message
     // is back anyway, or will be: the channel is lost, or the broker is frozen.
-    await this.#roundTrip(this.open.lost).catch(() => undefined);
+    return this.#roundTrip(this.open.lost, REQUEUE_TIMEOUT_MS).then(
+      () => true,
+      () => this.open.lost.aborted,
+    );
   }
 
   async heldForMs(): Promise<number> {
     this.revoked.throwIfAborted();
     const askedAtMs = performance.now();
-    await this.#roundTrip(this.revoked);
+    await this.#roundTrip(this.revoked, HELD_TIMEOUT_MS);
     return Math.max(0, this.heartbeatMs - (performance.now() - askedAtMs));
   }
 
   /** Any request that the broker answers would do. No consumer uses this channel, so its prefetch has no effect. */
-  async #roundTrip(signal: AbortSignal): Promise<void> {
+  async #roundTrip(signal: AbortSignal, timeoutMs: number): Promise<void> {
     const answer = this.open.channel.prefetch(0);
-    await orAbort(answer, signal, AbortSignal.timeout(BROKER_ANSWER_TIMEOUT_MS));
+    await orAbort(answer, signal, AbortSignal.timeout(timeoutMs));
   }
 }
 

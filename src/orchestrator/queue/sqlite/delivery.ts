@@ -49,10 +49,11 @@ export class SqliteDelivery implements Delivery {
     this.settlement.ack(this);
   }
 
-  async requeue(): Promise<void> {
-    if (this.#settled) return;
+  async requeue(): Promise<boolean> {
+    if (this.#settled) return true;
     this.#settled = true;
     await this.settlement.requeue(this);
+    return true;
   }
 
   revoke(reason: Error): void {

@@ -303,10 +303,10 @@ class BrokerDelivery implements Delivery {
     });
   }
 
-  requeue(): Promise<void> {
+  requeue(): Promise<boolean> {
     const { broker, process } = this.connection;
     return new Promise((resolve) => {
-      const requeued = () => broker.store.simulation.post(0, process, resolve);
+      const requeued = () => broker.store.simulation.post(0, process, () => resolve(true));
       this.#settle(() => broker.return(this.inner, this.readyQueue), requeued);
     });
   }
