@@ -2,6 +2,8 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import type { EventSourceMessage } from "eventsource-parser/stream";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
 import { useAwsEnvironment } from "../../../support/machine/aws-environment.ts";
@@ -14,7 +16,7 @@ import { type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { startS3Server } from "../../../support/servers/versitygw.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-site.ts";
 import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "../workers/worker-service.ts";
-import { describeLog, followedEvents, linesOf, logOf, logRequest } from "./log-client.ts";
+import { describeLog, followedEvents, linesOf, logOf, logRequest, stalledFollower } from "./log-client.ts";
 
 setDefaultTimeout(120_000);
 
@@ -35,13 +37,15 @@ let sites: (OrchestratorSite | undefined)[];
 let goOn: PromiseWithResolvers<void>;
 let attempts: number;
 let retries: number;
+/** What the run of the worker does. */
+let execute: (reporter: RunReporter) => Promise<RunEnd>;
 
 beforeEach(async () => {
-  [goOn, attempts, retries, sites] = [Promise.withResolvers(), 0, 0, []];
+  [goOn, attempts, retries, sites, execute] = [Promise.withResolvers(), 0, 0, [], runOf];
   redis = await startRedis();
   brokers = await Promise.all([borrowRabbitMq(), borrowRabbitMq()]);
   folders = await Promise.all([makeTempDir("logs"), makeTempDir("logs")]);
-  worker = await serveWorker(async (_, reporter) => runOf(reporter), LOG_LIMITS);
+  worker = await serveWorker(async (_, reporter) => execute(reporter), LOG_LIMITS);
 });
 
 afterEach(async () => {
@@ -206,6 +210,73 @@ test("the log of a run that a dead orchestrator has released is copied by anothe
     what: "the run to be acknowledged",
   });
   expect(second.log.filter((line) => line.includes("another orchestrator has left"))).toEqual([]);
+});
+
+test("a line reaches the followers at every orchestrator before the run prints the next one", async () => {
+  const lines = Array.from({ length: 50 }, (_, number) => `line ${number}`);
+  const received = lines.map(() => Promise.withResolvers<void>());
+  const followers = 4;
+  const counts = lines.map(() => 0);
+  execute = async (reporter) => {
+    for (const [number, line] of lines.entries()) {
+      reporter.log(line);
+      await received[number]?.promise;
+    }
+    return successfulEnd();
+  };
+  const sites = await startBoth();
+  sites[0].submit("job");
+  const isKnown = async () => (await logRequest(sites[1].adminUrl, "job", "?attempt=1")).ok;
+  await waitFor(isKnown, { timeoutMs: 60_000, what: "the first attempt" });
+  const onLine = (number: number) => {
+    counts[number] = (counts[number] ?? 0) + 1;
+    if (counts[number] === followers) received[number]?.resolve();
+  };
+  const isLast = ({ event = "", data }: EventSourceMessage) => {
+    if (event === "line") onLine(lines.indexOf(data));
+    return event === "end";
+  };
+  const all = await Promise.all(
+    Array.from({ length: followers }, (_, index) =>
+      followedEvents(sites[index % 2]?.adminUrl ?? "", "job", { isLast }),
+    ),
+  );
+  for (const events of all) expect(linesOf(events)).toBe(lines.map((line) => `${line}\n`).join(""));
+});
+
+test("a reader that stalls delays neither the run nor other readers, and gets the rest of the log later", async () => {
+  const block = "x".repeat(500);
+  const count = 40_000;
+  const begun = Promise.withResolvers<void>();
+  execute = async (reporter) => {
+    reporter.log("first");
+    await begun.promise;
+    for (let number = 0; number < count; number += 1) {
+      reporter.log(`${number} ${block}`);
+      if (number % 500 === 0) await setImmediate();
+    }
+    return successfulEnd();
+  };
+  const [first, second] = await startBoth();
+  const result = first.run("job");
+  const isKnown = async () => (await logRequest(second.adminUrl, "job", "?attempt=1")).ok;
+  await waitFor(isKnown, { timeoutMs: 60_000, what: "the first attempt" });
+  const stalled = await Promise.all([first, second].map((site) => stalledFollower(site.adminUrl, "job")));
+  const followed = [first, second].map((site) => followedEvents(site.adminUrl, "job"));
+  begun.resolve();
+  const log = logOf(await result);
+  expect(log.lines).toBe(count + 1);
+  for (const events of await Promise.all(followed)) expect(describeLog(linesOf(events))).toEqual(log);
+  await untilKept(0, "job.1");
+  await waitFor(() => worker.runs.held().length === 0, {
+    timeoutMs: 60_000,
+    what: "the run to be acknowledged",
+  });
+  for (const follower of stalled) {
+    // The rest waits elsewhere than in buffers of the API and of the connection.
+    expect(follower.receivedBytes).toBeLessThan(1_000_000);
+    expect(describeLog(linesOf(await follower.readOn()))).toEqual(log);
+  }
 });
 
 inFullCheck().test(
