@@ -4,8 +4,12 @@
  */
 import { type Bench, UsageError } from "./bench-command.ts";
 import { buildBench } from "./build/build-bench.ts";
+import { dispatchBench } from "./dispatch/dispatch-bench.ts";
 
-const BENCHES: ReadonlyMap<string, Bench> = new Map([["build", buildBench]]);
+const BENCHES: ReadonlyMap<string, Bench> = new Map([
+  ["build", buildBench],
+  ["dispatch", dispatchBench],
+]);
 
 const USAGE = [...BENCHES].map(([name, { flags }]) => `bun run bench ${name} ${flags}`).join("\n");
 

@@ -67,6 +67,8 @@ export class Runs {
   readonly #abandonment: Abandonment;
   /** Newest last; one entry per job, since a newer attempt replaces the older one. */
   readonly #runs = new Map<string, Run>();
+  /** Ended runs that a newer attempt has replaced. Only their logs are of interest, until they are acknowledged. */
+  readonly #replaced = new Set<Run>();
   /** By job, oldest first: an attempt that was just acknowledged must not start again. */
   readonly #acknowledged = new Map<string, Acknowledged>();
   #running = 0;
@@ -198,7 +200,9 @@ export class Runs {
       this.#acknowledged.delete(ref.jobId);
       this.#acknowledged.set(ref.jobId, { attempt: ref.attempt, at: performance.now() });
     }
-    if (this.#runs.size === 0) for (const resolve of this.#allAcknowledged.splice(0)) resolve();
+    const replaced = this.#findReplaced(ref);
+    if (replaced) this.#forget(replaced);
+    if (this.#isEmpty) for (const resolve of this.#allAcknowledged.splice(0)) resolve();
   }
 
   /** Accepts no new runs from now on; resolves when none is under way. */
@@ -209,7 +213,7 @@ export class Runs {
 
   /** Resolves when every outcome is acknowledged. Call after `drain`. */
   async acknowledged(): Promise<void> {
-    if (this.#runs.size > 0) await new Promise<void>((resolve) => this.#allAcknowledged.push(resolve));
+    if (!this.#isEmpty) await new Promise<void>((resolve) => this.#allAcknowledged.push(resolve));
   }
 
   endAll(reason: Error): void {
@@ -221,8 +225,16 @@ export class Runs {
     return run?.attempt === ref.attempt ? run : undefined;
   }
 
+  #findReplaced({ jobId, attempt }: RunRef): Run | undefined {
+    return [...this.#replaced].find((run) => run.jobId === jobId && run.attempt === attempt);
+  }
+
+  get #isEmpty(): boolean {
+    return this.#runs.size === 0 && this.#replaced.size === 0;
+  }
+
   #get(ref: RunRef): Run {
-    const run = this.#find(ref);
+    const run = this.#find(ref) ?? this.#findReplaced(ref);
     if (run) return run;
     throw new StaleRun(`attempt ${ref.attempt} of job ${ref.jobId} is not held here`);
   }
@@ -263,7 +275,8 @@ export class Runs {
     };
     // Deleted first, so the map stays in the order of starts.
     const replaced = this.#runs.get(job.jobId);
-    if (replaced?.finishedAt) this.#forget(replaced);
+    this.#runs.delete(job.jobId);
+    if (replaced?.finishedAt) this.#replaced.add(replaced);
     this.#runs.set(job.jobId, run);
     const { jobId: job_id, attempt, tenant } = job;
     this.#options.logger.info({ job_id, attempt, tenant }, "run started");
@@ -287,7 +300,7 @@ export class Runs {
   }
 
   #forget(run: Run): void {
-    this.#runs.delete(run.jobId);
+    if (!this.#replaced.delete(run)) this.#runs.delete(run.jobId);
     this.#options.journals.forget(run.journal);
   }
 
@@ -296,7 +309,7 @@ export class Runs {
       if (!isPast(at, REMEMBER_ACKNOWLEDGED_MS)) break;
       this.#acknowledged.delete(jobId);
     }
-    const finished = [...this.#runs.values()].filter((run) => run.finishedAt);
+    const finished = [...this.#replaced, ...this.#runs.values()].filter((run) => run.finishedAt);
     const oldestKept = Date.now() - this.#options.keepFinishedMs;
     const surplus = finished.length - this.#options.keepFinishedCount;
     finished.forEach((run, index) => {

@@ -337,6 +337,30 @@ describe("the file of a run's log", () => {
     await untilFiles(1);
   });
 
+  test("stays readable after a higher attempt has begun, until it is acknowledged", async () => {
+    const { runs, begun } = setUp({ logs: folder.path });
+    const lower = runs.run(job("a", 1), TIMEOUT_MS);
+    print(begun(0));
+    await untilFiles(1);
+    begun(0).finish(end("FAILED"));
+    await lower;
+    const higher = runs.run(job("a", 2), TIMEOUT_MS);
+    print(begun(1));
+    await untilFiles(2);
+    const { signal } = new AbortController();
+    const first = { jobId: "a", attempt: 1 };
+    const bytes = Buffer.concat(await Array.fromAsync(runs.readLog(first, 0, signal)));
+    expect(bytes.toString().trimEnd().split("\n")).toHaveLength(501);
+    expect(runs.held()).toEqual([{ jobId: "a", attempt: 2 }]);
+    begun(1).finish(end());
+    await higher;
+    runs.acknowledge({ jobId: "a", attempt: 2 });
+    await untilFiles(1);
+    runs.acknowledge(first);
+    await untilFiles(0);
+    await runs.acknowledged();
+  });
+
   test("is removed when the run has been replaced by a higher attempt and has ended", async () => {
     const { runs, begun } = setUp({ logs: folder.path, slots: 2 });
     const lower = runs.run(job("a", 1), TIMEOUT_MS);
