@@ -152,6 +152,15 @@ async function bodyOf(response: Response): Promise<string> {
 /** No connection was made, so nothing has been sent. */
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
+/** In place of Bun's messages, which speak of a computer and a URL. */
+const REASONS = new Map([
+  ["ECONNREFUSED", "the connection was refused: nothing listens there"],
+  ["ENOTFOUND", "the host's name is not known"],
+  ["EAI_AGAIN", "the host's name cannot be looked up now"],
+  ["EHOSTUNREACH", "there is no route to the host"],
+  ["ENETUNREACH", "there is no route to the network"],
+]);
+
 /** A request that no server has received may be sent to another one; a repeatable request always may. */
 function mayAnotherAnswer({ status, cause }: ApiError, isRepeatable: boolean): boolean {
   if (isRepeatable) return status === undefined || [502, 503, 504].includes(status);
@@ -160,7 +169,8 @@ function mayAnotherAnswer({ status, cause }: ApiError, isRepeatable: boolean): b
 }
 
 function notReached({ url }: ApiAddress, error: unknown): string {
-  const reason = error instanceof Error ? error.message : String(error);
+  const { code } = Object(error) as { code?: string };
+  const reason = REASONS.get(code ?? "") ?? (error instanceof Error ? error.message : String(error));
   return `cannot reach the orchestrator's admin API at ${maskUrlPasswords(url)}: ${reason}; set its URL with --api or BLACKTREE_API`;
 }
 

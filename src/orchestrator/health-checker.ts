@@ -148,6 +148,7 @@ export class HealthChecker {
   async #observe(worker: WorkerView, response: PingResponse): Promise<void> {
     const { workerId, incarnation } = response;
     if (workerId !== worker.workerId || incarnation !== worker.incarnation) {
+      if (workerId !== worker.workerId) this.#reportAnother(worker, workerId);
       await this.parts.leases.suspect(worker.workerId, worker.incarnation);
       return;
     }
@@ -161,6 +162,13 @@ export class HealthChecker {
     const staleIds = new Set(stale.map((run) => run.jobId));
     const unawaited = response.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
     if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
+  }
+
+  #reportAnother({ workerId, address }: WorkerView, answering: string): void {
+    this.parts.logger.warn(
+      { worker_id: workerId, address, answering_worker_id: answering },
+      "another worker answers at this worker's address, so this one counts as lost: give each worker another address with BLACKTREE_WORKER_ADVERTISE",
+    );
   }
 
   /**

@@ -81,7 +81,7 @@ function typeOf(schema: Schema): string {
 
 const typeName = (type: string) => (type === "null" ? "`null`" : type === "integer" ? "whole number" : type);
 
-/** Whole numbers without a bound of their own have those of JavaScript. */
+/** Whole numbers without a specified bound have those of JavaScript. */
 function rangeOf({ minimum, maximum, maxLength }: Schema): string {
   const hasMaximum = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
   if (minimum !== undefined && hasMaximum) return `from ${minimum} to ${maximum}`;

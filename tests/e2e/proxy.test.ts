@@ -1,4 +1,4 @@
-/** A job on a worker whose only way out is an HTTP proxy. The engine has a network of its own, as on a build host. */
+/** A job on a worker whose only way out is an HTTP proxy. The engine has a separate network, as on a build host. */
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";

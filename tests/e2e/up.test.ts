@@ -263,7 +263,7 @@ describe("up with a named registry", () => {
       "waits is QUEUED: all 1 slot for it in us-east-1 is in use, and 0 jobs wait before it\n",
     );
     expect(why.stdout).toMatch(/ {2}us-east-1 {2}BUSY {4}busy with job runs for \d+ s$/m);
-    expect((await cli("why", "runs")).stdout).toStartWith("runs is BUILDING: the job runs: it is BUILDING\n");
+    expect((await cli("why", "runs")).stdout).toStartWith("runs is BUILDING: the job is running\n");
     const third = ["submit", "--wait", "--job-id", "third", ...jobFlags("owner/endless", "v-cancel-third")];
     const waiting = startProcess([blacktree, ...third, "--api", apiUrl], {
       env: { BLACKTREE_WORK_DIR: workDir },

@@ -73,7 +73,7 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
   };
   if (record.result) return { ...nothing, is_waiting: false, reason: `the job has ended: it is ${state}` };
   if (state !== "QUEUED" && state !== "RETRYING")
-    return { ...nothing, is_waiting: false, reason: `the job runs: it is ${state}` };
+    return { ...nothing, is_waiting: false, reason: "the job is running" };
 
   const views = (await parts.leases.workers()).filter(({ region }) => regions.includes(region));
   const workers = await Promise.all(

@@ -1,4 +1,4 @@
-/** A worker whose runs do nothing, as a program of its own. Prints its port; its argument is the number of slots. */
+/** A worker whose runs do nothing in a separate process. Prints its port; its argument is the number of slots. */
 import { serveWorker, successfulEnd } from "../../integration/orchestrator/workers/worker-service.ts";
 
 const worker = await serveWorker(

@@ -63,6 +63,22 @@ test("health checker: an orchestrator that starts uses the registered workers be
   expect(await second.run("job")).toMatchObject({ status: "SUCCESS", attempt: 1 });
 });
 
+test("health checker: a worker whose address belongs to another one is lost, and the log names both", async () => {
+  const started = await startSite(ROUNDS);
+  await started.addWorker("shadowed", INCARNATION, worker.port);
+  const isReported = () =>
+    started.log.some(
+      (line) =>
+        line.includes('"worker_id":"shadowed"') &&
+        line.includes('"answering_worker_id":"worker"') &&
+        line.includes("BLACKTREE_WORKER_ADVERTISE"),
+    );
+  await waitFor(isReported, { timeoutMs: 60_000, what: "the warning" });
+  // The other worker is used.
+  await started.addWorker("worker", INCARNATION, worker.port);
+  expect(await started.run("job")).toMatchObject({ status: "SUCCESS", attempt: 1 });
+});
+
 test("health checker: an orchestrator that reaches no live worker says so once, and returns the jobs that it holds", async () => {
   const proxy = await startTcpProxy(worker);
   const another = new RedisLeases({

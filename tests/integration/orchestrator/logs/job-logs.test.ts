@@ -37,7 +37,7 @@ let sites: (OrchestratorSite | undefined)[];
 let goOn: PromiseWithResolvers<void>;
 let attempts: number;
 let retries: number;
-/** What the run of the worker does. */
+/** Each run of the worker. */
 let execute: (reporter: RunReporter) => Promise<RunEnd>;
 
 beforeEach(async () => {

@@ -76,7 +76,7 @@ const busy = { status: "BUSY", jobs: ["j-1"] } as const;
 
 test.each([
   ["FAILED", "the job has ended: it is FAILED", { result: sampleResult("mine") }],
-  ["BUILDING", "the job runs: it is BUILDING", {}],
+  ["BUILDING", "the job is running", {}],
 ] as const)("a job that is %s does not wait", async (state, reason, job) => {
   expect(await explain({ state, ...job })).toMatchObject({ is_waiting: false, reason });
 });
