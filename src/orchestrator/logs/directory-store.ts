@@ -139,7 +139,7 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
   }
 }
 
-/** Only the owner may read the file, and it survives a crash of the machine. Returns its size in bytes. */
+/** Only the owner may read the file; a name never stands for a part of a log. Returns its size in bytes. */
 async function flush(path: string): Promise<number> {
   const file = await open(path, "r+");
   try {
