@@ -19,6 +19,8 @@ interface JobHistory {
   released: number;
   /** The highest attempt that was released or fenced. */
   over: number;
+  /** An attempt was fenced. */
+  wasLost: boolean;
 }
 
 export interface Surroundings {
@@ -39,7 +41,7 @@ export class Invariants {
   /** The broker has the message. */
   accepted(jobId: string): void {
     if (this.#jobs.has(jobId)) return;
-    const attempts = { claimed: 0, released: 0, over: 0 };
+    const attempts = { claimed: 0, released: 0, over: 0, wasLost: false };
     this.#jobs.set(jobId, { results: [], isCancelled: false, taggedAs: undefined, ...attempts });
   }
 
@@ -49,6 +51,15 @@ export class Invariants {
 
   isTagged(jobId: string): boolean {
     return this.#jobs.get(jobId)?.taggedAs !== undefined;
+  }
+
+  isCancelled(jobId: string): boolean {
+    return this.#jobs.get(jobId)?.isCancelled === true;
+  }
+
+  /** It was decided that a run of the job is lost. */
+  wasLost(jobId: string): boolean {
+    return this.#jobs.get(jobId)?.wasLost === true;
   }
 
   /** The broker has the result. */
@@ -117,6 +128,7 @@ export class Invariants {
   /** It was decided that the run is lost. */
   fenced({ jobId, attempt }: RunRef, confirmedForMs: number): void {
     const job = this.#of(jobId);
+    job.wasLost = true;
     job.over = Math.max(job.over, attempt);
     for (const run of this.#unfinished(jobId)) {
       const leftMs = this.#confirmedForMs(run);
