@@ -206,7 +206,7 @@ inFullCheck().describe("a release", () => {
         const binaries: Binaries = { dir, orchestrator: path, worker: path, cli: path };
         // Emulation is slow.
         const patience = { BLACKTREE_PING_INTERVAL: "20s", BLACKTREE_LEASE_TTL: "120s" };
-        const orchestrator = await deployment.launchOrchestrator(patience, binaries);
+        const orchestrator = await deployment.startOrchestrator(patience, binaries);
         await deployment.startWorker(orchestrator);
         const job = { branch: "main", aws_account: "1234567890", ecr_repo: "app-images" };
         await deployment.publish({ ...job, repo_url: "owner/app", deployment_version: "v1" });
