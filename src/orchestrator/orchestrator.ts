@@ -79,7 +79,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const submit: AdminParts["submit"] = (body, signal, properties) =>
     submitJob({ queue, records, rules, regions }, body, signal, properties);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const { region, regionFallback } = settings;
+  const { region, regionFallback, unsupportedAfterMs } = settings;
   const serve = (access: AdminAccess): AdminServer =>
     serveAdmin(
       createAdminApp({
@@ -92,6 +92,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
         region,
         regions,
         regionFallback,
+        unsupportedAfterMs,
       }),
       access.listen,
       logger,

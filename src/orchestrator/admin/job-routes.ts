@@ -82,8 +82,6 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     "/api/v1/jobs/:id/waiting",
     documented({
       summary: "Why a job does not run yet",
-      description:
-        "Which secrets a job has is in no record, so a worker that offers none may seem to be free for it.",
       tag: "Jobs",
       answer: WAITING,
       problems: { 404: NO_SUCH_JOB },

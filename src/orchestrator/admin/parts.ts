@@ -23,6 +23,7 @@ export interface AdminParts {
     readonly all: readonly string[];
   };
   readonly regionFallback: readonly string[];
+  readonly unsupportedAfterMs: number;
   readonly token: string;
   readonly listen: HostPort;
   /** Allowed in the header `Host`, besides the names of this machine. */

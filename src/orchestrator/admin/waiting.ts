@@ -1,15 +1,18 @@
 /** `GET /api/v1/jobs/:id/waiting`: why a job does not run yet. */
 import { z } from "zod";
 import { PRIORITIES } from "../../shared/job.ts";
-import { covers, neededBy } from "../leases/capabilities.ts";
+import { canonicalPlatforms } from "../../shared/platforms.ts";
+import { covers } from "../leases/capabilities.ts";
 import { type Control, describeControlSince } from "../leases/control.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { JobPlace, JobRecord, JobRecords, JobSummary } from "../records/job-records.ts";
+import { type PlacedJob, requirementsOf } from "../workers/free-slots.ts";
+import { type Preferred, preferredAmong } from "../workers/platform-preference.ts";
 import { JOB_ID, JOB_STATE } from "./answers.ts";
 import { WORKER_STATUS } from "./worker-view.ts";
 
 export interface WaitingParts {
-  readonly records: Pick<JobRecords, "find" | "list">;
+  readonly records: Pick<JobRecords, "find" | "list" | "retrySource">;
   readonly leases: {
     workers(): Promise<readonly WorkerView[]>;
     drainedRegions(): Promise<ReadonlyMap<string, Control>>;
@@ -17,13 +20,15 @@ export interface WaitingParts {
   readonly regions: { has(region: string): boolean };
   /** `BLACKTREE_REGION_FALLBACK` */
   readonly regionFallback: readonly string[];
+  /** `BLACKTREE_UNSUPPORTED_AFTER` */
+  readonly unsupportedAfterMs: number;
 }
 
 const WORKER_VERDICT = z.object({
   id: z.string(),
   region: z.string(),
   status: WORKER_STATUS,
-  is_free_for_it: z.boolean().meta({ description: "It would take the job now." }),
+  is_free_for_it: z.boolean().meta({ description: "It has a free slot for the job." }),
   reason: z.string().meta({ description: "Why it does not take the job, or `free`." }),
 });
 export type WorkerVerdict = z.infer<typeof WORKER_VERDICT>;
@@ -60,12 +65,12 @@ const MAX_DURATIONS = 50;
 
 export async function explainWaiting(parts: WaitingParts, record: JobRecord, now: Date): Promise<Waiting> {
   const { jobId: job_id, state } = record;
-  const requirements = requirementsOf(record, parts.regionFallback);
-  const { regions } = requirements;
+  const job = await placedJobOf(record, parts.records);
+  const regions = job ? requirementsOf(job, parts.regionFallback).regions : [];
   const nothing = {
     job_id,
     state,
-    regions,
+    regions: [...regions],
     jobs_before: null,
     retry_at: null,
     workers: [],
@@ -76,49 +81,64 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
     return { ...nothing, is_waiting: false, reason: "the job is running" };
 
   const views = (await parts.leases.workers()).filter(({ region }) => regions.includes(region));
-  const workers = await Promise.all(
-    views.map((view) => verdictOn(view, requirements.needs, parts.records, now)),
-  );
+  const wanted = { platforms: job?.platforms ?? [], ...(job ? preferredAmong(job, views) : NOTHING_WANTED) };
+  const workers = await Promise.all(views.map((view) => verdictOn(view, wanted, parts.records, now)));
   const retryAt = retryTimeOf(record);
   if (retryAt && retryAt > now) {
     const reason = `an attempt has failed with ${errorCodeOf(record)}, and the next one begins at ${retryAt.toISOString()}`;
     return { ...nothing, is_waiting: true, reason, retry_at: retryAt.toISOString(), workers };
   }
+  if (!job) return { ...nothing, is_waiting: true, reason: RECORD_LOST };
   const queue = await surveyQueue(parts.records, record);
   const slots = views
-    .filter((view) => isUsable(view) && covers(view.capabilities, requirements.needs))
+    .filter((view) => isUsable(view) && covers(view.capabilities, wanted.needs))
     .reduce((sum, view) => sum + view.slots, 0);
+  const situation: Situation = {
+    regions,
+    wanted,
+    drained: await parts.leases.drainedRegions(),
+    views,
+    workers,
+    slots,
+    before: queue.before,
+    unsupportedAfterMs: parts.unsupportedAfterMs,
+    isKnown: (region) => parts.regions.has(region),
+  };
   return {
     ...nothing,
     is_waiting: true,
-    reason: reasonOf({
-      ...requirements,
-      drained: await parts.leases.drainedRegions(),
-      views,
-      workers,
-      slots,
-      before: queue.before,
-      isKnown: (region) => parts.regions.has(region),
-    }),
+    reason: reasonOf(situation),
     jobs_before: queue.before,
     workers,
-    estimate_ms: estimateOf(queue, slots, workers),
+    estimate_ms: estimateOf(queue, situation, now.getTime() - record.acceptedAt.getTime()),
   };
 }
 
-interface Requirements {
-  readonly regions: string[];
-  readonly needs: readonly string[];
+const RECORD_LOST =
+  "its record was lost with Redis's data, and began again without the job's message: what the job waits for is not known";
+
+/** What the workers that it waits for have. */
+interface Wanted extends Preferred {
+  /** Of the job. */
+  readonly platforms: readonly string[];
 }
 
-/** Names of secrets are in no record, so that a job's need for a worker that offers them is not known here. */
-function requirementsOf({ job }: Pick<JobRecord, "job">, fallback: readonly string[]): Requirements {
-  const own = workerRegionOf(job);
-  const others = job.region_policy === "require" ? [] : fallback;
-  const platforms = Array.isArray(job.platforms) ? job.platforms.map(String) : [];
+const NOTHING_WANTED: Preferred = { needs: [], missesPlatforms: false };
+
+/** Undefined for a record that began after a loss. */
+async function placedJobOf(
+  { jobId, job }: JobRecord,
+  records: WaitingParts["records"],
+): Promise<PlacedJob | undefined> {
+  const workerRegion = workerRegionOf(job);
+  if (workerRegion === undefined) return undefined;
+  const { basis } = (await records.retrySource(jobId)) ?? {};
   return {
-    regions: [...new Set([...(own === undefined ? [] : [own]), ...others])],
-    needs: neededBy({ platforms, provenance: job.provenance === true, secrets: {} }),
+    workerRegion,
+    regionPolicy: job.region_policy === "require" ? "require" : "prefer",
+    platforms: canonicalPlatforms(Array.isArray(job.platforms) ? job.platforms.map(String) : []),
+    provenance: job.provenance === true,
+    secrets: Object.fromEntries((basis?.secretNames ?? []).map((name) => [name, ""])),
   };
 }
 
@@ -132,13 +152,14 @@ const isUsable = ({ status, refusal }: WorkerView) =>
 
 async function verdictOn(
   view: WorkerView,
-  needs: readonly string[],
+  { needs, missesPlatforms, platforms }: Wanted,
   records: WaitingParts["records"],
   now: Date,
 ): Promise<WorkerVerdict> {
   const { workerId: id, region, status } = view;
   const reason = await whyNot(view, needs, records, now);
-  return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? "free" };
+  const free = missesPlatforms ? `free, but does not run programs of ${platforms.join(" and ")}` : "free";
+  return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? free };
 }
 
 async function whyNot(
@@ -213,12 +234,15 @@ function isBefore(other: JobSummary, record: JobRecord): boolean {
   return rank === ownRank ? other.acceptedAt < record.acceptedAt : rank < ownRank;
 }
 
-interface Situation extends Requirements {
+interface Situation {
+  readonly regions: readonly string[];
+  readonly wanted: Wanted;
   readonly views: readonly WorkerView[];
   readonly workers: readonly WorkerVerdict[];
   readonly slots: number;
   readonly before: number;
   readonly drained: ReadonlyMap<string, Control>;
+  readonly unsupportedAfterMs: number;
   isKnown(region: string): boolean;
 }
 
@@ -227,15 +251,24 @@ function reasonOf(situation: Situation): string {
   const drains = [...drained].filter(([region]) => regions.includes(region));
   return [
     whyItWaits(situation),
+    ...(situation.wanted.missesPlatforms ? [whyNotAtOnce(situation)] : []),
     ...drains.map(([region, control]) => `the region ${region} is ${describeControlSince(control)}`),
   ].join("; ");
 }
 
-function whyItWaits({ regions, needs, views, workers, slots, before, isKnown }: Situation): string {
+function whyNotAtOnce({ regions, wanted, unsupportedAfterMs }: Situation): string {
+  const platforms = wanted.platforms.join(" and ");
+  return `no worker of ${regions.join(" and ")} runs programs of ${platforms} natively: another one gets the job after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
+}
+
+function whyItWaits({ regions, wanted, views, workers, slots, before, isKnown }: Situation): string {
   const [own = "unknown"] = regions;
   const where = regions.join(" and ");
-  if (workers.some((worker) => worker.is_free_for_it))
-    return `a worker is free, and ${count(before, "job")} of ${own} ${before === 1 ? "waits" : "wait"} before it: it should start within moments`;
+  const { needs, missesPlatforms } = wanted;
+  if (workers.some((worker) => worker.is_free_for_it)) {
+    const isFree = `a worker is free, and ${count(before, "job")} of ${own} ${before === 1 ? "waits" : "wait"} before it`;
+    return missesPlatforms ? isFree : `${isFree}: it should start within moments`;
+  }
   if (views.length === 0 && !isKnown(own))
     return `the worker region ${own} is not known: no worker has registered there for an hour, and BLACKTREE_REGIONS does not name it`;
   if (views.length === 0)
@@ -252,10 +285,11 @@ const count = (number: number, what: string) => `${number} ${what}${number === 1
 /** Each slot runs one job after the other, and those that run now are half done on average. */
 function estimateOf(
   { before, durationsMs }: Queue,
-  slots: number,
-  workers: readonly WorkerVerdict[],
+  { workers, slots, wanted, unsupportedAfterMs }: Situation,
+  waitedMs: number,
 ): number | null {
-  if (workers.some((worker) => worker.is_free_for_it)) return 0;
+  if (workers.some((worker) => worker.is_free_for_it))
+    return wanted.missesPlatforms ? Math.max(0, unsupportedAfterMs - waitedMs) : 0;
   const median = durationsMs.toSorted((a, b) => a - b)[Math.floor(durationsMs.length / 2)];
   if (median === undefined || slots === 0) return null;
   return Math.round(median * (0.5 + Math.floor(before / slots)));

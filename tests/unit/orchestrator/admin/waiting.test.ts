@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { explainWaiting, type WaitingParts } from "../../../../src/orchestrator/admin/waiting.ts";
 import type { Control } from "../../../../src/orchestrator/leases/control.ts";
 import type { WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
@@ -46,17 +46,20 @@ interface Situation {
   readonly known?: boolean;
   readonly fallback?: readonly string[];
   readonly drained?: ReadonlyMap<string, Control>;
+  readonly secretNames?: readonly string[];
 }
 
 function explain(
   job: Partial<JobRecord>,
   { workers = [], others = [], events = {}, ...more }: Situation = {},
 ) {
-  const { known = true, fallback = [], drained = new Map() } = more;
+  const { known = true, fallback = [], drained = new Map(), secretNames = [] } = more;
+  const basis = { buildArgs: {}, withheldBuildArgs: [], hadGitToken: false, secretNames, registryHosts: [] };
   const listed = others.map((each) => ({ ...JOB, jobId: "other", ...each }) as JobSummary);
   const parts: WaitingParts = {
     records: {
       find: async (jobId) => ({ ...JOB, jobId, events: (events[jobId] ?? []) as JobEvent[] }),
+      retrySource: async () => ({ basis, replyTo: [], correlationId: undefined }),
       list: async ({ matches }) => ({ jobs: listed.filter(matches), next: undefined }),
     },
     leases: {
@@ -65,6 +68,7 @@ function explain(
     },
     regions: { has: () => known },
     regionFallback: fallback,
+    unsupportedAfterMs: 30_000,
   };
   return explainWaiting(parts, { ...JOB, ...job }, NOW);
 }
@@ -98,11 +102,12 @@ test.each([
     "its region us-east-1 is drained by an operator since 2026-01-31T11:59:00.000Z",
   ],
   [{ status: "LOST" }, false, "lost: last seen at 2026-01-31T11:59:59.000Z"],
-  [{ capabilities: [] }, false, "cannot build it: lacks linux/amd64"],
+  [{ capabilities: ["linux/amd64"] }, false, "cannot build it: lacks secrets"],
 ] as const)("a worker that is %j", async (worker, is_free_for_it, reason) => {
   const events = { "j-1": [{ state: "ASSIGNED", at: ago(40_000).toISOString() }] } as const;
   const job = { ...JOB.job, platforms: ["linux/amd64"] };
-  const { workers } = await explain({ job }, { workers: [worker], events });
+  const able = { capabilities: ["linux/amd64", "secrets"], ...worker };
+  const { workers } = await explain({ job }, { workers: [able], events, secretNames: ["npm"] });
   expect(workers).toEqual([
     {
       id: "w-1",
@@ -176,6 +181,45 @@ test("what no worker can build is named", async () => {
   const job = { ...JOB.job, platforms: ["linux/arm64"], provenance: true };
   const { reason } = await explain({ job }, { workers: [busy] });
   expect(reason).toBe("no worker of us-east-1 can build it: it needs linux/arm64, provenance");
+});
+
+test("platforms are compared as placement compares them", async () => {
+  const job = { ...JOB.job, platforms: ["linux/x86_64", "linux/amd64"] };
+  const { reason, workers } = await explain({ job }, { workers: [{}] });
+  expect(reason).toStartWith("a worker is free");
+  expect(workers).toMatchObject([{ is_free_for_it: true, reason: "free" }]);
+});
+
+describe("a job for a platform whose programs no live worker runs", () => {
+  const job = { ...JOB.job, platforms: ["linux/aarch64"] };
+  const native =
+    "no worker of us-east-1 runs programs of linux/arm64 natively: another one gets the job after it has waited 30 s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)";
+
+  test("is for other workers after a time", async () => {
+    expect(await explain({ job }, { workers: [{}] })).toMatchObject({
+      reason: `a worker is free, and 0 jobs of us-east-1 wait before it; ${native}`,
+      workers: [{ is_free_for_it: true, reason: "free, but does not run programs of linux/arm64" }],
+      estimate_ms: 20_000,
+    });
+    expect((await explain({ job, acceptedAt: ago(60_000) }, { workers: [{}] })).estimate_ms).toBe(0);
+    const lost = { status: "LOST", hasLease: false, capabilities: ["linux/arm64"] } as const;
+    expect((await explain({ job }, { workers: [busy, lost] })).reason).toBe(
+      `all 1 slot for it in us-east-1 is in use, and 0 jobs wait before it; ${native}`,
+    );
+  });
+
+  test("waits for one that runs them if there is one, also if that is paused", async () => {
+    const able = { status: "BUSY", control: paused, capabilities: ["linux/arm64"] } as const;
+    const { reason, workers } = await explain({ job }, { workers: [able, {}] });
+    expect(reason).not.toContain("BLACKTREE_UNSUPPORTED_AFTER");
+    expect(workers[1]?.reason).toBe("cannot build it: lacks linux/arm64");
+  });
+});
+
+test("of a job whose record was lost with Redis's data, neither regions nor needs are known", async () => {
+  const lost = await explain({ job: {} }, { workers: [{}], fallback: ["us-east-1"] });
+  expect(lost).toMatchObject({ is_waiting: true, regions: [], workers: [], jobs_before: null });
+  expect(lost.reason).toContain("its record was lost with Redis's data");
 });
 
 test("jobs of its region before it are those accepted earlier, and those of a higher priority", async () => {
