@@ -75,11 +75,11 @@ export const JOBS_QUERY = z.strictObject({
     .meta({ description: "Jobs of a commit that begins with these hex digits.", examples: ["8c1f0f6"] })
     .optional(),
   since: time
-    .meta({ description: "Jobs accepted after this time, in RFC 3339, or an age.", examples: ["7d"] })
+    .meta({ description: "Jobs accepted from this time on, in RFC 3339, or an age.", examples: ["7d"] })
     .optional(),
   until: time
     .meta({
-      description: "Jobs accepted before this time, in RFC 3339, or an age.",
+      description: "Jobs accepted up to and including this time, in RFC 3339, or an age.",
       examples: ["2026-01-31T12:00:00Z"],
     })
     .optional(),

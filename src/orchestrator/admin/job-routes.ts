@@ -51,7 +51,7 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     documented({
       summary: "Jobs, the latest first",
       description:
-        "A list has the jobs that match all parameters. Until `next_cursor` is null there may be more jobs. With filters an answer may have fewer items than `limit`, or none, and still a `next_cursor`, since one request reads at most 1,000 records.",
+        "A list has the jobs that match all parameters. Until `next_cursor` is null there may be more jobs. An answer may have fewer items than `limit`, or none, and still a `next_cursor`, since one request reads at most 1,000 records, and about 8 MB of them.",
       tag: "Jobs",
       answer: JOB_PAGE,
     }),
@@ -66,7 +66,8 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     "/api/v1/jobs/:id",
     documented({
       summary: "A job, its state, its events, its build steps and its result",
-      description: "After a job has ended, the API keeps it for `BLACKTREE_JOB_MEMORY`.",
+      description:
+        "The record of an ended job is stored for `BLACKTREE_JOB_MEMORY` after its end. That of a job that was cancelled while it waited is stored until its message leaves its queue, for at most a year, and for `BLACKTREE_JOB_MEMORY` after that.",
       tag: "Jobs",
       answer: JOB,
       problems: { 404: NO_SUCH_JOB },

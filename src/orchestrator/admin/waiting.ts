@@ -44,7 +44,7 @@ export const WAITING = z
     }),
     jobs_before: z.int().min(0).nullable().meta({
       description:
-        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records; null if it does not wait in a queue.",
+        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records, or fewer if those are large; null if it does not wait in a queue.",
     }),
     retry_at: z.iso.datetime().nullable().meta({
       description: "When the next attempt begins, after one that has failed; else null.",
