@@ -90,6 +90,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
         submit,
         cancel,
         region,
+        git: rules.git,
         regions,
         regionFallback,
         unsupportedAfterMs,

@@ -57,7 +57,7 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     }),
     checkedQuery(JOBS_QUERY),
     async (context) => {
-      const { jobs, next } = await records.list(listingOf(context.req.valid("query")));
+      const { jobs, next } = await records.list(listingOf(context.req.valid("query"), parts.git));
       return context.json({ items: jobs.map(shownSummary), next_cursor: next ? cursorOf(next) : null });
     },
   );
