@@ -44,7 +44,7 @@ export const WAITING = z
     }),
     jobs_before: z.int().min(0).nullable().meta({
       description:
-        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records, or fewer if those are large; null if it does not wait in a queue.",
+        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records, or fewer if those are large: there may be more then, as `reason` says; null if it does not wait in a queue.",
     }),
     retry_at: z.iso.datetime().nullable().meta({
       description: "When the next attempt begins, after one that has failed; else null.",
@@ -100,7 +100,7 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
     views,
     workers,
     slots,
-    before: queue.before,
+    queue,
     unsupportedAfterMs: parts.unsupportedAfterMs,
     isKnown: (region) => parts.regions.has(region),
   };
@@ -110,7 +110,7 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
     reason: reasonOf(situation),
     jobs_before: queue.before,
     workers,
-    estimate_ms: estimateOf(queue, situation, now.getTime() - record.acceptedAt.getTime()),
+    estimate_ms: estimateOf(situation, now.getTime() - record.acceptedAt.getTime()),
   };
 }
 
@@ -202,6 +202,8 @@ function errorCodeOf({ events }: JobRecord): string {
 
 interface Queue {
   readonly before: number;
+  /** The list of jobs, the latest first, has been read to its end: no further one is before it. */
+  readonly isComplete: boolean;
   /** Of the region's latest jobs, from the start of the run to its end. */
   readonly durationsMs: readonly number[];
 }
@@ -224,7 +226,7 @@ async function surveyQueue(records: WaitingParts["records"], record: JobRecord):
     after = next;
     if (!next) break;
   }
-  return { before, durationsMs };
+  return { before, isComplete: after === undefined, durationsMs };
 }
 
 function isBefore(other: JobSummary, record: JobRecord): boolean {
@@ -240,7 +242,7 @@ interface Situation {
   readonly views: readonly WorkerView[];
   readonly workers: readonly WorkerVerdict[];
   readonly slots: number;
-  readonly before: number;
+  readonly queue: Queue;
   readonly drained: ReadonlyMap<string, Control>;
   readonly unsupportedAfterMs: number;
   isKnown(region: string): boolean;
@@ -261,12 +263,14 @@ function whyNotAtOnce({ regions, wanted, unsupportedAfterMs }: Situation): strin
   return `no worker of ${regions.join(" and ")} runs programs of ${platforms} natively: another one gets the job after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
 }
 
-function whyItWaits({ regions, wanted, views, workers, slots, before, isKnown }: Situation): string {
+function whyItWaits({ regions, wanted, views, workers, slots, queue, isKnown }: Situation): string {
   const [own = "unknown"] = regions;
+  const { before, isComplete } = queue;
+  const jobsBefore = `${isComplete ? "" : "at least "}${count(before, "job")}`;
   const where = regions.join(" and ");
   const { needs, missesPlatforms } = wanted;
   if (workers.some((worker) => worker.is_free_for_it)) {
-    const isFree = `a worker is free, and ${count(before, "job")} of ${own} ${before === 1 ? "waits" : "wait"} before it`;
+    const isFree = `a worker is free, and ${jobsBefore} of ${own} ${before === 1 ? "waits" : "wait"} before it`;
     return missesPlatforms ? isFree : `${isFree}: it should start within moments`;
   }
   if (views.length === 0 && !isKnown(own))
@@ -277,19 +281,19 @@ function whyItWaits({ regions, wanted, views, workers, slots, before, isKnown }:
   if (capable.length === 0) return `no worker of ${where} can build it: it needs ${needs.join(", ")}`;
   if (slots === 0)
     return `no worker of ${where} takes jobs: each one that can build it is lost, draining, taken out of service by an operator, or refuses jobs`;
-  return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${count(before, "job")} ${before === 1 ? "waits" : "wait"} before it`;
+  return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${jobsBefore} ${before === 1 ? "waits" : "wait"} before it`;
 }
 
 const count = (number: number, what: string) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
 /** Each slot runs one job after the other, and those that run now are half done on average. */
 function estimateOf(
-  { before, durationsMs }: Queue,
-  { workers, slots, wanted, unsupportedAfterMs }: Situation,
+  { queue, workers, slots, wanted, unsupportedAfterMs }: Situation,
   waitedMs: number,
 ): number | null {
   if (workers.some((worker) => worker.is_free_for_it))
     return wanted.missesPlatforms ? Math.max(0, unsupportedAfterMs - waitedMs) : 0;
+  const { before, durationsMs } = queue;
   const median = durationsMs.toSorted((a, b) => a - b)[Math.floor(durationsMs.length / 2)];
   if (median === undefined || slots === 0) return null;
   return Math.round(median * (0.5 + Math.floor(before / slots)));

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { explainWaiting, type WaitingParts } from "../../../../src/orchestrator/admin/waiting.ts";
 import type { Control } from "../../../../src/orchestrator/leases/control.ts";
 import type { WorkerView } from "../../../../src/orchestrator/leases/leases.ts";
-import type { JobRecord, JobSummary } from "../../../../src/orchestrator/records/job-records.ts";
+import type { JobPlace, JobRecord, JobSummary } from "../../../../src/orchestrator/records/job-records.ts";
 import type { JobEvent } from "../../../../src/shared/job.ts";
 import { sampleResult } from "../../../integration/orchestrator/sample-result.ts";
 
@@ -47,6 +47,8 @@ interface Situation {
   readonly fallback?: readonly string[];
   readonly drained?: ReadonlyMap<string, Control>;
   readonly secretNames?: readonly string[];
+  /** After each page of the list. */
+  readonly next?: JobPlace;
 }
 
 function explain(
@@ -60,7 +62,7 @@ function explain(
     records: {
       find: async (jobId) => ({ ...JOB, jobId, events: (events[jobId] ?? []) as JobEvent[] }),
       retrySource: async () => ({ basis, replyTo: [], correlationId: undefined }),
-      list: async ({ matches }) => ({ jobs: listed.filter(matches), next: undefined }),
+      list: async ({ matches }) => ({ jobs: listed.filter(matches), next: more.next }),
     },
     leases: {
       workers: async () => workers.map((each) => ({ ...WORKER, ...each })),
@@ -236,6 +238,12 @@ test("jobs of its region before it are those accepted earlier, and those of a hi
   const waiting = await explain({}, { workers: [busy], others });
   expect(waiting.jobs_before).toBe(2);
   expect(waiting.reason).toEndWith("and 2 jobs wait before it");
+});
+
+test("more jobs may be before it if there are too many records to read", async () => {
+  const next = { acceptedAtMs: 1, jobId: "j" };
+  const { reason } = await explain({}, { workers: [busy], others: [{ acceptedAt: ago(20_000) }], next });
+  expect(reason).toBe("all 1 slot for it in us-east-1 is in use, and at least 10 jobs wait before it");
 });
 
 test("an estimate is made from the median of the region's latest jobs", async () => {
