@@ -12,7 +12,7 @@ import { JOB_ID, JOB_STATE } from "./answers.ts";
 import { WORKER_STATUS } from "./worker-view.ts";
 
 export interface WaitingParts {
-  readonly records: Pick<JobRecords, "find" | "list" | "retrySource">;
+  readonly records: Pick<JobRecords, "list" | "retrySource">;
   readonly leases: {
     workers(): Promise<readonly WorkerView[]>;
     drainedRegions(): Promise<ReadonlyMap<string, Control>>;
@@ -82,7 +82,7 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
 
   const views = (await parts.leases.workers()).filter(({ region }) => regions.includes(region));
   const wanted = { platforms: job?.platforms ?? [], ...(job ? preferredAmong(job, views) : NOTHING_WANTED) };
-  const workers = await Promise.all(views.map((view) => verdictOn(view, wanted, parts.records, now)));
+  const workers = views.map((view) => verdictOn(view, wanted, now));
   const retryAt = retryTimeOf(record);
   if (retryAt && retryAt > now) {
     const reason = `an attempt has failed with ${errorCodeOf(record)}, and the next one begins at ${retryAt.toISOString()}`;
@@ -150,24 +150,22 @@ function workerRegionOf(job: JobRecord["job"]): string | undefined {
 const isUsable = ({ status, refusal }: WorkerView) =>
   status === "FREE" || (status === "BUSY" && refusal === undefined);
 
-async function verdictOn(
+function verdictOn(
   view: WorkerView,
   { needs, missesPlatforms, platforms }: Wanted,
-  records: WaitingParts["records"],
   now: Date,
-): Promise<WorkerVerdict> {
+): WorkerVerdict {
   const { workerId: id, region, status } = view;
-  const reason = await whyNot(view, needs, records, now);
+  const reason = whyNot(view, needs, now);
   const free = missesPlatforms ? `free, but does not run programs of ${platforms.join(" and ")}` : "free";
   return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? free };
 }
 
-async function whyNot(
-  { status, refusal, capabilities, jobs, slots, lastSeen, region, control }: WorkerView,
+function whyNot(
+  { status, refusal, capabilities, runs, slots, lastSeen, region, control }: WorkerView,
   needs: readonly string[],
-  records: WaitingParts["records"],
   now: Date,
-): Promise<string | undefined> {
+): string | undefined {
   if (status === "LOST") return `lost: last seen at ${lastSeen.toISOString()}`;
   const lacks = needs.filter((need) => !capabilities.includes(need));
   if (lacks.length > 0) return `cannot build it: lacks ${lacks.join(", ")}`;
@@ -176,17 +174,16 @@ async function whyNot(
   if (status === "DRAINING") return "draining: takes no new jobs";
   if (refusal !== undefined) return `refuses jobs: ${refusal}`;
   if (status === "FREE") return undefined;
-  const running = await Promise.all(jobs.map((jobId) => describeRun(jobId, records, now)));
+  const running = runs.map((run) => describeRun(run, now));
   return running.length > 0
     ? `busy with ${running.join(", ")}`
     : `busy: reports that its ${slots} slots are in use`;
 }
 
-async function describeRun(jobId: string, records: WaitingParts["records"], now: Date): Promise<string> {
-  const events = (await records.find(jobId))?.events ?? [];
-  const assignedAt = events.findLast(({ state }) => state === "ASSIGNED")?.at;
-  if (assignedAt === undefined) return `job ${jobId}`;
-  return `job ${jobId} for ${Math.max(0, Math.round((now.getTime() - Date.parse(assignedAt)) / 1000))} s`;
+/** The start is not known after a loss of Redis's data. */
+function describeRun({ jobId, since }: WorkerView["runs"][number], now: Date): string {
+  if (since === undefined) return `job ${jobId}`;
+  return `job ${jobId} for ${Math.max(0, Math.round((now.getTime() - since.getTime()) / 1000))} s`;
 }
 
 function retryTimeOf({ events }: JobRecord): Date | undefined {

@@ -42,7 +42,6 @@ const WORKER: WorkerView = {
 interface Situation {
   readonly workers?: readonly Partial<WorkerView>[];
   readonly others?: readonly Partial<JobSummary>[];
-  readonly events?: Readonly<Record<string, readonly Partial<JobEvent>[]>>;
   readonly known?: boolean;
   readonly fallback?: readonly string[];
   readonly drained?: ReadonlyMap<string, Control>;
@@ -51,16 +50,12 @@ interface Situation {
   readonly next?: JobPlace;
 }
 
-function explain(
-  job: Partial<JobRecord>,
-  { workers = [], others = [], events = {}, ...more }: Situation = {},
-) {
+function explain(job: Partial<JobRecord>, { workers = [], others = [], ...more }: Situation = {}) {
   const { known = true, fallback = [], drained = new Map(), secretNames = [] } = more;
   const basis = { buildArgs: {}, withheldBuildArgs: [], hadGitToken: false, secretNames, registryHosts: [] };
   const listed = others.map((each) => ({ ...JOB, jobId: "other", ...each }) as JobSummary);
   const parts: WaitingParts = {
     records: {
-      find: async (jobId) => ({ ...JOB, jobId, events: (events[jobId] ?? []) as JobEvent[] }),
       retrySource: async () => ({ basis, replyTo: [], correlationId: undefined }),
       list: async ({ matches }) => ({ jobs: listed.filter(matches), next: more.next }),
     },
@@ -78,7 +73,12 @@ function explain(
 const paused = { kind: "paused", reason: "new disk", since: ago(60_000), scope: "worker" } as const;
 const regionDrained = { kind: "drained", reason: "", since: ago(60_000), scope: "region" } as const;
 
-const busy = { status: "BUSY", jobs: ["j-1"] } as const;
+const busy = {
+  status: "BUSY",
+  jobs: ["j-1"],
+  runs: [{ jobId: "j-1", attempt: 1, since: ago(40_000) }],
+} as const;
+const afterLoss = { ...busy, runs: [{ jobId: "j-1", attempt: 1, since: undefined }] } as const;
 
 test.each([
   ["FAILED", "the job has ended: it is FAILED", { result: sampleResult("mine") }],
@@ -90,6 +90,7 @@ test.each([
 test.each([
   [{ status: "FREE" }, true, "free"],
   [busy, false, "busy with job j-1 for 40 s"],
+  [afterLoss, false, "busy with job j-1"],
   [{ status: "BUSY", jobs: [] }, false, "busy: reports that its 1 slots are in use"],
   [{ status: "BUSY", refusal: "the disk is full" }, false, "refuses jobs: the disk is full"],
   [{ status: "DRAINING" }, false, "draining: takes no new jobs"],
@@ -106,10 +107,9 @@ test.each([
   [{ status: "LOST" }, false, "lost: last seen at 2026-01-31T11:59:59.000Z"],
   [{ capabilities: ["linux/amd64"] }, false, "cannot build it: lacks secrets"],
 ] as const)("a worker that is %j", async (worker, is_free_for_it, reason) => {
-  const events = { "j-1": [{ state: "ASSIGNED", at: ago(40_000).toISOString() }] } as const;
   const job = { ...JOB.job, platforms: ["linux/amd64"] };
   const able = { capabilities: ["linux/amd64", "secrets"], ...worker };
-  const { workers } = await explain({ job }, { workers: [able], events, secretNames: ["npm"] });
+  const { workers } = await explain({ job }, { workers: [able], secretNames: ["npm"] });
   expect(workers).toEqual([
     {
       id: "w-1",
