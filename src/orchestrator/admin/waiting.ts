@@ -157,7 +157,8 @@ function verdictOn(
 ): WorkerVerdict {
   const { workerId: id, region, status } = view;
   const reason = whyNot(view, needs, now);
-  const free = missesPlatforms ? `free, but does not run programs of ${platforms.join(" and ")}` : "free";
+  const missing = platforms.filter((platform) => !view.capabilities.includes(platform));
+  const free = missesPlatforms ? `free, but does not run programs of ${missing.join(" and ")}` : "free";
   return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? free };
 }
 
@@ -256,11 +257,13 @@ function reasonOf(situation: Situation): string {
 }
 
 function whyNotAtOnce({ regions, wanted, unsupportedAfterMs }: Situation): string {
-  const platforms = wanted.platforms.join(" and ");
-  return `no worker of ${regions.join(" and ")} runs programs of ${platforms} natively: another one gets the job after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
+  const { platforms } = wanted;
+  const programs = `programs of ${platforms.length > 1 ? "all of " : ""}${platforms.join(", ")}`;
+  return `no worker of ${regions.join(" and ")} runs ${programs} natively: another one gets the job after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
 }
 
-function whyItWaits({ regions, wanted, views, workers, slots, queue, isKnown }: Situation): string {
+function whyItWaits(situation: Situation): string {
+  const { regions, wanted, views, workers, slots, queue, unsupportedAfterMs, isKnown } = situation;
   const [own = "unknown"] = regions;
   const { before, isComplete } = queue;
   const jobsBefore = `${isComplete ? "" : "at least "}${count(before, "job")}`;
@@ -274,8 +277,9 @@ function whyItWaits({ regions, wanted, views, workers, slots, queue, isKnown }: 
     return `the worker region ${own} is not known: no worker has registered there for an hour, and BLACKTREE_REGIONS does not name it`;
   if (views.length === 0)
     return `no worker of ${where} has registered; a worker's own log says why it cannot`;
-  const capable = views.filter(({ capabilities }) => covers(capabilities, needs));
-  if (capable.length === 0) return `no worker of ${where} can build it: it needs ${needs.join(", ")}`;
+  const live = views.filter(({ hasLease }) => hasLease);
+  if (live.length > 0 && !live.some(({ capabilities }) => covers(capabilities, needs)))
+    return `no worker of ${where} can build it: it needs ${needs.join(", ")}, and fails with UNSUPPORTED after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
   if (slots === 0)
     return `no worker of ${where} takes jobs: each one that can build it is lost, draining, taken out of service by an operator, or refuses jobs`;
   return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${jobsBefore} ${before === 1 ? "waits" : "wait"} before it`;

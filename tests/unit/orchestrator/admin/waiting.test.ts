@@ -179,10 +179,17 @@ test("a job that requires its region is not explained by other regions", async (
   expect(await explain({ job }, situation)).toMatchObject({ regions: ["us-east-1"], workers: [] });
 });
 
-test("what no worker can build is named", async () => {
+test("what no live worker can build is named, and when the job fails", async () => {
   const job = { ...JOB.job, platforms: ["linux/arm64"], provenance: true };
-  const { reason } = await explain({ job }, { workers: [busy] });
-  expect(reason).toBe("no worker of us-east-1 can build it: it needs linux/arm64, provenance");
+  const able = { ...WORKER, capabilities: ["linux/arm64", "provenance"] };
+  const lost = { ...able, status: "LOST", hasLease: false } as const;
+  for (const workers of [[busy], [busy, lost]])
+    expect((await explain({ job }, { workers })).reason).toBe(
+      "no worker of us-east-1 can build it: it needs linux/arm64, provenance, and fails with UNSUPPORTED after it has waited 30 s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)",
+    );
+  expect((await explain({ job }, { workers: [lost] })).reason).toStartWith(
+    "no worker of us-east-1 takes jobs: each one that can build it is lost",
+  );
 });
 
 test("platforms are compared as placement compares them", async () => {
@@ -208,6 +215,16 @@ describe("a job for a platform whose programs no live worker runs", () => {
     expect((await explain({ job }, { workers: [busy, lost] })).reason).toBe(
       `all 1 slot for it in us-east-1 is in use, and 0 jobs wait before it; ${native}`,
     );
+  });
+
+  test("is for other workers also if they run some of its platforms", async () => {
+    const several = { ...JOB.job, platforms: ["linux/arm64", "linux/amd64"] };
+    const worker = { capabilities: ["linux/amd64", "multi-platform"] };
+    const { reason, workers } = await explain({ job: several }, { workers: [worker] });
+    expect(reason).toContain(
+      "no worker of us-east-1 runs programs of all of linux/amd64, linux/arm64 natively",
+    );
+    expect(workers[0]?.reason).toBe("free, but does not run programs of linux/arm64");
   });
 
   test("waits for one that runs them if there is one, also if that is paused", async () => {
