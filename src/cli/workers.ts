@@ -84,5 +84,6 @@ function describeLabels(labels: ShownWorker["labels"]): string {
 function whyNoJobs({ refusal, control, region }: ShownWorker): string {
   if (control?.scope === "region") return `region ${region} is ${describeControl(control)}`;
   if (control?.kind === "drained") return describeControl(control);
-  return refusal ?? "";
+  // A lost worker that is paused has no refusal.
+  return refusal ?? (control ? describeControl(control) : "");
 }

@@ -79,7 +79,7 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
   const submit: AdminParts["submit"] = (body, signal, properties) =>
     submitJob({ queue, records, rules, regions }, body, signal, properties);
   const cancel = (jobId: string, reason: string) => canceller.cancel(jobId, reason);
-  const { region, regionFallback } = settings;
+  const { region, regionFallback, unsupportedAfterMs } = settings;
   const serve = (access: AdminAccess): AdminServer =>
     serveAdmin(
       createAdminApp({
@@ -90,8 +90,10 @@ export async function startOrchestrator(parts: OrchestratorParts): Promise<Orche
         submit,
         cancel,
         region,
+        git: rules.git,
         regions,
         regionFallback,
+        unsupportedAfterMs,
       }),
       access.listen,
       logger,

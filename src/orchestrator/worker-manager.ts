@@ -2,7 +2,6 @@
 import type { Job, JobState, RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { repositoryOf, versionOf } from "./job/result.ts";
-import { neededBy } from "./leases/capabilities.ts";
 import {
   type Claim,
   type Leases,
@@ -13,7 +12,7 @@ import {
 import type { ReadyDelivery } from "./queue/queue.ts";
 import { type JobRecords, RecordsUnavailable } from "./records/job-records.ts";
 import { Assignment, type AssignmentParts, type RecordedImages } from "./workers/assignment.ts";
-import type { PlacementRequirements } from "./workers/free-slots.ts";
+import { type PlacementRequirements, requirementsOf } from "./workers/free-slots.ts";
 import { PLACED_BEFORE, placedByChoice } from "./workers/placement-reason.ts";
 import { PlatformPreference } from "./workers/platform-preference.ts";
 
@@ -53,8 +52,7 @@ export class WorkerManager {
   }
 
   requirementsOf(job: Job): PlacementRequirements {
-    const fallback = job.regionPolicy === "require" ? [] : this.parts.regionFallback;
-    return { regions: [...new Set([job.workerRegion, ...fallback])], needs: neededBy(job) };
+    return requirementsOf(job, this.parts.regionFallback);
   }
 
   async place(job: Job, delivery: HeldDelivery): Promise<Placement> {

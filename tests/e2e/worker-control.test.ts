@@ -174,7 +174,7 @@ test("operators: a drain waits for the last job if it is asked to", async () => 
 
   expect(await blacktree(orchestrator, "pause", "absent")).toMatchObject({
     exitCode: 1,
-    stderr: `blacktree: No such worker: worker absent has not been registered within the last hour; known workers: ${worker.id}\n`,
+    stderr: `blacktree: No such worker: worker absent is not known: it was stopped, was lost more than an hour ago, or has never registered; known workers: ${worker.id}\n`,
   });
   expect((await blacktree(orchestrator, "drain")).exitCode).toBe(2);
 });

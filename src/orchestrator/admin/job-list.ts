@@ -1,9 +1,10 @@
 /** `GET /api/v1/jobs`: the query's filters and cursor. */
 import { z } from "zod";
 import { JOB_STATES } from "../../shared/job.ts";
+import { type GitSettings, InvalidRepositoryUrl, resolveRepositoryUrl } from "../../shared/repository-url.ts";
 import { duration } from "../../shared/settings/parsers.ts";
 import { JOB_ID_PATTERN } from "../job/fields.ts";
-import type { JobListing, JobPlace, JobSummary } from "../records/job-records.ts";
+import type { JobListing, JobPlace } from "../records/job-records.ts";
 
 const MAX_LIMIT = 500;
 const DEFAULT_LIMIT = 50;
@@ -25,16 +26,17 @@ const stateList = z
   });
 
 const AGE = /^\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d)$/;
-const TIME =
-  /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+/** Date would read a day that does not exist as one of the next month. */
+const DAY = z.regexes.date.source.slice(1, -1);
+const TIME_OF_DAY = String.raw`(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)`;
 
 const parseAge = duration(0, Number.MAX_SAFE_INTEGER * 1000);
 
 /** A time, or how long ago. */
 const time = z
   .string()
-  .regex(new RegExp(`${AGE.source}|${TIME.source}`), {
-    error: "expected a time such as 2026-01-31T12:00:00Z, or an age such as 90m or 7d",
+  .regex(new RegExp(`${AGE.source}|^${DAY}T${TIME_OF_DAY}$`), {
+    error: "expected a time such as 2026-01-31T12:00:00Z, of a day that exists, or an age such as 90m or 7d",
   })
   .transform((text) => (AGE.test(text) ? Date.now() - parseAge(text) : Date.parse(text)));
 
@@ -71,15 +73,16 @@ export const JOBS_QUERY = z.strictObject({
   branch: described("Jobs with this `branch`.", "main").optional(),
   commit: z
     .string()
-    .regex(/^[0-9a-f]{4,64}$/, { error: "expected 4 to 64 hex digits, in lower case" })
+    .regex(/^[0-9a-fA-F]{4,64}$/, { error: "expected 4 to 64 hex digits" })
+    .transform((digits) => digits.toLowerCase())
     .meta({ description: "Jobs of a commit that begins with these hex digits.", examples: ["8c1f0f6"] })
     .optional(),
   since: time
-    .meta({ description: "Jobs accepted after this time, in RFC 3339, or an age.", examples: ["7d"] })
+    .meta({ description: "Jobs accepted from this time on, in RFC 3339, or an age.", examples: ["7d"] })
     .optional(),
   until: time
     .meta({
-      description: "Jobs accepted before this time, in RFC 3339, or an age.",
+      description: "Jobs accepted up to and including this time, in RFC 3339, or an age.",
       examples: ["2026-01-31T12:00:00Z"],
     })
     .optional(),
@@ -102,31 +105,57 @@ export const JOBS_QUERY = z.strictObject({
 
 type Query = z.infer<typeof JOBS_QUERY>;
 
-export function listingOf(query: Query): JobListing {
+export function listingOf(query: Query, git: GitSettings): JobListing {
   const { limit = DEFAULT_LIMIT, since: sinceMs, until } = query;
   const after = query.cursor ?? (until === undefined ? undefined : { acceptedAtMs: until + 1, jobId: "" });
-  return { matches: (job) => isWanted(job, query), limit, after, sinceMs };
+  return { matches: matcherOf(query, git), limit, after, sinceMs };
 }
 
 export function cursorOf({ acceptedAtMs, jobId }: JobPlace): string {
   return Buffer.from(`${acceptedAtMs}:${jobId}`).toString("base64url");
 }
 
-function isWanted({ job, state, result }: JobSummary, wanted: Query): boolean {
-  const commit = result?.commit ?? job.commit;
-  return (
-    (wanted.state?.includes(state) ?? true) &&
-    (wanted.tenant === undefined || wanted.tenant === job.tenant) &&
-    (wanted.region === undefined || wanted.region === (job.worker_region ?? job.region)) &&
-    (wanted.branch === undefined || wanted.branch === job.branch) &&
-    (wanted.commit === undefined || (typeof commit === "string" && commit.startsWith(wanted.commit))) &&
-    (wanted.repo === undefined || isRepository(job.repo_url, wanted.repo))
-  );
+function matcherOf(wanted: Query, git: GitSettings): JobListing["matches"] {
+  const isRepository = wanted.repo === undefined ? undefined : repositoryMatcher(wanted.repo, git);
+  return ({ job, state, result }) => {
+    const commit = result?.commit ?? job.commit;
+    return (
+      (wanted.state?.includes(state) ?? true) &&
+      (wanted.tenant === undefined || wanted.tenant === job.tenant) &&
+      (wanted.region === undefined || wanted.region === (job.worker_region ?? job.region)) &&
+      (wanted.branch === undefined || wanted.branch === job.branch) &&
+      (wanted.commit === undefined ||
+        (typeof commit === "string" && commit.toLowerCase().startsWith(wanted.commit))) &&
+      (isRepository?.(job.repo_url) ?? true)
+    );
+  };
 }
 
-/** `owner/name` also names the repository of a job with its whole URL. */
-function isRepository(repoUrl: unknown, wanted: string): boolean {
-  if (typeof repoUrl !== "string") return false;
-  const [given, other] = [repoUrl, wanted].map((url) => url.replace(/^https:\/\//, "").replace(/\.git$/, ""));
-  return given === other || `${given}`.endsWith(`/${other}`);
+/** A URL names one repository; any other text also those whose URL ends with it. */
+function repositoryMatcher(wanted: string, git: GitSettings): (repoUrl: unknown) => boolean {
+  const isUrl = wanted.includes("://");
+  const name = nameOf(isUrl ? resolved(wanted, git) : wanted);
+  return (repoUrl) => {
+    if (typeof repoUrl !== "string") return false;
+    const own = nameOf(resolved(repoUrl, git));
+    return own === name || (!isUrl && own.endsWith(`/${name}`));
+  };
+}
+
+/** As it is, if the settings do not allow it: they may have changed since the job was accepted. */
+function resolved(repoUrl: string, git: GitSettings): string {
+  try {
+    return resolveRepositoryUrl(repoUrl, git);
+  } catch (error) {
+    if (error instanceof InvalidRepositoryUrl) return repoUrl;
+    throw error;
+  }
+}
+
+/** Servers of git serve a repository with and without these. */
+function nameOf(url: string): string {
+  return url
+    .replace(/^https?:\/\//, "")
+    .replace(/\/+$/, "")
+    .replace(/\.git$/, "");
 }

@@ -51,13 +51,13 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     documented({
       summary: "Jobs, the latest first",
       description:
-        "A list has the jobs that match all parameters. Until `next_cursor` is null there may be more jobs. With filters an answer may have fewer items than `limit`, or none, and still a `next_cursor`, since one request reads at most 1,000 records.",
+        "A list has the jobs that match all parameters. Until `next_cursor` is null there may be more jobs. An answer may have fewer items than `limit`, or none, and still a `next_cursor`, since one request reads at most 1,000 records, and about 8 MB of them.",
       tag: "Jobs",
       answer: JOB_PAGE,
     }),
     checkedQuery(JOBS_QUERY),
     async (context) => {
-      const { jobs, next } = await records.list(listingOf(context.req.valid("query")));
+      const { jobs, next } = await records.list(listingOf(context.req.valid("query"), parts.git));
       return context.json({ items: jobs.map(shownSummary), next_cursor: next ? cursorOf(next) : null });
     },
   );
@@ -66,7 +66,8 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     "/api/v1/jobs/:id",
     documented({
       summary: "A job, its state, its events, its build steps and its result",
-      description: "After a job has ended, the API keeps it for `BLACKTREE_JOB_MEMORY`.",
+      description:
+        "The record of an ended job is stored for `BLACKTREE_JOB_MEMORY` after its end. That of a job that was cancelled while it waited is stored until its message leaves its queue, for at most a year, and for `BLACKTREE_JOB_MEMORY` after that.",
       tag: "Jobs",
       answer: JOB,
       problems: { 404: NO_SUCH_JOB },
@@ -82,8 +83,6 @@ export function addJobs(app: Hono<AdminEnv>, parts: AdminParts): void {
     "/api/v1/jobs/:id/waiting",
     documented({
       summary: "Why a job does not run yet",
-      description:
-        "Which secrets a job has is in no record, so a worker that offers none may seem to be free for it.",
       tag: "Jobs",
       answer: WAITING,
       problems: { 404: NO_SUCH_JOB },

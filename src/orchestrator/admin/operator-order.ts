@@ -29,7 +29,10 @@ export const reasonBody = (description: string, example: string) =>
     { error: 'expected no body, or {"reason": "…"}' },
   );
 
-export const ORDER_BODY = reasonBody("Shown wherever the order has an effect.", "new disk").meta({
+export const ORDER_BODY = reasonBody(
+  "Shown wherever the order has an effect. A repeated order keeps the known reason unless it has another one.",
+  "new disk",
+).meta({
   id: "Order",
 });
 

@@ -1,4 +1,5 @@
 import type { Logger } from "../../shared/logging.ts";
+import type { GitSettings } from "../../shared/repository-url.ts";
 import type { HostPort } from "../../shared/settings/parsers.ts";
 import type { Cancellation } from "../job/cancellation.ts";
 import type { Leases } from "../leases/leases.ts";
@@ -16,6 +17,7 @@ export interface AdminParts {
   /** Names of the servers of queue and leases in the response of /readyz. */
   readonly names: { readonly queue: string; readonly leases: string };
   readonly region: string;
+  readonly git: GitSettings;
   /** Worker regions in which jobs may wait. */
   readonly regions: {
     has(region: string): boolean;
@@ -23,6 +25,7 @@ export interface AdminParts {
     readonly all: readonly string[];
   };
   readonly regionFallback: readonly string[];
+  readonly unsupportedAfterMs: number;
   readonly token: string;
   readonly listen: HostPort;
   /** Allowed in the header `Host`, besides the names of this machine. */

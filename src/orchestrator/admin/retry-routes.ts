@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { RetrySource } from "../records/job-records.ts";
 import type { AdminEnv } from "./client-address.ts";
 import { noSuchJob, notSubmitted } from "./job-routes.ts";
-import { jsonBody } from "./json-body.ts";
+import { checkedBody } from "./json-body.ts";
 import { badRequest, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { problem } from "./problem.ts";
@@ -38,9 +38,9 @@ export function addRetry(app: Hono<AdminEnv>, parts: AdminParts): void {
         503: "The queue did not confirm the job in time, or Redis does not answer: repeat the request, with a `job_id`.",
       },
     }),
-    jsonBody({ title: "Bad request" }),
+    checkedBody(z.unknown()),
     async (context) => {
-      const given: unknown = JSON.parse(context.req.valid("json").toString() || "{}");
+      const given = context.req.valid("json");
       const body = RETRY_BODY.safeParse(given);
       if (!body.success) return badRequest(context, body.error.issues);
       const retriedId = context.req.param("id");

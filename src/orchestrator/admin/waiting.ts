@@ -1,15 +1,18 @@
 /** `GET /api/v1/jobs/:id/waiting`: why a job does not run yet. */
 import { z } from "zod";
 import { PRIORITIES } from "../../shared/job.ts";
-import { covers, neededBy } from "../leases/capabilities.ts";
+import { canonicalPlatforms } from "../../shared/platforms.ts";
+import { covers } from "../leases/capabilities.ts";
 import { type Control, describeControlSince } from "../leases/control.ts";
 import type { WorkerView } from "../leases/leases.ts";
 import type { JobPlace, JobRecord, JobRecords, JobSummary } from "../records/job-records.ts";
+import { type PlacedJob, requirementsOf } from "../workers/free-slots.ts";
+import { type Preferred, preferredAmong } from "../workers/platform-preference.ts";
 import { JOB_ID, JOB_STATE } from "./answers.ts";
 import { WORKER_STATUS } from "./worker-view.ts";
 
 export interface WaitingParts {
-  readonly records: Pick<JobRecords, "find" | "list">;
+  readonly records: Pick<JobRecords, "list" | "retrySource">;
   readonly leases: {
     workers(): Promise<readonly WorkerView[]>;
     drainedRegions(): Promise<ReadonlyMap<string, Control>>;
@@ -17,13 +20,15 @@ export interface WaitingParts {
   readonly regions: { has(region: string): boolean };
   /** `BLACKTREE_REGION_FALLBACK` */
   readonly regionFallback: readonly string[];
+  /** `BLACKTREE_UNSUPPORTED_AFTER` */
+  readonly unsupportedAfterMs: number;
 }
 
 const WORKER_VERDICT = z.object({
   id: z.string(),
   region: z.string(),
   status: WORKER_STATUS,
-  is_free_for_it: z.boolean().meta({ description: "It would take the job now." }),
+  is_free_for_it: z.boolean().meta({ description: "It has a free slot for the job." }),
   reason: z.string().meta({ description: "Why it does not take the job, or `free`." }),
 });
 export type WorkerVerdict = z.infer<typeof WORKER_VERDICT>;
@@ -39,7 +44,7 @@ export const WAITING = z
     }),
     jobs_before: z.int().min(0).nullable().meta({
       description:
-        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records; null if it does not wait in a queue.",
+        "Waiting jobs of its region with a higher priority, or with the same one and accepted earlier, among the latest 10,000 records, or fewer if those are large: there may be more then, as `reason` says; null if it does not wait in a queue.",
     }),
     retry_at: z.iso.datetime().nullable().meta({
       description: "When the next attempt begins, after one that has failed; else null.",
@@ -60,12 +65,12 @@ const MAX_DURATIONS = 50;
 
 export async function explainWaiting(parts: WaitingParts, record: JobRecord, now: Date): Promise<Waiting> {
   const { jobId: job_id, state } = record;
-  const requirements = requirementsOf(record, parts.regionFallback);
-  const { regions } = requirements;
+  const job = await placedJobOf(record, parts.records);
+  const regions = job ? requirementsOf(job, parts.regionFallback).regions : [];
   const nothing = {
     job_id,
     state,
-    regions,
+    regions: [...regions],
     jobs_before: null,
     retry_at: null,
     workers: [],
@@ -76,49 +81,64 @@ export async function explainWaiting(parts: WaitingParts, record: JobRecord, now
     return { ...nothing, is_waiting: false, reason: "the job is running" };
 
   const views = (await parts.leases.workers()).filter(({ region }) => regions.includes(region));
-  const workers = await Promise.all(
-    views.map((view) => verdictOn(view, requirements.needs, parts.records, now)),
-  );
+  const wanted = { platforms: job?.platforms ?? [], ...(job ? preferredAmong(job, views) : NOTHING_WANTED) };
+  const workers = views.map((view) => verdictOn(view, wanted, now));
   const retryAt = retryTimeOf(record);
   if (retryAt && retryAt > now) {
     const reason = `an attempt has failed with ${errorCodeOf(record)}, and the next one begins at ${retryAt.toISOString()}`;
     return { ...nothing, is_waiting: true, reason, retry_at: retryAt.toISOString(), workers };
   }
+  if (!job) return { ...nothing, is_waiting: true, reason: RECORD_LOST };
   const queue = await surveyQueue(parts.records, record);
   const slots = views
-    .filter((view) => isUsable(view) && covers(view.capabilities, requirements.needs))
+    .filter((view) => isUsable(view) && covers(view.capabilities, wanted.needs))
     .reduce((sum, view) => sum + view.slots, 0);
+  const situation: Situation = {
+    regions,
+    wanted,
+    drained: await parts.leases.drainedRegions(),
+    views,
+    workers,
+    slots,
+    queue,
+    unsupportedAfterMs: parts.unsupportedAfterMs,
+    isKnown: (region) => parts.regions.has(region),
+  };
   return {
     ...nothing,
     is_waiting: true,
-    reason: reasonOf({
-      ...requirements,
-      drained: await parts.leases.drainedRegions(),
-      views,
-      workers,
-      slots,
-      before: queue.before,
-      isKnown: (region) => parts.regions.has(region),
-    }),
+    reason: reasonOf(situation),
     jobs_before: queue.before,
     workers,
-    estimate_ms: estimateOf(queue, slots, workers),
+    estimate_ms: estimateOf(situation, now.getTime() - record.acceptedAt.getTime()),
   };
 }
 
-interface Requirements {
-  readonly regions: string[];
-  readonly needs: readonly string[];
+const RECORD_LOST =
+  "its record was lost with Redis's data, and began again without the job's message: what the job waits for is not known";
+
+/** What the workers that it waits for have. */
+interface Wanted extends Preferred {
+  /** Of the job. */
+  readonly platforms: readonly string[];
 }
 
-/** Names of secrets are in no record, so that a job's need for a worker that offers them is not known here. */
-function requirementsOf({ job }: Pick<JobRecord, "job">, fallback: readonly string[]): Requirements {
-  const own = workerRegionOf(job);
-  const others = job.region_policy === "require" ? [] : fallback;
-  const platforms = Array.isArray(job.platforms) ? job.platforms.map(String) : [];
+const NOTHING_WANTED: Preferred = { needs: [], missesPlatforms: false };
+
+/** Undefined for a record that began after a loss. */
+async function placedJobOf(
+  { jobId, job }: JobRecord,
+  records: WaitingParts["records"],
+): Promise<PlacedJob | undefined> {
+  const workerRegion = workerRegionOf(job);
+  if (workerRegion === undefined) return undefined;
+  const { basis } = (await records.retrySource(jobId)) ?? {};
   return {
-    regions: [...new Set([...(own === undefined ? [] : [own]), ...others])],
-    needs: neededBy({ platforms, provenance: job.provenance === true, secrets: {} }),
+    workerRegion,
+    regionPolicy: job.region_policy === "require" ? "require" : "prefer",
+    platforms: canonicalPlatforms(Array.isArray(job.platforms) ? job.platforms.map(String) : []),
+    provenance: job.provenance === true,
+    secrets: Object.fromEntries((basis?.secretNames ?? []).map((name) => [name, ""])),
   };
 }
 
@@ -130,23 +150,23 @@ function workerRegionOf(job: JobRecord["job"]): string | undefined {
 const isUsable = ({ status, refusal }: WorkerView) =>
   status === "FREE" || (status === "BUSY" && refusal === undefined);
 
-async function verdictOn(
+function verdictOn(
   view: WorkerView,
-  needs: readonly string[],
-  records: WaitingParts["records"],
+  { needs, missesPlatforms, platforms }: Wanted,
   now: Date,
-): Promise<WorkerVerdict> {
+): WorkerVerdict {
   const { workerId: id, region, status } = view;
-  const reason = await whyNot(view, needs, records, now);
-  return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? "free" };
+  const reason = whyNot(view, needs, now);
+  const missing = platforms.filter((platform) => !view.capabilities.includes(platform));
+  const free = missesPlatforms ? `free, but does not run programs of ${missing.join(" and ")}` : "free";
+  return { id, region, status, is_free_for_it: reason === undefined, reason: reason ?? free };
 }
 
-async function whyNot(
-  { status, refusal, capabilities, jobs, slots, lastSeen, region, control }: WorkerView,
+function whyNot(
+  { status, refusal, capabilities, runs, slots, lastSeen, region, control }: WorkerView,
   needs: readonly string[],
-  records: WaitingParts["records"],
   now: Date,
-): Promise<string | undefined> {
+): string | undefined {
   if (status === "LOST") return `lost: last seen at ${lastSeen.toISOString()}`;
   const lacks = needs.filter((need) => !capabilities.includes(need));
   if (lacks.length > 0) return `cannot build it: lacks ${lacks.join(", ")}`;
@@ -155,17 +175,16 @@ async function whyNot(
   if (status === "DRAINING") return "draining: takes no new jobs";
   if (refusal !== undefined) return `refuses jobs: ${refusal}`;
   if (status === "FREE") return undefined;
-  const running = await Promise.all(jobs.map((jobId) => describeRun(jobId, records, now)));
+  const running = runs.map((run) => describeRun(run, now));
   return running.length > 0
     ? `busy with ${running.join(", ")}`
     : `busy: reports that its ${slots} slots are in use`;
 }
 
-async function describeRun(jobId: string, records: WaitingParts["records"], now: Date): Promise<string> {
-  const events = (await records.find(jobId))?.events ?? [];
-  const assignedAt = events.findLast(({ state }) => state === "ASSIGNED")?.at;
-  if (assignedAt === undefined) return `job ${jobId}`;
-  return `job ${jobId} for ${Math.max(0, Math.round((now.getTime() - Date.parse(assignedAt)) / 1000))} s`;
+/** The start is not known after a loss of Redis's data. */
+function describeRun({ jobId, since }: WorkerView["runs"][number], now: Date): string {
+  if (since === undefined) return `job ${jobId}`;
+  return `job ${jobId} for ${Math.max(0, Math.round((now.getTime() - since.getTime()) / 1000))} s`;
 }
 
 function retryTimeOf({ events }: JobRecord): Date | undefined {
@@ -181,6 +200,8 @@ function errorCodeOf({ events }: JobRecord): string {
 
 interface Queue {
   readonly before: number;
+  /** The list of jobs, the latest first, has been read to its end: no further one is before it. */
+  readonly isComplete: boolean;
   /** Of the region's latest jobs, from the start of the run to its end. */
   readonly durationsMs: readonly number[];
 }
@@ -203,7 +224,7 @@ async function surveyQueue(records: WaitingParts["records"], record: JobRecord):
     after = next;
     if (!next) break;
   }
-  return { before, durationsMs };
+  return { before, isComplete: after === undefined, durationsMs };
 }
 
 function isBefore(other: JobSummary, record: JobRecord): boolean {
@@ -213,12 +234,15 @@ function isBefore(other: JobSummary, record: JobRecord): boolean {
   return rank === ownRank ? other.acceptedAt < record.acceptedAt : rank < ownRank;
 }
 
-interface Situation extends Requirements {
+interface Situation {
+  readonly regions: readonly string[];
+  readonly wanted: Wanted;
   readonly views: readonly WorkerView[];
   readonly workers: readonly WorkerVerdict[];
   readonly slots: number;
-  readonly before: number;
+  readonly queue: Queue;
   readonly drained: ReadonlyMap<string, Control>;
+  readonly unsupportedAfterMs: number;
   isKnown(region: string): boolean;
 }
 
@@ -227,35 +251,50 @@ function reasonOf(situation: Situation): string {
   const drains = [...drained].filter(([region]) => regions.includes(region));
   return [
     whyItWaits(situation),
+    ...(situation.wanted.missesPlatforms ? [whyNotAtOnce(situation)] : []),
     ...drains.map(([region, control]) => `the region ${region} is ${describeControlSince(control)}`),
   ].join("; ");
 }
 
-function whyItWaits({ regions, needs, views, workers, slots, before, isKnown }: Situation): string {
+function whyNotAtOnce({ regions, wanted, unsupportedAfterMs }: Situation): string {
+  const { platforms } = wanted;
+  const programs = `programs of ${platforms.length > 1 ? "all of " : ""}${platforms.join(", ")}`;
+  return `no worker of ${regions.join(" and ")} runs ${programs} natively: another one gets the job after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
+}
+
+function whyItWaits(situation: Situation): string {
+  const { regions, wanted, views, workers, slots, queue, unsupportedAfterMs, isKnown } = situation;
   const [own = "unknown"] = regions;
+  const { before, isComplete } = queue;
+  const jobsBefore = `${isComplete ? "" : "at least "}${count(before, "job")}`;
   const where = regions.join(" and ");
-  if (workers.some((worker) => worker.is_free_for_it))
-    return `a worker is free, and ${count(before, "job")} of ${own} ${before === 1 ? "waits" : "wait"} before it: it should start within moments`;
+  const { needs, missesPlatforms } = wanted;
+  if (workers.some((worker) => worker.is_free_for_it)) {
+    const isFree = `a worker is free, and ${jobsBefore} of ${own} ${before === 1 ? "waits" : "wait"} before it`;
+    return missesPlatforms ? isFree : `${isFree}: it should start within moments`;
+  }
   if (views.length === 0 && !isKnown(own))
     return `the worker region ${own} is not known: no worker has registered there for an hour, and BLACKTREE_REGIONS does not name it`;
   if (views.length === 0)
     return `no worker of ${where} has registered; a worker's own log says why it cannot`;
-  const capable = views.filter(({ capabilities }) => covers(capabilities, needs));
-  if (capable.length === 0) return `no worker of ${where} can build it: it needs ${needs.join(", ")}`;
+  const live = views.filter(({ hasLease }) => hasLease);
+  if (live.length > 0 && !live.some(({ capabilities }) => covers(capabilities, needs)))
+    return `no worker of ${where} can build it: it needs ${needs.join(", ")}, and fails with UNSUPPORTED after it has waited ${unsupportedAfterMs / 1000} s for such a worker (BLACKTREE_UNSUPPORTED_AFTER)`;
   if (slots === 0)
     return `no worker of ${where} takes jobs: each one that can build it is lost, draining, taken out of service by an operator, or refuses jobs`;
-  return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${count(before, "job")} ${before === 1 ? "waits" : "wait"} before it`;
+  return `all ${count(slots, "slot")} for it in ${where} ${slots === 1 ? "is" : "are"} in use, and ${jobsBefore} ${before === 1 ? "waits" : "wait"} before it`;
 }
 
 const count = (number: number, what: string) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
 /** Each slot runs one job after the other, and those that run now are half done on average. */
 function estimateOf(
-  { before, durationsMs }: Queue,
-  slots: number,
-  workers: readonly WorkerVerdict[],
+  { queue, workers, slots, wanted, unsupportedAfterMs }: Situation,
+  waitedMs: number,
 ): number | null {
-  if (workers.some((worker) => worker.is_free_for_it)) return 0;
+  if (workers.some((worker) => worker.is_free_for_it))
+    return wanted.missesPlatforms ? Math.max(0, unsupportedAfterMs - waitedMs) : 0;
+  const { before, durationsMs } = queue;
   const median = durationsMs.toSorted((a, b) => a - b)[Math.floor(durationsMs.length / 2)];
   if (median === undefined || slots === 0) return null;
   return Math.round(median * (0.5 + Math.floor(before / slots)));

@@ -172,6 +172,6 @@ function noSuchWorker(context: Context, id: string, workers: readonly WorkerView
   const ids = workers.map(({ workerId }) => workerId).toSorted();
   const [listed, more] = [ids.slice(0, MAX_LISTED).join(", "), ids.length - MAX_LISTED];
   const known = ids.length === 0 ? "none" : `${listed}${more > 0 ? ` and ${more} more` : ""}`;
-  const detail = `worker ${id} has not been registered within the last hour; known workers: ${known}`;
+  const detail = `worker ${id} is not known: it was stopped, was lost more than an hour ago, or has never registered; known workers: ${known}`;
   return problem(context, { status: 404, title: "No such worker", detail });
 }

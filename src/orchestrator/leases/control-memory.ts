@@ -9,7 +9,9 @@ export class ControlMemory {
     const controls = this.#of(kind);
     const known = controls.get(name);
     if (!order) controls.delete(name);
-    else controls.set(name, { ...order, since: known?.kind === order.kind ? known.since : new Date() });
+    else if (known?.kind === order.kind)
+      controls.set(name, { ...known, reason: order.reason || known.reason });
+    else controls.set(name, { ...order, since: new Date() });
   }
 
   get({ kind, name }: ControlTarget): Control | undefined {

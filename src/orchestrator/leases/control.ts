@@ -21,11 +21,11 @@ export type ControlTarget =
   | { readonly kind: "worker"; readonly name: string }
   | { readonly kind: "region"; readonly name: string };
 
-/** Undefined: resumes the target. */
+/** Undefined: resumes the target. Repeated without a reason, it keeps the one that is known. */
 export type ControlOrder = Omit<Control, "since"> | undefined;
 
 export type ControlOutcome =
-  /** No worker with this id was registered within the last hour, nor is one controlled. */
+  /** No worker with this id is known, nor is one controlled. One that is stopped is forgotten, a lost one in an hour. */
   | { readonly kind: "unknown" }
   | {
       readonly kind: "done";

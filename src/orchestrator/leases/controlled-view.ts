@@ -20,8 +20,11 @@ export function withControls({
     ? { ...ofWorker, scope: "worker" as const }
     : ofRegion && { ...ofRegion, scope: "region" as const };
   if (!control || status === "LOST") return { status, refusal, control };
-  if (ofRegion || control.kind === "drained" || status === "DRAINING")
-    return { status: "DRAINING", refusal, control };
-  const refusals = [describeControl(control), ...(refusal === undefined ? [] : [refusal])];
-  return { status: "BUSY", refusal: refusals.join("; "), control };
+  const isDraining = ofRegion || control.kind === "drained" || status === "DRAINING";
+  const refusals = control.kind === "paused" ? [describeControl(control), refusal] : [refusal];
+  return {
+    status: isDraining ? "DRAINING" : "BUSY",
+    refusal: refusals.filter((each) => each !== undefined).join("; ") || undefined,
+    control,
+  };
 }

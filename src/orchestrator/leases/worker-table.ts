@@ -121,9 +121,11 @@ export class WorkerTable {
     }
   }
 
+  /** By the clock of the leases: the time of day may be set, and goes on while the machine is suspended. */
   removeLongLost(): void {
-    for (const [workerId, { lastSeen }] of this.#workers) {
-      if (Date.now() - lastSeen.getTime() > FORGET_WORKER_MS) this.#workers.delete(workerId);
+    const lostSinceMs = this.nowMs() - FORGET_WORKER_MS;
+    for (const [workerId, { leaseUntilMs }] of this.#workers) {
+      if (leaseUntilMs - this.leaseTtlMs < lostSinceMs) this.#workers.delete(workerId);
     }
   }
 

@@ -202,8 +202,8 @@ export interface JobRecords {
   /** Undefined without a record of the job. */
   retrySource(jobId: string): Promise<RetrySource | undefined>;
   /**
-   * Jobs that match, the latest accepted first. At most 1,000 records are read in one call, so that a page may have fewer
-   * jobs than `limit`, or none, and still be followed by others.
+   * Jobs that match, the latest accepted first. At most 1,000 records, and about 8 MB of them, are read in one call, so
+   * that a page may have fewer jobs than `limit`, or none, and still be followed by others.
    */
   list(listing: JobListing): Promise<JobPage>;
 

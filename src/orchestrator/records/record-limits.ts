@@ -10,6 +10,7 @@ export const IMAGE_MEMORY_MS = 30 * 24 * 60 * 60 * 1000;
 
 /** Of one page of the list of jobs. */
 export const MAX_RECORDS_READ = 1000;
+export const MAX_BYTES_READ = 8_000_000;
 
 const MIN_ACTIVE_MEMORY_MS = 7 * 24 * 60 * 60 * 1000;
 

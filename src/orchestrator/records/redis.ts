@@ -5,7 +5,7 @@ import type { JournalStep } from "../../shared/log-journal.ts";
 import { connectInBackground, createQuietRedisClient, isReady, type RedisClient } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
-import { type ListedJob, pageOf } from "./job-page.ts";
+import { type ListedJob, pageOf, sizeOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
@@ -202,10 +202,11 @@ export class RedisJobRecords implements JobRecords {
   }
 
   list(listing: JobListing): Promise<JobPage> {
-    return pageOf(listing, async (after, count) => {
-      const args = [after?.acceptedAtMs ?? "+inf", after?.jobId ?? "", count];
-      const entries = await this.#attempt(() => scripts.list.run(this.#client, this.#prefix, args));
-      return (entries as ListEntry[]).map(readEntry);
+    return pageOf(listing, async (after, { count, bytes }) => {
+      const args = [after?.acceptedAtMs ?? "+inf", after?.jobId ?? "", count, bytes];
+      const reply = await this.#attempt(() => scripts.list.run(this.#client, this.#prefix, args));
+      const [entries, isLast] = reply as [ListEntry[], number];
+      return { jobs: entries.map(readEntry), isLast: isLast === 1 };
     });
   }
 
@@ -277,9 +278,10 @@ function readEntry([jobId, place, job, acceptedAt, summary, lastEvent]: ListEntr
   const acceptedAtMs = Number(place);
   const result = summary ? (JSON.parse(summary) as JobSummary["result"]) : undefined;
   const event = lastEvent ? readEvent(lastEvent) : undefined;
-  if (!job && !result && !event) return { place: { acceptedAtMs, jobId }, summary: undefined };
+  if (!job && !result && !event) return { place: { acceptedAtMs, jobId }, summary: undefined, bytes: 0 };
   return {
     place: { acceptedAtMs, jobId },
+    bytes: sizeOf(job, summary, lastEvent),
     summary: {
       jobId,
       job: job ? (JSON.parse(job) as PublicJob) : {},

@@ -4,7 +4,7 @@ import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
 import type { JournalStep } from "../../shared/log-journal.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
-import { type ListedJob, pageOf } from "./job-page.ts";
+import { type Batch, type BatchLimits, type ListedJob, pageOf, sizeOf } from "./job-page.ts";
 import {
   type Admission,
   type AdmissionRequest,
@@ -54,6 +54,11 @@ const SCHEMA = `
     event TEXT NOT NULL,
     PRIMARY KEY (job_id, seq)
   );
+  -- Of their results, without the logs: reading those for a list would take too long.
+  CREATE TABLE IF NOT EXISTS job_summaries (
+    job_id TEXT PRIMARY KEY REFERENCES job_records (job_id) ON DELETE CASCADE,
+    summary TEXT NOT NULL
+  );
   CREATE TABLE IF NOT EXISTS superseding (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
     supersede_key TEXT NOT NULL,
@@ -80,6 +85,18 @@ const LATER_COLUMNS = {
   steps: "TEXT",
   changed_at: "INTEGER",
 };
+
+/** The order of the list of jobs. */
+const LIST_INDEX = `
+  CREATE INDEX IF NOT EXISTS job_records_by_time ON job_records (coalesce(accepted_at, changed_at, 0), job_id)
+`;
+
+/** A version without summaries may have stored these results. */
+const ADD_MISSING_SUMMARIES = `
+  INSERT INTO job_summaries (job_id, summary)
+  SELECT job_id, json_remove(result, '$.logs') FROM job_records
+  WHERE job_id NOT IN (SELECT job_id FROM job_summaries) AND result IS NOT NULL
+`;
 
 interface RecordRow {
   readonly job: string | null;
@@ -116,6 +133,8 @@ export class SqliteJobRecords implements JobRecords {
     this.#database.run("PRAGMA foreign_keys = ON");
     this.#database.run(SCHEMA);
     addMissingColumns(this.#database);
+    this.#database.run(LIST_INDEX);
+    this.#database.run(ADD_MISSING_SUMMARIES);
   }
 
   start(): void {
@@ -219,6 +238,11 @@ export class SqliteJobRecords implements JobRecords {
           steps ? JSON.stringify(steps) : null,
           Date.now() + memoryMs,
           result.job_id,
+        ]);
+        const { logs: _, ...summary } = result;
+        this.#database.run("INSERT INTO job_summaries (job_id, summary) VALUES (?, ?)", [
+          result.job_id,
+          JSON.stringify(summary),
         ]);
       }
       if (known.published) return { kind: "published" };
@@ -332,18 +356,19 @@ export class SqliteJobRecords implements JobRecords {
   }
 
   list(listing: JobListing): Promise<JobPage> {
-    return pageOf(listing, async (after, count) =>
-      this.#atomically(() =>
-        this.#database
-          .query<ListRow, [number, string, number]>(
-            `SELECT job_id, job, coalesce(accepted_at, changed_at, 0) AS at, json_remove(result, '$.logs') AS summary,
+    return pageOf(listing, async (after, limits) =>
+      this.#atomically(() => {
+        const rows = this.#database
+          .query<ListRow, [number, string]>(
+            `SELECT job_id, job, coalesce(accepted_at, changed_at, 0) AS at,
+               (SELECT summary FROM job_summaries WHERE job_summaries.job_id = job_records.job_id) AS summary,
                (SELECT event FROM job_events WHERE job_events.job_id = job_records.job_id ORDER BY seq DESC LIMIT 1)
                  AS event
-             FROM job_records WHERE (at, job_id) < (?, ?) ORDER BY at DESC, job_id DESC LIMIT ?`,
+             FROM job_records WHERE at <= ?1 AND (at, job_id) < (?1, ?2) ORDER BY at DESC, job_id DESC`,
           )
-          .all(after?.acceptedAtMs ?? Number.MAX_SAFE_INTEGER, after?.jobId ?? "", count)
-          .map(readListRow),
-      ),
+          .iterate(after?.acceptedAtMs ?? Number.MAX_SAFE_INTEGER, after?.jobId ?? "");
+        return readBatch(rows, limits);
+      }),
     );
   }
 
@@ -442,13 +467,27 @@ interface ListRow {
   readonly event: string | null;
 }
 
+function readBatch(rows: Iterable<ListRow>, limits: BatchLimits): Batch {
+  const jobs: ListedJob[] = [];
+  let bytes = 0;
+  for (const row of rows) {
+    if (jobs.length === limits.count || bytes >= limits.bytes) return { jobs, isLast: false };
+    const listed = readListRow(row);
+    jobs.push(listed);
+    bytes += listed.bytes;
+  }
+  return { jobs, isLast: true };
+}
+
 function readListRow({ job_id: jobId, job, at, summary, event }: ListRow): ListedJob {
   const place = { acceptedAtMs: at, jobId };
-  if (job === null && summary === null && event === null) return { place, summary: undefined };
+  const bytes = sizeOf(job, summary, event);
+  if (job === null && summary === null && event === null) return { place, summary: undefined, bytes };
   const result = summary === null ? undefined : (JSON.parse(summary) as NonNullable<JobSummary["result"]>);
   const lastState = event === null ? "QUEUED" : (JSON.parse(event) as JobEvent).state;
   return {
     place,
+    bytes,
     summary: {
       jobId,
       job: job === null ? {} : (JSON.parse(job) as PublicJob),

@@ -1,5 +1,6 @@
 /** Free slots as known to one sweep of the Dispatcher: an upper bound, corrected when a claim finds none. */
-import { covers } from "../leases/capabilities.ts";
+import type { Job } from "../../shared/job.ts";
+import { covers, neededBy } from "../leases/capabilities.ts";
 import type { SlotGroup } from "../leases/leases.ts";
 
 /** Constraints on the worker of a job. */
@@ -8,6 +9,15 @@ export interface PlacementRequirements {
   readonly regions: readonly string[];
   /** Capabilities that the worker must have; see leases/capabilities.ts. */
   readonly needs: readonly string[];
+}
+
+/** What of a job decides which workers may get it. */
+export type PlacedJob = Pick<Job, "workerRegion" | "regionPolicy" | "platforms" | "provenance" | "secrets">;
+
+/** @param fallback `BLACKTREE_REGION_FALLBACK` */
+export function requirementsOf(job: PlacedJob, fallback: readonly string[]): PlacementRequirements {
+  const others = job.regionPolicy === "require" ? [] : fallback;
+  return { regions: [...new Set([job.workerRegion, ...others])], needs: neededBy(job) };
 }
 
 export class FreeSlots {

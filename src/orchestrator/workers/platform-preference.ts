@@ -3,10 +3,29 @@
  * shows. So workers that run programs of a job's platforms are preferred, and others get the job while there are none.
  */
 import type { Job } from "../../shared/job.ts";
-import { neededWithoutPlatforms } from "../leases/capabilities.ts";
-import type { ClaimOutcome, ClaimRequest, Leases } from "../leases/leases.ts";
+import { covers, neededBy, neededWithoutPlatforms } from "../leases/capabilities.ts";
+import type { ClaimOutcome, ClaimRequest, Leases, WorkerView } from "../leases/leases.ts";
 
-type PlacedJob = Pick<Job, "platforms" | "provenance" | "secrets">;
+type BuiltJob = Pick<Job, "platforms" | "provenance" | "secrets">;
+
+export interface Preferred {
+  /** Of the workers that the job waits for. */
+  readonly needs: readonly string[];
+  /** They do not run programs of the job's platforms: they get the job once it has waited for others. */
+  readonly missesPlatforms: boolean;
+}
+
+/** Which of its regions' workers a job waits for. As in `claim`, those without a lease do not count. */
+export function preferredAmong(
+  job: BuiltJob,
+  workers: readonly Pick<WorkerView, "hasLease" | "capabilities">[],
+): Preferred {
+  const isCovered = (needs: readonly string[]) =>
+    workers.some(({ hasLease, capabilities }) => hasLease && covers(capabilities, needs));
+  const [needs, others] = [neededBy(job), neededWithoutPlatforms(job)];
+  const missesPlatforms = !isCovered(needs) && isCovered(others);
+  return { needs: missesPlatforms ? others : needs, missesPlatforms };
+}
 
 export interface PreferenceOptions {
   readonly leases: Pick<Leases, "claim">;
@@ -24,7 +43,7 @@ export class PlatformPreference {
   }
 
   /** `delivery` is the job's message, for as long as this orchestrator holds it. */
-  async claim(job: PlacedJob, request: ClaimRequest, delivery: object): Promise<ClaimOutcome> {
+  async claim(job: BuiltJob, request: ClaimRequest, delivery: object): Promise<ClaimOutcome> {
     const { leases, waitMs } = this.#options;
     const outcome = await leases.claim(request);
     if (outcome.kind !== "incapable" || job.platforms.length === 0) return outcome;

@@ -40,6 +40,8 @@ export interface RedisOptions {
   databases?: number;
   /** The port of the server that it replicates. */
   replicaOf?: number;
+  /** Of its process, such as the locale. */
+  env?: Readonly<Record<string, string>>;
 }
 
 export interface Redis {
@@ -80,7 +82,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
       // The first replica need not wait for others.
       ...["--repl-diskless-sync-delay", "0"],
     ];
-    server = startProcess([program, ...settings], { launcher });
+    server = startProcess([program, ...settings], { launcher, env: options.env });
     await server.waitForLine("Ready to accept connections");
     await waitFor(async () => (await cli("ping")) === "PONG", { timeoutMs: 30_000, what: "Redis to answer" });
   }

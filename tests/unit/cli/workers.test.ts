@@ -43,6 +43,7 @@ test.each([
     "paused by an operator: new disk; low disk space",
     "paused by an operator: new disk; low disk space",
   ],
+  [{ ...CONTROL, kind: "paused", scope: "worker" }, null, "paused by an operator: new disk"],
 ] as const)("a worker that is out of service is shown with the reason: %j", (control, refusal, reason) => {
   expect(describeWorkers([{ ...WORKER, control, refusal }])).toEndWith(`  ${reason}`);
 });

@@ -9,8 +9,13 @@ if ARGV[3] == 'worker' and not worker and not known then return false end
 if kind == '' then
   dropControl(name)
 else
-  local knownKind, knownSinceMs = string.match(known or '', '^(%a+) (%d+) ')
-  redis.call('HSET', controlsKey, name, kind .. ' ' .. (knownKind == kind and knownSinceMs or nowMs) .. ' ' .. ARGV[6])
+  local since, reason = nowMs, ARGV[6]
+  local knownKind, knownSinceMs, knownReason = string.match(known or '', '^(%a+) (%d+) (.*)$')
+  if knownKind == kind then
+    since = knownSinceMs
+    if reason == '' then reason = knownReason end
+  end
+  redis.call('HSET', controlsKey, name, kind .. ' ' .. since .. ' ' .. reason)
   keepControl(name)
 end
 announceChange()

@@ -128,6 +128,13 @@ test("an ended job is retried under a new id, for all that wait for its result",
   expect(JSON.stringify(list)).not.toContain("hidden");
 });
 
+test("a body may begin with a byte order mark", async () => {
+  await accept("old");
+  await end("old");
+  const body = `\uFEFF${JSON.stringify({ job_id: "new" })}`;
+  expect(await request("/old/retry", { method: "POST", body })).toMatchObject({ status: 202 });
+});
+
 test("a repeated request with job_id joins the retry; for another job, the id is in use", async () => {
   for (const jobId of ["old", "other"]) {
     await accept(jobId);

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setSystemTime, test } from "bun:test";
 import pino from "pino";
 import { InProcessLeases } from "../../../../src/orchestrator/leases/in-process.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
@@ -49,6 +49,23 @@ test("in process: leases and claims outlast a suspension of the process", async 
   }
   advance(LEASE_TTL_MS / 3);
   expect(await leases.workers()).toMatchObject([{ status: "LOST", jobs: [] }]);
+});
+
+test("in process: a worker is not lost by the time of day, but after an hour of the leases' clock", async () => {
+  const { leases, advance } = startLeases({ leaseTtlMs: LEASE_TTL_MS, jobMemoryMs: 600_000, settleMs: 0 });
+  await join(worker, leases);
+  try {
+    setSystemTime(new Date(Date.now() + 2 * 60 * 60 * 1000));
+    await leases.cancelling();
+    expect(await leases.workers()).toHaveLength(1);
+  } finally {
+    setSystemTime();
+  }
+  for (let passedMs = 0; passedMs <= 60 * 60 * 1000; passedMs += LEASE_TTL_MS / 3) {
+    expect(await leases.workers()).toHaveLength(1);
+    advance(LEASE_TTL_MS / 3);
+  }
+  expect(await leases.workers()).toHaveLength(0);
 });
 
 test("in process: the default clock is the real time", async () => {

@@ -384,12 +384,14 @@ export function describeLeasesContract(
         expect(new Set(workersOfLaterClaims)).toEqual(new Set(["w2"]));
       });
 
-      test("keeps `since` when it is paused again, and has another one when it is drained instead", async () => {
+      test("keeps `since` and its reason when it is paused again, and has another one when it is drained instead", async () => {
         const leases = await openLeases();
         await join(worker("w1"), leases);
         await leases.control(target, { kind: "paused", reason: "one" });
         const first = (await view(leases, "w1"))?.control;
         await leases.control(target, { kind: "paused", reason: "two" });
+        expect((await view(leases, "w1"))?.control).toEqual({ ...first, reason: "two" } as typeof first);
+        await leases.control(target, { kind: "paused", reason: "" });
         expect((await view(leases, "w1"))?.control).toEqual({ ...first, reason: "two" } as typeof first);
         await leases.control(target, { kind: "drained", reason: "three" });
         const now = await view(leases, "w1");
@@ -487,6 +489,7 @@ export function describeLeasesContract(
         await leases.control({ kind: "worker", name: "w1" }, { kind: "paused", reason: "" });
         expect(await view(leases, "w1")).toMatchObject({
           status: "DRAINING",
+          refusal: "paused by an operator",
           control: { kind: "paused", scope: "worker" },
         });
         await leases.control(target, undefined);

@@ -646,6 +646,25 @@ export function describeJobRecordsContract(
         ]);
       });
 
+      test("begins with the jobs accepted at the time before which it is wanted, or earlier", async () => {
+        for (const ms of [999, 1000, 1001, 1002]) await admitAt(`j${ms}`, ms);
+        const after = { acceptedAtMs: 1001, jobId: "" };
+        expect(idsOf(await records.list({ ...all, after }))).toEqual(["j1000", "j999"]);
+      });
+
+      test("a page reads about 8 MB of records, and misses none of them", async () => {
+        const ids = Array.from({ length: 12 }, (_, index) => `j${index}`);
+        const large = { ...job, labels: { text: "x".repeat(1_000_000) } };
+        for (const [index, jobId] of ids.entries())
+          await records.admit({ jobId, job: large, identity, acceptedAt: new Date(index) });
+        const first = await records.list(all);
+        expect(first.jobs.length).toBeWithin(8, 12);
+        expect((await records.list({ ...all, matches: () => false })).next).toEqual(first.next);
+        const second = await records.list({ ...all, after: first.next });
+        expect([...idsOf(first), ...idsOf(second)]).toEqual(ids.toReversed());
+        expect(second.next).toBeUndefined();
+      });
+
       test("may be filtered; a page reads at most 1,000 records", async () => {
         await admitAt("wanted", 1);
         for (let number = 0; number < 1005; number++) await admitAt(`j${number}`, 1000 + number);

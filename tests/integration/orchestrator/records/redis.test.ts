@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
-import { type JobRecords, RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
+import { existsSync } from "node:fs";
+import {
+  type JobPlace,
+  type JobRecords,
+  RecordsUnavailable,
+} from "../../../../src/orchestrator/records/job-records.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
+import { run } from "../../../support/machine/processes.ts";
+import { makeTempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
@@ -66,6 +73,50 @@ test("Redis: jobs whose records have expired leave the list of jobs as others en
   for (let number = 0; number < 300; number++) await admit(`new-${number}`);
   // Three random jobs are checked each time: practically all of the 300 have left, and the rest will.
   expect(await listed()).toBeWithin(300, 400);
+  await records.close();
+});
+
+const LOCALE_SOURCE = "/usr/share/i18n/locales/en_US";
+
+test.skipIf(!existsSync(LOCALE_SOURCE))(
+  "Redis: the list of jobs misses none on a server whose locale orders ids otherwise than by bytes",
+  async () => {
+    const locales = await makeTempDir("locales");
+    // It warns about the source, and ends with 1 then.
+    await run(["localedef", "--no-archive", "-i", "en_US", "-f", "UTF-8", `${locales.path}/en_US.UTF-8`]);
+    const own = await startRedis({ env: { LOCPATH: locales.path, LC_ALL: "en_US.UTF-8" } });
+    const records = await openRecords(own.url, 60_000, "{blacktree}:");
+    try {
+      const ids = ["Web-1", "api-1", "Web-2", "api-2", "zoo", "Api-3", "b", "C"];
+      for (const jobId of ids) await records.admit({ jobId, job: {}, identity: {}, acceptedAt: new Date(1) });
+      expect(await own.cli("eval", "return 'a' < 'B' and 1 or 0", "0")).toBe("1");
+      const seen: string[] = [];
+      let after: JobPlace | undefined;
+      do {
+        const page = await records.list({ matches: () => true, limit: 2, after });
+        seen.push(...page.jobs.map(({ jobId }) => jobId));
+        after = page.next;
+      } while (after && seen.length <= ids.length);
+      expect(seen.toSorted()).toEqual(ids.toSorted());
+    } finally {
+      await records.close();
+      await own.stop();
+      await locales.remove();
+    }
+  },
+);
+
+test("Redis: one answer for the list has about 4 MB of records", async () => {
+  const keyPrefix = `{${randomUUID()}}:`;
+  const records = await openRecords(server.url, 60_000, keyPrefix);
+  const sentBytes = async () =>
+    Number(/total_net_output_bytes:(\d+)/.exec(await server.cli("info", "stats"))?.[1]);
+  const job = { labels: { text: "x".repeat(1_000_000) } };
+  for (let number = 0; number < 12; number++)
+    await records.admit({ jobId: `j${number}`, job, identity: {}, acceptedAt: new Date(number) });
+  const before = await sentBytes();
+  expect((await records.list({ matches: () => true, limit: 1, after: undefined })).jobs).toHaveLength(1);
+  expect((await sentBytes()) - before).toBeLessThan(6_000_000);
   await records.close();
 });
 

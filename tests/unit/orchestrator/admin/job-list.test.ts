@@ -11,8 +11,10 @@ const JOB: JobSummary = {
   result: undefined,
 };
 
+const GIT = { baseUrl: "https://github.com", allowedHosts: ["git.example.com"] };
+
 function listing(query: Record<string, string>): JobListing {
-  return listingOf(JOBS_QUERY.parse(query));
+  return listingOf(JOBS_QUERY.parse(query), GIT);
 }
 
 /** `name: problem` of each parameter. */
@@ -38,6 +40,7 @@ describe("a job matches", () => {
     [{ repo: "ame" }, false],
     [{ repo: "owner/name.git" }, true],
     [{ commit: "8c1f" }, true],
+    [{ commit: "8C1F" }, true],
     [{ commit: COMMIT }, true],
     [{ commit: "9c1f" }, false],
     [{ state: "BUILDING", tenant: "other" }, false],
@@ -51,11 +54,42 @@ describe("a job matches", () => {
     expect(listing({ region: "us-east-1" }).matches(job)).toBe(false);
   });
 
-  test("by its whole URL, and by owner and name", () => {
-    const job = { ...JOB, job: { ...JOB.job, repo_url: "https://github.com/owner/name.git" } };
-    for (const repo of ["owner/name", "github.com/owner/name", "https://github.com/owner/name"])
+  test.each([
+    "owner/name",
+    "owner/name.git",
+    "https://github.com/owner/name",
+    "https://github.com/owner/name.git/",
+    "HTTPS://GitHub.com/owner/name",
+  ])("by its whole URL, and by owner and name, when it was submitted as %s", (repo_url) => {
+    const job = { ...JOB, job: { ...JOB.job, repo_url } };
+    for (const repo of [
+      "owner/name",
+      "owner/name/",
+      "github.com/owner/name",
+      "https://github.com/owner/name",
+      "https://github.com/owner/name/",
+      "https://github.com/owner/name.git",
+      "https://GitHub.com/owner/name",
+    ])
       expect(listing({ repo }).matches(job)).toBe(true);
-    expect(listing({ repo: "wner/name" }).matches(job)).toBe(false);
+    for (const repo of [
+      "wner/name",
+      "https://git.example.com/owner/name",
+      "https://owner/name",
+      "Owner/name",
+    ])
+      expect(listing({ repo }).matches(job)).toBe(false);
+  });
+
+  test("by a URL whose host is not allowed any more", () => {
+    const job = { ...JOB, job: { ...JOB.job, repo_url: "https://old.example.com/owner/name" } };
+    for (const repo of ["owner/name", "https://old.example.com/owner/name"])
+      expect(listing({ repo }).matches(job)).toBe(true);
+  });
+
+  test("by a commit that was submitted in upper case", () => {
+    const job = { ...JOB, job: { ...JOB.job, commit: COMMIT.toUpperCase() } };
+    for (const commit of ["8c1f", "8C1F0F6"]) expect(listing({ commit }).matches(job)).toBe(true);
   });
 });
 
@@ -67,6 +101,10 @@ test("times are times, or ages", () => {
     acceptedAtMs: Date.parse("2026-01-31T12:00:00Z") + 1,
     jobId: "",
   });
+});
+
+test("29 February is a day of leap years", () => {
+  expect(problems({ since: "2028-02-29T12:00:00Z" })).toEqual([]);
 });
 
 test("a cursor leads back to its place, whatever the job's id is", () => {
@@ -88,6 +126,9 @@ test.each([
   [{ branch: "" }, "branch: expected a value"],
   [{ since: "yesterday" }, "since: expected a time such as "],
   [{ since: "2026-13-31T12:00:00Z" }, "since: expected a time such as "],
+  [{ since: "2026-02-31T12:00:00Z" }, "since: expected a time such as "],
+  [{ until: "2026-04-31T12:00+02:00" }, "until: expected a time such as "],
+  [{ until: "2025-02-29T12:00:00Z" }, "until: expected a time such as "],
   [{ commit: "main" }, "commit: expected 4 to 64 hex digits"],
 ])("%j is refused", (query, problem) => {
   expect(problems(query as Record<string, string>)).toEqual([expect.stringContaining(problem)]);

@@ -111,11 +111,22 @@ test("a worker that is away is drained and resumed", async () => {
   expect((await post("workers/w1/resume")).body).toMatchObject({ status: null, control: null });
 });
 
+test("a worker that was stopped is not known", async () => {
+  await leases.deregister("w1", "i");
+  expect(await post("workers/w1/resume")).toMatchObject({
+    status: 404,
+    body: { detail: expect.stringContaining("worker w1 is not known: it was stopped, ") },
+  });
+});
+
 test("an unknown worker or region is refused, and the answer names the known ones", async () => {
   for (const action of ["pause", "drain", "resume"])
     expect(await post(`workers/w9/${action}`)).toMatchObject({
       status: 404,
-      body: { detail: "worker w9 has not been registered within the last hour; known workers: w1, w2" },
+      body: {
+        detail:
+          "worker w9 is not known: it was stopped, was lost more than an hour ago, or has never registered; known workers: w1, w2",
+      },
     });
   expect(await ask("workers/w9")).toMatchObject({ status: 404, body: { title: "No such worker" } });
   expect(await post("regions/mars-1/drain")).toMatchObject({
