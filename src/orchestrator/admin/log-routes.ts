@@ -19,7 +19,7 @@ import {
   lineFilter,
   parsePosition,
 } from "./log-formats.ts";
-import { streamedResponse } from "./log-stream.ts";
+import { type Chunks, readerOf, streamedResponse } from "./log-stream.ts";
 import { checkedQuery, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
@@ -123,9 +123,10 @@ class LogRoutes {
     if (query.follow && after !== undefined && resumed === undefined) return badPosition(after, context);
     const leave = this.#readers.enter(clientOf(context));
     if (typeof leave === "string") return tooManyReaders(leave, context);
+    const reader = readerOf(context.req.raw);
     try {
-      if (query.follow) return await this.#follow(job, query, resumed, leave, context);
-      return await this.#download(job, attempt, query, leave, context);
+      if (query.follow) return await this.#follow(job, query, resumed, reader, leave, context);
+      return await this.#download(job, attempt, query, reader, leave, context);
     } catch (error) {
       leave();
       if (error instanceof LogMissing) return logMissing(error, job, attempt, context);
@@ -137,6 +138,7 @@ class LogRoutes {
     job: LoggedJob,
     attempt: number,
     query: LogQuery,
+    reader: AbortController,
     leave: () => void,
     context: Context<AdminEnv>,
   ): Promise<Response> {
@@ -144,21 +146,20 @@ class LogRoutes {
     const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format] };
     if (format === "raw")
       headers["content-disposition"] = `attachment; filename="${job.jobId}.${attempt}.log"`;
-    const ended = new AbortController();
-    const batches = this.#batches(job, attempt, query, ended.signal);
+    const chunks = this.#chunks(job, attempt, query, reader.signal);
     // What keeps the log from being read becomes the response's status only before its first bytes.
-    const first = await batches.next();
+    const first = await chunks.next();
     if (context.req.method === "HEAD") {
-      await batches.return(undefined);
+      await chunks.return(undefined);
       leave();
       return context.body(null, 200, headers);
     }
-    const make = async function* (signal: AbortSignal) {
-      signal.addEventListener("abort", () => ended.abort(signal.reason), { once: true });
-      if (!first.done) yield formatted(format, first.value);
-      for await (const entries of batches) if (entries.length > 0) yield formatted(format, entries);
-    };
-    return context.body(streamedResponse(make, leave), 200, headers);
+    return context.body(streamedResponse(chunks, reader, leave, first), 200, headers);
+  }
+
+  async *#chunks(job: LoggedJob, attempt: number, query: LogQuery, signal: AbortSignal): Chunks {
+    for await (const entries of this.#batches(job, attempt, query, signal))
+      if (entries.length > 0) yield formatted(query.format, entries);
   }
 
   /** What `query` selects of the present log. */
@@ -195,6 +196,7 @@ class LogRoutes {
     job: LoggedJob,
     query: LogQuery,
     resumed: LogPosition | undefined,
+    reader: AbortController,
     leave: () => void,
     context: Context<AdminEnv>,
   ): Promise<Response> {
@@ -205,16 +207,20 @@ class LogRoutes {
       return context.body(null, 200, headers);
     }
     const filter = lineFilter(query.grep, query.ignore_case);
-    const start = resumed ?? (await this.#followStart(job, query, filter));
-    const make = (signal: AbortSignal) => this.#events(job.jobId, start, filter, signal);
-    return context.body(streamedResponse(make, leave), 200, headers);
+    const start = resumed ?? (await this.#followStart(job, query, filter, reader.signal));
+    const events = this.#events(job.jobId, start, filter, reader.signal);
+    return context.body(streamedResponse(events, reader, leave), 200, headers);
   }
 
-  async #followStart(job: LoggedJob, { attempt, tail }: LogQuery, filter: LineFilter): Promise<LogPosition> {
+  async #followStart(
+    job: LoggedJob,
+    { attempt, tail }: LogQuery,
+    filter: LineFilter,
+    signal: AbortSignal,
+  ): Promise<LogPosition> {
     const first = attempt ?? (tail === undefined ? 0 : job.latestAttempt);
     if (first === 0) return LOG_START;
     if (tail === undefined) return { attempt: first, seq: 0 };
-    const { signal } = new AbortController();
     try {
       const { afterSeq } = await tailOf(this.#present(job, first, 0, signal), filter ?? (() => true), tail);
       return { attempt: first, seq: afterSeq };

@@ -81,10 +81,10 @@ export class AttemptLogs {
     const delay = new Backoff(RETRY_DELAY);
     let lastSeq = afterSeq;
     for (let failures = 0; !signal.aborted; ) {
-      const open = await this.#find(attempt, pastOnly, signal);
       let failure: Error | undefined;
       let hasRead = false;
       try {
+        const open = await this.#find(attempt, pastOnly, signal);
         for await (const block of entriesAfter(wholeEntries(open(lastSeq)), lastSeq)) {
           const entries = decodeBlock(block);
           const last = entries.at(-1);

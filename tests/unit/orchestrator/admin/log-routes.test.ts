@@ -1,13 +1,16 @@
-/** Requests are passed directly to the admin app, without a socket. */
+/** Requests are passed directly to the admin app, without a socket, unless a test needs a client that disconnects. */
 import { describe, expect, test } from "bun:test";
 import pino from "pino";
 import { createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
 import type { AdminParts } from "../../../../src/orchestrator/admin/parts.ts";
+import { serveAdmin } from "../../../../src/orchestrator/admin/server.ts";
 import { LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
 import { LogMissing } from "../../../../src/orchestrator/logs/attempt-log.ts";
 import type { JobLogs, LogPosition } from "../../../../src/orchestrator/logs/job-logs.ts";
+import { aborted } from "../../../../src/shared/abort.ts";
 import type { JournalEntry } from "../../../../src/shared/log-journal.ts";
 import { sampleResult } from "../../../integration/orchestrator/sample-result.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 
 const at = "2026-01-02T03:04:05Z";
 const STEP = { number: 1, name: "[1/2] FROM scratch", started_at: at };
@@ -21,6 +24,7 @@ const JOURNAL: readonly JournalEntry[] = [
 ];
 
 interface Fakes {
+  readonly find?: JobLogs["find"];
   readonly read?: JobLogs["read"];
   readonly follow?: JobLogs["follow"];
 }
@@ -34,6 +38,21 @@ function failing(error: Error): () => AsyncGenerator<never> {
     yield* [];
     throw error;
   };
+}
+
+/** Counts the journals that are being read. */
+function openJournals() {
+  const opened = { count: 0, total: 0, read };
+  async function* read(): AsyncGenerator<readonly JournalEntry[]> {
+    opened.count += 1;
+    opened.total += 1;
+    try {
+      yield* journal();
+    } finally {
+      opened.count -= 1;
+    }
+  }
+  return opened;
 }
 
 const started: LogPosition[] = [];
@@ -161,6 +180,61 @@ describe("a log", () => {
     expect(response.status).toBe(200);
     expect(response.text()).rejects.toThrow("the worker was lost");
   });
+
+  test.each(["", "?grep=Two", "?tail=2", "?format=json&attempt=1"])(
+    "%j is closed when the client disconnects before it has read a byte",
+    async (query) => {
+      const opened = openJournals();
+      const response = await request(query, { read: opened.read });
+      expect(opened.count).toBe(1);
+      await response.body?.cancel();
+      expect(opened.count).toBe(0);
+    },
+  );
+
+  test("is closed when the client disconnects before it is opened", async () => {
+    const opened = openJournals();
+    const asked = Promise.withResolvers<void>();
+    const found = Promise.withResolvers<void>();
+    const find: JobLogs["find"] = async (jobId) => {
+      asked.resolve();
+      await found.promise;
+      return { jobId, latestAttempt: 1, record: undefined };
+    };
+    const app = appWith({ read: opened.read, find });
+    const server = serveAdmin(app, { host: "127.0.0.1", port: 0 }, pino({ enabled: false }));
+    try {
+      const client = new AbortController();
+      const headers = { host: "127.0.0.1:8080", authorization: "Bearer token" };
+      const url = `http://127.0.0.1:${server.port}/api/v1/jobs/job/logs`;
+      const answer = fetch(url, { headers, signal: client.signal });
+      await asked.promise;
+      client.abort();
+      expect(answer).rejects.toThrow();
+      found.resolve();
+      const isClosed = () => opened.total === 1 && opened.count === 0;
+      await waitFor(isClosed, { timeoutMs: 30_000, what: "the log to be closed" });
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test.each(["", "?tail=1", "?grep=absent", "?follow=true&tail=1"])(
+    "%j is not read on when the client disconnects meanwhile",
+    async (query) => {
+      const begun = Promise.withResolvers<void>();
+      const read: JobLogs["read"] = async function* (_, __, ___, signal) {
+        begun.resolve();
+        await aborted(signal);
+        yield* [];
+      };
+      const client = new AbortController();
+      const response = request(query, { read }, { signal: client.signal });
+      await begun.promise;
+      client.abort();
+      await (await response).body?.cancel();
+    },
+  );
 
   test("is sent to one client 100 times at once, whether followed or not", async () => {
     const app = appWith();
