@@ -67,8 +67,7 @@ export class JobLogs {
     options: ReadOptions,
     signal: AbortSignal,
   ): AsyncGenerator<readonly JournalEntry[]> {
-    const tenant = record?.result?.tenant ?? record?.events.at(-1)?.tenant ?? undefined;
-    const known = { jobId, attempt, tenant, events: record?.events ?? [] };
+    const known = { jobId, attempt, events: record?.events ?? [] };
     return this.parts.attempts.read(known, options, signal);
   }
 
