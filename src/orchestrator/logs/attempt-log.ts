@@ -63,8 +63,8 @@ type KeptPlace = Exclude<PlacedLog, { readonly kind: "missing" }>;
 type Open = (afterSeq: number) => AsyncIterable<Uint8Array>;
 
 const RETRY_DELAY = { initialMs: 50, maxMs: 1000 };
-/** In a row, without an entry between them. */
-const MAX_FAILURES = 8;
+/** After a failure, without an entry since. A try to connect takes up to 3 s. */
+const GIVE_UP_AFTER_MS = 5000;
 
 export class AttemptLogs {
   constructor(private readonly parts: AttemptLogParts) {}
@@ -80,7 +80,8 @@ export class AttemptLogs {
   ): AsyncGenerator<readonly JournalEntry[]> {
     const delay = new Backoff(RETRY_DELAY);
     let lastSeq = afterSeq;
-    for (let failures = 0; !signal.aborted; ) {
+    let failingSinceMs: number | undefined;
+    while (!signal.aborted) {
       let failure: Error | undefined;
       let hasRead = false;
       try {
@@ -90,7 +91,8 @@ export class AttemptLogs {
           const last = entries.at(-1);
           if (last === undefined) continue;
           lastSeq = last.seq;
-          failures = 0;
+          failingSinceMs = undefined;
+          delay.reset();
           hasRead = true;
           yield entries;
           if (isFinalEntry(last)) return;
@@ -103,8 +105,9 @@ export class AttemptLogs {
         failure = error;
       }
       if (signal.aborted) return;
-      failures += 1;
-      if (failures >= MAX_FAILURES) throw unreadable(failure);
+      const nowMs = performance.now();
+      failingSinceMs ??= nowMs;
+      if (nowMs - failingSinceMs > GIVE_UP_AFTER_MS) throw unreadable(failure);
       await sleep(delay.nextMs(), signal).catch(() => undefined);
     }
   }
@@ -174,7 +177,11 @@ export class AttemptLogs {
         true,
       );
     const stored = await this.#stored(shared, key, signal);
-    if (!stored) throw removed();
+    if (!stored)
+      throw new LogMissing(
+        "the log is no longer in the bucket: a lifecycle rule or another program has removed it",
+        false,
+      );
     return () => stored;
   }
 

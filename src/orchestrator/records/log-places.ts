@@ -44,6 +44,8 @@ export interface LogPlaces {
   claim(run: TenantRun, orchestratorId: string): Promise<"granted" | "taken" | "kept">;
   /** Other orchestrators reach this one at this address for `ttlMs`. */
   announce(orchestratorId: string, address: string, ttlMs: number): Promise<void>;
+  /** They do not from now on. */
+  withdraw(orchestratorId: string): Promise<void>;
   /** Undefined: that orchestrator does not run. */
   addressOf(orchestratorId: string): Promise<string | undefined>;
   close(): Promise<void>;

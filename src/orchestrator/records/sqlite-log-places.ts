@@ -64,6 +64,10 @@ export class SqliteLogPlaces implements LogPlaces {
     // No other orchestrator asks for it.
   }
 
+  async withdraw(): Promise<void> {
+    // No other orchestrator asks for it.
+  }
+
   async addressOf(): Promise<undefined> {
     return undefined;
   }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
+import { announceAddress } from "../../../../src/orchestrator/logs/announcement.ts";
 import { RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
 import { COPY_TTL_MS } from "../../../../src/orchestrator/records/log-places.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
@@ -71,6 +72,13 @@ test("Redis: the address of an orchestrator is known while the orchestrator anno
   expect(await places.addressOf("one")).toBe("10.0.0.1:5051");
   expect(await places.addressOf("other")).toBeUndefined();
   await ageRedis(server.url, keyPrefix, 30_000);
+  expect(await places.addressOf("one")).toBeUndefined();
+  const stopping = new AbortController();
+  const announced = announceAddress(places, "one", "10.0.0.1:5051", stopping.signal);
+  const isKnown = async () => (await places.addressOf("one")) === "10.0.0.1:5051";
+  await waitFor(isKnown, { timeoutMs: 30_000, what: "the announcement" });
+  stopping.abort(new Error("the orchestrator stops"));
+  await announced;
   expect(await places.addressOf("one")).toBeUndefined();
   await places.close();
   expect(places.find("job")).rejects.toBeInstanceOf(RecordsUnavailable);

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
 import {
   type AttemptLogParts,
@@ -24,6 +24,8 @@ interface Situation {
   readonly isAtWorker?: boolean;
   /** This orchestrator's folder has a file with the log's name. */
   readonly isInFolder?: boolean;
+  readonly isInBucket?: boolean;
+  readonly readPeer?: AttemptLogParts["readPeer"];
 }
 
 /** Each place has a log of one line, which names the place. */
@@ -41,7 +43,14 @@ function storeOf(name: string, hasLog = true): LogStore {
   };
 }
 
-function attemptLogs({ place, isClaimed = false, isAtWorker = false, isInFolder = true }: Situation) {
+function attemptLogs({
+  place,
+  isClaimed = false,
+  isAtWorker = false,
+  isInFolder = true,
+  isInBucket = true,
+  readPeer = () => journalOf("peer"),
+}: Situation) {
   const worker = { workerId: "w", incarnation: "i", address: "worker:1", hasLease: true };
   const client = {
     async *readLog() {
@@ -52,7 +61,7 @@ function attemptLogs({ place, isClaimed = false, isAtWorker = false, isInFolder 
   };
   return new AttemptLogs({
     store: storeOf("folder", isInFolder),
-    shared: storeOf("bucket"),
+    shared: storeOf("bucket", isInBucket),
     id: OWN,
     places: {
       find: async () => new Map(place && [[1, { ...place, tenant: "acme" }]]),
@@ -63,7 +72,7 @@ function attemptLogs({ place, isClaimed = false, isAtWorker = false, isInFolder 
       workers: async () => [worker],
     },
     connectDedicated: () => client,
-    readPeer: () => journalOf("peer"),
+    readPeer,
   } as unknown as AttemptLogParts);
 }
 
@@ -98,6 +107,7 @@ describe("a log is read from its place, also beside the file of an earlier job w
     ["the worker was lost", { place: { kind: "missing", reason: "the worker was lost" } }],
     ["no log of attempt 1 is kept", {}],
     ["the log has been removed", { place: { kind: "orchestrator", id: OWN }, isInFolder: false }],
+    ["the log is no longer in the bucket", { place: { kind: "store", id: PEER }, isInBucket: false }],
   ])("%s: %p", async (reason, situation) => {
     const failure = await placeRead(situation).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(LogMissing);
@@ -113,4 +123,55 @@ test("a reader that disconnects while the log is being opened ends the reading w
   );
   reader.abort(new Error("disconnected"));
   expect(await entries).toEqual([]);
+});
+
+describe("an orchestrator that does not answer", () => {
+  const now = performance.now.bind(performance);
+  let passedMs = 0;
+  let clock: { mockRestore(): void } | undefined;
+  beforeAll(() => {
+    clock = spyOn(performance, "now").mockImplementation(() => now() + passedMs);
+  });
+  afterAll(() => clock?.mockRestore());
+
+  /** As when a port refuses connections: a try to connect lasts 3 s. */
+  const noConnection = () => {
+    passedMs += 3000;
+    return new RpcError(status.UNAVAILABLE, "no connection to peer:5051");
+  };
+  const place: LogPlace = { kind: "orchestrator", id: PEER };
+
+  test("is given up after a few seconds", async () => {
+    let tries = 0;
+    const readPeer = async function* () {
+      tries += 1;
+      yield* [];
+      throw noConnection();
+    };
+    const failure = await placeRead({ place, readPeer }).catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      message: "the log cannot be read now: no connection to peer:5051",
+      isTemporary: true,
+    });
+    expect(tries).toBe(3);
+  });
+
+  test("is asked again as long as it sends entries between its failures", async () => {
+    const count = 10;
+    let tries = 0;
+    const readPeer: AttemptLogParts["readPeer"] = async function* (_, __, afterSeq) {
+      tries += 1;
+      if (tries % 2 === 0) throw noConnection();
+      const seq = afterSeq + 1;
+      const entry = seq === count ? { seq, at, state: "FAILED" as const } : { seq, at, line: String(seq) };
+      yield Buffer.from(encodeEntry(entry));
+      throw noConnection();
+    };
+    const attempt = { jobId: "job", attempt: 1, events };
+    const options = { afterSeq: 0, pastOnly: false };
+    const batches = await Array.fromAsync(attemptLogs({ place, readPeer }).read(attempt, options, signal));
+    expect(batches.flat().map(({ seq }) => seq)).toEqual(
+      Array.from({ length: count }, (_, index) => index + 1),
+    );
+  });
 });
