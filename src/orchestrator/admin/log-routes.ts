@@ -16,6 +16,7 @@ import {
   formatted,
   type LineFilter,
   LOG_FORMATS,
+  lineEventsOf,
   lineFilter,
   parsePosition,
 } from "./log-formats.ts";
@@ -68,10 +69,10 @@ const QUERY = z
       .meta({ description: "Only lines that contain this text (not a pattern).", examples: ["error"] }),
     ignore_case: flag("Upper and lower case are the same for `grep`."),
     tail: count("Only this many of the last lines.", MAX_TAIL_LINES),
-    source: z
-      .enum(["log", "result"], { error: "expected log or result" })
-      .default("log")
-      .meta({ description: "`result`: the last lines in the job's result, for a log that cannot be read." }),
+    source: z.enum(["log", "result"], { error: "expected log or result" }).default("log").meta({
+      description:
+        "`result`: the last lines in the job's result, for the log of its attempt when that cannot be read.",
+    }),
   })
   .refine(({ follow, format }) => !follow || format === "text", {
     path: ["format"],
@@ -99,7 +100,7 @@ export function addLogs(app: Hono<AdminEnv>, parts: AdminParts): void {
         description: "The log.",
       },
       problems: {
-        404: "The job or the attempt does not exist, or its log is no longer stored.",
+        404: "The job or the attempt does not exist, or its log is no longer stored; with `source=result`, the job's result is not that of the attempt.",
         503: "The log is stored where it cannot be read now; or a server that the orchestrator needs does not answer.",
       },
     }),
@@ -118,6 +119,7 @@ class LogRoutes {
     if (!job) return noSuchJob(jobId, context);
     const attempt = query.attempt ?? job.latestAttempt;
     if (query.attempt !== undefined && attempt > job.latestAttempt) return noSuchAttempt(job, context);
+    if (query.source === "result" && job.record?.result?.attempt !== attempt) return noResult(job, context);
     const after = context.req.header("last-event-id") || undefined;
     const resumed = after === undefined ? undefined : parsePosition(after);
     if (query.follow && after !== undefined && resumed === undefined) return badPosition(after, context);
@@ -201,6 +203,7 @@ class LogRoutes {
     context: Context<AdminEnv>,
   ): Promise<Response> {
     const headers = { "content-type": "text/event-stream", "cache-control": "no-cache" };
+    await this.parts.logs.checkEnd(job, reader.signal);
     // To HEAD, which has no body, the stream would never end.
     if (context.req.method === "HEAD") {
       leave();
@@ -208,7 +211,8 @@ class LogRoutes {
     }
     const filter = lineFilter(query.grep, query.ignore_case);
     const start = resumed ?? (await this.#followStart(job, query, filter, reader.signal));
-    const events = this.#events(job.jobId, start, filter, reader.signal);
+    const tail = resumed ? undefined : query.tail;
+    const events = this.#events(job.jobId, start, { filter, tail }, reader.signal);
     return context.body(streamedResponse(events, reader, leave), 200, headers);
   }
 
@@ -234,7 +238,7 @@ class LogRoutes {
   async *#events(
     jobId: string,
     start: LogPosition,
-    filter: LineFilter,
+    { filter, tail }: { readonly filter: LineFilter; readonly tail: number | undefined },
     signal: AbortSignal,
   ): AsyncGenerator<string> {
     // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
@@ -243,9 +247,11 @@ class LogRoutes {
       for await (const followed of this.parts.logs.follow(jobId, start, signal)) {
         const id = formatPosition(followed.position);
         if (followed.kind === "end") yield eventOf("end", followed.state, id);
-        else if (followed.kind === "replacement")
-          yield followed.lines.map((line) => eventOf("line", line, id)).join("");
-        else {
+        else if (followed.kind === "replacement") {
+          const lines = filter ? followed.lines.filter(filter) : followed.lines;
+          const isFirst = followed.position.attempt === start.attempt;
+          yield lineEventsOf([followed.notice, ...(isFirst && tail ? lines.slice(-tail) : lines)], id);
+        } else {
           const text = eventsOf(followed.position.attempt, followed.entries, filter);
           if (text !== "") yield text;
         }
@@ -290,6 +296,14 @@ async function* resultEntries(
 function noSuchAttempt({ latestAttempt }: LoggedJob, context: Context): Response {
   const detail = latestAttempt === 0 ? "no attempt has begun" : `expected 1 to ${latestAttempt}`;
   return problem(context, { status: 404, title: "No such attempt", detail });
+}
+
+function noResult({ record }: LoggedJob, context: Context): Response {
+  const { result } = record ?? {};
+  let detail = "the job has no result yet";
+  if (!record) detail = "the job's record has expired, and its result with it";
+  else if (result) detail = `the job's result has only lines of attempt ${result.attempt}`;
+  return problem(context, { status: 404, title: "No such lines", detail });
 }
 
 function badPosition(after: string, context: Context): Response {

@@ -6,7 +6,7 @@ import type { AdminParts } from "../../../../src/orchestrator/admin/parts.ts";
 import { serveAdmin } from "../../../../src/orchestrator/admin/server.ts";
 import { LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
 import { LogMissing } from "../../../../src/orchestrator/logs/attempt-log.ts";
-import type { JobLogs, LogPosition } from "../../../../src/orchestrator/logs/job-logs.ts";
+import type { JobLogs, LoggedJob, LogPosition } from "../../../../src/orchestrator/logs/job-logs.ts";
 import { aborted } from "../../../../src/shared/abort.ts";
 import type { JournalEntry } from "../../../../src/shared/log-journal.ts";
 import { sampleResult } from "../../../integration/orchestrator/sample-result.ts";
@@ -27,6 +27,7 @@ interface Fakes {
   readonly find?: JobLogs["find"];
   readonly read?: JobLogs["read"];
   readonly follow?: JobLogs["follow"];
+  readonly checkEnd?: JobLogs["checkEnd"];
 }
 
 async function* journal(afterSeq = 0): AsyncGenerator<readonly JournalEntry[]> {
@@ -70,6 +71,7 @@ function appWith(fakes: Fakes = {}, logged: string[] = []) {
       jobId === "job" ? { jobId, latestAttempt: 2, record: { result, events: [] } } : undefined,
     read: (_: unknown, __: number, { afterSeq }: { afterSeq: number }) => journal(afterSeq),
     follow: followed,
+    checkEnd: async () => undefined,
     ...fakes,
   };
   return createAdminApp({
@@ -153,6 +155,19 @@ describe("a log", () => {
     expect(await problemOf(await request("?attempt=3"))).toMatchObject({
       status: 404,
       detail: "expected 1 to 2",
+    });
+  });
+
+  test.each([
+    ["&attempt=1", { attempt: 2 }, "the job's result has only lines of attempt 2"],
+    ["", undefined, "the job has no result yet"],
+    ["", null, "the job's record has expired, and its result with it"],
+  ])("?source=result%s of a job with the result %p is not found", async (query, result, detail) => {
+    const record = result === null ? undefined : { result, events: [] };
+    const find = async (jobId: string) => ({ jobId, latestAttempt: 2, record }) as unknown as LoggedJob;
+    expect(await problemOf(await request(`?source=result${query}`, { find }))).toMatchObject({
+      status: 404,
+      detail,
     });
   });
 
@@ -277,6 +292,33 @@ describe("a followed log", () => {
     const headers: Record<string, string> = after === undefined ? {} : { "last-event-id": after };
     await (await request(`?follow=true${query}`, {}, { headers })).text();
     expect(started).toEqual([start]);
+  });
+
+  test.each([
+    ["", ["[why]", "one", "Two", "two"]],
+    ["&grep=two", ["[why]", "two"]],
+    ["&grep=two&ignore_case=true", ["[why]", "Two", "two"]],
+    ["&tail=2", ["[why]", "Two", "two"]],
+    ["&tail=1&grep=o", ["[why]", "two"]],
+    ["&grep=absent", ["[why]"]],
+  ])(
+    "with %j has of the lines in place of a log %p, of which only the last has an id",
+    async (query, lines) => {
+      const follow: JobLogs["follow"] = async function* () {
+        const position = { attempt: 2, seq: 9 };
+        yield { kind: "replacement", position, notice: "[why]", lines: ["one", "Two", "two"] };
+      };
+      const body = await (await request(`?follow=true${query}`, { follow })).text();
+      const events = lines.map((line) => `event: line\ndata: ${line}\n\n`).join("");
+      expect(body).toBe(`: following\n\n${events.replace(/\n$/, "id: 2.9\n\n")}`);
+    },
+  );
+
+  test("is refused before the stream if the end of the job cannot be reached", async () => {
+    const checkEnd = () => Promise.reject(new LogMissing("worker w was lost", false));
+    for (const query of ["?follow=true", "?follow=true&tail=1"])
+      expect(await problemOf(await request(query, { checkEnd }))).toMatchObject({ status: 404 });
+    expect((await request("", { checkEnd })).status).toBe(200);
   });
 
   test.each(["7", "a.b", "1.", "-1.2", "1.2.3", "1.1234567890123456", "1e3.1"])(
