@@ -6,7 +6,7 @@ import type { RunRef } from "../shared/job.ts";
 import type { Logger } from "../shared/logging.ts";
 import { type PingResponse, WorkerStatus } from "../shared/rpc/generated/blacktree/v1/worker.ts";
 import { type Leases, LeasesUnavailable, type WorkerView } from "./leases/leases.ts";
-import type { LogCollection } from "./logs/log-collector.ts";
+import type { LogCollection, RunAtWorker } from "./logs/log-collector.ts";
 import type { JobQueue } from "./queue/queue.ts";
 import type { WorkerClient } from "./workers/worker-client.ts";
 
@@ -159,6 +159,7 @@ export class HealthChecker {
     const stale = await this.parts.leases.observe(workerId, incarnation, { status, runs, refusal, load });
     if (!stale) return;
     for (const run of stale) await this.#discard(worker, run);
+    for (const run of response.replacedRuns) this.parts.logs.adopt(runAt(worker, run));
     const staleIds = new Set(stale.map((run) => run.jobId));
     const unawaited = response.unawaitedJobIds.filter((jobId) => !staleIds.has(jobId));
     if (unawaited.length > 0) this.parts.onUnawaited(unawaited);
@@ -175,11 +176,16 @@ export class HealthChecker {
    * An active run: the worker was unreachable for too long, and the job has another attempt, so this run cannot get the
    * tag any more. An ended run: its log is to be copied, by another orchestrator if one is alive that handled it.
    */
-  async #discard({ workerId, incarnation, address }: WorkerView, { jobId, attempt }: RunRef): Promise<void> {
-    const run = { jobId, attempt, workerId, incarnation, address };
-    const fields = { job_id: jobId, attempt, worker_id: workerId };
+  async #discard(worker: WorkerView, ref: RunRef): Promise<void> {
+    const run = runAt(worker, ref);
+    const { jobId: job_id, attempt, workerId: worker_id, incarnation } = run;
+    const fields = { job_id, attempt, worker_id };
     try {
-      const isActive = await this.#client(address).cancel(run, incarnation, "another attempt has the job");
+      const isActive = await this.#client(run.address).cancel(
+        run,
+        incarnation,
+        "another attempt has the job",
+      );
       if (isActive) this.parts.logger.warn(fields, "stale run ended");
       else this.parts.logs.adopt(run);
     } catch (error) {
@@ -203,4 +209,8 @@ export class HealthChecker {
       this.#clients.delete(address);
     }
   }
+}
+
+function runAt({ workerId, incarnation, address }: WorkerView, { jobId, attempt }: RunRef): RunAtWorker {
+  return { jobId, attempt, workerId, incarnation, address };
 }

@@ -52,8 +52,17 @@ export function eventsOf(attempt: number, entries: readonly JournalEntry[], filt
 
 const LINE_BREAK = /\r\n|\r|\n/g;
 
-export function eventOf(kind: "line" | "state" | "step" | "end", data: string, id: string): string {
-  return `event: ${kind}\ndata: ${data.replace(LINE_BREAK, "\ndata: ")}\nid: ${id}\n\n`;
+/** Without an id, a reader that has received it resumes after an earlier event. */
+export function eventOf(kind: "line" | "state" | "step" | "end", data: string, id?: string): string {
+  const idField = id === undefined ? "" : `id: ${id}\n`;
+  return `event: ${kind}\ndata: ${data.replace(LINE_BREAK, "\ndata: ")}\n${idField}\n`;
+}
+
+/** As one whole: the id that stands for all of them is that of the last one. */
+export function lineEventsOf(lines: readonly string[], id: string): string {
+  return lines
+    .map((line, index) => eventOf("line", line, index === lines.length - 1 ? id : undefined))
+    .join("");
 }
 
 export function formatPosition({ attempt, seq }: LogPosition): string {

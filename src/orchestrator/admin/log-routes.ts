@@ -16,10 +16,11 @@ import {
   formatted,
   type LineFilter,
   LOG_FORMATS,
+  lineEventsOf,
   lineFilter,
   parsePosition,
 } from "./log-formats.ts";
-import { streamedResponse } from "./log-stream.ts";
+import { type Chunks, readerOf, streamedResponse } from "./log-stream.ts";
 import { checkedQuery, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
@@ -68,10 +69,10 @@ const QUERY = z
       .meta({ description: "Only lines that contain this text (not a pattern).", examples: ["error"] }),
     ignore_case: flag("Upper and lower case are the same for `grep`."),
     tail: count("Only this many of the last lines.", MAX_TAIL_LINES),
-    source: z
-      .enum(["log", "result"], { error: "expected log or result" })
-      .default("log")
-      .meta({ description: "`result`: the last lines in the job's result, for a log that cannot be read." }),
+    source: z.enum(["log", "result"], { error: "expected log or result" }).default("log").meta({
+      description:
+        "`result`: the last lines in the job's result, for the log of its attempt when that cannot be read.",
+    }),
   })
   .refine(({ follow, format }) => !follow || format === "text", {
     path: ["format"],
@@ -99,7 +100,7 @@ export function addLogs(app: Hono<AdminEnv>, parts: AdminParts): void {
         description: "The log.",
       },
       problems: {
-        404: "The job or the attempt does not exist, or its log is no longer stored.",
+        404: "The job or the attempt does not exist, or its log is no longer stored; with `source=result`, the job's result is not that of the attempt.",
         503: "The log is stored where it cannot be read now; or a server that the orchestrator needs does not answer.",
       },
     }),
@@ -118,14 +119,16 @@ class LogRoutes {
     if (!job) return noSuchJob(jobId, context);
     const attempt = query.attempt ?? job.latestAttempt;
     if (query.attempt !== undefined && attempt > job.latestAttempt) return noSuchAttempt(job, context);
+    if (query.source === "result" && job.record?.result?.attempt !== attempt) return noResult(job, context);
     const after = context.req.header("last-event-id") || undefined;
     const resumed = after === undefined ? undefined : parsePosition(after);
     if (query.follow && after !== undefined && resumed === undefined) return badPosition(after, context);
     const leave = this.#readers.enter(clientOf(context));
     if (typeof leave === "string") return tooManyReaders(leave, context);
+    const reader = readerOf(context.req.raw);
     try {
-      if (query.follow) return await this.#follow(job, query, resumed, leave, context);
-      return await this.#download(job, attempt, query, leave, context);
+      if (query.follow) return await this.#follow(job, query, resumed, reader, leave, context);
+      return await this.#download(job, attempt, query, reader, leave, context);
     } catch (error) {
       leave();
       if (error instanceof LogMissing) return logMissing(error, job, attempt, context);
@@ -137,6 +140,7 @@ class LogRoutes {
     job: LoggedJob,
     attempt: number,
     query: LogQuery,
+    reader: AbortController,
     leave: () => void,
     context: Context<AdminEnv>,
   ): Promise<Response> {
@@ -144,21 +148,20 @@ class LogRoutes {
     const headers: Record<string, string> = { "content-type": CONTENT_TYPES[format] };
     if (format === "raw")
       headers["content-disposition"] = `attachment; filename="${job.jobId}.${attempt}.log"`;
-    const ended = new AbortController();
-    const batches = this.#batches(job, attempt, query, ended.signal);
+    const chunks = this.#chunks(job, attempt, query, reader.signal);
     // What keeps the log from being read becomes the response's status only before its first bytes.
-    const first = await batches.next();
+    const first = await chunks.next();
     if (context.req.method === "HEAD") {
-      await batches.return(undefined);
+      await chunks.return(undefined);
       leave();
       return context.body(null, 200, headers);
     }
-    const make = async function* (signal: AbortSignal) {
-      signal.addEventListener("abort", () => ended.abort(signal.reason), { once: true });
-      if (!first.done) yield formatted(format, first.value);
-      for await (const entries of batches) if (entries.length > 0) yield formatted(format, entries);
-    };
-    return context.body(streamedResponse(make, leave), 200, headers);
+    return context.body(streamedResponse(chunks, reader, leave, first), 200, headers);
+  }
+
+  async *#chunks(job: LoggedJob, attempt: number, query: LogQuery, signal: AbortSignal): Chunks {
+    for await (const entries of this.#batches(job, attempt, query, signal))
+      if (entries.length > 0) yield formatted(query.format, entries);
   }
 
   /** What `query` selects of the present log. */
@@ -195,26 +198,33 @@ class LogRoutes {
     job: LoggedJob,
     query: LogQuery,
     resumed: LogPosition | undefined,
+    reader: AbortController,
     leave: () => void,
     context: Context<AdminEnv>,
   ): Promise<Response> {
     const headers = { "content-type": "text/event-stream", "cache-control": "no-cache" };
+    await this.parts.logs.checkEnd(job, reader.signal);
     // To HEAD, which has no body, the stream would never end.
     if (context.req.method === "HEAD") {
       leave();
       return context.body(null, 200, headers);
     }
     const filter = lineFilter(query.grep, query.ignore_case);
-    const start = resumed ?? (await this.#followStart(job, query, filter));
-    const make = (signal: AbortSignal) => this.#events(job.jobId, start, filter, signal);
-    return context.body(streamedResponse(make, leave), 200, headers);
+    const start = resumed ?? (await this.#followStart(job, query, filter, reader.signal));
+    const tail = resumed ? undefined : query.tail;
+    const events = this.#events(job.jobId, start, { filter, tail }, reader.signal);
+    return context.body(streamedResponse(events, reader, leave), 200, headers);
   }
 
-  async #followStart(job: LoggedJob, { attempt, tail }: LogQuery, filter: LineFilter): Promise<LogPosition> {
+  async #followStart(
+    job: LoggedJob,
+    { attempt, tail }: LogQuery,
+    filter: LineFilter,
+    signal: AbortSignal,
+  ): Promise<LogPosition> {
     const first = attempt ?? (tail === undefined ? 0 : job.latestAttempt);
     if (first === 0) return LOG_START;
     if (tail === undefined) return { attempt: first, seq: 0 };
-    const { signal } = new AbortController();
     try {
       const { afterSeq } = await tailOf(this.#present(job, first, 0, signal), filter ?? (() => true), tail);
       return { attempt: first, seq: afterSeq };
@@ -228,7 +238,7 @@ class LogRoutes {
   async *#events(
     jobId: string,
     start: LogPosition,
-    filter: LineFilter,
+    { filter, tail }: { readonly filter: LineFilter; readonly tail: number | undefined },
     signal: AbortSignal,
   ): AsyncGenerator<string> {
     // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
@@ -237,9 +247,11 @@ class LogRoutes {
       for await (const followed of this.parts.logs.follow(jobId, start, signal)) {
         const id = formatPosition(followed.position);
         if (followed.kind === "end") yield eventOf("end", followed.state, id);
-        else if (followed.kind === "replacement")
-          yield followed.lines.map((line) => eventOf("line", line, id)).join("");
-        else {
+        else if (followed.kind === "replacement") {
+          const lines = filter ? followed.lines.filter(filter) : followed.lines;
+          const isFirst = followed.position.attempt === start.attempt;
+          yield lineEventsOf([followed.notice, ...(isFirst && tail ? lines.slice(-tail) : lines)], id);
+        } else {
           const text = eventsOf(followed.position.attempt, followed.entries, filter);
           if (text !== "") yield text;
         }
@@ -284,6 +296,14 @@ async function* resultEntries(
 function noSuchAttempt({ latestAttempt }: LoggedJob, context: Context): Response {
   const detail = latestAttempt === 0 ? "no attempt has begun" : `expected 1 to ${latestAttempt}`;
   return problem(context, { status: 404, title: "No such attempt", detail });
+}
+
+function noResult({ record }: LoggedJob, context: Context): Response {
+  const { result } = record ?? {};
+  let detail = "the job has no result yet";
+  if (!record) detail = "the job's record has expired, and its result with it";
+  else if (result) detail = `the job's result has only lines of attempt ${result.attempt}`;
+  return problem(context, { status: 404, title: "No such lines", detail });
 }
 
 function badPosition(after: string, context: Context): Response {

@@ -1,16 +1,31 @@
 /** Responses that are made while they are read. */
 
+export type Chunks = AsyncGenerator<string | Uint8Array>;
+
+/** Aborts when the client disconnects, also while its response is still being prepared. */
+export function readerOf(request: Request): AbortController {
+  const reader = new AbortController();
+  const leave = () => reader.abort(new Error("the reader has disconnected"));
+  if (request.signal.aborted) leave();
+  else request.signal.addEventListener("abort", leave, { once: true });
+  return reader;
+}
+
 /**
- * `make` gets a signal that aborts when the client disconnects; `onEnd` is called once, whatever ends the response. Each
- * chunk is made when the client has read the ones before. When `make` throws, the connection is broken off, so that the
- * client does not take the response for complete.
+ * A response of `first` and the rest of `chunks`, each made when the client has read the ones before. `reader` is that of
+ * the request: it aborts when the client disconnects. `onEnd` is called once, whatever ends the response. When `chunks`
+ * throws, the connection is broken off, so that the client does not take the response for complete.
+ *
+ * A generator that has not begun runs no `finally` when it is ended: what `chunks` has open, it has opened itself, for
+ * `first`.
  */
 export function streamedResponse(
-  make: (signal: AbortSignal) => AsyncGenerator<string | Uint8Array>,
+  chunks: Chunks,
+  reader: AbortController,
   onEnd: () => void,
+  first?: Awaited<ReturnType<Chunks["next"]>>,
 ): ReadableStream<Uint8Array> {
-  const disconnected = new AbortController();
-  const chunks = make(disconnected.signal);
+  let next = first;
   let isEnded = false;
   const end = () => {
     if (!isEnded) onEnd();
@@ -20,7 +35,8 @@ export function streamedResponse(
     {
       async pull(controller) {
         try {
-          const { done, value } = await chunks.next();
+          const { done, value } = next ?? (await chunks.next());
+          next = undefined;
           if (!done) return controller.enqueue(typeof value === "string" ? Buffer.from(value) : value);
           controller.close();
         } catch (error) {
@@ -29,7 +45,7 @@ export function streamedResponse(
         end();
       },
       async cancel() {
-        disconnected.abort(new Error("the reader has disconnected"));
+        reader.abort(new Error("the reader has disconnected"));
         end();
         await chunks.return(undefined);
       },

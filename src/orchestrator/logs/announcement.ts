@@ -5,9 +5,10 @@ import type { LogPlaces } from "../records/log-places.ts";
 
 const INTERVAL_MS = 10_000;
 const RETRY_INTERVAL_MS = 500;
+/** Of an orchestrator that is killed. */
 const TTL_MS = 30_000;
 
-/** Resolves when `signal` aborts. */
+/** When `signal` aborts, it withdraws the address, and resolves. */
 export async function announceAddress(
   places: LogPlaces,
   orchestratorId: string,
@@ -15,15 +16,16 @@ export async function announceAddress(
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
-    const isAnnounced = await tryToAnnounce(places, orchestratorId, address);
+    const isAnnounced = await isAnswered(places.announce(orchestratorId, address, TTL_MS));
     await sleep(isAnnounced ? INTERVAL_MS : RETRY_INTERVAL_MS, signal).catch(() => undefined);
   }
+  await isAnswered(places.withdraw(orchestratorId));
 }
 
 /** False while Redis does not answer, which its client has logged. */
-async function tryToAnnounce(places: LogPlaces, orchestratorId: string, address: string): Promise<boolean> {
+async function isAnswered(command: Promise<void>): Promise<boolean> {
   try {
-    await places.announce(orchestratorId, address, TTL_MS);
+    await command;
     return true;
   } catch (error) {
     if (error instanceof RecordsUnavailable) return false;

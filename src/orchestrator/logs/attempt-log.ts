@@ -42,8 +42,6 @@ export interface AttemptLogParts {
 
 /** An attempt, with the events of its job, which name its worker. */
 export interface KnownAttempt extends RunRef {
-  /** Undefined if the job's record has expired. */
-  readonly tenant: string | undefined;
   readonly events: readonly JobEvent[];
 }
 
@@ -60,11 +58,13 @@ interface RunPlace {
   readonly isClaimed: boolean;
 }
 
+type KeptPlace = Exclude<PlacedLog, { readonly kind: "missing" }>;
+
 type Open = (afterSeq: number) => AsyncIterable<Uint8Array>;
 
 const RETRY_DELAY = { initialMs: 50, maxMs: 1000 };
-/** In a row, without an entry between them. */
-const MAX_FAILURES = 8;
+/** After a failure, without an entry since. A try to connect takes up to 3 s. */
+const GIVE_UP_AFTER_MS = 5000;
 
 export class AttemptLogs {
   constructor(private readonly parts: AttemptLogParts) {}
@@ -80,17 +80,19 @@ export class AttemptLogs {
   ): AsyncGenerator<readonly JournalEntry[]> {
     const delay = new Backoff(RETRY_DELAY);
     let lastSeq = afterSeq;
-    for (let failures = 0; !signal.aborted; ) {
-      const open = await this.#find(attempt, pastOnly, signal);
+    let failingSinceMs: number | undefined;
+    while (!signal.aborted) {
       let failure: Error | undefined;
       let hasRead = false;
       try {
+        const open = await this.#find(attempt, pastOnly, signal);
         for await (const block of entriesAfter(wholeEntries(open(lastSeq)), lastSeq)) {
           const entries = decodeBlock(block);
           const last = entries.at(-1);
           if (last === undefined) continue;
           lastSeq = last.seq;
-          failures = 0;
+          failingSinceMs = undefined;
+          delay.reset();
           hasRead = true;
           yield entries;
           if (isFinalEntry(last)) return;
@@ -103,8 +105,9 @@ export class AttemptLogs {
         failure = error;
       }
       if (signal.aborted) return;
-      failures += 1;
-      if (failures >= MAX_FAILURES) throw unreadable(failure);
+      const nowMs = performance.now();
+      failingSinceMs ??= nowMs;
+      if (nowMs - failingSinceMs > GIVE_UP_AFTER_MS) throw unreadable(failure);
       await sleep(delay.nextMs(), signal).catch(() => undefined);
     }
   }
@@ -121,14 +124,18 @@ export class AttemptLogs {
 
   /** @throws LogMissing */
   async #find(attempt: KnownAttempt, pastOnly: boolean, signal: AbortSignal): Promise<Open> {
-    const place = (await this.parts.places.find(attempt.jobId)).get(attempt.attempt);
-    const tenant = attempt.tenant ?? place?.tenant;
-    const stored =
-      tenant === undefined ? undefined : await this.#stored(this.parts.store, { ...attempt, tenant }, signal);
-    if (stored) return () => stored;
-    const isKept = place !== undefined && place.kind !== "missing";
-    if (isKept) return this.#placed({ ...attempt, tenant: place.tenant }, place, signal);
-    return this.#atWorker(attempt, place, pastOnly, signal);
+    const place = await this.#placeOf(attempt);
+    const claimed = await this.#claimedRun(attempt);
+    // Of a run that has the claim, the worker has the log; a place may be that of an earlier job with the same id.
+    if (isKept(place) && !claimed) return this.#placed(attempt, place, signal);
+    const run = claimed ?? (await this.#releasedRun(attempt));
+    const why = place?.kind === "missing" ? place.reason : `no log of attempt ${attempt.attempt} is kept`;
+    if (!run) throw new LogMissing(why, false);
+    return (afterSeq) => this.#fromWorker(attempt, run, { afterSeq, pastOnly }, why, signal);
+  }
+
+  async #placeOf({ jobId, attempt }: RunRef): Promise<PlacedLog | undefined> {
+    return (await this.parts.places.find(jobId)).get(attempt);
   }
 
   /** @throws LogMissing when the store does not answer */
@@ -146,9 +153,14 @@ export class AttemptLogs {
   }
 
   /** @throws LogMissing */
-  async #placed(key: LogKey, place: PlacedLog, signal: AbortSignal): Promise<Open> {
+  async #placed({ jobId, attempt }: RunRef, place: KeptPlace, signal: AbortSignal): Promise<Open> {
+    const key = { jobId, attempt, tenant: place.tenant };
+    const isOwn = place.id === this.parts.id;
+    // Another place's log is never here: a file with its name is that of an earlier job with the same id.
+    const own = isOwn ? await this.#stored(this.parts.store, key, signal) : undefined;
+    if (own) return () => own;
     if (place.kind === "store") return this.#inSharedStore(key, signal);
-    if (place.kind !== "orchestrator" || place.id === this.parts.id) throw removed();
+    if (isOwn) throw removed();
     const address = await this.parts.places.addressOf(place.id);
     if (address !== undefined) return (afterSeq) => this.#fromPeer(address, key, afterSeq, signal);
     throw new LogMissing(
@@ -165,7 +177,11 @@ export class AttemptLogs {
         true,
       );
     const stored = await this.#stored(shared, key, signal);
-    if (!stored) throw removed();
+    if (!stored)
+      throw new LogMissing(
+        "the log is no longer in the bucket: a lifecycle rule or another program has removed it",
+        false,
+      );
     return () => stored;
   }
 
@@ -183,24 +199,11 @@ export class AttemptLogs {
     }
   }
 
-  /** @throws LogMissing */
-  async #atWorker(
-    attempt: KnownAttempt,
-    place: PlacedLog | undefined,
-    pastOnly: boolean,
-    signal: AbortSignal,
-  ): Promise<Open> {
-    const run = await this.#runOf(attempt);
-    const why = place?.kind === "missing" ? place.reason : undefined;
-    if (!run) throw new LogMissing(why ?? `no log of attempt ${attempt.attempt} is kept`, false);
-    return (afterSeq) => this.#fromWorker(attempt, run, { afterSeq, pastOnly }, why, signal);
-  }
-
   async *#fromWorker(
     attempt: RunRef,
     { address, incarnation, isClaimed }: RunPlace,
     options: ReadOptions,
-    why: string | undefined,
+    why: string,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
     const client = this.parts.connectDedicated(address);
@@ -208,21 +211,22 @@ export class AttemptLogs {
       yield* client.readLog(attempt, incarnation, options, signal);
     } catch (error) {
       if (!hasStatus(error, status.FAILED_PRECONDITION)) throw error;
-      // The worker no longer has the log; it may have been copied since its place was looked up.
-      const place = (await this.parts.places.find(attempt.jobId)).get(attempt.attempt);
-      if (place !== undefined && place.kind !== "missing") throw error;
-      // The run has not begun, so its log is empty.
-      if (isClaimed && options.pastOnly && place === undefined) return;
-      throw new LogMissing(place?.reason ?? why ?? `no log of attempt ${attempt.attempt} is kept`, false);
+      // The worker no longer has the log, or has not begun the run.
+      const place = await this.#placeOf(attempt);
+      if (isKept(place)) yield* (await this.#placed(attempt, place, signal))(options.afterSeq);
+      else if (place || !isClaimed || !options.pastOnly) throw new LogMissing(place?.reason ?? why, false);
     } finally {
       client.close();
     }
   }
 
-  /** The worker of a run that has the job's claim, or that has ended and may still have its log. */
-  async #runOf({ jobId, attempt, events }: KnownAttempt): Promise<RunPlace | undefined> {
+  async #claimedRun({ jobId, attempt }: RunRef): Promise<RunPlace | undefined> {
     const claim = await this.parts.leases.find(jobId);
-    if (claim?.attempt === attempt) return { ...claim, isClaimed: true };
+    return claim?.attempt === attempt ? { ...claim, isClaimed: true } : undefined;
+  }
+
+  /** It has ended, and its worker may still have its log. */
+  async #releasedRun({ attempt, events }: KnownAttempt): Promise<RunPlace | undefined> {
     const workerId = events.findLast(
       (event) => event.attempt === attempt && typeof event.worker_id === "string",
     )?.worker_id;
@@ -231,6 +235,10 @@ export class AttemptLogs {
     const worker = workers.find((each) => each.workerId === workerId && each.hasLease);
     return worker && { ...worker, isClaimed: false };
   }
+}
+
+function isKept(place: PlacedLog | undefined): place is KeptPlace {
+  return place !== undefined && place.kind !== "missing";
 }
 
 function removed(): LogMissing {

@@ -15,10 +15,18 @@ export interface LogPosition {
 
 export const LOG_START: LogPosition = { attempt: 0, seq: 0 };
 
+/** After all of an attempt whose last entry cannot be read. No log has as many entries. */
+const LAST_SEQ = 999_999_999_999_999;
+
 export type Followed =
   | { readonly kind: "entries"; readonly position: LogPosition; readonly entries: readonly JournalEntry[] }
-  /** Lines in place of an attempt's log, or of the rest of it, which cannot be read. */
-  | { readonly kind: "replacement"; readonly position: LogPosition; readonly lines: readonly string[] }
+  /** In place of an attempt's log, or of the rest of it: why it cannot be read, and what the result has of its lines. */
+  | {
+      readonly kind: "replacement";
+      readonly position: LogPosition;
+      readonly notice: string;
+      readonly lines: readonly string[];
+    }
   | { readonly kind: "end"; readonly position: LogPosition; readonly state: JobState };
 
 export interface JobLogsParts {
@@ -67,9 +75,19 @@ export class JobLogs {
     options: ReadOptions,
     signal: AbortSignal,
   ): AsyncGenerator<readonly JournalEntry[]> {
-    const tenant = record?.result?.tenant ?? record?.events.at(-1)?.tenant ?? undefined;
-    const known = { jobId, attempt, tenant, events: record?.events ?? [] };
+    const known = { jobId, attempt, events: record?.events ?? [] };
     return this.parts.attempts.read(known, options, signal);
+  }
+
+  /**
+   * `follow` can come to the end of the job: if its record has expired, only the log of its last attempt has its state.
+   * @throws LogMissing, RecordsUnavailable, LeasesUnavailable
+   */
+  async checkEnd(job: LoggedJob, signal: AbortSignal): Promise<void> {
+    if (job.record) return;
+    const reading = this.read(job, job.latestAttempt, { afterSeq: 0, pastOnly: true }, signal);
+    await reading.next();
+    await reading.return(undefined);
   }
 
   /**
@@ -112,7 +130,7 @@ export class JobLogs {
     signal: AbortSignal,
   ): AsyncGenerator<Exclude<Followed, { kind: "end" }>> {
     let position = start;
-    while (!signal.aborted) {
+    while (!signal.aborted && position.seq < LAST_SEQ) {
       try {
         for await (const entries of this.#entriesAfter(jobId, position, signal)) {
           position = { ...position, seq: entries.at(-1)?.seq ?? position.seq };
@@ -123,7 +141,7 @@ export class JobLogs {
         if (!(error instanceof LogMissing)) throw error;
         if (isOver(position.attempt, await this.#progress.now(jobId))) {
           if (error.isTemporary) throw error;
-          yield { kind: "replacement", position, lines: await this.#replacement(jobId, position, error) };
+          yield await this.#replacement(jobId, position, error);
           return;
         }
       }
@@ -140,16 +158,17 @@ export class JobLogs {
     yield* this.read(job, attempt, { afterSeq: seq, pastOnly: false }, signal);
   }
 
-  /** The last lines from the result, if nothing else of this attempt was sent. */
+  /** With lines from the result only if nothing else of this attempt was sent. */
   async #replacement(
     jobId: string,
     { attempt, seq }: LogPosition,
     why: LogMissing,
-  ): Promise<readonly string[]> {
+  ): Promise<Extract<Followed, { kind: "replacement" }>> {
     const result = (await this.find(jobId))?.record?.result;
-    const tail = seq === 0 && result?.attempt === attempt ? result.logs : [];
+    const lines = seq === 0 && result?.attempt === attempt ? result.logs : [];
     const what = seq === 0 ? `the log of attempt ${attempt}` : `the rest of the log of attempt ${attempt}`;
-    return [`[${what} is missing: ${why.message}]`, ...tail];
+    const notice = `[${what} is missing: ${why.message}]`;
+    return { kind: "replacement", position: { attempt, seq: LAST_SEQ }, notice, lines };
   }
 
   /** Resolves when the job has ended or has a later attempt. @throws LogMissing */
@@ -170,7 +189,8 @@ export class JobLogs {
   async #finalState(jobId: string, { attempt, seq }: LogPosition, signal: AbortSignal): Promise<JobState> {
     const job = await this.#known(jobId);
     if (job.record) return job.record.state;
-    for await (const entries of this.read(job, attempt, { afterSeq: seq - 1, pastOnly: true }, signal)) {
+    const afterSeq = seq < LAST_SEQ ? seq - 1 : 0;
+    for await (const entries of this.read(job, attempt, { afterSeq, pastOnly: true }, signal)) {
       const last = entries.at(-1);
       if (last && isFinalEntry(last) && "state" in last) return last.state;
     }

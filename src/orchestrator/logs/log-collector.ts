@@ -54,6 +54,8 @@ export interface LogCollectorParts {
   connectDedicated(address: string): WorkerClient;
   /** How long another orchestrator may leave a run unacknowledged before this one takes over. Default 3 s. */
   readonly adoptAfterMs?: number;
+  /** How long a copy is tried that gets no further, because connections fail or the store is unavailable. Default 60 s. */
+  readonly giveUpAfterMs?: number;
 }
 
 interface Pending {
@@ -72,8 +74,9 @@ const ADOPT_AFTER_MS = 3000;
 /** Copies that take longer are announced, so that no other orchestrator takes them over. */
 const CLAIM_INTERVAL_MS = 1000;
 const RETRY_DELAY = { initialMs: 200, maxMs: 5000 };
-/** How long a copy is tried in spite of failing connections or an unavailable store. */
 const GIVE_UP_AFTER_MS = 60_000;
+/** A worker reports its runs more often. */
+const FORGET_REPORTED_MS = 60_000;
 
 export class LogCollector implements LogCollection {
   readonly #parts: LogCollectorParts;
@@ -140,7 +143,7 @@ export class LogCollector implements LogCollection {
     const { adoptAfterMs = ADOPT_AFTER_MS } = this.#parts;
     const nowMs = performance.now();
     for (const [other, { lastMs }] of this.#reported) {
-      if (nowMs - lastMs > GIVE_UP_AFTER_MS) this.#reported.delete(other);
+      if (nowMs - lastMs > FORGET_REPORTED_MS) this.#reported.delete(other);
     }
     const reported = this.#reported.get(key) ?? { firstMs: nowMs, lastMs: nowMs };
     reported.lastMs = nowMs;
@@ -195,10 +198,11 @@ export class LogCollector implements LogCollection {
   /** Undefined: the log is kept; else why it is not. @throws the reason of the stop. */
   async #copy(run: EndedRun): Promise<string | undefined> {
     const { signal } = this.#stopping;
-    const { store, folder } = this.#parts;
+    const { store, folder, giveUpAfterMs = GIVE_UP_AFTER_MS } = this.#parts;
     const path = folder.unfinished();
     const delay = new Backoff(RETRY_DELAY);
-    const giveUpAtMs = performance.now() + GIVE_UP_AFTER_MS;
+    let giveUpAtMs = performance.now() + giveUpAfterMs;
+    let lastSeq = 0;
     const journal: Journal = { path, lastSeq: 0, isComplete: false };
     try {
       for (;;) {
@@ -209,7 +213,12 @@ export class LogCollector implements LogCollection {
         } catch (error) {
           if (signal.aborted) throw signal.reason;
           const mayPass = isTransportFault(error) || error instanceof LogStoreUnavailable;
-          if (!mayPass || performance.now() > giveUpAtMs) return this.#reasonOf(error, run);
+          if (!mayPass) return this.#reasonOf(error, run);
+          if (journal.lastSeq > lastSeq) {
+            lastSeq = journal.lastSeq;
+            giveUpAtMs = performance.now() + giveUpAfterMs;
+            delay.reset();
+          } else if (performance.now() > giveUpAtMs) return this.#reasonOf(error, run);
           await sleep(delay.nextMs(), signal);
         }
       }

@@ -40,7 +40,7 @@ export function keepLogs(settings: LogSettings, places: LogPlaces, logger: Logge
     onPending: shared && ((upload) => uploads?.add(upload)),
   });
   if (shared) {
-    const onUploaded = (key: LogKey) => places.note(key, { kind: "store" });
+    const onUploaded = (key: LogKey) => places.note(key, { kind: "store", id: folder.id });
     uploads = new LogUploads({ store: shared, folder: store, logger, onUploaded });
   }
   store.start();

@@ -20,6 +20,7 @@ export async function* readPeerLog(
   });
   try {
     await untilConnected(client, address);
+    if (signal.aborted) return;
     const request = { run: { jobId, attempt }, incarnation: "", tenant, afterSeq, pastOnly: true };
     for await (const { entries } of streamed(client.readLog(request), signal)) yield entries;
   } finally {

@@ -149,7 +149,8 @@ export interface JobRecords {
 
   /**
    * Decides in one atomic step whether a message with this id starts a job. A record without an identity, because it
-   * began with an event after a loss, takes that of the message.
+   * began with an event after a loss, takes that of the message. A job without a record begins without logs: the places
+   * (log-places.ts) of those of an earlier job with its id are forgotten in the same step.
    */
   admit(request: AdmissionRequest): Promise<Admission>;
   /** Names the fields in which the job with this id differs from `identity`; undefined without a record of the job. */

@@ -1,6 +1,6 @@
 /**
  * Where the log of each ended attempt is. An entry lives for the longer of job memory and log age after its last
- * change. Losing entries costs access to logs, never a job. Redis (redis-log-places.ts) and the embedded SQLite file
+ * change, or until JobRecords.admit begins another job with the same id. Losing entries costs access to logs, never a job. Redis (redis-log-places.ts) and the embedded SQLite file
  * (sqlite-log-places.ts) implement this interface, and both pass
  * tests/integration/orchestrator/records/log-places-contract.ts.
  */
@@ -9,8 +9,8 @@ import type { RunRef } from "../../shared/job.ts";
 export type LogPlace =
   /** In the folder of the orchestrator with this id. */
   | { readonly kind: "orchestrator"; readonly id: string }
-  /** In a store that every orchestrator reads. */
-  | { readonly kind: "store" }
+  /** In a store that every orchestrator reads. The one with this id has uploaded it, and may still have it. */
+  | { readonly kind: "store"; readonly id: string }
   | { readonly kind: "missing"; readonly reason: string };
 
 /** An attempt, and the tenant of its job, by which log stores find its log. */
@@ -44,6 +44,8 @@ export interface LogPlaces {
   claim(run: TenantRun, orchestratorId: string): Promise<"granted" | "taken" | "kept">;
   /** Other orchestrators reach this one at this address for `ttlMs`. */
   announce(orchestratorId: string, address: string, ttlMs: number): Promise<void>;
+  /** They do not from now on. */
+  withdraw(orchestratorId: string): Promise<void>;
   /** Undefined: that orchestrator does not run. */
   addressOf(orchestratorId: string): Promise<string | undefined>;
   close(): Promise<void>;

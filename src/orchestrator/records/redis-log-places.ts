@@ -57,6 +57,10 @@ export class RedisLogPlaces implements LogPlaces {
     await this.#attempt(() => this.#client.set(this.#addressKey(orchestratorId), address, "PX", ttlMs));
   }
 
+  async withdraw(orchestratorId: string): Promise<void> {
+    await this.#attempt(() => this.#client.del(this.#addressKey(orchestratorId)));
+  }
+
   async addressOf(orchestratorId: string): Promise<string | undefined> {
     return (await this.#attempt(() => this.#client.get(this.#addressKey(orchestratorId)))) ?? undefined;
   }

@@ -3,7 +3,7 @@ import type { Database } from "bun:sqlite";
 import { RecordsUnavailable } from "./job-records.ts";
 import { type LogPlace, type LogPlaces, PLACE_KINDS, type PlacedLog, type TenantRun } from "./log-places.ts";
 
-const SCHEMA = `
+export const LOG_PLACES_SCHEMA = `
   CREATE TABLE IF NOT EXISTS log_places (
     job_id TEXT NOT NULL,
     attempt INTEGER NOT NULL,
@@ -25,7 +25,7 @@ export class SqliteLogPlaces implements LogPlaces {
 
   constructor(private readonly options: SqliteLogPlacesOptions) {
     this.#database = options.database;
-    this.#database.run(SCHEMA);
+    this.#database.run(LOG_PLACES_SCHEMA);
   }
 
   start(): void {
@@ -64,6 +64,10 @@ export class SqliteLogPlaces implements LogPlaces {
     // No other orchestrator asks for it.
   }
 
+  async withdraw(): Promise<void> {
+    // No other orchestrator asks for it.
+  }
+
   async addressOf(): Promise<undefined> {
     return undefined;
   }
@@ -88,4 +92,9 @@ export class SqliteLogPlaces implements LogPlaces {
       throw new RecordsUnavailable("a transaction of the embedded database failed", { cause });
     }
   }
+}
+
+/** Of all attempts. */
+export function forgetLogPlaces(database: Database, jobId: string): void {
+  database.run("DELETE FROM log_places WHERE job_id = ?", [jobId]);
 }

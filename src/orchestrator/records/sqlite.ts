@@ -34,6 +34,7 @@ import {
   MAX_IMAGES_RETURNED,
   WAITING_MEMORY_MS,
 } from "./record-limits.ts";
+import { forgetLogPlaces, LOG_PLACES_SCHEMA } from "./sqlite-log-places.ts";
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS job_records (
@@ -132,6 +133,7 @@ export class SqliteJobRecords implements JobRecords {
     this.#database = options.database;
     this.#database.run("PRAGMA foreign_keys = ON");
     this.#database.run(SCHEMA);
+    this.#database.run(LOG_PLACES_SCHEMA);
     addMissingColumns(this.#database);
     this.#database.run(LIST_INDEX);
     this.#database.run(ADD_MISSING_SUMMARIES);
@@ -148,6 +150,8 @@ export class SqliteJobRecords implements JobRecords {
   async admit(request: AdmissionRequest): Promise<Admission> {
     const { jobId, job, identity, retryBasis, acceptedAt, replyTo, correlationId } = request;
     return this.#atomically(() => {
+      // An ended job whose record has expired had the same id: its logs are not those of this job.
+      if (!this.#row(jobId)) forgetLogPlaces(this.#database, jobId);
       const known = this.#openRow(jobId);
       const fields = differingFrom(known, identity);
       if (fields.length > 0) return { kind: "conflict", fields };

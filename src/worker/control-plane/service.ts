@@ -66,6 +66,7 @@ export function workerService({
         unawaitedJobIds: [...runs.unawaited()],
         refusal: runs.refusal() ?? "",
         load: load(),
+        replacedRuns: [...runs.replaced()],
       };
     }),
     watchJob: streamHandler(logger, (request, signal) => {

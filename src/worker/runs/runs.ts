@@ -67,7 +67,7 @@ export class Runs {
   readonly #abandonment: Abandonment;
   /** Newest last; one entry per job, since a newer attempt replaces the older one. */
   readonly #runs = new Map<string, Run>();
-  /** Ended runs that a newer attempt has replaced. Only their logs are of interest, until they are acknowledged. */
+  /** Only their logs are of interest. */
   readonly #replaced = new Set<Run>();
   /** By job, oldest first: an attempt that was just acknowledged must not start again. */
   readonly #acknowledged = new Map<string, Acknowledged>();
@@ -104,6 +104,11 @@ export class Runs {
   held(): readonly RunRef[] {
     this.#forgetOld();
     return this.#reported().map(({ jobId, attempt }) => ({ jobId, attempt }));
+  }
+
+  /** Ended runs that a newer attempt has replaced, until they are acknowledged. */
+  replaced(): readonly RunRef[] {
+    return [...this.#replaced].map(({ jobId, attempt }) => ({ jobId, attempt }));
   }
 
   #reported(): readonly Run[] {

@@ -4,18 +4,19 @@ import pino from "pino";
 import { HealthChecker } from "../../../src/orchestrator/health-checker.ts";
 import { InProcessLeases } from "../../../src/orchestrator/leases/in-process.ts";
 import type { Observation } from "../../../src/orchestrator/leases/leases.ts";
+import type { RunAtWorker } from "../../../src/orchestrator/logs/log-collector.ts";
 import { WorkerClient } from "../../../src/orchestrator/workers/worker-client.ts";
 import type { RunRef } from "../../../src/shared/job.ts";
 import { JobRequest } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
-import type { RpcServer } from "../../../src/shared/rpc/server.ts";
+import type { PipelineJob } from "../../../src/worker/job/job.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
-import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
+import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "./workers/worker-service.ts";
 
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 const silent = pino({ level: "silent" });
 const WORKER = { workerId: "worker", incarnation: INCARNATION, region: "us-east-1", slots: 1, version: "1" };
 
-let worker: RpcServer | undefined;
+let worker: ServedWorker | undefined;
 let healthChecker: HealthChecker | undefined;
 
 afterEach(async () => {
@@ -80,5 +81,53 @@ test("a run that ends well while the answer to a ping arrives is forgotten by it
   expect((await run).status).toBe(1);
   expect(warnings.filter((line) => line.includes("stale run"))).toEqual([]);
   client.close();
+  await leases.close();
+});
+
+test("the log of an ended run whose job has a higher attempt on the same worker is to be copied", async () => {
+  const running = Promise.withResolvers<void>();
+  worker = await serveWorker(async ({ attempt }) => {
+    if (attempt === 2) await running.promise;
+    return successfulEnd();
+  }, LOG_LIMITS);
+  const attempt = (number: number) => ({ jobId: "job-1", attempt: number, tenant: "acme" }) as PipelineJob;
+  await worker.runs.run(attempt(1), 60_000);
+  const second = worker.runs.run(attempt(2), 60_000);
+  const address = `127.0.0.1:${worker.port}`;
+  const leases = new InProcessLeases({
+    leaseTtlMs: 60_000,
+    jobMemoryMs: 60_000,
+    settleMs: 0,
+    logger: silent,
+  });
+  leases.start();
+  const runs = [{ jobId: "job-1", attempt: 2 }];
+  await leases.register({ ...WORKER, address, capabilities: [], runs });
+  const adopted: RunAtWorker[] = [];
+  const reported = Promise.withResolvers<void>();
+  healthChecker = new HealthChecker({
+    leases,
+    queue: { isReady: true },
+    logs: { adopt: (run) => reported.resolve(void adopted.push(run)) },
+    logger: silent,
+    pingIntervalMs: 1_000,
+    leaseTtlMs: 60_000,
+    connect: (to) => new WorkerClient(to, undefined),
+    onUnawaited: () => undefined,
+    onNoneReached: () => undefined,
+  });
+  healthChecker.start();
+  await reported.promise;
+  expect(adopted[0]).toEqual({
+    jobId: "job-1",
+    attempt: 1,
+    workerId: "worker",
+    incarnation: INCARNATION,
+    address,
+  });
+  // It does not end the running one.
+  expect(await leases.find("job-1")).toMatchObject({ attempt: 2 });
+  running.resolve();
+  expect((await second).status).toBe("SUCCESS");
   await leases.close();
 });

@@ -7,6 +7,7 @@
 --   events:<job>        list of events, oldest first
 --   supersede:<group>   sorted set: jobs that a later one of this group cancels, by their place
 --   supersedings        counter: the places
+--   log:<job>           see log-place.lua; deleted when the job begins
 local recordKey = KEYS[1] .. 'job:' .. ARGV[1]
 local eventsKey = KEYS[1] .. 'events:' .. ARGV[1]
 local jobMemoryMs = tonumber(ARGV[2])

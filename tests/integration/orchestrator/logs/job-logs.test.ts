@@ -144,7 +144,9 @@ test("the whole log is the same at every orchestrator: of a running job what the
   await stopSite(0);
   const unreachable = await logRequest(second.adminUrl, "job");
   expect(unreachable.status).toBe(503);
-  expect(((await unreachable.json()) as { detail: string }).detail).toContain("?source=result");
+  const { detail } = (await unreachable.json()) as { detail: string };
+  expect(detail).toContain("which does not run");
+  expect(detail).toContain("?source=result");
   const tail = await logRequest(second.adminUrl, "job", "?source=result");
   expect(await tail.text()).toBe(
     REST.slice(-10)
@@ -178,6 +180,8 @@ test("a followed log resumes exactly at another orchestrator, after a restart, a
     "SUCCEEDED",
   ]);
   await untilKept(0, "job.2");
+  const isReachable = async () => (await logRequest(second.adminUrl, "job", "?attempt=1")).ok;
+  await waitFor(isReachable, { timeoutMs: 60_000, what: "the address of the restarted orchestrator" });
   // Whole again, from an attempt before the last one, at the orchestrator that has neither.
   const again = await followedEvents(second.adminUrl, "job", { after: "1.1" });
   expect(again.map(({ id }) => id)).toEqual(events.slice(1).map(({ id }) => id));

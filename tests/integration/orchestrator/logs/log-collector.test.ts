@@ -4,16 +4,18 @@ import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { status } from "@grpc/grpc-js";
 import pino from "pino";
 import { DirectoryStore } from "../../../../src/orchestrator/logs/directory-store.ts";
-import { LogCollector } from "../../../../src/orchestrator/logs/log-collector.ts";
+import { LogCollector, type LogCollectorParts } from "../../../../src/orchestrator/logs/log-collector.ts";
 import { openLogFolder } from "../../../../src/orchestrator/logs/log-folder.ts";
 import type { LogKey } from "../../../../src/orchestrator/logs/log-store.ts";
 import { type JobRecord, RecordsUnavailable } from "../../../../src/orchestrator/records/job-records.ts";
 import type { LogPlaces, PlacedLog } from "../../../../src/orchestrator/records/log-places.ts";
 import { SqliteLogPlaces } from "../../../../src/orchestrator/records/sqlite-log-places.ts";
 import { WorkerClient } from "../../../../src/orchestrator/workers/worker-client.ts";
-import { decodeEntry } from "../../../../src/shared/log-journal.ts";
+import { decodeEntry, encodeEntry } from "../../../../src/shared/log-journal.ts";
+import { RpcError } from "../../../../src/shared/rpc/status.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { makeSmallDisk, missingSmallDisks } from "../../../support/machine/small-disk.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
@@ -82,6 +84,7 @@ interface Started {
 function startCollector(
   path = join(temp.path, `logs-${opened.length}`),
   replaced: Partial<LogPlaces> = {},
+  changed: Partial<LogCollectorParts> = {},
 ): Started {
   const folder = openLogFolder(path);
   const logged: string[] = [];
@@ -99,6 +102,7 @@ function startCollector(
     logger,
     connectDedicated: (address) => new WorkerClient(address, undefined, { isDedicated: true }),
     adoptAfterMs: 0,
+    ...changed,
   });
   collector.start();
   opened.push(() => {
@@ -153,6 +157,38 @@ test("a copy that a broken connection interrupts goes on where it was", async ()
   await collector.idle();
   expect(isWhole(await read(run))).toBe(true);
   expect(worker.runs.held()).toEqual([]);
+});
+
+test("a copy is given up only if it gets no further", async () => {
+  const breaks = 3;
+  let calls = 0;
+  const client = {
+    async *readLog(_: unknown, __: unknown, { afterSeq }: { afterSeq: number }): AsyncGenerator<Buffer> {
+      calls += 1;
+      const entry = { seq: afterSeq + 1, at: "2026-01-02T03:04:05Z" };
+      if (afterSeq === breaks) return yield Buffer.from(encodeEntry({ ...entry, state: "SUCCEEDED" }));
+      yield Buffer.from(encodeEntry({ ...entry, line: String(afterSeq) }));
+      throw new RpcError(status.UNAVAILABLE, "the connection broke");
+    },
+    acknowledge: async () => undefined,
+    close: () => undefined,
+  };
+  const connectDedicated = () => client as unknown as WorkerClient;
+  const { collector, read } = startCollector(undefined, {}, { connectDedicated, giveUpAfterMs: 0 });
+  const run = { jobId: "job", attempt: 1, tenant: "acme", workerId: "w", incarnation: "i", address: "w:1" };
+  collector.keep(run);
+  await collector.idle();
+  expect(await read(run)).toBe("0\n1\n2\n");
+  // Each of these breaks before an entry.
+  client.readLog = async function* () {
+    calls += 1;
+    yield* [];
+    throw new RpcError(status.UNAVAILABLE, "the connection broke");
+  };
+  calls = 0;
+  collector.keep({ ...run, jobId: "other" });
+  await collector.idle();
+  expect([calls, await read({ ...run, jobId: "other" })]).toEqual([1, undefined]);
 });
 
 test("a run whose log is recorded nowhere is not acknowledged", async () => {

@@ -51,6 +51,7 @@ async function serveBrokenWorker(code: status, onCall: () => void): Promise<RpcS
       status: WorkerStatus.WORKER_STATUS_FREE,
       runs: [],
       unawaitedJobIds: [],
+      replacedRuns: [],
       refusal: "",
     })),
     watchJob: streamHandler(logger, () => {

@@ -1,13 +1,16 @@
-/** Requests are passed directly to the admin app, without a socket. */
+/** Requests are passed directly to the admin app, without a socket, unless a test needs a client that disconnects. */
 import { describe, expect, test } from "bun:test";
 import pino from "pino";
 import { createAdminApp } from "../../../../src/orchestrator/admin/app.ts";
 import type { AdminParts } from "../../../../src/orchestrator/admin/parts.ts";
+import { serveAdmin } from "../../../../src/orchestrator/admin/server.ts";
 import { LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
 import { LogMissing } from "../../../../src/orchestrator/logs/attempt-log.ts";
-import type { JobLogs, LogPosition } from "../../../../src/orchestrator/logs/job-logs.ts";
+import type { JobLogs, LoggedJob, LogPosition } from "../../../../src/orchestrator/logs/job-logs.ts";
+import { aborted } from "../../../../src/shared/abort.ts";
 import type { JournalEntry } from "../../../../src/shared/log-journal.ts";
 import { sampleResult } from "../../../integration/orchestrator/sample-result.ts";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 
 const at = "2026-01-02T03:04:05Z";
 const STEP = { number: 1, name: "[1/2] FROM scratch", started_at: at };
@@ -21,8 +24,10 @@ const JOURNAL: readonly JournalEntry[] = [
 ];
 
 interface Fakes {
+  readonly find?: JobLogs["find"];
   readonly read?: JobLogs["read"];
   readonly follow?: JobLogs["follow"];
+  readonly checkEnd?: JobLogs["checkEnd"];
 }
 
 async function* journal(afterSeq = 0): AsyncGenerator<readonly JournalEntry[]> {
@@ -34,6 +39,21 @@ function failing(error: Error): () => AsyncGenerator<never> {
     yield* [];
     throw error;
   };
+}
+
+/** Counts the journals that are being read. */
+function openJournals() {
+  const opened = { count: 0, total: 0, read };
+  async function* read(): AsyncGenerator<readonly JournalEntry[]> {
+    opened.count += 1;
+    opened.total += 1;
+    try {
+      yield* journal();
+    } finally {
+      opened.count -= 1;
+    }
+  }
+  return opened;
 }
 
 const started: LogPosition[] = [];
@@ -51,6 +71,7 @@ function appWith(fakes: Fakes = {}, logged: string[] = []) {
       jobId === "job" ? { jobId, latestAttempt: 2, record: { result, events: [] } } : undefined,
     read: (_: unknown, __: number, { afterSeq }: { afterSeq: number }) => journal(afterSeq),
     follow: followed,
+    checkEnd: async () => undefined,
     ...fakes,
   };
   return createAdminApp({
@@ -138,6 +159,19 @@ describe("a log", () => {
   });
 
   test.each([
+    ["&attempt=1", { attempt: 2 }, "the job's result has only lines of attempt 2"],
+    ["", undefined, "the job has no result yet"],
+    ["", null, "the job's record has expired, and its result with it"],
+  ])("?source=result%s of a job with the result %p is not found", async (query, result, detail) => {
+    const record = result === null ? undefined : { result, events: [] };
+    const find = async (jobId: string) => ({ jobId, latestAttempt: 2, record }) as unknown as LoggedJob;
+    expect(await problemOf(await request(`?source=result${query}`, { find }))).toMatchObject({
+      status: 404,
+      detail,
+    });
+  });
+
+  test.each([
     [true, 503],
     [false, 404],
   ])(
@@ -161,6 +195,61 @@ describe("a log", () => {
     expect(response.status).toBe(200);
     expect(response.text()).rejects.toThrow("the worker was lost");
   });
+
+  test.each(["", "?grep=Two", "?tail=2", "?format=json&attempt=1"])(
+    "%j is closed when the client disconnects before it has read a byte",
+    async (query) => {
+      const opened = openJournals();
+      const response = await request(query, { read: opened.read });
+      expect(opened.count).toBe(1);
+      await response.body?.cancel();
+      expect(opened.count).toBe(0);
+    },
+  );
+
+  test("is closed when the client disconnects before it is opened", async () => {
+    const opened = openJournals();
+    const asked = Promise.withResolvers<void>();
+    const found = Promise.withResolvers<void>();
+    const find: JobLogs["find"] = async (jobId) => {
+      asked.resolve();
+      await found.promise;
+      return { jobId, latestAttempt: 1, record: undefined };
+    };
+    const app = appWith({ read: opened.read, find });
+    const server = serveAdmin(app, { host: "127.0.0.1", port: 0 }, pino({ enabled: false }));
+    try {
+      const client = new AbortController();
+      const headers = { host: "127.0.0.1:8080", authorization: "Bearer token" };
+      const url = `http://127.0.0.1:${server.port}/api/v1/jobs/job/logs`;
+      const answer = fetch(url, { headers, signal: client.signal });
+      await asked.promise;
+      client.abort();
+      expect(answer).rejects.toThrow();
+      found.resolve();
+      const isClosed = () => opened.total === 1 && opened.count === 0;
+      await waitFor(isClosed, { timeoutMs: 30_000, what: "the log to be closed" });
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test.each(["", "?tail=1", "?grep=absent", "?follow=true&tail=1"])(
+    "%j is not read on when the client disconnects meanwhile",
+    async (query) => {
+      const begun = Promise.withResolvers<void>();
+      const read: JobLogs["read"] = async function* (_, __, ___, signal) {
+        begun.resolve();
+        await aborted(signal);
+        yield* [];
+      };
+      const client = new AbortController();
+      const response = request(query, { read }, { signal: client.signal });
+      await begun.promise;
+      client.abort();
+      await (await response).body?.cancel();
+    },
+  );
 
   test("is sent to one client 100 times at once, whether followed or not", async () => {
     const app = appWith();
@@ -203,6 +292,33 @@ describe("a followed log", () => {
     const headers: Record<string, string> = after === undefined ? {} : { "last-event-id": after };
     await (await request(`?follow=true${query}`, {}, { headers })).text();
     expect(started).toEqual([start]);
+  });
+
+  test.each([
+    ["", ["[why]", "one", "Two", "two"]],
+    ["&grep=two", ["[why]", "two"]],
+    ["&grep=two&ignore_case=true", ["[why]", "Two", "two"]],
+    ["&tail=2", ["[why]", "Two", "two"]],
+    ["&tail=1&grep=o", ["[why]", "two"]],
+    ["&grep=absent", ["[why]"]],
+  ])(
+    "with %j has of the lines in place of a log %p, of which only the last has an id",
+    async (query, lines) => {
+      const follow: JobLogs["follow"] = async function* () {
+        const position = { attempt: 2, seq: 9 };
+        yield { kind: "replacement", position, notice: "[why]", lines: ["one", "Two", "two"] };
+      };
+      const body = await (await request(`?follow=true${query}`, { follow })).text();
+      const events = lines.map((line) => `event: line\ndata: ${line}\n\n`).join("");
+      expect(body).toBe(`: following\n\n${events.replace(/\n$/, "id: 2.9\n\n")}`);
+    },
+  );
+
+  test("is refused before the stream if the end of the job cannot be reached", async () => {
+    const checkEnd = () => Promise.reject(new LogMissing("worker w was lost", false));
+    for (const query of ["?follow=true", "?follow=true&tail=1"])
+      expect(await problemOf(await request(query, { checkEnd }))).toMatchObject({ status: 404 });
+    expect((await request("", { checkEnd })).status).toBe(200);
   });
 
   test.each(["7", "a.b", "1.", "-1.2", "1.2.3", "1.1234567890123456", "1e3.1"])(

@@ -85,9 +85,44 @@ test("in place of a log that is missing comes the reason, and the last lines of 
   const record = { state: "SUCCEEDED", events: [], result } as unknown as JobRecord;
   const job: Job = { ending: { kind: "ended", attempt: 2 }, record, logs: {} };
   const [first, second, end] = await follow(job, { attempt: 1, seq: 0 });
-  expect(first).toMatchObject({ lines: ["[the log of attempt 1 is missing: the disk was full]"] });
-  expect(second).toMatchObject({ lines: ["[the log of attempt 2 is missing: the disk was full]", "last"] });
+  expect(first).toMatchObject({ notice: "[the log of attempt 1 is missing: the disk was full]", lines: [] });
+  expect(second).toMatchObject({
+    notice: "[the log of attempt 2 is missing: the disk was full]",
+    lines: ["last"],
+  });
   expect(end).toMatchObject({ kind: "end", state: "SUCCEEDED" });
+  // Resumed after each of them.
+  const positions = [first, second, end].map((followed) => followed?.position ?? LOG_START);
+  expect(await follow(job, positions[0])).toEqual([second, end] as Followed[]);
+  expect(await follow(job, positions[1])).toEqual([end] as Followed[]);
+  expect(await follow(job, positions[2])).toEqual([end] as Followed[]);
   const [rest] = await follow(job, { attempt: 2, seq: 7 });
-  expect(rest).toMatchObject({ lines: ["[the rest of the log of attempt 2 is missing: the disk was full]"] });
+  expect(rest).toMatchObject({
+    notice: "[the rest of the log of attempt 2 is missing: the disk was full]",
+    lines: [],
+  });
+});
+
+test.each<[string, Job]>([
+  ["LogMissing", { ending: { kind: "unknown" }, placed: [1, 2], logs: { 1: JOURNAL } }],
+  ["nothing", { ending: { kind: "unknown" }, placed: [1, 2], logs: { 2: JOURNAL } }],
+  [
+    "nothing",
+    { ending: { kind: "ended", attempt: 1 }, record: { state: "FAILED", events: [] }, placed: [1], logs: {} },
+  ],
+])(
+  "the end of a job whose record and last log are gone cannot be reached: %s of %p",
+  async (expected, job) => {
+    const { logs } = logsOf(job);
+    const found = await logs.find("job");
+    if (!found) throw new Error("the job is known");
+    const failure: unknown = await logs.checkEnd(found, signal).catch((error: unknown) => error);
+    expect(failure instanceof LogMissing ? "LogMissing" : "nothing").toBe(expected);
+  },
+);
+
+test("a job whose record is gone is followed from the end of a replacement if the log is there again", async () => {
+  const job: Job = { ending: { kind: "unknown" }, placed: [1], logs: { 1: JOURNAL } };
+  const position = { attempt: 1, seq: 999_999_999_999_999 };
+  expect(await follow(job, position)).toEqual([{ kind: "end", position, state: "SUCCEEDED" }]);
 });

@@ -351,12 +351,14 @@ describe("the file of a run's log", () => {
     const first = { jobId: "a", attempt: 1 };
     const bytes = Buffer.concat(await Array.fromAsync(runs.readLog(first, 0, signal)));
     expect(bytes.toString().trimEnd().split("\n")).toHaveLength(501);
-    expect(runs.held()).toEqual([{ jobId: "a", attempt: 2 }]);
+    expect([runs.held(), runs.replaced()]).toEqual([[{ jobId: "a", attempt: 2 }], [first]]);
     begun(1).finish(end());
     await higher;
     runs.acknowledge({ jobId: "a", attempt: 2 });
     await untilFiles(1);
+    expect([runs.held(), runs.replaced()]).toEqual([[], [first]]);
     runs.acknowledge(first);
+    expect(runs.replaced()).toEqual([]);
     await untilFiles(0);
     await runs.acknowledged();
   });

@@ -277,7 +277,14 @@ export interface PingResponse {
    */
   refusal: string;
   /** Absent from a worker that does not report it. */
-  load: MachineLoad | undefined;
+  load:
+    | MachineLoad
+    | undefined;
+  /**
+   * Ended runs that are not acknowledged, and whose jobs have a higher attempt on this worker, which is in `runs`. Only
+   * their logs are of interest.
+   */
+  replacedRuns: RunRef[];
 }
 
 /** What the worker's machine is used for, as operators see it. It decides nothing. */
@@ -1987,7 +1994,16 @@ export const PingRequest: MessageFns<PingRequest> = {
 };
 
 function createBasePingResponse(): PingResponse {
-  return { workerId: "", incarnation: "", status: 0, runs: [], unawaitedJobIds: [], refusal: "", load: undefined };
+  return {
+    workerId: "",
+    incarnation: "",
+    status: 0,
+    runs: [],
+    unawaitedJobIds: [],
+    refusal: "",
+    load: undefined,
+    replacedRuns: [],
+  };
 }
 
 export const PingResponse: MessageFns<PingResponse> = {
@@ -2012,6 +2028,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     }
     if (message.load !== undefined) {
       MachineLoad.encode(message.load, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.replacedRuns) {
+      RunRef.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -2085,6 +2104,14 @@ export const PingResponse: MessageFns<PingResponse> = {
             message.load = MachineLoad.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.replacedRuns.push(RunRef.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2114,6 +2141,11 @@ export const PingResponse: MessageFns<PingResponse> = {
         : [],
       refusal: isSet(object.refusal) ? globalThis.String(object.refusal) : "",
       load: isSet(object.load) ? MachineLoad.fromJSON(object.load) : undefined,
+      replacedRuns: globalThis.Array.isArray(object?.replacedRuns)
+        ? object.replacedRuns.map((e: any) => RunRef.fromJSON(e))
+        : globalThis.Array.isArray(object?.replaced_runs)
+        ? object.replaced_runs.map((e: any) => RunRef.fromJSON(e))
+        : [],
     };
   },
 
@@ -2140,6 +2172,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     if (message.load !== undefined) {
       obj.load = MachineLoad.toJSON(message.load);
     }
+    if (message.replacedRuns?.length) {
+      obj.replacedRuns = message.replacedRuns.map((e) => RunRef.toJSON(e));
+    }
     return obj;
   },
 
@@ -2157,6 +2192,7 @@ export const PingResponse: MessageFns<PingResponse> = {
     message.load = (object.load !== undefined && object.load !== null)
       ? MachineLoad.fromPartial(object.load)
       : undefined;
+    message.replacedRuns = object.replacedRuns?.map((e) => RunRef.fromPartial(e)) || [];
     return message;
   },
 };
