@@ -28,7 +28,8 @@ export interface DirectoryStoreOptions {
   readonly onPending?: (upload: PendingUpload) => void;
 }
 
-const READ_BYTES = 256 * 1024;
+/** Of a followed log, several times as much is in memory at a time: as bytes, entries and text. */
+const READ_BYTES = 64 * 1024;
 /** Of file systems without hard links, or of another file system. */
 const CANNOT_LINK: ReadonlySet<string | undefined> = new Set([
   "EXDEV",
