@@ -1,5 +1,6 @@
 /** `blacktree job ID`: one job, its events and steps so far, and its result when it has one. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { JOB } from "./api-shapes.ts";
 import { withJob } from "./job-id.ts";
 import { describeJob, type ShownJob } from "./job-view.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
@@ -18,7 +19,7 @@ Examples:
     .action(async (given: string, options: ApiOptions) => {
       const api = apiClient(options, environment);
       const job = await withJob(api, given, (id) =>
-        api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(id)}`),
+        api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(id)}`, JOB),
       );
       if (options.json) printJson(job);
       else printText(describeJob(job));

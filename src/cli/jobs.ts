@@ -2,12 +2,14 @@
 import { InvalidArgumentError, Option } from "commander";
 import { JOB_STATES } from "../shared/job.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { type ApiClient, ApiError } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
+import { JOBS } from "./api-shapes.ts";
 import { tableOf } from "./table.ts";
 import { shownAge } from "./times.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
 
-interface ListedJob {
+export interface ListedJob {
   readonly job_id: string;
   readonly state: string;
   readonly accepted_at: string;
@@ -109,7 +111,7 @@ async function listed(
 
 async function page(api: ApiClient, query: URLSearchParams): Promise<Page> {
   try {
-    return await api.get<Page>(`/api/v1/jobs?${query}`);
+    return await api.get<Page>(`/api/v1/jobs?${query}`, JOBS);
   } catch (error) {
     throw error instanceof ApiError ? error.withFlags((name) => `--${name}`) : error;
   }

@@ -5,7 +5,8 @@ import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import type { JobMessage } from "./job-flags.ts";
-import { addSecretFlags, secretFields } from "./secret-flags.ts";
+import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
+import { sendJob } from "./send-job.ts";
 import {
   API_SETTINGS,
   type ApiOptions,
@@ -30,6 +31,11 @@ such as {"git_token": "…", "secrets": {"npm": "…"}}.
 Examples:
   blacktree retry 4b1f2c9e-6f0e-4d0c-8f55-0d8a4a1c7a11 --wait
   blacktree retry web-42 --secret id=npm,env=NPM_TOKEN`;
+
+const FLAGS = new Map<string, string>([
+  ["job_id", "--job-id"],
+  ...SECRET_FLAGS.map(([flag, field]) => [field, flag] as const),
+]);
 
 export const retryCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("retry", environment)
@@ -62,13 +68,13 @@ async function retry(
     ...(options.jobId !== undefined && { job_id: options.jobId }),
   };
   // With an id the request can be repeated.
-  const jobId = request.job_id ?? randomUUID();
-  const body = JSON.stringify({ ...request, job_id: jobId });
-  const submit = async () => {
-    await api.post(`/api/v1/jobs/${encodeURIComponent(id)}/retry`, body, true);
-  };
+  const newId = request.job_id ?? randomUUID();
+  const jobId = String(newId);
+  const body = JSON.stringify({ ...request, job_id: newId });
+  const path = `/api/v1/jobs/${encodeURIComponent(id)}/retry`;
+  const submit = () => sendJob(api, { jobId, path, body, flagOf: (field) => FLAGS.get(field) });
   const isJson = options.json ?? false;
-  if (options.wait) return waitForJob({ api, jobId: String(jobId), submit, isJson, environment });
+  if (options.wait) return waitForJob({ api, jobId, submit, isJson, environment });
   await submit();
   if (isJson) printJson({ job_id: jobId, retry_of: id });
   else console.log(jobId);

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { isReaderGone } from "../shared/poll.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { ApiError } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
 
 const STDOUT = 1;
 

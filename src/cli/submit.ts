@@ -5,10 +5,10 @@ import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
-import { ApiError } from "./api-client.ts";
 import { guessJob } from "./checkout.ts";
 import { addFieldFlags, FIELD_FLAGS, flaggedFields, type JobMessage } from "./job-flags.ts";
 import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
+import { sendJob } from "./send-job.ts";
 import {
   API_SETTINGS,
   type ApiOptions,
@@ -60,13 +60,8 @@ async function submit(
   const api = apiClient(options, environment);
   const job = jobOf(options, command, environment);
   const jobId = String(job.job_id);
-  const submitJob = async () => {
-    try {
-      await api.post("/api/v1/jobs", JSON.stringify(job), true);
-    } catch (error) {
-      throw error instanceof ApiError ? error.withFlags(flagOfField) : error;
-    }
-  };
+  const newJob = { jobId, path: "/api/v1/jobs", body: JSON.stringify(job), flagOf: flagOfField };
+  const submitJob = () => sendJob(api, newJob);
   const isJson = options.json ?? false;
   if (options.wait) return waitForJob({ api, jobId, submit: submitJob, isJson, environment });
   await submitJob();

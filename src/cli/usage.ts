@@ -50,7 +50,8 @@ export function apiCommand(name: string, environment: Environment): Command {
     .option("--json", "print JSON");
 }
 
-export function apiClient(options: ApiOptions, environment: Environment, timeoutMs?: number): ApiClient {
+/** @param limitMs of a request, for all addresses together */
+export function apiClient(options: ApiOptions, environment: Environment, limitMs?: number): ApiClient {
   const { tokenFile } = options;
   const addresses = options.api.split(",").map((each) => {
     const url = each.trim();
@@ -61,7 +62,7 @@ export function apiClient(options: ApiOptions, environment: Environment, timeout
     }
     return { url, ...apiToken({ api: url, tokenFile, environment }) };
   });
-  return new ApiClient(addresses, timeoutMs);
+  return new ApiClient(addresses, limitMs === undefined ? undefined : limitMs / addresses.length);
 }
 
 export function printJson(value: unknown): void {
