@@ -114,7 +114,7 @@ function missingFields(job: JobMessage): readonly string[] {
 function guessedFields(given: JobMessage, environment: Environment): JobMessage {
   const isGiven = (field: string) => given[field] !== undefined && given[field] !== null;
   if (isGiven("repo_url")) return {};
-  const guess = guessJob(process.cwd(), environment);
+  const guess = guessJob(".", environment);
   const note = (text: string) => console.error(`blacktree: ${withVisibleCharacters(text)}`);
   if (guess.kind === "none") return {};
   if (guess.kind === "refused") {
