@@ -5,7 +5,8 @@ import { CANCELLED_JOB } from "./api-shapes.ts";
 import { resultOf } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
 import { poll } from "./patience.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 interface CancelOptions extends ApiOptions {
   readonly reason?: string;
@@ -42,8 +43,8 @@ async function cancel(api: ApiClient, id: string, options: CancelOptions): Promi
   const answer = await api.post<CancelAnswer>(path, order, CANCELLED_JOB);
   if (!options.wait) {
     if (options.json) printJson(answer);
-    else if (answer.state === "CANCELLED") console.log(`${id} is cancelled`);
-    else console.log(`${id} is ${answer.state}, and is being cancelled`);
+    else if (answer.state === "CANCELLED") printText(`${id} is cancelled`);
+    else printText(`${id} is ${answer.state}, and is being cancelled`);
     return EXIT.done;
   }
   const result = await poll(async () => (await resultOf(api, id)) ?? undefined, POLL_INTERVAL_MS);

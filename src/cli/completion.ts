@@ -15,6 +15,7 @@ import {
   SHELLS,
 } from "./completion-shells.ts";
 import type { ListedJob } from "./jobs.ts";
+import { printRaw } from "./stdout.ts";
 import { type ApiOptions, apiClient, type MakeCommand } from "./usage.ts";
 
 export const completionCommand: MakeCommand = (_, finish) =>
@@ -31,7 +32,7 @@ Examples:
   blacktree completion fish >~/.config/fish/completions/blacktree.fish`,
     )
     .action((shell: CompletionShell) => {
-      console.log(SCRIPTS[shell]);
+      printRaw(SCRIPTS[shell]);
       finish(EXIT.done);
     });
 
@@ -48,7 +49,7 @@ export const completeCommand: MakeCommand = (environment, finish) => {
       const { words, taken } = joinedWords(shell, given);
       const found = await candidates(command.parent ?? command, words, environment).catch(() => []);
       const text = found === FILES ? FILES : formatCandidates(shell, found, taken);
-      if (text !== "") console.log(text);
+      if (text !== "") printRaw(text);
       finish(EXIT.done);
     });
 };

@@ -12,7 +12,8 @@ import {
   pathOf,
 } from "./operator-order.ts";
 import { poll } from "./patience.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 interface DrainOptions extends ApiOptions {
   readonly region?: string;

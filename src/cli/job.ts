@@ -3,7 +3,8 @@ import { EXIT } from "../shared/settings/command-line.ts";
 import { JOB } from "./api-shapes.ts";
 import { withJob } from "./job-id.ts";
 import { describeJob, type ShownJob } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export const jobCommand: MakeCommand = (environment, finish) =>
   apiCommand("job", environment)

@@ -4,8 +4,8 @@ import { EXIT } from "../shared/settings/command-line.ts";
 import { ApiError } from "./api-error.ts";
 import { type FollowSink, followJob } from "./follow-job.ts";
 import { withJob } from "./job-id.ts";
-import { copyToStdout, exitIfReaderGone } from "./stdout.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { copyToStdout, printJson, printRaw, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 type Format = "text" | "json" | "raw";
 
@@ -82,18 +82,13 @@ function wholeNumber(text: string): string {
 
 function sinkOf(format: Format): FollowSink {
   const print = (line: string) => {
-    if (format === "raw") console.log(line);
+    if (format === "raw") printRaw(line);
     else printText(line);
-    exitIfReaderGone();
   };
   if (format !== "json") return { line: print, state: () => undefined, step: () => undefined };
-  const printEntry = (entry: object) => {
-    printJson(entry);
-    exitIfReaderGone();
-  };
   return {
-    line: (line) => printEntry({ line }),
-    state: (state) => printEntry({ state }),
-    step: (step) => printEntry({ step }),
+    line: (line) => printJson({ line }),
+    state: (state) => printJson({ state }),
+    step: (step) => printJson({ step }),
   };
 }

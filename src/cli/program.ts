@@ -16,6 +16,7 @@ import { regionsCommand } from "./regions.ts";
 import { resumeCommand } from "./resume.ts";
 import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
+import { printRaw } from "./stdout.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
 import type { MakeCommand } from "./usage.ts";
@@ -42,7 +43,7 @@ export function makeProgram(
   isJson = false,
 ): Command {
   const program = new Command("blacktree")
-    .configureOutput(PRINTED)
+    .configureOutput({ ...PRINTED, writeOut: (text) => printRaw(text.trimEnd()) })
     .description(
       "Builds container images on your own hosts: submit and inspect jobs, or run everything on one machine.",
     )

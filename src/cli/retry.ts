@@ -7,14 +7,8 @@ import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import type { JobMessage } from "./job-flags.ts";
 import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
 import { sendJob } from "./send-job.ts";
-import {
-  API_SETTINGS,
-  type ApiOptions,
-  apiClient,
-  apiCommand,
-  type MakeCommand,
-  printJson,
-} from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { API_SETTINGS, type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 import { waitForJob } from "./wait-for-job.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
@@ -77,7 +71,7 @@ async function retry(
   if (options.wait) return waitForJob({ api, jobId, submit, isJson, environment });
   await submit();
   if (isJson) printJson({ job_id: jobId, retry_of: id });
-  else console.log(jobId);
+  else printText(jobId);
   return EXIT.done;
 }
 

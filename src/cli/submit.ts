@@ -9,14 +9,8 @@ import { guessJob } from "./checkout.ts";
 import { addFieldFlags, FIELD_FLAGS, flaggedFields, type JobMessage } from "./job-flags.ts";
 import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
 import { sendJob } from "./send-job.ts";
-import {
-  API_SETTINGS,
-  type ApiOptions,
-  apiClient,
-  apiCommand,
-  type MakeCommand,
-  printJson,
-} from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { API_SETTINGS, type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 import { waitForJob } from "./wait-for-job.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
@@ -66,7 +60,7 @@ async function submit(
   if (options.wait) return waitForJob({ api, jobId, submit: submitJob, isJson, environment });
   await submitJob();
   if (isJson) printJson({ job_id: jobId });
-  else console.log(jobId);
+  else printText(jobId);
   return EXIT.done;
 }
 

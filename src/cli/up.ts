@@ -37,6 +37,7 @@ import {
   registrySettings,
 } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
+import { printRaw } from "./stdout.ts";
 import { terminalFormat } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
 import { remedyFor } from "./up-remedy.ts";
@@ -98,7 +99,7 @@ Examples:
     ]);
     const options = command.opts<{ checkConfig?: true; logFormat?: "text" | "json" }>();
     const isText = (options.logFormat ?? (process.stdout.isTTY ? "text" : "json")) === "text";
-    if (options.checkConfig) console.log(lines.join("\n"));
+    if (options.checkConfig) printRaw(lines.join("\n"));
     else finish(await up(values, environment, isText));
   });
 };

@@ -4,7 +4,6 @@ import type { Environment } from "../shared/env.ts";
 import { ADMIN_TOKEN, ADMIN_TOKEN_FILE, INSTALLED_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { type ExitStatus, refuseFlagOf } from "../shared/settings/command-line.ts";
 import { maskUrlPasswords } from "../shared/settings/settings.ts";
-import { toVisibleJson, withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiClient } from "./api-client.ts";
 import { apiToken } from "./api-token.ts";
 import { WrongUsage } from "./wrong-usage.ts";
@@ -63,13 +62,4 @@ export function apiClient(options: ApiOptions, environment: Environment, limitMs
     return { url, ...apiToken({ api: url, tokenFile, environment }) };
   });
   return new ApiClient(addresses, limitMs === undefined ? undefined : limitMs / addresses.length);
-}
-
-export function printJson(value: unknown): void {
-  console.log(toVisibleJson(value));
-}
-
-/** A repository chooses parts of the text. */
-export function printText(text: string): void {
-  console.log(withVisibleCharacters(text));
 }

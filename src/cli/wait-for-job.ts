@@ -8,7 +8,7 @@ import { ApiError } from "./api-error.ts";
 import { followJob, resultOf } from "./follow-job.ts";
 import { type JobProgress, LiveProgress, plainProgress } from "./job-progress.ts";
 import { describeResult } from "./job-view.ts";
-import { printJson, printText } from "./usage.ts";
+import { printJson, printRaw, printText } from "./stdout.ts";
 import { hintWhileWaiting } from "./waiting-hint.ts";
 
 interface Waiting {
@@ -79,7 +79,7 @@ function describeInterrupted(jobId: string, isAccepted: boolean): string {
 
 function progressOn(name: "stdout" | "stderr", { TERM }: Environment): JobProgress {
   const stream = process[name];
-  const print = (text: string) => (name === "stdout" ? console.log(text) : console.error(text));
+  const print = (text: string) => (name === "stdout" ? printRaw(text) : console.error(text));
   if (!stream.isTTY || TERM === "dumb") return plainProgress((text) => print(withVisibleCharacters(text)));
   const terminal = {
     print,

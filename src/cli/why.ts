@@ -2,8 +2,9 @@
 import { EXIT } from "../shared/settings/command-line.ts";
 import { WAITING } from "./api-shapes.ts";
 import { withJob } from "./job-id.ts";
+import { printJson, printText } from "./stdout.ts";
 import { tableOf } from "./table.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 /** Response of `GET /api/v1/jobs/:id/waiting`. */
 export interface ShownWaiting {

@@ -3,8 +3,9 @@ import { describeControl } from "../orchestrator/leases/control.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
 import { WORKERS } from "./api-shapes.ts";
 import type { ShownControl } from "./operator-order.ts";
+import { printJson, printText } from "./stdout.ts";
 import { tableOf } from "./table.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export interface ShownWorker {
   readonly id: string;

@@ -220,3 +220,24 @@ test("a log is copied as fast as it is read: a file gets all of it, and head end
   const query = "attempt=2&grep=x&tail=7&ignore_case=true&format=text";
   expect(new Set(server.requests)).toEqual(new Set([`GET /api/v1/jobs/big/logs?${query}`]));
 });
+
+test("output that cannot be written is an error", async () => {
+  const server = serve((_, { pathname }) =>
+    pathname.endsWith("/logs")
+      ? new Response("a line\n", { headers: { "content-type": "text/plain" } })
+      : Response.json({ items: [listedJob("x")], next_cursor: null }),
+  );
+  const failing = async (...args: string[]) => {
+    const command = [...CLI_COMMAND, ...args].join(" ");
+    const { stderr, exitCode } = await run(["bash", "-c", `${command} >/dev/full`], {
+      env: { BLACKTREE_API: server.url },
+      mayFail: true,
+    });
+    expect(exitCode).toBe(1);
+    return stderr;
+  };
+  const message = "cannot write to standard output: ENOSPC: no space left on device, write";
+  expect(await failing("logs", "x")).toBe(`blacktree: ${message}\n`);
+  expect(await failing("jobs", "--help")).toBe(`blacktree: ${message}\n`);
+  expect(JSON.parse(await failing("jobs", "--json"))).toEqual({ error: message });
+});
