@@ -10,7 +10,7 @@ export async function objectOf<Body>(response: Response, shape: z.ZodType): Prom
   const [issue] = shape.safeParse(value).error?.issues ?? [];
   if (issue === undefined) return value as Body;
   const field = issue.path.join(".");
-  throw otherProgram(response, field === "" ? "is not a JSON object" : `has not the expected ${field}`);
+  throw otherProgram(response, field === "" ? "is not a JSON object" : `has no valid ${field}`);
 }
 
 /** @throws ApiError if it is of another type. */

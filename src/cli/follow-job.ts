@@ -19,7 +19,7 @@ export interface FollowBounds extends PatienceBounds {
   readonly stableMs: number;
 }
 
-const BOUNDS: FollowBounds = { ...ABOUT_A_MINUTE, stableMs: 30_000 };
+const BOUNDS: FollowBounds = { ...ABOUT_A_MINUTE, stableMs: 5000 };
 
 /**
  * @param query parameters of the log

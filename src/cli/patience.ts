@@ -4,14 +4,18 @@ import { Backoff, type BackoffBounds } from "../shared/backoff.ts";
 import { ApiError } from "./api-error.ts";
 
 export interface PatienceBounds extends BackoffBounds {
-  /** Without a success between them. */
-  readonly maxFailures: number;
+  /** From the first failure of a row on. */
+  readonly limitMs: number;
+  now(): number;
 }
 
-export const ABOUT_A_MINUTE: PatienceBounds = { maxFailures: 40, initialMs: 200, maxMs: 2000 };
+export const ABOUT_A_MINUTE: PatienceBounds = {
+  ...{ limitMs: 60_000, initialMs: 200, maxMs: 2000 },
+  now: () => performance.now(),
+};
 
 export class Patience {
-  #failures = 0;
+  #failingSinceMs: number | undefined;
   readonly #backoff: Backoff;
 
   constructor(private readonly bounds = ABOUT_A_MINUTE) {
@@ -19,15 +23,16 @@ export class Patience {
   }
 
   succeeded(): void {
-    this.#failures = 0;
+    this.#failingSinceMs = undefined;
     this.#backoff.reset();
   }
 
-  /** Waits until the next try. @throws `error` if no other try may succeed, or too many have failed */
+  /** Waits until the next try. @throws `error` if no other try may succeed, or they have failed for too long */
   async failed(error: unknown): Promise<void> {
-    this.#failures += 1;
+    const nowMs = this.bounds.now();
+    this.#failingSinceMs ??= nowMs;
     const mayPass = error instanceof ApiError && error.mayPass;
-    if (!mayPass || this.#failures >= this.bounds.maxFailures) throw error;
+    if (!mayPass || nowMs - this.#failingSinceMs >= this.bounds.limitMs) throw error;
     await sleep(this.#backoff.nextMs());
   }
 }

@@ -56,9 +56,9 @@ test.each([
   ['{"items": [', "is not JSON"],
   ["null", "is not a JSON object"],
   ["[]", "is not a JSON object"],
-  ["{}", "has not the expected items"],
-  ['{"items": {}}', "has not the expected items"],
-  ['{"items": [null], "next_cursor": null}', "has not the expected items.0"],
+  ["{}", "has no valid items"],
+  ['{"items": {}}', "has no valid items"],
+  ['{"items": [null], "next_cursor": null}', "has no valid items.0"],
 ])(
   "an answer that is not that of an orchestrator is refused, and the next address asked: %j",
   async (body, why) => {
@@ -209,12 +209,14 @@ test("a cancel and a drain that wait survive errors that pass", async () => {
 });
 
 test("requests are not repeated for ever, nor after an error that remains", async () => {
-  const bounds = { maxFailures: 3, initialMs: 1, maxMs: 1 };
+  let nowMs = 0;
+  const bounds = { limitMs: 60_000, initialMs: 1, maxMs: 1, now: () => (nowMs += 25_000) };
   const ask = (server: ScriptedServer) =>
     errorOf(poll(async () => (await resultOf(client(server), "x")) ?? undefined, 1, bounds));
   const away = serve(() => problem(503, "Not available"));
   expect(await ask(away)).toMatchObject({ message: "Not available" });
-  expect(away.requests).toHaveLength(bounds.maxFailures);
+  // After 0, 25, 50 and 75 seconds.
+  expect(away.requests).toHaveLength(4);
   const unknown = serve(() => problem(404, "No such job"));
   expect(await ask(unknown)).toMatchObject({ message: "No such job" });
   expect(unknown.requests).toHaveLength(1);

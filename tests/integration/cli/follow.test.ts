@@ -61,7 +61,12 @@ test("an unknown job ends the following at once", async () => {
   expect(server.requests).toHaveLength(1);
 });
 
-const QUICKLY: FollowBounds = { maxFailures: 3, initialMs: 1, maxMs: 1, stableMs: Number.POSITIVE_INFINITY };
+/** Each failure is 25 seconds after the one before. */
+const quickly = (): FollowBounds => {
+  let nowMs = 0;
+  const now = () => (nowMs += 25_000);
+  return { limitMs: 60_000, initialMs: 1, maxMs: 1, now, stableMs: Number.POSITIVE_INFINITY };
+};
 const IGNORED: FollowSink = { line: () => undefined, state: () => undefined, step: () => undefined };
 
 test.each([
@@ -70,18 +75,18 @@ test.each([
   ["", "the server ends the stream"],
 ])("streams that end without an event are not followed for ever: %j", async (stream, reason) => {
   const server = serve(() => eventStream(stream));
-  const following = followJob(client(server), "x", IGNORED, undefined, QUICKLY);
+  const following = followJob(client(server), "x", IGNORED, undefined, quickly());
   await expect(following).rejects.toThrow(`the log of job x breaks off: ${reason}`);
-  expect(server.requests).toHaveLength(QUICKLY.maxFailures);
+  expect(server.requests).toHaveLength(4);
 });
 
 test("after each event, the tries are counted again", async () => {
   const line = "event: line\ndata: a\nid: 1.1\n\n";
-  const answers = ["", "", line, "", "event: end\ndata: SUCCEEDED\nid: 1.2\n\n"];
+  const answers = ["", "", "", line, "", "", "event: end\ndata: SUCCEEDED\nid: 1.2\n\n"];
   const server = serve((_, { pathname }) =>
     pathname.endsWith("/logs") ? eventStream(answers.shift() ?? "") : Response.json(endedJob("x")),
   );
-  const result = await followJob(client(server), "x", IGNORED, undefined, QUICKLY);
+  const result = await followJob(client(server), "x", IGNORED, undefined, quickly());
   expect(result.status).toBe("SUCCESS");
 });
 
@@ -92,13 +97,13 @@ test("silent streams that a proxy ends after a while are not failures", async ()
     streams += 1;
     return streams < 10 ? eventStream(": following\n\n") : events(["end", "SUCCEEDED", "1.1"]);
   });
-  const result = await followJob(client(server), "x", IGNORED, undefined, { ...QUICKLY, stableMs: 0 });
+  const result = await followJob(client(server), "x", IGNORED, undefined, { ...quickly(), stableMs: 0 });
   expect(result.status).toBe("SUCCESS");
 });
 
 test("an answer that is not a stream of events is refused at once", async () => {
   const server = serve(() => Response.json({}));
-  const following = followJob(client(server), "x", IGNORED, undefined, QUICKLY);
+  const following = followJob(client(server), "x", IGNORED, undefined, quickly());
   await expect(following).rejects.toThrow("the answer is application/json");
   expect(server.requests).toHaveLength(1);
 });
