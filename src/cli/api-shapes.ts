@@ -1,4 +1,4 @@
-/** What the commands need of the API's answers: the fields without which they are not those of an orchestrator. */
+/** The fields of the API's answers that the commands need: without them, an answer is not that of an orchestrator. */
 import { z } from "zod";
 
 const text = z.string();

@@ -1,4 +1,4 @@
-/** What the user can do about an error at the start of `blacktree up`. */
+/** Remedies for errors at the start of `blacktree up`. */
 import { DatabaseInUse } from "../orchestrator/embedded-database.ts";
 import { MissingRequirement } from "../worker/requirements.ts";
 import { UnusableSecret } from "./up-secrets.ts";
