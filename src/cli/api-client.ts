@@ -1,48 +1,19 @@
 /** Client of the admin API, at one orchestrator or at the first of several that answers. */
 import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
+import type { z } from "zod";
 import { maskUrlPasswords } from "../shared/settings/settings.ts";
+import { objectOf, refusalOf, streamOf } from "./api-answer.ts";
+import { ApiError, oneError } from "./api-error.ts";
 import type { ApiToken } from "./api-token.ts";
 
 export interface ApiAddress extends ApiToken {
   readonly url: string;
 }
 
-export interface Problem {
-  readonly title?: string;
-  readonly detail?: string;
-  /** Each begins with the name of a field or a parameter. */
-  readonly errors?: readonly string[];
-}
+type Bytes = Uint8Array<ArrayBuffer>;
+type ReadAnswer<Answer> = (response: Response) => Answer | Promise<Answer>;
 
-/** The API answered with an error, or did not answer. The message is ready to print. */
-export class ApiError extends Error {
-  override readonly name = "ApiError";
-  constructor(
-    message: string,
-    /** HTTP status; undefined if the API did not answer. */
-    readonly status?: number,
-    /** As the API reports it. */
-    readonly problem: Problem = {},
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-
-  /** The same error, which also names the flags that fill the fields. */
-  withFlags(flagOf: (field: string) => string | undefined): ApiError {
-    if (!this.problem.errors) return this;
-    const errors = this.problem.errors.map((error) =>
-      error.replace(/^(\w+): /, (head, field) => {
-        const flag = flagOf(field);
-        return flag === undefined ? head : `${field} (${flag}): `;
-      }),
-    );
-    const problem = { ...this.problem, errors };
-    return new ApiError(describeErrors(problem), this.status, problem, { cause: this });
-  }
-}
-
-/** No orchestrator needs longer until its answer begins: the longest wait is that for the queue's confirmation. */
+/** No orchestrator needs longer: the longest wait is that for the queue's confirmation. */
 const ANSWER_TIMEOUT_MS = 20_000;
 
 export class ApiClient {
@@ -51,147 +22,120 @@ export class ApiClient {
   /** Index of the address that answered last. */
   #current = 0;
 
-  /** @param addresses at least one */
+  /**
+   * @param addresses at least one
+   * @param timeoutMs of each address, for the whole answer unless it is a stream
+   */
   constructor(addresses: readonly ApiAddress[], timeoutMs = ANSWER_TIMEOUT_MS) {
     this.#addresses = addresses;
     this.#timeoutMs = timeoutMs;
   }
 
-  /** @throws ApiError */
-  async get<Body>(path: string): Promise<Body> {
-    return jsonOf<Body>(await this.#request(path, {}, true));
-  }
-
-  /** The body of the answer, as it arrives. @throws ApiError */
-  async read(path: string): Promise<ReadableStream<Uint8Array>> {
-    const { body } = await this.#request(path, {}, true);
-    return body ?? new ReadableStream({ start: (controller) => controller.close() });
+  /** @throws ApiError, also if the answer has not the shape. */
+  get<Body>(path: string, shape: z.ZodType): Promise<Body> {
+    return this.#ask(path, {}, (response) => objectOf<Body>(response, shape));
   }
 
   /**
-   * @param isRepeatable The request has the same effect if an orchestrator has received it already.
-   * @throws ApiError
+   * For requests that have the same effect if an orchestrator has received them already: they are sent to the next one.
+   * @throws ApiError, also if the answer has not the shape.
    */
-  async post<Body>(path: string, body: string, isRepeatable = false): Promise<Body> {
+  post<Body>(path: string, body: string, shape: z.ZodType): Promise<Body> {
     const init = { method: "POST", body, headers: { "content-type": "application/json" } };
-    return jsonOf<Body>(await this.#request(path, init, isRepeatable));
+    return this.#ask(path, init, (response) => objectOf<Body>(response, shape));
+  }
+
+  /** The body of the answer, as it arrives. @throws ApiError, also if it is of another type. */
+  read(path: string, type: string, headers: Record<string, string> = {}): Promise<ReadableStream<Bytes>> {
+    return this.#ask(path, { headers: { ...headers, accept: type } }, (response) => streamOf(response, type));
   }
 
   /** All server-sent events until the stream ends. @throws ApiError */
-  async *events(path: string, lastEventId: string | undefined): AsyncGenerator<EventSourceMessage> {
-    const headers: Record<string, string> = { accept: "text/event-stream" };
+  async *events(
+    path: string,
+    lastEventId: string | undefined,
+    onComment: (comment: string) => void,
+  ): AsyncGenerator<EventSourceMessage> {
+    const headers: Record<string, string> = {};
     if (lastEventId !== undefined) headers["last-event-id"] = lastEventId;
-    const response = await this.#request(path, { headers }, true);
-    if (!response.body) return;
+    const body = await this.read(path, "text/event-stream", headers);
     try {
-      yield* response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
+      yield* body
+        .pipeThrough(new TextDecoderStream())
+        .pipeThrough(new EventSourceParserStream({ onComment }));
     } catch (error) {
       throw new ApiError("lost the connection while reading the log", undefined, {}, { cause: error });
     }
   }
 
-  async #request(path: string, init: RequestInit, isRepeatable: boolean): Promise<Response> {
+  async #ask<Answer>(path: string, init: RequestInit, read: ReadAnswer<Answer>): Promise<Answer> {
     const failures: ApiError[] = [];
-    for (const _ of this.#addresses) {
+    while (failures.length < this.#addresses.length) {
       const address = this.#addresses[this.#current] as ApiAddress;
       try {
-        return await this.#send(address, path, init);
+        return await this.#send(address, path, init, read);
       } catch (error) {
-        if (!(error instanceof ApiError) || !mayAnotherAnswer(error, isRepeatable)) throw error;
+        if (!(error instanceof ApiError)) throw error;
         failures.push(error);
+        if (!error.mayAnotherAnswer) break;
         this.#current = (this.#current + 1) % this.#addresses.length;
       }
     }
-    const [first, ...others] = failures;
-    if (first !== undefined && others.length === 0) throw first;
-    const message = failures.map((failure) => failure.message).join("\n");
-    throw new ApiError(message, first?.status, {}, { cause: first });
+    throw oneError(failures);
   }
 
-  async #send(address: ApiAddress, path: string, init: RequestInit): Promise<Response> {
+  async #send<Answer>(
+    address: ApiAddress,
+    path: string,
+    init: RequestInit,
+    read: ReadAnswer<Answer>,
+  ): Promise<Answer> {
     const headers = new Headers(init.headers);
     if (address.token !== undefined) headers.set("authorization", `Bearer ${address.token}`);
     const slow = new AbortController();
-    const seconds = this.#timeoutMs / 1000;
-    const timer = setTimeout(() => slow.abort(new Error(`no answer within ${seconds} s`)), this.#timeoutMs);
-    let response: Response;
+    const timer = setTimeout(() => slow.abort(new AnswerTimeout(this.#timeoutMs)), this.#timeoutMs);
     try {
       // Bun would end a stream in which nothing arrives for five minutes, as that of a waiting job.
       const endless = { timeout: false } as RequestInit;
       const url = `${address.url.replace(/\/+$/, "")}${path}`;
-      response = await fetch(url, { ...endless, ...init, headers, signal: slow.signal });
+      const response = await fetch(url, { ...endless, ...init, headers, signal: slow.signal });
+      if (!response.ok) throw await refusalOf(response, address.origin);
+      return await read(response);
     } catch (error) {
-      throw new ApiError(notReached(address, error), undefined, {}, { cause: error });
+      throw error instanceof ApiError ? error : notAnswered(address, error);
     } finally {
       clearTimeout(timer);
     }
-    if (response.ok) return response;
-    throw await refusal(response, address);
   }
 }
 
-async function jsonOf<Body>(response: Response): Promise<Body> {
-  const text = await bodyOf(response);
-  try {
-    return JSON.parse(text) as Body;
-  } catch (error) {
-    const url = maskUrlPasswords(response.url);
-    const message = `the answer of ${url} is not JSON; expected the admin API of an orchestrator: check --api or BLACKTREE_API`;
-    throw new ApiError(message, undefined, {}, { cause: error });
+class AnswerTimeout extends Error {
+  override readonly name = "AnswerTimeout";
+  constructor(timeoutMs: number) {
+    super(`it did not arrive within ${timeoutMs / 1000} s`);
   }
 }
-
-async function bodyOf(response: Response): Promise<string> {
-  try {
-    return await response.text();
-  } catch (error) {
-    throw new ApiError("lost the connection while reading the answer", undefined, {}, { cause: error });
-  }
-}
-
-/** No connection was made, so nothing has been sent. */
-const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
 /** In place of Bun's messages, which speak of a computer and a URL. */
-const REASONS = new Map([
+const NOT_CONNECTED = new Map([
   ["ECONNREFUSED", "the connection was refused: nothing listens there"],
   ["ENOTFOUND", "the host's name is not known"],
   ["EAI_AGAIN", "the host's name cannot be looked up now"],
   ["EHOSTUNREACH", "there is no route to the host"],
   ["ENETUNREACH", "there is no route to the network"],
+  ["ETIMEDOUT", "the host does not answer"],
 ]);
 
-/** A request that no server has received may be sent to another one; a repeatable request always may. */
-function mayAnotherAnswer({ status, cause }: ApiError, isRepeatable: boolean): boolean {
-  if (isRepeatable) return status === undefined || [502, 503, 504].includes(status);
-  const { code } = Object(cause) as { code?: string };
-  return status === undefined && NOT_CONNECTED.has(code ?? "");
-}
+/** After the request, or a part of it, has been sent. */
+const DISCONNECTED = new Set(["ECONNRESET", "ConnectionClosed", "EPIPE"]);
 
-function notReached({ url }: ApiAddress, error: unknown): string {
-  const { code } = Object(error) as { code?: string };
-  const reason = REASONS.get(code ?? "") ?? (error instanceof Error ? error.message : String(error));
-  return `cannot reach the orchestrator's admin API at ${maskUrlPasswords(url)}: ${reason}; set its URL with --api or BLACKTREE_API`;
-}
-
-async function refusal(response: Response, { origin }: ApiAddress): Promise<ApiError> {
-  const { status } = response;
-  const text = await bodyOf(response);
-  const problem = problemOf(response, text);
-  if (problem.errors) return new ApiError(describeErrors(problem), status, problem);
-  const message = [problem.title, problem.detail].filter((part) => part !== undefined).join(": ");
-  return new ApiError(status === 401 ? `${message}; ${origin}` : message, status, problem);
-}
-
-/** A proxy in front of the API answers with pages. */
-function problemOf(response: Response, text: string): Problem {
-  if (response.headers.get("content-type")?.includes("json")) return JSON.parse(text) as Problem;
-  const firstLine = text.trim().split("\n")[0]?.slice(0, 200);
-  return { title: `the API answered ${response.status}${firstLine ? `: ${firstLine}` : ""}` };
-}
-
-/** One line for one error. */
-function describeErrors({ title, errors = [] }: Problem): string {
-  if (errors.length === 1) return `${title}: ${errors[0]}`;
-  return [`${title}:`, ...errors.map((each) => `  ${each}`)].join("\n");
+function notAnswered({ url }: ApiAddress, error: unknown): ApiError {
+  const api = `the orchestrator's admin API at ${maskUrlPasswords(url)}`;
+  const { code = "", message } = Object(error) as { code?: string; message?: string };
+  const isSent = error instanceof AnswerTimeout || DISCONNECTED.has(code);
+  const reason = DISCONNECTED.has(code) ? "the connection was closed before its end" : message;
+  const text = isSent
+    ? `no complete answer of ${api}: ${reason}`
+    : `cannot reach ${api}: ${NOT_CONNECTED.get(code) ?? reason}; set its URL with --api or BLACKTREE_API`;
+  return new ApiError(text, undefined, {}, { cause: error, mayHaveActed: isSent });
 }

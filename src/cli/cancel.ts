@@ -1,9 +1,12 @@
-import { sleep } from "../shared/abort.ts";
-import type { JobResult, JobState } from "../shared/job.ts";
+import type { JobState } from "../shared/job.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import type { ApiClient } from "./api-client.ts";
-import { describeResult, type ShownJob } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { CANCELLED_JOB } from "./api-shapes.ts";
+import { resultOf } from "./follow-job.ts";
+import { describeResult } from "./job-view.ts";
+import { poll } from "./patience.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 interface CancelOptions extends ApiOptions {
   readonly reason?: string;
@@ -35,24 +38,17 @@ Examples:
     );
 
 async function cancel(api: ApiClient, id: string, options: CancelOptions): Promise<ExitStatus> {
-  const path = `/api/v1/jobs/${encodeURIComponent(id)}`;
-  const answer = await api.post<CancelAnswer>(`${path}/cancel`, JSON.stringify({ reason: options.reason }));
+  const path = `/api/v1/jobs/${encodeURIComponent(id)}/cancel`;
+  const order = JSON.stringify({ reason: options.reason });
+  const answer = await api.post<CancelAnswer>(path, order, CANCELLED_JOB);
   if (!options.wait) {
     if (options.json) printJson(answer);
-    else if (answer.state === "CANCELLED") console.log(`${id} is cancelled`);
-    else console.log(`${id} is ${answer.state}, and is being cancelled`);
+    else if (answer.state === "CANCELLED") printText(`${id} is cancelled`);
+    else printText(`${id} is ${answer.state}, and is being cancelled`);
     return EXIT.done;
   }
-  const result = await resultOf(api, path);
+  const result = await poll(async () => (await resultOf(api, id)) ?? undefined, POLL_INTERVAL_MS);
   if (options.json) printJson(result);
   else printText(describeResult(result));
   return result.status === "CANCELLED" ? EXIT.done : EXIT.failed;
-}
-
-async function resultOf(api: ApiClient, path: string): Promise<JobResult> {
-  for (;;) {
-    const { result } = await api.get<ShownJob>(path);
-    if (result) return result;
-    await sleep(POLL_INTERVAL_MS);
-  }
 }

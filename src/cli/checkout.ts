@@ -50,22 +50,24 @@ function jobOf(git: CheckoutGit): Guess {
   const commit = git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}");
   if (!commit.isDone) throw new NotGuessable("the current branch has no commit yet");
   const head = git.run("symbolic-ref", "--quiet", "HEAD");
-  const upstream = head.isDone ? upstreamOf(git, head.text) : undefined;
-  const remote = upstream?.remote ?? remoteOf(git);
-  const branch = upstream?.branch ?? (head.isDone ? shortName(head.text) : commit.text);
+  const ref = head.isDone ? nameIn(head, "branch") : undefined;
+  const upstream = ref === undefined ? undefined : upstreamOf(git, ref);
+  const remote = remoteNamed(git, upstream?.remote ?? remoteOf(git));
+  const branch = upstream?.branch ?? (ref === undefined ? commit.text : shortName(ref));
   const [problem] = problemsOf("--branch", "branch", branch);
   if (problem !== undefined) throw new NotGuessable(problem);
   const warnings = [
-    ...(head.isDone ? [] : ["no branch is checked out, so the commit takes its place"]),
+    ...(ref !== undefined ? [] : ["no branch is checked out, so the commit takes its place"]),
     ...(isSubmodule(git) ? ["this is a submodule: its repository is built, not the one around it"] : []),
     ...unpushed(git, commit.text, remote, upstream?.trackingRef),
     ...uncommitted(git),
   ];
-  const job = { repo_url: urlOf(git, remote), branch, commit: commit.text };
+  const job = { repo_url: remote.url, branch, commit: commit.text };
   return { kind: "job", job, warnings };
 }
 
 interface Upstream {
+  /** Name or URL. */
   readonly remote: string;
   readonly branch: string;
   /** Where the last fetch has stored it; undefined before the first one. */
@@ -74,10 +76,11 @@ interface Upstream {
 
 /** Undefined without one, and if it is a branch of this same repository. */
 function upstreamOf(git: CheckoutGit, ref: string): Upstream | undefined {
-  const format = "%(upstream:remotename)%00%(upstream:remoteref)%00%(upstream)";
-  const { text } = git.run("for-each-ref", `--format=${format}`, ref);
-  const [remote = "", branch = "", trackingRef = ""] = text.split("\0");
+  const setting = (name: string) =>
+    nameIn(git.run("config", "--get", `branch.${shortName(ref)}.${name}`), "remote or branch");
+  const [remote, branch] = [setting("remote"), setting("merge")];
   if (remote === "" || remote === "." || branch === "") return undefined;
+  const trackingRef = nameIn(git.run("for-each-ref", "--format=%(upstream)", ref), "branch");
   const isFetched = git.run("rev-parse", "--verify", "--quiet", `${trackingRef}^{commit}`).isDone;
   return { remote, branch: shortName(branch), trackingRef: isFetched ? trackingRef : undefined };
 }
@@ -88,51 +91,63 @@ function shortName(ref: string): string {
 }
 
 function remoteOf(git: CheckoutGit): string {
-  const names = git.run("remote").text.split("\n").filter(Boolean);
-  const [first] = names;
-  if (first === undefined) throw new NotGuessable("the checkout has no remote");
-  if (names.includes("origin") || names.length === 1) return names.length === 1 ? first : "origin";
+  const answer = git.run("remote");
+  const names = answer.text.split("\n").filter(Boolean);
+  if (names.length === 0) throw new NotGuessable("the checkout has no remote");
+  if (names.length === 1) return nameIn(answer, "remote");
+  if (names.includes("origin")) return "origin";
   throw new NotGuessable(
     `the checkout has several remotes (${names.join(", ")}), none is the branch's upstream or origin`,
   );
 }
 
-function urlOf(git: CheckoutGit, remote: string): string {
-  const named = git.run("remote", "get-url", remote);
-  // An upstream can also name a URL instead of a remote.
-  const [url = ""] = named.isDone ? named.text.split("\n") : [remote];
-  const repository = repositoryOfRemote(url);
-  if (repository !== undefined) return repository;
+interface Remote {
+  /** As a job names it. */
+  readonly url: string;
+  /** Undefined for a URL that the branch's upstream names instead of a remote: git stores no branches of it. */
+  readonly name: string | undefined;
+}
+
+function remoteNamed(git: CheckoutGit, nameOrUrl: string): Remote {
+  const named = git.run("remote", "get-url", nameOrUrl);
+  const [given = ""] = named.isDone ? nameIn(named, "remote").split("\n") : [nameOrUrl];
+  const url = repositoryOfRemote(given);
+  if (url !== undefined) return { url, name: named.isDone ? nameOrUrl : undefined };
   throw new NotGuessable(
-    `the remote ${remote} is ${withoutCredentials(url)}; expected an https:// or ssh:// URL, or user@host:path`,
+    `the remote ${withoutCredentials(nameOrUrl)} is ${withoutCredentials(given)}; expected an https:// or ssh:// URL, or user@host:path`,
   );
 }
 
 function isSubmodule(git: CheckoutGit): boolean {
-  return /\/\.git\/modules\//.test(git.run("rev-parse", "--absolute-git-dir").text);
+  return git.run("rev-parse", "--show-superproject-working-tree").text !== "";
 }
 
 function unpushed(
   git: CheckoutGit,
   commit: string,
-  remote: string,
+  { name, url }: Remote,
   trackingRef: string | undefined,
 ): string[] {
-  const known = trackingRef === undefined ? [`--remotes=${remote}`] : [trackingRef];
-  const missing = git.run("rev-list", "--max-count=1", commit, "--not", ...known);
-  if (missing.text === "") return [];
-  const where = trackingRef?.replace(/^refs\/remotes\//, "") ?? withoutCredentials(remote);
-  return [`commit ${commit.slice(0, 12)} was not at ${where} at the last fetch or push: push it first`];
+  const where = trackingRef?.replace(/^refs\/remotes\//, "") ?? name ?? url;
+  const shown = `commit ${commit.slice(0, 12)}`;
+  const known = trackingRef ?? `--remotes=${name}`;
+  const missing = git.run("rev-list", "--max-count=1", commit, "--not", known);
+  if (name === undefined || !missing.isDone) return [`it could not be checked whether ${where} has ${shown}`];
+  return missing.text === "" ? [] : [`${shown} was not at ${where} at the last fetch or push: push it first`];
 }
 
 function uncommitted(git: CheckoutGit): string[] {
   const status = ["status", "--porcelain", "-z", "--untracked-files=normal", "--ignore-submodules=all"];
-  const isClean = git.run(...status, "--no-renames").text === "";
-  return isClean ? [] : ["the checkout has changes that are not committed: they are not built"];
+  const changes = git.run(...status, "--no-renames");
+  if (!changes.isDone)
+    return ["it could not be checked whether the checkout has changes that are not committed"];
+  return changes.text === "" ? [] : ["the checkout has changes that are not committed: they are not built"];
 }
 
 interface GitAnswer {
   readonly isDone: boolean;
+  readonly bytes: Uint8Array;
+  /** Not exact if it is not UTF-8. */
   readonly text: string;
   readonly error: string;
 }
@@ -181,7 +196,7 @@ class CheckoutGit {
     const hooks = this.run("config", "core.hooksPath").text;
     if (hooks !== "/dev/null") throw new NotGuessable("this needs git 2.31 or later");
     const list = ["config", "--show-scope", "--name-only", "-z", "--get-regexp", "^filter\\."];
-    const parts = this.run(...list).text.split("\0");
+    const parts = nameIn(this.run(...list), "filter").split("\0");
     const own = parts.filter((_, index) => ["local", "worktree"].includes(parts[index - 1] ?? ""));
     for (const driver of new Set(own.map((key) => key.slice(0, key.lastIndexOf("."))))) {
       for (const program of ["clean", "smudge", "process"]) this.#set(`${driver}.${program}`, "");
@@ -189,7 +204,6 @@ class CheckoutGit {
     }
   }
 
-  /** @throws NotGuessable if the answer is not UTF-8, as a job has to be. */
   run(...args: readonly string[]): GitAnswer {
     const command = ["git", "--no-pager", ...args];
     let answer: Bun.SyncSubprocess<"pipe", "pipe">;
@@ -199,21 +213,29 @@ class CheckoutGit {
         ...{ stdout: "pipe", stderr: "pipe", timeout: TIMEOUT_MS },
       });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return { isDone: false, text: "", error: "" };
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return NO_GIT;
       throw error;
     }
     return {
       isDone: answer.success,
-      text: decoded(answer.stdout).replace(/\n$/, ""),
+      bytes: answer.stdout,
+      text: withoutLineBreak(answer.stdout.toString()),
       error: answer.stderr.toString().trim(),
     };
   }
 }
 
-function decoded(bytes: Uint8Array): string {
+const NO_GIT: GitAnswer = { isDone: false, bytes: new Uint8Array(), text: "", error: "" };
+
+/** The text of an answer that is used as it is. @throws NotGuessable if it is not UTF-8, as a job has to be. */
+function nameIn({ bytes }: GitAnswer, of: string): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return withoutLineBreak(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch {
-    throw new NotGuessable("its branch or remote has a name that is not UTF-8, which a job cannot have");
+    throw new NotGuessable(`the name of its ${of} is not UTF-8, which a job cannot have`);
   }
+}
+
+function withoutLineBreak(text: string): string {
+  return text.replace(/\n$/, "");
 }

@@ -4,6 +4,7 @@ import type { Environment } from "../shared/env.ts";
 import { JOB_STATES } from "../shared/job.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
+import { JOBS, WORKERS } from "./api-shapes.ts";
 import {
   type Candidate,
   type CompletionShell,
@@ -13,6 +14,8 @@ import {
   SCRIPTS,
   SHELLS,
 } from "./completion-shells.ts";
+import type { ListedJob } from "./jobs.ts";
+import { printRaw } from "./stdout.ts";
 import { type ApiOptions, apiClient, type MakeCommand } from "./usage.ts";
 
 export const completionCommand: MakeCommand = (_, finish) =>
@@ -29,7 +32,7 @@ Examples:
   blacktree completion fish >~/.config/fish/completions/blacktree.fish`,
     )
     .action((shell: CompletionShell) => {
-      console.log(SCRIPTS[shell]);
+      printRaw(SCRIPTS[shell]);
       finish(EXIT.done);
     });
 
@@ -46,7 +49,7 @@ export const completeCommand: MakeCommand = (environment, finish) => {
       const { words, taken } = joinedWords(shell, given);
       const found = await candidates(command.parent ?? command, words, environment).catch(() => []);
       const text = found === FILES ? FILES : formatCandidates(shell, found, taken);
-      if (text !== "") console.log(text);
+      if (text !== "") printRaw(text);
       finish(EXIT.done);
     });
 };
@@ -160,16 +163,17 @@ async function listJobs(api: ApiClient, command: string): Promise<readonly Candi
   const query = new URLSearchParams({ limit: String(LISTED_JOBS) });
   if (command === "cancel" || command === "why") query.set("state", UNFINISHED);
   if (command === "retry") query.set("state", "SUCCEEDED,FAILED,CANCELLED");
-  const { items } = await api.get<{ items: Record<"job_id" | "state" | "repo_url" | "branch", string>[] }>(
-    `/api/v1/jobs?${query}`,
-  );
-  return items.map(({ job_id, state, repo_url, branch }) => ({
+  const { items } = await api.get<{ items: ListedJob[] }>(`/api/v1/jobs?${query}`, JOBS);
+  return items.map(({ job_id, state, repo_url = "?", branch = "?" }) => ({
     value: job_id,
     description: withVisibleCharacters(`${state} ${repo_url}@${branch}`),
   }));
 }
 
 async function listWorkers(api: ApiClient): Promise<readonly Candidate[]> {
-  const { items } = await api.get<{ items: Record<"id" | "region" | "status", string>[] }>("/api/v1/workers");
+  const { items } = await api.get<{ items: Record<"id" | "region" | "status", string>[] }>(
+    "/api/v1/workers",
+    WORKERS,
+  );
   return items.map(({ id, region, status }) => ({ value: id, description: `${status} in ${region}` }));
 }

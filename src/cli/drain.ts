@@ -1,7 +1,8 @@
 /** `blacktree drain ID` and `blacktree drain --region NAME`. */
-import { sleep } from "../shared/abort.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
-import { type ApiClient, ApiError } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
+import { ORDERED, REGIONS } from "./api-shapes.ts";
 import {
   describeOrder,
   giveOrder,
@@ -10,7 +11,9 @@ import {
   orderTarget,
   pathOf,
 } from "./operator-order.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { poll } from "./patience.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 interface DrainOptions extends ApiOptions {
   readonly region?: string;
@@ -49,13 +52,13 @@ async function drain(api: ApiClient, target: OrderTarget, options: DrainOptions)
 
 /** @throws ApiError, also when it is resumed meanwhile: then it may never be without a job. */
 async function untilNoJob(api: ApiClient, target: OrderTarget): Promise<void> {
-  for (;;) {
+  const end = await poll(async () => {
     const state = await stateOf(api, target);
-    if (!state || state.jobs.length === 0) return;
-    if (state.control?.kind !== "drained")
-      throw new ApiError(`${target.name} is not drained any more, so this command waits no longer`);
-    await sleep(POLL_INTERVAL_MS);
-  }
+    if (!state || state.jobs.length === 0) return "no job";
+    return state.control?.kind === "drained" ? undefined : "resumed";
+  }, POLL_INTERVAL_MS);
+  if (end === "resumed")
+    throw new ApiError(`${target.name} is not drained any more, so this command waits no longer`);
 }
 
 type State = Pick<OrderAnswer, "jobs" | "control">;
@@ -63,13 +66,15 @@ type State = Pick<OrderAnswer, "jobs" | "control">;
 /** Undefined: it is not registered any more, so it has no job. */
 async function stateOf(api: ApiClient, target: OrderTarget): Promise<State | undefined> {
   if (target.kind === "region") {
-    const { items } = await api.get<{ items: (State & { region: string })[] }>("/api/v1/regions");
+    const { items } = await api.get<{ items: (State & { region: string })[] }>("/api/v1/regions", REGIONS);
     return items.find(({ region }) => region === target.name);
   }
   try {
-    return await api.get<State>(pathOf(target));
+    return await api.get<State>(pathOf(target), ORDERED);
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return undefined;
+    // A proxy whose orchestrator is away can answer so, too.
+    if (error instanceof ApiError && error.status === 404 && error.problem.title !== undefined)
+      return undefined;
     throw error;
   }
 }

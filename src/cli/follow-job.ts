@@ -1,11 +1,11 @@
 /** Follows a job until it ends: states, build steps and log lines as they arrive, then the result. */
-
-import { sleep } from "../shared/abort.ts";
-import { Backoff } from "../shared/backoff.ts";
 import type { JobResult } from "../shared/job.ts";
 import type { JournalStep } from "../shared/log-journal.ts";
-import { type ApiClient, ApiError } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
+import { JOB } from "./api-shapes.ts";
 import type { ShownJob } from "./job-view.ts";
+import { ABOUT_A_MINUTE, Patience, type PatienceBounds } from "./patience.ts";
 
 export interface FollowSink {
   line(text: string): void;
@@ -14,29 +14,41 @@ export interface FollowSink {
   step(step: JournalStep): void;
 }
 
-/** In a row, without an event between them. The job continues without this client. */
-const MAX_RECONNECTS = 30;
+export interface FollowBounds extends PatienceBounds {
+  /** A stream that was open for this long, and ends without a reason, is not a failure: proxies end silent ones. */
+  readonly stableMs: number;
+}
+
+const BOUNDS: FollowBounds = { ...ABOUT_A_MINUTE, stableMs: 5000 };
 
 /**
  * @param query parameters of the log
- * @throws ApiError when the orchestrator remains unreachable, or does not know the job
+ * @throws ApiError when the log cannot be read for too long, or the orchestrator does not know the job. The job
+ * continues.
  */
 export async function followJob(
   api: ApiClient,
   jobId: string,
   sink: FollowSink,
   query = new URLSearchParams(),
+  bounds = BOUNDS,
 ): Promise<JobResult> {
-  const path = `/api/v1/jobs/${encodeURIComponent(jobId)}`;
-  const backoff = new Backoff({ initialMs: 200, maxMs: 2000 });
+  const path = pathOf(jobId);
+  const patience = new Patience(bounds);
   query.set("follow", "true");
   let lastId: string | undefined;
   let isEnded = false;
-  for (let reconnects = 0; ; reconnects += 1) {
+  for (;;) {
+    let comment: string | undefined;
+    let openedMs = Number.POSITIVE_INFINITY;
+    const onComment = (text: string) => {
+      comment = text.trim();
+      openedMs = Math.min(openedMs, performance.now());
+    };
     try {
       if (!isEnded) {
-        for await (const { event, data, id } of api.events(`${path}/logs?${query}`, lastId)) {
-          reconnects = 0;
+        for await (const { event, data, id } of api.events(`${path}/logs?${query}`, lastId, onComment)) {
+          patience.succeeded();
           lastId = id ?? lastId;
           isEnded = event === "end";
           if (isEnded) break;
@@ -44,26 +56,38 @@ export async function followJob(
         }
       }
       if (isEnded) {
-        const { result } = await api.get<ShownJob>(path);
+        const result = await resultOf(api, jobId);
         if (result) return result;
         throw new ApiError(`job ${jobId} has ended, but its result is missing`, 404);
       }
+      throw new ApiError(describeEnd(jobId, comment));
     } catch (error) {
-      if (!mayPass(error) || reconnects >= MAX_RECONNECTS) throw error;
+      if (comment === OPENED && performance.now() - openedMs >= bounds.stableMs) patience.succeeded();
+      await patience.failed(error);
     }
-    await sleep(backoff.nextMs());
   }
+}
+
+/** Null while it has none. @throws ApiError */
+export async function resultOf(api: ApiClient, jobId: string): Promise<JobResult | null> {
+  return (await api.get<ShownJob>(pathOf(jobId), JOB)).result;
+}
+
+function pathOf(jobId: string): string {
+  return `/api/v1/jobs/${encodeURIComponent(jobId)}`;
+}
+
+/** The orchestrator's comment at the beginning of each stream. */
+const OPENED = "following";
+
+/** An orchestrator that cannot read the log at present says why in a comment, and ends the stream. */
+function describeEnd(jobId: string, comment: string | undefined): string {
+  const reason = comment === undefined || comment === OPENED ? "the server ends the stream" : comment;
+  return `the log of job ${jobId} breaks off: ${reason}`;
 }
 
 function report(sink: FollowSink, event: string | undefined, data: string): void {
   if (event === "line") sink.line(data);
   else if (event === "state") sink.state(data);
   else if (event === "step") sink.step(JSON.parse(data) as JournalStep);
-}
-
-/** 429: too many clients of this machine follow logs, or one of them has sent wrong tokens. */
-function mayPass(error: unknown): boolean {
-  if (!(error instanceof ApiError)) return false;
-  const { status } = error;
-  return status === undefined || status === 429 || status >= 500;
 }

@@ -167,7 +167,8 @@ function readValue(
       return /^\d+$/.test(last) ? Number(last) : parseDuration(last) / 1000;
     case "json":
     case "boolean":
-      return /^(?:\d+|true|false)$/.test(last) ? JSON.parse(last) : last;
+      // Other text, such as 007, is refused with the flag's name.
+      return /^(?:0|[1-9]\d*|true|false)$/.test(last) ? JSON.parse(last) : last;
     default:
       return last;
   }

@@ -1,5 +1,7 @@
 /** Jobs by the beginning of their id. */
-import { type ApiClient, ApiError } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
+import { JOBS } from "./api-shapes.ts";
 
 /** The latest jobs, which one request lists. */
 const LISTED = 500;
@@ -30,7 +32,7 @@ export async function withJob<Result>(
 }
 
 async function idsWithPrefix(api: ApiClient, prefix: string): Promise<readonly string[]> {
-  const { items } = await api.get<{ items: { job_id: string }[] }>(`/api/v1/jobs?limit=${LISTED}`);
+  const { items } = await api.get<{ items: { job_id: string }[] }>(`/api/v1/jobs?limit=${LISTED}`, JOBS);
   return items.map(({ job_id }) => job_id).filter((id) => id.startsWith(prefix));
 }
 

@@ -1,8 +1,10 @@
 /** `blacktree job ID`: one job, its events and steps so far, and its result when it has one. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { JOB } from "./api-shapes.ts";
 import { withJob } from "./job-id.ts";
 import { describeJob, type ShownJob } from "./job-view.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export const jobCommand: MakeCommand = (environment, finish) =>
   apiCommand("job", environment)
@@ -18,7 +20,7 @@ Examples:
     .action(async (given: string, options: ApiOptions) => {
       const api = apiClient(options, environment);
       const job = await withJob(api, given, (id) =>
-        api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(id)}`),
+        api.get<ShownJob>(`/api/v1/jobs/${encodeURIComponent(id)}`, JOB),
       );
       if (options.json) printJson(job);
       else printText(describeJob(job));

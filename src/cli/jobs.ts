@@ -2,12 +2,15 @@
 import { InvalidArgumentError, Option } from "commander";
 import { JOB_STATES } from "../shared/job.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { type ApiClient, ApiError } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
+import { JOBS } from "./api-shapes.ts";
+import { printJson, printText } from "./stdout.ts";
 import { tableOf } from "./table.ts";
 import { shownAge } from "./times.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
-interface ListedJob {
+export interface ListedJob {
   readonly job_id: string;
   readonly state: string;
   readonly accepted_at: string;
@@ -79,7 +82,7 @@ async function list(api: ApiClient, options: JobsOptions): Promise<void> {
   const { jobs, hasMore } = await listed(api, query, options.all ? Number.POSITIVE_INFINITY : options.limit);
   if (options.json) printJson(jobs);
   else if (jobs.length > 0) printText(describeJobs(jobs, new Date()));
-  else console.log(filters.length > 0 && (await hasJobs(api)) ? NO_MATCH : NO_JOBS);
+  else printText(filters.length > 0 && (await hasJobs(api)) ? NO_MATCH : NO_JOBS);
   if (hasMore) console.error("blacktree: there are more jobs; --limit or --all lists them");
 }
 
@@ -109,7 +112,7 @@ async function listed(
 
 async function page(api: ApiClient, query: URLSearchParams): Promise<Page> {
   try {
-    return await api.get<Page>(`/api/v1/jobs?${query}`);
+    return await api.get<Page>(`/api/v1/jobs?${query}`, JOBS);
   } catch (error) {
     throw error instanceof ApiError ? error.withFlags((name) => `--${name}`) : error;
   }

@@ -1,11 +1,11 @@
 /** `blacktree logs ID`: prints the log of a job; with -f, follows it. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { ApiError } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
 import { type FollowSink, followJob } from "./follow-job.ts";
 import { withJob } from "./job-id.ts";
-import { copyToStdout, exitIfReaderGone } from "./stdout.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { copyToStdout, printJson, printRaw, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 type Format = "text" | "json" | "raw";
 
@@ -17,6 +17,13 @@ interface LogsOptions extends ApiOptions {
   readonly tail?: string;
   readonly format?: Format;
 }
+
+/** As the admin API answers. */
+const CONTENT_TYPES: Readonly<Record<Format, string>> = {
+  text: "text/plain",
+  raw: "application/octet-stream",
+  json: "application/x-ndjson",
+};
 
 /** Parameters of the request, by their names in it and in the options. */
 const PARAMETERS = ["attempt", "grep", "tail"] as const;
@@ -44,7 +51,8 @@ Examples:
         await withJob(api, given, async (id) => {
           if (options.follow) return void (await followJob(api, id, sinkOf(format), query));
           query.set("format", format);
-          await copyToStdout(await api.read(`/api/v1/jobs/${encodeURIComponent(id)}/logs?${query}`));
+          const path = `/api/v1/jobs/${encodeURIComponent(id)}/logs?${query}`;
+          await copyToStdout(await api.read(path, CONTENT_TYPES[format]));
         });
       } catch (error) {
         throw error instanceof ApiError ? error.withFlags((field) => `--${field}`) : error;
@@ -74,18 +82,13 @@ function wholeNumber(text: string): string {
 
 function sinkOf(format: Format): FollowSink {
   const print = (line: string) => {
-    if (format === "raw") console.log(line);
+    if (format === "raw") printRaw(line);
     else printText(line);
-    exitIfReaderGone();
   };
   if (format !== "json") return { line: print, state: () => undefined, step: () => undefined };
-  const printEntry = (entry: object) => {
-    printJson(entry);
-    exitIfReaderGone();
-  };
   return {
-    line: (line) => printEntry({ line }),
-    state: (state) => printEntry({ state }),
-    step: (step) => printEntry({ step }),
+    line: (line) => printJson({ line }),
+    state: (state) => printJson({ state }),
+    step: (step) => printJson({ step }),
   };
 }

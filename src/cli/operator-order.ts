@@ -1,5 +1,6 @@
 /** The target of `drain`, `pause` and `resume`, and the API's answer. */
 import type { ApiClient } from "./api-client.ts";
+import { ORDERED } from "./api-shapes.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
 export interface ShownControl {
@@ -44,7 +45,7 @@ export function giveOrder(
   action: "drain" | "pause" | "resume",
   reason?: string,
 ): Promise<OrderAnswer> {
-  return api.post<OrderAnswer>(`${pathOf(target)}/${action}`, JSON.stringify({ reason }));
+  return api.post<OrderAnswer>(`${pathOf(target)}/${action}`, JSON.stringify({ reason }), ORDERED);
 }
 
 /** Such as `w1 is drained: it gets no jobs until it is resumed; 2 jobs still run there`. */

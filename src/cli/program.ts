@@ -4,7 +4,7 @@ import type { Environment } from "../shared/env.ts";
 import { type ExitStatus, hideValuesOfUnknownFlags, PRINTED } from "../shared/settings/command-line.ts";
 import { describeVersion } from "../shared/version.ts";
 import { toVisibleJson } from "../shared/visible-text.ts";
-import { ApiError } from "./api-client.ts";
+import { ApiError } from "./api-error.ts";
 import { cancelCommand } from "./cancel.ts";
 import { completeCommand, completionCommand } from "./completion.ts";
 import { drainCommand } from "./drain.ts";
@@ -16,6 +16,7 @@ import { regionsCommand } from "./regions.ts";
 import { resumeCommand } from "./resume.ts";
 import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
+import { printRaw } from "./stdout.ts";
 import { submitCommand } from "./submit.ts";
 import { upCommand } from "./up.ts";
 import type { MakeCommand } from "./usage.ts";
@@ -42,7 +43,7 @@ export function makeProgram(
   isJson = false,
 ): Command {
   const program = new Command("blacktree")
-    .configureOutput(PRINTED)
+    .configureOutput({ ...PRINTED, writeOut: (text) => printRaw(text.trimEnd()) })
     .description(
       "Builds container images on your own hosts: submit and inspect jobs, or run everything on one machine.",
     )

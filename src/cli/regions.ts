@@ -1,9 +1,11 @@
 /** `blacktree regions`: the known worker regions. */
 import { describeControl } from "../orchestrator/leases/control.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
+import { REGIONS } from "./api-shapes.ts";
 import type { ShownControl } from "./operator-order.ts";
+import { printJson, printText } from "./stdout.ts";
 import { tableOf } from "./table.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export interface ShownRegion {
   readonly region: string;
@@ -20,6 +22,7 @@ export const regionsCommand: MakeCommand = (environment, finish) =>
     .action(async (options: ApiOptions) => {
       const { items } = await apiClient(options, environment).get<{ items: ShownRegion[] }>(
         "/api/v1/regions",
+        REGIONS,
       );
       if (options.json) printJson(items);
       else printText(describeRegions(items));

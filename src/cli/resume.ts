@@ -1,7 +1,8 @@
 /** `blacktree resume ID` and `blacktree resume --region NAME`. */
 import { EXIT } from "../shared/settings/command-line.ts";
 import { describeOrder, giveOrder, orderTarget } from "./operator-order.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { printJson, printText } from "./stdout.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 interface ResumeOptions extends ApiOptions {
   readonly region?: string;

@@ -1,21 +1,14 @@
 /** `blacktree retry ID`: makes a new job from the message of an ended one, and with --wait follows it until it ends. */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
-import type { JobMessage } from "./job-flags.ts";
-import { addSecretFlags, secretFields } from "./secret-flags.ts";
-import {
-  API_SETTINGS,
-  type ApiOptions,
-  apiClient,
-  apiCommand,
-  type MakeCommand,
-  printJson,
-} from "./usage.ts";
+import { readJobFile } from "./json-file.ts";
+import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
+import { sendJob } from "./send-job.ts";
+import { printJson, printText } from "./stdout.ts";
+import { API_SETTINGS, type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 import { waitForJob } from "./wait-for-job.ts";
-import { WrongUsage } from "./wrong-usage.ts";
 
 interface RetryOptions extends ApiOptions {
   readonly jobId?: string;
@@ -30,6 +23,13 @@ such as {"git_token": "…", "secrets": {"npm": "…"}}.
 Examples:
   blacktree retry 4b1f2c9e-6f0e-4d0c-8f55-0d8a4a1c7a11 --wait
   blacktree retry web-42 --secret id=npm,env=NPM_TOKEN`;
+
+const SECRETS = "git_token, secrets and registry_auths";
+
+const FLAGS = new Map<string, string>([
+  ["job_id", "--job-id"],
+  ...SECRET_FLAGS.map(([flag, field]) => [field, flag] as const),
+]);
 
 export const retryCommand: MakeCommand = (environment, finish) => {
   const command = apiCommand("retry", environment)
@@ -54,7 +54,7 @@ async function retry(
 ): Promise<ExitStatus> {
   const api = apiClient(options, environment);
   const token = environment[API_SETTINGS.gitToken.name];
-  const fromFile = options.file === undefined ? {} : readSecrets(options.file);
+  const fromFile = options.file === undefined ? {} : await readJobFile(options.file, SECRETS);
   const request = {
     ...(token ? { git_token: token } : {}),
     ...fromFile,
@@ -62,32 +62,15 @@ async function retry(
     ...(options.jobId !== undefined && { job_id: options.jobId }),
   };
   // With an id the request can be repeated.
-  const jobId = request.job_id ?? randomUUID();
-  const body = JSON.stringify({ ...request, job_id: jobId });
-  const submit = async () => {
-    await api.post(`/api/v1/jobs/${encodeURIComponent(id)}/retry`, body, true);
-  };
+  const newId = request.job_id ?? randomUUID();
+  const jobId = String(newId);
+  const body = JSON.stringify({ ...request, job_id: newId });
+  const path = `/api/v1/jobs/${encodeURIComponent(id)}/retry`;
+  const submit = () => sendJob(api, { jobId, path, body, flagOf: (field) => FLAGS.get(field) });
   const isJson = options.json ?? false;
-  if (options.wait) return waitForJob({ api, jobId: String(jobId), submit, isJson, environment });
+  if (options.wait) return waitForJob({ api, jobId, submit, isJson, environment });
   await submit();
   if (isJson) printJson({ job_id: jobId, retry_of: id });
-  else console.log(jobId);
+  else printText(jobId);
   return EXIT.done;
-}
-
-/** No message shows the content: it consists of secrets. */
-function readSecrets(path: string): JobMessage {
-  const expected = "expected git_token, secrets and registry_auths as a JSON object";
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(readFileSync(path === "-" ? 0 : path, "utf8"));
-  } catch (error) {
-    const reason =
-      error instanceof SyntaxError
-        ? "is not JSON"
-        : `cannot be read (${(error as NodeJS.ErrnoException).code})`;
-    throw new WrongUsage(`--file ${path} ${reason}; ${expected}`);
-  }
-  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as JobMessage;
-  throw new WrongUsage(`--file ${path} does not contain a JSON object; ${expected}`);
 }

@@ -8,6 +8,7 @@ import type { Environment } from "../shared/env.ts";
 import { flagValue } from "../shared/settings/command-line.ts";
 import { dockerLogins } from "./docker-logins.ts";
 import { type JobMessage, problemsOf } from "./job-flags.ts";
+import { parsedJson } from "./json-file.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
 /** Flag and field. */
@@ -75,24 +76,23 @@ function readSecret(spec: string, environment: Environment): [name: string, valu
 
 function readLogins(path: string): unknown {
   const where = `--registry-auth-file ${path}`;
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(readText(path, where));
-  } catch (error) {
-    // The parser's message can contain a part of the file.
-    if (error instanceof SyntaxError) throw new WrongUsage(`${where}: is not JSON`);
-    throw error;
-  }
+  const parsed = parsedJson(readBytes(path, where), where);
   return dockerLogins(parsed, where) ?? parsed;
 }
 
 function readText(path: string, where: string): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readFileSync(path));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readBytes(path, where));
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (error instanceof TypeError)
-      throw new WrongUsage(`${where}: is not UTF-8, as a job's secrets have to be`);
-    throw new WrongUsage(`${where}: cannot be read (${code})`);
+    if (!(error instanceof TypeError)) throw error;
+    throw new WrongUsage(`${where}: is not UTF-8, as a job's secrets have to be`);
+  }
+}
+
+function readBytes(path: string, where: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new WrongUsage(`${where}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
 }

@@ -1,7 +1,9 @@
 /** `blacktree status`: the orchestrator, its servers, and how many workers there are. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { STATUS } from "./api-shapes.ts";
+import { printJson, printText } from "./stdout.ts";
 import { shownTime } from "./times.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 /** Response of `GET /api/v1/status`. */
 export interface ShownStatus {
@@ -25,7 +27,7 @@ Examples:
   blacktree status --api http://orchestrator-2:8080 --json | jq .connected`,
     )
     .action(async (options: ApiOptions) => {
-      const status = await apiClient(options, environment).get<ShownStatus>("/api/v1/status");
+      const status = await apiClient(options, environment).get<ShownStatus>("/api/v1/status", STATUS);
       if (options.json) printJson(status);
       else printText(describeStatus(status));
       finish(EXIT.done);

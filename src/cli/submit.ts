@@ -1,22 +1,16 @@
 /** `blacktree submit`: submits a job, and with --wait follows it until it ends. */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Environment } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
-import { ApiError } from "./api-client.ts";
 import { guessJob } from "./checkout.ts";
 import { addFieldFlags, FIELD_FLAGS, flaggedFields, type JobMessage } from "./job-flags.ts";
+import { readJobFile } from "./json-file.ts";
 import { addSecretFlags, SECRET_FLAGS, secretFields } from "./secret-flags.ts";
-import {
-  API_SETTINGS,
-  type ApiOptions,
-  apiClient,
-  apiCommand,
-  type MakeCommand,
-  printJson,
-} from "./usage.ts";
+import { sendJob } from "./send-job.ts";
+import { printJson, printText } from "./stdout.ts";
+import { API_SETTINGS, type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 import { waitForJob } from "./wait-for-job.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
@@ -58,20 +52,15 @@ async function submit(
   environment: Environment,
 ): Promise<ExitStatus> {
   const api = apiClient(options, environment);
-  const job = jobOf(options, command, environment);
+  const job = await jobOf(options, command, environment);
   const jobId = String(job.job_id);
-  const submitJob = async () => {
-    try {
-      await api.post("/api/v1/jobs", JSON.stringify(job), true);
-    } catch (error) {
-      throw error instanceof ApiError ? error.withFlags(flagOfField) : error;
-    }
-  };
+  const newJob = { jobId, path: "/api/v1/jobs", body: JSON.stringify(job), flagOf: flagOfField };
+  const submitJob = () => sendJob(api, newJob);
   const isJson = options.json ?? false;
   if (options.wait) return waitForJob({ api, jobId, submit: submitJob, isJson, environment });
   await submitJob();
   if (isJson) printJson({ job_id: jobId });
-  else console.log(jobId);
+  else printText(jobId);
   return EXIT.done;
 }
 
@@ -85,8 +74,12 @@ function flagOfField(field: string): string | undefined {
 }
 
 /** With an id, so that it can be sent again if no answer arrives: an id never starts a second job. */
-function jobOf(options: SubmitOptions, command: Command, environment: Environment): JobMessage {
-  const fromFile: JobMessage = options.file === undefined ? {} : readJob(options.file);
+async function jobOf(
+  options: SubmitOptions,
+  command: Command,
+  environment: Environment,
+): Promise<JobMessage> {
+  const fromFile: JobMessage = options.file === undefined ? {} : await readJobFile(options.file, "a job");
   const { fields, problems } = flaggedFields(command, fromFile, environment);
   const fromFlags = { ...fields, ...secretFields(command, fromFile, environment) };
   const token = environment[API_SETTINGS.gitToken.name];
@@ -119,7 +112,7 @@ function missingFields(job: JobMessage): readonly string[] {
 function guessedFields(given: JobMessage, environment: Environment): JobMessage {
   const isGiven = (field: string) => given[field] !== undefined && given[field] !== null;
   if (isGiven("repo_url")) return {};
-  const guess = guessJob(process.cwd(), environment);
+  const guess = guessJob(".", environment);
   const note = (text: string) => console.error(`blacktree: ${withVisibleCharacters(text)}`);
   if (guess.kind === "none") return {};
   if (guess.kind === "refused") {
@@ -133,15 +126,4 @@ function guessedFields(given: JobMessage, environment: Environment): JobMessage 
   note(`guessed from the checkout: ${flags.join(" ")} (--no-guess turns this off)`);
   if (!isGiven("branch") && !isGiven("commit")) for (const warning of guess.warnings) note(warning);
   return fields;
-}
-
-function readJob(path: string): JobMessage {
-  try {
-    const parsed: unknown = JSON.parse(readFileSync(path === "-" ? 0 : path, "utf8"));
-    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed as JobMessage;
-  } catch (error) {
-    const reason = error instanceof SyntaxError ? "is not JSON" : `cannot be read: ${error}`;
-    throw new WrongUsage(`--file ${path} ${reason}; expected a job as a JSON object`);
-  }
-  throw new WrongUsage(`--file ${path} does not contain a JSON object; expected a job`);
 }

@@ -1,6 +1,7 @@
 /** The log of `blacktree up` for a person at a terminal: one line for each record, without JSON. */
 import { prettyFactory } from "pino-pretty";
 import type { LogFormat } from "../shared/logging.ts";
+import { withVisibleCharacters } from "../shared/visible-text.ts";
 
 /** Fields that repeat the head of the line, or that are the same in every line. */
 const NOT_SHOWN = new Set(["level", "time", "program", "msg"]);
@@ -20,9 +21,8 @@ export function terminalFormat(): LogFormat {
 /** @returns the message, then the fields as `name=value`. Of an error only its message. */
 export function describeRecord(record: Readonly<Record<string, unknown>>): string {
   const fields = Object.entries(record).filter(([name]) => !NOT_SHOWN.has(name));
-  return [String(record.msg ?? ""), ...fields.map(([name, value]) => `${name}=${describeValue(value)}`)].join(
-    " ",
-  );
+  const shown = fields.map(([name, value]) => `${name}=${describeValue(value)}`);
+  return withVisibleCharacters([String(record.msg ?? ""), ...shown].join(" "));
 }
 
 function describeValue(value: unknown): string {

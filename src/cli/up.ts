@@ -7,7 +7,7 @@ import {
   checkScheduling,
   SCHEDULING_SETTINGS,
 } from "../orchestrator/config.ts";
-import { DatabaseInUse, openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
+import { openEmbeddedDatabase } from "../orchestrator/embedded-database.ts";
 import { InProcessLeases } from "../orchestrator/leases/in-process.ts";
 import { keepLogs, logMemoryMs } from "../orchestrator/logs/log-keeping.ts";
 import { startOrchestrator } from "../orchestrator/orchestrator.ts";
@@ -21,11 +21,12 @@ import { createLogger, type Logger } from "../shared/logging.ts";
 import { logProcessOutput } from "../shared/process-output.ts";
 import { UP_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { addSettingFlags, EXIT, type ExitStatus, settingFlags } from "../shared/settings/command-line.ts";
+import type { HostPort } from "../shared/settings/parsers.ts";
 import { loadSettings, optional, type SettingValues } from "../shared/settings/settings.ts";
 import { ignoreSignals, listenForStop } from "../shared/shutdown.ts";
 import { VERSION } from "../shared/version.ts";
 import { checkBuilderOptions } from "../worker/buildkit/builders/location.ts";
-import { checkRequirements, MissingRequirement } from "../worker/requirements.ts";
+import { checkRequirements } from "../worker/requirements.ts";
 import { buildSettings } from "../worker/settings/build.ts";
 import { checkBuildCgroup } from "../worker/settings/build-cgroup.ts";
 import { WORKER_SETTINGS } from "../worker/settings/config.ts";
@@ -36,9 +37,11 @@ import {
   registrySettings,
 } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
+import { printRaw } from "./stdout.ts";
 import { terminalFormat } from "./terminal-log.ts";
 import { describeReady } from "./up-ready.ts";
-import { storedReuseKeys, storedToken, UnusableSecret } from "./up-secrets.ts";
+import { remedyFor } from "./up-remedy.ts";
+import { storedReuseKeys, storedToken } from "./up-secrets.ts";
 import { checkSocketPaths, makeSockets } from "./up-sockets.ts";
 import type { MakeCommand } from "./usage.ts";
 
@@ -96,7 +99,7 @@ Examples:
     ]);
     const options = command.opts<{ checkConfig?: true; logFormat?: "text" | "json" }>();
     const isText = (options.logFormat ?? (process.stdout.isTTY ? "text" : "json")) === "text";
-    if (options.checkConfig) console.log(lines.join("\n"));
+    if (options.checkConfig) printRaw(lines.join("\n"));
     else finish(await up(values, environment, isText));
   });
 };
@@ -134,16 +137,9 @@ async function up(settings: UpSettings, environment: Environment, isText: boolea
   }
 }
 
-/** @returns undefined for an unexpected error. */
-function remedyFor(error: unknown): string | undefined {
-  if (error instanceof MissingRequirement || error instanceof UnusableSecret) return error.message;
-  if (error instanceof DatabaseInUse)
-    return `${error.message}. Stop the other blacktree, or name another folder with --work-dir.`;
-  // Only the admin API listens on an address that the user chose.
-  const { code = "" } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
-  if (["EADDRINUSE", "EACCES", "EADDRNOTAVAIL"].includes(code))
-    return `${(error as Error).message} (${code}). Name another address with --admin-listen, for example --admin-listen 127.0.0.1:8081.`;
-  return undefined;
+/** @param port the one that was free, if the setting leaves the choice */
+function listeningOn(setting: UpSettings["adminListen"], port: number | undefined): HostPort | undefined {
+  return setting === "off" || port === undefined ? undefined : { ...setting, port };
 }
 
 /** Orchestrator and worker communicate over gRPC, as they do across machines. */
@@ -192,7 +188,7 @@ async function start(settings: UpSettings, environment: Environment, logger: Log
     logger,
   });
   return {
-    adminPort: orchestrator.adminPort,
+    adminApi: listeningOn(settings.adminListen, orchestrator.adminPort),
     tokenFile,
     ready: worker.registered,
     /** Jobs that do not end in time stay in the queue, and run again after the next start. */

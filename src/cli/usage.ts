@@ -4,7 +4,6 @@ import type { Environment } from "../shared/env.ts";
 import { ADMIN_TOKEN, ADMIN_TOKEN_FILE, INSTALLED_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { type ExitStatus, refuseFlagOf } from "../shared/settings/command-line.ts";
 import { maskUrlPasswords } from "../shared/settings/settings.ts";
-import { toVisibleJson, withVisibleCharacters } from "../shared/visible-text.ts";
 import { ApiClient } from "./api-client.ts";
 import { apiToken } from "./api-token.ts";
 import { WrongUsage } from "./wrong-usage.ts";
@@ -50,7 +49,8 @@ export function apiCommand(name: string, environment: Environment): Command {
     .option("--json", "print JSON");
 }
 
-export function apiClient(options: ApiOptions, environment: Environment, timeoutMs?: number): ApiClient {
+/** @param limitMs of a request, for all addresses together */
+export function apiClient(options: ApiOptions, environment: Environment, limitMs?: number): ApiClient {
   const { tokenFile } = options;
   const addresses = options.api.split(",").map((each) => {
     const url = each.trim();
@@ -61,14 +61,5 @@ export function apiClient(options: ApiOptions, environment: Environment, timeout
     }
     return { url, ...apiToken({ api: url, tokenFile, environment }) };
   });
-  return new ApiClient(addresses, timeoutMs);
-}
-
-export function printJson(value: unknown): void {
-  console.log(toVisibleJson(value));
-}
-
-/** A repository chooses parts of the text. */
-export function printText(text: string): void {
-  console.log(withVisibleCharacters(text));
+  return new ApiClient(addresses, limitMs === undefined ? undefined : limitMs / addresses.length);
 }

@@ -1,12 +1,14 @@
 /** Submits a job and waits for it, until Ctrl-C. */
 import type { Environment } from "../shared/env.ts";
+import type { JobResult } from "../shared/job.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
 import type { ApiClient } from "./api-client.ts";
-import { followJob } from "./follow-job.ts";
+import { ApiError } from "./api-error.ts";
+import { followJob, resultOf } from "./follow-job.ts";
 import { type JobProgress, LiveProgress, plainProgress } from "./job-progress.ts";
 import { describeResult } from "./job-view.ts";
-import { printJson, printText } from "./usage.ts";
+import { printJson, printRaw, printText } from "./stdout.ts";
 import { hintWhileWaiting } from "./waiting-hint.ts";
 
 interface Waiting {
@@ -33,15 +35,7 @@ export async function waitForJob(waiting: Waiting): Promise<ExitStatus> {
     await waiting.submit();
     isAccepted = true;
     progress.note(`job ${jobId}`);
-    const stopHint = hintWhileWaiting(api, jobId, (text) => progress.note(text));
-    const result = await followJob(api, jobId, {
-      line: (text) => progress.line(text),
-      step: (step) => progress.step(step),
-      state(name) {
-        stopHint();
-        progress.state(name);
-      },
-    }).finally(stopHint);
+    const result = await follow(api, jobId, progress);
     progress.close();
     if (isJson) printJson(result);
     else printText(describeResult(result));
@@ -49,6 +43,29 @@ export async function waitForJob(waiting: Waiting): Promise<ExitStatus> {
   } finally {
     progress.close();
     process.off("SIGINT", stop);
+  }
+}
+
+async function follow(api: ApiClient, jobId: string, progress: JobProgress): Promise<JobResult> {
+  const stopHint = hintWhileWaiting(api, jobId, (text) => progress.note(text));
+  try {
+    return await followJob(api, jobId, {
+      line: (text) => progress.line(text),
+      step: (step) => progress.step(step),
+      state(name) {
+        stopHint();
+        progress.state(name);
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    // A job whose log cannot be read has a result, too, once it has ended.
+    const result = await resultOf(api, jobId).catch(() => null);
+    if (!result) throw error;
+    progress.note(`blacktree: ${error.message}`);
+    return result;
+  } finally {
+    stopHint();
   }
 }
 
@@ -62,7 +79,7 @@ function describeInterrupted(jobId: string, isAccepted: boolean): string {
 
 function progressOn(name: "stdout" | "stderr", { TERM }: Environment): JobProgress {
   const stream = process[name];
-  const print = (text: string) => (name === "stdout" ? console.log(text) : console.error(text));
+  const print = (text: string) => (name === "stdout" ? printRaw(text) : console.error(text));
   if (!stream.isTTY || TERM === "dumb") return plainProgress((text) => print(withVisibleCharacters(text)));
   const terminal = {
     print,

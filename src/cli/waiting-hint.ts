@@ -1,4 +1,5 @@
-import { type ApiClient, ApiError } from "./api-client.ts";
+import type { ApiClient } from "./api-client.ts";
+import { WAITING } from "./api-shapes.ts";
 import { describeWaiting, type ShownWaiting } from "./why.ts";
 
 /** A free worker takes a job much earlier. */
@@ -8,15 +9,12 @@ const HINT_AFTER_MS = 2000;
 export function hintWhileWaiting(api: ApiClient, jobId: string, print: (text: string) => void): () => void {
   let isStopped = false;
   const hint = async () => {
-    try {
-      const waiting = await api.get<ShownWaiting>(`/api/v1/jobs/${encodeURIComponent(jobId)}/waiting`);
-      if (!isStopped && waiting.is_waiting) print(describeWaiting(waiting));
-    } catch (error) {
-      // The code that follows the log reports that the API does not answer.
-      if (!(error instanceof ApiError)) throw error;
-    }
+    const path = `/api/v1/jobs/${encodeURIComponent(jobId)}/waiting`;
+    const waiting = await api.get<ShownWaiting>(path, WAITING);
+    if (!isStopped && waiting.is_waiting) print(describeWaiting(waiting));
   };
-  const timer = setTimeout(() => void hint(), HINT_AFTER_MS);
+  // Nothing waits for the hint, and the code that follows the log reports that the API does not answer.
+  const timer = setTimeout(() => void hint().catch(() => undefined), HINT_AFTER_MS);
   return () => {
     isStopped = true;
     clearTimeout(timer);

@@ -1,8 +1,10 @@
 /** `blacktree why ID`: why a job does not run yet. */
 import { EXIT } from "../shared/settings/command-line.ts";
+import { WAITING } from "./api-shapes.ts";
 import { withJob } from "./job-id.ts";
+import { printJson, printText } from "./stdout.ts";
 import { tableOf } from "./table.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 /** Response of `GET /api/v1/jobs/:id/waiting`. */
 export interface ShownWaiting {
@@ -34,7 +36,7 @@ Examples:
     .action(async (given: string, options: ApiOptions) => {
       const api = apiClient(options, environment);
       const waiting = await withJob(api, given, (id) =>
-        api.get<ShownWaiting>(`/api/v1/jobs/${encodeURIComponent(id)}/waiting`),
+        api.get<ShownWaiting>(`/api/v1/jobs/${encodeURIComponent(id)}/waiting`, WAITING),
       );
       if (options.json) printJson(waiting);
       else printText(describeWaiting(waiting));

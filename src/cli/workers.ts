@@ -1,9 +1,11 @@
 /** `blacktree workers`: lists the known workers, one per line. */
 import { describeControl } from "../orchestrator/leases/control.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
+import { WORKERS } from "./api-shapes.ts";
 import type { ShownControl } from "./operator-order.ts";
+import { printJson, printText } from "./stdout.ts";
 import { tableOf } from "./table.ts";
-import { type ApiOptions, apiClient, apiCommand, type MakeCommand, printJson, printText } from "./usage.ts";
+import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export interface ShownWorker {
   readonly id: string;
@@ -45,6 +47,7 @@ Examples:
       const query = queryOf(options);
       const { items } = await apiClient(options, environment).get<{ items: ShownWorker[] }>(
         `/api/v1/workers${query}`,
+        WORKERS,
       );
       if (options.json) printJson(items);
       else printText(items.length === 0 && query !== "" ? "no worker matches" : describeWorkers(items));

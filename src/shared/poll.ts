@@ -2,7 +2,6 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 
 const POLLOUT = 4;
-const POLLERR = 8;
 const POLLFD_BYTES = 8;
 
 const poll = loadPoll();
@@ -23,11 +22,6 @@ function loadPoll() {
  */
 export function waitUntilWritable(fd: number, timeoutMs: number): boolean {
   return poll === undefined || eventsOf(fd, timeoutMs) !== 0;
-}
-
-/** Of a pipe or a socket: nothing will ever read what is written. */
-export function isReaderGone(fd: number): boolean {
-  return (eventsOf(fd, 0) & POLLERR) !== 0;
 }
 
 function eventsOf(fd: number, timeoutMs: number): number {

@@ -2,8 +2,8 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { z } from "zod";
+import { readJson } from "../../shared/json-text.ts";
 import type { AdminEnv } from "./client-address.ts";
-import { readJson } from "./json-text.ts";
 import { badRequest, type Issue } from "./openapi.ts";
 import { problem } from "./problem.ts";
 

@@ -1,6 +1,6 @@
 /** Guesses from real checkouts, some of which a stranger has made. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Guess, guessJob } from "../../../src/cli/checkout.ts";
 import { run } from "../../support/machine/processes.ts";
@@ -120,6 +120,86 @@ test("a submodule is its own repository", async () => {
   const { repo_url, warnings } = jobOf(guess(submodule));
   expect(repo_url).toBe("https://github.com/owner/inner");
   expect(warnings).toEqual([expect.stringContaining("this is a submodule")]);
+});
+
+test("a submodule of a linked worktree, and one with its own .git folder, are their own repositories", async () => {
+  const [outer, inner] = [await checkout(), await checkout()];
+  await git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner, "inner");
+  await git(outer, "commit", "--quiet", "--message=submodule");
+  const linked = `${outer}-linked`;
+  await git(outer, "worktree", "add", "--quiet", "--detach", linked);
+  const update = ["submodule", "--quiet", "update", "--init"];
+  await git(linked, "-c", "protocol.file.allow=always", ...update);
+  const own = join(outer, "own");
+  await git(outer, "clone", "--quiet", inner, own);
+  await git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner, "own");
+  for (const submodule of [join(linked, "inner"), own]) {
+    await git(submodule, "remote", "set-url", "origin", "https://github.com/owner/inner");
+    expect(jobOf(guess(submodule)).warnings).toContainEqual(expect.stringContaining("this is a submodule"));
+  }
+});
+
+test("the upstream can be a URL, whose credentials are not shown", async () => {
+  const path = await checkout();
+  const commit = await git(path, "rev-parse", "HEAD");
+  await git(path, "config", "branch.main.remote", "https://me:hidden@github.com/me/fork.git?t=hidden");
+  await git(path, "config", "branch.main.merge", "refs/heads/theirs");
+  expect(jobOf(guess(path))).toEqual({
+    ...{ repo_url: "https://github.com/me/fork.git", branch: "theirs", commit },
+    warnings: [
+      `it could not be checked whether https://github.com/me/fork.git has commit ${commit.slice(0, 12)}`,
+    ],
+  });
+  await git(path, "config", "branch.main.remote", "http://me:hidden@host/fork");
+  expect(reasonOf(guess(path))).toContain("the remote http://host/fork is http://host/fork; expected");
+});
+
+test("names that are not UTF-8 matter only where a job has them", async () => {
+  const path = await checkout();
+  const odd = Buffer.from("caf\xe9", "latin1");
+  writeFileSync(Buffer.concat([Buffer.from(`${path}/`), odd]), "");
+  const section = Buffer.concat([
+    Buffer.from('[remote "'),
+    odd,
+    Buffer.from('"]\n\turl = https://a.example/b\n'),
+  ]);
+  appendFileSync(join(path, ".git", "config"), section);
+  await git(path, "branch", "--unset-upstream");
+  expect(jobOf(guess(path))).toMatchObject({
+    repo_url: "https://github.com/owner/name.git",
+    warnings: [expect.stringContaining("not committed")],
+  });
+  await git(path, "remote", "remove", "origin");
+  expect(reasonOf(guess(path))).toBe("the name of its remote is not UTF-8, which a job cannot have");
+});
+
+test("in a folder whose path is not UTF-8, and in one that is deleted", async () => {
+  const path = await checkout();
+  const module = join(import.meta.dir, "../../../src/cli/checkout.ts");
+  const print = `const { guessJob } = await import("${module}"); console.log(JSON.stringify(guessJob(".", process.env)))`;
+  const guessIn = async (prepare: string) => {
+    const script = `${prepare}; exec "${process.execPath}" -e '${print}'`;
+    return JSON.parse((await run(["bash", "-ec", script], { cwd: path, env: environment })).stdout) as Guess;
+  };
+  const odd = await guessIn("cp -r . \"../$(printf 'caf\\xe9')\"; cd \"../$(printf 'caf\\xe9')\"");
+  expect(jobOf(odd)).toMatchObject({ repo_url: "https://github.com/owner/name.git", warnings: [] });
+  const deleted = await guessIn('mkdir gone; cd gone; rmdir "$PWD"');
+  expect(reasonOf(deleted)).toContain("Unable to read current working directory");
+});
+
+test("what git cannot check is a warning", async () => {
+  const path = await checkout();
+  const parent = await git(path, "rev-parse", "HEAD");
+  await git(path, "commit", "--quiet", "--allow-empty", "--message=second");
+  const commit = await git(path, "rev-parse", "HEAD");
+  const other = await git(path, "commit-tree", "-m", "other", "HEAD^{tree}");
+  await git(path, "update-ref", "refs/remotes/origin/main", other);
+  rmSync(join(path, ".git", "objects", parent.slice(0, 2), parent.slice(2)));
+  writeFileSync(join(path, ".git", "index"), "damaged");
+  expect(jobOf(guess(path)).warnings).toEqual([
+    `it could not be checked whether origin/main has commit ${commit.slice(0, 12)}`,
+    "it could not be checked whether the checkout has changes that are not committed",
+  ]);
 });
 
 test("what is not a checkout with a commit and a usable remote is refused with its reason", async () => {

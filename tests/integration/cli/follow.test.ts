@@ -1,56 +1,38 @@
 /** The client against servers that break off, and that send more than a pipe takes. */
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { ApiClient, ApiError } from "../../../src/cli/api-client.ts";
-import { type FollowSink, followJob } from "../../../src/cli/follow-job.ts";
+import { ApiClient } from "../../../src/cli/api-client.ts";
+import { ApiError } from "../../../src/cli/api-error.ts";
+import { NEW_JOB, STATUS } from "../../../src/cli/api-shapes.ts";
+import { type FollowBounds, type FollowSink, followJob } from "../../../src/cli/follow-job.ts";
 import { withJob } from "../../../src/cli/job-id.ts";
 import { CLI_COMMAND, runCli } from "../../support/blacktree/cli-source.ts";
 import { run } from "../../support/machine/processes.ts";
+import {
+  client,
+  endedJob,
+  eventStream,
+  events,
+  listedJob,
+  problem,
+  serve,
+  serveBytes,
+  stopServers,
+} from "./scripted-server.ts";
 
 setDefaultTimeout(180_000);
 
-interface ScriptedServer {
-  readonly url: string;
-  readonly requests: string[];
-  stop(): Promise<void>;
-}
+afterEach(stopServers);
 
-const servers: ScriptedServer[] = [];
-afterEach(async () => {
-  await Promise.all(servers.splice(0).map((server) => server.stop()));
+const JOB = JSON.stringify({
+  ...{ repo_url: "owner/name", branch: "main", deployment_version: "v1" },
+  ...{ aws_account: "123456789012", ecr_repo: "images" },
 });
-
-function serve(answer: (request: Request, url: URL) => Response | Promise<Response>): ScriptedServer {
-  const requests: string[] = [];
-  const server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    idleTimeout: 0,
-    fetch(request) {
-      const url = new URL(request.url);
-      requests.push(
-        `${request.method} ${url.pathname}${url.search} ${request.headers.get("last-event-id") ?? ""}`.trim(),
-      );
-      return answer(request, url);
-    },
-  });
-  const started = { url: `http://127.0.0.1:${server.port}`, requests, stop: () => server.stop(true) };
-  servers.push(started);
-  return started;
-}
-
-const events = (...all: readonly [event: string, data: string, id: string][]) =>
-  new Response(all.map(([event, data, id]) => `event: ${event}\ndata: ${data}\nid: ${id}\n\n`).join(""), {
-    headers: { "content-type": "text/event-stream" },
-  });
-
-const client = (...all: readonly ScriptedServer[]) =>
-  new ApiClient(all.map(({ url }) => ({ url, token: undefined, origin: "" })));
 
 const STEP = { number: 1, name: "[1/1] RUN make", started_at: "2026-01-31T12:00:00Z" };
 
 test("a follower resumes after its last event, at the next orchestrator if the first one is gone", async () => {
   const second = serve((_, { pathname }) => {
-    if (!pathname.endsWith("/logs")) return Response.json({ result: { status: "SUCCESS" } });
+    if (!pathname.endsWith("/logs")) return Response.json(endedJob("web/42"));
     return events(["line", "after", "1.4"], ["later", "unknown kind", "1.5"], ["end", "SUCCEEDED", "1.6"]);
   });
   const answers = [
@@ -79,15 +61,67 @@ test("an unknown job ends the following at once", async () => {
   expect(server.requests).toHaveLength(1);
 });
 
-test("a request is sent to another orchestrator only if its effect would be the same", async () => {
-  const busy = serve(() => Response.json({ title: "Not available" }, { status: 503 }));
-  const other = serve(() => Response.json({ job_id: "x" }, { status: 202 }));
-  const post = (isRepeatable: boolean) => client(busy, other).post("/api/v1/jobs", "{}", isRepeatable);
-  await expect(post(false)).rejects.toThrow(ApiError);
-  expect(other.requests).toHaveLength(0);
-  expect(await post(true)).toEqual({ job_id: "x" });
-  await busy.stop();
-  expect(await post(false)).toEqual({ job_id: "x" });
+/** Each failure is 25 seconds after the one before. */
+const quickly = (): FollowBounds => {
+  let nowMs = 0;
+  const now = () => (nowMs += 25_000);
+  return { limitMs: 60_000, initialMs: 1, maxMs: 1, now, stableMs: Number.POSITIVE_INFINITY };
+};
+const IGNORED: FollowSink = { line: () => undefined, state: () => undefined, step: () => undefined };
+
+test.each([
+  [": following\n\n: the log is at another orchestrator\n\n", "the log is at another orchestrator"],
+  [": following\n\n", "the server ends the stream"],
+  ["", "the server ends the stream"],
+])("streams that end without an event are not followed for ever: %j", async (stream, reason) => {
+  const server = serve(() => eventStream(stream));
+  const following = followJob(client(server), "x", IGNORED, undefined, quickly());
+  await expect(following).rejects.toThrow(`the log of job x breaks off: ${reason}`);
+  expect(server.requests).toHaveLength(4);
+});
+
+test("after each event, the tries are counted again", async () => {
+  const line = "event: line\ndata: a\nid: 1.1\n\n";
+  const answers = ["", "", "", line, "", "", "event: end\ndata: SUCCEEDED\nid: 1.2\n\n"];
+  const server = serve((_, { pathname }) =>
+    pathname.endsWith("/logs") ? eventStream(answers.shift() ?? "") : Response.json(endedJob("x")),
+  );
+  const result = await followJob(client(server), "x", IGNORED, undefined, quickly());
+  expect(result.status).toBe("SUCCESS");
+});
+
+test("silent streams that a proxy ends after a while are not failures", async () => {
+  let streams = 0;
+  const server = serve((_, { pathname }) => {
+    if (!pathname.endsWith("/logs")) return Response.json(endedJob("x"));
+    streams += 1;
+    return streams < 10 ? eventStream(": following\n\n") : events(["end", "SUCCEEDED", "1.1"]);
+  });
+  const result = await followJob(client(server), "x", IGNORED, undefined, { ...quickly(), stableMs: 0 });
+  expect(result.status).toBe("SUCCESS");
+});
+
+test("an answer that is not a stream of events is refused at once", async () => {
+  const server = serve(() => Response.json({}));
+  const following = followJob(client(server), "x", IGNORED, undefined, quickly());
+  await expect(following).rejects.toThrow("the answer is application/json");
+  expect(server.requests).toHaveLength(1);
+});
+
+test("the result of a job whose log cannot be read is still printed, and decides the exit status", async () => {
+  const server = serve((request, { pathname }) => {
+    if (request.method === "POST") return Response.json({ job_id: "x" }, { status: 202 });
+    if (pathname.endsWith("/logs")) return problem(404, "Log not available");
+    return Response.json(endedJob("x"));
+  });
+  const args = ["submit", "--wait", "--job-id", "x", "--file", "-", "--api", server.url];
+  const { stdout, stderr, exitCode } = await run([...CLI_COMMAND, ...args], { stdin: JOB, mayFail: true });
+  expect(stdout.split("\n").slice(0, 3)).toEqual([
+    "job x",
+    "blacktree: Log not available",
+    expect.stringContaining("SUCCESS in 1.2 s"),
+  ]);
+  expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
 });
 
 test("if none answers, all are named; a page of a proxy is one line", async () => {
@@ -95,14 +129,15 @@ test("if none answers, all are named; a page of a proxy is one line", async () =
     serve(() => new Response("<h1>Bad gateway</h1>\nof the proxy", { status: 502 })),
     serve(() => new Response("", { status: 504 })),
   ];
-  const failed = client(one, two).get("/api/v1/status");
+  const failed = client(one, two).get("/api/v1/status", STATUS);
   await expect(failed).rejects.toThrow("the API answered 502: <h1>Bad gateway</h1>\nthe API answered 504");
 });
 
 test("an id may be the beginning of one, unless a request fails for another reason", async () => {
   const ids = ["web-42", "web-42b", "other"];
   const server = serve((_, { pathname }) => {
-    if (pathname === "/api/v1/jobs") return Response.json({ items: ids.map((job_id) => ({ job_id })) });
+    if (pathname === "/api/v1/jobs")
+      return Response.json({ items: ids.map((id) => listedJob(id)), next_cursor: null });
     return Response.json({ title: "No such thing" }, { status: 404 });
   });
   const idFor = (given: string) =>
@@ -119,7 +154,7 @@ test("an id may be the beginning of one, unless a request fails for another reas
 });
 
 test("an empty list says whether there are other jobs, or where they may be", async () => {
-  let others: readonly object[] = [{ job_id: "other" }];
+  let others: readonly object[] = [listedJob("other")];
   const server = serve((_, { searchParams }) =>
     Response.json({ items: searchParams.has("branch") ? [] : others, next_cursor: null }),
   );
@@ -139,7 +174,7 @@ test("all pages of a list are read with --all, and more of them are reported wit
     );
     const next = start + ids.length;
     return Response.json({
-      items: ids.map((id) => ({ job_id: `job-${id}` })),
+      items: ids.map((id) => listedJob(`job-${id}`)),
       next_cursor: next < 700 ? String(next) : null,
     });
   });
@@ -151,39 +186,19 @@ test("all pages of a list are read with --all, and more of them are reported wit
   expect(some.stderr).toContain("there are more jobs; --limit or --all lists them");
 });
 
-test("the page of another server is not taken for an answer", async () => {
-  const server = serve(() => new Response("<html>"));
-  await expect(client(server).get("/api/v1/status")).rejects.toThrow(
-    `the answer of ${server.url}/api/v1/status is not JSON; expected the admin API of an orchestrator`,
-  );
-});
-
 test("a log that breaks off is reported as not complete", async () => {
-  const server = Bun.listen({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      data(socket) {
-        socket.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nthe beginning\n");
-        socket.end();
-      },
-    },
-  });
-  try {
-    const api = `http://127.0.0.1:${server.port}`;
-    const { exitCode, stderr } = await runCli(["logs", "x", "--api", api]);
-    expect(stderr).toBe("blacktree: lost the connection: the output is not complete\n");
-    expect(exitCode).toBe(1);
-  } finally {
-    server.stop(true);
-  }
+  const { url } = serveBytes(
+    "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nthe beginning\n",
+  );
+  const { exitCode, stderr } = await runCli(["logs", "x", "--api", url]);
+  expect(stderr).toBe("blacktree: lost the connection: the output is not complete\n");
+  expect(exitCode).toBe(1);
 });
 
 test("a path in front of the API is kept", async () => {
-  const server = serve(() => Response.json({}));
-  await new ApiClient([{ url: `${server.url}/blacktree/`, token: undefined, origin: "" }]).get(
-    "/api/v1/status",
-  );
+  const server = serve(() => Response.json({ job_id: "x" }));
+  const api = new ApiClient([{ url: `${server.url}/blacktree/`, token: undefined, origin: "" }]);
+  expect(await api.get("/api/v1/status", NEW_JOB)).toEqual({ job_id: "x" });
   expect(server.requests).toEqual(["GET /blacktree/api/v1/status"]);
 });
 
@@ -199,6 +214,7 @@ test("a log is copied as fast as it is read: a file gets all of it, and head end
           else controller.close();
         },
       }),
+      { headers: { "content-type": "text/plain;charset=UTF-8" } },
     );
   });
   const logs = `${CLI_COMMAND.join(" ")} logs big --api ${server.url} --grep x --tail 7 --attempt 2 --ignore-case`;
@@ -208,4 +224,25 @@ test("a log is copied as fast as it is read: a file gets all of it, and head end
   expect(stderr).toBe("");
   const query = "attempt=2&grep=x&tail=7&ignore_case=true&format=text";
   expect(new Set(server.requests)).toEqual(new Set([`GET /api/v1/jobs/big/logs?${query}`]));
+});
+
+test("output that cannot be written is an error", async () => {
+  const server = serve((_, { pathname }) =>
+    pathname.endsWith("/logs")
+      ? new Response("a line\n", { headers: { "content-type": "text/plain" } })
+      : Response.json({ items: [listedJob("x")], next_cursor: null }),
+  );
+  const failing = async (...args: string[]) => {
+    const command = [...CLI_COMMAND, ...args].join(" ");
+    const { stderr, exitCode } = await run(["bash", "-c", `${command} >/dev/full`], {
+      env: { BLACKTREE_API: server.url },
+      mayFail: true,
+    });
+    expect(exitCode).toBe(1);
+    return stderr;
+  };
+  const message = "cannot write to standard output: ENOSPC: no space left on device, write";
+  expect(await failing("logs", "x")).toBe(`blacktree: ${message}\n`);
+  expect(await failing("jobs", "--help")).toBe(`blacktree: ${message}\n`);
+  expect(JSON.parse(await failing("jobs", "--json"))).toEqual({ error: message });
 });

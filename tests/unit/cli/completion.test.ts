@@ -52,16 +52,17 @@ test.each([
   expect(await valuesFor(...words)).toEqual(expected);
 });
 
+const LISTED = { job_id: "web:42", state: "QUEUED", accepted_at: "2026-01-31T12:00:00Z" };
+
 test("ids are those of the API, for cancel and why of unfinished jobs", async () => {
   const paths: string[] = [];
+  let message: object = { repo_url: "o/n", branch: "main" };
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
     fetch({ url }) {
       paths.push(url.slice(url.indexOf("/api")));
-      return Response.json({
-        items: [{ job_id: "web:42", state: "QUEUED", repo_url: "o/n", branch: "main" }],
-      });
+      return Response.json({ items: [{ ...LISTED, ...message }], next_cursor: null });
     },
   });
   try {
@@ -70,11 +71,28 @@ test("ids are those of the API, for cancel and why of unfinished jobs", async ()
     const ids = (...words: string[]) => candidates(program, words, {}, 60_000);
     expect(await ids("job", ...flags, "we")).toEqual([{ value: "web:42", description: "QUEUED o/n@main" }]);
     expect(await ids("job", ...flags, "x")).toEqual([]);
+    // After a loss of the records.
+    message = {};
+    expect(await ids("job", ...flags, "we")).toMatchObject([{ description: "QUEUED ?@?" }]);
     expect(await ids("cancel", ...flags, "")).toHaveLength(1);
     expect(await ids("cancel", ...flags, "web:42", "")).toEqual([]);
-    expect(paths.map((path) => path.includes("state=QUEUED"))).toEqual([false, false, true]);
+    expect(paths.map((path) => path.includes("state=QUEUED"))).toEqual([false, false, false, true]);
   } finally {
     await server.stop(true);
+  }
+});
+
+test("the time limit is that of all addresses together", async () => {
+  const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
+  const api = Array(2).fill(`http://127.0.0.1:${silent.port}`).join(",");
+  const expected = Array(2)
+    .fill(/did not arrive within 0\.03 s/.source)
+    .join("[^]*");
+  try {
+    const asked = candidates(program, ["job", "--api", api, ""], {}, 60);
+    await expect(asked).rejects.toThrow(new RegExp(expected));
+  } finally {
+    silent.stop(true);
   }
 });
 

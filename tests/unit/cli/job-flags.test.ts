@@ -92,3 +92,8 @@ test("all wrong values are reported at once, and count as given", () => {
   ]);
   expect(Object.keys(fields)).toEqual(["aws_account", "timeout_seconds"]);
 });
+
+test.each(["007", "-1", "1e3", ""])("a git depth of %p is refused by the flag's name", (depth) => {
+  const { problems } = parsed([`--git-depth=${depth}`]);
+  expect(problems).toEqual([expect.stringContaining("--git-depth (git_depth): ")]);
+});

@@ -79,7 +79,9 @@ test("logins are those of docker's configuration, or the field itself", () => {
 });
 
 test.each([
-  ["not JSON: hunter2", ": is not JSON"],
+  ["not JSON: hunter2", ": not JSON; expected a JSON object"],
+  ['{"hunter2": 1, "hunter2": 2}', ": an object has the same name twice"],
+  [new Uint8Array([0x22, 0xff, 0x22]), ": not UTF-8"],
   ['{"auths": {"ghcr.io": {}}, "credsStore": "hunter2"}', "which docker keeps in a credential helper"],
   ['{"auths": {"hunter2": {"auth": "x"}}}', "a key of auths is not the host of a registry"],
   ['{"auths": ["hunter2"]}', "its auths are not logins as docker login writes them"],

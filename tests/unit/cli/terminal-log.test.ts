@@ -18,3 +18,8 @@ test("a long value is cut", () => {
     `long text=${"x".repeat(400)}…`,
   );
 });
+
+test("characters that a terminal does not show are visible", () => {
+  const record = { ...HEAD, branch: "a\u202eb", path: "a \u009b2J", msg: "x\u200b" };
+  expect(describeRecord(record)).toBe('x<U+200B> branch=a<U+202E>b path="a <U+009B>2J"');
+});

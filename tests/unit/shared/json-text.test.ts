@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readJson } from "../../../../src/orchestrator/admin/json-text.ts";
+import { readJson } from "../../../src/shared/json-text.ts";
 
 const read = (text: string) => readJson(Buffer.from(text));
 
