@@ -11,13 +11,8 @@ import {
 } from "../shared/settings/admin-token.ts";
 import { isLoopback } from "../shared/settings/parsers.ts";
 import { BadValue } from "../shared/settings/settings.ts";
+import type { ApiToken } from "./api/client.ts";
 import { WrongUsage } from "./wrong-usage.ts";
-
-export interface ApiToken {
-  readonly token: string | undefined;
-  /** For the message when the API refuses the token. */
-  readonly origin: string;
-}
 
 interface TokenSources {
   /** URL of the API. */

@@ -1,10 +1,10 @@
 import type { JobState } from "../shared/job.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
-import type { ApiClient } from "./api-client.ts";
-import { CANCELLED_JOB } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { poll } from "./api/patience.ts";
+import { CANCELLED_JOB } from "./api/shapes.ts";
 import { resultOf } from "./follow-job.ts";
 import { describeResult } from "./job-view.ts";
-import { poll } from "./patience.ts";
 import { printJson, printText } from "./stdout.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 

@@ -146,6 +146,8 @@ function uncommitted(git: CheckoutGit): string[] {
 
 interface GitAnswer {
   readonly isDone: boolean;
+  /** Undefined without git; null after the time limit. */
+  readonly exitCode: number | null | undefined;
   readonly bytes: Uint8Array;
   /** Not exact if it is not UTF-8. */
   readonly text: string;
@@ -196,7 +198,11 @@ class CheckoutGit {
     const hooks = this.run("config", "core.hooksPath").text;
     if (hooks !== "/dev/null") throw new NotGuessable("this needs git 2.31 or later");
     const list = ["config", "--show-scope", "--name-only", "-z", "--get-regexp", "^filter\\."];
-    const parts = nameIn(this.run(...list), "filter").split("\0");
+    const listed = this.run(...list);
+    // Without an answer, nothing says which filters there are. Without a filter, the status is 1 and there is no message.
+    if (!listed.isDone && (listed.exitCode !== 1 || listed.error !== ""))
+      throw new NotGuessable("git did not list the filters of the checkout");
+    const parts = nameIn(listed, "filter").split("\0");
     const own = parts.filter((_, index) => ["local", "worktree"].includes(parts[index - 1] ?? ""));
     for (const driver of new Set(own.map((key) => key.slice(0, key.lastIndexOf("."))))) {
       for (const program of ["clean", "smudge", "process"]) this.#set(`${driver}.${program}`, "");
@@ -218,6 +224,7 @@ class CheckoutGit {
     }
     return {
       isDone: answer.success,
+      exitCode: answer.exitCode,
       bytes: answer.stdout,
       text: withoutLineBreak(answer.stdout.toString()),
       error: answer.stderr.toString().trim(),
@@ -225,7 +232,13 @@ class CheckoutGit {
   }
 }
 
-const NO_GIT: GitAnswer = { isDone: false, bytes: new Uint8Array(), text: "", error: "" };
+const NO_GIT: GitAnswer = {
+  isDone: false,
+  exitCode: undefined,
+  bytes: new Uint8Array(),
+  text: "",
+  error: "",
+};
 
 /** The text of an answer that is used as it is. @throws NotGuessable if it is not UTF-8, as a job has to be. */
 function nameIn({ bytes }: GitAnswer, of: string): string {

@@ -4,7 +4,7 @@ import type { Environment } from "../shared/env.ts";
 import { JOB_STATES } from "../shared/job.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
-import { JOBS, WORKERS } from "./api-shapes.ts";
+import { JOBS, WORKERS } from "./api/shapes.ts";
 import {
   type Candidate,
   type CompletionShell,

@@ -1,8 +1,9 @@
 /** `blacktree drain ID` and `blacktree drain --region NAME`. */
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
-import type { ApiClient } from "./api-client.ts";
-import { ApiError } from "./api-error.ts";
-import { ORDERED, REGIONS } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { ApiError } from "./api/error.ts";
+import { poll } from "./api/patience.ts";
+import { ORDERED, REGIONS } from "./api/shapes.ts";
 import {
   describeOrder,
   giveOrder,
@@ -11,7 +12,6 @@ import {
   orderTarget,
   pathOf,
 } from "./operator-order.ts";
-import { poll } from "./patience.ts";
 import { printJson, printText } from "./stdout.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 

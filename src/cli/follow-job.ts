@@ -1,11 +1,11 @@
 /** Follows a job until it ends: states, build steps and log lines as they arrive, then the result. */
 import type { JobResult } from "../shared/job.ts";
 import type { JournalStep } from "../shared/log-journal.ts";
-import type { ApiClient } from "./api-client.ts";
-import { ApiError } from "./api-error.ts";
-import { JOB } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { ApiError } from "./api/error.ts";
+import { ABOUT_A_MINUTE, Patience, type PatienceBounds } from "./api/patience.ts";
+import { JOB } from "./api/shapes.ts";
 import type { ShownJob } from "./job-view.ts";
-import { ABOUT_A_MINUTE, Patience, type PatienceBounds } from "./patience.ts";
 
 export interface FollowSink {
   line(text: string): void;

@@ -1,7 +1,7 @@
 /** Jobs by the beginning of their id. */
-import type { ApiClient } from "./api-client.ts";
-import { ApiError } from "./api-error.ts";
-import { JOBS } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { ApiError } from "./api/error.ts";
+import { JOBS } from "./api/shapes.ts";
 
 /** The latest jobs, which one request lists. */
 const LISTED = 500;

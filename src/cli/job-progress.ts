@@ -2,7 +2,7 @@
 import type { JournalStep } from "../shared/log-journal.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
 import type { FollowSink } from "./follow-job.ts";
-import { LiveRegion, type Terminal } from "./live-region.ts";
+import { LiveRegion, type Terminal } from "./terminal/live-region.ts";
 
 export interface JobProgress extends FollowSink {
   note(text: string): void;

@@ -1,7 +1,7 @@
 /** Formats jobs for the terminal. */
 import type { JobEvent, JobResult, JobState } from "../shared/job.ts";
-import { tableOf } from "./table.ts";
-import { shownDuration, shownTime } from "./times.ts";
+import { tableOf } from "./terminal/table.ts";
+import { shownDuration, shownTime } from "./terminal/times.ts";
 
 interface ShownStep {
   readonly number: number;

@@ -1,6 +1,6 @@
 /** `blacktree job ID`: one job, its events and steps so far, and its result when it has one. */
 import { EXIT } from "../shared/settings/command-line.ts";
-import { JOB } from "./api-shapes.ts";
+import { JOB } from "./api/shapes.ts";
 import { withJob } from "./job-id.ts";
 import { describeJob, type ShownJob } from "./job-view.ts";
 import { printJson, printText } from "./stdout.ts";

@@ -2,12 +2,12 @@
 import { InvalidArgumentError, Option } from "commander";
 import { JOB_STATES } from "../shared/job.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
-import type { ApiClient } from "./api-client.ts";
-import { ApiError } from "./api-error.ts";
-import { JOBS } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { ApiError } from "./api/error.ts";
+import { JOBS } from "./api/shapes.ts";
 import { printJson, printText } from "./stdout.ts";
-import { tableOf } from "./table.ts";
-import { shownAge } from "./times.ts";
+import { tableOf } from "./terminal/table.ts";
+import { shownAge } from "./terminal/times.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export interface ListedJob {

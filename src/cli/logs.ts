@@ -1,7 +1,7 @@
 /** `blacktree logs ID`: prints the log of a job; with -f, follows it. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError } from "./api/error.ts";
 import { type FollowSink, followJob } from "./follow-job.ts";
 import { withJob } from "./job-id.ts";
 import { copyToStdout, printJson, printRaw, printText } from "./stdout.ts";

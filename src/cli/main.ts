@@ -4,7 +4,7 @@ import { environment, unifyProxies } from "../shared/env.ts";
 import { EXIT, type ExitStatus } from "../shared/settings/command-line.ts";
 import { SettingsError } from "../shared/settings/settings.ts";
 import { withVisibleCharacters } from "../shared/visible-text.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError } from "./api/error.ts";
 import { isJsonRequested, makeProgram, printErrorJson } from "./program.ts";
 import { OutputFailed } from "./stdout.ts";
 import { WrongUsage } from "./wrong-usage.ts";

@@ -1,6 +1,6 @@
 /** The target of `drain`, `pause` and `resume`, and the API's answer. */
-import type { ApiClient } from "./api-client.ts";
-import { ORDERED } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { ORDERED } from "./api/shapes.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 
 export interface ShownControl {

@@ -4,7 +4,7 @@ import type { Environment } from "../shared/env.ts";
 import { type ExitStatus, hideValuesOfUnknownFlags, PRINTED } from "../shared/settings/command-line.ts";
 import { describeVersion } from "../shared/version.ts";
 import { toVisibleJson } from "../shared/visible-text.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError } from "./api/error.ts";
 import { cancelCommand } from "./cancel.ts";
 import { completeCommand, completionCommand } from "./completion.ts";
 import { drainCommand } from "./drain.ts";

@@ -1,7 +1,7 @@
 /** Requests that make a job with an id that the client has chosen: repeated, they start no second job. */
-import type { ApiClient } from "./api-client.ts";
-import { ApiError } from "./api-error.ts";
-import { NEW_JOB } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { ApiError } from "./api/error.ts";
+import { NEW_JOB } from "./api/shapes.ts";
 
 interface NewJob {
   readonly jobId: string;

@@ -1,8 +1,8 @@
 /** `blacktree status`: the orchestrator, its servers, and how many workers there are. */
 import { EXIT } from "../shared/settings/command-line.ts";
-import { STATUS } from "./api-shapes.ts";
+import { STATUS } from "./api/shapes.ts";
 import { printJson, printText } from "./stdout.ts";
-import { shownTime } from "./times.ts";
+import { shownTime } from "./terminal/times.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 /** Response of `GET /api/v1/status`. */

@@ -2,7 +2,7 @@
 import { writeSync } from "node:fs";
 import { waitUntilWritable } from "../shared/poll.ts";
 import { toVisibleJson, withVisibleCharacters } from "../shared/visible-text.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError } from "./api/error.ts";
 
 const STDOUT = 1;
 const WAIT_MS = 60_000;

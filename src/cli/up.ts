@@ -38,7 +38,7 @@ import {
 } from "../worker/settings/registry.ts";
 import { startWorker } from "../worker/worker.ts";
 import { printRaw } from "./stdout.ts";
-import { terminalFormat } from "./terminal-log.ts";
+import { terminalFormat } from "./terminal/log.ts";
 import { describeReady } from "./up-ready.ts";
 import { remedyFor } from "./up-remedy.ts";
 import { storedReuseKeys, storedToken } from "./up-secrets.ts";

@@ -4,7 +4,7 @@ import type { Environment } from "../shared/env.ts";
 import { ADMIN_TOKEN, ADMIN_TOKEN_FILE, INSTALLED_TOKEN_FILE } from "../shared/settings/admin-token.ts";
 import { type ExitStatus, refuseFlagOf } from "../shared/settings/command-line.ts";
 import { maskUrlPasswords } from "../shared/settings/settings.ts";
-import { ApiClient } from "./api-client.ts";
+import { ApiClient } from "./api/client.ts";
 import { apiToken } from "./api-token.ts";
 import { WrongUsage } from "./wrong-usage.ts";
 

@@ -1,5 +1,5 @@
-import type { ApiClient } from "./api-client.ts";
-import { WAITING } from "./api-shapes.ts";
+import type { ApiClient } from "./api/client.ts";
+import { WAITING } from "./api/shapes.ts";
 import { describeWaiting, type ShownWaiting } from "./why.ts";
 
 /** A free worker takes a job much earlier. */

@@ -1,9 +1,9 @@
 /** `blacktree why ID`: why a job does not run yet. */
 import { EXIT } from "../shared/settings/command-line.ts";
-import { WAITING } from "./api-shapes.ts";
+import { WAITING } from "./api/shapes.ts";
 import { withJob } from "./job-id.ts";
 import { printJson, printText } from "./stdout.ts";
-import { tableOf } from "./table.ts";
+import { tableOf } from "./terminal/table.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 /** Response of `GET /api/v1/jobs/:id/waiting`. */

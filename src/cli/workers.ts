@@ -1,10 +1,10 @@
 /** `blacktree workers`: lists the known workers, one per line. */
 import { describeControl } from "../orchestrator/leases/control.ts";
 import { EXIT } from "../shared/settings/command-line.ts";
-import { WORKERS } from "./api-shapes.ts";
+import { WORKERS } from "./api/shapes.ts";
 import type { ShownControl } from "./operator-order.ts";
 import { printJson, printText } from "./stdout.ts";
-import { tableOf } from "./table.ts";
+import { tableOf } from "./terminal/table.ts";
 import { type ApiOptions, apiClient, apiCommand, type MakeCommand } from "./usage.ts";
 
 export interface ShownWorker {

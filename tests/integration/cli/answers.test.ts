@@ -1,11 +1,11 @@
 /** Answers that are not those of an orchestrator, and answers that do not arrive. */
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { ApiClient } from "../../../src/cli/api-client.ts";
-import { ApiError } from "../../../src/cli/api-error.ts";
-import { JOBS, NEW_JOB, STATUS } from "../../../src/cli/api-shapes.ts";
+import { ApiClient } from "../../../src/cli/api/client.ts";
+import { ApiError } from "../../../src/cli/api/error.ts";
+import { poll } from "../../../src/cli/api/patience.ts";
+import { JOBS, NEW_JOB, STATUS } from "../../../src/cli/api/shapes.ts";
 import { resultOf } from "../../../src/cli/follow-job.ts";
 import { giveOrder } from "../../../src/cli/operator-order.ts";
-import { poll } from "../../../src/cli/patience.ts";
 import { sendJob } from "../../../src/cli/send-job.ts";
 import { hintWhileWaiting } from "../../../src/cli/waiting-hint.ts";
 import { runCli } from "../../support/blacktree/cli-source.ts";

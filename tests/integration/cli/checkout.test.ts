@@ -268,3 +268,14 @@ test("no program that the checkout's configuration names is started, and nothing
   expect(await Bun.file(join(path, ".git", "index")).bytes()).toEqual(index);
   expect(existsSync(join(path, ".git", "index.lock"))).toBe(false);
 });
+
+test("a checkout whose filters git cannot list is refused: its status could start one of them", async () => {
+  const path = await checkout();
+  const programs = join(folder.path, "programs");
+  mkdirSync(programs);
+  const git = Bun.which("git", { PATH: environment.PATH ?? process.env.PATH ?? "" });
+  const script = `case "$*" in *--get-regexp*) exit 3 ;; esac\nexec ${git} "$@"`;
+  writeFileSync(join(programs, "git"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const failing = { ...environment, PATH: `${programs}:${environment.PATH ?? process.env.PATH}` };
+  expect(reasonOf(guessJob(path, failing))).toBe("git did not list the filters of the checkout");
+});

@@ -1,8 +1,8 @@
 /** The client against servers that break off, and that send more than a pipe takes. */
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
-import { ApiClient } from "../../../src/cli/api-client.ts";
-import { ApiError } from "../../../src/cli/api-error.ts";
-import { NEW_JOB, STATUS } from "../../../src/cli/api-shapes.ts";
+import { ApiClient } from "../../../src/cli/api/client.ts";
+import { ApiError } from "../../../src/cli/api/error.ts";
+import { NEW_JOB, STATUS } from "../../../src/cli/api/shapes.ts";
 import { type FollowBounds, type FollowSink, followJob } from "../../../src/cli/follow-job.ts";
 import { withJob } from "../../../src/cli/job-id.ts";
 import { CLI_COMMAND, runCli } from "../../support/blacktree/cli-source.ts";

@@ -1,5 +1,5 @@
 /** HTTP servers that answer as a test says, and what an orchestrator would answer. */
-import { ApiClient } from "../../../src/cli/api-client.ts";
+import { ApiClient } from "../../../src/cli/api/client.ts";
 
 export interface ScriptedServer {
   readonly url: string;

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { shownAge, shownDuration, shownTime } from "../../../src/cli/times.ts";
+import { shownAge, shownDuration, shownTime } from "../../../../src/cli/terminal/times.ts";
 
 test("times, ages and durations", () => {
   expect(shownTime("2026-01-31T12:00:05.678Z")).toBe("2026-01-31 12:00:05Z");

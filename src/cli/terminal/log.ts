@@ -1,7 +1,7 @@
 /** The log of `blacktree up` for a person at a terminal: one line for each record, without JSON. */
 import { prettyFactory } from "pino-pretty";
-import type { LogFormat } from "../shared/logging.ts";
-import { withVisibleCharacters } from "../shared/visible-text.ts";
+import type { LogFormat } from "../../shared/logging.ts";
+import { withVisibleCharacters } from "../../shared/visible-text.ts";
 
 /** Fields that repeat the head of the line, or that are the same in every line. */
 const NOT_SHOWN = new Set(["level", "time", "program", "msg"]);

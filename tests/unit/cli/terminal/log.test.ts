@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { describeRecord } from "../../../src/cli/terminal-log.ts";
+import { describeRecord } from "../../../../src/cli/terminal/log.ts";
 
 const HEAD = { level: "info", time: "2026-11-26T09:00:00.000Z", program: "blacktree" };
 

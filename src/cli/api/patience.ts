@@ -1,7 +1,7 @@
 /** Repeats requests for about a minute while orchestrators restart, or cannot answer. */
-import { sleep } from "../shared/abort.ts";
-import { Backoff, type BackoffBounds } from "../shared/backoff.ts";
-import { ApiError } from "./api-error.ts";
+import { sleep } from "../../shared/abort.ts";
+import { Backoff, type BackoffBounds } from "../../shared/backoff.ts";
+import { ApiError } from "./error.ts";
 
 export interface PatienceBounds extends BackoffBounds {
   /** From the first failure of a row on. */

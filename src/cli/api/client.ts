@@ -1,10 +1,15 @@
 /** Client of the admin API, at one orchestrator or at the first of several that answers. */
 import { type EventSourceMessage, EventSourceParserStream } from "eventsource-parser/stream";
 import type { z } from "zod";
-import { maskUrlPasswords } from "../shared/settings/settings.ts";
-import { objectOf, refusalOf, streamOf } from "./api-answer.ts";
-import { ApiError, oneError } from "./api-error.ts";
-import type { ApiToken } from "./api-token.ts";
+import { maskUrlPasswords } from "../../shared/settings/settings.ts";
+import { objectOf, refusalOf, streamOf } from "./answer.ts";
+import { ApiError, oneError } from "./error.ts";
+
+export interface ApiToken {
+  readonly token: string | undefined;
+  /** For the message when the API refuses the token. */
+  readonly origin: string;
+}
 
 export interface ApiAddress extends ApiToken {
   readonly url: string;

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { tableOf } from "../../../src/cli/table.ts";
+import { tableOf } from "../../../../src/cli/terminal/table.ts";
 
 const HEADINGS = ["ID", "REPOSITORY", "BRANCH"];
 

@@ -1,5 +1,5 @@
 /** Tables with headings, as wide as the terminal at most. */
-import { withVisibleCharacters } from "../shared/visible-text.ts";
+import { withVisibleCharacters } from "../../shared/visible-text.ts";
 import { fitted } from "./live-region.ts";
 
 const GAP = "  ";

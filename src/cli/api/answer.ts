@@ -1,7 +1,7 @@
 /** Reads answers of the admin API. Under a wrong address, or from a proxy, other programs answer. */
 import { z } from "zod";
-import { maskUrlPasswords } from "../shared/settings/settings.ts";
-import { ApiError, describeProblem } from "./api-error.ts";
+import { maskUrlPasswords } from "../../shared/settings/settings.ts";
+import { ApiError, describeProblem } from "./error.ts";
 
 /** @throws ApiError unless the answer has the fields of `shape`. */
 export async function objectOf<Body>(response: Response, shape: z.ZodType): Promise<Body> {
