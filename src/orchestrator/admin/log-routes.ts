@@ -20,11 +20,15 @@ import {
   lineFilter,
   parsePosition,
 } from "./log-formats.ts";
-import { type Chunks, readerOf, streamedResponse } from "./log-stream.ts";
+import { type Chunks, readerOf, streamedResponse, withSilences } from "./log-stream.ts";
 import { checkedQuery, documented } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
 import { isUnavailable, problem } from "./problem.ts";
 
+/** A comment, which readers of events ignore. */
+const OPENED = ": following\n\n";
+/** Proxies end a connection on which nothing is sent, many of them after a minute. */
+const HEARTBEAT_MS = 15_000;
 const READER_LIMITS = { perClient: 100, total: 500 };
 const MAX_GREP_CHARS = 1000;
 const MAX_TAIL_LINES = 100_000;
@@ -242,9 +246,14 @@ class LogRoutes {
     signal: AbortSignal,
   ): AsyncGenerator<string> {
     // Bun sends the status with the first bytes, and a waiting job may have no event for a long time.
-    yield ": following\n\n";
+    yield OPENED;
     try {
-      for await (const followed of this.parts.logs.follow(jobId, start, signal)) {
+      const all = this.parts.logs.follow(jobId, start, signal);
+      for await (const followed of withSilences(all, this.parts.heartbeatMs ?? HEARTBEAT_MS)) {
+        if (followed === undefined) {
+          yield OPENED;
+          continue;
+        }
         const id = formatPosition(followed.position);
         if (followed.kind === "end") yield eventOf("end", followed.state, id);
         else if (followed.kind === "replacement") {

@@ -1,4 +1,5 @@
 /** Responses that are made while they are read. */
+import { sleep } from "../../shared/abort.ts";
 
 export type Chunks = AsyncGenerator<string | Uint8Array>;
 
@@ -52,4 +53,23 @@ export function streamedResponse(
     },
     { highWaterMark: 0 },
   );
+}
+
+/** `items`, and undefined whenever no item has come for `silenceMs`. */
+export async function* withSilences<Item>(
+  items: AsyncGenerator<Item>,
+  silenceMs: number,
+): AsyncGenerator<Item | undefined> {
+  try {
+    for (let next = items.next(); ; ) {
+      const stop = new AbortController();
+      const silence = sleep(silenceMs, stop.signal).catch(() => undefined);
+      const item = await Promise.race([next, silence]).finally(() => stop.abort());
+      if (item?.done) return;
+      yield item?.value;
+      if (item) next = items.next();
+    }
+  } finally {
+    await items.return(undefined);
+  }
 }

@@ -31,6 +31,8 @@ export interface AdminParts {
   /** Allowed in the header `Host`, besides the names of this machine. */
   readonly hosts: readonly string[];
   readonly logger: Logger;
+  /** How long a followed log is silent before its reader gets a comment. Default: 15 s. */
+  readonly heartbeatMs?: number;
   connect(address: string): WorkerClient;
   /** Resolves when the broker has confirmed the job; rejects with the signal's reason. */
   submit(body: Buffer, signal: AbortSignal, properties?: SenderProperties): Promise<Acceptance>;

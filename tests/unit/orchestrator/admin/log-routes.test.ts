@@ -28,6 +28,7 @@ interface Fakes {
   readonly read?: JobLogs["read"];
   readonly follow?: JobLogs["follow"];
   readonly checkEnd?: JobLogs["checkEnd"];
+  readonly heartbeatMs?: number;
 }
 
 async function* journal(afterSeq = 0): AsyncGenerator<readonly JournalEntry[]> {
@@ -64,7 +65,7 @@ async function* followed(_: string, start: LogPosition): ReturnType<JobLogs["fol
   yield { kind: "end", position: { attempt: 2, seq: 6 }, state: "FAILED" };
 }
 
-function appWith(fakes: Fakes = {}, logged: string[] = []) {
+function appWith({ heartbeatMs, ...fakes }: Fakes = {}, logged: string[] = []) {
   const result = { ...sampleResult("job"), attempt: 2, logs: ["last", "lines"] };
   const logs = {
     find: async (jobId: string) =>
@@ -80,6 +81,7 @@ function appWith(fakes: Fakes = {}, logged: string[] = []) {
     hosts: [],
     token: "token",
     listen: { host: "127.0.0.1", port: 8080 },
+    heartbeatMs,
     logger: pino({}, { write: (line: string) => void logged.push(line) }),
   } as unknown as AdminParts);
 }
@@ -264,6 +266,38 @@ describe("a log", () => {
 });
 
 describe("a followed log", () => {
+  test("has comments while nothing happens, and each event once", async () => {
+    const goOn = Promise.withResolvers<void>();
+    async function* quiet(): ReturnType<JobLogs["follow"]> {
+      yield { kind: "entries", position: { attempt: 2, seq: 6 }, entries: JOURNAL.slice(1, 2) };
+      await goOn.promise;
+      yield { kind: "end", position: { attempt: 2, seq: 6 }, state: "FAILED" };
+    }
+    const response = await request("?follow=true", { follow: quiet, heartbeatMs: 1 });
+    let text = "";
+    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += chunk;
+      if (text.split(": following\n\n").length > 4) goOn.resolve();
+    }
+    const events = text.replaceAll(": following\n\n", "");
+    expect(events).toBe("event: line\ndata: one\u202e\nid: 2.2\n\nevent: end\ndata: FAILED\nid: 2.6\n\n");
+  });
+
+  test("that fails while it is silent ends without the event end", async () => {
+    const failed = Promise.withResolvers<void>();
+    async function* quiet(): ReturnType<JobLogs["follow"]> {
+      yield { kind: "entries", position: { attempt: 2, seq: 6 }, entries: [] };
+      await failed.promise;
+    }
+    const response = await request("?follow=true", { follow: quiet, heartbeatMs: 1 });
+    let text = "";
+    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += chunk;
+      if (text.split(": following").length > 3) failed.reject(new LogMissing("away", true));
+    }
+    expect(text.replaceAll(": following\n\n", "")).toBe(": away\n\n");
+  });
+
   test("consists of events, of which each line break of a line begins another data field", async () => {
     const body = await (await request("?follow=true")).text();
     expect(body).toBe(
