@@ -1,8 +1,8 @@
 /**
  * Where the log of each ended attempt is. An entry lives for the longer of job memory and log age after its last
- * change, or until JobRecords.admit begins another job with the same id. Losing entries costs access to logs, never a job. Redis (redis-log-places.ts) and the embedded SQLite file
- * (sqlite-log-places.ts) implement this interface, and both pass
- * tests/integration/orchestrator/records/log-places-contract.ts.
+ * change, or until JobRecords.admit begins another job with the same id. Losing entries costs access to logs, never a
+ * job. Redis (redis-log-places.ts) and the embedded SQLite file (sqlite-log-places.ts) implement this interface, and both
+ * pass tests/integration/orchestrator/records/log-places-contract.ts.
  */
 import type { RunRef } from "../../shared/job.ts";
 
