@@ -142,7 +142,7 @@ describe("a run", () => {
     void runs.run(job("a"), TIMEOUT_MS);
     expect(runs.status()).toBe("FREE");
     void runs.run(job("b"), TIMEOUT_MS);
-    expect(() => runs.run(job("c"), TIMEOUT_MS)).toThrow(NoFreeSlot);
+    expect(() => void runs.run(job("c"), TIMEOUT_MS)).toThrow(NoFreeSlot);
   });
 
   test("is refused, with the reason, while the worker accepts no new jobs; a running one can still be attached to", async () => {
@@ -151,7 +151,7 @@ describe("a run", () => {
     const first = runs.run(job("a"), TIMEOUT_MS);
     refusal = "disk below its reserve";
     expect(runs.status()).toBe("BUSY");
-    expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("disk below its reserve"));
+    expect(() => void runs.run(job("b"), TIMEOUT_MS)).toThrow(new NoFreeSlot("disk below its reserve"));
     const again = runs.run(job("a"), TIMEOUT_MS);
     started[0]?.finish(end());
     expect(await again).toEqual(await first);
@@ -168,7 +168,7 @@ describe("a run", () => {
     const { reason } = begun(0).signal;
     expect(reason).toBeInstanceOf(LeaseLost);
     expect(reason.message).toBe("the job was given to another attempt");
-    expect(() => runs.run(job("a", 1), TIMEOUT_MS)).toThrow(StaleRun);
+    expect(() => void runs.run(job("a", 1), TIMEOUT_MS)).toThrow(StaleRun);
     begun(0).finish(end("CANCELLED"));
     expect((await lower).status).toBe("CANCELLED");
     expect(runs.held()).toEqual([{ jobId: "a", attempt: 2 }]);
@@ -206,7 +206,7 @@ describe("an ended run", () => {
     runs.acknowledge({ jobId: "a", attempt: 1 });
     expect(runs.held()).toHaveLength(0);
     // A call that was sent before the acknowledgement does not start the run again.
-    expect(() => runs.run(job("a"), TIMEOUT_MS)).toThrow(StaleRun);
+    expect(() => void runs.run(job("a"), TIMEOUT_MS)).toThrow(StaleRun);
     expect(started).toHaveLength(1);
     void runs.run({ ...job("a"), attempt: 2 }, TIMEOUT_MS);
     expect(started).toHaveLength(2);
@@ -236,7 +236,7 @@ test("runs: a draining worker accepts no new jobs, and is drained when no run is
   const outcome = runs.run(job("a"), TIMEOUT_MS);
   const drained = runs.drain();
   expect(runs.status()).toBe("DRAINING");
-  expect(() => runs.run(job("b"), TIMEOUT_MS)).toThrow(NoFreeSlot);
+  expect(() => void runs.run(job("b"), TIMEOUT_MS)).toThrow(NoFreeSlot);
   begun(0).finish(end());
   await drained;
   expect((await outcome).status).toBe("SUCCESS");
