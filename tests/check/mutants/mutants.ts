@@ -51,7 +51,7 @@ class Sandbox {
     const child = Bun.spawn([process.execPath, ...argumentsOf(test)], {
       cwd: this.#root,
       // A mutation may need a test that the default check leaves out.
-      env: { ...process.env, [fullCheckVariable]: "1" },
+      env: { ...process.env, [fullCheckVariable]: "1", BLACKTREE_SCHEDULES: "1000" },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

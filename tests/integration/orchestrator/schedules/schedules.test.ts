@@ -11,7 +11,10 @@ import { fullCheckVariable } from "../../../support/machine/full-check.ts";
 import { type Plan, plans } from "./plan.ts";
 import { BrokenGuarantee, runSchedule } from "./schedule.ts";
 
-const SCHEDULES = process.env[fullCheckVariable] === undefined ? 300 : 100_000;
+/** Of each property. */
+const SCHEDULES = Number(
+  process.env.BLACKTREE_SCHEDULES ?? (process.env[fullCheckVariable] === undefined ? 1000 : 100_000),
+);
 const TIMEOUT_MS = process.env[fullCheckVariable] === undefined ? 600_000 : 6 * 3_600_000;
 /** Then the shortest schedule found so far is printed: fast-check does not try to shorten schedules that pass. */
 const MAX_SHRINK_MS = 120_000;
