@@ -116,7 +116,8 @@ export class Invariants {
     if (isCancelled) this.#report(run.jobId, "is confirmed although it was cancelled");
     this.kept(run);
     const current = this.#unfinished(run.jobId).find(({ attempt }) => attempt === run.attempt);
-    if (current) current.confirmedUntilMs = this.surroundings.nowMs() + forMs;
+    // No process that was killed meanwhile gets the answer.
+    if (current?.process.isAlive) current.confirmedUntilMs = this.surroundings.nowMs() + forMs;
   }
 
   released({ jobId, attempt }: RunRef): void {
