@@ -15,6 +15,14 @@ import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "./wo
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 const silent = pino({ level: "silent" });
 const WORKER = { workerId: "worker", incarnation: INCARNATION, region: "us-east-1", slots: 1, version: "1" };
+const CHECKER_PARTS = {
+  queue: { isReady: true },
+  pingIntervalMs: 1_000,
+  leaseTtlMs: 60_000,
+  connect: (to: string) => new WorkerClient(to, undefined),
+  onUnawaited: () => undefined,
+  onNoneReached: () => undefined,
+};
 
 let worker: ServedWorker | undefined;
 let healthChecker: HealthChecker | undefined;
@@ -66,14 +74,9 @@ test("a run that ends well while the answer to a ping arrives is forgotten by it
   const warnings: string[] = [];
   healthChecker = new HealthChecker({
     leases,
-    queue: { isReady: true },
+    ...CHECKER_PARTS,
     logs: { adopt: (run) => void client.acknowledge(run, run.incarnation) },
     logger: pino({ level: "warn" }, { write: (line: string) => void warnings.push(line) }),
-    pingIntervalMs: 1_000,
-    leaseTtlMs: 60_000,
-    connect: (to) => new WorkerClient(to, undefined),
-    onUnawaited: () => undefined,
-    onNoneReached: () => undefined,
   });
   healthChecker.start();
   const isForgotten = async () => (await client.ping({ reachesBroker: true }, 10_000)).runs.length === 0;
@@ -107,14 +110,9 @@ test("the log of an ended run whose job has a higher attempt on the same worker 
   const reported = Promise.withResolvers<void>();
   healthChecker = new HealthChecker({
     leases,
-    queue: { isReady: true },
+    ...CHECKER_PARTS,
     logs: { adopt: (run) => reported.resolve(void adopted.push(run)) },
     logger: silent,
-    pingIntervalMs: 1_000,
-    leaseTtlMs: 60_000,
-    connect: (to) => new WorkerClient(to, undefined),
-    onUnawaited: () => undefined,
-    onNoneReached: () => undefined,
   });
   healthChecker.start();
   await reported.promise;
