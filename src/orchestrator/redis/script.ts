@@ -1,12 +1,14 @@
 /** A script that Redis runs in one atomic step. */
 import { createHash } from "node:crypto";
-import type { Cluster, Redis } from "ioredis";
+import { Cluster, type Redis } from "ioredis";
 
 export type RedisClient = Redis | Cluster;
 
 export class RedisScript {
   readonly #text: string;
   readonly #sha1: string;
+  /** Connections that the text was sent on. */
+  readonly #sentOn = new WeakSet<object>();
 
   /** The parts are joined in this order, a part shared by several scripts first. */
   constructor(...parts: readonly string[]) {
@@ -14,9 +16,17 @@ export class RedisScript {
     this.#sha1 = createHash("sha1").update(this.#text).digest("hex");
   }
 
-  /** All keys begin with `prefix`, whose hash tag keeps them on one node of a Cluster. */
+  /**
+   * All keys begin with `prefix`, whose hash tag keeps them on one node of a Cluster. Calls on one connection take effect
+   * in their order: the first one sends the text. Only after SCRIPT FLUSH or a failover in a Cluster may they be swapped.
+   */
   async run(client: RedisClient, prefix: string, args: readonly (string | number)[]): Promise<unknown> {
     const keys = declaredKeys(prefix);
+    const connection = client instanceof Cluster ? client : client.stream;
+    if (!this.#sentOn.has(connection)) {
+      this.#sentOn.add(connection);
+      return client.eval(this.#text, keys.length, ...keys, ...args);
+    }
     try {
       return await client.evalsha(this.#sha1, keys.length, ...keys, ...args);
     } catch (error) {
