@@ -222,7 +222,7 @@ export class Dispatcher {
     this.#held = [];
     for (const [index, held] of waiting.entries()) {
       try {
-        if (isDue(this.#parts.workers.requirementsOf(held.job), held.job))
+        if (!this.#isPaused && isDue(this.#parts.workers.requirementsOf(held.job), held.job))
           await this.#placeOrHold(held, free);
         else this.#hold(held);
       } catch (error) {

@@ -130,33 +130,44 @@ test("dispatcher: a region's jobs come before another region's backlog that fall
 
 test("dispatcher: held jobs keep their place when the orchestrator stops, also with a slow broker", async () => {
   const jobs = Array.from({ length: 70 }, (_, index) => `job-${index}`);
+  // Together more than the channels that are kept for the next jobs.
+  const regions = ["a", "b"];
   const proxy = await startTcpProxy(rabbitmq);
   const throughProxy = new URL(rabbitmq.url);
   throughProxy.port = String(proxy.port);
   const servers = { rabbitMqUrl: throughProxy.href, clientUrl: rabbitmq.url, redisUrl: redis.url };
-  const site = await startOrchestratorSite(servers);
-  const worker = await serveWorker(async () => successfulEnd(), LOG_LIMITS);
+  const site = await startOrchestratorSite(servers, { BLACKTREE_REGIONS: regions.join(",") });
+  const workers = await Promise.all(
+    regions.map((workerId) => serveWorker(async () => successfulEnd(), LOG_LIMITS, { workerId })),
+  );
   try {
-    await site.addWorker("worker", INCARNATION, worker.port);
-    // The worker has a free slot and cannot build them.
-    for (const jobId of jobs) site.submit(jobId, { platforms: ["linux/s390x"] });
+    // The workers have free slots and cannot build them.
+    for (const [index, { port }] of workers.entries()) {
+      const region = regions[index] as string;
+      await site.addWorker(region, INCARNATION, port, { region });
+      for (const jobId of jobs)
+        site.submit(`${region}-${jobId}`, { worker_region: region, platforms: ["linux/s390x"] });
+    }
     const isBacklogged = async () => {
       const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
-      return totals.some(({ name, ready, unacked }) => name === READY_QUEUE && unacked === 64 && ready === 6);
+      const counts = (region: string) => totals.find(({ name }) => name === readyQueueOf(region));
+      return regions.every((region) => counts(region)?.unacked === 64 && counts(region)?.ready === 6);
     };
-    await waitFor(isBacklogged, { timeoutMs: 60_000, what: "held jobs, and others behind them" });
+    await waitFor(isBacklogged, { timeoutMs: 120_000, what: "held jobs, and others behind them" });
   } finally {
+    proxy.cut("answers");
     const slow = setInterval(() => {
       proxy.heal();
       proxy.cut("answers");
-    }, 60);
+    }, 5);
     await site.stop();
     clearInterval(slow);
     proxy.heal();
-    await worker.stop(100);
+    await Promise.all(workers.map((worker) => worker.stop(100)));
     await proxy.stop();
   }
-  expect(await waitingJobs()).toEqual(jobs);
+  for (const region of regions)
+    expect(await waitingJobs(readyQueueOf(region))).toEqual(jobs.map((jobId) => `${region}-${jobId}`));
 });
 
 test("dispatcher: held jobs stay held when placing one of them fails", async () => {
@@ -174,7 +185,9 @@ test("dispatcher: held jobs stay held when placing one of them fails", async () 
     for (const jobId of jobs) site.submit(jobId, { platforms: ["linux/s390x"] });
     const areHeld = async () => {
       const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
-      return totals.some(({ name, unacked }) => name === READY_QUEUE && unacked === jobs.length);
+      return totals.some(
+        ({ name, unacked }) => name === readyQueueOf("us-east-1") && unacked === jobs.length,
+      );
     };
     await waitFor(areHeld, { timeoutMs: 60_000, what: "held jobs" });
     // Free slots can be read, and the claim of each job fails.
@@ -193,14 +206,16 @@ test("dispatcher: held jobs stay held when placing one of them fails", async () 
   }
 });
 
-const READY_QUEUE = "jobs.ready.us-east-1.normal";
+function readyQueueOf(region: string): string {
+  return `jobs.ready.${region}.normal`;
+}
 
-/** The ids of the jobs in the ready queue, in its order. */
-async function waitingJobs(): Promise<readonly string[]> {
+/** The ids of the jobs in the queue, in its order. */
+async function waitingJobs(queue: string): Promise<readonly string[]> {
   const client = await connect(rabbitmq.url);
   const channel = await client.createChannel();
   const jobIds: string[] = [];
-  for (let message = await channel.get(READY_QUEUE); message; message = await channel.get(READY_QUEUE))
+  for (let message = await channel.get(queue); message; message = await channel.get(queue))
     jobIds.push(String(message.properties.headers?.["x-blacktree-job-id"]));
   await client.close();
   return jobIds;

@@ -31,7 +31,7 @@ export class RabbitMqDelivery implements Delivery {
   constructor(
     readonly message: Message,
     protected readonly open: OpenChannel,
-    private readonly onSettled: () => void,
+    protected readonly onSettled: () => void,
   ) {
     if (open.lost.aborted) this.#revoke();
     else open.lost.addEventListener("abort", this.#revoke, { once: true });
@@ -54,15 +54,19 @@ export class RabbitMqDelivery implements Delivery {
   }
 
   ack(): void {
-    this.settle(() => this.open.channel.ack(this.message));
+    if (this.settle(() => this.open.channel.ack(this.message))) this.onSettled();
   }
 
   requeue(): void {
-    this.settle(() => this.open.channel.nack(this.message, false, true));
+    if (this.sendBack()) this.onSettled();
+  }
+
+  protected sendBack(): boolean {
+    return this.settle(() => this.open.channel.nack(this.message, false, true));
   }
 
   /** False: it was settled or revoked before, or the channel is closing. */
-  protected settle(write: () => void): boolean {
+  private settle(write: () => void): boolean {
     if (this.#state !== "unsettled") return false;
     this.#state = "settled";
     this.open.lost.removeEventListener("abort", this.#revoke);
@@ -74,7 +78,6 @@ export class RabbitMqDelivery implements Delivery {
       this.#revoked.abort(error);
       return false;
     }
-    this.onSettled();
     return true;
   }
 
@@ -97,13 +100,16 @@ export class RabbitMqReadyDelivery extends RabbitMqDelivery implements ReadyDeli
   }
 
   override async requeue(): Promise<boolean> {
-    if (!this.settle(() => this.open.channel.nack(this.message, false, true))) return true;
+    if (!this.sendBack()) return true;
     // Nacks on several channels keep their order only if each waits for the one before. Without an answer the message
     // is back anyway, or will be: the channel is lost, or the broker is frozen.
-    return this.#roundTrip(this.open.lost, REQUEUE_TIMEOUT_MS).then(
+    const isAnswered = await this.#roundTrip(this.open.lost, REQUEUE_TIMEOUT_MS).then(
       () => true,
       () => this.open.lost.aborted,
     );
+    // Only now, since it may close the channel.
+    this.onSettled();
+    return isAnswered;
   }
 
   async heldForMs(): Promise<number> {
