@@ -75,6 +75,7 @@ const real = {
 };
 
 const MAX_CALLS_OF_EVENT = 2000;
+const MAX_EVENTS_AT_ONCE = 100_000;
 const START_MS = Date.parse("2026-01-20T10:00:00Z");
 
 export class Simulation {
@@ -84,6 +85,7 @@ export class Simulation {
   #order = 0;
   #nowMs = 0;
   #callsOfEvent = 0;
+  #eventsNow = 0;
 
   /** Since the start. */
   get nowMs(): number {
@@ -143,11 +145,18 @@ export class Simulation {
         continue;
       }
       this.#callsOfEvent = 0;
-      this.#nowMs = Math.max(this.#nowMs, event.atMs);
+      this.#advance(event.atMs);
       this.run(event.process, event.run);
       await this.#settle();
     }
     return true;
+  }
+
+  #advance(atMs: number): void {
+    if (atMs > this.#nowMs) this.#eventsNow = 0;
+    this.#nowMs = Math.max(this.#nowMs, atMs);
+    this.#eventsNow += 1;
+    if (this.#eventsNow > MAX_EVENTS_AT_ONCE) throw new Error("simulated time does not advance any more");
   }
 
   /** All promises that can settle without an event have settled. */
@@ -171,16 +180,16 @@ export class Simulation {
   install(): () => void {
     const setTimeout = (run: () => void, delayMs = 0) => {
       const process = this.current;
-      return process ? new Timer(this.after(delayMs, process, run)) : real.setTimeout(run, delayMs);
+      return process ? new Timer(this.after(timerMs(delayMs), process, run)) : real.setTimeout(run, delayMs);
     };
     const setInterval = (run: () => void, delayMs: number) => {
       const process = this.current;
       if (!process) return real.setInterval(run, delayMs);
       const repeat = () => {
-        timer.event = this.after(delayMs, process, repeat);
+        timer.event = this.after(timerMs(delayMs), process, repeat);
         run();
       };
-      const timer = new Timer(this.after(delayMs, process, repeat));
+      const timer = new Timer(this.after(timerMs(delayMs), process, repeat));
       return timer;
     };
     const clear = (timer: unknown) => {
@@ -219,4 +228,9 @@ export class Simulation {
       get: (target, name) => (name === "now" ? now : Reflect.get(target, name)),
     });
   }
+}
+
+/** As real timers do: otherwise one that waits again for what is left of its time may get no further. */
+function timerMs(delayMs: number): number {
+  return Math.max(1, Math.trunc(delayMs));
 }
