@@ -129,7 +129,7 @@ export class Assignment {
   async #untilClaimEnds(signal: AbortSignal): Promise<never> {
     for (;;) {
       await sleep(CLAIM_POLL_INTERVAL_MS, signal);
-      if ((await this.#claimState()) === "fenced") throw new ClaimEnded("its lease has ended");
+      if ((await this.#claimState(signal)) === "fenced") throw new ClaimEnded("its lease has ended");
     }
   }
 
@@ -140,7 +140,7 @@ export class Assignment {
       throw new WorkerUnreachable(error.message, { cause: error });
     if (error instanceof ClaimEnded) return this.#lost(error.message);
     if (isTransportFault(error)) {
-      const state = await this.#claimState();
+      const state = await this.#claimState(signal);
       if (state === "fenced") return this.#lost(`not reachable: ${error.message}`);
       if (state === "alive" && this.#isOutOfReach(error))
         throw new RunOutOfReach(error.message, { cause: error });
@@ -174,10 +174,15 @@ export class Assignment {
     return performance.now() - this.#unreachableSinceMs >= this.parts.leaseTtlMs;
   }
 
-  /** Fenced: the claim has ended, and the run cannot get the tag any more. */
-  async #claimState(): Promise<"alive" | "fenced" | "unknown"> {
+  /**
+   * Fenced: the claim has ended, and the run cannot get the tag any more. Waits until a confirmation from before another
+   * orchestrator's fence has ended.
+   */
+  async #claimState(signal: AbortSignal): Promise<"alive" | "fenced" | "unknown"> {
     try {
-      return (await this.parts.leases.fence(this.claim)).kind;
+      const fence = await this.parts.leases.fence(this.claim);
+      if (fence.kind === "fenced") await sleep(fence.confirmedForMs, signal);
+      return fence.kind;
     } catch (error) {
       if (error instanceof LeasesUnavailable) return "unknown";
       throw error;

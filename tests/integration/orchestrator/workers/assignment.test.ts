@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
 import pino from "pino";
+import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
 import {
   WorkerServiceService,
   WorkerStatus,
@@ -121,5 +122,48 @@ test("assignment: a call that never reaches the worker costs no attempt: the job
   } finally {
     await proxy.stop();
     await Promise.all([near.stop(100), far.stop(100)]);
+  }
+});
+
+test("assignment: a run is not lost before the confirmation that it got before another orchestrator fenced it ends", async () => {
+  const [started, finish] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const slow = await serveWorker(
+    async () => {
+      started.resolve();
+      await finish.promise;
+      return successfulEnd();
+    },
+    { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
+  );
+  const leases = new RedisLeases({
+    url: redis.url,
+    keyPrefix: "{blacktree}:",
+    leaseTtlMs: 5_000,
+    jobMemoryMs: 60_000,
+    settleMs: 0,
+    logger: pino({ level: "silent" }),
+  });
+  try {
+    site = await startOrchestratorSite(
+      { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
+      { BLACKTREE_MAX_ATTEMPTS: "1", BLACKTREE_LEASE_TTL: "5s" },
+    );
+    leases.start();
+    await waitFor(() => leases.isReady, { timeoutMs: 60_000, what: "Redis" });
+    await site.addWorker("worker", INCARNATION, slow.port);
+    const result = site.run("fenced");
+    await started.promise;
+    const claim = await leases.find("fenced");
+    if (!claim) throw new Error("no claim");
+    const fence = await leases.fence(claim, { evenIfAlive: true });
+    const fencedAtMs = performance.now();
+    if (fence.kind !== "fenced") throw new Error("not fenced");
+    expect(fence.confirmedForMs).toBeGreaterThan(1_000);
+    expect(await result).toMatchObject({ status: "FAILED", error: { code: "WORKER_LOST" } });
+    expect(performance.now() - fencedAtMs).toBeGreaterThan(fence.confirmedForMs - 100);
+  } finally {
+    finish.resolve();
+    await leases.close();
+    await slow.stop(100);
   }
 });
