@@ -78,7 +78,7 @@ function watch(engine: Engine, options: Partial<BuilderWatchOptions> = {}) {
   };
   const until = async (isRefusing: boolean) => {
     await waitFor(() => (watched.refusal !== undefined) === isRefusing, {
-      timeoutMs: 20_000,
+      timeoutMs: 30_000,
       what: isRefusing ? "a refusal" : "no refusal",
     });
   };
@@ -93,7 +93,7 @@ test("an engine that does not answer, and one that is back, are logged once each
   await until(true);
   expect(watched.refusal).toBe("no usable builder: Cannot connect to the Docker daemon");
   const detections = engine.detections;
-  await waitFor(() => engine.detections > detections + 3, { timeoutMs: 20_000, what: "further checks" });
+  await waitFor(() => engine.detections > detections + 3, { timeoutMs: 30_000, what: "further checks" });
   engine.fault = undefined;
   await until(false);
   expect(lines.map(({ msg }) => msg)).toEqual([

@@ -1,8 +1,6 @@
-import { setDefaultTimeout, test } from "bun:test";
+import { test } from "bun:test";
 import { signOfLife } from "../../../../src/worker/git/silence.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-
-setDefaultTimeout(60_000);
 
 /** Runs a shell script as a process group during `work`. */
 async function withGroup(
