@@ -222,7 +222,7 @@ describe("a silent server", () => {
       expect(failure).toMatchObject({ code: "CLONE_FAILED", retryable: true });
       const message = `${urlOf(name)} sent nothing for 1 s (BLACKTREE_GIT_SILENCE_TIMEOUT)`;
       expect(failure.message).toBe(message);
-      // Not the requests: on a machine that stops for a second, git may be ended before it has sent one.
+      // Not the requests: git that gets no processor for a second is ended before it has sent one.
       expect(lines.filter((line) => line.includes("trying again"))).toEqual([
         expect.stringContaining(`${message}; trying again`),
       ]);
