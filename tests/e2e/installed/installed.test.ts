@@ -120,7 +120,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
     async function runJob(): Promise<void> {
       const deployment_version = `v${sent++}`;
       await deployment.publish({ ...JOB, repo_url: "owner/app", deployment_version });
-      const result = await deployment.nextResult(60_000).catch(async (error) => {
+      const result = await deployment.nextResult(240_000).catch(async (error) => {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
@@ -137,7 +137,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       await waitFor(
         async () => (await unitProperty(machine, UNITS.worker, "StatusText")).includes("1 job running"),
         {
-          timeoutMs: 30_000,
+          timeoutMs: 120_000,
           what: "the job to run",
         },
       );

@@ -41,9 +41,9 @@ export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
     for (const held of kept.splice(0)) held.release();
     await deployment?.stop();
     deployment = undefined;
-  }, 60_000);
+  }, 240_000);
 
-  afterAll(() => backends?.stop(), 60_000);
+  afterAll(() => backends?.stop(), 240_000);
 
   return {
     get backends() {

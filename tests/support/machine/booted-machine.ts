@@ -31,7 +31,9 @@ export interface BootedMachine {
 
 /** Independent of a systemd of this machine. */
 const CONTAINER = ["--register=no", "--keep-unit", "--link-journal=no", "--console=pipe"];
-const BOOT_TIMEOUT_MS = 60_000;
+const BOOT_TIMEOUT_MS = 240_000;
+/** Its services end in order, which takes a while on a busy machine. */
+const STOP_GRACE_MS = 60_000;
 const ENVIRONMENT = [
   "env",
   "-i",
@@ -90,7 +92,7 @@ export async function bootMachine({ release, binds = {} }: BootOptions): Promise
   }
 
   async function stop(): Promise<void> {
-    await container?.stop();
+    await container?.stop(STOP_GRACE_MS);
     await unmountBelow(dir.path);
     await dir.remove();
   }
