@@ -104,8 +104,7 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
 
     test("too little disk space is named, in MiB", async () => {
       await shell("mount -t tmpfs -o size=30M tmpfs /usr/local");
-      const finished = await install("orchestrator");
-      await shell("umount /usr/local");
+      const finished = await install("orchestrator").finally(() => shell("umount /usr/local"));
       await expectRefusal(
         finished,
         /not enough disk space for the programs: \/usr\/local has \d+ MiB free, and \d+ MiB are needed/,

@@ -28,7 +28,7 @@ export interface FaultSite<Servers extends Backends = Backends> {
 export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
   options?: Options,
 ): FaultSite<BackendsOf<Options & { engine: "26.1" }>> {
-  setDefaultTimeout(120_000);
+  setDefaultTimeout(240_000);
   let backends: BackendsOf<Options & { engine: "26.1" }>;
   let deployment: Deployment | undefined;
   const kept: Pick<HeldRequests, "release">[] = [];
