@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Deployment,
+  LONG_LEASE,
   type OrchestratorProcess,
   startDeployment,
 } from "../support/blacktree/deployment.ts";
@@ -14,7 +15,7 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(240_000);
 
 const ACCOUNT = "210987654321";
 const EATS_256_MB = 'RUN ["/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]';
@@ -37,14 +38,14 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
       Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\n${EATS_256_MB}\n`,
     });
     deployment = await startDeployment(backends);
-    orchestrator = await deployment.startOrchestrator();
+    orchestrator = await deployment.startOrchestrator(LONG_LEASE);
   }, 240_000);
 
   afterAll(async () => {
     await deployment?.stop();
     await backends?.stop();
     await group?.remove();
-  }, 60_000);
+  }, 240_000);
 
   async function resultOf(repo_url: string) {
     const job = { repo_url, branch: "main", deployment_version: "v1", ecr_repo: "app-images" };

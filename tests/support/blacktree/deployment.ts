@@ -88,6 +88,9 @@ export async function shownWorkers({ apiUrl }: Pick<OrchestratorProcess, "apiUrl
   return ((await response.json()) as { items: ShownWorker[] }).items;
 }
 
+/** A program that starts, a worker that becomes free, a state that is reached: a busy machine may need this long. */
+const STEP_TIMEOUT_MS = 60_000;
+
 /** Resolves when the worker is free and has no job. */
 export async function untilFree(
   orchestrator: Pick<OrchestratorProcess, "apiUrl">,
@@ -96,7 +99,7 @@ export async function untilFree(
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
-    timeoutMs: 30_000,
+    timeoutMs: STEP_TIMEOUT_MS,
     what: `${worker.id} to be free`,
   });
 }
@@ -108,7 +111,7 @@ export async function readiness({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">)
 
 export async function untilReady(orchestrator: Pick<OrchestratorProcess, "apiUrl">): Promise<void> {
   await waitFor(async () => (await readiness(orchestrator)).ok, {
-    timeoutMs: 30_000,
+    timeoutMs: STEP_TIMEOUT_MS,
     what: "/readyz to answer 200",
   });
 }
@@ -136,8 +139,11 @@ export async function untilState(
 ): Promise<void> {
   const hasReached = async () =>
     (await shownJob(orchestrator, jobId))?.events.some((event) => event.state === state);
-  await waitFor(hasReached, { timeoutMs: 30_000, what: `job ${jobId} to be ${state}` });
+  await waitFor(hasReached, { timeoutMs: STEP_TIMEOUT_MS, what: `job ${jobId} to be ${state}` });
 }
+
+/** For tests that lose no worker: one that answers no ping for some seconds, on a busy machine, keeps its jobs. */
+export const LONG_LEASE = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "10s" };
 
 /** Shared by all workers, as in an installation. */
 export const REUSE_KEY = "5a".repeat(32);
@@ -264,7 +270,7 @@ export async function startDeployment(
     },
     async startWorker(orchestrator, env, of) {
       const worker = await launchWorker(orchestrator, env, of);
-      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: STEP_TIMEOUT_MS });
       return worker;
     },
     async publish(body, options = {}) {
@@ -305,7 +311,7 @@ export async function startDeployment(
     },
   };
 
-  async function next(queue: string, timeoutMs = 45_000): Promise<GetMessage> {
+  async function next(queue: string, timeoutMs = 90_000): Promise<GetMessage> {
     try {
       return await waitFor(async () => (await channel.get(queue, { noAck: true })) || undefined, {
         timeoutMs,
@@ -319,5 +325,7 @@ export async function startDeployment(
 }
 
 async function loggedFields<Fields>(process: TestProcess, message: string): Promise<Fields> {
-  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 30_000 })) as Fields;
+  return JSON.parse(
+    await process.waitForLine(`"msg":"${message}"`, { timeoutMs: STEP_TIMEOUT_MS }),
+  ) as Fields;
 }

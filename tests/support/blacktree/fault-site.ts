@@ -28,7 +28,7 @@ export interface FaultSite<Servers extends Backends = Backends> {
 export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
   options?: Options,
 ): FaultSite<BackendsOf<Options & { engine: "26.1" }>> {
-  setDefaultTimeout(120_000);
+  setDefaultTimeout(240_000);
   let backends: BackendsOf<Options & { engine: "26.1" }>;
   let deployment: Deployment | undefined;
   const kept: Pick<HeldRequests, "release">[] = [];
@@ -41,9 +41,9 @@ export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
     for (const held of kept.splice(0)) held.release();
     await deployment?.stop();
     deployment = undefined;
-  }, 60_000);
+  }, 240_000);
 
-  afterAll(() => backends?.stop(), 60_000);
+  afterAll(() => backends?.stop(), 240_000);
 
   return {
     get backends() {
