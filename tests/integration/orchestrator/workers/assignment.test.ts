@@ -31,7 +31,9 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   await site?.stop();
+  site = undefined;
   await worker?.stop(100);
+  worker = undefined;
 });
 afterAll(async () => {
   await Promise.all([rabbitmq?.stop(), redis?.stop()]);
@@ -75,7 +77,8 @@ for (const code of [status.INTERNAL, status.UNIMPLEMENTED] as const) {
       });
       site = await startOrchestratorSite(
         { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
-        { BLACKTREE_MAX_ATTEMPTS: "2" },
+        // The next attempt begins a lease time after the end of this one.
+        { BLACKTREE_MAX_ATTEMPTS: "2", BLACKTREE_LEASE_TTL: "10s" },
       );
       await site.addWorker(identity.workerId, identity.incarnation, worker.port);
       expect(await site.run(`job-${status[code]}`)).toMatchObject({
