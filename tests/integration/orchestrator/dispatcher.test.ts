@@ -192,7 +192,8 @@ test("dispatcher: held jobs stay held when placing one of them fails", async () 
     };
     await waitFor(areHeld, { timeoutMs: 60_000, what: "held jobs" });
     // Free slots can be read, and the claim of each job fails.
-    await permitKeys("{blacktree}:", "{blacktree}:[^c]*", "{blacktree}:claims:*", "{blacktree}:cancel*");
+    const readable = ["", "[^c]*", "claims:*", "cancel*", "controls*"];
+    await permitKeys(...readable.map((pattern) => `{blacktree}:${pattern}`));
     const isRefused = async () => (await redis.cli("ACL", "LOG")).includes("claim:job-");
     await waitFor(isRefused, { timeoutMs: 60_000, what: "a failed claim" });
     await permitKeys("*");
