@@ -10,7 +10,7 @@ afterEach(() => {
   clock?.mockRestore();
 });
 
-test("jobs return a few seconds after the first check that finds Redis away, also when the process did not run before it", async () => {
+test("jobs return a few seconds after the first check that finds Redis unavailable, also when the process did not run before it", async () => {
   let nowMs = 1_000_000;
   let isReady = true;
   let checks = 0;
