@@ -19,7 +19,8 @@ export async function cachedFolder(
   fill: (unfinished: string) => Promise<void>,
 ): Promise<string> {
   if (await isFilled(folder, proof)) return folder;
-  const unfinished = `${folder}.${process.pid}.unfinished`;
+  // A killed run may have left one with the id of this process.
+  const unfinished = `${folder}.${crypto.randomUUID()}.unfinished`;
   await mkdir(unfinished, { recursive: true });
   try {
     await fill(unfinished);

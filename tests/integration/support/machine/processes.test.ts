@@ -10,12 +10,12 @@ async function isRunning(pid: number): Promise<boolean> {
 }
 
 const gone = (pid: number) =>
-  waitFor(async () => !(await isRunning(pid)), { timeoutMs: 30_000, what: `process ${pid} to end` });
+  waitFor(async () => !(await isRunning(pid)), { timeoutMs: 60_000, what: `process ${pid} to end` });
 
 const shell = (script: string) => startProcess(["sh", "-c", script]);
 
 test("startProcess collects the lines of both streams, and waitForLine finds them", async () => {
-  const child = shell("echo one; echo two >&2; sleep 60");
+  const child = shell("echo one; echo two >&2; sleep 1000");
   expect(await child.waitForLine(/^two$/)).toBe("two");
   await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 30_000, what: "the other stream" });
   expect(child.stdoutLines).toEqual(["one"]);
@@ -30,8 +30,14 @@ test("waitForLine fails with the program's output when the line never appears", 
   expect(await child.exited).toBe(3);
 });
 
+test("the output is complete when a program's exit is reported", async () => {
+  const child = shell("(while kill -0 $$ 2>/dev/null; do :; done; echo late) & echo early");
+  expect(await child.exited).toBe(0);
+  expect(child.lines).toEqual(["early", "late"]);
+});
+
 test("stop ends grandchildren too, and processes that ignore SIGTERM", async () => {
-  const child = shell("trap '' TERM; sleep 61 & echo $!; wait; sleep 62");
+  const child = shell("trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000");
   const grandchild = Number(await child.waitForLine(/^\d+$/));
   await child.stop(100);
   await gone(grandchild);
@@ -52,7 +58,7 @@ test("no process of a paused group runs any more when pause returns", async () =
 });
 
 test("stop ends a paused process", async () => {
-  const child = shell("echo up; sleep 60");
+  const child = shell("echo up; sleep 1000");
   await child.waitForLine("up");
   child.pause();
   await child.stop();
@@ -64,7 +70,10 @@ test("the kernel ends a program when the test run that started it is killed", as
     process.execPath,
     "-e",
     `const { startProcess } = await import(${JSON.stringify(require.resolve("../../../support/machine/processes.ts"))});
-     process.stdout.write("pid " + startProcess(["sleep", "63"]).pid + "\\n");
+     const program = startProcess(["sh", "-c", "echo up; exec sleep 1000"]);
+     // Before it runs, setpriv may not have asked the kernel yet.
+     await program.waitForLine("up");
+     process.stdout.write("pid " + program.pid + "\\n");
      setInterval(() => undefined, 1_000);`,
   ]);
   const pid = Number((await starter.waitForLine(/^pid \d+$/)).slice(4));
@@ -81,5 +90,5 @@ test("run returns output and status, or throws an error with both", async () => 
   });
   await expect(run(["sh", "-c", "echo broken; exit 4"])).rejects.toThrow(CommandFailed);
   expect((await run(["sh", "-c", "exit 4"], { mayFail: true })).exitCode).toBe(4);
-  await expect(run(["sleep", "60"], { timeoutMs: 50 })).rejects.toThrow("was ended after 50 ms");
+  await expect(run(["sleep", "1000"], { timeoutMs: 50 })).rejects.toThrow("was ended after 50 ms");
 });
