@@ -94,7 +94,7 @@ export async function untilFree(
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
-    timeoutMs: 30_000,
+    timeoutMs: 60_000,
     what: `${worker.id} to be free`,
   });
 }
@@ -106,7 +106,7 @@ export async function readiness({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">)
 
 export async function untilReady(orchestrator: Pick<OrchestratorProcess, "apiUrl">): Promise<void> {
   await waitFor(async () => (await readiness(orchestrator)).ok, {
-    timeoutMs: 30_000,
+    timeoutMs: 60_000,
     what: "/readyz to answer 200",
   });
 }
@@ -134,7 +134,7 @@ export async function untilState(
 ): Promise<void> {
   const hasReached = async () =>
     (await shownJob(orchestrator, jobId))?.events.some((event) => event.state === state);
-  await waitFor(hasReached, { timeoutMs: 30_000, what: `job ${jobId} to be ${state}` });
+  await waitFor(hasReached, { timeoutMs: 60_000, what: `job ${jobId} to be ${state}` });
 }
 
 /** Shared by all workers, as in an installation. */
@@ -152,6 +152,8 @@ export interface DeploymentOptions {
   vhost?: string;
   /** The broker is not available for a virtual host or a connection now; `reconnect` is called later. */
   isBrokerAbsent?: boolean;
+  /** Of orchestrators whose settings do not name another. By default no job is lost while a busy machine stands still. */
+  leaseTtl?: string;
 }
 
 export async function startDeployment(
@@ -179,7 +181,7 @@ export async function startDeployment(
     ...ADMIN_ENV,
     BLACKTREE_GIT_BASE_URL: git.baseUrl,
     BLACKTREE_PING_INTERVAL: "300ms",
-    BLACKTREE_LEASE_TTL: "2s",
+    BLACKTREE_LEASE_TTL: options.leaseTtl ?? "8s",
   };
 
   async function reconnect(): Promise<void> {
@@ -262,7 +264,7 @@ export async function startDeployment(
     },
     async startWorker(orchestrator, env, of) {
       const worker = await launchWorker(orchestrator, env, of);
-      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 60_000 });
       return worker;
     },
     async publish(body, options = {}) {
@@ -302,7 +304,7 @@ export async function startDeployment(
     },
   };
 
-  async function next(queue: string, timeoutMs = 45_000): Promise<GetMessage> {
+  async function next(queue: string, timeoutMs = 90_000): Promise<GetMessage> {
     try {
       return await waitFor(async () => (await channel.get(queue, { noAck: true })) || undefined, {
         timeoutMs,
@@ -316,5 +318,5 @@ export async function startDeployment(
 }
 
 async function loggedFields<Fields>(process: TestProcess, message: string): Promise<Fields> {
-  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 30_000 })) as Fields;
+  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 60_000 })) as Fields;
 }

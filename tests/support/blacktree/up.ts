@@ -32,8 +32,8 @@ export async function launchUp({ workDir, args, env }: UpOptions): Promise<TestP
 /** Resolves when its worker is registered. */
 export async function untilUp(process: TestProcess, workDir: string): Promise<Up> {
   const { cli } = await compiledBinaries();
-  const listens = await process.waitForLine('"msg":"orchestrator listens"', { timeoutMs: 30_000 });
-  await process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+  const listens = await process.waitForLine('"msg":"orchestrator listens"', { timeoutMs: 60_000 });
+  await process.waitForLine('"msg":"registered"', { timeoutMs: 60_000 });
   const apiUrl = `http://127.0.0.1:${(JSON.parse(listens) as { admin_port: number }).admin_port}`;
   const token = async () => (await readFile(join(workDir, "admin-token"), "utf8")).trim();
   return {

@@ -31,7 +31,7 @@ export interface BootedMachine {
 
 /** Independent of a systemd of this machine. */
 const CONTAINER = ["--register=no", "--keep-unit", "--link-journal=no", "--console=pipe"];
-const BOOT_TIMEOUT_MS = 60_000;
+const BOOT_TIMEOUT_MS = 120_000;
 const ENVIRONMENT = [
   "env",
   "-i",

@@ -136,7 +136,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     },
     resume: () => signalAll("SIGCONT"),
 
-    async waitForLine(pattern, { timeoutMs = 30_000, what, intervalMs } = {}) {
+    async waitForLine(pattern, { timeoutMs = 60_000, what, intervalMs } = {}) {
       const matches = (line: string) =>
         typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
       let ended = false;

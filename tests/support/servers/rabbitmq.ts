@@ -318,7 +318,8 @@ async function createNode(home: Home, ports: NodePorts, config: readonly string[
     kill: async () => broker?.kill(),
     start,
     async restart() {
-      await broker?.stop(15_000);
+      // A broker that is killed may forget queues.
+      await broker?.stop(120_000);
       await start();
     },
     pause: () => broker?.pause(),
