@@ -17,7 +17,7 @@ const shell = (script: string) => startProcess(["sh", "-c", script]);
 test("startProcess collects the lines of both streams, and waitForLine finds them", async () => {
   const child = shell("echo one; echo two >&2; sleep 1000");
   expect(await child.waitForLine(/^two$/)).toBe("two");
-  await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 30_000, what: "the other stream" });
+  await waitFor(() => child.stdoutLines.length > 0, { timeoutMs: 60_000, what: "the other stream" });
   expect(child.stdoutLines).toEqual(["one"]);
   expect(child.stderrLines).toEqual(["two"]);
   await child.stop();

@@ -1,14 +1,5 @@
 /** Queues and policies that make RabbitMQ lose messages. */
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import type { Options } from "amqplib";
 import pino from "pino";
 import { RETRY_DELAYS_MS, type ReadyMessage } from "../../../../../src/orchestrator/queue/queue.ts";
@@ -20,7 +11,6 @@ import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { type BrokerOptions, type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
-setDefaultTimeout(180_000);
 const region = "eu-central-1";
 let server: RabbitMqServer;
 let broker: RabbitMqBroker;
@@ -34,9 +24,9 @@ const logger = pino(
 
 beforeAll(async () => {
   server = await borrowRabbitMq();
-}, 90_000);
+});
 
-afterAll(() => server.stop(), 30_000);
+afterAll(() => server.stop());
 
 beforeEach(() => {
   lines.length = 0;
