@@ -338,7 +338,7 @@ describe("RabbitMQ under faults", () => {
     }
   });
 
-  test("a session whose declaration is not answered is given up, and opened again", async () => {
+  test("a session whose declaration is not answered is given up, and opened again; its submissions are handled", async () => {
     let hasCut = false;
     const proxy = await startTcpProxy(server, {
       onRequest: (chunk) => {
@@ -355,6 +355,11 @@ describe("RabbitMQ under faults", () => {
     });
     try {
       const queue = newQueue(delayed);
+      const bodies: string[] = [];
+      queue.onSubmitted(async (delivery) => {
+        bodies.push(delivery.body.toString());
+        delivery.ack();
+      });
       const reason = `(not prepared within 4 s, still waiting for queue ${delayed.readyPrefix}.declaring); trying again`;
       await waitFor(() => logLines.some((line) => line.includes(reason)), {
         timeoutMs: TIMEOUT_MS,
@@ -363,6 +368,8 @@ describe("RabbitMQ under faults", () => {
       proxy.heal();
       await readiness(queue, true);
       expect(proxy.connections).toBeGreaterThan(1);
+      await queue.submit(Buffer.from("submitted"), {});
+      await waitFor(() => bodies.length > 0, { timeoutMs: TIMEOUT_MS, what: "the submission" });
       await queue.close();
     } finally {
       await proxy.stop();

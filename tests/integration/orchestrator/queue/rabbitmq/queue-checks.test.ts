@@ -105,12 +105,19 @@ test("a stream as job queue is named and not consumed; once it is deleted, the q
 
 test("an internal queue that is a stream is named, and used once it is deleted", async () => {
   await declare(`${broker.readyPrefix}.regions`, { arguments: { "x-queue-type": "stream" } });
+  const bodies: string[] = [];
+  queue.onSubmitted(async (delivery) => {
+    bodies.push(delivery.body.toString());
+    delivery.ack();
+  });
   queue.start();
   const message = `(the internal queue ${broker.readyPrefix}.regions is a stream: delete it)`;
   await until(() => lines.some(({ msg }) => msg.includes(message)), "the name of the stream");
   expect(queue.isReady).toBe(false);
   await broker.withChannel((channel) => channel.deleteQueue(`${broker.readyPrefix}.regions`));
   await until(() => queue.isReady, "the queue to be ready");
+  await queue.submit(Buffer.from("submitted"), {});
+  await until(() => bodies.length > 0, "the submission");
 
   // A message taken from it would cost the connection.
   const readyQueue = `${broker.readyPrefix}.${region}.high`;
