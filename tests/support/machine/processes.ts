@@ -106,7 +106,10 @@ export function startProcess(command: readonly string[], options: ProcessOptions
   void isRead.then(log.close);
   void child.exited.then(recordProcessGroup(child.pid));
   const exited = child.exited.then(async (status) => {
-    await Promise.race([isRead, Bun.sleep(OUTPUT_GRACE_MS)]);
+    const grace = Promise.withResolvers<void>();
+    const timer = setTimeout(grace.resolve, OUTPUT_GRACE_MS);
+    await Promise.race([isRead, grace.promise]);
+    clearTimeout(timer);
     return status;
   });
 

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { CommandFailed, run, startProcess } from "../../../support/machine/processes.ts";
+import { programLogsRoot } from "../../../support/machine/program-logs.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 
 async function isRunning(pid: number): Promise<boolean> {
@@ -11,6 +12,8 @@ async function isRunning(pid: number): Promise<boolean> {
 
 const gone = (pid: number) =>
   waitFor(async () => !(await isRunning(pid)), { timeoutMs: 60_000, what: `process ${pid} to end` });
+
+const module = JSON.stringify(require.resolve("../../../support/machine/processes.ts"));
 
 const shell = (script: string) => startProcess(["sh", "-c", script]);
 
@@ -69,7 +72,7 @@ test("the kernel ends a program when the test run that started it is killed", as
   const starter = startProcess([
     process.execPath,
     "-e",
-    `const { startProcess } = await import(${JSON.stringify(require.resolve("../../../support/machine/processes.ts"))});
+    `const { startProcess } = await import(${module});
      const program = startProcess(["sh", "-c", "echo up; exec sleep 1000"]);
      // Before it runs, setpriv may not have asked the kernel yet.
      await program.waitForLine("up");
@@ -80,6 +83,19 @@ test("the kernel ends a program when the test run that started it is killed", as
   expect(await isRunning(pid)).toBe(true);
   process.kill(starter.pid, "SIGKILL");
   await gone(pid);
+});
+
+test("the logs of a script's programs are not those of another script", async () => {
+  const texts = [crypto.randomUUID(), crypto.randomUUID()];
+  for (const text of texts) {
+    const script = `await (await import(${module})).startProcess(["echo", "${text}"]).exited;`;
+    await run([process.execPath, "-e", script]);
+  }
+  const logs = await Array.fromAsync(
+    new Bun.Glob("*eval*/*-echo.log").scan({ cwd: programLogsRoot, absolute: true }),
+  );
+  const kept = (await Promise.all(logs.map((log) => readFile(log, "utf8")))).join("");
+  for (const text of texts) expect(kept).toContain(text);
 });
 
 test("run returns output and status, or throws an error with both", async () => {
