@@ -181,7 +181,7 @@ test("Redis faults: the primary dies in the middle of a build, and Sentinel prom
     const scene = await startScene({ REDIS_URL: watched.url });
     const held = site.keep(holdPush(site.backends, scene.job));
     await watched.primary.kill();
-    await watched.untilPromoted();
+    await watched.promote();
     await held.arrived;
     held.release();
     await expectOneResult(scene);

@@ -1,12 +1,10 @@
 /** Guesses from real checkouts, some of which a stranger has made. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Guess, guessJob } from "../../../src/cli/checkout.ts";
 import { run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
-
-setDefaultTimeout(60_000);
 
 let folder: TempDir;
 let environment: Record<string, string | undefined>;

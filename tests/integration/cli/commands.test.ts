@@ -1,5 +1,5 @@
 /** Commands against a real orchestrator, whose one worker does what the test says. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ADMIN_TOKEN } from "../../support/blacktree/admin-api.ts";
@@ -12,8 +12,6 @@ import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator/orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "../orchestrator/workers/worker-service.ts";
-
-setDefaultTimeout(180_000);
 
 /** Each command is compiled from source when it starts, which takes seconds on a busy machine. */
 const patiently = { timeoutMs: 60_000 };
@@ -41,13 +39,13 @@ beforeAll(async () => {
   );
   site = await startOrchestratorSite({ rabbitMqUrl: rabbitmq.url, redisUrl: redis.url });
   await site.addWorker("worker", INCARNATION, worker.port, { slots: 8 });
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const { resolve } of mayEnd.values()) resolve();
   await site?.stop();
   await Promise.all([worker?.stop(100), rabbitmq?.stop(), redis?.stop()]);
-}, 60_000);
+});
 
 const environment = (api = site.adminUrl) => ({ BLACKTREE_API: api, BLACKTREE_ADMIN_TOKEN: ADMIN_TOKEN });
 

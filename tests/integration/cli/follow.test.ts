@@ -1,5 +1,5 @@
 /** The client against servers that break off, and that send more than a pipe takes. */
-import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, expect, test } from "bun:test";
 import { ApiClient } from "../../../src/cli/api/client.ts";
 import { ApiError } from "../../../src/cli/api/error.ts";
 import { NEW_JOB, STATUS } from "../../../src/cli/api/shapes.ts";
@@ -18,8 +18,6 @@ import {
   serveBytes,
   stopServers,
 } from "./scripted-server.ts";
-
-setDefaultTimeout(180_000);
 
 afterEach(stopServers);
 

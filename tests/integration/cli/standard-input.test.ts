@@ -1,10 +1,8 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "../../support/machine/processes.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
-
-setDefaultTimeout(60_000);
 
 const MODULE = join(import.meta.dir, "../../../src/cli/json-file.ts");
 const SCRIPT = `

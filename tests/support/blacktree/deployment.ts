@@ -60,8 +60,6 @@ export interface Deployment {
   /** Number of messages ready in the queue, without the unacked ones. */
   depth(queue: string): Promise<number>;
   queueTotals(): Promise<QueueTotals[]>;
-  /** How old these counts can be. */
-  readonly queueTotalsMs: number;
   /** The output of all programs of this deployment. */
   printed(): readonly string[];
   /** Every key of this deployment's Redis database with its value, as text. */
@@ -160,6 +158,8 @@ export interface DeploymentOptions {
   vhost?: string;
   /** The broker is not available for a virtual host or a connection now; `reconnect` is called later. */
   isBrokerAbsent?: boolean;
+  /** Of orchestrators whose settings do not name another. By default no job is lost while a busy machine stands still. */
+  leaseTtl?: string;
 }
 
 export async function startDeployment(
@@ -187,7 +187,7 @@ export async function startDeployment(
     ...ADMIN_ENV,
     BLACKTREE_GIT_BASE_URL: git.baseUrl,
     BLACKTREE_PING_INTERVAL: "300ms",
-    BLACKTREE_LEASE_TTL: "2s",
+    BLACKTREE_LEASE_TTL: options.leaseTtl ?? "8s",
   };
 
   async function reconnect(): Promise<void> {
@@ -294,7 +294,6 @@ export async function startDeployment(
       return events;
     },
     queueTotals: () => rabbitmq.queueTotals(vhost),
-    queueTotalsMs: rabbitmq.queueTotalsMs,
     depth: async (queue) => (await channel.checkQueue(queue)).messageCount,
     printed: () => processes.flatMap((process) => process.lines),
     redisContents: () => redisContents(orchestratorEnv.REDIS_URL),

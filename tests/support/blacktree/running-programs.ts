@@ -27,7 +27,7 @@ export async function programsOfRuns(workDir: string): Promise<string[]> {
 /** A worker itself runs short programs in a folder like those of its runs, to check its builder. */
 export async function untilNoProgramRuns(workDir: string): Promise<void> {
   const hasNone = async () => (await programsOfRuns(workDir)).length === 0;
-  await waitFor(hasNone, { timeoutMs: 30_000, what: "the programs of the runs to end" });
+  await waitFor(hasNone, { timeoutMs: 60_000, what: "the programs of the runs to end" });
 }
 
 /** The command lines of the running children of this process. A child that has ended has none, also before it is reaped. */
@@ -44,7 +44,7 @@ export async function childrenOf(pid: number): Promise<string[]> {
 /** An idle worker has a child only while it checks its builder. */
 export async function untilNoChildren(pid: number): Promise<void> {
   const hasNone = async () => (await childrenOf(pid)).length === 0;
-  await waitFor(hasNone, { timeoutMs: 30_000, what: `the children of process ${pid} to end` });
+  await waitFor(hasNone, { timeoutMs: 60_000, what: `the children of process ${pid} to end` });
 }
 
 /** Empty for a process that has ended since. */

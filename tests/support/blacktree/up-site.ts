@@ -1,5 +1,5 @@
 /** Shared by test files that run `blacktree up` on a registry, a git server and an engine. */
-import { afterAll, beforeAll, setDefaultTimeout } from "bun:test";
+import { afterAll, beforeAll } from "bun:test";
 import { join } from "node:path";
 import type { TestProcess } from "../machine/processes.ts";
 import { makeTempDir, type TempDir } from "../machine/temp-dir.ts";
@@ -19,7 +19,6 @@ export interface UpSite {
 
 /** Call it at the top of a file: all of it runs for the whole file. */
 export function upSite(settings: Readonly<Record<string, string>> = {}): UpSite {
-  setDefaultTimeout(180_000);
   let docker: DockerEngine;
   let registry: Registry;
   let git: GitServer;
@@ -46,13 +45,13 @@ export function upSite(settings: Readonly<Record<string, string>> = {}): UpSite 
       },
     });
     up = await untilUp(process, workDir);
-  }, 240_000);
+  });
 
   afterAll(async () => {
     await process?.stop();
     await Promise.all([docker?.stop(), registry?.stop(), git?.stop()]);
     await folder?.remove();
-  }, 240_000);
+  });
 
   return {
     get up() {

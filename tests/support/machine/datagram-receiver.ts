@@ -41,7 +41,7 @@ export function receiveDatagrams(address: string): DatagramReceiver {
     received,
     next: (pattern) =>
       waitFor(() => received().find((message) => pattern.test(message)), {
-        timeoutMs: 20_000,
+        timeoutMs: 60_000,
         what: `a message that matches ${pattern}`,
       }),
     close: () => void symbols.close(socket),

@@ -6,7 +6,7 @@ const lowestPort = 12_000;
 const highestPort = 32_000;
 
 /** A name in the kernel's list of sockets that is this process's until it ends; false when it is another one's. */
-export function reserve(name: string): Promise<boolean> {
+function reserve(name: string): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", () => resolve(false));

@@ -1,7 +1,6 @@
 /** A network namespace whose only way out is one address of this machine. Needs root. */
 import { randomInt } from "node:crypto";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
-import { reserve } from "./free-port.ts";
 import { run } from "./processes.ts";
 
 export interface IsolatedNetwork {
@@ -20,10 +19,10 @@ export interface IsolatedNetwork {
 
 /** Addresses are from the network for benchmarks (RFC 2544), which no host has. */
 export async function isolatedNetwork(): Promise<IsolatedNetwork> {
-  const number = await freeNumber();
   const name = `blacktree${process.pid}`;
   const [outer, inner] = [`bt${process.pid}o`, `bt${process.pid}i`];
-  const [gateway, guest, beyond] = [`198.18.${number}.1`, `198.18.${number}.2`, `198.19.${number}.1`];
+  const number = await reservedNumber();
+  const [gateway, guest, beyond] = [`198.18.${number}.1`, `198.18.${number}.2`, beyondOf(number)];
   const within = ["ip", "netns", "exec", name];
   const relays: Server[] = [];
   const remove = async () => {
@@ -36,7 +35,6 @@ export async function isolatedNetwork(): Promise<IsolatedNetwork> {
     await run(["ip", "netns", "add", name]);
     await run(["ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name]);
     await run(["ip", "address", "add", `${gateway}/30`, "dev", outer]);
-    await run(["ip", "address", "add", `${beyond}/32`, "dev", "lo"]);
     await run(["ip", "link", "set", outer, "up"]);
     await run([...within, "ip", "address", "add", `${guest}/30`, "dev", inner]);
     for (const device of ["lo", inner]) await run([...within, "ip", "link", "set", device, "up"]);
@@ -60,13 +58,18 @@ export async function isolatedNetwork(): Promise<IsolatedNetwork> {
   };
 }
 
-/** Of networks that no other test has. */
-async function freeNumber(): Promise<number> {
+const beyondOf = (number: number) => `198.19.${number}.1`;
+
+/** Of addresses that no other test uses: only one process can add one of them to loopback. */
+async function reservedNumber(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
     const number = randomInt(1, 255);
-    if (await reserve(`network-${number}`)) return number;
+    const add = ["ip", "address", "add", `${beyondOf(number)}/32`, "dev", "lo"];
+    const { exitCode, stderr } = await run(add, { mayFail: true });
+    if (exitCode === 0) return number;
+    if (!stderr.includes("File exists")) throw new Error(`no address could be added to loopback: ${stderr}`);
   }
-  throw new Error("no free network found between 198.18.1.0 and 198.18.254.0");
+  throw new Error("all addresses for isolated networks are in use");
 }
 
 async function startRelay(host: string, toPort: number): Promise<{ server: Server; port: number }> {

@@ -14,7 +14,7 @@ export function isGroupRunning(leader: number): boolean {
 
 /** In these a thread runs no code of its program: stopped, ended, or in the kernel until an event, such as a write's end. */
 const NOT_RUNNING = /^[TtZXD]/;
-const STOP_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 120_000;
 
 function hasStopped(pid: string): boolean {
   try {

@@ -20,7 +20,10 @@ export interface TestProcess {
   readonly stdoutLines: readonly string[];
   readonly stderrLines: readonly string[];
   readonly exitCode: number | null;
-  /** The exit status; for a process ended by a signal, 128 plus the signal's number. */
+  /**
+   * The exit status; for a process ended by a signal, 128 plus the signal's number. Resolves when the output has been
+   * read too, unless a child of the process keeps it open.
+   */
   readonly exited: Promise<number>;
   waitForLine(pattern: RegExp | string, options?: Partial<WaitForOptions>): Promise<string>;
   /** Sent to the program alone, as systemd does with KillMode=mixed. The methods below signal the whole group. */
@@ -49,6 +52,9 @@ export class CommandFailed extends Error {
     super(`${command.join(" ")} exited with status ${result.exitCode}\n${output}`);
   }
 }
+
+/** How long the output of an ended process is read on: one of its children may keep it open for ever. */
+const OUTPUT_GRACE_MS = 5_000;
 
 // A killed test run cannot stop its servers. The kernel stops those that were started through setpriv.
 const setpriv = Bun.which("setpriv");
@@ -95,9 +101,17 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     collectLines(child.stdout, log, lines, stdoutLines),
     collectLines(child.stderr, log, lines, stderrLines),
   ];
-  // Resolves when the last process that holds the pipes has ended; no other code waits for it.
-  void Promise.allSettled(collected).then(log.close);
+  // Resolves when the last process that holds the pipes has ended.
+  const isRead = Promise.allSettled(collected);
+  void isRead.then(log.close);
   void child.exited.then(recordProcessGroup(child.pid));
+  const exited = child.exited.then(async (status) => {
+    const grace = Promise.withResolvers<void>();
+    const timer = setTimeout(grace.resolve, OUTPUT_GRACE_MS);
+    await Promise.race([isRead, grace.promise]);
+    clearTimeout(timer);
+    return status;
+  });
 
   const signalAll = (name: NodeJS.Signals) => signalGroup(child.pid, name);
 
@@ -116,7 +130,7 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     get exitCode() {
       return child.exitCode;
     },
-    exited: child.exited,
+    exited,
     signal: (name) => void child.kill(name),
     kill,
     pause() {
@@ -125,18 +139,17 @@ export function startProcess(command: readonly string[], options: ProcessOptions
     },
     resume: () => signalAll("SIGCONT"),
 
-    async waitForLine(pattern, { timeoutMs = 30_000, what, intervalMs } = {}) {
+    async waitForLine(pattern, { timeoutMs = 60_000, what, intervalMs } = {}) {
       const matches = (line: string) =>
         typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
-      // Read before the lines, so that lines printed just before the end are still searched.
       let ended = false;
+      void exited.then(() => {
+        ended = true;
+      });
       const found = await waitFor(
         () => {
           const line = lines.find(matches);
-          if (line !== undefined) return { line };
-          if (ended) return { line: undefined };
-          ended = child.exitCode !== null || child.signalCode !== null;
-          return undefined;
+          return line !== undefined || ended ? { line } : undefined;
         },
         { timeoutMs, what: what ?? `a line matching ${pattern} of ${command[0]}`, intervalMs },
       ).catch((error: Error) => {

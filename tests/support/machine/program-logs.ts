@@ -17,6 +17,9 @@ export function programLogsOf(path: string): string {
   return join(programLogsRoot, relative(root, resolve(root, path)).replaceAll("/", "-"));
 }
 
+/** Scripts of `bun -e` have the same path, and several run at the same time: each has a folder of its own. */
+const main = () => (basename(Bun.main) === "[eval]" ? `${Bun.main}-${process.pid}` : Bun.main);
+
 /** Of one log; further output is not kept. */
 const MAX_LOG_BYTES = 20_000_000;
 
@@ -25,7 +28,7 @@ const counts = new Map<string, number>();
 /** A new file for the output of one start of a program, numbered in the order of the starts. */
 export function openProgramLog(command: readonly string[]): ProgramLog {
   // In a test process this is the file that it runs at this moment.
-  const folder = programLogsOf(Bun.main);
+  const folder = programLogsOf(main());
   const number = (counts.get(folder) ?? 0) + 1;
   counts.set(folder, number);
   if (number === 1) rmSync(folder, { recursive: true, force: true });

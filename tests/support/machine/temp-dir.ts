@@ -30,13 +30,13 @@ export async function makeTempDir(label: string): Promise<TempDir> {
 }
 
 /** Abandoned folders that this user may remove. */
-export async function abandonedTempDirs(): Promise<AbandonedDir[]> {
-  const names = await readdir(tmpdir());
+export async function abandonedTempDirs(parent: string): Promise<AbandonedDir[]> {
+  const names = await readdir(parent);
   const uid = process.getuid?.() ?? 0;
   return names.flatMap((name) => {
     const [, owner, label] = pattern.exec(name) ?? [];
     if (owner === undefined || label === undefined || isRunning(owner)) return [];
-    const path = join(tmpdir(), name);
+    const path = join(parent, name);
     const isOurs = uid === 0 || statSync(path, { throwIfNoEntry: false })?.uid === uid;
     return isOurs ? [{ path, label }] : [];
   });

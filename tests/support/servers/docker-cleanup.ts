@@ -40,7 +40,7 @@ export async function killProcessesOf(dir: string): Promise<void> {
       for (const pid of pids) killQuietly(pid);
       return pids.length === 0;
     },
-    { timeoutMs: 30_000, what: `the processes of ${dir} to end` },
+    { timeoutMs: 60_000, what: `the processes of ${dir} to end` },
   );
 }
 

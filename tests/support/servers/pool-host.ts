@@ -12,81 +12,91 @@ const [owner = "", socket = ""] = process.argv.slice(2);
 const WATCH_INTERVAL_MS = 500;
 const ASK_AGAIN_MS = 2000;
 
-interface Loan {
-  readonly id: string;
-  readonly borrower: string;
-}
-
 interface Engine {
   readonly kind: string;
   readonly running: OwnDockerEngine;
-  use: Loan | "resetting" | "idle";
 }
 
+interface Loan {
+  readonly engine: Engine;
+  readonly borrower: string;
+}
+
+/** Those that run: each is lent, idle, or being reset. */
 const engines = new Set<Engine>();
+const idle = new Set<Engine>();
+/** A new id each time, so that a late or repeated return cannot take an engine from its next borrower. */
+const loans = new Map<string, Loan>();
 const brokers = new Map<RabbitMqVersion, Promise<RabbitMq>>();
 
 async function lendEngine({ engine, storage, borrower }: EngineRequest): Promise<LentEngine> {
   const kind = `${engine} ${storage}`;
-  const loan = { id: crypto.randomUUID(), borrower };
-  const idle = [...engines].find((each) => each.kind === kind && each.use === "idle");
-  if (idle !== undefined) {
-    idle.use = loan;
-    return { loan: loan.id, access: idle.running.access };
-  }
-  const running = await startDockerEngine({ engine, storage });
-  engines.add({ kind, running, use: loan });
-  return { loan: loan.id, access: running.access };
+  const known = [...idle].find((each) => each.kind === kind);
+  if (known !== undefined) idle.delete(known);
+  const lent = known ?? { kind, running: await startDockerEngine({ engine, storage }) };
+  engines.add(lent);
+  const loan = crypto.randomUUID();
+  loans.set(loan, { engine: lent, borrower });
+  return { loan, access: lent.running.access };
 }
 
-const loanOf = ({ use }: Engine): Loan | undefined => (typeof use === "string" ? undefined : use);
-
-function brokerOf(version: RabbitMqVersion): Promise<RabbitMq> {
+async function brokerOf(version: RabbitMqVersion): Promise<RabbitMq> {
   const broker = brokers.get(version) ?? startRabbitMq({ version });
   brokers.set(version, broker);
-  return broker;
-}
-
-/** A loan may be returned twice: the engine may belong to the next borrower by then. */
-async function takeBack(loan: string): Promise<void> {
-  const engine = [...engines].find((each) => loanOf(each)?.id === loan);
-  if (engine === undefined) return;
-  engine.use = "resetting";
   try {
-    await resetDockerEngine(engine.running);
-    engine.use = "idle";
+    return await broker;
   } catch (error) {
-    // It is not lent again.
-    process.stdout.write(`failed to reset a Docker engine, stopping it: ${error}\n`);
-    engines.delete(engine);
-    await engine.running.stop();
+    // The next borrower tries again.
+    if (brokers.get(version) === broker) brokers.delete(version);
+    throw error;
   }
 }
 
-async function answer(request: Request): Promise<Response> {
+async function takeBack(loan: string): Promise<void> {
+  const engine = loans.get(loan)?.engine;
+  if (engine === undefined) return;
+  loans.delete(loan);
+  try {
+    await resetDockerEngine(engine.running);
+    idle.add(engine);
+  } catch (error) {
+    process.stdout.write(`failed to reset a Docker engine, stopping it: ${error}\n`);
+    // It is not lent again. The other servers stay in use, also if it does not stop.
+    await engine.running.stop().catch((failure) => process.stdout.write(`failed to stop it: ${failure}\n`));
+    engines.delete(engine);
+  }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+const answered = (body: object): Answer => ({ status: 200, text: JSON.stringify(body) });
+
+async function answer(request: Request): Promise<Answer> {
   const { pathname } = new URL(request.url);
   const [, kind, id = ""] = pathname.split("/");
   if (request.method === "POST" && kind === "rabbitmq")
-    return Response.json((await brokerOf(id as RabbitMqVersion)).access);
+    return answered((await brokerOf(id as RabbitMqVersion)).access);
   if (request.method === "POST" && kind === "engines")
-    return Response.json(await lendEngine((await request.json()) as EngineRequest));
+    return answered(await lendEngine((await request.json()) as EngineRequest));
   if (request.method === "DELETE" && kind === "engines") await takeBack(id);
-  return Response.json({});
+  return answered({});
 }
 
-/** By the caller's id of the request. */
-const answers = new Map<string, Promise<Response>>();
+/** By the caller's id of the request. A caller that did not receive its answer repeats the request. */
+const answers = new Map<string, Promise<Answer>>();
 
 /** Bun closes a connection that is silent for 10 s, and a start can take longer: the caller repeats the request. */
 async function answerSoon(request: Request): Promise<Response> {
   const id = request.headers.get(requestIdHeader) ?? "";
-  const pending =
-    answers.get(id) ?? answer(request).catch((error) => new Response(String(error), { status: 500 }));
+  const pending = answers.get(id) ?? answer(request).catch((error) => ({ status: 500, text: String(error) }));
   answers.set(id, pending);
   const isReady = await Promise.race([pending.then(() => true), Bun.sleep(ASK_AGAIN_MS).then(() => false)]);
   if (!isReady) return new Response(null, { status: 202 });
-  answers.delete(id);
-  return pending;
+  const { status, text } = await pending;
+  return new Response(text, { status });
 }
 
 Bun.serve({ unix: socket, fetch: answerSoon });
@@ -104,7 +114,6 @@ async function stop(): Promise<never> {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
 while (isRunning(owner)) {
   await Bun.sleep(WATCH_INTERVAL_MS);
-  for (const loan of [...engines].map(loanOf))
-    if (loan !== undefined && !isRunning(loan.borrower)) await takeBack(loan.id);
+  for (const [loan, { borrower }] of loans) if (!isRunning(borrower)) await takeBack(loan);
 }
 await stop();

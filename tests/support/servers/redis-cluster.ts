@@ -22,7 +22,7 @@ export interface SlotMove {
 }
 
 const HOST = "127.0.0.1";
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 120_000;
 
 export async function startRedisCluster(server: RedisServer = "installed"): Promise<RedisCluster> {
   const { program, launcher } = await redisProgram(server);

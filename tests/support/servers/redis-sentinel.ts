@@ -5,17 +5,19 @@ import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { type Redis, startRedis } from "./redis.ts";
 
-/** A primary, its replica, and a Sentinel that promotes the replica when the primary dies. */
+/** A primary, its replica, and a Sentinel that can promote the replica. */
 export interface RedisWithSentinel {
   /** A value for `REDIS_URL`; a Sentinel that does not answer is first in the list. */
   readonly url: string;
   readonly primary: Redis;
-  /** Call after the primary's end; resolves when the replica has become the primary. */
-  untilPromoted(): Promise<void>;
+  /** Has Sentinel promote the replica; resolves when it is the primary. */
+  promote(): Promise<void>;
   stop(): Promise<void>;
 }
 
 const primaryName = "blacktree";
+/** Sentinel does nothing for 30 s after it has noticed that it was not executed for 2 s. */
+const promotionTimeoutMs = 120_000;
 
 async function startSentinel(primaryPort: number) {
   const dir = await makeTempDir("sentinel");
@@ -25,9 +27,9 @@ async function startSentinel(primaryPort: number) {
     `port ${port}`,
     "bind 127.0.0.1",
     `sentinel monitor ${primaryName} 127.0.0.1 ${primaryPort} 1`,
-    // Until the primary is killed, a busy machine must not make it seem dead.
+    // Sentinel promotes the replica on request only: a primary that a busy machine does not execute is not dead.
     `sentinel down-after-milliseconds ${primaryName} 600000`,
-    `sentinel failover-timeout ${primaryName} 2000`,
+    `sentinel failover-timeout ${primaryName} ${promotionTimeoutMs}`,
   ];
   await Bun.write(config, `${lines.join("\n")}\n`);
   const server = startProcess(["redis-server", config, "--sentinel"]);
@@ -41,8 +43,7 @@ async function startSentinel(primaryPort: number) {
     await stop();
     throw error;
   }
-  const cli = (...args: readonly string[]) => run(["redis-cli", "-p", String(port), ...args]);
-  return { port, cli, stop };
+  return { port, stop };
 }
 
 export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
@@ -59,9 +60,16 @@ export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
   return {
     url: `redis://127.0.0.1:${away}?sentinel=${primaryName},redis://127.0.0.1:${sentinel.port}`,
     primary,
-    async untilPromoted() {
-      await sentinel.cli("sentinel", "set", primaryName, "down-after-milliseconds", "500");
-      await untilReplicaSays("role:master", "the replica to be promoted");
+    async promote() {
+      await waitFor(
+        async () => {
+          if ((await replica.cli("info", "replication")).includes("role:master")) return true;
+          // Refused while a promotion is in progress, and until the replica has answered a ping of Sentinel.
+          await run(["redis-cli", "-p", `${sentinel.port}`, "sentinel", "failover", primaryName]);
+          return false;
+        },
+        { timeoutMs: promotionTimeoutMs, what: "the replica to be promoted", intervalMs: 100 },
+      );
     },
     async stop() {
       await sentinel.stop();

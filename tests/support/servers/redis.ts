@@ -91,7 +91,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<Redis> {
     ];
     server = startProcess([program, ...settings], { launcher, env: options.env });
     await server.waitForLine("Ready to accept connections");
-    await waitFor(async () => (await cli("ping")) === "PONG", { timeoutMs: 30_000, what: "Redis to answer" });
+    await waitFor(async () => (await cli("ping")) === "PONG", { timeoutMs: 60_000, what: "Redis to answer" });
   }
 
   async function stop(): Promise<void> {

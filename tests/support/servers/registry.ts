@@ -180,7 +180,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     starts.push(server);
     const answer = await waitFor(
       async () => (server.exitCode === null ? isUp(await request("/v2/")) : "ended"),
-      { timeoutMs: 30_000, what: `the registry at ${host} to answer` },
+      { timeoutMs: 60_000, what: `the registry at ${host} to answer` },
     );
     if (answer === "ended") throw new Error(`the registry ended at its start:\n${server.lines.join("\n")}`);
   }

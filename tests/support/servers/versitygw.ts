@@ -88,7 +88,7 @@ export async function startS3Server({ tls, region = "us-east-1" }: S3ServerOptio
     starts.push(startProcess([path, ...options, ...files, "posix", objects], { env: keys }));
     await waitFor(
       async () => server().exitCode !== null || (await fetch(url, { tls: { rejectUnauthorized: false } })),
-      { timeoutMs: 30_000, what: `the S3 server at ${url} to answer` },
+      { timeoutMs: 60_000, what: `the S3 server at ${url} to answer` },
     );
     if (server().exitCode !== null) throw new Error(`${program} ended:\n${server().lines.join("\n")}`);
   }

@@ -51,7 +51,7 @@ describe("a pipe whose reader may stop", () => {
         text += read();
         return text.endsWith(end);
       },
-      { timeoutMs: 20_000, what: `the pipe to end with ${JSON.stringify(end)}` },
+      { timeoutMs: 120_000, what: `the pipe to end with ${JSON.stringify(end)}` },
     );
     return text;
   }

@@ -73,8 +73,9 @@ export class Submissions {
     if (current && !this.#isUsable) await closeGracefully(current);
   }
 
+  /** Before its connection is closed. Unless the queue is closing, the next connection is to be consumed from. */
   async close(): Promise<void> {
-    await this.#stop();
+    if (this.options.closing.aborted) await this.#stop();
     await this.#returnUnsettled();
   }
 

@@ -1,23 +1,33 @@
 /** A killed test run leaves programs and folders on the machine, and the next run removes them. */
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { mkdtemp } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { removeAbandoned } from "../../../support/machine/abandoned.ts";
 import { identityOf, isRunning } from "../../../support/machine/process-identity.ts";
 import { startProcess } from "../../../support/machine/processes.ts";
+import { makeTempDir, tempDirPrefix } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
+
+/** The parent of what is left here: other test processes, which start at any time, do not look in it. */
+const parent = await makeTempDir("parent");
+
+afterAll(() => parent.remove());
 
 const support = (file: string) => JSON.stringify(join(import.meta.dir, "../../../support", file));
 
 /** Runs a script as a separate test process, kills that, and returns its output after "made ". */
 async function killedAfter(script: string): Promise<string[]> {
-  const maker = startProcess([
-    process.execPath,
-    "-e",
-    `const made = await (async () => { ${script} })();
-     process.stdout.write("made " + made + "\\n");
-     setInterval(() => undefined, 1_000);`,
-  ]);
+  const maker = startProcess(
+    [
+      process.execPath,
+      "-e",
+      `const made = await (async () => { ${script} })();
+       process.stdout.write("made " + made + "\\n");
+       setInterval(() => undefined, 1_000);`,
+    ],
+    { env: { TMPDIR: parent.path } },
+  );
   const line = await maker.waitForLine(/^made /, { timeoutMs: 60_000 });
   process.kill(maker.pid, "SIGKILL");
   await maker.exited;
@@ -25,7 +35,7 @@ async function killedAfter(script: string): Promise<string[]> {
 }
 
 const ended = (identity: string) =>
-  waitFor(() => !isRunning(identity), { timeoutMs: 10_000, what: `${identity} to end` });
+  waitFor(() => !isRunning(identity), { timeoutMs: 60_000, what: `${identity} to end` });
 
 /** A shell script that ignores the SIGTERM which the kernel sends to the children of a killed process. */
 const started = (shellScript: string) => `
@@ -38,7 +48,7 @@ const started = (shellScript: string) => `
 test("abandoned: a program that ignores SIGTERM is ended with its children", async () => {
   const [leader = "", inner = ""] = await killedAfter(started("sleep 1000 & echo $!; wait; sleep 1000"));
   expect([leader, inner].map(isRunning)).toEqual([true, true]);
-  await removeAbandoned();
+  await removeAbandoned(parent.path);
   await Promise.all([leader, inner].map(ended));
 });
 
@@ -46,7 +56,7 @@ test("abandoned: a program's children are ended also when the program itself has
   const [leader = "", inner = ""] = await killedAfter(started("sleep 1000 & echo $!"));
   await ended(leader);
   expect(isRunning(inner)).toBe(true);
-  await removeAbandoned();
+  await removeAbandoned(parent.path);
   await ended(inner);
 });
 
@@ -55,12 +65,10 @@ test("abandoned: folders are removed, except those of live processes", async () 
     const { makeTempDir } = await import(${support("machine/temp-dir.ts")});
     return (await makeTempDir("e2e")).path;`;
   const [left = ""] = await killedAfter(script);
-  const { makeTempDir } = await import("../../../support/machine/temp-dir.ts");
-  const ours = await makeTempDir("ours");
+  const ours = await mkdtemp(join(parent.path, basename(tempDirPrefix("ours"))));
   expect(existsSync(left)).toBe(true);
-  await removeAbandoned();
-  expect([existsSync(left), existsSync(ours.path)]).toEqual([false, true]);
-  await ours.remove();
+  await removeAbandoned(parent.path);
+  expect([existsSync(left), existsSync(ours)]).toEqual([false, true]);
 });
 
 test("abandoned: programs of live processes keep running", async () => {

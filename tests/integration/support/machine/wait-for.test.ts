@@ -10,7 +10,7 @@ test("waitFor returns the condition's first truthy result", async () => {
       if (asked === 1) throw new Error("not up yet");
       return asked > 2 ? "up" : undefined;
     },
-    { timeoutMs: 30_000, what: "three questions", intervalMs: 1 },
+    { timeoutMs: 60_000, what: "three questions", intervalMs: 1 },
   );
   expect(answer).toBe("up");
 });

@@ -1,10 +1,8 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { findDebian13, missingDebian13 } from "../../../support/servers/debian-13.ts";
 import { borrowRabbitMq } from "../../../support/servers/pool.ts";
 import { startRedis } from "../../../support/servers/redis.ts";
-
-setDefaultTimeout(240_000);
 
 const reason = await missingDebian13();
 const suffix = reason === undefined ? "" : ` (skipped: ${reason})`;

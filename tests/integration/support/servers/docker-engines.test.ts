@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -20,8 +20,6 @@ import {
 import { hasInstalledBuildx } from "../../../support/servers/docker-programs.ts";
 import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "../../../support/servers/registry-proxy.ts";
-
-setDefaultTimeout(120_000);
 
 const engineNames: DockerEngineName[] = ["20.10", "26.1"];
 const missing = new Map(

@@ -1,9 +1,7 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import amqp from "amqplib";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { type RabbitMq, startRabbitMq } from "../../../support/servers/rabbitmq.ts";
-
-setDefaultTimeout(90_000);
 
 let rabbit: RabbitMq;
 

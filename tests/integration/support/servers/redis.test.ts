@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import IORedis from "ioredis";
+import { waitFor } from "../../../support/machine/wait-for.ts";
 import { type Redis, startRedis } from "../../../support/servers/redis.ts";
 
 describe("a dedicated Redis", () => {
@@ -31,7 +32,7 @@ describe("a dedicated Redis", () => {
 
   test("does not answer while it is paused", async () => {
     const client = new IORedis(redis.url, { commandTimeout: 100 });
-    await client.ping();
+    await waitFor(() => client.ping(), { timeoutMs: 60_000, what: "the first answer" });
     redis.pause();
     await expect(client.ping()).rejects.toThrow("timed out");
     redis.resume();

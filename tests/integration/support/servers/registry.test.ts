@@ -63,7 +63,7 @@ test("the registry: its log has every completed request, also of earlier starts"
   await registry.kill();
   await registry.start();
   await pushImage("logged", "v1", "twice");
-  await waitFor(() => puts().length === 2, { timeoutMs: 30_000, what: "both requests in the log" });
+  await waitFor(() => puts().length === 2, { timeoutMs: 60_000, what: "both requests in the log" });
   expect(puts()).toEqual([201, 201]);
 });
 

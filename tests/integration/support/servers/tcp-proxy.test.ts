@@ -30,9 +30,9 @@ function connectClient(through: Pick<TcpProxy, "port"> = proxy): Client {
 }
 
 const received = (from: Client, text: string) =>
-  waitFor(() => from.received === text, { timeoutMs: 30_000, what: `"${text}" to be echoed` });
+  waitFor(() => from.received === text, { timeoutMs: 60_000, what: `"${text}" to be echoed` });
 const closed = (what: Client) =>
-  waitFor(() => what.isClosed, { timeoutMs: 30_000, what: "the connection to close" });
+  waitFor(() => what.isClosed, { timeoutMs: 60_000, what: "the connection to close" });
 
 /** Waits for round trips through another, open proxy: a busy machine slows both down. */
 async function untilItCouldHavePassed(): Promise<void> {
@@ -103,7 +103,7 @@ test("a cut of requests passes answers on, and a cut of answers passes requests 
 
   proxy.cut("answers");
   client.socket.write("passed");
-  await waitFor(() => arrived === "held passed", { timeoutMs: 30_000, what: "the request" });
+  await waitFor(() => arrived === "held passed", { timeoutMs: 60_000, what: "the request" });
   expect(client.received).toBe("before pushed held ");
   proxy.heal();
   await received(client, "before pushed held passed");
@@ -146,7 +146,7 @@ test("a client that closes during a cut is noticed at the other end only after h
   await untilItCouldHavePassed();
   expect(serverSide?.destroyed).toBe(false);
   proxy.heal();
-  await waitFor(() => serverSide?.destroyed, { timeoutMs: 30_000, what: "the server's side to close" });
+  await waitFor(() => serverSide?.destroyed, { timeoutMs: 60_000, what: "the server's side to close" });
   expect(arrived).toBe("");
 });
 

@@ -89,7 +89,7 @@ export function rabbitMqBroker(url: string, options: BrokerOptions = {}): Rabbit
             messages.push(message);
           }
         },
-        { timeoutMs: 30_000, what: `${count} messages in ${queue}` },
+        { timeoutMs: 120_000, what: `${count} messages in ${queue}` },
       );
       return messages;
     });

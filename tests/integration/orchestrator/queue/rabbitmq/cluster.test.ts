@@ -1,5 +1,5 @@
 /** A cluster of three nodes. What happens to jobs when nodes fail: tests/e2e/faults/broker-cluster.test.ts. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { ReadyMessage, ReadyQueue } from "../../../../../src/orchestrator/queue/queue.ts";
 import type { RabbitMqQueue } from "../../../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { inFullCheck } from "../../../../support/machine/full-check.ts";
@@ -9,9 +9,7 @@ import { type RabbitMqCluster, startRabbitMqCluster } from "../../../../support/
 import { describeQueueContract } from "../queue-contract.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
-setDefaultTimeout(180_000);
-
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 /** Less than the minute for which RabbitMQ waits for a node that does not answer. */
 const ELECTION_TIMEOUT_MS = 40_000;
 const readyQueue: ReadyQueue = { region: "eu-central-1", priority: "normal" };
@@ -29,11 +27,11 @@ function describeCluster(): void {
 
   beforeAll(async () => {
     cluster = await startRabbitMqCluster({ version: "4.0" });
-  }, 180_000);
+  });
   afterEach(async () => {
     await Promise.all(opened.splice(0).map((queue) => queue.close()));
   });
-  afterAll(() => cluster.stop(), 60_000);
+  afterAll(() => cluster.stop());
 
   async function started(queue: RabbitMqQueue): Promise<RabbitMqQueue> {
     opened.push(queue);

@@ -10,16 +10,17 @@ import type { RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { startTcpProxy, type TcpProxy } from "../../../../support/servers/tcp-proxy.ts";
 import { type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 /** A race is not lost in each of them. */
 const ROUNDS = isFullCheck ? 15 : 4;
+const MAX_OFFERS = 300;
 let server: RabbitMqServer;
 
 beforeAll(async () => {
   server = await borrowRabbitMq();
-}, 90_000);
+});
 
-afterAll(() => server.stop(), 30_000);
+afterAll(() => server.stop());
 
 describe("Declarations of several orchestrators at the same moment", () => {
   const opened: RabbitMqQueue[] = [];
@@ -73,7 +74,7 @@ describe("Declarations of several orchestrators at the same moment", () => {
       await closeAll();
     }
     expect(refusals()).toEqual([]);
-  }, 240_000);
+  });
 
   test("no message is refused when several offer the first job of a region", async () => {
     const broker = rabbitMqBroker(server.url, { logger });
@@ -89,7 +90,7 @@ describe("Declarations of several orchestrators at the same moment", () => {
       );
     }
     expect(refusals()).toEqual([]);
-  }, 240_000);
+  });
 
   test("jobs that arrive while a region's queues are being set up stay in their order, also without the first one", async () => {
     let hasCut = false;
@@ -119,7 +120,8 @@ describe("Declarations of several orchestrators at the same moment", () => {
       givenUp.abort(new Error("enough"));
       await expect(first).rejects.toThrow("enough");
       proxy.heal();
-      while (offered === 0) {
+      // Until the first one is confirmed; a slow broker must not get any number of them.
+      while (offered === 0 && offers.length < MAX_OFFERS) {
         offers.push(offer());
         await new Promise(setImmediate);
       }
@@ -135,7 +137,7 @@ describe("Declarations of several orchestrators at the same moment", () => {
     } finally {
       await proxy.stop();
     }
-  }, 240_000);
+  });
 
   test("a start that finds all queues needs no lock", async () => {
     const broker = rabbitMqBroker(server.url, { logger });
@@ -153,9 +155,9 @@ describe("Declarations of several orchestrators at the same moment", () => {
     } finally {
       await proxy.stop();
     }
-    expect(requests.filter((request) => request.includes(`${broker.readyPrefix}.declaring`))).toEqual([]);
+    expect(requests.join("")).not.toContain(`${broker.readyPrefix}.declaring`);
     expect(requests.join("")).toContain(`${broker.readyPrefix}.existing-1.normal`);
-  }, 240_000);
+  });
 
   test("a user who may not declare queues uses existing ones", async () => {
     const broker = rabbitMqBroker(server.url, { logger });
@@ -188,5 +190,5 @@ describe("Declarations of several orchestrators at the same moment", () => {
     await closeAll();
     await server.deleteUser(user);
     await broker.remove();
-  }, 240_000);
+  });
 });

@@ -1,14 +1,5 @@
 /** Queues and policies that make RabbitMQ lose messages. */
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import type { Options } from "amqplib";
 import pino from "pino";
 import { RETRY_DELAYS_MS, type ReadyMessage } from "../../../../../src/orchestrator/queue/queue.ts";
@@ -20,7 +11,6 @@ import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { type BrokerOptions, type RabbitMqBroker, rabbitMqBroker } from "./broker.ts";
 
-setDefaultTimeout(180_000);
 const region = "eu-central-1";
 let server: RabbitMqServer;
 let broker: RabbitMqBroker;
@@ -34,9 +24,9 @@ const logger = pino(
 
 beforeAll(async () => {
   server = await borrowRabbitMq();
-}, 90_000);
+});
 
-afterAll(() => server.stop(), 30_000);
+afterAll(() => server.stop());
 
 beforeEach(() => {
   lines.length = 0;
@@ -115,12 +105,19 @@ test("a stream as job queue is named and not consumed; once it is deleted, the q
 
 test("an internal queue that is a stream is named, and used once it is deleted", async () => {
   await declare(`${broker.readyPrefix}.regions`, { arguments: { "x-queue-type": "stream" } });
+  const bodies: string[] = [];
+  queue.onSubmitted(async (delivery) => {
+    bodies.push(delivery.body.toString());
+    delivery.ack();
+  });
   queue.start();
   const message = `(the internal queue ${broker.readyPrefix}.regions is a stream: delete it)`;
   await until(() => lines.some(({ msg }) => msg.includes(message)), "the name of the stream");
   expect(queue.isReady).toBe(false);
   await broker.withChannel((channel) => channel.deleteQueue(`${broker.readyPrefix}.regions`));
   await until(() => queue.isReady, "the queue to be ready");
+  await queue.submit(Buffer.from("submitted"), {});
+  await until(() => bodies.length > 0, "the submission");
 
   // A message taken from it would cost the connection.
   const readyQueue = `${broker.readyPrefix}.${region}.high`;

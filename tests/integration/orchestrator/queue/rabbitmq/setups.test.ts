@@ -1,5 +1,5 @@
 /** Brokers whose virtual hosts, permissions or limits do not let an orchestrator work, or barely do. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import pino from "pino";
@@ -10,8 +10,7 @@ import { borrowRabbitMq } from "../../../../support/servers/pool.ts";
 import type { Permissions, RabbitMqServer } from "../../../../support/servers/rabbitmq.ts";
 import { sampleResult } from "../../sample-result.ts";
 
-setDefaultTimeout(120_000);
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 const USER = "blacktree";
 const DOCS = join(import.meta.dir, "../../../../../docs/many-machines.md");
 // Unique: other files use this broker too.
@@ -25,12 +24,12 @@ let messages: string[];
 beforeAll(async () => {
   server = await borrowRabbitMq();
   await server.addUser(server.vhost, LIMITED, "");
-}, 120_000);
+});
 afterAll(async () => {
   await Promise.all(added.map((vhost) => server.deleteVhost(vhost)));
   await server.deleteUser(LIMITED);
   await server.stop();
-}, 30_000);
+});
 afterEach(async () => {
   await queue?.close();
   queue = undefined;

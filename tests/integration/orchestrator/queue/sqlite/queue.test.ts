@@ -79,6 +79,8 @@ test("a job's next attempt does not wait for a clock that was set back", async (
   const readyQueue = { region: "eu-central-1", priority: "normal" } as const;
   const envelope = { jobId: "job-1", acceptedAt: new Date(), defaultRegion: "us-east-1" };
   try {
+    // From now on the clock stands still.
+    setSystemTime(new Date());
     queue.start();
     await queue.offer(readyQueue, { body: Buffer.from("{}"), properties: {}, envelope });
     const first = await queue.take(readyQueue);
@@ -125,14 +127,14 @@ test("nothing of a message is left in the files once its job has ended", async (
     queue.start();
     await queue.submit(body, {});
     const take = () => queue.take(readyQueue);
-    const first = await waitFor(take, { timeoutMs: 30_000, what: "the offered message" });
+    const first = await waitFor(take, { timeoutMs: 120_000, what: "the offered message" });
     expect(await filesWithToken()).not.toEqual([]);
     await queue.offerLater(first, { attempts: 1, lastWorkerId: "worker-1" }, RETRY_DELAYS_MS[0]);
     first.ack();
-    const second = await waitFor(take, { timeoutMs: 30_000, what: "the next attempt" });
+    const second = await waitFor(take, { timeoutMs: 120_000, what: "the next attempt" });
     second.ack();
     await waitFor(async () => (await filesWithToken()).length === 0, {
-      timeoutMs: 30_000,
+      timeoutMs: 120_000,
       what: "the message to be erased",
     });
   } finally {
@@ -151,7 +153,7 @@ test("the file cannot be opened twice at the same time", async () => {
 test("a killed process leaves no lock, and its messages are delivered again", async () => {
   const holder = startProcess([process.execPath, join(import.meta.dir, "sqlite-holder.ts"), path]);
   try {
-    await holder.waitForLine("unsettled", { timeoutMs: 30_000 });
+    await holder.waitForLine("unsettled", { timeoutMs: 120_000 });
     expect(() => openEmbeddedDatabase(path)).toThrow(DatabaseInUse);
     await holder.kill("SIGKILL");
 
@@ -160,7 +162,7 @@ test("a killed process leaves no lock, and its messages are delivered again", as
     const bodies: [string, boolean][] = [];
     queue.onSubmitted(async ({ body, redelivered }) => void bodies.push([body.toString(), redelivered]));
     queue.start();
-    await waitFor(() => bodies.length === 2, { timeoutMs: 30_000, what: "both submissions" });
+    await waitFor(() => bodies.length === 2, { timeoutMs: 120_000, what: "both submissions" });
     expect(bodies.toSorted()).toEqual([
       ["submitted-1", true],
       ["submitted-2", true],
@@ -189,7 +191,7 @@ test("results can be read back until they expire", async () => {
       await queue.publishResult(sampleResult("job-2"), undefined, []);
       return queue.findResult("job-1") === undefined;
     },
-    { timeoutMs: 30_000, what: "the first result to expire" },
+    { timeoutMs: 120_000, what: "the first result to expire" },
   );
   expect(queue.findResult("job-2")).toBeDefined();
   await queue.close();
