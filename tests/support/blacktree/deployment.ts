@@ -80,6 +80,8 @@ export interface ShownWorker {
   readonly refusal: string | null;
   readonly jobs: readonly string[];
   readonly capabilities: readonly string[];
+  /** As of its last answer to a ping. */
+  readonly load: object | null;
 }
 
 /** The workers as the admin API shows them. */
@@ -96,8 +98,21 @@ export async function untilFree(
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
-    timeoutMs: 30_000,
+    timeoutMs: 60_000,
     what: `${worker.id} to be free`,
+  });
+}
+
+/** Resolves when the worker has answered a ping: before that, a registered worker gets no job. */
+export async function untilPinged(
+  orchestrator: Pick<OrchestratorProcess, "apiUrl">,
+  worker: Pick<WorkerProcess, "id">,
+): Promise<ShownWorker> {
+  const isPinged = ({ id, status, load }: ShownWorker) =>
+    id === worker.id && status !== "LOST" && load !== null;
+  return waitFor(async () => (await shownWorkers(orchestrator)).find(isPinged), {
+    timeoutMs: 60_000,
+    what: `${worker.id} to be pinged`,
   });
 }
 
@@ -108,7 +123,7 @@ export async function readiness({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">)
 
 export async function untilReady(orchestrator: Pick<OrchestratorProcess, "apiUrl">): Promise<void> {
   await waitFor(async () => (await readiness(orchestrator)).ok, {
-    timeoutMs: 30_000,
+    timeoutMs: 60_000,
     what: "/readyz to answer 200",
   });
 }
@@ -136,11 +151,17 @@ export async function untilState(
 ): Promise<void> {
   const hasReached = async () =>
     (await shownJob(orchestrator, jobId))?.events.some((event) => event.state === state);
-  await waitFor(hasReached, { timeoutMs: 30_000, what: `job ${jobId} to be ${state}` });
+  await waitFor(hasReached, { timeoutMs: 60_000, what: `job ${jobId} to be ${state}` });
 }
 
 /** Shared by all workers, as in an installation. */
 export const REUSE_KEY = "5a".repeat(32);
+
+/** A worker that a busy machine delays is not lost. */
+const LONG_LEASE = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "10s" };
+
+/** For orchestrators of tests that wait for the end of a lease: as short as a busy machine allows. */
+export const SHORT_LEASE = { BLACKTREE_PING_INTERVAL: "500ms", BLACKTREE_LEASE_TTL: "5s" };
 
 let deployments = 0;
 
@@ -180,8 +201,7 @@ export async function startDeployment(
     BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
     ...ADMIN_ENV,
     BLACKTREE_GIT_BASE_URL: git.baseUrl,
-    BLACKTREE_PING_INTERVAL: "300ms",
-    BLACKTREE_LEASE_TTL: "2s",
+    ...LONG_LEASE,
   };
 
   async function reconnect(): Promise<void> {
@@ -264,7 +284,7 @@ export async function startDeployment(
     },
     async startWorker(orchestrator, env, of) {
       const worker = await launchWorker(orchestrator, env, of);
-      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 60_000 });
       return worker;
     },
     async publish(body, options = {}) {
@@ -305,7 +325,7 @@ export async function startDeployment(
     },
   };
 
-  async function next(queue: string, timeoutMs = 45_000): Promise<GetMessage> {
+  async function next(queue: string, timeoutMs = 90_000): Promise<GetMessage> {
     try {
       return await waitFor(async () => (await channel.get(queue, { noAck: true })) || undefined, {
         timeoutMs,
@@ -319,5 +339,5 @@ export async function startDeployment(
 }
 
 async function loggedFields<Fields>(process: TestProcess, message: string): Promise<Fields> {
-  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 30_000 })) as Fields;
+  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 60_000 })) as Fields;
 }
