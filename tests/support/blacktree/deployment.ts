@@ -60,8 +60,6 @@ export interface Deployment {
   /** Number of messages ready in the queue, without the unacked ones. */
   depth(queue: string): Promise<number>;
   queueTotals(): Promise<QueueTotals[]>;
-  /** How old these counts can be. */
-  readonly queueTotalsMs: number;
   /** The output of all programs of this deployment. */
   printed(): readonly string[];
   /** Every key of this deployment's Redis database with its value, as text. */
@@ -308,7 +306,6 @@ export async function startDeployment(
       return events;
     },
     queueTotals: () => rabbitmq.queueTotals(vhost),
-    queueTotalsMs: rabbitmq.queueTotalsMs,
     depth: async (queue) => (await channel.checkQueue(queue)).messageCount,
     printed: () => processes.flatMap((process) => process.lines),
     redisContents: () => redisContents(orchestratorEnv.REDIS_URL),

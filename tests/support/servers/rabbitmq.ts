@@ -29,7 +29,6 @@ export interface RabbitMqAccess {
   /** The path of rabbitmqctl. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly launcher: readonly string[];
-  readonly queueTotalsMs: number;
 }
 
 export interface QueueTotals {
@@ -49,7 +48,6 @@ export interface RabbitMqServer {
   readonly vhost: string;
   /** Of the management API, with the tests' user. */
   readonly managementUrl: string;
-  readonly queueTotalsMs: number;
   urlOf(vhost: string): string;
   /** Grants all rights on it to the tests' user. */
   addVhost(name: string): Promise<void>;
@@ -62,7 +60,7 @@ export interface RabbitMqServer {
   deleteUser(name: string): Promise<void>;
   /** Of a user: patterns of the names that the user may configure, write and read. */
   permit(vhost: string, name: string, patterns: Permissions): Promise<void>;
-  /** As of the last `queueTotalsMs`. */
+  /** As of now. */
   queueTotals(vhost: string): Promise<QueueTotals[]>;
   rabbitmqctl(args: readonly string[], options?: RunOptions): Promise<FinishedProcess>;
   /** The value of Erlang expressions on the broker's node, with a fraction of the work of "rabbitmqctl eval". */
@@ -98,12 +96,24 @@ export const rabbitMqVariable = "BLACKTREE_TEST_RABBITMQ";
 export const defaultRabbitMq = versionOf(process.env[rabbitMqVariable] ?? "installed");
 const user = "blacktree";
 const firstVhost = "tests";
-/**
- * A quorum queue updates its counts in this interval; the default is 5 s, and rabbitmq.conf has no setting for it. Its
- * process crashes if it does so while the queue is declared, and the queue cannot be used then: the interval has to be
- * longer than a declaration on a busy machine, and more so for 4.0.
- */
-const QUEUE_TOTALS_MS: Readonly<Record<RabbitMqVersion, number>> = { installed: 1_000, "4.0": 5_000 };
+/** The counts that the management API and rabbitmqctl report for a quorum queue are up to 5 s old: the queue is asked. */
+const totalsIn = (vhost: string) => `
+  Count = fun(Queue, Query) ->
+    {ok, Messages, _} = ra:consistent_query(amqqueue:get_pid(Queue), Query),
+    Messages
+  end,
+  Totals = fun(Queue) ->
+    case amqqueue:get_type(Queue) of
+      rabbit_quorum_queue ->
+        Unacked = Count(Queue, fun rabbit_fifo:query_messages_checked_out/1),
+        [Count(Queue, fun rabbit_fifo:query_messages_total/1) - Unacked, Unacked];
+      _ ->
+        [Number || {_, Number} <- rabbit_amqqueue:info(Queue, [messages_ready, messages_unacknowledged])]
+    end
+  end,
+  Queues = rabbit_amqqueue:list(<<"${vhost}">>),
+  Named = [[element(4, amqqueue:get_name(Queue)) | Totals(Queue)] || Queue <- Queues],
+  base64:encode_to_string(rabbit_json:encode(Named))`;
 
 function versionOf(value: string): RabbitMqVersion {
   const version = VERSIONS.find((each) => each === value);
@@ -124,7 +134,7 @@ function accepts(port: number): Promise<boolean> {
 
 async function writeConfig(
   dir: string,
-  { port, managementPort, password, queueTotalsMs }: Omit<RabbitMqAccess, "env" | "launcher">,
+  { port, managementPort, password }: Omit<RabbitMqAccess, "env" | "launcher">,
   more: readonly string[],
 ): Promise<void> {
   const lines = [
@@ -147,12 +157,11 @@ async function writeConfig(
     ...more,
   ];
   await Bun.write(join(dir, "rabbitmq.conf"), `${lines.join("\n")}\n`);
-  await Bun.write(join(dir, "advanced.config"), `[{rabbit, [{quorum_tick_interval, ${queueTotalsMs}}]}].\n`);
   await Bun.write(join(dir, "enabled_plugins"), "[rabbitmq_management].\n");
 }
 
 export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "stop"> {
-  const { port, managementPort, password, env, launcher, queueTotalsMs } = access;
+  const { port, managementPort, password, env, launcher } = access;
   const urlOf = (vhost: string) => `amqp://${user}:${password}@127.0.0.1:${port}/${vhost}`;
 
   async function manage(method: string, path: string, body?: object): Promise<Response> {
@@ -182,7 +191,6 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     port,
     vhost: firstVhost,
     managementUrl: `http://${user}:${password}@127.0.0.1:${managementPort}`,
-    queueTotalsMs,
     urlOf,
     addVhost: async (name) => void (await manage("PUT", `vhosts/${name}`)),
     deleteVhost: async (name) => void (await manage("DELETE", `vhosts/${name}`)),
@@ -197,17 +205,9 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
     deleteUser: async (name) => void (await manage("DELETE", `users/${name}`)),
     permit,
     async queueTotals(vhost) {
-      const response = await manage("GET", `queues/${vhost}?disable_stats=true&enable_queue_totals=true`);
-      const queues = (await response.json()) as {
-        name: string;
-        messages_ready: number;
-        messages_unacknowledged: number;
-      }[];
-      return queues.map((queue) => ({
-        name: queue.name,
-        ready: queue.messages_ready,
-        unacked: queue.messages_unacknowledged,
-      }));
+      const encoded = JSON.parse(await evaluate(totalsIn(vhost))) as string;
+      const queues = JSON.parse(atob(encoded)) as [name: string, ready: number, unacked: number][];
+      return queues.map(([name, ready, unacked]) => ({ name, ready, unacked }));
     },
     rabbitmqctl: (args, options = {}) =>
       run([join(programs, "rabbitmqctl"), "--node", `${env.RABBITMQ_NODENAME}`, ...args], {
@@ -226,7 +226,6 @@ export function connectRabbitMq(access: RabbitMqAccess): Omit<RabbitMqServer, "s
 
 /** What all nodes of a cluster share. */
 interface Home {
-  readonly version: RabbitMqVersion;
   readonly launcher: readonly string[];
   readonly password: string;
   /** The cookie's folder and the port mapper. A broker would start a mapper that outlives it, in a separate group. */
@@ -241,7 +240,6 @@ async function startHome(version: RabbitMqVersion): Promise<Home> {
   const env = { HOME: path, ERL_EPMD_PORT: String(mapperPort), ERL_EPMD_ADDRESS: "127.0.0.1" };
   const mapper = startProcess(["epmd", "-port", String(mapperPort)], { env, launcher });
   return {
-    version,
     launcher,
     password: crypto.randomUUID(),
     env,
@@ -268,11 +266,10 @@ const nodeName = ({ port }: Pick<NodePorts, "port">) => `tests-${port}@localhost
 
 /** A node that does not run yet. `stop` leaves what it shares with other nodes. */
 async function createNode(home: Home, ports: NodePorts, config: readonly string[]): Promise<RabbitMq> {
-  const { version, launcher, password } = home;
+  const { launcher, password } = home;
   const { port, managementPort, distributionPort } = ports;
   const { path: dir, remove } = await makeTempDir("rabbit");
-  const queueTotalsMs = QUEUE_TOTALS_MS[version];
-  await writeConfig(dir, { port, managementPort, password, queueTotalsMs }, config);
+  await writeConfig(dir, { port, managementPort, password }, config);
   const env = {
     ...home.env,
     RABBITMQ_NODENAME: nodeName(ports),
@@ -282,7 +279,6 @@ async function createNode(home: Home, ports: NodePorts, config: readonly string[
     RABBITMQ_CTL_DIST_PORT_MIN: "33000",
     RABBITMQ_CTL_DIST_PORT_MAX: "60000",
     RABBITMQ_CONFIG_FILE: join(dir, "rabbitmq.conf"),
-    RABBITMQ_ADVANCED_CONFIG_FILE: join(dir, "advanced.config"),
     RABBITMQ_CONF_ENV_FILE: "/dev/null",
     RABBITMQ_MNESIA_BASE: join(dir, "mnesia"),
     RABBITMQ_LOG_BASE: join(dir, "log"),
@@ -304,7 +300,7 @@ async function createNode(home: Home, ports: NodePorts, config: readonly string[
     if (!(await accepts(port))) throw new Error(`RabbitMQ does not listen on port ${port}`);
   }
 
-  const access: RabbitMqAccess = { port, managementPort, password, env, launcher, queueTotalsMs };
+  const access: RabbitMqAccess = { port, managementPort, password, env, launcher };
   return {
     ...connectRabbitMq(access),
     access,
