@@ -81,6 +81,11 @@ export class BuilderWatch {
 
   /** After a failure that the builder may have caused: checks it now, and returns why it is not usable, if so. */
   async problem(): Promise<string | undefined> {
+    if (this.#checking) {
+      // It may have asked the builder before the failure: only a fault that it finds counts.
+      await this.#checking;
+      if (this.#refusal !== undefined) return this.#refusal;
+    }
     await this.#check();
     return this.#refusal;
   }

@@ -5,7 +5,7 @@
  * Every incarnation has a folder `<work dir>/runs/<incarnation>/`, in which it records its process, so that two live
  * workers on one work folder do not remove each other's files.
  */
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Environment } from "../shared/env.ts";
 import type { Logger } from "../shared/logging.ts";
@@ -42,13 +42,13 @@ export interface RunsFolder {
 /** Creates this incarnation's folder and records its owner in it. */
 export async function claimRunsFolder(workDir: string, incarnation: string): Promise<RunsFolder> {
   const path = join(workDir, "runs", incarnation);
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  const owner: Owner = {
-    pid: process.pid,
-    startTicks: (await startTicksOf(process.pid)) ?? "",
-    bootId: await bootId(),
-  };
-  await writePrivateFile(join(path, OWNER_FILE), JSON.stringify(owner));
+  const { pid } = process;
+  const owner: Owner = { pid, startTicks: (await startTicksOf(pid)) ?? "", bootId: await bootId() };
+  // Another worker that starts meanwhile would remove a folder without an owner.
+  const unfinished = `${path}.${owner.pid}-${owner.startTicks}`;
+  await mkdir(unfinished, { recursive: true, mode: 0o700 });
+  await writePrivateFile(join(unfinished, OWNER_FILE), JSON.stringify(owner));
+  await rename(unfinished, path);
   return { path, logs: join(path, LOGS_FOLDER), remove: () => removeTree(path) };
 }
 
@@ -127,7 +127,12 @@ async function deleteTag(
   await new RegistryClient(new RegistryLogin(access), "tag").deleteTag(note.ecrRepo, tag, signal);
 }
 
+/** Of a folder that `claimRunsFolder` has not finished. */
+const UNFINISHED = /\.(\d+)-(\d+)$/;
+
 async function isOwnerAlive(folder: string): Promise<boolean> {
+  const [, pid, startTicks] = UNFINISHED.exec(folder) ?? [];
+  if (pid !== undefined) return startTicks === (await startTicksOf(Number(pid)));
   let owner: Owner;
   try {
     owner = JSON.parse(await readFile(join(folder, OWNER_FILE), "utf8")) as Owner;

@@ -14,7 +14,7 @@ import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { publishRaw } from "../support/servers/raw-amqp.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 let backends: Backends;
 let deployment: Deployment;
@@ -32,7 +32,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, 60_000);
+}, 240_000);
 
 const GOOD = {
   repo_url: "owner/working",
@@ -264,6 +264,7 @@ test("bad input: unknown fields are ignored, and named once in the log", async (
     await deployment.publish({ ...GOOD, repo_url: "owner/nowhere", job_id, colour: "green", size: 3 });
     expect(await deployment.nextResult()).toMatchObject({ job_id, error: { code: "REPO_NOT_FOUND" } });
   }
+  await orchestrator.process.waitForLine("unknown fields are ignored");
   const naming = orchestrator.process.lines.filter((line) => line.includes("unknown fields are ignored"));
   expect(naming.filter((line) => line.includes('"colour"'))).toHaveLength(1);
   expect(naming.filter((line) => line.includes('"size"'))).toHaveLength(1);

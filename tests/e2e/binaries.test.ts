@@ -7,7 +7,7 @@ import { writeFiles } from "../support/machine/write-files.ts";
 import { startHttpProxy } from "../support/servers/http-proxy.ts";
 
 // The first file that needs the binaries compiles them.
-setDefaultTimeout(120_000);
+setDefaultTimeout(400_000);
 
 let binaries: Binaries;
 let folder: TempDir;

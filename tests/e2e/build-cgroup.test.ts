@@ -14,7 +14,7 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(240_000);
 
 const ACCOUNT = "210987654321";
 const EATS_256_MB = 'RUN ["/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]';
@@ -44,7 +44,7 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
     await deployment?.stop();
     await backends?.stop();
     await group?.remove();
-  }, 60_000);
+  }, 240_000);
 
   async function resultOf(repo_url: string) {
     const job = { repo_url, branch: "main", deployment_version: "v1", ecr_repo: "app-images" };

@@ -7,12 +7,13 @@ import {
   untilFree,
 } from "../support/blacktree/deployment.ts";
 import { faultSite } from "../support/blacktree/fault-site.ts";
+import { freePort } from "../support/machine/free-port.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 const site = faultSite();
-setDefaultTimeout(120_000);
+setDefaultTimeout(240_000);
 
 /** Its builder cannot make attestations. */
 let plainEngine: DockerEngine;
@@ -23,9 +24,9 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   await site.deploy();
-}, 30_000);
+}, 400_000);
 
-afterAll(() => plainEngine?.stop(), 60_000);
+afterAll(() => plainEngine?.stop(), 240_000);
 
 const startPlainWorker = (orchestrator: OrchestratorProcess) =>
   site.deployment.startWorker(orchestrator, plainEngine.env());
@@ -66,7 +67,10 @@ test("capabilities: a job waits for a worker that can build it, later jobs do no
 test("capabilities: a job that no worker can build fails in the end, also when another orchestrator has it by then", async () => {
   const { deployment } = site;
   // It must not fail the job itself, however long the other job takes.
-  const first = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1h" });
+  const first = await deployment.startOrchestrator({
+    BLACKTREE_UNSUPPORTED_AFTER: "1h",
+    BLACKTREE_GRPC_LISTEN: `127.0.0.1:${await freePort()}`,
+  });
   const worker = await startPlainWorker(first);
   await publish("attested", { provenance: true });
   await first.process.waitForLine(/"attested".*"msg":"job queued"/);
@@ -76,7 +80,7 @@ test("capabilities: a job that no worker can build fails in the end, also when a
     timeoutMs: 30_000,
     what: "the job to be reported as needing another worker",
   });
-  first.process.signal("SIGKILL");
+  await first.process.kill();
 
   const second = await deployment.startOrchestrator({
     BLACKTREE_UNSUPPORTED_AFTER: "3s",
@@ -96,7 +100,9 @@ test("capabilities: a job that no worker can build fails in the end, also when a
 
 test("capabilities: a job whose region has no worker keeps waiting", async () => {
   const { deployment } = site;
-  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1s" });
+  const orchestrator = await deployment.startOrchestrator({
+    BLACKTREE_UNSUPPORTED_AFTER: "1s",
+  });
   await startPlainWorker(orchestrator);
   await publish("far", { provenance: true, worker_region: "ap-south-1", region_policy: "require" });
   await publish("near", { provenance: true });

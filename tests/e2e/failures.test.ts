@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
+import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -16,7 +17,7 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 const ACCOUNT = "210987654321";
 const PRIVATE_TOKEN = `right-${randomUUID()}`;
@@ -51,7 +52,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, 60_000);
+}, 240_000);
 
 const jobOf = (changes: object) => ({
   repo_url: "owner/working",
@@ -232,8 +233,15 @@ describe("each fault has its code", () => {
   test("TIMEOUT: the build is ended with all its processes", async () => {
     const isAsleep = async () =>
       (await commandLines()).some((line) => line.includes(`sleep ${SLEEP_SECONDS}`));
-    const { error, logs } = await timedOutInStep(isAsleep, async (timeout_seconds) => {
-      await deployment.publish(jobOf({ repo_url: "owner/slow", timeout_seconds }));
+    let job_id = "";
+    // Of this job, and with its output in the log.
+    const isInStep = async () => {
+      const log = await apiRequest(orchestrator.apiUrl, `/api/v1/jobs/${job_id}/logs`);
+      return (await log.text()).includes("this step sleeps") && (await isAsleep());
+    };
+    const { error, logs } = await timedOutInStep(isInStep, async (timeout_seconds) => {
+      job_id = `times-out-${timeout_seconds}`;
+      await deployment.publish(jobOf({ job_id, repo_url: "owner/slow", timeout_seconds }));
       return deployment.nextResult((timeout_seconds + 60) * 1000);
     });
     expect(error).toMatchObject({ code: "TIMEOUT", step: "build", retryable: false });

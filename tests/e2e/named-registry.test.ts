@@ -10,7 +10,7 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { type Registry, startRegistry } from "../support/servers/registry.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 let backends: Backends;
 let registry: Registry;
@@ -30,7 +30,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await deployment?.stop();
   await Promise.all([backends?.stop(), registry?.stop()]);
-}, 60_000);
+}, 240_000);
 
 /** In a separate region, so that it is known which worker runs which job. */
 function startWorker(region: string, password: string): Promise<WorkerProcess> {

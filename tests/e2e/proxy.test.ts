@@ -11,7 +11,7 @@ import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { startTinyproxy, type Tinyproxy } from "../support/servers/tinyproxy.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const REPOSITORY = "owner/behind-a-proxy";
 
@@ -51,7 +51,7 @@ inFullCheck().describe("worker in a network whose only way out is a proxy", () =
     await backends?.stop();
     await network?.remove();
     await dir?.remove();
-  }, 60_000);
+  }, 240_000);
 
   afterEach(async () => {
     await deployment?.stop();
@@ -76,7 +76,7 @@ inFullCheck().describe("worker in a network whose only way out is a proxy", () =
       ecr_repo: "app-images",
       timeout_seconds: 60,
     });
-    return deployment.nextResult(90_000);
+    return deployment.nextResult(240_000);
   }
 
   test.each([

@@ -32,7 +32,7 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 const CALL_DEADLINE_MS = 30_000;
 
@@ -50,7 +50,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await backends?.stop();
   await folder?.remove();
-}, 60_000);
+}, 240_000);
 
 /** A program's three TLS settings. */
 function tlsEnv(caPath: string, { certPath, keyPath }: CertificateFiles): Record<string, string> {
@@ -121,7 +121,7 @@ describe("with TLS", () => {
   ];
   test.each(untrusted)("$what is rejected", async ({ env }) => {
     const intruder = await deployment.launchWorker(orchestrator, env());
-    await intruder.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
+    await intruder.process.waitForLine("no orchestrator answers");
     expect((await shownWorkers(orchestrator)).map(({ id }) => id)).toEqual([worker.id]);
     await intruder.process.stop();
     expect(intruder.process.lines.join("\n")).not.toContain('"msg":"registered"');
@@ -141,8 +141,8 @@ describe("with TLS", () => {
     const other = await deployment.startOrchestrator(everywhere);
     const unnamed = { grpcAddress: other.grpcAddress.replace("127.0.0.1", "127.0.0.2") };
     const careful = await deployment.launchWorker(unnamed, tlsEnv(caPath, client));
-    const warning = await careful.process.waitForLine("no orchestrator answers", { timeoutMs: 30_000 });
-    expect(warning).toContain("127.0.0.2 is not in the cert's list");
+    // An earlier attempt may have ended at its deadline.
+    await careful.process.waitForLine(/127\.0\.0\.2 is not in the cert's list.*no orchestrator answers/);
     expect((await shownWorkers(other)).map(({ id }) => id)).toEqual([worker.id]);
     await Promise.all([careful.process.stop(), other.process.stop()]);
   });

@@ -11,7 +11,7 @@ import { type GitServer, startGitServer } from "../support/servers/git-server.ts
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 import { type Registry, startRegistry } from "../support/servers/registry.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 let blacktree: string;
 let docker: DockerEngine;
@@ -40,7 +40,7 @@ afterAll(async () => {
   occupied?.close();
   await Promise.all([docker?.stop(), registry?.stop(), git?.stop()]);
   await folder?.remove();
-}, 60_000);
+}, 240_000);
 
 /** Without AWS credentials, wherever this machine may have them. */
 const NO_CREDENTIALS = {
@@ -112,7 +112,7 @@ test.each(MISSING)(
 );
 
 test("on a terminal, up prints no JSON", async () => {
-  const command = `${blacktree} up --work-dir ${workDir()} --registry ${registry.host}`;
+  const command = `${blacktree} up --work-dir ${workDir()} --admin-listen 127.0.0.1:0 --registry ${registry.host}`;
   const { stdout } = await run(["script", "--quiet", "--return", "--command", command, "/dev/null"], {
     env: { DOCKER_HOST: `unix://${folder.path}/none.sock` },
     mayFail: true,
@@ -124,13 +124,16 @@ test("on a terminal, up prints no JSON", async () => {
 
 test("up says when it is ready, and the command that it prints works; Ctrl-C ends it without a complaint", async () => {
   const flags = ["--work-dir", workDir(), "--admin-listen", "127.0.0.1:0", "--git-base-url", git.baseUrl];
-  up = startProcess([blacktree, "up", "--log-format", "text", ...flags, ...withRegistry()], {
+  // A ping that a busy machine misses would be a warning.
+  const times = ["--ping-interval", "30s", "--lease-ttl", "5m"];
+  up = startProcess([blacktree, "up", "--log-format", "text", ...times, ...flags, ...withRegistry()], {
     env: { ...docker.env(), BLACKTREE_REGISTRY_PASSWORD: registry.password },
   });
-  await up.waitForLine("Ctrl-C stops after", { timeoutMs: 30_000 });
+  await up.waitForLine("Ctrl-C stops after", { timeoutMs: 90_000 });
   const first = up.stdoutLines.findIndex((line) => line.startsWith("Ready."));
   const command = up.stdoutLines.slice(first + 1, first + 3).join("\n");
-  const submitted = await run(["sh", "-c", command.replace("OWNER/NAME", "owner/working")]);
+  const submit = command.replace("OWNER/NAME", "owner/working");
+  const submitted = await run(["sh", "-c", submit], { timeoutMs: 120_000 });
   expect(submitted.stdout).toMatch(/^SUCCESS in /m);
   expect(await registry.getManifest("app-images", "v1.0.0")).toBeDefined();
 

@@ -35,14 +35,15 @@ export class Orchestrators {
   async ask<Answer>(question: (client: OrchestratorServiceClient) => Promise<Answer>): Promise<Answer> {
     const unreached: string[] = [];
     for (const address of [...this.#addresses]) {
+      const client = this.#client(address);
       try {
-        const answer = await question(this.#client(address));
+        const answer = await question(client);
         this.#prefer(address);
         return answer;
       } catch (error) {
         if (!isTransportFault(error)) throw error;
         unreached.push(`${address} (${error.message})`);
-        this.#forget(address);
+        this.#forget(address, client);
       }
     }
     throw new RpcError(status.UNAVAILABLE, `no orchestrator reachable: ${unreached.join(", ")}`);
@@ -92,8 +93,10 @@ export class Orchestrators {
     return client;
   }
 
-  #forget(address: string): void {
-    this.#clients.get(address)?.close();
+  /** Another call may have failed on the client before, and there may be a new one by now. */
+  #forget(address: string, failed: OrchestratorServiceClient): void {
+    if (this.#clients.get(address) !== failed) return;
+    failed.close();
     this.#clients.delete(address);
   }
 

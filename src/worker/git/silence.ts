@@ -9,6 +9,8 @@ import { readdir, readFile } from "node:fs/promises";
 const CHECKS_PER_TIMEOUT = 20;
 const MIN_CHECK_INTERVAL_MS = 50;
 const MAX_CHECK_INTERVAL_MS = 5000;
+/** A check itself takes time, on a machine with many processes. */
+const MAX_INTERVALS_PER_CHECK = 2;
 /** It wakes up regularly while it waits for the server. */
 const HTTP_HELPER = /^git-remote-/;
 
@@ -31,14 +33,18 @@ export class SilenceWatch {
       Math.max(MIN_CHECK_INTERVAL_MS, this.#timeoutMs / CHECKS_PER_TIMEOUT),
     );
     let last = "";
-    let lastLifeAtMs = performance.now();
+    let lastCheckAtMs = performance.now();
+    let silentMs = 0;
     const check = async () => {
       // When the processes cannot be listed, such as without a free file descriptor, they count as alive.
       const sign = await signOfLife(group).catch(() => `unknown at ${performance.now()}`);
       const nowMs = performance.now();
-      if (sign !== last) lastLifeAtMs = nowMs;
+      // More time between two checks is a standstill of the worker or its machine: no server could be heard then.
+      const passedMs = Math.min(nowMs - lastCheckAtMs, MAX_INTERVALS_PER_CHECK * intervalMs);
+      silentMs = sign === last ? silentMs + passedMs : 0;
       last = sign;
-      if (nowMs - lastLifeAtMs >= this.#timeoutMs) this.#silent.abort(new Error("the server is silent"));
+      lastCheckAtMs = nowMs;
+      if (silentMs >= this.#timeoutMs) this.#silent.abort(new Error("the server is silent"));
       else if (this.#timer !== undefined) this.#timer = setTimeout(check, intervalMs);
     };
     this.#timer = setTimeout(check, intervalMs);

@@ -47,8 +47,9 @@ export class Journals {
   readonly #ended = new Set<Journal>();
   /** Their disk space is not free yet. */
   readonly #leaving = new Set<Journal>();
-  #maxDiskBytes: Promise<number> | undefined;
-  #isDiskShareUsed = false;
+  #findingShare: Promise<void> | undefined;
+  /** Infinite until it is known. */
+  #maxDiskBytes = Number.POSITIVE_INFINITY;
 
   constructor(options: JournalsOptions) {
     this.#options = options;
@@ -58,6 +59,7 @@ export class Journals {
   create(run: RunRef): Journal {
     const { folder, logger } = this.#options;
     const { jobId: job_id, attempt } = run;
+    this.#findingShare ??= this.#findDiskShare();
     const journal = new Journal({
       file: new JournalFile(() => join(folder, `${runName(run)}.jsonl`)),
       refusal: () => this.#refusal(),
@@ -74,7 +76,7 @@ export class Journals {
     this.#running.delete(journal);
     this.#ended.add(journal);
     void this.#shrink("memoryBytes", this.#limits.memoryBytes);
-    if (this.#maxDiskBytes) void this.#limitDiskUse();
+    void this.#limitDiskUse();
   }
 
   /** The run's outcome is no longer kept. */
@@ -103,26 +105,24 @@ export class Journals {
     const maxMemoryBytes = memoryBytes * RUNNING_PART;
     if (total(this.#running, "memoryBytes") > maxMemoryBytes)
       return "the worker's disk is too slow for the logs";
-    const percent = Math.round(diskShare * RUNNING_PART * 100);
-    return this.#isDiskShareUsed ? `running builds' logs take ${percent}% of the worker's disk` : undefined;
+    // Also what is not written yet: on a slow disk, that may be more than the share.
+    if (total(this.#running, "sizeBytes") <= this.#maxDiskBytes * RUNNING_PART) return undefined;
+    return `running builds' logs take ${Math.round(diskShare * RUNNING_PART * 100)}% of the worker's disk`;
   }
 
   async #limitDiskUse(): Promise<void> {
-    this.#maxDiskBytes ??= this.#findDiskShare();
-    const maxBytes = await this.#maxDiskBytes;
+    await this.#findingShare;
     const runningBytes = total(this.#running, "fileBytes");
-    this.#isDiskShareUsed = runningBytes > maxBytes * RUNNING_PART;
-    await this.#shrink("fileBytes", Math.max(0, maxBytes - runningBytes));
+    await this.#shrink("fileBytes", Math.max(0, this.#maxDiskBytes - runningBytes));
   }
 
-  async #findDiskShare(): Promise<number> {
+  async #findDiskShare(): Promise<void> {
     const { folder, logger } = this.#options;
     try {
       const { blocks, bsize } = await statfs(dirname(folder));
-      return blocks * bsize * this.#limits.diskShare;
+      this.#maxDiskBytes = blocks * bsize * this.#limits.diskShare;
     } catch (error) {
       logger.warn({ err: error }, "failed to find the size of the disk for logs");
-      return Number.POSITIVE_INFINITY;
     }
   }
 
@@ -152,7 +152,7 @@ export class Journals {
   }
 }
 
-type Resource = "fileBytes" | "memoryBytes";
+type Resource = "fileBytes" | "memoryBytes" | "sizeBytes";
 
 function total(journals: Iterable<Journal>, resource: Resource): number {
   let bytes = 0;

@@ -22,7 +22,7 @@ import { type FinishedProcess, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 
 // The first file that needs the binaries compiles them.
-setDefaultTimeout(120_000);
+setDefaultTimeout(400_000);
 
 const WORKER = ["worker", "--region", "eu-west-1"];
 const PROGRAM = `${thisPlatform}/blacktree-worker`;

@@ -8,7 +8,7 @@ import { type FinishedProcess, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../support/machine/write-files.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(240_000);
 
 let release: TestRelease;
 let root: TempDir;

@@ -1,7 +1,7 @@
 /** install.sh on a booted Debian: what is missing or wrong there, accounts, permissions, and the service. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmod } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { makeRelease, type TestRelease } from "../../support/installation/release.ts";
 import {
@@ -43,7 +43,7 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
   });
 
   const install = (...args: string[]): Promise<FinishedProcess> =>
-    machine.run(["sh", SCRIPT, ...args], { mayFail: true, timeoutMs: 120_000 });
+    machine.run(["sh", SCRIPT, ...args], { mayFail: true, timeoutMs: 300_000 });
   const shell = async (command: string) => (await machine.run(["sh", "-c", command])).stdout.trim();
   /** Files and accounts of Blacktree on the machine. */
   const present = () =>
@@ -104,8 +104,7 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
 
     test("too little disk space is named, in MiB", async () => {
       await shell("mount -t tmpfs -o size=30M tmpfs /usr/local");
-      const finished = await install("orchestrator");
-      await shell("umount /usr/local");
+      const finished = await install("orchestrator").finally(() => shell("umount /usr/local"));
       await expectRefusal(
         finished,
         /not enough disk space for the programs: \/usr\/local has \d+ MiB free, and \d+ MiB are needed/,
@@ -193,8 +192,9 @@ describe.skipIf(reason !== undefined)(`install.sh on Debian 13${suffix}`, () => 
 
     test("a port that another program uses is named, and it is not started", async () => {
       const other = createServer();
-      await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
-      const { port } = other.address() as AddressInfo;
+      // The service listens on it afterwards.
+      const port = await freePort();
+      await new Promise<void>((resolve) => other.listen(port, "127.0.0.1", resolve));
       await append(`RABBITMQ_URL=${rabbitmq.url}`);
       await append(`REDIS_URL=${redis.url}`);
       await append(`BLACKTREE_GRPC_LISTEN=127.0.0.1:${await freePort()}`);

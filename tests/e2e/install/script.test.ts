@@ -8,7 +8,8 @@ import { inFullCheck } from "../../support/machine/full-check.ts";
 import { type FinishedProcess, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 
-setDefaultTimeout(120_000);
+// Thousands of shells.
+setDefaultTimeout(600_000);
 
 let release: TestRelease;
 let folder: TempDir;

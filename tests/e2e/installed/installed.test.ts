@@ -120,7 +120,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
     async function runJob(): Promise<void> {
       const deployment_version = `v${sent++}`;
       await deployment.publish({ ...JOB, repo_url: "owner/app", deployment_version });
-      const result = await deployment.nextResult(60_000).catch(async (error) => {
+      const result = await deployment.nextResult(240_000).catch(async (error) => {
         throw new Error(`${error}\n${await journal()}`, { cause: error });
       });
       expect(result).toMatchObject({ deployment_version, status: "SUCCESS", error: null });
@@ -137,7 +137,7 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       await waitFor(
         async () => (await unitProperty(machine, UNITS.worker, "StatusText")).includes("1 job running"),
         {
-          timeoutMs: 30_000,
+          timeoutMs: 120_000,
           what: "the job to run",
         },
       );
@@ -165,14 +165,14 @@ function declare(release: DebianRelease, engine: DockerEngineName, { isFull }: {
       await writeFile(wrapper, `${lines.join("\n")}\n`, { mode: 0o755 });
       await runJob();
       await rm(wrapper);
-      const groups = new Set((await machine.run(["cat", left])).stdout.trimEnd().split("\n"));
-      expect([...groups]).toEqual([
-        expect.stringMatching(
+      // More than one group if the worker was lost meanwhile, and the job had another attempt.
+      const groups = (await machine.run(["cat", left])).stdout.trimEnd().split("\n");
+      for (const group of groups)
+        expect(group).toMatch(
           new RegExp(
             `^blacktree-worker\\t0::/.*/blacktree-worker@${REGION}\\.service/blacktree-run-[0-9a-f]{16}$`,
           ),
-        ),
-      ]);
+        );
       const sleeping = (await commandLines()).filter((line) => line.includes(`sleep ${LEFT_SECONDS}`));
       expect(sleeping).toEqual([]);
     }

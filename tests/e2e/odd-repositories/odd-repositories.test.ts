@@ -49,7 +49,7 @@ afterAll(async () => {
   await deployment?.stop();
   await reference?.stop();
   await backends?.stop();
-}, 300_000);
+}, 900_000);
 
 interface Attempt {
   readonly served: Served;

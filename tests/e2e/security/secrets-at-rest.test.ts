@@ -5,6 +5,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { expectSuccess, faultSite, holdPush, sampleJob } from "../../support/blacktree/fault-site.ts";
 import { commandLines } from "../../support/blacktree/running-programs.ts";
+import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite();
 
@@ -49,7 +50,11 @@ test("during a run, only the worker's user can read its secrets", async () => {
 
   const ofLogins = [login, base].flatMap((each) => [each.password, asStored(each)]);
   const secrets = [token, secret, identityToken, ...ofLogins];
-  const found = await filesWith(worker.workDir, secrets);
+  // The worker checks its builder meanwhile, in a folder that it removes: a search that meets it is repeated.
+  const found = await waitFor(() => filesWith(worker.workDir, secrets), {
+    timeoutMs: 60_000,
+    what: "a search of all files of the worker",
+  });
   const kinds = found.map(({ path }) => path.replace(/^runs\/[^/]+\/[^/]+\//, ""));
   expect(kinds.toSorted()).toEqual(["docker-config/config.json", "secrets/npm"]);
   expect(found.map(({ mode }) => mode)).toEqual(["600", "600"]);

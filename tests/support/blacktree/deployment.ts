@@ -88,6 +88,9 @@ export async function shownWorkers({ apiUrl }: Pick<OrchestratorProcess, "apiUrl
   return ((await response.json()) as { items: ShownWorker[] }).items;
 }
 
+/** A program that starts, a worker that becomes free, a state that is reached: a busy machine may need this long. */
+const STEP_TIMEOUT_MS = 60_000;
+
 /** Resolves when the worker is free and has no job. */
 export async function untilFree(
   orchestrator: Pick<OrchestratorProcess, "apiUrl">,
@@ -96,7 +99,7 @@ export async function untilFree(
   const isFree = ({ id, status, jobs }: ShownWorker) =>
     id === worker.id && status === "FREE" && jobs.length === 0;
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
-    timeoutMs: 60_000,
+    timeoutMs: STEP_TIMEOUT_MS,
     what: `${worker.id} to be free`,
   });
 }
@@ -109,7 +112,7 @@ export async function untilPinged(
   const isPinged = ({ id, status, load }: ShownWorker) =>
     id === worker.id && status !== "LOST" && load !== null;
   return waitFor(async () => (await shownWorkers(orchestrator)).find(isPinged), {
-    timeoutMs: 60_000,
+    timeoutMs: STEP_TIMEOUT_MS,
     what: `${worker.id} to be pinged`,
   });
 }
@@ -121,7 +124,7 @@ export async function readiness({ apiUrl }: Pick<OrchestratorProcess, "apiUrl">)
 
 export async function untilReady(orchestrator: Pick<OrchestratorProcess, "apiUrl">): Promise<void> {
   await waitFor(async () => (await readiness(orchestrator)).ok, {
-    timeoutMs: 60_000,
+    timeoutMs: STEP_TIMEOUT_MS,
     what: "/readyz to answer 200",
   });
 }
@@ -149,13 +152,13 @@ export async function untilState(
 ): Promise<void> {
   const hasReached = async () =>
     (await shownJob(orchestrator, jobId))?.events.some((event) => event.state === state);
-  await waitFor(hasReached, { timeoutMs: 60_000, what: `job ${jobId} to be ${state}` });
+  await waitFor(hasReached, { timeoutMs: STEP_TIMEOUT_MS, what: `job ${jobId} to be ${state}` });
 }
 
 /** Shared by all workers, as in an installation. */
 export const REUSE_KEY = "5a".repeat(32);
 
-/** A worker that a busy machine delays is not lost. */
+/** A worker that answers no ping for some seconds, on a busy machine, keeps its jobs. */
 const LONG_LEASE = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "10s" };
 
 /** For orchestrators of tests that wait for the end of a lease: as short as a busy machine allows. */
@@ -282,7 +285,7 @@ export async function startDeployment(
     },
     async startWorker(orchestrator, env, of) {
       const worker = await launchWorker(orchestrator, env, of);
-      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: 60_000 });
+      await worker.process.waitForLine('"msg":"registered"', { timeoutMs: STEP_TIMEOUT_MS });
       return worker;
     },
     async publish(body, options = {}) {
@@ -336,5 +339,7 @@ export async function startDeployment(
 }
 
 async function loggedFields<Fields>(process: TestProcess, message: string): Promise<Fields> {
-  return JSON.parse(await process.waitForLine(`"msg":"${message}"`, { timeoutMs: 60_000 })) as Fields;
+  return JSON.parse(
+    await process.waitForLine(`"msg":"${message}"`, { timeoutMs: STEP_TIMEOUT_MS }),
+  ) as Fields;
 }

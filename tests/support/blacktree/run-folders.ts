@@ -8,7 +8,8 @@ const RUN = /^[0-9a-f]{16}-\d+$/;
 export async function runFolders(workDir: string): Promise<string[]> {
   const found: string[] = [];
   for (const incarnation of await readdir(join(workDir, "runs"))) {
-    const names = await readdir(join(workDir, "runs", incarnation));
+    // Folders in which the worker probes docker come and go.
+    const names = await readdir(join(workDir, "runs", incarnation)).catch(() => []);
     found.push(...names.filter((name) => RUN.test(name)).map((name) => `${incarnation}/${name}`));
     // Only created for the first long log.
     const logs = await readdir(join(workDir, "runs", incarnation, "logs")).catch(() => []);

@@ -19,7 +19,7 @@ export interface UpSite {
 
 /** Call it at the top of a file: all of it runs for the whole file. */
 export function upSite(settings: Readonly<Record<string, string>> = {}): UpSite {
-  setDefaultTimeout(60_000);
+  setDefaultTimeout(180_000);
   let docker: DockerEngine;
   let registry: Registry;
   let git: GitServer;
@@ -52,7 +52,7 @@ export function upSite(settings: Readonly<Record<string, string>> = {}): UpSite 
     await process?.stop();
     await Promise.all([docker?.stop(), registry?.stop(), git?.stop()]);
     await folder?.remove();
-  }, 60_000);
+  }, 240_000);
 
   return {
     get up() {

@@ -6,6 +6,11 @@ import { type FinishedProcess, run, startProcess, type TestProcess } from "../ma
 import { apiRequest } from "./admin-api.ts";
 import { compiledBinaries } from "./binaries.ts";
 
+/** On a busy machine. */
+const START_TIMEOUT_MS = 60_000;
+/** Of a command of the CLI, which may wait for a build. */
+const COMMAND_TIMEOUT_MS = 120_000;
+
 export interface UpOptions {
   readonly workDir: string;
   readonly args: readonly string[];
@@ -32,8 +37,8 @@ export async function launchUp({ workDir, args, env }: UpOptions): Promise<TestP
 /** Resolves when its worker is registered. */
 export async function untilUp(process: TestProcess, workDir: string): Promise<Up> {
   const { cli } = await compiledBinaries();
-  const listens = await process.waitForLine('"msg":"orchestrator listens"', { timeoutMs: 30_000 });
-  await process.waitForLine('"msg":"registered"', { timeoutMs: 30_000 });
+  const listens = await process.waitForLine('"msg":"orchestrator listens"', { timeoutMs: START_TIMEOUT_MS });
+  await process.waitForLine('"msg":"registered"', { timeoutMs: START_TIMEOUT_MS });
   const apiUrl = `http://127.0.0.1:${(JSON.parse(listens) as { admin_port: number }).admin_port}`;
   const token = async () => (await readFile(join(workDir, "admin-token"), "utf8")).trim();
   return {
@@ -46,6 +51,7 @@ export async function untilUp(process: TestProcess, workDir: string): Promise<Up
         cwd: dirname(workDir),
         env: { BLACKTREE_API: apiUrl, BLACKTREE_WORK_DIR: workDir },
         mayFail: true,
+        timeoutMs: COMMAND_TIMEOUT_MS,
       }),
     async result(jobId) {
       const response = await apiRequest(apiUrl, `/api/v1/jobs/${jobId}`, {}, await token());

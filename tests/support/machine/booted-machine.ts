@@ -31,7 +31,11 @@ export interface BootedMachine {
 
 /** Independent of a systemd of this machine. */
 const CONTAINER = ["--register=no", "--keep-unit", "--link-journal=no", "--console=pipe"];
-const BOOT_TIMEOUT_MS = 60_000;
+const BOOT_TIMEOUT_MS = 240_000;
+/** A command may wait for the start or stop of a service. */
+const COMMAND_TIMEOUT_MS = 240_000;
+/** Its services end in order, which takes a while on a busy machine. */
+const STOP_GRACE_MS = 60_000;
 const ENVIRONMENT = [
   "env",
   "-i",
@@ -69,7 +73,7 @@ export async function bootMachine({ release, binds = {} }: BootOptions): Promise
   const inside = async (command: readonly string[], options: RunOptions = {}) => {
     const namespaces = ["--mount", "--pid", "--uts", "--ipc", "--root", "--wd"];
     const enter = ["nsenter", `--target=${await leaderOf(container)}`, ...namespaces, "--"];
-    return run([...enter, ...ENVIRONMENT, ...command], options);
+    return run([...enter, ...ENVIRONMENT, ...command], { timeoutMs: COMMAND_TIMEOUT_MS, ...options });
   };
 
   async function boot(): Promise<void> {
@@ -90,7 +94,7 @@ export async function bootMachine({ release, binds = {} }: BootOptions): Promise
   }
 
   async function stop(): Promise<void> {
-    await container?.stop();
+    await container?.stop(STOP_GRACE_MS);
     await unmountBelow(dir.path);
     await dir.remove();
   }

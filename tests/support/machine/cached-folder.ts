@@ -11,7 +11,7 @@ export function testCacheFolder(): string {
 
 /**
  * Calls `fill` with an empty folder unless `folder` has the file `proof`, which exists once it is complete.
- * Several test runs may do so at once: each fills a separate folder, and the first rename wins.
+ * Several callers may do so at once: each fills a separate folder, and the first rename wins.
  */
 export async function cachedFolder(
   folder: string,
@@ -19,7 +19,7 @@ export async function cachedFolder(
   fill: (unfinished: string) => Promise<void>,
 ): Promise<string> {
   if (await isFilled(folder, proof)) return folder;
-  const unfinished = `${folder}.${process.pid}.unfinished`;
+  const unfinished = `${folder}.${crypto.randomUUID()}.unfinished`;
   await mkdir(unfinished, { recursive: true });
   try {
     await fill(unfinished);

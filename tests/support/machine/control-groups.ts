@@ -103,7 +103,7 @@ async function removeTree(folder: string): Promise<void> {
       for (const inner of await foldersOf(folder)) await rmdir(inner).catch(() => undefined);
       return !existsSync(folder);
     },
-    { timeoutMs: 10_000, what: `the control group ${folder} to be empty` },
+    { timeoutMs: 60_000, what: `the control group ${folder} to be empty` },
   );
 }
 

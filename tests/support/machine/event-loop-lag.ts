@@ -2,6 +2,8 @@ import { dlopen, FFIType, ptr } from "bun:ffi";
 import { expect } from "bun:test";
 
 const INTERVAL_MS = 1;
+/** Of processor time. A collection of garbage takes so long, also in work that blocks nothing. */
+const MAX_SHORT_TURN_MS = 50;
 
 /** As in Linux's <time.h>. */
 const CLOCK_THREAD_CPUTIME_ID = 3;
@@ -19,8 +21,8 @@ function threadCpuMs(): number {
 }
 
 /**
- * Fails if the work blocks the event loop: if it uses half of its processor time or more in a single turn. That is a
- * ratio within one run, so neither the machine's speed nor its load counts.
+ * Fails if the work blocks the event loop: if it uses half of its processor time or more in a single turn that is not
+ * short. That is a ratio within one run, so neither the machine's speed nor its load counts.
  */
 export async function expectToShareEventLoop(work: () => Promise<unknown>): Promise<void> {
   const startedMs = threadCpuMs();
@@ -39,5 +41,6 @@ export async function expectToShareEventLoop(work: () => Promise<unknown>): Prom
     clearInterval(timer);
   }
   const totalMs = lastMs - startedMs;
-  expect({ totalMs, longestTurnMs, blocks: longestTurnMs >= totalMs / 2 }).toMatchObject({ blocks: false });
+  const blocks = longestTurnMs > MAX_SHORT_TURN_MS && longestTurnMs >= totalMs / 2;
+  expect({ totalMs, longestTurnMs, blocks }).toMatchObject({ blocks: false });
 }

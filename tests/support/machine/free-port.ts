@@ -5,12 +5,12 @@ import { createServer } from "node:net";
 const lowestPort = 12_000;
 const highestPort = 32_000;
 
-/** A name in the kernel's list of sockets that is this process's until it ends: no other test gets the port meanwhile. */
-function reserve(port: number): Promise<boolean> {
+/** A name in the kernel's list of sockets that is this process's until it ends; false when it is another one's. */
+export function reserve(name: string): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", () => resolve(false));
-    server.listen(`\0blacktree-test-port-${port}`, () => {
+    server.listen(`\0blacktree-test-${name}`, () => {
       server.unref();
       resolve(true);
     });
@@ -29,7 +29,8 @@ function canListen(port: number, host: string): Promise<boolean> {
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = lowestPort + Math.floor(Math.random() * (highestPort - lowestPort));
-    if (!(await reserve(port))) continue;
+    // No other test gets the port meanwhile.
+    if (!(await reserve(`port-${port}`))) continue;
     if ((await canListen(port, "127.0.0.1")) && (await canListen(port, "0.0.0.0"))) return port;
   }
   throw new Error(`no free TCP port found between ${lowestPort} and ${highestPort}`);

@@ -1,6 +1,7 @@
 /** A network namespace whose only way out is one address of this machine. Needs root. */
 import { randomInt } from "node:crypto";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
+import { reserve } from "./free-port.ts";
 import { run } from "./processes.ts";
 
 export interface IsolatedNetwork {
@@ -19,7 +20,7 @@ export interface IsolatedNetwork {
 
 /** Addresses are from the network for benchmarks (RFC 2544), which no host has. */
 export async function isolatedNetwork(): Promise<IsolatedNetwork> {
-  const number = randomInt(1, 255);
+  const number = await freeNumber();
   const name = `blacktree${process.pid}`;
   const [outer, inner] = [`bt${process.pid}o`, `bt${process.pid}i`];
   const [gateway, guest, beyond] = [`198.18.${number}.1`, `198.18.${number}.2`, `198.19.${number}.1`];
@@ -57,6 +58,15 @@ export async function isolatedNetwork(): Promise<IsolatedNetwork> {
     },
     remove,
   };
+}
+
+/** Of networks that no other test has. */
+async function freeNumber(): Promise<number> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const number = randomInt(1, 255);
+    if (await reserve(`network-${number}`)) return number;
+  }
+  throw new Error("no free network found between 198.18.1.0 and 198.18.254.0");
 }
 
 async function startRelay(host: string, toPort: number): Promise<{ server: Server; port: number }> {

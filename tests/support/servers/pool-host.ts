@@ -12,30 +12,34 @@ const [owner = "", socket = ""] = process.argv.slice(2);
 const WATCH_INTERVAL_MS = 500;
 const ASK_AGAIN_MS = 2000;
 
+interface Loan {
+  readonly id: string;
+  readonly borrower: string;
+}
+
 interface Engine {
   readonly kind: string;
   readonly running: OwnDockerEngine;
-  /** Undefined while it is not lent. */
-  borrower: string | undefined;
+  use: Loan | "resetting" | "idle";
 }
 
-/** By the id of a loan's engine. */
-const engines = new Map<string, Engine>();
+const engines = new Set<Engine>();
 const brokers = new Map<RabbitMqVersion, Promise<RabbitMq>>();
 
 async function lendEngine({ engine, storage, borrower }: EngineRequest): Promise<LentEngine> {
   const kind = `${engine} ${storage}`;
-  const idle = [...engines].find(([, each]) => each.kind === kind && each.borrower === undefined);
+  const loan = { id: crypto.randomUUID(), borrower };
+  const idle = [...engines].find((each) => each.kind === kind && each.use === "idle");
   if (idle !== undefined) {
-    const [loan, lent] = idle;
-    lent.borrower = borrower;
-    return { loan, access: lent.running.access };
+    idle.use = loan;
+    return { loan: loan.id, access: idle.running.access };
   }
   const running = await startDockerEngine({ engine, storage });
-  const loan = crypto.randomUUID();
-  engines.set(loan, { kind, running, borrower });
-  return { loan, access: running.access };
+  engines.add({ kind, running, use: loan });
+  return { loan: loan.id, access: running.access };
 }
+
+const loanOf = ({ use }: Engine): Loan | undefined => (typeof use === "string" ? undefined : use);
 
 function brokerOf(version: RabbitMqVersion): Promise<RabbitMq> {
   const broker = brokers.get(version) ?? startRabbitMq({ version });
@@ -43,16 +47,18 @@ function brokerOf(version: RabbitMqVersion): Promise<RabbitMq> {
   return broker;
 }
 
+/** A loan may be returned twice: the engine may belong to the next borrower by then. */
 async function takeBack(loan: string): Promise<void> {
-  const engine = engines.get(loan);
+  const engine = [...engines].find((each) => loanOf(each)?.id === loan);
   if (engine === undefined) return;
+  engine.use = "resetting";
   try {
     await resetDockerEngine(engine.running);
-    engine.borrower = undefined;
+    engine.use = "idle";
   } catch (error) {
     // It is not lent again.
     process.stdout.write(`failed to reset a Docker engine, stopping it: ${error}\n`);
-    engines.delete(loan);
+    engines.delete(engine);
     await engine.running.stop();
   }
 }
@@ -88,7 +94,7 @@ Bun.serve({ unix: socket, fetch: answerSoon });
 async function stop(): Promise<never> {
   await Promise.allSettled([
     ...[...brokers.values()].map(async (broker) => (await broker).stop()),
-    ...[...engines.values()].map(({ running }) => running.stop()),
+    ...[...engines].map(({ running }) => running.stop()),
   ]);
   await closeProcessRecords();
   await rm(dirname(socket), { recursive: true, force: true });
@@ -98,7 +104,7 @@ async function stop(): Promise<never> {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
 while (isRunning(owner)) {
   await Bun.sleep(WATCH_INTERVAL_MS);
-  for (const [loan, { borrower }] of engines)
-    if (borrower !== undefined && !isRunning(borrower)) await takeBack(loan);
+  for (const loan of [...engines].map(loanOf))
+    if (loan !== undefined && !isRunning(loan.borrower)) await takeBack(loan.id);
 }
 await stop();

@@ -91,7 +91,7 @@ async function hostSocket(): Promise<string> {
     if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
   }
   await waitFor(async () => (await fetch("http://pool/", { unix: socket })).ok, {
-    timeoutMs: 30_000,
+    timeoutMs: START_TIMEOUT_MS,
     what: `the pool of test servers (its log is ${join(dir, "log")})`,
   });
   return socket;

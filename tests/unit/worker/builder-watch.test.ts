@@ -21,6 +21,8 @@ class Engine {
   isFrozen = false;
   fault: string | undefined;
   detections = 0;
+  /** Until then, answers are on their way: they are about the engine as it was when it was asked. */
+  arrival: Promise<void> | undefined;
 
   builder(): ImageBuilder {
     const unused = () => Promise.reject(new Error("not used"));
@@ -45,8 +47,10 @@ class Engine {
 
   async #identity(signal: AbortSignal): Promise<string> {
     if (this.isFrozen) await new Promise((_, reject) => signal.addEventListener("abort", reject));
-    if (this.fault !== undefined) throw new Error(this.fault);
-    return this.version;
+    const { fault, version } = this;
+    await this.arrival;
+    if (fault !== undefined) throw new Error(fault);
+    return version;
   }
 }
 
@@ -78,7 +82,7 @@ function watch(engine: Engine, options: Partial<BuilderWatchOptions> = {}) {
   };
   const until = async (isRefusing: boolean) => {
     await waitFor(() => (watched.refusal !== undefined) === isRefusing, {
-      timeoutMs: 20_000,
+      timeoutMs: 30_000,
       what: isRefusing ? "a refusal" : "no refusal",
     });
   };
@@ -93,7 +97,7 @@ test("an engine that does not answer, and one that is back, are logged once each
   await until(true);
   expect(watched.refusal).toBe("no usable builder: Cannot connect to the Docker daemon");
   const detections = engine.detections;
-  await waitFor(() => engine.detections > detections + 3, { timeoutMs: 20_000, what: "further checks" });
+  await waitFor(() => engine.detections > detections + 3, { timeoutMs: 30_000, what: "further checks" });
   engine.fault = undefined;
   await until(false);
   expect(lines.map(({ msg }) => msg)).toEqual([
@@ -143,6 +147,19 @@ test("a failed run learns why nothing can be built, without waiting for the next
   engine.fault = "gone";
   expect(await watched.problem()).toBe("no usable builder: gone");
   expect(watched.refusal).toBe("no usable builder: gone");
+});
+
+test("a failed run learns of a fault that a check under way has not noticed", async () => {
+  const engine = new Engine();
+  const { watched } = watch(engine);
+  const arrival = Promise.withResolvers<void>();
+  engine.arrival = arrival.promise;
+  const earlier = watched.problem();
+  engine.fault = "gone";
+  const failed = watched.problem();
+  arrival.resolve();
+  expect(await failed).toBe("no usable builder: gone");
+  await earlier;
 });
 
 function listen(path: string): Promise<Server> {

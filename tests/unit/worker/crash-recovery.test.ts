@@ -50,6 +50,24 @@ test("the folder of a live worker is kept until the worker removes it", async ()
   expect(await recover()).toEqual([]);
 });
 
+test("the folder of a worker that has just begun to start is kept", async () => {
+  const incarnations = Array.from({ length: 100 }, (_, index) => `starts-${index}`);
+  for (const incarnation of incarnations) {
+    let isClaimed = false;
+    const claimed = claimRunsFolder(workDir.path, incarnation).finally(() => {
+      isClaimed = true;
+    });
+    while (!isClaimed) await recover().catch(() => []);
+    await claimed;
+  }
+  expect(await recover()).toEqual(incarnations.toSorted());
+});
+
+test("a folder that a crashed worker has not finished is removed", async () => {
+  await mkdir(join(workDir.path, "runs", `mine.${process.pid}-1`), { recursive: true });
+  expect(await recover()).toEqual([]);
+});
+
 test("the folder of a zombie process is removed", async () => {
   // The shell becomes a program that never reaps its child.
   const parent = Bun.spawn(["sh", "-c", "sleep 0 & echo $!; exec sleep 60"], { stdout: "pipe" });

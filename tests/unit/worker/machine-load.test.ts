@@ -20,7 +20,7 @@ async function meter(sizeBytes: () => Promise<number>, minIntervalMs = 0): Promi
 test("the load is known soon after it was first asked for", async () => {
   const load = await meter(async () => 7);
   expect(load.latest()).toBeUndefined();
-  const known = await waitFor(() => load.latest(), { timeoutMs: 10_000, what: "a measurement" });
+  const known = await waitFor(() => load.latest(), { timeoutMs: 30_000, what: "a measurement" });
   expect(known.cacheBytes).toBe(7);
   expect(known.processors).toBeGreaterThan(0);
   expect(known.loadAverage).toBeGreaterThanOrEqual(0);
@@ -37,7 +37,7 @@ test("a measurement that takes long delays no answer, and no other one begins me
   });
   for (const _ping of [1, 2, 3]) expect(load.latest()).toBeUndefined();
   gate.resolve(1);
-  await waitFor(() => load.latest(), { timeoutMs: 10_000, what: "the measurement" });
+  await waitFor(() => load.latest(), { timeoutMs: 30_000, what: "the measurement" });
   // The answer that found it began the next one.
   expect(measurements).toBe(2);
 });
@@ -45,7 +45,7 @@ test("a measurement that takes long delays no answer, and no other one begins me
 test("nothing is measured again before the interval has passed", async () => {
   let measurements = 0;
   const load = await meter(async () => ++measurements, 3_600_000);
-  await waitFor(() => load.latest(), { timeoutMs: 10_000, what: "a measurement" });
+  await waitFor(() => load.latest(), { timeoutMs: 30_000, what: "a measurement" });
   expect(load.latest()?.cacheBytes).toBe(1);
   expect(measurements).toBe(1);
 });
@@ -56,7 +56,7 @@ test("the load is not known any more when it cannot be measured", async () => {
     if (fails) throw new Error("no such folder");
     return 1;
   });
-  await waitFor(() => load.latest(), { timeoutMs: 10_000, what: "a measurement" });
+  await waitFor(() => load.latest(), { timeoutMs: 30_000, what: "a measurement" });
   fails = true;
-  await waitFor(() => load.latest() === undefined, { timeoutMs: 10_000, what: "the failure" });
+  await waitFor(() => load.latest() === undefined, { timeoutMs: 30_000, what: "the failure" });
 });

@@ -25,16 +25,23 @@ const REMEDIES: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there: start Docker or BuildKit",
 };
 
+/** Enough for one turn of the event loop. */
+const GRACE_MS = 20;
+
 /** @throws Error that names the address and the remedy. */
 export function connectTo(endpoint: Endpoint, timeoutMs: number): Promise<void> {
   const address = "path" in endpoint ? endpoint.path : `${endpoint.host}:${endpoint.port}`;
   return new Promise((resolve, reject) => {
     const fail = (why: string, cause?: Error) => reject(new Error(`${address}: ${why}`, { cause }));
     const socket = connect(endpoint);
-    socket.setTimeout(timeoutMs, () => {
+    const giveUp = () => {
       fail(`no connection within ${timeoutMs} ms`);
       socket.destroy();
-    });
+    };
+    // After a standstill of the worker, a due timer precedes the connection's event, but another timer follows it.
+    let timer = setTimeout(() => {
+      timer = setTimeout(giveUp, GRACE_MS);
+    }, timeoutMs);
     socket.once("connect", () => {
       resolve();
       socket.destroy();
@@ -42,5 +49,6 @@ export function connectTo(endpoint: Endpoint, timeoutMs: number): Promise<void> 
     socket.once("error", (error: NodeJS.ErrnoException) =>
       fail(REMEDIES[error.code ?? ""] ?? error.message, error),
     );
+    socket.once("close", () => clearTimeout(timer));
   });
 }

@@ -64,6 +64,19 @@ describe.skipIf(reason !== undefined)(`pool: Docker engines${reason ? ` (${reaso
     await Promise.all(engines.map((engine) => engine.stop()));
   });
 
+  test("stay with their borrower when an earlier one returns them again", async () => {
+    const earlier = await borrowDockerEngine("20.10");
+    await earlier.stop();
+    const engine = await borrowDockerEngine("20.10");
+    try {
+      const image = await importBaseImage(engine);
+      await earlier.stop();
+      expect((await engine.docker(["images", "--quiet", image])).stdout).not.toBe("");
+    } finally {
+      await engine.stop();
+    }
+  });
+
   test("are empty for their next borrower", async () => {
     const engine = await startDockerEngine({ engine: "20.10" });
     try {

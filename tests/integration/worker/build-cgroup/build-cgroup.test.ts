@@ -1,5 +1,5 @@
 /** Builds in a control group whose limits the kernel enforces. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { BuildCgroup } from "../../../../src/worker/build-cgroup/build-cgroup.ts";
 import { RunCancelled } from "../../../../src/worker/job/cancellation.ts";
 import { checkBuildCgroup } from "../../../../src/worker/settings/build-cgroup.ts";
@@ -14,8 +14,6 @@ import { waitFor } from "../../../support/machine/wait-for.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
 
-setDefaultTimeout(120_000);
-
 const LIMITS = { memoryBytes: 2 ** 26, cpus: 0.2, processes: 40 };
 const EATS_256_MB = "/bin/busybox dd if=/dev/zero of=/dev/null bs=256M count=1";
 const reason = (await missingControlGroups()) ?? (await missingDockerEngine("26.1"));
@@ -29,11 +27,11 @@ for (const storage of ["containerd", "overlay2"] as const) {
     beforeAll(async () => {
       group = await makeControlGroup(LIMITS);
       bench = await startPipelineBench({ engine: "26.1", storage });
-    }, 120_000);
+    });
     afterAll(async () => {
       await bench?.stop();
       await group?.remove();
-    }, 60_000);
+    });
 
     async function repositoryOf(script: string): Promise<string> {
       const name = bench.unique("acme/limited");

@@ -1,5 +1,5 @@
 /** The contract of all builders, whatever the engine; one test file per engine runs it. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
@@ -42,8 +42,6 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
   const ofBuilder = inFullCheck(isRepeated);
   /** What the classic builder does as the others do, by the same options. */
   const ofLaterBuilder = inFullCheck(isRepeated || !isWhole);
-  // Applies only to the calling file, so it cannot be at the top of this one.
-  setDefaultTimeout(60_000);
   const { engine: engineName, storage, buildKit } = siteOptions;
   const reason = await missingForSite(siteOptions);
   const place = buildKit
@@ -58,8 +56,8 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       beforeAll(async () => {
         bench = await startPipelineBench(siteOptions);
         imagesBefore = await engineImages();
-      }, 120_000);
-      afterAll(() => bench?.stop(), 60_000);
+      });
+      afterAll(() => bench?.stop());
 
       async function engineImages(): Promise<string> {
         return (await bench.engine.docker(["images", "--all", "--quiet", "--no-trunc"])).stdout;
@@ -302,6 +300,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           const name = bench.unique("acme/private");
           const files = await sampleRepository({ variant: "slow", sleepSeconds: 1, greeting: name });
           const commit = await bench.git.createRepository(name, files, { private: { token } });
+          const held = bench.git.hold(({ path }) => path.includes(name));
           const run = bench.start({
             repoUrl: name,
             gitToken: token,
@@ -309,15 +308,19 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
           });
           let gitConfig = "";
           const commandLines = new Set<string>();
+          const look = async () => {
+            for (const line of await allCommandLines()) commandLines.add(line);
+            gitConfig ||= await checkoutGitConfig(bench.workDir);
+          };
+          // While its request is held, the clone cannot end before it was seen.
+          await held.arrived;
+          await look();
+          held.release();
           let ended = false;
-          const watch = waitFor(
-            async () => {
-              for (const line of await allCommandLines()) commandLines.add(line);
-              gitConfig ||= await checkoutGitConfig(bench.workDir);
-              return ended;
-            },
-            { timeoutMs: 50_000, what: "the run to end" },
-          );
+          const watch = waitFor(() => look().then(() => ended), {
+            timeoutMs: 110_000,
+            what: "the run to end",
+          });
           const end = await run.end;
           ended = true;
           await watch;
@@ -382,7 +385,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
             for (const line of await allCommandLines()) commandLines.add(line);
             return ended;
           },
-          { timeoutMs: 50_000, what: "the run to end" },
+          { timeoutMs: 110_000, what: "the run to end" },
         );
         const end = await run.end;
         ended = true;
@@ -741,11 +744,7 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       ofBuilder.test("a login that expires during the build is an ECR_AUTH of the push", async () => {
         const { name } = await bench.createSample();
         const run = bench.start({ repoUrl: name });
-        await waitFor(() => run.states.includes("BUILDING"), {
-          timeoutMs: 30_000,
-          what: "the build to begin",
-        });
-        bench.proxy.faults.login = () => "expired";
+        bench.proxy.faults.login = () => (run.states.includes("BUILDING") ? "expired" : "valid");
         const end = await run.end;
         bench.proxy.faults.login = undefined;
         expect(end).toMatchObject({
@@ -772,24 +771,20 @@ export async function describeBuilds({ kind, isWhole = false, ...options }: Expe
       );
 
       // buildx waits 20 s for a BuildKit at an address to answer, at each of the tries.
-      ofBuilder.test(
-        "an engine that dies during the build is a retryable INTERNAL failure",
-        async () => {
-          const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
-          const run = bench.start({ repoUrl: name });
-          await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
-          await bench.site.kill();
-          const end = await run.end;
-          await bench.site.start();
-          expect(end).toMatchObject({
-            status: "FAILED",
-            failure: { code: "INTERNAL", step: "build", retryable: true },
-          });
-          expect(end.failure?.message).toContain("lost the connection to Docker or BuildKit");
-          expect(await bench.leftFolders()).toEqual([]);
-        },
-        120_000,
-      );
+      ofBuilder.test("an engine that dies during the build is a retryable INTERNAL failure", async () => {
+        const { name } = await bench.createSample({ variant: "slow", sleepSeconds: 3600 });
+        const run = bench.start({ repoUrl: name });
+        await run.waitForLine(/^#\d+ [\d.]+ this step sleeps/);
+        await bench.site.kill();
+        const end = await run.end;
+        await bench.site.start();
+        expect(end).toMatchObject({
+          status: "FAILED",
+          failure: { code: "INTERNAL", step: "build", retryable: true },
+        });
+        expect(end.failure?.message).toContain("lost the connection to Docker or BuildKit");
+        expect(await bench.leftFolders()).toEqual([]);
+      });
 
       inFullCheck().test("a temporary fault of the registry is retried within the run", async () => {
         const { name } = await bench.createSample();

@@ -1,12 +1,10 @@
 /** Which files of a repository a build can read: ignore files and symbolic links. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { RepositoryFiles } from "../../../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
 import { type PipelineBench, startPipelineBench } from "../pipeline/pipeline-bench.ts";
-
-setDefaultTimeout(120_000);
 
 const SECRET = `of the host ${crypto.randomUUID()}`;
 
@@ -18,11 +16,11 @@ beforeAll(async () => {
   await Bun.write(`${outside.path}/secret`, SECRET);
   await Bun.write(`${outside.path}/Dockerfile`, "FROM scratch\nCOPY . /\n");
   bench = await startPipelineBench({ engine: "26.1" });
-}, 120_000);
+});
 afterAll(async () => {
   await bench?.stop();
   await outside.remove();
-}, 60_000);
+});
 
 interface Tree {
   readonly files: RepositoryFiles;

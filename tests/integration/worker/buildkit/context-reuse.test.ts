@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { dirname, join } from "node:path";
 import { CheckoutCache } from "../../../../src/worker/git/checkout-cache.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
@@ -7,8 +7,6 @@ import { noise } from "../../../support/machine/noise.ts";
 import { run } from "../../../support/machine/processes.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, startPipelineBench } from "../pipeline/pipeline-bench.ts";
-
-setDefaultTimeout(120_000);
 
 const missing = await missingDockerEngine("26.1");
 

@@ -1,9 +1,7 @@
 /** Which layers are uploaded: none that the registry already has, whatever the engine has cached. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
-
-setDefaultTimeout(60_000);
 
 const reason = await missingDockerEngine("26.1");
 
@@ -12,8 +10,8 @@ describe.skipIf(reason !== undefined)(`layer uploads${reason ? ` (${reason})` : 
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
-  }, 120_000);
-  afterAll(() => bench?.stop(), 60_000);
+  });
+  afterAll(() => bench?.stop());
 
   async function layersOf({ job }: StartedRun): Promise<string[]> {
     const stored = await bench.registry.getManifest(job.ecrRepo, job.deploymentVersion);

@@ -1,5 +1,5 @@
 /** BuildKit's cache in the registry: a second worker uses it, and no build fails or waits because of it. */
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
@@ -13,7 +13,6 @@ import { type DockerEngine, missingDockerEngine } from "../../../support/servers
 import { borrowDockerEngine } from "../../../support/servers/pool.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "../pipeline/pipeline-bench.ts";
 
-setDefaultTimeout(60_000);
 const reason = await missingDockerEngine("26.1");
 
 describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reason})` : ""}`, () => {
@@ -36,12 +35,12 @@ describe.skipIf(reason !== undefined)(`the registry's cache${reason ? ` (${reaso
       signal,
     });
     otherWorker = { builder, hostEnvironment };
-  }, 120_000);
+  });
   // All samples have the same first steps.
   beforeEach(async () => {
     for (const engine of [bench.engine, otherEngine]) await engine.request("POST", "/build/prune?all=1");
-  }, 60_000);
-  afterAll(() => Promise.all([bench?.stop(), otherEngine?.stop()]), 60_000);
+  });
+  afterAll(() => Promise.all([bench?.stop(), otherEngine?.stop()]));
 
   interface CachingRun extends StartedRun {
     readonly cacheRepository: string;

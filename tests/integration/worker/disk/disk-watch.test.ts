@@ -1,5 +1,5 @@
 /** DiskWatch on real, small disks. Caches here are folders of files; full-disk.test.ts tests the engine's cache. */
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
@@ -12,8 +12,6 @@ import {
 } from "../../../support/machine/small-disk.ts";
 import { makeTempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-
-setDefaultTimeout(120_000);
 
 const MB = 1e6;
 const RESERVE = { bytes: 16 * MB, inodes: 20 };

@@ -1,13 +1,12 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmod, mkdir, readdir, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { killProcess } from "../../../../src/worker/process/control-group.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { GitRequest, GitServer } from "../../../support/servers/git-server.ts";
 import { contentsOf } from "./checkout-contents.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
 import { cachedCheckoutsIn, theCachedCheckout } from "./kept-checkouts.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 let git: GitServer;
@@ -38,7 +37,7 @@ async function killGitOf(workDir: string): Promise<void> {
   const isOurs = (await Promise.all(environments)).map((text) => text.includes(`HOME=${workDir}/`));
   const pids = running.filter((_, index) => isOurs[index]).map(Number);
   expect(pids.length).toBeGreaterThan(0);
-  for (const pid of pids) process.kill(pid, "SIGKILL");
+  for (const pid of pids) killProcess(pid);
 }
 
 const output = async (cwd: string, ...args: string[]) =>

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { freePort } from "../../../support/machine/free-port.ts";
@@ -6,8 +6,6 @@ import { run } from "../../../support/machine/processes.ts";
 import type { TempDir } from "../../../support/machine/temp-dir.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-
-setDefaultTimeout(30_000);
 
 let bench: CloneBench;
 let git: GitServer;

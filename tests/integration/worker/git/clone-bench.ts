@@ -30,6 +30,8 @@ export interface Wanted {
   /** As `performance.now` counts. */
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
+  /** Called for each line of the log. */
+  readonly onLine?: (line: string) => void;
 }
 
 export interface Cloned {
@@ -76,7 +78,10 @@ export async function startCloneBench(): Promise<CloneBench> {
       limits: { ...DEFAULT_CLONE_LIMITS, ...limits },
       needsDefaultBranch: wanted.needsDefaultBranch ?? false,
       retry: { tries: 2, initialDelayMs: 10 },
-      log: (line) => lines.push(line),
+      log: (line) => {
+        lines.push(line);
+        wanted.onLine?.(line);
+      },
       signal: wanted.signal ?? new AbortController().signal,
     });
     const end = async () => {

@@ -1,9 +1,7 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench } from "./clone-bench.ts";
-
-setDefaultTimeout(60_000);
 
 const needsDefaultBranch = true;
 let bench: CloneBench;

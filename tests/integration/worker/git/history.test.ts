@@ -1,12 +1,10 @@
 /** How much history the .git of a checkout contains: from scratch, and from cached checkouts with other histories. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { gitContentsOf } from "./checkout-contents.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-
-setDefaultTimeout(120_000);
 
 let bench: CloneBench;
 let git: GitServer;

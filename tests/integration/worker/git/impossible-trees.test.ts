@@ -1,12 +1,10 @@
 /** Commits that no worker can check out: each fails once, with a message that says what to correct. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import { type CloneBench, repositoryName, startCloneBench } from "./clone-bench.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 

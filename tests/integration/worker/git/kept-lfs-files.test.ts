@@ -1,12 +1,10 @@
 /** Cached checkouts with Git LFS files. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
 import { cachedCheckoutsIn, expectAsFresh, theCachedCheckout, timesOf } from "./kept-checkouts.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 let git: GitServer;

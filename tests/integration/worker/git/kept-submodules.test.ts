@@ -1,13 +1,11 @@
 /** Cached checkouts with submodules. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmod, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { type GitServer, startGitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
 import { cachedCheckoutsIn, expectAsFresh, theCachedCheckout, timesOf } from "./kept-checkouts.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 let git: GitServer;

@@ -1,5 +1,5 @@
 /** Git LFS as git-lfs has it. Its pointers are in unit/worker/git/lfs-pointer, hosts and the token in submodules.test. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { lstat, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
@@ -8,8 +8,6 @@ import { run } from "../../../support/machine/processes.ts";
 import type { CommitOptions, GitServer } from "../../../support/servers/git-server.ts";
 import type { LfsCall, OfferedObject } from "../../../support/servers/lfs-endpoint.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 let git: GitServer;

@@ -1,9 +1,7 @@
 /** Names that are not UTF-8: of files, folders, links, Git LFS files and submodules. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { lstat, readdir, readFile, readlink } from "node:fs/promises";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 

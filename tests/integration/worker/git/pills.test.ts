@@ -1,9 +1,7 @@
 /** Repositories that declare more than any program needs. Each is refused without a stall of the worker's event loop. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { expectToShareEventLoop } from "../../../support/machine/event-loop-lag.ts";
 import { type CloneBench, repositoryName, startCloneBench, type Wanted } from "./clone-bench.ts";
-
-setDefaultTimeout(120_000);
 
 let bench: CloneBench;
 

@@ -1,12 +1,10 @@
 /** What `branch` can name: branches, tags, whole refs and commits, in SHA-1 and SHA-256 repositories. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 let git: GitServer;

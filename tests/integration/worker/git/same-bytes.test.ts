@@ -1,11 +1,9 @@
 /** The same commit is checked out as the same bytes, also of .git, however the server has packed it. */
-import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
+import { afterAll, beforeAll, expect } from "bun:test";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import { contentsOf } from "./checkout-contents.ts";
 import { type CloneBench, repositoryName, startCloneBench } from "./clone-bench.ts";
-
-setDefaultTimeout(120_000);
 
 let bench: CloneBench;
 

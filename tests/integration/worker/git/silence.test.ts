@@ -1,8 +1,6 @@
-import { setDefaultTimeout, test } from "bun:test";
-import { signOfLife } from "../../../../src/worker/git/silence.ts";
+import { expect, test } from "bun:test";
+import { SilenceWatch, signOfLife } from "../../../../src/worker/git/silence.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-
-setDefaultTimeout(60_000);
 
 /** Runs a shell script as a process group during `work`. */
 async function withGroup(
@@ -51,5 +49,23 @@ test("each byte that reaches a process of the group is a sign of life", async ()
 test("computing is a sign of life", async () => {
   await withGroup("while :; do :; done", async (group) => {
     await changed(group, await signOfLife(group));
+  });
+});
+
+test("a standstill of the worker, or of its machine, does not count as silence", async () => {
+  await withGroup("cat | cat", async (group, write) => {
+    await waitingSign(group);
+    const watch = new SilenceWatch(1000);
+    watch.begin(group);
+    for (let standstill = 0; standstill < 2; standstill++) {
+      // Two looks at the processes take as long as a check of the watch, which is due after the standstill.
+      for (let look = 0; look < 2; look++) await waitingSign(group);
+      Bun.sleepSync(1100);
+      const sign = await waitingSign(group);
+      write("x");
+      await changed(group, sign);
+    }
+    watch.end();
+    expect(watch.signal.aborted).toBe(false);
   });
 });

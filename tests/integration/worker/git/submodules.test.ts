@@ -1,12 +1,10 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { run } from "../../../support/machine/processes.ts";
 import type { GitServer } from "../../../support/servers/git-server.ts";
 import { type CloneBench, type Cloned, repositoryName, startCloneBench } from "./clone-bench.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: CloneBench;
 let git: GitServer;

@@ -1,5 +1,5 @@
 /** Base images in registries that accept only logins; one test file per kind of builder runs these tests. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
@@ -29,7 +29,6 @@ interface Expected extends BuildSiteOptions {
 }
 
 export async function describeBaseImages({ isFullOnly = false, ...site }: Expected): Promise<void> {
-  setDefaultTimeout(60_000);
   const reason = await missingForSite(site);
   const name = `private base images with ${[site.buildKit, site.engine, site.storage].filter(Boolean).join(" ")}`;
   const suite = reason === undefined ? inFullCheck(isFullOnly).describe : describe.skip;
@@ -57,12 +56,12 @@ export async function describeBaseImages({ isFullOnly = false, ...site }: Expect
       const { username, password } = passwordRegistry;
       withPassword = await pushedBase(passwordRegistry, { username, password });
       withToken = await pushedBase(tokenRegistry, builder);
-    }, 120_000);
+    });
     afterAll(async () => {
       await bench?.stop();
       await Promise.all([...registries, tokens].map((server) => server?.stop()));
       await dir?.remove();
-    }, 60_000);
+    });
 
     async function pushedBase(registry: Registry, login: Base["login"]): Promise<Base> {
       const { name } = await bench.createSample();

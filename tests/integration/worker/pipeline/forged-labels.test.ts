@@ -1,5 +1,5 @@
 /** Labels of an image prove nothing: a frontend, or a client of the registry, can write any of them. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import type { BuildRequest } from "../../../../src/worker/buildkit/builder.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
@@ -14,20 +14,18 @@ import {
   startPipelineBench,
 } from "./pipeline-bench.ts";
 
-setDefaultTimeout(60_000);
-
 const WITH_KEY: RunOptions = { parts: { reuseKeys: [Buffer.alloc(32, 1)] } };
 
 let bench: PipelineBench;
 
 beforeAll(async () => {
   bench = await startPipelineBench({ engine: "26.1" });
-}, 120_000);
+});
 afterEach(() => {
   bench.proxy.faults.immutableRepositories = undefined;
   bench.proxy.faults.refusesSameManifest = undefined;
 });
-afterAll(() => bench?.stop(), 60_000);
+afterAll(() => bench?.stop());
 
 const labelsOf = async ({ job }: StartedRun) =>
   (await bench.registry.getImageConfig(job.ecrRepo, job.deploymentVersion)).config?.Labels ?? {};

@@ -1,5 +1,5 @@
 /** Runs on disks that really fill: the engine's data and the work folder, on small disks. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
@@ -21,8 +21,6 @@ import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts"
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { type DockerEngineName, missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
-
-setDefaultTimeout(120_000);
 
 const MB = 1e6;
 const RESERVE = { bytes: 20 * MB, inodes: 50 };
@@ -50,16 +48,16 @@ for (const engine of engines) {
         scratch = await makeTempDir("prune");
         engineDisk = smallDiskAt(bench.engine.dataRoot);
         disks = await watchOf(bench.workDir);
-      }, 120_000);
+      });
 
       afterEach(async () => {
         await engineDisk.removeFillers();
         await untilRoom();
-      }, 60_000);
+      });
       afterAll(async () => {
         await bench?.stop();
         await scratch?.remove();
-      }, 60_000);
+      });
 
       /** The engine deletes a step's files some time after the step has ended. */
       async function untilRoom(): Promise<void> {

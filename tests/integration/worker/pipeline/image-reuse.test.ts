@@ -1,17 +1,15 @@
 /** Jobs that may reuse an image: the records name it, and the registry must still have it. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { LeaseLost } from "../../../../src/worker/job/cancellation.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import { type PipelineBench, startPipelineBench } from "./pipeline-bench.ts";
-
-setDefaultTimeout(60_000);
 
 let bench: PipelineBench;
 
 beforeAll(async () => {
   bench = await startPipelineBench({ engine: "26.1" });
-}, 120_000);
-afterAll(() => bench?.stop(), 60_000);
+});
+afterAll(() => bench?.stop());
 
 /** A version that was built, and the record of its image. */
 async function built(changes: Partial<PipelineJob> = {}) {

@@ -1,11 +1,9 @@
 /** A registry that refuses a push: what is final fails at once, and what may pass is tried again in place. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import type { FailureOptions } from "../../../support/servers/registry-proxy.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
-
-setDefaultTimeout(60_000);
 
 const reason = await missingDockerEngine("26.1");
 
@@ -14,8 +12,8 @@ describe.skipIf(reason !== undefined)(`a registry that refuses a push${reason ? 
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
-  }, 120_000);
-  afterAll(() => bench?.stop(), 60_000);
+  });
+  afterAll(() => bench?.stop());
 
   /** Fails all matching requests to the run's repository, and returns those that arrived. */
   async function runWith(failures: readonly (Omit<FailureOptions, "path"> & { path: string })[]) {

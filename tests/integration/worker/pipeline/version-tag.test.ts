@@ -1,10 +1,8 @@
 /** The version's tag is the commit point: when it is put, when it is not, and when no build is needed for it. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { LeaseLost, RunCancelled } from "../../../../src/worker/job/cancellation.ts";
 import { missingDockerEngine } from "../../../support/servers/docker-engines.ts";
 import { type PipelineBench, type StartedRun, startPipelineBench } from "./pipeline-bench.ts";
-
-setDefaultTimeout(60_000);
 
 const reason = await missingDockerEngine("26.1");
 
@@ -13,12 +11,12 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
 
   beforeAll(async () => {
     bench = await startPipelineBench({ engine: "26.1" });
-  }, 120_000);
+  });
   afterEach(() => {
     bench.proxy.faults.immutableRepositories = undefined;
     bench.proxy.faults.refusesSameManifest = undefined;
   });
-  afterAll(() => bench?.stop(), 60_000);
+  afterAll(() => bench?.stop());
 
   const taggedDigest = async ({ job }: StartedRun) =>
     (await bench.registry.getManifest(job.ecrRepo, job.deploymentVersion))?.digest;
@@ -130,7 +128,7 @@ describe.skipIf(reason !== undefined)(`the version's tag${reason ? ` (${reason})
       { confirmLease, parts: { tagTimeoutMs: 60_000 } },
     );
     await hold.arrived;
-    await run.waitForLine(/trying again/, { timeoutMs: 30_000 });
+    await run.waitForLine(/trying again/);
     hold.release();
     expect(await run.end).toMatchObject({ status: "SUCCESS" });
     expect(asked).toBe(2);

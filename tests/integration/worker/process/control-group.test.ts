@@ -14,7 +14,7 @@ beforeAll(async () => {
 
 afterAll(() => folder.remove());
 
-const signal = AbortSignal.timeout(30_000);
+const { signal } = new AbortController();
 const runFolder = () => join(folder.path, "run");
 
 async function isAlive(pid: string): Promise<boolean> {

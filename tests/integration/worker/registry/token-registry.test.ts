@@ -1,5 +1,5 @@
 /** A registry that accepts only tokens, which a separate server issues for the password. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { StaticRegistryAuthenticator } from "../../../../src/worker/registry/static-registry.ts";
 import { makeCertificates } from "../../../support/machine/certificates.ts";
 import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts";
@@ -7,8 +7,6 @@ import { missingDockerEngine } from "../../../support/servers/docker-engines.ts"
 import { type Registry, startRegistry } from "../../../support/servers/registry.ts";
 import { startTokenServer, type TokenServer } from "../../../support/servers/token-server.ts";
 import { type PipelineBench, startPipelineBench } from "../pipeline/pipeline-bench.ts";
-
-setDefaultTimeout(60_000);
 
 const reason = await missingDockerEngine("26.1");
 
@@ -27,11 +25,11 @@ describe.skipIf(reason !== undefined)(`a registry with tokens${reason ? ` (${rea
       startPipelineBench({ engine: "26.1" }),
       startRegistry({ tokens: { server: tokens, caPath } }),
     ]);
-  }, 120_000);
+  });
   afterAll(async () => {
     await Promise.all([bench?.stop(), registry?.stop(), tokens?.stop()]);
     await dir?.remove();
-  }, 60_000);
+  });
 
   const start = (repoUrl: string, password: string, job: object = {}) => {
     const authenticator = new StaticRegistryAuthenticator({

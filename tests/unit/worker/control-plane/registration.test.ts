@@ -23,7 +23,7 @@ test("the listener is notified of the registration", async () => {
   const orchestrators = answeringOrchestrators({ leaseTtlMs: 60_000, pingIntervalMs: 5 }, () => undefined);
   const stop = new AbortController();
   const kept = new Registration(orchestrators, describeWorker, listener, logger).keep(stop.signal);
-  await waitFor(() => heard.length > 0, { timeoutMs: 10_000, what: "the registration" });
+  await waitFor(() => heard.length > 0, { timeoutMs: 30_000, what: "the registration" });
   stop.abort(new Error("the test is over"));
   await kept;
   expect(heard).toEqual(["registered"]);
@@ -39,7 +39,7 @@ test("the listener is notified which orchestrators do not answer, and why", asyn
   const orchestrators = new Orchestrators([{ host: "127.0.0.1", port }], undefined, logger);
   const stop = new AbortController();
   const kept = new Registration(orchestrators, describeWorker, listener, logger).keep(stop.signal);
-  await waitFor(() => heard.length > 0, { timeoutMs: 20_000, what: "the first attempt" });
+  await waitFor(() => heard.length > 0, { timeoutMs: 30_000, what: "the first attempt" });
   stop.abort(new Error("the test is over"));
   await kept;
   orchestrators.close();
@@ -56,7 +56,7 @@ test("a worker whose clock is set back registers again when its lease has expire
   const registration = new Registration(orchestrators, describeWorker, unheard, logger);
   const stop = new AbortController();
   const kept = registration.keep(stop.signal);
-  await waitFor(() => registrations >= 2, { timeoutMs: 10_000, what: "the second registration" });
+  await waitFor(() => registrations >= 2, { timeoutMs: 30_000, what: "the second registration" });
   stop.abort(new Error("the test is over"));
   expect(await kept).toBeUndefined();
 });
@@ -69,9 +69,9 @@ test("a worker whose description has changed registers again at once", async () 
   const registration = new Registration(orchestrators, describeWorker, unheard, logger);
   const stop = new AbortController();
   const kept = registration.keep(stop.signal);
-  await waitFor(() => registrations === 1, { timeoutMs: 10_000, what: "the registration" });
+  await waitFor(() => registrations === 1, { timeoutMs: 30_000, what: "the registration" });
   registration.renew();
-  await waitFor(() => registrations === 2, { timeoutMs: 10_000, what: "the second registration" });
+  await waitFor(() => registrations === 2, { timeoutMs: 30_000, what: "the second registration" });
   stop.abort(new Error("the test is over"));
   await kept;
   expect(registrations).toBe(2);

@@ -2,14 +2,13 @@
  * Random secrets in random text, printed in random encodings and cut into random chunks, through the same code as real
  * output. FUZZ_SEED repeats one round; a failure names it.
  */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { LineSplitter } from "../../../../src/worker/process/line-splitter.ts";
 import { RedactedLog } from "../../../../src/worker/redaction/redacted-log.ts";
 import { Redactor } from "../../../../src/worker/redaction/redactor.ts";
 import { SeededRandom } from "../../../drill/seeded-random.ts";
 
 const ROUNDS = 100;
-setDefaultTimeout(60_000);
 
 /** This many consecutive characters of a secret count as a leak. */
 const TOLD_CHARS = 8;

@@ -1,7 +1,7 @@
 /** Journals in real files. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readlink, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readlink, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { decodeEntry, type JournalEntry } from "../../../../src/shared/log-journal.ts";
@@ -233,6 +233,18 @@ test("journals: a running run that needs more than their share of the disk keeps
   expect(served.some((line) => line.startsWith("[running builds' logs take 0% of the worker's disk"))).toBe(
     true,
   );
+});
+
+test("journals: entries that are not written yet count towards the share of running runs", async () => {
+  const { blocks, bsize } = await statfs(dir.path);
+  const journals = journalsWith({ diskShare: (MANY * LINE.length) / 2 / (blocks * bsize) });
+  await endedWithFile(journals, "ended");
+  const isShareKnown = async () => (await files()).length === 0;
+  await waitFor(isShareKnown, { ...UNTIL, what: "the removal of a journal above the share" });
+  const journal = journals.create(run());
+  print(journal, MANY);
+  expect(journal.fileBytes).toBe(0);
+  expect(journal.refusal()).toContain("of the worker's disk");
 });
 
 test("journals: a forgotten one has no file, also if it was being created", async () => {

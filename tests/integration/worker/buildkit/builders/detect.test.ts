@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmod, mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { NoUsableBuilder } from "../../../../../src/worker/buildkit/builder.ts";
@@ -11,8 +11,6 @@ import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.
 import { type DockerEngine, missingDockerEngine } from "../../../../support/servers/docker-engines.ts";
 import { buildxProgram, findDockerPrograms } from "../../../../support/servers/docker-programs.ts";
 import { borrowDockerEngine } from "../../../../support/servers/pool.ts";
-
-setDefaultTimeout(60_000);
 
 const signal = new AbortController().signal;
 let dir: TempDir;
@@ -110,8 +108,8 @@ for (const name of ["20.10", "26.1"] as const) {
 
     beforeAll(async () => {
       engine = await borrowDockerEngine(name);
-    }, 120_000);
-    afterAll(() => engine?.stop(), 60_000);
+    });
+    afterAll(() => engine?.stop());
 
     test("a client without buildx that is first in PATH does not hide one that can build", async () => {
       const bare = await fakeDocker("first", "28.2.2", { ServerVersion: "1", ClientInfo: { Plugins: [] } });
@@ -177,7 +175,6 @@ test.skipIf(noTwoEngines !== undefined)(
       await Promise.all([old.stop(), current.stop()]);
     }
   },
-  120_000,
 );
 
 test("buildx on an engine without the containerd image store builds locally", async () => {

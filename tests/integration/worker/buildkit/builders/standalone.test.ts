@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdir, symlink } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
@@ -10,8 +10,6 @@ import { childEnvironment } from "../../../../../src/worker/process/child-enviro
 import { buildxProgram } from "../../../../support/servers/docker-programs.ts";
 import { type PipelineBench, startPipelineBench } from "../../pipeline/pipeline-bench.ts";
 import { type BuildSiteOptions, missingForSite } from "../build-site.ts";
-
-setDefaultTimeout(120_000);
 
 const sites = {
   remote: { engine: "26.1", buildKit: "remote" },

@@ -1,13 +1,11 @@
 /** Each source of AWS credentials, from local servers and programs; and what the failures say. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { describeAwsCredentials, findAwsCredentials } from "../../../../../src/shared/aws/credentials.ts";
 import { StepFailure } from "../../../../../src/worker/job/failure.ts";
 import { EcrAuthenticator } from "../../../../../src/worker/registry/ecr/authenticator.ts";
 import { makeTempDir, type TempDir } from "../../../../support/machine/temp-dir.ts";
 import { type Aws, startAws } from "../../../../support/servers/aws.ts";
-
-setDefaultTimeout(60_000);
 
 type Variables = Record<string, string>;
 type Answer = (request: Request) => Response | Promise<Response>;
