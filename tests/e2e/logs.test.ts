@@ -37,8 +37,7 @@ async function startOrchestrators(): Promise<Sites> {
   const start = async (name: string) => {
     const path = join(folder.path, name);
     await mkdir(path, { recursive: true });
-    const env = { BLACKTREE_LOG_DIR: path, BLACKTREE_LEASE_TTL: "10s" };
-    const orchestrator = await deployment.startOrchestrator(env);
+    const orchestrator = await deployment.startOrchestrator({ BLACKTREE_LOG_DIR: path });
     of.set(name, orchestrator);
     return orchestrator;
   };
