@@ -23,13 +23,13 @@ export interface AvailabilityParts {
 
 export class Availability {
   #timer: NodeJS.Timeout | undefined;
-  #availableAtMs = 0;
+  /** The first check in a row that found them unavailable: before it, this process may not have run for a while. */
+  #unavailableSinceMs: number | undefined;
   #isPaused = false;
 
   constructor(private readonly parts: AvailabilityParts) {}
 
   start(): void {
-    this.#availableAtMs = performance.now();
     this.#timer = setInterval(() => this.#check(), POLL_INTERVAL_MS);
   }
 
@@ -40,11 +40,13 @@ export class Availability {
   #check(): void {
     const { leases, records } = this.parts;
     if (leases.isReady && records.isReady) {
-      this.#availableAtMs = performance.now();
+      this.#unavailableSinceMs = undefined;
       this.#resume();
-    } else if (performance.now() - this.#availableAtMs >= RETURN_JOBS_AFTER_MS) {
-      this.#pause();
+      return;
     }
+    const nowMs = performance.now();
+    this.#unavailableSinceMs ??= nowMs;
+    if (nowMs - this.#unavailableSinceMs >= RETURN_JOBS_AFTER_MS) this.#pause();
   }
 
   #pause(): void {

@@ -9,6 +9,7 @@ import {
   createRedisClient,
   isReady,
   type RedisClient,
+  type RedisTimeouts,
 } from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import type { Control, ControlKind, ControlOrder, ControlOutcome, ControlTarget } from "./control.ts";
@@ -84,6 +85,8 @@ export interface RedisLeasesOptions {
   readonly logger: Logger;
   /** With a hash tag. */
   readonly keyPrefix: string;
+  /** See `RedisClientOptions.timeouts`. */
+  readonly timeouts?: RedisTimeouts;
 }
 
 export class RedisLeases implements Leases {

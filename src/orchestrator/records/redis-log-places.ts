@@ -1,5 +1,11 @@
 /** Places of logs in Redis, shared by all orchestrators. */
-import { connectInBackground, createQuietRedisClient, isReady, type RedisClient } from "../redis/client.ts";
+import {
+  connectInBackground,
+  createQuietRedisClient,
+  isReady,
+  type RedisClient,
+  type RedisTimeouts,
+} from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { RecordsUnavailable } from "./job-records.ts";
 import {
@@ -20,6 +26,8 @@ export interface RedisLogPlacesOptions {
   /** With a hash tag. */
   readonly keyPrefix: string;
   readonly memoryMs: number;
+  /** See `RedisClientOptions.timeouts`. */
+  readonly timeouts?: RedisTimeouts;
 }
 
 export class RedisLogPlaces implements LogPlaces {

@@ -2,7 +2,13 @@
 import type { JobEvent, JobResult, KnownImage } from "../../shared/job.ts";
 import { finalState } from "../../shared/job.ts";
 import type { JournalStep } from "../../shared/log-journal.ts";
-import { connectInBackground, createQuietRedisClient, isReady, type RedisClient } from "../redis/client.ts";
+import {
+  connectInBackground,
+  createQuietRedisClient,
+  isReady,
+  type RedisClient,
+  type RedisTimeouts,
+} from "../redis/client.ts";
 import { RedisScript } from "../redis/script.ts";
 import { differingNames, type Fingerprints, fingerprintsOf, newSalt } from "./fingerprints.ts";
 import { type ListedJob, pageOf, sizeOf } from "./job-page.ts";
@@ -69,6 +75,8 @@ export interface RedisJobRecordsOptions {
   readonly jobMemoryMs: number;
   /** With a hash tag. */
   readonly keyPrefix: string;
+  /** See `RedisClientOptions.timeouts`. */
+  readonly timeouts?: RedisTimeouts;
 }
 
 export class RedisJobRecords implements JobRecords {

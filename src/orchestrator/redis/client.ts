@@ -46,7 +46,22 @@ export interface RedisClientOptions {
   readonly logger: Logger;
   /** With a hash tag. */
   readonly keyPrefix: string;
+  /** Default `REDIS_TIMEOUTS`; other ones are for tests. */
+  readonly timeouts?: RedisTimeouts;
 }
+
+export interface RedisTimeouts {
+  readonly connectMs: number;
+  readonly commandMs: number;
+  /** A connection without an answer for this long is closed. */
+  readonly answerMs: number;
+}
+
+/**
+ * By default commands to a frozen server wait for ever. With these times every command fails within moments, and the
+ * server may or may not have executed it.
+ */
+export const REDIS_TIMEOUTS: RedisTimeouts = { connectMs: 1_000, commandMs: 1_500, answerMs: 2_000 };
 
 const DEFAULT_PORT = 6379;
 const DEFAULT_SENTINEL_PORT = 26_379;
@@ -56,19 +71,18 @@ const REMINDER_INTERVAL_MS = 30_000;
 /** A server that is connected but not usable is connected again and checked this often. */
 const RECHECK_INTERVAL_MS = 5_000;
 
-/**
- * By default commands to a frozen server wait for ever. With these options every command fails within moments, and the
- * server may or may not have executed it.
- */
-const TIMEOUTS: RedisOptions = {
-  connectTimeout: 1_000,
-  commandTimeout: 1_500,
-  socketTimeout: 2_000,
-  maxRetriesPerRequest: 1,
-  autoResendUnfulfilledCommands: false,
-  enableOfflineQueue: false,
-  reconnectOnError: isFromUnusableServer,
-};
+/** No command waits for another connection. */
+function failingSoon({ connectMs, commandMs, answerMs }: RedisTimeouts): RedisOptions {
+  return {
+    connectTimeout: connectMs,
+    commandTimeout: commandMs,
+    socketTimeout: answerMs,
+    maxRetriesPerRequest: 1,
+    autoResendUnfulfilledCommands: false,
+    enableOfflineQueue: false,
+    reconnectOnError: isFromUnusableServer,
+  };
+}
 
 /**
  * A demoted master refuses writes with READONLY; the next connection looks up the master again. Others have no disk
@@ -87,14 +101,14 @@ const usable = new WeakSet<RedisClient>();
  * the availability and faults of the server are logged.
  */
 export function createRedisClient(options: RedisClientOptions): RedisClient {
-  const client = makeClient(options.url);
+  const client = makeClient(options);
   reportAvailability(client, options);
   return client;
 }
 
 /** For subscriptions only, or one of several to the same server: neither checks the server nor logs anything. */
-export function createQuietRedisClient({ url }: Pick<RedisClientOptions, "url">): RedisClient {
-  const client = makeClient(url);
+export function createQuietRedisClient(options: Pick<RedisClientOptions, "url" | "timeouts">): RedisClient {
+  const client = makeClient(options);
   client.on("error", () => undefined);
   client.on("ready", () => usable.add(client));
   return client;
@@ -110,16 +124,21 @@ export function isReady(client: RedisClient): boolean {
   return client.status === "ready" && usable.has(client);
 }
 
-function makeClient(urlList: string): RedisClient {
+function makeClient({
+  url: urlList,
+  timeouts = REDIS_TIMEOUTS,
+}: Pick<RedisClientOptions, "url" | "timeouts">): RedisClient {
+  const limits = failingSoon(timeouts);
   const urls = urlList.split(",").map((each) => new URL(each.trim()));
   const [first] = urls;
   if (!first) throw new TypeError("no Redis URL");
   const sentinelMaster = first.searchParams.get("sentinel");
-  if (sentinelMaster !== null) return new RedisInDatabase(sentinelOptions(urls, first, sentinelMaster));
+  if (sentinelMaster !== null)
+    return new RedisInDatabase({ ...limits, ...sentinelOptions(urls, first, sentinelMaster) });
   if (urls.length > 1 || first.searchParams.has("cluster"))
-    return new Cluster(urls.map(addressOf), clusterOptions(first));
+    return new Cluster(urls.map(addressOf), clusterOptions(first, limits));
   return new RedisInDatabase({
-    ...TIMEOUTS,
+    ...limits,
     ...loginOf(first),
     ...addressOf(first),
     db: databaseOf(first),
@@ -130,7 +149,6 @@ function makeClient(urlList: string): RedisClient {
 
 function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisOptions {
   return {
-    ...TIMEOUTS,
     ...loginOf(first),
     sentinels: urls.map((url) => ({ ...addressOf(url), port: Number(url.port) || DEFAULT_SENTINEL_PORT })),
     name,
@@ -143,8 +161,8 @@ function sentinelOptions(urls: readonly URL[], first: URL, name: string): RedisO
   };
 }
 
-function clusterOptions(first: URL): ClusterOptions {
-  const { enableOfflineQueue, ...redisOptions } = TIMEOUTS;
+function clusterOptions(first: URL, limits: RedisOptions): ClusterOptions {
+  const { enableOfflineQueue, ...redisOptions } = limits;
   return {
     enableOfflineQueue,
     redisOptions: { ...redisOptions, ...loginOf(first) },

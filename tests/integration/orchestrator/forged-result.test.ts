@@ -8,7 +8,7 @@ import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-sit
 import { sampleResult } from "./sample-result.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 const JOB = "job-1";
 const OF_RUN = `sha256:${"a".repeat(64)}`;
@@ -53,7 +53,7 @@ test("an image that was recorded for an attempt counts only if it is that of its
       image_digest: OF_RUN,
     });
     const logged = () => site.log.some((line) => line.includes("names another image than the job's run"));
-    await waitFor(logged, { timeoutMs: 10_000, what: "the error in the log" });
+    await waitFor(logged, { timeoutMs: 60_000, what: "the error in the log" });
   } finally {
     mayEnd.resolve();
     await worker.stop(100);

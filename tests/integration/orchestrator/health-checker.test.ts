@@ -6,7 +6,7 @@ import type { RpcServer } from "../../../src/shared/rpc/server.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
-import { type Redis, startRedis } from "../../support/servers/redis.ts";
+import { PATIENT, type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
@@ -15,9 +15,8 @@ setDefaultTimeout(120_000);
 
 /** Longer than a test: no ping round begins within it. */
 const NO_ROUND = { BLACKTREE_PING_INTERVAL: "60s", BLACKTREE_LEASE_TTL: "5m" };
-/** A lease outlasts a pause of this process on a busy machine. */
-const TIMES = { leaseTtlMs: 4000, jobMemoryMs: 600_000, settleMs: 0 };
-const ROUNDS = { BLACKTREE_PING_INTERVAL: "200ms", BLACKTREE_LEASE_TTL: `${TIMES.leaseTtlMs}ms` };
+/** After a lease time without an answer, an orchestrator counts a worker as out of its reach. */
+const ROUNDS = { BLACKTREE_PING_INTERVAL: "500ms", BLACKTREE_LEASE_TTL: "4s" };
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 
 let rabbitmq: RabbitMqServer;
@@ -36,6 +35,21 @@ afterEach(async () => {
   await worker?.stop(100);
   await Promise.all([rabbitmq?.stop(), redis?.stop()]);
 });
+
+/** Leases that this orchestrator grants outlast a pause of this process on a busy machine. */
+function startLeases(): RedisLeases {
+  const times = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
+  const logger = pino({ level: "silent" });
+  const leases = new RedisLeases({
+    url: redis.url,
+    keyPrefix: "{blacktree}:",
+    ...times,
+    timeouts: PATIENT,
+    logger,
+  });
+  leases.start();
+  return leases;
+}
 
 async function startSite(environment: Readonly<Record<string, string>>): Promise<OrchestratorSite> {
   const servers = { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url, pollIntervalMs: 3_600_000 };
@@ -76,18 +90,12 @@ test("health checker: a worker whose address belongs to another one is lost, and
   await waitFor(isReported, { timeoutMs: 60_000, what: "the warning" });
   // The other worker is used.
   await started.addWorker("worker", INCARNATION, worker.port);
-  expect(await started.run("job")).toMatchObject({ status: "SUCCESS", attempt: 1 });
+  expect(await started.run("job")).toMatchObject({ status: "SUCCESS", worker_id: "worker" });
 });
 
 test("health checker: an orchestrator that reaches no live worker says so once, and returns the jobs that it holds", async () => {
   const proxy = await startTcpProxy(worker);
-  const another = new RedisLeases({
-    url: redis.url,
-    keyPrefix: "{blacktree}:",
-    ...TIMES,
-    logger: pino({ level: "silent" }),
-  });
-  another.start();
+  const another = startLeases();
   const model = await connect(rabbitmq.url);
   const channel = await model.createChannel();
   const waiting = async () => (await channel.checkQueue("jobs.ready.us-east-1.normal")).messageCount;
@@ -111,11 +119,12 @@ test("health checker: an orchestrator that reaches no live worker says so once, 
     await until(() => logged("reaches none of the live workers").length > 0, "the error");
     const [line] = logged("reaches none of the live workers");
     expect(JSON.parse(line ?? "")).toMatchObject({ workers: 1, err: { type: "RpcError" } });
+    // The other orchestrator still uses the worker.
     expect(await another.freeSlots()).toEqual([{ region: "us-east-1", capabilities: [], free: 1 }]);
     proxy.heal();
     await until(() => logged("workers are reachable again").length === 1, "the end of the fault");
     expect(logged("reaches none of the live workers")).toHaveLength(1);
-    expect(await cutOff.run("next")).toMatchObject({ status: "SUCCESS", attempt: 1 });
+    expect(await cutOff.run("next")).toMatchObject({ job_id: "next", status: "SUCCESS" });
   } finally {
     clearInterval(pings);
     await model.close();
@@ -135,13 +144,7 @@ test("health checker: an orchestrator that no longer reaches the worker of a run
     return successfulEnd();
   }, LOG_LIMITS);
   const proxy = await startTcpProxy(busy);
-  const another = new RedisLeases({
-    url: redis.url,
-    keyPrefix: "{blacktree}:",
-    ...TIMES,
-    logger: pino({ level: "silent" }),
-  });
-  another.start();
+  const another = startLeases();
   const model = await connect(rabbitmq.url);
   const channel = await model.createChannel();
   const cutOff = await startSite(ROUNDS);
@@ -155,10 +158,10 @@ test("health checker: an orchestrator that no longer reaches the worker of a run
     const result = cutOff.run("job");
     await started.promise;
     // The pings of another orchestrator, which reaches the worker.
-    pings = setInterval(() => {
-      const runs = [{ jobId: "job", attempt: 1 }];
-      another.observe("worker", INCARNATION, { status: "BUSY", runs }).catch(() => undefined);
-    }, 100);
+    const runs = [{ jobId: "job", attempt: 1 }];
+    const ping = () => another.observe("worker", INCARNATION, { status: "BUSY", runs });
+    await ping();
+    pings = setInterval(() => ping().catch(() => undefined), 100);
     proxy.reset();
     const waiting = async () => (await channel.checkQueue("jobs.ready.us-east-1.normal")).messageCount;
     await until(async () => (await waiting()) === 1, "the message to be returned");

@@ -18,7 +18,7 @@ import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(180_000);
 
 const JOB = "job-1";
 const AT = "2026-01-02T03:04:05.000Z";
@@ -84,7 +84,7 @@ async function shown(): Promise<Shown> {
     const response = await apiRequest(site.adminUrl, `/api/v1/jobs/${JOB}`);
     return response.ok ? ((await response.json()) as Shown) : undefined;
   };
-  return waitFor(answered, { timeoutMs: 30_000, what: "the job" });
+  return waitFor(answered, { timeoutMs: 60_000, what: "the job" });
 }
 
 test("a job shows the steps that its worker reports, and later those of its outcome", async () => {

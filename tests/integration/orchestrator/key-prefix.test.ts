@@ -63,12 +63,16 @@ test("two installations with different key prefixes share one database of Redis"
       what: "the waiting job to be built",
     });
 
-    const names = await Promise.all([redis.cli("--scan"), redis.cli("pubsub", "channels")]);
-    const strange = names
-      .flatMap((lines) => lines.split("\n"))
-      .filter((name) => !prefixes.some((prefix) => name.startsWith(`{${prefix}}:`)));
+    const strange = (await redis.cli("--scan"))
+      .split("\n")
+      .filter((key) => !prefixes.some((prefix) => key.startsWith(`{${prefix}}:`)));
     expect(strange).toEqual([]);
-    expect((names[1] ?? "").split("\n").toSorted()).toEqual(prefixes.map((prefix) => `{${prefix}}:changes`));
+    const hasChannels = async () => {
+      const channels = (await redis.cli("pubsub", "channels")).split("\n");
+      expect(channels.toSorted()).toEqual(prefixes.map((prefix) => `{${prefix}}:changes`));
+      return true;
+    };
+    await waitFor(hasChannels, { timeoutMs: 60_000, what: "both subscriptions" });
   } finally {
     await Promise.all(sites.map((site) => site.stop()));
     await worker.stop(100);

@@ -9,10 +9,12 @@ import { startOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { RabbitMqQueue } from "../../../src/orchestrator/queue/rabbitmq/queue.ts";
 import { RedisJobRecords } from "../../../src/orchestrator/records/redis.ts";
 import { RedisLogPlaces } from "../../../src/orchestrator/records/redis-log-places.ts";
+import type { RedisTimeouts } from "../../../src/orchestrator/redis/client.ts";
 import type { JobResult } from "../../../src/shared/job.ts";
 import { ADMIN_ENV } from "../../support/blacktree/admin-api.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
+import { PATIENT } from "../../support/servers/redis.ts";
 
 export interface OrchestratorSite {
   readonly grpcPort: number;
@@ -46,12 +48,14 @@ export async function startOrchestratorSite(
     readonly rabbitMqUrl: string;
     readonly clientUrl?: string;
     readonly redisUrl: string;
+    readonly redisTimeouts?: RedisTimeouts;
     /** Of the Dispatcher. */
     readonly pollIntervalMs?: number;
   },
   environment: Readonly<Record<string, string>> = {},
 ): Promise<OrchestratorSite> {
   const { rabbitMqUrl, clientUrl = rabbitMqUrl, redisUrl, pollIntervalMs } = servers;
+  const { redisTimeouts: timeouts = PATIENT } = servers;
   const log: string[] = [];
   const logger = pino({ level: "info" }, { write: (line: string) => void log.push(line) });
   const folder = await makeTempDir("logs");
@@ -62,12 +66,14 @@ export async function startOrchestratorSite(
       REDIS_URL: redisUrl,
       BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
       BLACKTREE_LOG_DIR: folder.path,
+      // A worker is not lost because the machine is busy.
+      BLACKTREE_LEASE_TTL: "60s",
       ...ADMIN_ENV,
       ...environment,
     },
   });
   const { leaseTtlMs, jobMemoryMs } = settings;
-  const inRedis = { url: redisUrl, keyPrefix: settings.keyPrefix };
+  const inRedis = { url: redisUrl, keyPrefix: settings.keyPrefix, timeouts };
   const names = { jobQueue: `${randomUUID()}.build`, resultQueue: `${randomUUID()}.results` };
   const queue = new RabbitMqQueue({ urls: [rabbitMqUrl], ...names, logger });
   const leases = new RedisLeases({ ...inRedis, leaseTtlMs, jobMemoryMs, settleMs: 0, logger });

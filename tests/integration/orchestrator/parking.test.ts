@@ -18,7 +18,7 @@ import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
 
-setDefaultTimeout(180_000);
+setDefaultTimeout(300_000);
 
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 
@@ -128,9 +128,11 @@ describe("parking", () => {
     await submitted(site, "job-1", { worker_region: "kept-1" });
     await untilQueuesAre(["gone-1", "kept-1", "us-east-1"], { "jobs.ready.kept-1.normal": 1 });
     await sites.pop()?.stop();
+    const rabbitmqctl = (command: string, queue: string) =>
+      rabbitmq.rabbitmqctl([command, "-p", rabbitmq.vhost, queue], { timeoutMs: 120_000 });
     for (const priority of ["high", "normal", "low"])
-      await rabbitmq.rabbitmqctl(["delete_queue", "-p", rabbitmq.vhost, `jobs.ready.gone-1.${priority}`]);
-    await rabbitmq.rabbitmqctl(["purge_queue", "-p", rabbitmq.vhost, "jobs.ready.regions"]);
+      await rabbitmqctl("delete_queue", `jobs.ready.gone-1.${priority}`);
+    await rabbitmqctl("purge_queue", "jobs.ready.regions");
 
     const next = await startSite({ BLACKTREE_REGIONS: "kept-1" });
     const started: string[] = [];
@@ -272,7 +274,8 @@ describe("parking with the embedded queue", () => {
     });
     await parking.offer(jobFor("late-1"), message, never);
     await untilReady("late-1");
-    expect(checks).toEqual([
+    // A slow parking causes a third check.
+    expect(checks.slice(0, 2)).toEqual([
       [false, false],
       [true, true],
     ]);

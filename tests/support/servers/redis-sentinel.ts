@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { freePort } from "../machine/free-port.ts";
-import { startProcess } from "../machine/processes.ts";
+import { run, startProcess } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { type Redis, startRedis } from "./redis.ts";
@@ -10,7 +10,7 @@ export interface RedisWithSentinel {
   /** A value for `REDIS_URL`; a Sentinel that does not answer is first in the list. */
   readonly url: string;
   readonly primary: Redis;
-  /** Resolves when the replica has become the primary. */
+  /** Call after the primary's end; resolves when the replica has become the primary. */
   untilPromoted(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -25,7 +25,8 @@ async function startSentinel(primaryPort: number) {
     `port ${port}`,
     "bind 127.0.0.1",
     `sentinel monitor ${primaryName} 127.0.0.1 ${primaryPort} 1`,
-    `sentinel down-after-milliseconds ${primaryName} 500`,
+    // Until the primary is killed, a busy machine must not make it seem dead.
+    `sentinel down-after-milliseconds ${primaryName} 600000`,
     `sentinel failover-timeout ${primaryName} 2000`,
   ];
   await Bun.write(config, `${lines.join("\n")}\n`);
@@ -40,7 +41,8 @@ async function startSentinel(primaryPort: number) {
     await stop();
     throw error;
   }
-  return { port, stop };
+  const cli = (...args: readonly string[]) => run(["redis-cli", "-p", String(port), ...args]);
+  return { port, cli, stop };
 }
 
 export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
@@ -59,6 +61,7 @@ export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
     url: `redis://127.0.0.1:${away}?sentinel=${primaryName},redis://127.0.0.1:${sentinel.port}`,
     primary,
     async untilPromoted() {
+      await sentinel.cli("sentinel", "set", primaryName, "down-after-milliseconds", "500");
       await untilReplicaSays("role:master", "the replica to be promoted");
     },
     async stop() {

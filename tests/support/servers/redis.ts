@@ -1,10 +1,17 @@
 import { describe } from "bun:test";
+import type { RedisTimeouts } from "../../../src/orchestrator/redis/client.ts";
 import { freePort } from "../machine/free-port.ts";
 import { inFullCheck } from "../machine/full-check.ts";
 import { run, startProcess, type TestProcess } from "../machine/processes.ts";
 import { makeTempDir } from "../machine/temp-dir.ts";
 import { waitFor } from "../machine/wait-for.ts";
 import { debian13Launcher, missingDebian13 } from "./debian-13.ts";
+
+/**
+ * For clients of a server that a test does not freeze: on a busy machine an answer may take longer than the times of the
+ * product, and a call would fail that the test expects to succeed.
+ */
+export const PATIENT: RedisTimeouts = { connectMs: 30_000, commandMs: 30_000, answerMs: 45_000 };
 
 /** The installed package, or those of Debian 13. */
 export type RedisServer = "installed" | "Redis 8.0" | "Valkey 8.1";

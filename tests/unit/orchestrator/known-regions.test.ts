@@ -112,7 +112,7 @@ test("jobs for unknown regions share reads of the workers, and none misses a wor
   };
   const regions = known({ leases: slow });
   const first = regions.knows("other-1");
-  await waitFor(() => reads === 1, { timeoutMs: 10_000, what: "the first read" });
+  await waitFor(() => reads === 1, { timeoutMs: 30_000, what: "the first read" });
   await register("other-1");
   const later = Array.from({ length: 50 }, () => regions.knows("other-1"));
   answer.resolve();

@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:net";
-import pino, { type Logger } from "pino";
+import pino from "pino";
 import { type Leases, LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
-import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
+import { RedisLeases, type RedisLeasesOptions } from "../../../../src/orchestrator/leases/redis.ts";
+import { REDIS_TIMEOUTS } from "../../../../src/orchestrator/redis/client.ts";
 import { freePort } from "../../../support/machine/free-port.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { describeRedisServers, PATIENT, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { settlesBefore } from "../settles-before.ts";
 import { describeLeasesContract, join, type LeaseTimes } from "./leases-contract.ts";
@@ -14,8 +15,7 @@ import { describeLeasesContract, join, type LeaseTimes } from "./leases-contract
 const TIMES: LeaseTimes = { leaseTtlMs: 60_000, jobMemoryMs: 600_000, settleMs: 0 };
 const TIMEOUT_MS = 30_000;
 const DEFAULT_PREFIX = "{blacktree}:";
-/** More than the command timeout of src/orchestrator/redis/client.ts. */
-const CALL_LIMIT_MS = 2_500;
+const CALL_LIMIT_MS = REDIS_TIMEOUTS.commandMs + 1_000;
 const silent = pino({ level: "silent" });
 let server: Redis;
 
@@ -29,9 +29,10 @@ async function openLeases(
   url: string,
   times: LeaseTimes,
   keyPrefix = DEFAULT_PREFIX,
-  logger: Logger = silent,
+  changes: Partial<RedisLeasesOptions> = {},
 ): Promise<Leases> {
-  const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
+  const options = { url, ...times, keyPrefix, logger: silent, timeouts: PATIENT, ...changes };
+  const leases = new RedisLeases(options);
   leases.start();
   await waitFor(() => leases.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
   return leases;
@@ -162,7 +163,7 @@ describe("Redis leases of orchestrators with different lease times", () => {
     const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
     const [long, brief] = await Promise.all([
       openLeases(server.url, TIMES, keyPrefix),
-      openLeases(server.url, short, keyPrefix, logger),
+      openLeases(server.url, short, keyPrefix, { logger }),
     ]);
     return { keyPrefix, logged, long, brief, close: () => Promise.all([long.close(), brief.close()]) };
   }
@@ -179,7 +180,7 @@ describe("Redis leases of orchestrators with different lease times", () => {
       expect(await brief.confirm(run, "w1", "first")).toBe(short.leaseTtlMs);
       // In steps, since half a lease time without a call counts as one without any orchestrator.
       for (let step = 0; step < 8; step += 1) {
-        await ageRedis(server.url, keyPrefix, TIMES.leaseTtlMs / 10);
+        await ageRedis(server.url, keyPrefix, TIMES.leaseTtlMs / 20);
         await long.freeSlots();
       }
       expect(await brief.fence(outcome.claim)).toEqual({ kind: "alive" });
@@ -269,7 +270,13 @@ describe("Redis leases under faults", () => {
   test("calls fail at once without a server, and work once it is reachable", async () => {
     const own = await startRedis();
     await own.kill();
-    const leases = new RedisLeases({ url: own.url, ...TIMES, keyPrefix: DEFAULT_PREFIX, logger: silent });
+    const leases = new RedisLeases({
+      url: own.url,
+      ...TIMES,
+      keyPrefix: DEFAULT_PREFIX,
+      logger: silent,
+      timeouts: PATIENT,
+    });
     leases.start();
     try {
       expect(leases.isReady).toBe(false);
@@ -317,21 +324,20 @@ describe("Redis leases under faults", () => {
 
   test("calls to a frozen server fail at the command timeout, with their cause", async () => {
     const own = await startRedis();
-    const leases = await openLeases(own.url, TIMES);
+    const leases = await openLeases(own.url, TIMES, DEFAULT_PREFIX, { timeouts: REDIS_TIMEOUTS });
+    const answered = <T>(call: () => Promise<T>, what: string) =>
+      waitFor(call, { timeoutMs: TIMEOUT_MS, what });
     try {
-      await join(worker, leases);
+      await answered(() => join(worker, leases).then(() => true), "the registration");
       own.pause();
       const call = leases.claim(claimRequest);
       expect(await settlesBefore(CALL_LIMIT_MS, call)).toBeTrue();
       expect((await failureOf(call)).cause).toMatchObject({ message: "Command timed out" });
       own.resume();
-      await waitFor(() => leases.claim(claimRequest).catch(() => undefined), {
-        timeoutMs: TIMEOUT_MS,
-        what: "Redis to answer again",
-      });
+      await answered(() => leases.claim(claimRequest), "Redis to answer again");
       // The claim whose reply was lost may exist; a second request attaches to it, and no slot is lost.
-      const claim = await leases.find("j1");
-      expect(claim?.attempt).toBe(1);
+      const claim = await answered(() => leases.find("j1"), "the claim");
+      expect(claim.attempt).toBe(1);
     } finally {
       own.resume();
       await leases.close();
@@ -353,6 +359,7 @@ describe("Redis leases under faults", () => {
       ...TIMES,
       keyPrefix: DEFAULT_PREFIX,
       logger,
+      timeouts: PATIENT,
     });
     leases.start();
     try {
@@ -383,19 +390,26 @@ describe("Redis leases under faults", () => {
   test("leases, claims and the settle time end by the server's clock", async () => {
     const keyPrefix = `{${randomUUID()}}:`;
     const soonMs = 200;
-    const late = await openLeases(server.url, { ...TIMES, settleMs: soonMs }, keyPrefix);
-    const soon = await openLeases(server.url, { ...TIMES, leaseTtlMs: soonMs }, keyPrefix);
-    expect(await late.cancel("j0", "")).toEqual({ kind: "unknown" });
+    const [settling, late, soon] = await Promise.all([
+      openLeases(server.url, { ...TIMES, settleMs: 60_000 }, keyPrefix),
+      openLeases(server.url, { ...TIMES, settleMs: soonMs }, keyPrefix),
+      openLeases(server.url, { ...TIMES, leaseTtlMs: soonMs }, keyPrefix),
+    ]);
+    expect(await settling.cancel("j0", "")).toEqual({ kind: "unknown" });
     const ended = (condition: () => Promise<unknown>, what: string) =>
       waitFor(condition, { timeoutMs: TIMEOUT_MS, what: `the end of ${what}` });
     await ended(async () => (await late.cancel("j0", "")).kind === "unclaimed", "the time to report");
-    await join(worker, late, soon);
-    expect((await soon.claim(claimRequest)).kind).toBe("claimed");
+    // On a busy machine the short lease may end before the claim.
+    const isClaimed = async () => {
+      await join(worker, late, soon);
+      return (await soon.claim(claimRequest)).kind === "claimed";
+    };
+    await waitFor(isClaimed, { timeoutMs: TIMEOUT_MS, what: "a claim" });
     await ended(async () => (await late.find("j1")) === undefined, "the claim");
     await soon.register({ ...worker, workerId: "w2", address: "w2.example:6000" });
     const statusOfW2 = async () => (await late.workers()).find(({ workerId }) => workerId === "w2")?.status;
     await ended(async () => (await statusOfW2()) === "LOST", "the worker's lease");
-    await Promise.all([late.close(), soon.close()]);
+    await Promise.all([settling.close(), late.close(), soon.close()]);
   });
 
   test("after a lease time without any orchestrator, workers get time to report their runs", async () => {

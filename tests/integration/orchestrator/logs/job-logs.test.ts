@@ -18,7 +18,7 @@ import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-si
 import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "../workers/worker-service.ts";
 import { describeLog, followedEvents, linesOf, logOf, logRequest, stalledFollower } from "./log-client.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const LOG_LIMITS = { keptBytes: 64_000_000, tail: { lines: 10, bytes: 1000 } };
 const FIRST = Array.from(
@@ -81,8 +81,7 @@ async function startSite(index: 0 | 1, environment: Record<string, string> = {})
     { rabbitMqUrl, redisUrl: redis.url },
     {
       BLACKTREE_LOG_DIR: folders[index]?.path ?? "",
-      BLACKTREE_PING_INTERVAL: "200ms",
-      BLACKTREE_LEASE_TTL: "5s",
+      BLACKTREE_PING_INTERVAL: "500ms",
       ...environment,
     },
   );

@@ -6,7 +6,7 @@ import { COPY_TTL_MS } from "../../../../src/orchestrator/records/log-places.ts"
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
 import { RedisLogPlaces } from "../../../../src/orchestrator/records/redis-log-places.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { PATIENT, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { describeLogPlacesContract, MEMORY_MS } from "./log-places-contract.ts";
 
@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 async function openPlaces(keyPrefix: string, memoryMs = 600_000): Promise<RedisLogPlaces> {
-  const places = new RedisLogPlaces({ url: server.url, keyPrefix, memoryMs });
+  const places = new RedisLogPlaces({ url: server.url, keyPrefix, memoryMs, timeouts: PATIENT });
   places.start();
   const isReady = () =>
     places.find("job").then(
@@ -32,7 +32,12 @@ async function openPlaces(keyPrefix: string, memoryMs = 600_000): Promise<RedisL
 
 describeLogPlacesContract("Redis", async () => {
   const keyPrefix = `{${randomUUID()}}:`;
-  const records = new RedisJobRecords({ url: server.url, keyPrefix, jobMemoryMs: MEMORY_MS / 2 });
+  const records = new RedisJobRecords({
+    url: server.url,
+    keyPrefix,
+    jobMemoryMs: MEMORY_MS / 2,
+    timeouts: PATIENT,
+  });
   records.start();
   await waitFor(() => records.isReady, { timeoutMs: 30_000, what: "Redis to be connected" });
   const opened: { close(): Promise<void> }[] = [records];
@@ -81,5 +86,5 @@ test("Redis: the address of an orchestrator is known while the orchestrator anno
   await announced;
   expect(await places.addressOf("one")).toBeUndefined();
   await places.close();
-  expect(places.find("job")).rejects.toBeInstanceOf(RecordsUnavailable);
+  await expect(places.find("job")).rejects.toBeInstanceOf(RecordsUnavailable);
 });

@@ -7,18 +7,18 @@ import {
   RecordsUnavailable,
 } from "../../../../src/orchestrator/records/job-records.ts";
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
+import { REDIS_TIMEOUTS } from "../../../../src/orchestrator/redis/client.ts";
 import { run } from "../../../support/machine/processes.ts";
 import { makeTempDir } from "../../../support/machine/temp-dir.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { describeRedisServers, type Redis, startRedis } from "../../../support/servers/redis.ts";
+import { describeRedisServers, PATIENT, type Redis, startRedis } from "../../../support/servers/redis.ts";
 import { ageRedis } from "../redis/age-redis.ts";
 import { sampleResult } from "../sample-result.ts";
 import { settlesBefore } from "../settles-before.ts";
 import { describeJobRecordsContract } from "./job-records-contract.ts";
 
 const TIMEOUT_MS = 30_000;
-/** More than the command timeout of src/orchestrator/redis/client.ts. */
-const CALL_LIMIT_MS = 2_500;
+const CALL_LIMIT_MS = REDIS_TIMEOUTS.commandMs + 1_000;
 let server: Redis;
 
 beforeAll(async () => {
@@ -27,8 +27,13 @@ beforeAll(async () => {
 
 afterAll(() => server.stop());
 
-async function openRecords(url: string, jobMemoryMs: number, keyPrefix: string): Promise<JobRecords> {
-  const records = new RedisJobRecords({ url, jobMemoryMs, keyPrefix });
+async function openRecords(
+  url: string,
+  jobMemoryMs: number,
+  keyPrefix: string,
+  timeouts = PATIENT,
+): Promise<JobRecords> {
+  const records = new RedisJobRecords({ url, jobMemoryMs, keyPrefix, timeouts });
   records.start();
   await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
   return records;
@@ -179,7 +184,7 @@ async function failureOf(call: Promise<unknown>): Promise<RecordsUnavailable> {
 
 test("Redis: calls fail at once when the server is killed, at the command timeout when frozen; an emptied one is used", async () => {
   const own = await startRedis();
-  const records = await openRecords(own.url, 60_000, "{blacktree}:");
+  const records = await openRecords(own.url, 60_000, "{blacktree}:", REDIS_TIMEOUTS);
   try {
     await own.kill();
     await waitFor(() => !records.isReady, { timeoutMs: TIMEOUT_MS, what: "the loss to be detected" });
@@ -189,7 +194,9 @@ test("Redis: calls fail at once when the server is killed, at the command timeou
     expect(refusal.cause).toBeUndefined();
     await own.start();
     await waitFor(() => records.isReady, { timeoutMs: TIMEOUT_MS, what: "Redis to be reachable again" });
-    expect((await records.finish(sampleResult("j1"), "p-1")).kind).toBe("publish");
+    const finish = () => records.finish(sampleResult("j1"), "p-1");
+    const finished = await waitFor(finish, { timeoutMs: TIMEOUT_MS, what: "an answer" });
+    expect(finished.kind).toBe("publish");
     own.pause();
     const call = records.find("j1");
     expect(await settlesBefore(CALL_LIMIT_MS, call)).toBeTrue();

@@ -12,6 +12,7 @@ import { makeTempDir, type TempDir } from "../../../support/machine/temp-dir.ts"
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import {
   describeRedisServers,
+  PATIENT,
   type Redis,
   type RedisServer,
   redisProgram,
@@ -22,7 +23,7 @@ import { sampleResult } from "../sample-result.ts";
 
 const TIMEOUT_MS = 30_000;
 const keyPrefix = "{blacktree}:";
-const times = { leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0 };
+const times = { leaseTtlMs: 60_000, jobMemoryMs: 60_000, settleMs: 0, timeouts: PATIENT };
 const logger = pino({ level: "silent" });
 const servers: TestProcess[] = [];
 const folders: TempDir[] = [];
@@ -69,7 +70,7 @@ const worker = {
 /** Every script, and the subscription. */
 async function expectToWork(url: string): Promise<void> {
   const leases = new RedisLeases({ url, ...times, keyPrefix, logger });
-  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, keyPrefix });
+  const records = new RedisJobRecords({ url, jobMemoryMs: 60_000, keyPrefix, timeouts: PATIENT });
   leases.start();
   records.start();
   try {
@@ -334,7 +335,7 @@ describe("a server that is reachable and not usable", () => {
     ]);
     servers.push(loading);
     await expectToWork(`redis://127.0.0.1:${port}`);
-    expect(loading.lines.join("\n")).toContain("DB loaded from disk");
+    await loading.waitForLine("DB loaded from disk");
   });
 });
 

@@ -3,7 +3,7 @@ import pino from "pino";
 import { connectInBackground, createRedisClient } from "../../../../src/orchestrator/redis/client.ts";
 import { RedisScript } from "../../../../src/orchestrator/redis/script.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { startRedis } from "../../../support/servers/redis.ts";
+import { PATIENT, startRedis } from "../../../support/servers/redis.ts";
 import { startTcpProxy } from "../../../support/servers/tcp-proxy.ts";
 
 test("scripts: the first calls on a server take effect in their order, whenever their answers arrive", async () => {
@@ -11,7 +11,13 @@ test("scripts: the first calls on a server take effect in their order, whenever 
   let answers = 0;
   const proxy = await startTcpProxy(redis, { onAnswer: () => (answers += 1) });
   const url = `redis://127.0.0.1:${proxy.port}`;
-  const client = createRedisClient({ url, logger: pino({ level: "silent" }), keyPrefix: "" });
+  const client = createRedisClient({
+    url,
+    logger: pino({ level: "silent" }),
+    keyPrefix: "",
+    // None of the held answers may count as missing.
+    timeouts: PATIENT,
+  });
   try {
     connectInBackground(client);
     await new Promise((resolve) => client.once("usable", resolve));

@@ -7,7 +7,7 @@ import { type JobRecords, RecordsUnavailable } from "../../../../src/orchestrato
 import { RedisJobRecords } from "../../../../src/orchestrator/records/redis.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
-import { describeRedisServers, type RedisServer } from "../../../support/servers/redis.ts";
+import { describeRedisServers, PATIENT, type RedisServer } from "../../../support/servers/redis.ts";
 import { type RedisCluster, startRedisCluster } from "../../../support/servers/redis-cluster.ts";
 import { join as joinWorker } from "../leases/leases-contract.ts";
 import { sampleResult } from "../sample-result.ts";
@@ -44,7 +44,7 @@ function describeSlotMove(name: RedisServer): void {
 
   beforeEach(async () => {
     keyPrefix = `{${randomUUID()}}:`;
-    const inRedis = { url: cluster.url, keyPrefix, jobMemoryMs: 600_000, logger };
+    const inRedis = { url: cluster.url, keyPrefix, jobMemoryMs: 600_000, timeouts: PATIENT, logger };
     leases = new RedisLeases({ ...inRedis, leaseTtlMs: 60_000, settleMs: 0 });
     records = new RedisJobRecords(inRedis);
     leases.start();

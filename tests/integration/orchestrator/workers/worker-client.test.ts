@@ -106,7 +106,7 @@ test.each(PROXY_VARIABLES)("no proxy leads to a worker on this machine, whatever
   process.env[name] = "http://127.0.0.1:1";
   const proxied = new WorkerClient(client.address, undefined);
   try {
-    expect(await proxied.ping({ reachesBroker: true }, 10_000)).toMatchObject({ incarnation: INCARNATION });
+    expect(await proxied.ping({ reachesBroker: true }, 30_000)).toMatchObject({ incarnation: INCARNATION });
   } finally {
     proxied.close();
     if (before === undefined) delete process.env[name];

@@ -195,7 +195,7 @@ describe("a log", () => {
     };
     const response = await request("", { read });
     expect(response.status).toBe(200);
-    expect(response.text()).rejects.toThrow("the worker was lost");
+    await expect(response.text()).rejects.toThrow("the worker was lost");
   });
 
   test.each(["", "?grep=Two", "?tail=2", "?format=json&attempt=1"])(
@@ -227,7 +227,7 @@ describe("a log", () => {
       const answer = fetch(url, { headers, signal: client.signal });
       await asked.promise;
       client.abort();
-      expect(answer).rejects.toThrow();
+      await expect(answer).rejects.toThrow();
       found.resolve();
       const isClosed = () => opened.total === 1 && opened.count === 0;
       await waitFor(isClosed, { timeoutMs: 30_000, what: "the log to be closed" });

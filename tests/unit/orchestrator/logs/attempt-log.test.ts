@@ -126,11 +126,11 @@ test("a reader that disconnects while the log is being opened ends the reading w
 });
 
 describe("an orchestrator that does not answer", () => {
-  const now = performance.now.bind(performance);
+  const startMs = performance.now();
   let passedMs = 0;
   let clock: { mockRestore(): void } | undefined;
   beforeAll(() => {
-    clock = spyOn(performance, "now").mockImplementation(() => now() + passedMs);
+    clock = spyOn(performance, "now").mockImplementation(() => startMs + passedMs);
   });
   afterAll(() => clock?.mockRestore());
 
