@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Deployment,
-  LONG_LEASE,
   type OrchestratorProcess,
   startDeployment,
 } from "../support/blacktree/deployment.ts";
@@ -38,7 +37,7 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
       Dockerfile: `FROM scratch\nCOPY bin/busybox /bin/busybox\n${EATS_256_MB}\n`,
     });
     deployment = await startDeployment(backends);
-    orchestrator = await deployment.startOrchestrator(LONG_LEASE);
+    orchestrator = await deployment.startOrchestrator();
   }, 240_000);
 
   afterAll(async () => {

@@ -1,7 +1,6 @@
 /** Jobs that need more than every worker can: they wait for a worker that can build them, and delay no other jobs. */
 import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
-  LONG_LEASE,
   type OrchestratorProcess,
   shownJob,
   shownWorkers,
@@ -43,7 +42,7 @@ const stateOf = async (orchestrator: OrchestratorProcess, jobId: string) =>
   (await shownJob(orchestrator, jobId))?.state;
 
 test("capabilities: a job waits for a worker that can build it, later jobs do not wait, and workers show their capabilities", async () => {
-  const orchestrator = await site.deployment.startOrchestrator(LONG_LEASE);
+  const orchestrator = await site.deployment.startOrchestrator();
   const plain = await startPlainWorker(orchestrator);
   const ids = Array.from({ length: 20 }, (_, index) => `attested-${index}`);
   for (const id of ids) await publish(id, { provenance: true });
@@ -102,7 +101,6 @@ test("capabilities: a job that no worker can build fails in the end, also when a
 test("capabilities: a job whose region has no worker keeps waiting", async () => {
   const { deployment } = site;
   const orchestrator = await deployment.startOrchestrator({
-    ...LONG_LEASE,
     BLACKTREE_UNSUPPORTED_AFTER: "1s",
   });
   await startPlainWorker(orchestrator);

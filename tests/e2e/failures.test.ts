@@ -5,7 +5,6 @@ import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
   type Deployment,
-  LONG_LEASE,
   type OrchestratorProcess,
   startDeployment,
   untilFree,
@@ -46,7 +45,7 @@ beforeAll(async () => {
     private: { token: PRIVATE_TOKEN },
   });
   deployment = await startDeployment(backends);
-  orchestrator = await deployment.startOrchestrator({ ...LONG_LEASE, BLACKTREE_UNSUPPORTED_AFTER: "1s" });
+  orchestrator = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1s" });
   worker = await deployment.startWorker(orchestrator);
 }, 240_000);
 

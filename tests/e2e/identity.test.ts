@@ -12,11 +12,12 @@ import {
   startDeployment,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
+import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_TIMEOUT_MS);
 
 let backends: Backends;
 let deployment: Deployment;
@@ -30,12 +31,12 @@ beforeAll(async () => {
   deployment = await startDeployment(backends);
   orchestrator = await deployment.startOrchestrator({ BLACKTREE_KEY_PREFIX: "team-1" });
   worker = await deployment.startWorker(orchestrator);
-}, 240_000);
+}, TEST_TIMEOUT_MS);
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, 60_000);
+}, TEST_TIMEOUT_MS);
 
 let held: { release(): void } | undefined;
 
@@ -207,15 +208,15 @@ test("identity: a message with the id of another job becomes a dead letter, and 
     expect(letter.properties.headers?.["x-blacktree-reason"]).toBe(CONFLICT);
   };
   holdJobs();
-  await queue({ job_id: "in-front" });
-  await worker.process.waitForLine(/"in-front".*"msg":"run started"/);
+  await queue({ job_id: "before-taken" });
+  await worker.process.waitForLine(/"before-taken".*"msg":"run started"/);
   await queue({ job_id: "taken" }, { replyTo: own });
   await expectDeadLetter();
   releaseJobs();
   const result = bodyOf<JobResult>(await deployment.next(own));
   expect(result).toMatchObject({ job_id: "taken", tenant: "1234567890" });
   await expectDeadLetter();
-  expect((await resultsUntilNow()).map(({ job_id }) => job_id)).toEqual(["in-front", "taken"]);
+  expect((await resultsUntilNow()).map(({ job_id }) => job_id)).toEqual(["before-taken", "taken"]);
   for (const reply of replies) expect(await deployment.depth(reply)).toBe(0);
   expect(runsOf("taken")).toBe(1);
   const contents = await deployment.redisContents();

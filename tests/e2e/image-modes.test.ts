@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
 import {
   type Deployment,
-  LONG_LEASE,
   type OrchestratorProcess,
   startDeployment,
 } from "../support/blacktree/deployment.ts";
@@ -36,7 +35,7 @@ beforeAll(async () => {
   const files = { ...(await sampleRepository()), Dockerfile: DOCKERFILE, "src/deep/file.txt": "text\n" };
   await backends.git.createRepository("owner/modes", files);
   deployment = await startDeployment(backends);
-  orchestrator = await deployment.startOrchestrator(LONG_LEASE);
+  orchestrator = await deployment.startOrchestrator();
   folder = await makeTempDir("umask");
 }, 240_000);
 

@@ -67,7 +67,7 @@ async function runPrinting(
 
 test("large logs: a step that prints 100 MB needs no more worker memory than one that prints 15 MB, and the kept log and its cuts are described correctly", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_LEASE_TTL: "10s" });
+  const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator, {
     // The whole kept log can still be read from the worker in the end.
     BLACKTREE_LOG_LIMIT: "1MB",

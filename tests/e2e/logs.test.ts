@@ -5,7 +5,13 @@ import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
 import { type OrchestratorProcess, untilState } from "../support/blacktree/deployment.ts";
-import { anyOf, expectSuccess, faultSite, type SampleJob } from "../support/blacktree/fault-site.ts";
+import {
+  anyOf,
+  expectSuccess,
+  faultSite,
+  holdPush,
+  type SampleJob,
+} from "../support/blacktree/fault-site.ts";
 import { LogFollower } from "../support/blacktree/log-follower.ts";
 import { jobPrinting, LINE_BYTES, UNLIMITED_OUTPUT } from "../support/blacktree/printing-job.ts";
 import { inFullCheck } from "../support/machine/full-check.ts";
@@ -31,8 +37,7 @@ async function startOrchestrators(): Promise<Sites> {
   const start = async (name: string) => {
     const path = join(folder.path, name);
     await mkdir(path, { recursive: true });
-    const env = { BLACKTREE_LOG_DIR: path, BLACKTREE_LEASE_TTL: "10s" };
-    const orchestrator = await deployment.startOrchestrator(env);
+    const orchestrator = await deployment.startOrchestrator({ BLACKTREE_LOG_DIR: path });
     of.set(name, orchestrator);
     return orchestrator;
   };
@@ -62,7 +67,14 @@ async function expectWhole(
   job: SampleJob,
   result: JobResult,
 ): Promise<void> {
-  const response = await download(orchestrator, job);
+  // An orchestrator that has just started may not know the others yet.
+  const response = await waitFor(
+    async () => {
+      const answer = await download(orchestrator, job);
+      return answer.ok ? answer : undefined;
+    },
+    { timeoutMs: 60_000, what: "the log to be found" },
+  );
   const bytes = new Uint8Array(await response.arrayBuffer());
   const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
   expect({ bytes: bytes.length, sha256 }).toEqual({ bytes: result.log.bytes, sha256: result.log.sha256 });
@@ -94,6 +106,8 @@ function declare({ followers, lines, isFull }: { followers: number; lines: numbe
         const before = await memoryOf();
 
         const job = await jobPrinting(site.backends, lines);
+        // The log does not end before the orchestrator is killed.
+        const held = site.keep(holdPush(site.backends, job));
         await site.deployment.publish(job);
         const urlOf = (name: string) => at(sites, name).apiUrl;
         await untilState(at(sites, "first"), job.job_id, "BUILDING");
@@ -107,6 +121,7 @@ function declare({ followers, lines, isFull }: { followers: number; lines: numbe
           what: "lines",
         });
         await kill(at(sites, "first"));
+        held.release();
         const result = await expectSuccess(site, job, { attempt: "any", worker, timeoutMs: 600_000 });
         await Promise.all(read);
         for (const follower of all) expect(follower.described()).toEqual(described(result));
@@ -121,7 +136,7 @@ function declare({ followers, lines, isFull }: { followers: number; lines: numbe
           const response = await download(orchestrator, job);
           return response.ok && (await response.arrayBuffer()).byteLength === result.log.bytes;
         };
-        await waitFor(isStored, { timeoutMs: 60_000, what: "the log at every orchestrator" });
+        await waitFor(isStored, { timeoutMs: 120_000, what: "the log at every orchestrator" });
         // The worker has acknowledged the run, and each orchestrator finds the log that one of them has.
         await worker.process.stop();
         for (const name of NAMES) {
@@ -137,6 +152,6 @@ function declare({ followers, lines, isFull }: { followers: number; lines: numbe
         await sites.remove();
       }
     },
-    isFull ? 1_800_000 : 300_000,
+    isFull ? 1_800_000 : 900_000,
   );
 }

@@ -12,6 +12,7 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
+import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { imageOutput } from "../support/blacktree/image-output.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
@@ -22,7 +23,7 @@ import { type Backends, startBackends } from "../support/servers/backends.ts";
 import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_TIMEOUT_MS);
 
 /** The example of the job flow's description. */
 const DOCUMENTED_EXAMPLE = `{
@@ -47,11 +48,11 @@ beforeAll(async () => {
   backends.aws.configure({ registryLogin: ECR_LOGIN });
   backends.aws.addRepository("1234567890", "app-images");
   firstCommit = await backends.git.createRepository("username/reponame", await sampleRepository());
-}, 240_000);
+}, TEST_TIMEOUT_MS);
 
 afterAll(async () => {
   await Promise.all([olderEngine?.stop(), backends?.stop()]);
-}, 60_000);
+}, TEST_TIMEOUT_MS);
 
 interface Site {
   readonly deployment: Deployment;
@@ -92,9 +93,9 @@ describe.each(["26.1", "20.10"] as const)("main job on Docker Engine %s", (engin
     await site.deployment.publish(example, { correlationId: "c-1" });
     message = await site.deployment.next("jobs.results");
     result = bodyOf<JobResult>(message);
-  }, 120_000);
+  }, TEST_TIMEOUT_MS);
 
-  afterAll(() => site?.deployment.stop());
+  afterAll(() => site?.deployment.stop(), TEST_TIMEOUT_MS);
 
   test("the documented example becomes an image that runs", async () => {
     expect(result).toMatchObject({ status: "SUCCESS", error: null });
@@ -195,9 +196,9 @@ describe("variants of the main job", () => {
   beforeAll(async () => {
     site = await startSite(backends.docker);
     deployment = site.deployment;
-  }, 60_000);
+  }, TEST_TIMEOUT_MS);
 
-  afterAll(() => site?.deployment.stop());
+  afterAll(() => site?.deployment.stop(), TEST_TIMEOUT_MS);
 
   /** A job like the documented one except for `changes`, each with a different version. */
   const jobOf = (changes: object = {}) => ({

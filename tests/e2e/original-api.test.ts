@@ -7,11 +7,12 @@ import {
   type OrchestratorProcess,
   startDeployment,
 } from "../support/blacktree/deployment.ts";
+import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { imageOutput } from "../support/blacktree/image-output.ts";
 import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(TEST_TIMEOUT_MS);
 
 const TOKEN = "gho_of_the_user";
 const SETTINGS = { BLACKTREE_ORIGINAL_API: "true", BLACKTREE_ORIGINAL_API_ACCOUNT: "1234567890" };
@@ -38,12 +39,12 @@ beforeAll(async () => {
   await amqp.bindQueue(API_RESULTS, "blacktree.direct", "api.result");
   orchestrator = await deployment.startOrchestrator(SETTINGS);
   await deployment.startWorker(orchestrator);
-}, 240_000);
+}, TEST_TIMEOUT_MS);
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, 60_000);
+}, TEST_TIMEOUT_MS);
 
 let deploymentId: string;
 beforeEach(() => {

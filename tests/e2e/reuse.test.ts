@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
-import { type OrchestratorProcess, shownJob } from "../support/blacktree/deployment.ts";
+import { type OrchestratorProcess, SHORT_LEASE, shownJob } from "../support/blacktree/deployment.ts";
 import { faultSite, type SampleJob, sampleJob } from "../support/blacktree/fault-site.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 
@@ -30,7 +30,7 @@ async function build(orchestrator: OrchestratorProcess, job: SampleJob, changes:
 
 test("reuse: an image of the same commit and inputs is tagged by any worker, and every other one is built", async () => {
   const { deployment, backends } = { backends: site.backends, deployment: await site.deploy() };
-  const orchestrator = await deployment.startOrchestrator();
+  const orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
   await deployment.startWorker(orchestrator);
   await deployment.startWorker(orchestrator);
   const job = await sampleJob(backends, {});

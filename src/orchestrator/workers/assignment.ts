@@ -1,6 +1,6 @@
 /** Assignment of one job to one claimed slot of a worker: runs the job there, follows the run and releases the slot. */
 import { status } from "@grpc/grpc-js";
-import { orAbort, sleep } from "../../shared/abort.ts";
+import { orAbort, sleep, waitAtMost } from "../../shared/abort.ts";
 import { Backoff } from "../../shared/backoff.ts";
 import type { ErrorCode, Job, JobState, KnownImage, Outcome } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
@@ -59,8 +59,8 @@ export interface RecordedImages {
   readonly knownImages: readonly KnownImage[];
 }
 
-/** How long to wait, after a run's response, for its last states. */
-const MAX_STATE_LAG_MS = 2000;
+/** How long to wait, after a run's response, for its last states: longer than a busy machine delays them. */
+const MAX_STATE_LAG_MS = 10_000;
 const CLAIM_POLL_INTERVAL_MS = 1000;
 
 export class Assignment {
@@ -69,6 +69,7 @@ export class Assignment {
   #isSent = false;
   /** Since when no connection to the worker is possible. */
   #unreachableSinceMs: number | undefined;
+  #hasOutcome = false;
 
   constructor(
     readonly claim: Claim,
@@ -99,7 +100,8 @@ export class Assignment {
         const running = client.runJob(this.#request(), call);
         const watching = this.#publishStates(client, call);
         const outcome = fromJobResponse(await Promise.race([running, this.#untilClaimEnds(call)]));
-        await Promise.race([watching, sleep(MAX_STATE_LAG_MS)]);
+        this.#hasOutcome = true;
+        await waitAtMost(MAX_STATE_LAG_MS, watching);
         return outcome;
       } catch (error) {
         if (signal.aborted) throw error;
@@ -230,7 +232,10 @@ export class Assignment {
     };
   }
 
-  /** Publishes the run's states until the call ends. Best effort: a failure here is logged and does not end the run. */
+  /**
+   * Publishes the run's states until the call ends. Best effort: a failure here is logged and does not end the run, and
+   * once the outcome is known it is not worth another try, for which the result would have to wait.
+   */
   async #publishStates(client: WorkerClient, signal: AbortSignal): Promise<void> {
     const delay = new Backoff({ initialMs: 50, maxMs: 2000 });
     let afterSeq = 0;
@@ -243,7 +248,8 @@ export class Assignment {
         }
         return;
       } catch (error) {
-        this.parts.logger.debug({ err: error, job_id: this.job.jobId }, "failed to watch the run, retrying");
+        this.parts.logger.debug({ err: error, job_id: this.job.jobId }, "failed to watch the run");
+        if (this.#hasOutcome) return;
         await sleep(delay.nextMs(), signal).catch(() => undefined);
       }
     }

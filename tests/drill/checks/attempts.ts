@@ -2,8 +2,9 @@
 
 import type { FaultRecord } from "../faults/runner.ts";
 import type { JobMessage } from "../jobs/job.ts";
-import type { Attempt } from "../site/journal.ts";
+import type { Attempt, Journal } from "../site/journal.ts";
 import { LEASE_TTL_MS, PING_INTERVAL_MS, REGIONS } from "../site/site.ts";
+import { isOfBusyMachine } from "./explanations.ts";
 import type { FaultLog } from "./fault-log.ts";
 import type { Finding } from "./finding.ts";
 
@@ -13,7 +14,7 @@ import type { Finding } from "./finding.ts";
  */
 const NOTICED_MS = LEASE_TTL_MS + 2 * PING_INTERVAL_MS + 5000;
 
-export function checkAttempts(runs: readonly Attempt[], faults: FaultLog): Finding {
+export function checkAttempts(runs: readonly Attempt[], faults: FaultLog, journal: Journal): Finding {
   const problems: { rule: string; what: string }[] = [];
   let overlaps = 0;
   for (const [index, later] of runs.entries()) {
@@ -21,6 +22,7 @@ export function checkAttempts(runs: readonly Attempt[], faults: FaultLog): Findi
       if (earlier.endedAt <= later.startedAt) continue;
       overlaps += 1;
       if (wasIsolated(earlier, later.startedAt, faults.records)) continue;
+      if (wasLostByMachine(earlier, later.startedAt, faults, journal)) continue;
       const what = `${nameOf(later)} began while ${nameOf(earlier)} was running, and that worker was reachable`;
       problems.push({ rule: "overlap", what });
     }
@@ -59,4 +61,10 @@ function wasIsolated({ launch }: Attempt, at: number, records: readonly FaultRec
       beganAt <= at &&
       at <= healedAt + NOTICED_MS,
   );
+}
+
+/** Its worker did not answer pings because the machine was too busy. */
+function wasLostByMachine({ launch }: Attempt, at: number, faults: FaultLog, journal: Journal): boolean {
+  const period = { from: at - NOTICED_MS, until: at };
+  return isOfBusyMachine({ workers: [launch.program], hasRun: true, period }, journal, faults);
 }

@@ -15,7 +15,7 @@ import type { Breach } from "./breach.ts";
  */
 const CLEAN_UP_MS = 180_000;
 /** Maximum time from SIGTERM to the end of an idle program. */
-const END_MS = 20_000;
+const END_MS = 60_000;
 
 interface Check {
   readonly rule: string;

@@ -45,7 +45,7 @@ const MIN_PINGS_MISSED = 3;
 
 /** The machine was too busy: it did not run the drill, or workers did not answer pings in time. */
 export function isOfBusyMachine(
-  { workers, hasRun, period }: EndedAttempt,
+  { workers, hasRun, period }: Pick<EndedAttempt, "workers" | "hasRun" | "period">,
   journal: Journal,
   faults: FaultLog,
 ): boolean {

@@ -61,7 +61,7 @@ export function checkGroup(results: readonly (ReceivedResult | undefined)[]): Fi
   return wrong("all jobs with this supersede key were cancelled by each other");
 }
 
-/** A tag that was put well after the request to cancel was accepted: the request had no effect. */
+/** The request for the tag was sent well after the one to cancel was accepted, which had no effect. */
 export function checkCancelTook(
   cancellation: Cancellation | undefined,
   lastPutAt: number | undefined,

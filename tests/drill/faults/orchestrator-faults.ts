@@ -14,7 +14,7 @@ import {
   untilAllReady,
 } from "./fault.ts";
 
-const STOP_MS = 30_000;
+const STOP_MS = 60_000;
 
 const frozen = ({ program }: OrchestratorPart) => ({
   begin: () => program.current.process.pause(),

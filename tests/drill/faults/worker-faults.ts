@@ -12,7 +12,7 @@ import {
 } from "./fault.ts";
 
 const DRAIN_MS = 120_000;
-const STOP_MS = 30_000;
+const STOP_MS = 60_000;
 /** Between the two signals to stop. */
 const SIGNALS_APART_MS = 1000;
 

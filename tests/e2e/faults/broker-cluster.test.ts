@@ -32,8 +32,6 @@ import { type RabbitMq, type RabbitMqCluster, startRabbitMqCluster } from "../..
 
 const TIMEOUT_MS = 120_000;
 const TEST_TIMEOUT_MS = 400_000;
-/** Shorter times would also see workers lost on a busy machine. */
-const TIMES = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "10s" };
 const WAITING_JOBS = 6;
 
 const reason = await missingDebian13();
@@ -70,7 +68,7 @@ function describeFaults(): void {
   /** For an orchestrator that connects to this node first. */
   function brokerEnv(vhost: string, first: RabbitMq): Record<string, string> {
     const nodes = [first, ...cluster.nodes.filter((node) => node !== first)];
-    return { ...TIMES, RABBITMQ_URL: nodes.map((node) => node.urlOf(vhost)).join(",") };
+    return { RABBITMQ_URL: nodes.map((node) => node.urlOf(vhost)).join(",") };
   }
 
   async function startScene(): Promise<Scene> {

@@ -26,27 +26,27 @@ const site = faultSite({ ownRabbitMq: {} });
 
 interface Scene {
   readonly job: SampleJob;
+  /** Lets the job's build continue. */
+  release(): void;
   readonly worker: WorkerProcess;
   readonly orchestrator: OrchestratorProcess;
 }
 
+/** A running build, which is held before its push. */
 async function startScene(workerEnv: Record<string, string> = {}): Promise<Scene> {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator, workerEnv);
-  return { job: await build(orchestrator), worker, orchestrator };
+  const job = await sampleJob(site.backends, { variant: "working" });
+  const held = site.keep(holdPush(site.backends, job));
+  await deployment.publish(job);
+  await untilState(orchestrator, job.job_id, "BUILDING");
+  return { job, release: () => held.release(), worker, orchestrator };
 }
 
 async function killBroker(): Promise<void> {
   await site.backends.rabbitmq.writeQueueList();
   await site.backends.rabbitmq.kill();
-}
-
-async function build(orchestrator: OrchestratorProcess): Promise<SampleJob> {
-  const job = await sampleJob(site.backends);
-  await site.deployment.publish(job);
-  await untilState(orchestrator, job.job_id, "BUILDING");
-  return job;
 }
 
 async function expectOneResult({ job, worker, orchestrator }: Scene): Promise<void> {
@@ -59,13 +59,12 @@ async function expectOneResult({ job, worker, orchestrator }: Scene): Promise<vo
 
 test("broker faults: RabbitMQ is killed and started again while a job builds", async () => {
   const scene = await startScene();
-  const held = site.keep(holdPush(site.backends, scene.job));
   await killBroker();
   await site.backends.rabbitmq.start();
   await untilReady(scene.orchestrator);
   await site.deployment.reconnect();
   await scene.orchestrator.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
-  held.release();
+  scene.release();
   await expectOneResult(scene);
 });
 
@@ -73,9 +72,8 @@ inFullCheck().test(
   "broker faults: a build ends while RabbitMQ is down: its result is kept, and published when RabbitMQ is back",
   async () => {
     const scene = await startScene();
-    const held = site.keep(holdPush(site.backends, scene.job));
     await killBroker();
-    held.release();
+    scene.release();
     await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
     await site.backends.rabbitmq.start();
     await untilReady(scene.orchestrator);
@@ -89,6 +87,7 @@ inFullCheck().test("broker faults: RabbitMQ freezes while a build ends", async (
   const scene = await startScene();
   const frozen = site.keep({ release: () => rabbitmq.resume() });
   rabbitmq.pause();
+  scene.release();
   await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
   frozen.release();
   await expectOneResult(scene);
@@ -99,6 +98,7 @@ test("broker faults: RabbitMQ freezes while a build ends, and dies: the result i
   const { rabbitmq } = site.backends;
   await rabbitmq.writeQueueList();
   rabbitmq.pause();
+  scene.release();
   await scene.worker.process.waitForLine("run ended", { timeoutMs: 30_000 });
   const isRecorded = async () => (await shownJob(scene.orchestrator, scene.job.job_id))?.result;
   await waitFor(isRecorded, { timeoutMs: 30_000, what: "the result to be recorded" });
@@ -111,12 +111,11 @@ test("broker faults: RabbitMQ freezes while a build ends, and dies: the result i
 
 inFullCheck().test("broker faults: all connections are closed while a job builds", async () => {
   const scene = await startScene();
-  const held = site.keep(holdPush(site.backends, scene.job));
   const closeAll = ["close_all_connections", "--vhost", site.deployment.vhost, "a test"];
   await site.backends.rabbitmq.rabbitmqctl(closeAll);
   await site.deployment.reconnect();
   await scene.orchestrator.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
-  held.release();
+  scene.release();
   await expectOneResult(scene);
 });
 
@@ -128,7 +127,6 @@ inFullCheck().test(
     try {
       const scene = await startScene({ BLACKTREE_WORKER_SLOTS: "2" });
       const { job, worker, orchestrator } = scene;
-      const held = site.keep(holdPush(site.backends, job));
       await waitFor(() => linesAbout(orchestrator, job, "attaching to a running job").length >= 2, {
         timeoutMs: 30_000,
         what: "two take-overs",
@@ -137,7 +135,7 @@ inFullCheck().test(
       await site.deployment.publish(quick);
       await expectSuccess(site, quick);
       expect(runsStarted(worker, quick)).toBe(1);
-      held.release();
+      scene.release();
       await expectOneResult(scene);
     } finally {
       await rabbitmq.setConsumerTimeout();

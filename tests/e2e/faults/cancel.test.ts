@@ -6,6 +6,7 @@ import { compiledBinaries } from "../../support/blacktree/binaries.ts";
 import {
   bodyOf,
   type OrchestratorProcess,
+  SHORT_LEASE,
   shownJob,
   untilFree,
   untilState,
@@ -198,7 +199,7 @@ test("cancel: a message with a cancelled job's id gets the same result again", a
 
 test("cancel: a job that waits for its next attempt has no further attempt", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator();
+  const orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
   const lost = await deployment.startWorker(orchestrator);
   const { job, isAsleep } = await endlessJob();
   await deployment.publish(job);
@@ -226,9 +227,9 @@ describe("cancel: a worker is lost while its job is cancelled:", () => {
     readonly held: HeldRequests;
   }
 
-  async function startScene(): Promise<Scene> {
+  async function startScene(env: Record<string, string> = {}): Promise<Scene> {
     const deployment = await site.deploy();
-    const orchestrator = await deployment.startOrchestrator();
+    const orchestrator = await deployment.startOrchestrator(env);
     const worker = await deployment.startWorker(orchestrator);
     const job = await sampleJob(site.backends, { variant: "working" });
     const held = site.keep(holdPush(site.backends, job));
@@ -249,7 +250,7 @@ describe("cancel: a worker is lost while its job is cancelled:", () => {
   });
 
   test("frozen, it puts no tag when it resumes", async () => {
-    const { orchestrator, worker, job, held } = await startScene();
+    const { orchestrator, worker, job, held } = await startScene(SHORT_LEASE);
     worker.process.pause();
     expect((await cancel(orchestrator, job)).status).toBe(202);
     await expectCancelled(job, { attempt: 1 });

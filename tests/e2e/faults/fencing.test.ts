@@ -6,6 +6,7 @@ import { OrchestratorServiceClient } from "../../../src/shared/rpc/generated/bla
 import { JobRequest, WorkerServiceClient } from "../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
 import {
   type OrchestratorProcess,
+  SHORT_LEASE,
   untilFree,
   untilReady,
   untilState,
@@ -22,6 +23,7 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
+  TEST_TIMEOUT_MS,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
@@ -35,9 +37,9 @@ let redis: Redis;
 beforeEach(async () => {
   redis = await startRedis();
   await site.deploy({ redis });
-}, 30_000);
+}, TEST_TIMEOUT_MS);
 
-afterEach(() => redis.stop(), 30_000);
+afterEach(() => redis.stop(), TEST_TIMEOUT_MS);
 
 const DEADLINE = { deadlineMs: 60_000 };
 
@@ -86,7 +88,7 @@ async function confirmLease(
 }
 
 test("fencing: a second worker with the id of a live one reports it, and waits for the end of its lease", async () => {
-  const orchestrator = await site.deployment.startOrchestrator();
+  const orchestrator = await site.deployment.startOrchestrator(SHORT_LEASE);
   const id = { BLACKTREE_WORKER_ID: "the-one" };
   const first = await site.deployment.startWorker(orchestrator, id);
   const second = await site.deployment.launchWorker(orchestrator, id);
@@ -165,11 +167,11 @@ test("fencing: a worker refuses runs that are not addressed to it, and runs beyo
 
 test("fencing: without Redis, only the orchestrator that has the job's delivery confirms its lease", async () => {
   const orchestrators = await Promise.all([
-    site.deployment.startOrchestrator(),
-    site.deployment.startOrchestrator(),
+    site.deployment.startOrchestrator(SHORT_LEASE),
+    site.deployment.startOrchestrator(SHORT_LEASE),
   ]);
   const worker = await site.deployment.startWorker(anyOf(...orchestrators));
-  const job = await sampleJob(site.backends);
+  const job = await sampleJob(site.backends, { variant: "working" });
   const held = site.keep(holdPush(site.backends, job));
   await site.deployment.publish(job);
   const [holder, other] = await holderOf(job, orchestrators, "job assigned");
@@ -194,7 +196,10 @@ test("fencing: a worker that returns after its run was declared lost writes no t
   try {
     const throughProxy = new URL(site.deployment.orchestratorEnv.RABBITMQ_URL ?? "");
     throughProxy.port = String(proxy.port);
-    const orchestrator = await site.deployment.startOrchestrator({ RABBITMQ_URL: throughProxy.href });
+    const orchestrator = await site.deployment.startOrchestrator({
+      ...SHORT_LEASE,
+      RABBITMQ_URL: throughProxy.href,
+    });
     const worker = await site.deployment.startWorker(orchestrator);
     const job = await sampleJob(site.backends, { variant: "working" });
     const held = site.keep(holdPush(site.backends, job));

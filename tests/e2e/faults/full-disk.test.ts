@@ -8,6 +8,7 @@ import {
   type OrchestratorProcess,
   shownWorkers,
   untilFree,
+  untilPinged,
   type WorkerProcess,
 } from "../../support/blacktree/deployment.ts";
 import {
@@ -66,6 +67,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     const job = await largeJob();
     // More than its reserve, and less than the job's repository needs.
     await disk.fill(7 * MB);
+    await untilPinged(orchestrator, small);
     await site.deployment.publish(job);
     await expectSuccess(site, job, { attempt: 2, worker: large });
     expect(events.filter(({ state }) => state === "ASSIGNED")).toMatchObject([

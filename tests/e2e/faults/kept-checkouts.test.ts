@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { untilState } from "../../support/blacktree/deployment.ts";
+import { SHORT_LEASE, untilState } from "../../support/blacktree/deployment.ts";
 import {
   expectSuccess,
   faultSite,
@@ -41,7 +41,7 @@ async function fileOf({ ecr_repo, deployment_version }: SampleJob, path: string)
 
 test("cached checkouts: a worker is killed in a build that uses one: the next attempt and the next job have the right files", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator();
+  const orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
   const crashed = await deployment.startWorker(orchestrator);
   const { workDir } = crashed;
   const first = await sampleJob(site.backends, { variant: "working", greeting: "one" });
@@ -102,7 +102,7 @@ test("cached checkouts: jobs of one repository run at once, in slots and workers
     for (const { job_id } of expected.keys()) await untilState(orchestrator, job_id, "BUILDING");
     held.release();
     const results: JobResult[] = [];
-    while (results.length < expected.size) results.push(await deployment.nextResult(60_000));
+    while (results.length < expected.size) results.push(await deployment.nextResult());
     for (const [each, content] of expected) {
       const result = results.find(({ job_id }) => job_id === each.job_id);
       expect(result).toMatchObject({ status: "SUCCESS", attempt: 1 });

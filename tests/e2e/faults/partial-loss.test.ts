@@ -1,7 +1,7 @@
 /** One of two orchestrators loses only Redis or only the workers: the other one gets all jobs, at once and unharmed. */
 import { expect, test } from "bun:test";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { readiness } from "../../support/blacktree/deployment.ts";
+import { readiness, SHORT_LEASE } from "../../support/blacktree/deployment.ts";
 import { expectNothingLeft, faultSite, sampleJob } from "../../support/blacktree/fault-site.ts";
 import { type CertificateFiles, makeCertificates } from "../../support/machine/certificates.ts";
 import { makeTempDir } from "../../support/machine/temp-dir.ts";
@@ -66,8 +66,8 @@ test("partial loss: an orchestrator that the workers reject assigns no job to th
       BLACKTREE_TLS_KEY: keyPath,
     });
     const [rejected, healthy] = await Promise.all([
-      deployment.startOrchestrator(tls(foreign.client)),
-      deployment.startOrchestrator(tls(server)),
+      deployment.startOrchestrator({ ...SHORT_LEASE, ...tls(foreign.client) }),
+      deployment.startOrchestrator({ ...SHORT_LEASE, ...tls(server) }),
     ]);
     const worker = await deployment.startWorker(healthy, { ...tls(client), BLACKTREE_WORKER_SLOTS: "2" });
     const jobs = await Promise.all(

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { apiRequest } from "../../support/blacktree/admin-api.ts";
 import {
   type OrchestratorProcess,
+  SHORT_LEASE,
   untilFree,
   untilReady,
   untilState,
@@ -18,9 +19,11 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
+  TEST_TIMEOUT_MS,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
+import type { HeldRequests } from "../../support/machine/held-requests.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startRedisWithSentinel } from "../../support/servers/redis-sentinel.ts";
 
@@ -29,12 +32,14 @@ let redis: Redis;
 
 beforeEach(async () => {
   redis = await startRedis();
-}, 30_000);
+}, TEST_TIMEOUT_MS);
 
-afterEach(() => redis.stop(), 30_000);
+afterEach(() => redis.stop(), TEST_TIMEOUT_MS);
 
 interface Scene {
   readonly job: SampleJob;
+  /** Holds the job's build before its push. */
+  readonly held: HeldRequests;
   readonly worker: WorkerProcess;
   readonly idle: WorkerProcess;
   readonly orchestrators: readonly [OrchestratorProcess, OrchestratorProcess];
@@ -43,19 +48,21 @@ interface Scene {
 /** A running build, with an orchestrator and a worker that would take it over in case of a bug. */
 async function startScene(env: Record<string, string> = {}): Promise<Scene> {
   const deployment = await site.deploy({ redis });
+  const settings = { ...SHORT_LEASE, ...env };
   const orchestrators = await Promise.all([
-    deployment.startOrchestrator(env),
-    deployment.startOrchestrator(env),
+    deployment.startOrchestrator(settings),
+    deployment.startOrchestrator(settings),
   ]);
   const workers = await Promise.all([
     deployment.startWorker(anyOf(...orchestrators)),
     deployment.startWorker(anyOf(...orchestrators)),
   ]);
-  const job = await sampleJob(site.backends);
+  const job = await sampleJob(site.backends, { variant: "working" });
+  const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   const [worker, idle] = await holderOf(job, workers, "run started");
   await untilState(orchestrators[0], job.job_id, "BUILDING");
-  return { job, worker, idle, orchestrators };
+  return { job, held, worker, idle, orchestrators };
 }
 
 async function expectOneResult({ job, worker, idle }: Scene): Promise<void> {
@@ -93,6 +100,7 @@ async function expectKnownEnd({ job, worker, idle, orchestrators }: Scene): Prom
 test("Redis faults: Redis is killed, and restarts empty only after the build", async () => {
   const scene = await startScene();
   await redis.kill();
+  scene.held.release();
   await expectOneResult(scene);
   await redis.start();
   await expectNextJobRuns(scene);
@@ -102,13 +110,11 @@ inFullCheck().test(
   "Redis faults: Redis is killed, and restarts empty before the build has ended",
   async () => {
     const scene = await startScene();
-    const { job } = scene;
-    const held = site.keep(holdPush(site.backends, job));
     await redis.kill();
     await redis.start();
-    await held.arrived;
+    await scene.held.arrived;
     await untilFree(scene.orchestrators[0], scene.idle);
-    held.release();
+    scene.held.release();
     await expectOneResult(scene);
     await expectNextJobRuns(scene);
   },
@@ -118,6 +124,8 @@ test("Redis faults: Redis freezes for longer than a lease", async () => {
   const scene = await startScene();
   site.keep({ release: () => redis.resume() });
   redis.pause();
+  await scene.worker.process.waitForLine("no ping for a lease time");
+  scene.held.release();
   await expectOneResult(scene);
   redis.resume();
   await expectKnownEnd(scene);
@@ -127,6 +135,7 @@ test("Redis faults: Redis freezes for longer than a lease", async () => {
 inFullCheck().test("Redis faults: Redis loses all its data", async () => {
   const scene = await startScene();
   await redis.cli("FLUSHALL");
+  scene.held.release();
   await expectOneResult(scene);
   await expectNextJobRuns(scene);
 });
@@ -135,17 +144,22 @@ inFullCheck().test(
   "Redis faults: FLUSHALL with four running jobs: each ends at its first attempt, in one result",
   async () => {
     const deployment = await site.deploy({ redis });
-    const orchestrators = await Promise.all([deployment.startOrchestrator(), deployment.startOrchestrator()]);
+    const orchestrators = await Promise.all([
+      deployment.startOrchestrator(SHORT_LEASE),
+      deployment.startOrchestrator(SHORT_LEASE),
+    ]);
     const slots = { BLACKTREE_WORKER_SLOTS: "2" };
     const workers = await Promise.all([
       deployment.startWorker(anyOf(...orchestrators), slots),
       deployment.startWorker(anyOf(...orchestrators), slots),
     ]);
     const runs = (job: SampleJob) => workers.reduce((sum, worker) => sum + runsStarted(worker, job), 0);
-    const jobs = await Promise.all([1, 2, 3, 4].map(() => sampleJob(site.backends)));
+    const jobs = await Promise.all([1, 2, 3, 4].map(() => sampleJob(site.backends, { variant: "working" })));
+    const held = jobs.map((job) => site.keep(holdPush(site.backends, job)));
     for (const job of jobs) await deployment.publish(job);
     for (const job of jobs) await untilState(orchestrators[0], job.job_id, "BUILDING");
     await redis.cli("FLUSHALL");
+    for (const each of held) each.release();
 
     const results = [];
     for (const _ of jobs) results.push(await deployment.nextResult());
@@ -164,26 +178,27 @@ inFullCheck().test(
 
 test("Redis faults: Redis loses all its data, and the broker revokes the job's delivery: the run is found again", async () => {
   const scene = await startScene();
-  const { job, orchestrators } = scene;
-  const held = site.keep(holdPush(site.backends, job));
+  const { job, held, orchestrators } = scene;
   const [holder, other] = await holderOf(job, orchestrators, "job assigned");
   await redis.cli("FLUSHALL");
   await holder.process.kill();
   await other.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
   held.release();
   await expectOneResult(scene);
-  await expectNextJobRuns({ ...scene, orchestrators: [other, await site.deployment.startOrchestrator()] });
+  await expectNextJobRuns({
+    ...scene,
+    orchestrators: [other, await site.deployment.startOrchestrator(SHORT_LEASE)],
+  });
 });
 
 test("Redis faults: the primary dies in the middle of a build, and Sentinel promotes its replica", async () => {
   const watched = await startRedisWithSentinel();
   try {
     const scene = await startScene({ REDIS_URL: watched.url });
-    const held = site.keep(holdPush(site.backends, scene.job));
     await watched.primary.kill();
     await watched.promote();
-    await held.arrived;
-    held.release();
+    await scene.held.arrived;
+    scene.held.release();
     await expectOneResult(scene);
     await expectNextJobRuns(scene);
   } finally {

@@ -44,7 +44,7 @@ test("retries: a registry is down for long: attempts on one worker after the oth
   const job = await sampleJob(site.backends, { variant: "working" });
   site.backends.ecr.failNext({ count: 1000, status: 503, path: new RegExp(`^/v2/${job.ecr_repo}/`) });
   await site.deployment.publish(job);
-  const result = await site.deployment.nextResult(100_000);
+  const result = await site.deployment.nextResult(180_000);
   expect(result).toMatchObject({
     job_id: job.job_id,
     status: "FAILED",

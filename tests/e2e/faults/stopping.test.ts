@@ -21,25 +21,29 @@ import {
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { childrenOf, commandLines } from "../../support/blacktree/running-programs.ts";
+import type { HeldRequests } from "../../support/machine/held-requests.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 
 const site = faultSite();
 
 interface Scene {
   readonly job: SampleJob;
+  /** Holds the job's build before its push. */
+  readonly held: HeldRequests;
   readonly worker: WorkerProcess;
   readonly orchestrator: OrchestratorProcess;
 }
 
-/** One worker, whose build is complete except for its tag. */
+/** One worker with a running build. */
 async function startScene(workerEnv: Record<string, string> = {}): Promise<Scene> {
   const deployment = await site.deploy();
   const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator, workerEnv);
   const job = await sampleJob(site.backends);
+  const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   await untilState(orchestrator, job.job_id, "BUILDING");
-  return { job, worker, orchestrator };
+  return { job, held, worker, orchestrator };
 }
 
 async function untilShown(
@@ -68,8 +72,7 @@ async function expectNothingBehind({ worker, job }: Scene): Promise<void> {
 
 test("stopping: a worker finishes its build after SIGTERM, accepts no new jobs meanwhile, and exits", async () => {
   const scene = await startScene();
-  const { job, worker, orchestrator } = scene;
-  const held = site.keep(holdPush(site.backends, job));
+  const { job, held, worker, orchestrator } = scene;
   worker.process.signal("SIGTERM");
   await untilShown(orchestrator, worker, ["DRAINING"]);
 
@@ -102,8 +105,7 @@ async function expectHandedOver({ job, worker, orchestrator }: Scene): Promise<v
 
 test("stopping: after a second SIGTERM, a worker ends its build, and another worker gets the job", async () => {
   const scene = await startScene();
-  const { job, worker, orchestrator } = scene;
-  const held = site.keep(holdPush(site.backends, job));
+  const { held, worker, orchestrator } = scene;
   await waitFor(async () => (await childrenOf(worker.process.pid)).length > 0, {
     timeoutMs: 30_000,
     what: "the build's programs",
@@ -119,10 +121,9 @@ test("stopping: after a second SIGTERM, a worker ends its build, and another wor
 
 test("stopping: a build that runs longer than the drain timeout is ended, and another worker gets the job", async () => {
   const scene = await startScene({ BLACKTREE_DRAIN_TIMEOUT: "300ms" });
-  const held = site.keep(holdPush(site.backends, scene.job));
   scene.worker.process.signal("SIGTERM");
   expect(await scene.worker.process.exited).toBe(0);
-  held.release();
+  scene.held.release();
   await expectNothingBehind(scene);
   await expectHandedOver(scene);
 });

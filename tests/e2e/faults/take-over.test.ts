@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import {
   type OrchestratorProcess,
+  SHORT_LEASE,
   untilFree,
   untilState,
   type WorkerProcess,
@@ -26,6 +27,8 @@ const site = faultSite();
 
 interface Scene {
   readonly job: SampleJob;
+  /** Lets the job's build continue. */
+  release(): void;
   readonly worker: WorkerProcess;
   /** The orchestrator that runs the job, and the other one. */
   readonly holder: OrchestratorProcess;
@@ -33,21 +36,23 @@ interface Scene {
 }
 
 async function startBoth(): Promise<readonly [OrchestratorProcess, OrchestratorProcess]> {
-  // With shorter times, a worker that pauses briefly counts as lost.
-  const times = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "4s" };
-  return Promise.all([site.deployment.startOrchestrator(times), site.deployment.startOrchestrator(times)]);
+  return Promise.all([
+    site.deployment.startOrchestrator(SHORT_LEASE),
+    site.deployment.startOrchestrator(SHORT_LEASE),
+  ]);
 }
 
-/** Two orchestrators, one worker, and a running build. */
+/** Two orchestrators, one worker, and a running build, which is held before its push. */
 async function startScene(): Promise<Scene> {
   const deployment = await site.deploy();
   const both = await startBoth();
   const worker = await deployment.startWorker(anyOf(...both));
-  const job = await sampleJob(site.backends);
+  const job = await sampleJob(site.backends, { variant: "working" });
+  const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   const [holder, other] = await holderOf(job, both, "job assigned");
   await untilState(holder, job.job_id, "BUILDING");
-  return { job, worker, holder, other };
+  return { job, release: () => held.release(), worker, holder, other };
 }
 
 async function expectOneResult(
@@ -169,16 +174,17 @@ test("take-over: an orchestrator is killed when the run has ended and its result
 });
 
 test("take-over: an orchestrator receives SIGTERM, ends at once, and another one takes over the running build", async () => {
-  const { job, worker, holder, other } = await startScene();
+  const { job, release, worker, holder, other } = await startScene();
   holder.process.signal("SIGTERM");
+  // An orchestrator that waited for the build would not end.
   expect(await holder.process.exited).toBe(0);
-  // An orchestrator that waited for the build would leave no run to attach to.
   await other.process.waitForLine("attaching to a running job");
+  release();
   await expectOneResult(job, worker, other);
 });
 
 test("take-over: a frozen orchestrator's builds go to another one after missed heartbeats, and it does no harm when it resumes", async () => {
-  const { job, worker, holder, other } = await startScene();
+  const { job, release, worker, holder, other } = await startScene();
   const { deployment, backends } = site;
   holder.process.pause();
   // As the broker does when heartbeats fail, but without the wait for them.
@@ -186,6 +192,7 @@ test("take-over: a frozen orchestrator's builds go to another one after missed h
   await backends.rabbitmq.rabbitmqctl(closeAll);
   await deployment.reconnect();
   await other.process.waitForLine("attaching to a running job");
+  release();
   holder.process.resume();
   await expectOneResult(job, worker, other);
   await expectNothingLeft(deployment, holder);
@@ -193,10 +200,10 @@ test("take-over: a frozen orchestrator's builds go to another one after missed h
 
 test("take-over: the only orchestrator is down for longer than a lease: the next one finds the running build, however late", async () => {
   const deployment = await site.deploy();
-  const listen = { BLACKTREE_GRPC_LISTEN: `127.0.0.1:${await freePort()}` };
-  const before = await deployment.startOrchestrator(listen);
+  const settings = { ...SHORT_LEASE, BLACKTREE_GRPC_LISTEN: `127.0.0.1:${await freePort()}` };
+  const before = await deployment.startOrchestrator(settings);
   const workers = await Promise.all([deployment.startWorker(before), deployment.startWorker(before)]);
-  const job = await sampleJob(site.backends);
+  const job = await sampleJob(site.backends, { variant: "working" });
   const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   const [worker, idle] = await holderOf(job, workers, "run started");
@@ -207,7 +214,7 @@ test("take-over: the only orchestrator is down for longer than a lease: the next
 
   // The free worker registers first.
   worker.process.pause();
-  const after = await deployment.startOrchestrator(listen);
+  const after = await deployment.startOrchestrator(settings);
   await untilFree(after, idle);
   worker.process.resume();
   await after.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
@@ -222,8 +229,8 @@ inFullCheck().test(
     const crashes = isFullCheck ? 10 : 3;
     const waiting = Array.from({ length: 70 }, (_, index) => `waiting-${index}`);
     const deployment = await site.deploy();
-    let orchestrator = await deployment.startOrchestrator();
-    const address = { BLACKTREE_GRPC_LISTEN: orchestrator.grpcAddress };
+    let orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
+    const settings = { ...SHORT_LEASE, BLACKTREE_GRPC_LISTEN: orchestrator.grpcAddress };
     await deployment.startWorker(orchestrator);
     const job = await sampleJob(site.backends, { variant: "working" });
     const held = site.keep(holdPush(site.backends, job));
@@ -234,7 +241,7 @@ inFullCheck().test(
     await untilState(orchestrator, waiting.at(-1) ?? "", "QUEUED");
     for (let crash = 1; crash <= crashes; crash += 1) {
       await orchestrator.process.kill();
-      orchestrator = await deployment.startOrchestrator(address);
+      orchestrator = await deployment.startOrchestrator(settings);
       await orchestrator.process.waitForLine("attaching to a running job", { timeoutMs: 30_000 });
     }
     held.release();

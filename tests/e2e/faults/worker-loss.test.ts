@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type OrchestratorProcess,
+  SHORT_LEASE,
   shownWorkers,
   untilFree,
   untilState,
@@ -102,7 +103,7 @@ for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMEN
     async () => {
       const docker = moment.olderEngine ? olderEngine : site.backends.docker;
       const deployment = await site.deploy({ docker });
-      const orchestrator = await deployment.startOrchestrator();
+      const orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
       const crashed = await deployment.startWorker(orchestrator);
       const job = await sampleJob(site.backends, { variant: "working" });
       const held = site.keep(hold(job));
@@ -129,17 +130,19 @@ for (const { step, hold, leavesPrograms, tagPuts: puts = 1, ...moment } of MOMEN
 
 test("worker loss: a worker is killed while it is building: it gets no more jobs, and its job succeeds on another one", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator();
+  const orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
   const workers = await Promise.all([
     deployment.startWorker(orchestrator),
     deployment.startWorker(orchestrator),
   ]);
   const events = await deployment.watchEvents();
   const job = await sampleJob(site.backends);
+  const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   const [lost, other] = await holderOf(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   await lost.process.kill();
+  held.release();
   await waitFor(
     async () => (await shownWorkers(orchestrator)).find(({ id }) => id === lost.id)?.status === "LOST",
     { timeoutMs: 30_000, what: `${lost.id} to be lost` },
@@ -157,16 +160,18 @@ test("worker loss: a worker is killed while it is building: it gets no more jobs
 
 test("worker loss: a worker freezes until another one has built its job: it abandons the stale run, and accepts other jobs", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator();
+  const orchestrator = await deployment.startOrchestrator(SHORT_LEASE);
   const workers = await Promise.all([
     deployment.startWorker(orchestrator),
     deployment.startWorker(orchestrator),
   ]);
   const job = await sampleJob(site.backends);
+  const held = site.keep(holdPush(site.backends, job));
   await deployment.publish(job);
   const [frozen, other] = await holderOf(job, workers, "run started");
   await untilState(orchestrator, job.job_id, "BUILDING");
   frozen.process.pause();
+  held.release();
   await expectSuccess(site, job, { worker: other, attempt: 2 });
 
   frozen.process.resume();
@@ -190,9 +195,11 @@ test("worker loss: a worker freezes until another one has built its job: it aban
 
 test("worker loss: a job that crashes its worker each time is not given a third one", async () => {
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator({ BLACKTREE_MAX_ATTEMPTS: "5" });
+  const orchestrator = await deployment.startOrchestrator({ ...SHORT_LEASE, BLACKTREE_MAX_ATTEMPTS: "5" });
   const events = await deployment.watchEvents();
-  const job = await sampleJob(site.backends);
+  const job = await sampleJob(site.backends, { variant: "working" });
+  // No attempt ends before its worker is killed.
+  site.keep(holdPush(site.backends, job));
   let worker = await deployment.startWorker(orchestrator);
   await deployment.publish(job);
   for (const _attempt of [1, 2]) {

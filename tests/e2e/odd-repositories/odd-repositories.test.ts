@@ -5,12 +5,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { JobResult } from "../../../src/shared/job.ts";
-import {
-  type Deployment,
-  LONG_LEASE,
-  startDeployment,
-  type WorkerProcess,
-} from "../../support/blacktree/deployment.ts";
+import { type Deployment, startDeployment, type WorkerProcess } from "../../support/blacktree/deployment.ts";
 import { inFullCheck, isFullCheck } from "../../support/machine/full-check.ts";
 import { type Backends, startBackends } from "../../support/servers/backends.ts";
 import { importBaseImage } from "../../support/servers/docker-engines.ts";
@@ -43,7 +38,6 @@ beforeAll(async () => {
   reference = await startReference(backends);
   deployment = await startDeployment(backends);
   const orchestrator = await deployment.startOrchestrator({
-    ...LONG_LEASE,
     BLACKTREE_MAX_ATTEMPTS: "2",
     BLACKTREE_UNSUPPORTED_AFTER: "1s",
   });

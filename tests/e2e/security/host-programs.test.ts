@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { LONG_LEASE } from "../../support/blacktree/deployment.ts";
 import { expectNothingLeft, faultSite, sampleJob } from "../../support/blacktree/fault-site.ts";
 import { type RepositoryFiles, sampleRepository } from "../../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
@@ -86,7 +85,7 @@ async function hostileFiles(variant: string): Promise<RepositoryFiles> {
 test("a build context that looks like a bare repository: git does not follow its configuration", async () => {
   const { backends } = site;
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator(LONG_LEASE);
+  const orchestrator = await deployment.startOrchestrator();
   await deployment.startWorker(orchestrator, { BLACKTREE_WORKER_SLOTS: "2" });
   for (const variant of Object.keys(CONFIGS)) {
     const job = await sampleJob(backends);

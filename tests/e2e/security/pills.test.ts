@@ -1,7 +1,7 @@
 /** Jobs that declare more than any program needs: each fails once, and its worker continues. */
 import { expect, test } from "bun:test";
 import type { JobResult } from "../../../src/shared/job.ts";
-import { LONG_LEASE, untilFree } from "../../support/blacktree/deployment.ts";
+import { untilFree } from "../../support/blacktree/deployment.ts";
 import {
   expectNothingLeft,
   faultSite,
@@ -59,7 +59,7 @@ test("poison pills stop no worker: each job fails at its first attempt, and the 
     submitted.push({ ...job, ...pill.fields });
   }
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator(LONG_LEASE);
+  const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator);
   for (const job of submitted) await deployment.publish(job);
   for (const _ of submitted) {

@@ -1,6 +1,5 @@
 /** The limits of a job's login at the registry. */
 import { expect, test } from "bun:test";
-import { LONG_LEASE } from "../../support/blacktree/deployment.ts";
 import { expectSuccess, faultSite, sampleJob } from "../../support/blacktree/fault-site.ts";
 
 const site = faultSite();
@@ -8,7 +7,7 @@ const site = faultSite();
 test("a job gets a session for its own repositories, and cannot push to those of the cache", async () => {
   const { backends } = site;
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator(LONG_LEASE);
+  const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator, {
     BLACKTREE_CACHE_REPO: "cache/{tenant}",
     BLACKTREE_ECR_ROLE_ARN: "arn:aws:iam::{account}:role/builder",

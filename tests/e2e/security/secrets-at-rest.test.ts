@@ -3,7 +3,6 @@ import { expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { LONG_LEASE } from "../../support/blacktree/deployment.ts";
 import { expectSuccess, faultSite, holdPush, sampleJob } from "../../support/blacktree/fault-site.ts";
 import { commandLines } from "../../support/blacktree/running-programs.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
@@ -40,7 +39,7 @@ test("during a run, only the worker's user can read its secrets", async () => {
   const base = { username: "pull", password: `base-${randomUUID()}` };
   const identityToken = `identity-${randomUUID()}`;
   const deployment = await site.deploy();
-  const orchestrator = await deployment.startOrchestrator(LONG_LEASE);
+  const orchestrator = await deployment.startOrchestrator();
   const worker = await deployment.startWorker(orchestrator);
   const job = await sampleJob(backends, { variant: "working" });
   backends.git.makePrivate(job.repo_url, token);

@@ -78,6 +78,8 @@ export interface ShownWorker {
   readonly refusal: string | null;
   readonly jobs: readonly string[];
   readonly capabilities: readonly string[];
+  /** As of its last answer to a ping. */
+  readonly load: object | null;
 }
 
 /** The workers as the admin API shows them. */
@@ -99,6 +101,19 @@ export async function untilFree(
   await waitFor(async () => (await shownWorkers(orchestrator)).some(isFree), {
     timeoutMs: STEP_TIMEOUT_MS,
     what: `${worker.id} to be free`,
+  });
+}
+
+/** Resolves when the worker has answered a ping: before that, a registered worker gets no job. */
+export async function untilPinged(
+  orchestrator: Pick<OrchestratorProcess, "apiUrl">,
+  worker: Pick<WorkerProcess, "id">,
+): Promise<ShownWorker> {
+  const isPinged = ({ id, status, load }: ShownWorker) =>
+    id === worker.id && status !== "LOST" && load !== null;
+  return waitFor(async () => (await shownWorkers(orchestrator)).find(isPinged), {
+    timeoutMs: STEP_TIMEOUT_MS,
+    what: `${worker.id} to be pinged`,
   });
 }
 
@@ -140,11 +155,14 @@ export async function untilState(
   await waitFor(hasReached, { timeoutMs: STEP_TIMEOUT_MS, what: `job ${jobId} to be ${state}` });
 }
 
-/** For tests that lose no worker: one that answers no ping for some seconds, on a busy machine, keeps its jobs. */
-export const LONG_LEASE = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "10s" };
-
 /** Shared by all workers, as in an installation. */
 export const REUSE_KEY = "5a".repeat(32);
+
+/** A worker that answers no ping for some seconds, on a busy machine, keeps its jobs. */
+const LONG_LEASE = { BLACKTREE_PING_INTERVAL: "1s", BLACKTREE_LEASE_TTL: "10s" };
+
+/** For orchestrators of tests that wait for the end of a lease: as short as a busy machine allows. */
+export const SHORT_LEASE = { BLACKTREE_PING_INTERVAL: "500ms", BLACKTREE_LEASE_TTL: "5s" };
 
 let deployments = 0;
 
@@ -158,8 +176,6 @@ export interface DeploymentOptions {
   vhost?: string;
   /** The broker is not available for a virtual host or a connection now; `reconnect` is called later. */
   isBrokerAbsent?: boolean;
-  /** Of orchestrators whose settings do not name another. By default no job is lost while a busy machine stands still. */
-  leaseTtl?: string;
 }
 
 export async function startDeployment(
@@ -186,8 +202,7 @@ export async function startDeployment(
     BLACKTREE_ADMIN_LISTEN: "127.0.0.1:0",
     ...ADMIN_ENV,
     BLACKTREE_GIT_BASE_URL: git.baseUrl,
-    BLACKTREE_PING_INTERVAL: "300ms",
-    BLACKTREE_LEASE_TTL: options.leaseTtl ?? "8s",
+    ...LONG_LEASE,
   };
 
   async function reconnect(): Promise<void> {

@@ -24,29 +24,29 @@ export interface FaultSite<Servers extends Backends = Backends> {
   keep<Held extends Pick<HeldRequests, "release">>(held: Held): Held;
 }
 
-/** Short, since many faults are noticed only at the end of a lease. */
-const FAULT_LEASE_TTL = "2s";
+/** Tests and hooks: more than a busy machine needs. Every wait has a shorter limit, and names what it waits for. */
+export const TEST_TIMEOUT_MS = 300_000;
 
 /** Call it at the top of a file: its servers run for the whole file, a deployment for one test. */
 export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
   options?: Options,
 ): FaultSite<BackendsOf<Options & { engine: "26.1" }>> {
-  setDefaultTimeout(300_000);
+  setDefaultTimeout(TEST_TIMEOUT_MS);
   let backends: BackendsOf<Options & { engine: "26.1" }>;
   let deployment: Deployment | undefined;
   const kept: Pick<HeldRequests, "release">[] = [];
 
   beforeAll(async () => {
     backends = await startBackends({ engine: "26.1", ...options } as Options & { engine: "26.1" });
-  });
+  }, TEST_TIMEOUT_MS);
 
   afterEach(async () => {
     for (const held of kept.splice(0)) held.release();
     await deployment?.stop();
     deployment = undefined;
-  });
+  }, TEST_TIMEOUT_MS);
 
-  afterAll(() => backends?.stop());
+  afterAll(() => backends?.stop(), TEST_TIMEOUT_MS);
 
   return {
     get backends() {
@@ -57,7 +57,7 @@ export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
       return deployment;
     },
     async deploy(own = {}) {
-      deployment = await startDeployment({ ...backends, ...own }, { leaseTtl: FAULT_LEASE_TTL });
+      deployment = await startDeployment({ ...backends, ...own });
       return deployment;
     },
     keep(held) {
@@ -197,13 +197,9 @@ async function untilNothingWaits(deployment: Deployment): Promise<void> {
       .map(({ name, ready, unacked }) => `${name}: ${ready} waiting, ${unacked} unacked`);
     return left.length === 0;
   };
-  await waitFor(
-    async () => {
-      // Twice: a message that moves between two queues meanwhile may be counted in neither.
-      return (await isEmpty()) && (await isEmpty());
-    },
-    { timeoutMs: 60_000, what: "all queues to be empty" },
-  ).catch((error: Error) => {
+  // The queues are counted one after the other: a message may have moved from one to another meanwhile.
+  const isEmptyTwice = async () => (await isEmpty()) && (await isEmpty());
+  await waitFor(isEmptyTwice, { timeoutMs: 90_000, what: "all queues to be empty" }).catch((error: Error) => {
     throw new Error(`${error.message}: ${left.join("; ")}`, { cause: error });
   });
 }

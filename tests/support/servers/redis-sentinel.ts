@@ -51,7 +51,8 @@ export async function startRedisWithSentinel(): Promise<RedisWithSentinel> {
   const replica = await startRedis({ replicaOf: primary.port });
   const untilReplicaSays = (text: string, what: string) =>
     waitFor(async () => (await replica.cli("info", "replication")).includes(text), {
-      timeoutMs: 60_000,
+      // After a pause of the machine, Sentinel promotes nothing for 30 s.
+      timeoutMs: 90_000,
       what,
     });
   await untilReplicaSays("master_link_status:up", "the replica to have copied the primary");

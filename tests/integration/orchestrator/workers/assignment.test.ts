@@ -2,12 +2,17 @@ import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from 
 import { status } from "@grpc/grpc-js";
 import pino from "pino";
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
+import { RunState } from "../../../../src/shared/rpc/generated/blacktree/v1/run.ts";
 import {
+  type JobEvent,
+  type JobResponse,
   WorkerServiceService,
   WorkerStatus,
 } from "../../../../src/shared/rpc/generated/blacktree/v1/worker.ts";
+import { toJobResponse } from "../../../../src/shared/rpc/outcome.ts";
 import { type RpcServer, serveRpc, streamHandler, unaryHandler } from "../../../../src/shared/rpc/server.ts";
 import { RpcError } from "../../../../src/shared/rpc/status.ts";
+import { apiRequest } from "../../../support/blacktree/admin-api.ts";
 import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../../support/servers/pool.ts";
@@ -39,16 +44,19 @@ afterAll(async () => {
   await Promise.all([rabbitmq?.stop(), redis?.stop()]);
 });
 
-/** A worker that answers pings, and every RunJob with this status. */
-async function serveBrokenWorker(code: status, onCall: () => void): Promise<RpcServer> {
+/** A worker that answers pings, and these calls. */
+async function serveFakeWorker({
+  runJob,
+  watchJob,
+}: {
+  runJob(): Promise<JobResponse>;
+  watchJob?(): AsyncIterable<Partial<JobEvent>>;
+}): Promise<RpcServer> {
   const logger = pino({ level: "silent" });
   const notServed = new RpcError(status.UNIMPLEMENTED, "not served");
   const refused = unaryHandler(logger, () => Promise.reject(notServed));
   const implementation = {
-    runJob: unaryHandler(logger, () => {
-      onCall();
-      return Promise.reject(new RpcError(code, "the worker is broken"));
-    }),
+    runJob: unaryHandler(logger, runJob),
     ping: unaryHandler(logger, async () => ({
       ...identity,
       status: WorkerStatus.WORKER_STATUS_FREE,
@@ -58,7 +66,8 @@ async function serveBrokenWorker(code: status, onCall: () => void): Promise<RpcS
       refusal: "",
     })),
     watchJob: streamHandler(logger, () => {
-      throw notServed;
+      if (!watchJob) throw notServed;
+      return watchJob();
     }),
     cancelJob: refused,
     ackResult: refused,
@@ -72,8 +81,11 @@ for (const code of [status.INTERNAL, status.UNIMPLEMENTED] as const) {
     `assignment: RunJob that ends with ${status[code]} is a failed attempt under the retry policy`,
     async () => {
       let calls = 0;
-      worker = await serveBrokenWorker(code, () => {
-        calls += 1;
+      worker = await serveFakeWorker({
+        runJob() {
+          calls += 1;
+          return Promise.reject(new RpcError(code, "the worker is broken"));
+        },
       });
       site = await startOrchestratorSite(
         { rabbitMqUrl: rabbitmq.url, redisUrl: redis.url },
@@ -95,6 +107,40 @@ for (const code of [status.INTERNAL, status.UNIMPLEMENTED] as const) {
     },
   );
 }
+
+const SLOWLY_MS = 3_000;
+
+test("assignment: the last states of a run are published although a busy machine delays them", async () => {
+  const [answered, ended] = [Promise.withResolvers<void>(), new Date()];
+  const timingsMs = { clone: 0, build: 0, auth: 0, push: 0, total: 0 };
+  const log = { bytes: 0, lines: 0, sha256: "", truncated: false };
+  worker = await serveFakeWorker({
+    async runJob() {
+      answered.resolve();
+      return toJobResponse({
+        status: "SUCCESS",
+        logs: [],
+        log,
+        timingsMs,
+        startedAt: ended,
+        finishedAt: ended,
+      });
+    },
+    async *watchJob() {
+      yield { seq: 1, state: RunState.RUN_STATE_CLONING };
+      await answered.promise;
+      // The delay itself is what is imitated.
+      await Bun.sleep(SLOWLY_MS);
+      yield { seq: 2, state: RunState.RUN_STATE_PUSHING };
+    },
+  });
+  site = await startOrchestratorSite({ rabbitMqUrl: rabbitmq.url, redisUrl: redis.url });
+  await site.addWorker(identity.workerId, identity.incarnation, worker.port);
+  expect(await site.run("delayed")).toMatchObject({ status: "SUCCESS" });
+  const shown = await (await apiRequest(site.adminUrl, "/api/v1/jobs/delayed")).json();
+  const { events } = shown as { events: { state: string }[] };
+  expect(events.map(({ state }) => state).slice(0, 4)).toEqual(["QUEUED", "ASSIGNED", "CLONING", "PUSHING"]);
+});
 
 test("assignment: a call that never reaches the worker costs no attempt: the job runs on another worker, as attempt 1", async () => {
   const logLimits = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };

@@ -3,8 +3,10 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { connect } from "amqplib";
+import { inFullCheck } from "../../../support/machine/full-check.ts";
 import { startProcess } from "../../../support/machine/processes.ts";
 import { waitFor } from "../../../support/machine/wait-for.ts";
+import { missingDebian13 } from "../../../support/servers/debian-13.ts";
 import {
   importBaseImage,
   missingDockerEngine,
@@ -25,6 +27,32 @@ test("pool: each borrower of RabbitMQ has a separate virtual host, which is dele
   await Promise.all([one.stop(), other.stop()]);
   await expect(connect(one.url)).rejects.toThrow();
 });
+
+const versions =
+  (await missingDebian13()) === undefined ? (["installed", "4.0"] as const) : (["installed"] as const);
+for (const version of versions) {
+  inFullCheck(version === "4.0").test(
+    `pool: the counts of queues are those of now, by RabbitMQ (${version})`,
+    async () => {
+      const rabbitmq = await borrowRabbitMq(version);
+      const connection = await connect(rabbitmq.url);
+      const channel = await connection.createConfirmChannel();
+      for (const [queue, type] of [
+        ["replicated", "quorum"],
+        ["plain", "classic"],
+      ] as const) {
+        await channel.assertQueue(queue, { durable: true, arguments: { "x-queue-type": type } });
+        for (let count = 0; count < 3; count++) channel.sendToQueue(queue, Buffer.from("one"));
+        await channel.waitForConfirms();
+        await channel.get(queue);
+        const totals = await rabbitmq.queueTotals(rabbitmq.vhost);
+        expect(totals.find(({ name }) => name === queue)).toEqual({ name: queue, ready: 2, unacked: 1 });
+      }
+      await connection.close();
+      await rabbitmq.stop();
+    },
+  );
+}
 
 const reason = await missingDockerEngine("20.10");
 

@@ -9,20 +9,39 @@ import {
 import { FaultLog } from "../../../drill/checks/fault-log.ts";
 import { assigned, fault, faults, launchOf, line, rulesOf, run } from "../observations.ts";
 
+/** The log lines of a worker that misses three pings from 13 s on. */
+const missedPings = (worker: string, worker_id: string) => [
+  { ...line("worker listens", 0, { worker_id }), launch: launchOf(worker) },
+  ...[13_000, 14_000, 15_000].map((at) => line("ping missed", at, { worker_id })),
+];
+
+const busy = (kind: "stalled" | "overloaded") =>
+  new FaultLog([], ["orchestrator-1"], [{ kind, from: 12_000, until: 16_000 }]);
+
 test("drill: attempts may overlap only while the earlier one's worker is unreachable or frozen", () => {
   const runs = [run(1, "worker-1", 0, 20_000), run(2, "worker-2", 10_000, 15_000)];
-  expect(rulesOf(checkAttempts(runs, faults()))).toEqual(["overlap"]);
+  expect(rulesOf(checkAttempts(runs, faults(), []))).toEqual(["overlap"]);
   const frozen = (target: string) => faults(fault("worker frozen, long", target, 5000, 12_000));
-  expect(checkAttempts(runs, frozen("worker-1"))).toMatchObject({ overlaps: 1, problems: [] });
-  expect(rulesOf(checkAttempts(runs, frozen("worker-2")))).toEqual(["overlap"]);
+  expect(checkAttempts(runs, frozen("worker-1"), [])).toMatchObject({ overlaps: 1, problems: [] });
+  expect(rulesOf(checkAttempts(runs, frozen("worker-2"), []))).toEqual(["overlap"]);
   const one = [run(1, "worker-1", 0, 9000), run(2, "worker-2", 10_000, 15_000)];
-  expect(checkAttempts(one, faults())).toMatchObject({ overlaps: 0, retried: 1, problems: [] });
+  expect(checkAttempts(one, faults(), [])).toMatchObject({ overlaps: 0, retried: 1, problems: [] });
+});
+
+test("drill: attempts may overlap when the machine was too busy for the pings of the earlier one's worker", () => {
+  const runs = [run(1, "worker-1", 0, 20_000), run(2, "worker-2", 15_000, 18_000)];
+  const problems = (worker: string, log: FaultLog) =>
+    rulesOf(checkAttempts(runs, log, missedPings(worker, "one")));
+  expect(problems("worker-1", faults())).toEqual(["overlap"]);
+  expect(problems("worker-1", busy("overloaded"))).toEqual([]);
+  expect(problems("worker-2", busy("overloaded"))).toEqual(["overlap"]);
+  expect(problems("worker-2", busy("stalled"))).toEqual([]);
 });
 
 test("drill: an attempt number is used once, as long as Redis keeps its data", () => {
   const runs = [run(1, "worker-1", 0, 5000), run(1, "worker-2", 10_000, 15_000)];
-  expect(rulesOf(checkAttempts(runs, faults()))).toEqual(["attempt number used twice"]);
-  expect(rulesOf(checkAttempts(runs, faults(fault("Redis flushed", "redis", 6000, 6000))))).toEqual([]);
+  expect(rulesOf(checkAttempts(runs, faults(), []))).toEqual(["attempt number used twice"]);
+  expect(rulesOf(checkAttempts(runs, faults(fault("Redis flushed", "redis", 6000, 6000)), []))).toEqual([]);
 });
 
 test("drill: a job that requires a region runs only there", () => {
@@ -98,13 +117,7 @@ test("drill: an attempt that no worker has started ends if its orchestrator lose
 test("drill: a lost worker may be due to a machine that was too busy to answer pings", () => {
   const [lost] = endedAttempts([retried("WORKER_LOST")], twoAttempts, RUNS, []);
   if (!lost) throw new Error("no attempt has ended");
-  const missed = [13_000, 14_000, 15_000].map((at) => line("ping missed", at, { worker_id: "one" }));
-  const journal = [
-    { ...line("worker listens", 0, { worker_id: "one" }), launch: launchOf("worker-1") },
-    ...missed,
-  ];
-  const busy = (kind: "stalled" | "overloaded") =>
-    new FaultLog([], ["orchestrator-1"], [{ kind, from: 12_000, until: 16_000 }]);
+  const journal = missedPings("worker-1", "one");
   expect(isOfBusyMachine(lost, journal, faults())).toBe(false);
   expect(isOfBusyMachine(lost, [], busy("stalled"))).toBe(true);
   expect(isOfBusyMachine(lost, journal, busy("overloaded"))).toBe(true);
