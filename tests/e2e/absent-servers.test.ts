@@ -1,6 +1,6 @@
 /** Servers that are not up yet, or have lost their data: all programs wait, log it, and continue by themselves. */
 
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
@@ -13,7 +13,6 @@ import {
   untilFree,
   untilReady,
 } from "../support/blacktree/deployment.ts";
-import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { freePort } from "../support/machine/free-port.ts";
 import { makeTempDir } from "../support/machine/temp-dir.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -21,19 +20,17 @@ import { type Backends, startBackends } from "../support/servers/backends.ts";
 import type { RabbitMq } from "../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../support/servers/redis.ts";
 
-setDefaultTimeout(TEST_TIMEOUT_MS);
-
 let backends: Backends<RabbitMq>;
 let deployment: Deployment;
 
 beforeAll(async () => {
   backends = await startBackends({ engine: "26.1", ownRabbitMq: {} });
   backends.aws.addRepository("1234567890", "app-images");
-}, TEST_TIMEOUT_MS);
+});
 
-afterEach(() => deployment?.stop(), TEST_TIMEOUT_MS);
+afterEach(() => deployment?.stop());
 
-afterAll(() => backends?.stop(), TEST_TIMEOUT_MS);
+afterAll(() => backends?.stop());
 
 const REDIS_PASSWORD = "hidden-in-the-url";
 

@@ -1,5 +1,5 @@
 /** Invalid messages: each goes unchanged to the dead-letter queue with the reason, and delays no other message. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import type { GetMessage } from "amqplib";
 import type { JobResult } from "../../src/shared/job.ts";
@@ -14,8 +14,6 @@ import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { publishRaw } from "../support/servers/raw-amqp.ts";
 
-setDefaultTimeout(180_000);
-
 let backends: Backends;
 let deployment: Deployment;
 let orchestrator: OrchestratorProcess;
@@ -27,12 +25,12 @@ beforeAll(async () => {
   deployment = await startDeployment(backends);
   orchestrator = await deployment.startOrchestrator();
   await deployment.startWorker(orchestrator);
-}, 240_000);
+});
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, 240_000);
+});
 
 const GOOD = {
   repo_url: "owner/working",

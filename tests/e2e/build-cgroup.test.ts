@@ -1,5 +1,5 @@
 /** A worker whose builds have limits, which the machine's administrator has set on a control group. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -13,8 +13,6 @@ import {
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
-
-setDefaultTimeout(240_000);
 
 const ACCOUNT = "210987654321";
 const EATS_256_MB = 'RUN ["/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]';
@@ -38,13 +36,13 @@ describe.skipIf(reason !== undefined)(`builds with limits${reason ? ` (${reason}
     });
     deployment = await startDeployment(backends);
     orchestrator = await deployment.startOrchestrator();
-  }, 240_000);
+  });
 
   afterAll(async () => {
     await deployment?.stop();
     await backends?.stop();
     await group?.remove();
-  }, 240_000);
+  });
 
   async function resultOf(repo_url: string) {
     const job = { repo_url, branch: "main", deployment_version: "v1", ecr_repo: "app-images" };

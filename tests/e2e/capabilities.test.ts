@@ -1,5 +1,5 @@
 /** Jobs that need more than every worker can: they wait for a worker that can build them, and delay no other jobs. */
-import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import {
   type OrchestratorProcess,
   shownJob,
@@ -13,20 +13,18 @@ import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 
 const site = faultSite();
-setDefaultTimeout(240_000);
-
 /** Its builder cannot make attestations. */
 let plainEngine: DockerEngine;
 
 beforeAll(async () => {
   plainEngine = await borrowDockerEngine("20.10");
-}, 240_000);
+});
 
 beforeEach(async () => {
   await site.deploy();
 }, 400_000);
 
-afterAll(() => plainEngine?.stop(), 240_000);
+afterAll(() => plainEngine?.stop());
 
 const startPlainWorker = (orchestrator: OrchestratorProcess) =>
   site.deployment.startWorker(orchestrator, plainEngine.env());

@@ -1,5 +1,5 @@
 /** Jobs that cannot succeed: each ends in one result with the reason, and its worker continues with other jobs. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
@@ -16,8 +16,6 @@ import { timedOutInStep } from "../support/machine/growing-timeout.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-
-setDefaultTimeout(180_000);
 
 const ACCOUNT = "210987654321";
 const PRIVATE_TOKEN = `right-${randomUUID()}`;
@@ -47,12 +45,12 @@ beforeAll(async () => {
   deployment = await startDeployment(backends);
   orchestrator = await deployment.startOrchestrator({ BLACKTREE_UNSUPPORTED_AFTER: "1s" });
   worker = await deployment.startWorker(orchestrator);
-}, 240_000);
+});
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, 240_000);
+});
 
 const jobOf = (changes: object) => ({
   repo_url: "owner/working",
@@ -248,7 +246,7 @@ describe("each fault has its code", () => {
     expect(logs.join("\n")).toContain("this step sleeps");
     await waitFor(async () => !(await isAsleep()), { timeoutMs: 30_000, what: "the RUN step to end" });
     await untilFree(orchestrator, worker);
-  }, 300_000);
+  });
 
   test("INVALID_JOB: nothing of it is run", async () => {
     const job = { ...jobOf({ job_id: "invalid-job" }), branch: "--upload-pack=/bin/true", aws_account: 12 };

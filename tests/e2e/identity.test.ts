@@ -1,6 +1,6 @@
 /** A job's id: every message with the same id, at any time, gets the one result of the one run. */
 
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
@@ -12,12 +12,9 @@ import {
   startDeployment,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-
-setDefaultTimeout(TEST_TIMEOUT_MS);
 
 let backends: Backends;
 let deployment: Deployment;
@@ -31,12 +28,12 @@ beforeAll(async () => {
   deployment = await startDeployment(backends);
   orchestrator = await deployment.startOrchestrator({ BLACKTREE_KEY_PREFIX: "team-1" });
   worker = await deployment.startWorker(orchestrator);
-}, TEST_TIMEOUT_MS);
+});
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, TEST_TIMEOUT_MS);
+});
 
 let held: { release(): void } | undefined;
 

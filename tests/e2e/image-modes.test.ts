@@ -1,5 +1,5 @@
 /** Files of an image have the modes that git records, whatever umask the worker was started with. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
@@ -11,8 +11,6 @@ import {
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-
-setDefaultTimeout(240_000);
 
 const DOCKERFILE = [
   "FROM scratch",
@@ -37,13 +35,13 @@ beforeAll(async () => {
   deployment = await startDeployment(backends);
   orchestrator = await deployment.startOrchestrator();
   folder = await makeTempDir("umask");
-}, 240_000);
+});
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
   await folder?.remove();
-}, 240_000);
+});
 
 /** The log of a job that a worker with this umask has built. */
 async function built(umask: string): Promise<readonly string[]> {

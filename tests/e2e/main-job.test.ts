@@ -1,6 +1,6 @@
 /** The main job on the compiled binaries: a message in RabbitMQ becomes an image in the registry. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomUUID } from "node:crypto";
 import type { JobEvent, JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
@@ -12,7 +12,6 @@ import {
   untilFree,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { imageOutput } from "../support/blacktree/image-output.ts";
 import { SUCCESS_SCHEMA } from "../support/blacktree/result-schema.ts";
 import { runFolders } from "../support/blacktree/run-folders.ts";
@@ -22,8 +21,6 @@ import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
-
-setDefaultTimeout(TEST_TIMEOUT_MS);
 
 /** The example of the job flow's description. */
 const DOCUMENTED_EXAMPLE = `{
@@ -48,11 +45,11 @@ beforeAll(async () => {
   backends.aws.configure({ registryLogin: ECR_LOGIN });
   backends.aws.addRepository("1234567890", "app-images");
   firstCommit = await backends.git.createRepository("username/reponame", await sampleRepository());
-}, TEST_TIMEOUT_MS);
+});
 
 afterAll(async () => {
   await Promise.all([olderEngine?.stop(), backends?.stop()]);
-}, TEST_TIMEOUT_MS);
+});
 
 interface Site {
   readonly deployment: Deployment;
@@ -93,9 +90,9 @@ describe.each(["26.1", "20.10"] as const)("main job on Docker Engine %s", (engin
     await site.deployment.publish(example, { correlationId: "c-1" });
     message = await site.deployment.next("jobs.results");
     result = bodyOf<JobResult>(message);
-  }, TEST_TIMEOUT_MS);
+  });
 
-  afterAll(() => site?.deployment.stop(), TEST_TIMEOUT_MS);
+  afterAll(() => site?.deployment.stop());
 
   test("the documented example becomes an image that runs", async () => {
     expect(result).toMatchObject({ status: "SUCCESS", error: null });
@@ -196,9 +193,9 @@ describe("variants of the main job", () => {
   beforeAll(async () => {
     site = await startSite(backends.docker);
     deployment = site.deployment;
-  }, TEST_TIMEOUT_MS);
+  });
 
-  afterAll(() => site?.deployment.stop(), TEST_TIMEOUT_MS);
+  afterAll(() => site?.deployment.stop());
 
   /** A job like the documented one except for `changes`, each with a different version. */
   const jobOf = (changes: object = {}) => ({

@@ -1,5 +1,5 @@
 /** A worker whose jobs push to the operator's registry, with a login, instead of ECR. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   type Deployment,
   type OrchestratorProcess,
@@ -9,8 +9,6 @@ import {
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { type Registry, startRegistry } from "../support/servers/registry.ts";
-
-setDefaultTimeout(180_000);
 
 let backends: Backends;
 let registry: Registry;
@@ -25,12 +23,12 @@ beforeAll(async () => {
   await backends.git.createRepository("owner/working", await sampleRepository());
   deployment = await startDeployment(backends);
   orchestrator = await deployment.startOrchestrator();
-}, 240_000);
+});
 
 afterAll(async () => {
   await deployment?.stop();
   await Promise.all([backends?.stop(), registry?.stop()]);
-}, 240_000);
+});
 
 /** In a separate region, so that it is known which worker runs which job. */
 function startWorker(region: string, password: string): Promise<WorkerProcess> {

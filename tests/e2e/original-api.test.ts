@@ -1,5 +1,5 @@
 /** The original Blacktree's API, as its code declares queues and publishes, on Blacktree's compiled orchestrator. */
-import { afterAll, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import {
   bodyOf,
@@ -7,12 +7,9 @@ import {
   type OrchestratorProcess,
   startDeployment,
 } from "../support/blacktree/deployment.ts";
-import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { imageOutput } from "../support/blacktree/image-output.ts";
 import { sampleGreeting, sampleRepository } from "../support/machine/sample-repository.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-
-setDefaultTimeout(TEST_TIMEOUT_MS);
 
 const TOKEN = "gho_of_the_user";
 const SETTINGS = { BLACKTREE_ORIGINAL_API: "true", BLACKTREE_ORIGINAL_API_ACCOUNT: "1234567890" };
@@ -39,12 +36,12 @@ beforeAll(async () => {
   await amqp.bindQueue(API_RESULTS, "blacktree.direct", "api.result");
   orchestrator = await deployment.startOrchestrator(SETTINGS);
   await deployment.startWorker(orchestrator);
-}, TEST_TIMEOUT_MS);
+});
 
 afterAll(async () => {
   await deployment?.stop();
   await backends?.stop();
-}, TEST_TIMEOUT_MS);
+});
 
 let deploymentId: string;
 beforeEach(() => {

@@ -1,5 +1,5 @@
 /** A job on a worker whose only way out is an HTTP proxy. The engine has a separate network, as on a build host. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { type Binaries, compiledBinaries } from "../support/blacktree/binaries.ts";
@@ -10,8 +10,6 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 import { startTinyproxy, type Tinyproxy } from "../support/servers/tinyproxy.ts";
-
-setDefaultTimeout(300_000);
 
 const REPOSITORY = "owner/behind-a-proxy";
 
@@ -45,13 +43,13 @@ inFullCheck().describe("worker in a network whose only way out is a proxy", () =
     await Bun.write(worker, `#!/bin/sh\nexec ${network.enter.join(" ")} ${compiled.worker} "$@"\n`);
     await chmod(worker, 0o755);
     inNetwork = { ...compiled, worker };
-  }, 240_000);
+  });
 
   afterAll(async () => {
     await backends?.stop();
     await network?.remove();
     await dir?.remove();
-  }, 240_000);
+  });
 
   afterEach(async () => {
     await deployment?.stop();

@@ -1,6 +1,6 @@
 /** The placement and order of jobs: regions, priorities, and several orchestrators that share the work. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import type { JobResult } from "../../src/shared/job.ts";
 import { apiRequest } from "../support/blacktree/admin-api.ts";
 import {
@@ -13,13 +13,10 @@ import {
   untilState,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
 import { inFullCheck } from "../support/machine/full-check.ts";
 import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
-
-setDefaultTimeout(TEST_TIMEOUT_MS);
 
 let backends: Backends;
 let deployment: Deployment;
@@ -29,18 +26,18 @@ beforeAll(async () => {
   backends = await startBackends({ engine: "26.1" });
   backends.aws.addRepository("1234567890", "app-images");
   await backends.git.createRepository("owner/working", await sampleRepository());
-}, TEST_TIMEOUT_MS);
+});
 
 beforeEach(async () => {
   deployment = await startDeployment(backends);
-}, TEST_TIMEOUT_MS);
+});
 
 afterEach(async () => {
   releaseJobs();
   await deployment?.stop();
-}, TEST_TIMEOUT_MS);
+});
 
-afterAll(() => backends?.stop(), TEST_TIMEOUT_MS);
+afterAll(() => backends?.stop());
 
 /** From now on every job is held at its request to git, until `releaseJobs`. */
 function holdJobs(): void {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { unitEnvironment as orchestratorEnvironment } from "../../src/orchestrator/config.ts";
@@ -8,8 +8,6 @@ import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { writeFiles } from "../support/machine/write-files.ts";
 
 // Loading all of the machine's units takes a moment on a busy machine.
-setDefaultTimeout(180_000);
-
 const units = join(import.meta.dir, "../../systemd");
 const MAX_EXPOSURE = {
   "blacktree-orchestrator.service": 1.3,

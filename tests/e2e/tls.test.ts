@@ -1,5 +1,5 @@
 /** gRPC between orchestrator and worker: with mutual TLS, or on this machine alone. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { ChannelCredentials, type Client, status } from "@grpc/grpc-js";
 import { callUnary } from "../../src/shared/rpc/call.ts";
@@ -32,8 +32,6 @@ import { sampleRepository } from "../support/machine/sample-repository.ts";
 import { makeTempDir, type TempDir } from "../support/machine/temp-dir.ts";
 import { type Backends, startBackends } from "../support/servers/backends.ts";
 
-setDefaultTimeout(180_000);
-
 const CALL_DEADLINE_MS = 30_000;
 
 let backends: Backends;
@@ -45,12 +43,12 @@ beforeAll(async () => {
   certificates = await makeCertificates(folder.path);
   backends.aws.addRepository("1234567890", "app-images");
   await backends.git.createRepository("owner/working", await sampleRepository());
-}, 240_000);
+});
 
 afterAll(async () => {
   await backends?.stop();
   await folder?.remove();
-}, 240_000);
+});
 
 /** A program's three TLS settings. */
 function tlsEnv(caPath: string, { certPath, keyPath }: CertificateFiles): Record<string, string> {

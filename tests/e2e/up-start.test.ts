@@ -1,5 +1,5 @@
 /** The first minutes with `blacktree up`: what it prints on a terminal, and what it says when something is missing. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { compiledBinaries } from "../support/blacktree/binaries.ts";
@@ -10,8 +10,6 @@ import type { DockerEngine } from "../support/servers/docker-engines.ts";
 import { type GitServer, startGitServer } from "../support/servers/git-server.ts";
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 import { type Registry, startRegistry } from "../support/servers/registry.ts";
-
-setDefaultTimeout(180_000);
 
 let blacktree: string;
 let docker: DockerEngine;
@@ -33,14 +31,14 @@ beforeAll(async () => {
   await git.createRepository("owner/working", await sampleRepository());
   occupied = createServer();
   await new Promise<void>((resolve) => occupied.listen(0, "127.0.0.1", resolve));
-}, 240_000);
+});
 
 afterAll(async () => {
   await up?.stop();
   occupied?.close();
   await Promise.all([docker?.stop(), registry?.stop(), git?.stop()]);
   await folder?.remove();
-}, 240_000);
+});
 
 /** Without AWS credentials, wherever this machine may have them. */
 const NO_CREDENTIALS = {

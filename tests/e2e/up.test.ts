@@ -1,5 +1,5 @@
 /** `blacktree up` and its client commands: a whole Blacktree in one process, as for a first trial. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,8 +20,6 @@ import { type GitServer, startGitServer } from "../support/servers/git-server.ts
 import { borrowDockerEngine } from "../support/servers/pool.ts";
 import { type Registry, startRegistry } from "../support/servers/registry.ts";
 import { type RegistryProxy, startRegistryProxy } from "../support/servers/registry-proxy.ts";
-
-setDefaultTimeout(240_000);
 
 /** Unique on this machine, since all its processes are searched. */
 const SLOW_BUILD_SECONDS = 8 + (process.pid % 100_000) / 1_000_000;
@@ -56,12 +54,12 @@ beforeAll(async () => {
   // itself when it is stopped at the moment at which the step's container starts (moby/buildkit#2855).
   await git.createRepository("owner/frozen", { ...slow, greeting: "frozen\n" });
   await git.createRepository("owner/killed", { ...slow, greeting: "killed\n" });
-}, 240_000);
+});
 
 afterAll(async () => {
   await Promise.all([registry?.stop(), git?.stop(), docker?.stop()]);
   await folder?.remove();
-}, 240_000);
+});
 
 async function untilRunStep(seconds = SLOW_BUILD_SECONDS): Promise<void> {
   await waitFor(() => isSleeping(seconds), { timeoutMs: STEP_TIMEOUT_MS, what: "the RUN step" });

@@ -10,7 +10,7 @@ import {
   untilState,
   type WorkerProcess,
 } from "../support/blacktree/deployment.ts";
-import { anyOf, faultSite, TEST_TIMEOUT_MS } from "../support/blacktree/fault-site.ts";
+import { anyOf, faultSite } from "../support/blacktree/fault-site.ts";
 import { inFullCheck } from "../support/machine/full-check.ts";
 import { type FinishedProcess, run, startProcess, type TestProcess } from "../support/machine/processes.ts";
 import { waitFor } from "../support/machine/wait-for.ts";
@@ -22,7 +22,7 @@ const env = { BLACKTREE_ADMIN_TOKEN: ADMIN_TOKEN };
 beforeEach(async () => {
   await site.deploy();
   site.backends.aws.addRepository("1234567890", "app-images");
-}, TEST_TIMEOUT_MS);
+});
 
 function blacktree({ apiUrl }: OrchestratorProcess, ...args: readonly string[]): Promise<FinishedProcess> {
   return run([cli, ...args, "--api", apiUrl], { env, mayFail: true });

@@ -62,7 +62,7 @@ function describeFaults(): void {
 
   beforeAll(async () => {
     cluster = await startRabbitMqCluster({ version: "4.0" });
-  }, 240_000);
+  });
   afterAll(() => cluster?.stop(), 60_000);
 
   /** For an orchestrator that connects to this node first. */

@@ -38,9 +38,9 @@ let olderEngine: DockerEngine;
 
 beforeAll(async () => {
   olderEngine = await borrowDockerEngine("20.10");
-}, 240_000);
+});
 
-afterAll(() => olderEngine?.stop(), 60_000);
+afterAll(() => olderEngine?.stop());
 
 let sleepers = 0;
 

@@ -23,7 +23,6 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
-  TEST_TIMEOUT_MS,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
@@ -37,9 +36,9 @@ let redis: Redis;
 beforeEach(async () => {
   redis = await startRedis();
   await site.deploy({ redis });
-}, TEST_TIMEOUT_MS);
+});
 
-afterEach(() => redis.stop(), TEST_TIMEOUT_MS);
+afterEach(() => redis.stop());
 
 const DEADLINE = { deadlineMs: 60_000 };
 

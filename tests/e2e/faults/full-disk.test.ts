@@ -80,7 +80,7 @@ describe.skipIf(missing !== undefined)(`full disk${missing ? ` (${missing})` : "
     expect(await runFolders(small.workDir)).toEqual([]);
     await untilFree(orchestrator, small);
     await expectNothingLeft(site.deployment, orchestrator);
-  }, 240_000);
+  });
 
   test("full disk: a worker below its reserve accepts no jobs and reports why, until enough space is free again", async () => {
     await startScene();

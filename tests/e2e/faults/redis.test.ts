@@ -19,7 +19,6 @@ import {
   runsStarted,
   type SampleJob,
   sampleJob,
-  TEST_TIMEOUT_MS,
   tagPuts,
 } from "../../support/blacktree/fault-site.ts";
 import { inFullCheck } from "../../support/machine/full-check.ts";
@@ -32,9 +31,9 @@ let redis: Redis;
 
 beforeEach(async () => {
   redis = await startRedis();
-}, TEST_TIMEOUT_MS);
+});
 
-afterEach(() => redis.stop(), TEST_TIMEOUT_MS);
+afterEach(() => redis.stop());
 
 interface Scene {
   readonly job: SampleJob;

@@ -30,12 +30,12 @@ let folder: TempDir;
 
 beforeAll(async () => {
   [olderEngine, folder] = await Promise.all([borrowDockerEngine("20.10"), makeTempDir("programs")]);
-}, 240_000);
+});
 
 afterAll(async () => {
   await olderEngine?.stop();
   await folder?.remove();
-}, 60_000);
+});
 
 /** Longer than any test waits, and different from all other sleeps on this machine. */
 let sleepSeconds = 500_000 + (process.pid % 10_000) * 10;

@@ -112,7 +112,7 @@ test("upgrades: orchestrators and workers are restarted one by one under load: n
 
     beforeAll(async () => {
       former = await formerBinaries(FORMER_COMMIT);
-    }, 240_000);
+    });
 
     test("upgrades: an old orchestrator has a new worker run its job", async () => {
       const deployment = await site.deploy();

@@ -34,9 +34,9 @@ let olderEngine: DockerEngine;
 
 beforeAll(async () => {
   olderEngine = await borrowDockerEngine("20.10");
-}, 240_000);
+});
 
-afterAll(() => olderEngine?.stop(), 60_000);
+afterAll(() => olderEngine?.stop());
 
 /** Resolves when the starting worker has removed everything that the crashed one had left. */
 async function restart(

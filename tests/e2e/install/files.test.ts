@@ -1,5 +1,5 @@
 /** The files that install.sh writes, keeps, replaces and removes. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { appendFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { writeProgram } from "../../support/installation/commands.ts";
@@ -7,8 +7,6 @@ import { makeRelease, type TestRelease } from "../../support/installation/releas
 import { type FinishedProcess, run } from "../../support/machine/processes.ts";
 import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 import { writeFiles } from "../../support/machine/write-files.ts";
-
-setDefaultTimeout(240_000);
 
 let release: TestRelease;
 let root: TempDir;

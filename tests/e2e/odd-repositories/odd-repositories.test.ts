@@ -2,7 +2,7 @@
  * Odd repositories and Dockerfiles, each built by hand (reference.ts) and by Blacktree. Both must fail, or both images
  * must have the same content. An input whose difference is intended names the page that documents it.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { JobResult } from "../../../src/shared/job.ts";
 import { type Deployment, startDeployment, type WorkerProcess } from "../../support/blacktree/deployment.ts";
@@ -15,8 +15,6 @@ import { KINDS } from "./inputs/kinds.ts";
 import { describeOutcome, differencesOf, type Outcome } from "./outcome.ts";
 import { type Reference, startReference } from "./reference.ts";
 import { type Served, serve } from "./served.ts";
-
-setDefaultTimeout(300_000);
 
 const ROOT = join(import.meta.dir, "../../..");
 const TABLE = join(ROOT, ".cache/odd-repositories.txt");
@@ -42,7 +40,7 @@ beforeAll(async () => {
     BLACKTREE_UNSUPPORTED_AFTER: "1s",
   });
   worker = await deployment.startWorker(orchestrator);
-}, 240_000);
+});
 
 afterAll(async () => {
   await Bun.write(TABLE, rows.map(describeRow).join("\n"));

@@ -1,5 +1,5 @@
 /** Attacks on `blacktree up` by other users of its machine. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmod, mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { credentials, status } from "@grpc/grpc-js";
@@ -18,8 +18,6 @@ import { makeTempDir, type TempDir } from "../../support/machine/temp-dir.ts";
 import type { DockerEngine } from "../../support/servers/docker-engines.ts";
 import { borrowDockerEngine } from "../../support/servers/pool.ts";
 
-setDefaultTimeout(120_000);
-
 const DEADLINE_MS = 60_000;
 
 let docker: DockerEngine;
@@ -35,13 +33,13 @@ beforeAll(async () => {
   await mkdir(workDir, { mode: 0o755 });
   process = await launchUp({ workDir, args: ["--registry", "127.0.0.1:1"], env: docker.env() });
   up = await untilUp(process, workDir);
-}, 240_000);
+});
 
 afterAll(async () => {
   await process?.stop();
   await docker?.stop();
   await folder?.remove();
-}, 240_000);
+});
 
 /** The statuses of calls that only the other side of the same `up` may make. */
 async function statusesOfCalls(address: string): Promise<Record<string, status>> {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "amqplib";
 import { REDIS_TIMEOUTS } from "../../../src/orchestrator/redis/client.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
@@ -8,8 +8,6 @@ import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(120_000);
 
 let rabbitmq: RabbitMqServer;
 let redis: Redis;

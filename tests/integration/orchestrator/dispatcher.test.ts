@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { connect } from "amqplib";
 import { fullCheckVariable } from "../../support/machine/full-check.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
@@ -8,8 +8,6 @@ import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(300_000);
 
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 const JOBS = process.env[fullCheckVariable] === undefined ? 200 : 2000;

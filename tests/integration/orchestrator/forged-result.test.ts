@@ -1,5 +1,5 @@
 /** A result that somebody else has written to Redis. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
@@ -7,8 +7,6 @@ import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { sampleResult } from "./sample-result.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(180_000);
 
 const JOB = "job-1";
 const OF_RUN = `sha256:${"a".repeat(64)}`;
@@ -20,7 +18,7 @@ let site: OrchestratorSite;
 
 beforeAll(async () => {
   [rabbitmq, redis] = await Promise.all([borrowRabbitMq(), startRedis()]);
-}, 120_000);
+});
 afterEach(() => site?.stop());
 afterAll(() => Promise.all([rabbitmq?.stop(), redis?.stop()]));
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { connect } from "amqplib";
 import pino from "pino";
 import { RedisLeases } from "../../../src/orchestrator/leases/redis.ts";
@@ -10,8 +10,6 @@ import { PATIENT, type Redis, startRedis } from "../../support/servers/redis.ts"
 import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(120_000);
 
 /** Longer than a test: no ping round begins within it. */
 const NO_ROUND = { BLACKTREE_PING_INTERVAL: "60s", BLACKTREE_LEASE_TTL: "5m" };

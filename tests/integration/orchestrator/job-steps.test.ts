@@ -1,5 +1,5 @@
 /** The build steps of a job in the admin API, with RabbitMQ, Redis and a worker's service over real gRPC. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import type { JobEvent } from "../../../src/shared/job.ts";
 import {
   type BuildStep,
@@ -17,8 +17,6 @@ import { borrowRabbitMq } from "../../support/servers/pool.ts";
 import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
-
-setDefaultTimeout(180_000);
 
 const JOB = "job-1";
 const AT = "2026-01-02T03:04:05.000Z";
@@ -39,7 +37,7 @@ let site: OrchestratorSite;
 
 beforeAll(async () => {
   [rabbitmq, redis] = await Promise.all([borrowRabbitMq(), startRedis()]);
-}, 120_000);
+});
 afterEach(() => site?.stop());
 afterAll(() => Promise.all([rabbitmq?.stop(), redis?.stop()]));
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { apiRequest } from "../../support/blacktree/admin-api.ts";
 import { waitFor } from "../../support/machine/wait-for.ts";
 import { borrowRabbitMq } from "../../support/servers/pool.ts";
@@ -6,8 +6,6 @@ import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(120_000);
 
 const prefixes = ["team-one", "team-two"];
 let brokers: RabbitMqServer[];

@@ -1,5 +1,5 @@
 /** Jobs whose message RabbitMQ has dropped, with RabbitMQ, Redis and workers over real gRPC. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { connect } from "amqplib";
 import pino from "pino";
@@ -17,8 +17,6 @@ import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(180_000);
 
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 const READY_QUEUE = "jobs.ready.us-east-1.normal";

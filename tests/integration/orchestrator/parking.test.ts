@@ -1,5 +1,5 @@
 /** Jobs for unknown worker regions, with RabbitMQ, Redis and workers over real gRPC. */
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import pino from "pino";
 import { openEmbeddedDatabase } from "../../../src/orchestrator/embedded-database.ts";
@@ -17,8 +17,6 @@ import type { RabbitMqServer } from "../../support/servers/rabbitmq.ts";
 import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(300_000);
 
 const LOG_LIMITS = { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } };
 

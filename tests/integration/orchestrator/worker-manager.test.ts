@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { credentials, status } from "@grpc/grpc-js";
 import { callUnary } from "../../../src/shared/rpc/call.ts";
 import { OrchestratorServiceClient } from "../../../src/shared/rpc/generated/blacktree/v1/orchestrator.ts";
@@ -10,8 +10,6 @@ import { type Redis, startRedis } from "../../support/servers/redis.ts";
 import { startTcpProxy } from "../../support/servers/tcp-proxy.ts";
 import { startOrchestratorSite } from "./orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./workers/worker-service.ts";
-
-setDefaultTimeout(120_000);
 
 let rabbitmq: RabbitMqServer;
 let redis: Redis;

@@ -1,12 +1,10 @@
 /** Large output of a real program, through redaction and log to a client that follows and to one that stalls. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { run } from "../../support/machine/processes.ts";
 import type { Comparison } from "./large-output-run.ts";
 
 // A minute on a busy machine; nothing here hangs when it takes longer.
-setDefaultTimeout(300_000);
-
 const KEPT_BYTES = 2_000_000;
 const TAIL_BYTES = 256 * 1024;
 const SECRET = "a-secret-of-the-job-4711";

@@ -1,5 +1,5 @@
 /** Shared by the fault tests: builds that take a while, their results, and proof that nothing is left afterwards. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect } from "bun:test";
 import { randomUUID } from "node:crypto";
 import type { JobResult } from "../../../src/shared/job.ts";
 import type { HeldRequests } from "../machine/held-requests.ts";
@@ -24,29 +24,25 @@ export interface FaultSite<Servers extends Backends = Backends> {
   keep<Held extends Pick<HeldRequests, "release">>(held: Held): Held;
 }
 
-/** Tests and hooks: more than a busy machine needs. Every wait has a shorter limit, and names what it waits for. */
-export const TEST_TIMEOUT_MS = 300_000;
-
 /** Call it at the top of a file: its servers run for the whole file, a deployment for one test. */
 export function faultSite<Options extends Omit<BackendsOptions, "engine">>(
   options?: Options,
 ): FaultSite<BackendsOf<Options & { engine: "26.1" }>> {
-  setDefaultTimeout(TEST_TIMEOUT_MS);
   let backends: BackendsOf<Options & { engine: "26.1" }>;
   let deployment: Deployment | undefined;
   const kept: Pick<HeldRequests, "release">[] = [];
 
   beforeAll(async () => {
     backends = await startBackends({ engine: "26.1", ...options } as Options & { engine: "26.1" });
-  }, TEST_TIMEOUT_MS);
+  });
 
   afterEach(async () => {
     for (const held of kept.splice(0)) held.release();
     await deployment?.stop();
     deployment = undefined;
-  }, TEST_TIMEOUT_MS);
+  });
 
-  afterAll(() => backends?.stop(), TEST_TIMEOUT_MS);
+  afterAll(() => backends?.stop());
 
   return {
     get backends() {

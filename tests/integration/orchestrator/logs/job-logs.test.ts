@@ -1,5 +1,5 @@
 /** Two orchestrators and a worker over real gRPC; the test defines what the worker's runs print. */
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
@@ -17,8 +17,6 @@ import { startS3Server } from "../../../support/servers/versitygw.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-site.ts";
 import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "../workers/worker-service.ts";
 import { describeLog, followedEvents, linesOf, logOf, logRequest, stalledFollower } from "./log-client.ts";
-
-setDefaultTimeout(300_000);
 
 const LOG_LIMITS = { keptBytes: 64_000_000, tail: { lines: 10, bytes: 1000 } };
 const FIRST = Array.from(

@@ -1,7 +1,7 @@
 /** Copies of logs from a worker over real gRPC; the test decides what goes wrong. */
 
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
@@ -23,8 +23,6 @@ import { waitFor } from "../../../support/machine/wait-for.ts";
 import { startTcpProxy, type TcpProxy } from "../../../support/servers/tcp-proxy.ts";
 import { sampleResult } from "../sample-result.ts";
 import { INCARNATION, type ServedWorker, serveWorker, successfulEnd } from "../workers/worker-service.ts";
-
-setDefaultTimeout(120_000);
 
 const LINES = 20_000;
 const LINE = "x".repeat(200);

@@ -1,5 +1,5 @@
 /** Logs in a real server with the protocol of S3, and what its faults and wrong settings do. */
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setSystemTime, test } from "bun:test";
 import { join } from "node:path";
 import { HeadObjectCommand, ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import pino from "pino";
@@ -16,8 +16,6 @@ import { waitFor } from "../../../support/machine/wait-for.ts";
 import { startTcpProxy, type TcpProxy } from "../../../support/servers/tcp-proxy.ts";
 import { type S3Server, startS3Server } from "../../../support/servers/versitygw.ts";
 import { journalOf, logStoreContract, readAll } from "./log-store-contract.ts";
-
-setDefaultTimeout(120_000);
 
 const NOT_ABORTED = new AbortController().signal;
 const PREFIX = "logs";

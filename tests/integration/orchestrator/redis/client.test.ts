@@ -136,7 +136,7 @@ await describeRedisServers((name) => {
     } finally {
       await cluster.stop();
     }
-  }, 120_000);
+  });
 
   inFullCheck(name !== "installed").test(
     "the master is looked up from Sentinels, also after a failover",
@@ -218,7 +218,7 @@ test("TLS is used for rediss://, and an untrusted certificate is refused", async
     );
   expect(await answers(certificates.caPath)).toBe("reachable");
   expect(await answers(certificates.foreign.caPath)).toBe("SELF_SIGNED_CERT_IN_CHAIN");
-}, 120_000);
+});
 
 describe("a server that is reachable and not usable", () => {
   /** The log, without its levels and times, once it contains a message of one of these beginnings. */
@@ -397,7 +397,7 @@ describe("a server with 4 databases", () => {
       `Redis at ${server.url}/99 is not usable: database 99 does not exist on this server. ` +
         'Set REDIS_URL to an existing database, or raise "databases" in redis.conf; trying again',
     ]);
-  }, 120_000);
+  });
 
   test("an existing database is used, also after lost connections", async () => {
     await start(3);
@@ -408,7 +408,7 @@ describe("a server with 4 databases", () => {
       await Promise.all(registering);
     }
     expect(await server.cli("info", "keyspace")).toMatch(/^# Keyspace\s+db3:keys=\d+\S*$/);
-  }, 120_000);
+  });
 
   test("a database that is added later is used then", async () => {
     await start(4);
@@ -419,5 +419,5 @@ describe("a server with 4 databases", () => {
     await server.restart({ databases: 5 });
     await waitFor(() => register(leases), { timeoutMs: TIMEOUT_MS, what: "Redis to be connected" });
     expect(await server.cli("info", "keyspace")).toMatch(/^# Keyspace\s+db4:keys=\d+\S*$/);
-  }, 120_000);
+  });
 });

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { randomUUID } from "node:crypto";
 import pino from "pino";
 import { type Leases, LeasesUnavailable } from "../../../../src/orchestrator/leases/leases.ts";
@@ -11,8 +11,6 @@ import { describeRedisServers, PATIENT, type RedisServer } from "../../../suppor
 import { type RedisCluster, startRedisCluster } from "../../../support/servers/redis-cluster.ts";
 import { join as joinWorker } from "../leases/leases-contract.ts";
 import { sampleResult } from "../sample-result.ts";
-
-setDefaultTimeout(120_000);
 
 const TIMEOUT_MS = 30_000;
 const logger = pino({ level: "silent" });

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
 import pino from "pino";
 import { RedisLeases } from "../../../../src/orchestrator/leases/redis.ts";
@@ -21,8 +21,6 @@ import { PATIENT, type Redis, startRedis } from "../../../support/servers/redis.
 import { startTcpProxy } from "../../../support/servers/tcp-proxy.ts";
 import { type OrchestratorSite, startOrchestratorSite } from "../orchestrator-site.ts";
 import { INCARNATION, serveWorker, successfulEnd } from "./worker-service.ts";
-
-setDefaultTimeout(120_000);
 
 const identity = { workerId: "broken", incarnation: "this-start" };
 
