@@ -118,6 +118,7 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const host = await prepareHost(parts, runsFolder.path, () => void renewOffer());
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
   const journals = new Journals({ folder: runsFolder.logs, logger });
+  await journals.measureDisk();
   const runs: Runs = makeRuns(parts, host, journals, (job, reporter, signal) => {
     const confirm = (asked: AbortSignal) =>
       confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);

@@ -47,8 +47,6 @@ export class Journals {
   readonly #ended = new Set<Journal>();
   /** Their disk space is not free yet. */
   readonly #leaving = new Set<Journal>();
-  #findingShare: Promise<void> | undefined;
-  /** Infinite until it is known. */
   #maxDiskBytes = Number.POSITIVE_INFINITY;
 
   constructor(options: JournalsOptions) {
@@ -56,10 +54,20 @@ export class Journals {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
   }
 
+  /** To be called before the first run: until then, journals may need any part of the disk. */
+  async measureDisk(): Promise<void> {
+    const { folder, logger } = this.#options;
+    try {
+      const { blocks, bsize } = await statfs(dirname(folder));
+      this.#maxDiskBytes = blocks * bsize * this.#limits.diskShare;
+    } catch (error) {
+      logger.warn({ err: error }, "failed to find the size of the disk for logs");
+    }
+  }
+
   create(run: RunRef): Journal {
     const { folder, logger } = this.#options;
     const { jobId: job_id, attempt } = run;
-    this.#findingShare ??= this.#findDiskShare();
     const journal = new Journal({
       file: new JournalFile(() => join(folder, `${runName(run)}.jsonl`)),
       refusal: () => this.#refusal(),
@@ -111,19 +119,8 @@ export class Journals {
   }
 
   async #limitDiskUse(): Promise<void> {
-    await this.#findingShare;
     const runningBytes = total(this.#running, "fileBytes");
     await this.#shrink("fileBytes", Math.max(0, this.#maxDiskBytes - runningBytes));
-  }
-
-  async #findDiskShare(): Promise<void> {
-    const { folder, logger } = this.#options;
-    try {
-      const { blocks, bsize } = await statfs(dirname(folder));
-      this.#maxDiskBytes = blocks * bsize * this.#limits.diskShare;
-    } catch (error) {
-      logger.warn({ err: error }, "failed to find the size of the disk for logs");
-    }
   }
 
   async #shrink(resource: Resource, keepBytes: number): Promise<void> {

@@ -32,9 +32,11 @@ const IN_PROCESS_LEASES = integration("orchestrator/leases/in-process.test.ts");
 const REDIS_RECORDS = integration("orchestrator/records/redis.test.ts");
 const QUEUE = "orchestrator/queue/rabbitmq/queue.test.ts";
 const FAULTS = "orchestrator/queue/rabbitmq/faults.test.ts";
-const SCHEDULES = "orchestrator/schedules/schedules.test.ts";
-const SCHEDULES_WITHOUT_POLL = integration(SCHEDULES, "no job needs the poll");
-const SCHEDULES_WITH_FAULTS = integration(SCHEDULES, "connections fail as well");
+const SCHEDULES_WITHOUT_POLL = integration("orchestrator/schedules/without-failures.test.ts");
+const SCHEDULES_WITH_FAULTS = integration(
+  "orchestrator/schedules/with-failures.test.ts",
+  "connections fail as well",
+);
 const VERSION_TAG = integration("worker/pipeline/version-tag.test.ts");
 const FORGED_LABELS = integration("worker/pipeline/forged-labels.test.ts", "sets reserved labels");
 const WANTED_IMAGE: TestSelection = { file: "tests/unit/worker/pipeline/wanted-image.test.ts" };

@@ -40,11 +40,12 @@ describe.skipIf(missing !== undefined)(`journals on a disk${missing ? ` (${missi
 
   const logs = () => join(disk.path, "incarnation/logs");
 
-  function runsPrinting(
+  async function runsPrinting(
     print: (reporter: RunReporter) => Promise<void>,
     limits?: Partial<JournalLimits>,
-  ): Runs {
+  ): Promise<Runs> {
     journals = new Journals({ folder: logs(), logger, limits });
+    await journals.measureDisk();
     const execute = async (_: unknown, reporter: RunReporter) => {
       reporter.state("CLONING");
       await print(reporter);
@@ -97,7 +98,7 @@ describe.skipIf(missing !== undefined)(`journals on a disk${missing ? ` (${missi
   }
 
   test("a disk that fills while the log is written neither fails the run nor falsifies its log", async () => {
-    const runs = runsPrinting(printLines, { diskShare: 100 });
+    const runs = await runsPrinting(printLines, { diskShare: 100 });
     await disk.fill(3 * MB);
     const outcome = await runs.run(RUN, 300_000);
     expect(outcome.status).toBe("SUCCESS");
@@ -114,7 +115,7 @@ describe.skipIf(missing !== undefined)(`journals on a disk${missing ? ` (${missi
   const moreCases = inFullCheck();
 
   moreCases.test("a disk without a free inode", async () => {
-    const runs = runsPrinting(printLines, { diskShare: 100 });
+    const runs = await runsPrinting(printLines, { diskShare: 100 });
     await disk.fillInodes(0);
     const outcome = await runs.run(RUN, 300_000);
     expect(outcome.status).toBe("SUCCESS");
@@ -124,7 +125,7 @@ describe.skipIf(missing !== undefined)(`journals on a disk${missing ? ` (${missi
   moreCases.test(
     "a log that needs more than its share of the disk leaves the rest to the build",
     async () => {
-      const runs = runsPrinting(printLines);
+      const runs = await runsPrinting(printLines);
       const outcome = await runs.run(RUN, 300_000);
       const lines = expectToDescribe(outcome, await read(runs));
       expect(lines.filter((line) => line.startsWith("[running builds' logs take 10%"))).toHaveLength(1);
@@ -134,7 +135,7 @@ describe.skipIf(missing !== undefined)(`journals on a disk${missing ? ` (${missi
 
   moreCases.test("a disk that stops responding delays neither the run nor its outcome", async () => {
     const frozen = Promise.withResolvers<void>();
-    const runs = runsPrinting(
+    const runs = await runsPrinting(
       async (reporter) => {
         await printLines(reporter);
         await runProgram(["fsfreeze", "--freeze", disk.path]);

@@ -5,7 +5,8 @@
  *
  * A failure is printed as its shortest schedule, with the command that runs it again.
  */
-import { describe, expect, test } from "bun:test";
+import { test } from "bun:test";
+import { relative } from "node:path";
 import * as fc from "fast-check";
 import { fullCheckVariable } from "../../../support/machine/full-check.ts";
 import { type Plan, plans } from "./plan.ts";
@@ -19,8 +20,16 @@ const TIMEOUT_MS = process.env[fullCheckVariable] === undefined ? 600_000 : 6 * 
 /** Then the shortest schedule found so far is printed: fast-check does not try to shorten schedules that pass. */
 const MAX_SHRINK_MS = 120_000;
 /** The same schedules in every check; a search for new ones sets another seed. */
-const SEED = Number(process.env.BLACKTREE_SCHEDULE_SEED ?? 2026);
+export const SEED = Number(process.env.BLACKTREE_SCHEDULE_SEED ?? 2026);
 const PATH = process.env.BLACKTREE_SCHEDULE_PATH;
+
+export interface Property {
+  readonly name: string;
+  /** Each property has a file, since files run at the same time. */
+  readonly file: string;
+  /** Orchestrators poll for jobs that nobody announces. */
+  readonly isPolled: boolean;
+}
 
 async function problemOf(plan: Plan): Promise<string | undefined> {
   try {
@@ -32,7 +41,7 @@ async function problemOf(plan: Plan): Promise<string | undefined> {
   }
 }
 
-async function journalOf(plan: Plan): Promise<readonly string[]> {
+export async function journalOf(plan: Plan): Promise<readonly string[]> {
   try {
     return await runSchedule(plan, true);
   } catch (error) {
@@ -41,7 +50,7 @@ async function journalOf(plan: Plan): Promise<readonly string[]> {
   }
 }
 
-async function checkSchedules(name: string, isPolled: boolean): Promise<void> {
+async function checkSchedules({ name, file, isPolled }: Property): Promise<void> {
   let shrinkUntilMs = Number.POSITIVE_INFINITY;
   const holds = fc.asyncProperty(plans(isPolled), async (plan) => {
     if (performance.now() > shrinkUntilMs) return;
@@ -55,24 +64,11 @@ async function checkSchedules(name: string, isPolled: boolean): Promise<void> {
   const [plan] = found.counterexample ?? [];
   if (!plan) throw new Error("no schedule was run");
   const variables = `BLACKTREE_SCHEDULE_SEED=${found.seed} BLACKTREE_SCHEDULE_PATH=${found.counterexamplePath}`;
-  const command = `${variables} bun test ${import.meta.path.replace(`${process.cwd()}/`, "")} -t "${name}"`;
+  const command = `${variables} bun test ${relative(process.cwd(), file)} -t "${name}"`;
   const lines = [String(found.errorInstance), `run again: ${command}`, `schedule: ${JSON.stringify(plan)}`];
   throw new Error([...lines, ...(await journalOf(plan))].join("\n"));
 }
 
-function testSchedules(name: string, isPolled: boolean): void {
-  test(name, () => checkSchedules(name, isPolled), TIMEOUT_MS);
+export function testSchedules(property: Property): void {
+  test(property.name, () => checkSchedules(property), TIMEOUT_MS);
 }
-
-describe("schedules", () => {
-  testSchedules(
-    "the guarantees hold, and no job needs the poll, while orchestrators and servers work",
-    false,
-  );
-  testSchedules("the guarantees hold when orchestrators and their connections fail as well", true);
-
-  test("the same schedule has the same course", async () => {
-    for (const plan of fc.sample(plans(true), { numRuns: 20, seed: SEED }))
-      expect(await journalOf(plan)).toEqual([...(await journalOf(plan))]);
-  });
-});
