@@ -104,7 +104,11 @@ export class Assignment {
         await waitAtMost(MAX_STATE_LAG_MS, watching);
         return outcome;
       } catch (error) {
-        if (signal.aborted) throw error;
+        if (signal.aborted) {
+          // Who gets the job's message next need not wait for the end of a claim that no run has.
+          await this.#retractIfUnsent();
+          throw error;
+        }
         const outcome = await this.#outcomeOf(error, signal);
         if (outcome) return outcome;
         await sleep(delay.nextMs(), signal);
@@ -138,7 +142,7 @@ export class Assignment {
   /** Undefined: the call is worth another try. */
   async #outcomeOf(error: unknown, signal: AbortSignal): Promise<Outcome | undefined> {
     if (hasStatus(error, status.RESOURCE_EXHAUSTED)) throw new WorkerRefused(error.message, { cause: error });
-    if (error instanceof NotConnected && (await this.#retractUnsent()))
+    if (error instanceof NotConnected && (await this.#retractIfUnsent({ isUnreachable: true })))
       throw new WorkerUnreachable(error.message, { cause: error });
     if (error instanceof ClaimEnded) return this.#lost(error.message);
     if (isTransportFault(error)) {
@@ -158,11 +162,12 @@ export class Assignment {
    * True: the attempt never began, and its number is free for the job's next claim, on another worker if there is one.
    * False: a run of it may exist, or the leases are unavailable.
    */
-  async #retractUnsent(): Promise<boolean> {
+  async #retractIfUnsent({ isUnreachable = false } = {}): Promise<boolean> {
     if (this.#isSent) return false;
+    const { claim, parts } = this;
     try {
-      await this.parts.leases.suspect(this.claim.workerId, this.claim.incarnation);
-      return await this.parts.leases.retractUnsent(this.claim);
+      if (isUnreachable) await parts.leases.suspect(claim.workerId, claim.incarnation);
+      return await parts.leases.retractUnsent(claim);
     } catch (error) {
       if (error instanceof LeasesUnavailable) return false;
       throw error;
@@ -191,7 +196,7 @@ export class Assignment {
     }
   }
 
-  /** Resolves when no run of this attempt can get the tag any more; false: not decided while the leases are unavailable. */
+  /** Resolves when no run of this attempt can get the tag any more. False: the leases are unavailable. */
   async #endAttempt(signal: AbortSignal): Promise<boolean> {
     try {
       const fence = await this.parts.leases.fence(this.claim, { evenIfAlive: true });

@@ -55,9 +55,10 @@ test("dispatcher: after a lost broker connection, running builds are attached to
     { BLACKTREE_PING_INTERVAL: "2s" },
   );
   const finish = Promise.withResolvers<void>();
-  let pings = 0;
+  let [pings, begun] = [0, 0];
   const worker = await serveWorker(
     async () => {
+      begun += 1;
       await finish.promise;
       return successfulEnd();
     },
@@ -75,7 +76,7 @@ test("dispatcher: after a lost broker connection, running builds are attached to
   try {
     await site.addWorker("worker", INCARNATION, worker.port, { slots: builds });
     for (let count = 1; count <= builds; count += 1) site.submit(`build-${count}`);
-    await until("job assigned", builds);
+    await waitFor(() => begun === builds, { timeoutMs: 120_000, what: "all builds to begin" });
     proxy.reset();
     await until("RabbitMQ is not reachable", 1);
     proxy.heal();
@@ -88,6 +89,38 @@ test("dispatcher: after a lost broker connection, running builds are attached to
     await site.stop();
     await worker.stop(100);
     await proxy.stop();
+  }
+});
+
+test("dispatcher: after a lost broker connection, a job that was not sent to its worker does not wait for its lease", async () => {
+  const broker = await startTcpProxy(rabbitmq);
+  const throughProxy = new URL(rabbitmq.url);
+  throughProxy.port = String(broker.port);
+  const worker = await serveWorker(async () => successfulEnd(), LOG_LIMITS);
+  const network = await startTcpProxy(worker);
+  const site = await startOrchestratorSite(
+    { rabbitMqUrl: throughProxy.href, clientUrl: rabbitmq.url, redisUrl: redis.url },
+    { BLACKTREE_LEASE_TTL: "10m" },
+  );
+  const until = (text: string) =>
+    waitFor(() => site.log.some((line) => line.includes(text)), { timeoutMs: 60_000, what: text });
+  try {
+    await site.addWorker("worker", INCARNATION, network.port);
+    expect(await site.run("before")).toMatchObject({ status: "SUCCESS" });
+    network.cut();
+    const statuses: string[] = [];
+    void site.run("unsent").then(({ status, attempt }) => statuses.push(`${status} ${attempt}`));
+    await until('"job_id":"unsent","attempt":1');
+    broker.reset();
+    await until("delivery revoked by broker");
+    broker.heal();
+    network.heal();
+    await waitFor(() => statuses.length > 0, { timeoutMs: 120_000, what: "the result" });
+    expect(statuses).toEqual(["SUCCESS 1"]);
+  } finally {
+    await site.stop();
+    await worker.stop(100);
+    await Promise.all([network.stop(), broker.stop()]);
   }
 });
 

@@ -54,7 +54,12 @@ test("two installations with different key prefixes share one database of Redis"
     expect((await apiRequest(one.adminUrl, "/api/v1/jobs/of-two")).status).toBe(404);
     expect((await apiRequest(two.adminUrl, "/api/v1/jobs/same-id")).status).toBe(404);
 
-    // The worker of the other installation does not occupy its address or its id here.
+    // The other installation's worker, which reports what it holds to both.
+    await waitFor(() => worker.runs.held().length === 0, {
+      timeoutMs: 60_000,
+      what: "the worker to hold no run of the other installation",
+    });
+    // Its address and its id are not occupied here.
     await two.addWorker("worker", INCARNATION, worker.port);
     await waitFor(async () => (await get<{ state?: string }>(two, "jobs/of-two")).state === "SUCCEEDED", {
       timeoutMs: 60_000,
