@@ -21,6 +21,7 @@ import { Registration } from "./control-plane/registration.ts";
 import { type WorkerIdentity, workerService } from "./control-plane/service.ts";
 import { bootId, claimRunsFolder, type RunsFolder, recoverFromCrashes } from "./crash-recovery.ts";
 import { DiskWatch } from "./disk/disk-watch.ts";
+import { freeSpaceAt } from "./disk/free-space.ts";
 import { CheckoutCache } from "./git/checkout-cache.ts";
 import { RunDrained } from "./job/cancellation.ts";
 import type { PipelineJob } from "./job/job.ts";
@@ -117,8 +118,8 @@ export async function startWorker(parts: WorkerParts): Promise<Worker> {
   const offer: Offer = { address: undefined, capabilities: undefined };
   const host = await prepareHost(parts, runsFolder.path, () => void renewOffer());
   const orchestrators = new Orchestrators(settings.orchestratorAddresses, tls, logger);
-  const journals = new Journals({ folder: runsFolder.logs, logger });
-  await journals.measureDisk();
+  const { totalBytes: diskBytes } = await freeSpaceAt(runsFolder.path);
+  const journals = new Journals({ folder: runsFolder.logs, diskBytes, logger });
   const runs: Runs = makeRuns(parts, host, journals, (job, reporter, signal) => {
     const confirm = (asked: AbortSignal) =>
       confirmLease(orchestrators, identity, job, () => runs.isAbandoned(job), asked);

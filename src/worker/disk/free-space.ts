@@ -6,6 +6,7 @@ export interface FreeSpace {
   /** Files and folders that can still be created; Infinity where the file system does not count inodes. */
   readonly freeInodes: number;
   readonly usedBytes: number;
+  readonly totalBytes: number;
 }
 
 /** @throws Error when the folder does not exist. */
@@ -16,6 +17,7 @@ export async function freeSpaceAt(path: string): Promise<FreeSpace> {
     freeBytes: bavail * bsize,
     freeInodes: files === 0 ? Number.POSITIVE_INFINITY : ffree,
     usedBytes: (blocks - bfree) * bsize,
+    totalBytes: blocks * bsize,
   };
 }
 

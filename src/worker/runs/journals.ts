@@ -3,8 +3,7 @@
  * removed earlier, the oldest first, when journals need too much of the disk or of memory. If those of running runs
  * alone need too much, they get only the last lines of their logs from then on.
  */
-import { statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { RunRef } from "../../shared/job.ts";
 import type { Logger } from "../../shared/logging.ts";
 import { runName } from "../job/workspace.ts";
@@ -17,6 +16,8 @@ export class JournalEvicted extends JournalRemoved {}
 export interface JournalsOptions {
   /** Created with the first file; its parent exists. */
   readonly folder: string;
+  /** Size of the folder's disk. */
+  readonly diskBytes: number;
   readonly logger: Logger;
   readonly limits?: Partial<JournalLimits>;
 }
@@ -47,22 +48,12 @@ export class Journals {
   readonly #ended = new Set<Journal>();
   /** Their disk space is not free yet. */
   readonly #leaving = new Set<Journal>();
-  #maxDiskBytes = Number.POSITIVE_INFINITY;
+  readonly #maxDiskBytes: number;
 
   constructor(options: JournalsOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
-  }
-
-  /** To be called before the first run: until then, journals may need any part of the disk. */
-  async measureDisk(): Promise<void> {
-    const { folder, logger } = this.#options;
-    try {
-      const { blocks, bsize } = await statfs(dirname(folder));
-      this.#maxDiskBytes = blocks * bsize * this.#limits.diskShare;
-    } catch (error) {
-      logger.warn({ err: error }, "failed to find the size of the disk for logs");
-    }
+    this.#maxDiskBytes = options.diskBytes * this.#limits.diskShare;
   }
 
   create(run: RunRef): Journal {

@@ -95,7 +95,7 @@ async function runPrinting(script: string): Promise<MeasuredRun> {
   const memory = new Memory();
   const logger = pino({ level: "silent" });
   const folder = await makeTempDir("large-output");
-  const journals = new Journals({ folder: folder.path, logger });
+  const journals = new Journals({ folder: folder.path, diskBytes: Number.POSITIVE_INFINITY, logger });
   const runs = new Runs({
     slots: 1,
     logLimits: { keptBytes: KEPT_BYTES, tail: TAIL },

@@ -62,7 +62,7 @@ export function startWorker(parts: WorkerParts): Worker {
     slots,
     logLimits: { keptBytes: 1000, tail: { lines: 10, bytes: 1000 } },
     // No file is created: nothing here prints lines.
-    journals: new Journals({ folder: "/nonexistent/logs", logger }),
+    journals: new Journals({ folder: "/nonexistent/logs", diskBytes: Number.POSITIVE_INFINITY, logger }),
     keepFinishedMs: 86_400_000,
     keepFinishedCount: 100,
     abandonAfterMs: ABANDON_AFTER_MS,

@@ -24,7 +24,7 @@ beforeAll(async () => {
   const runs = new Runs({
     slots: 1,
     logLimits: { keptBytes: 1, tail: { lines: 1, bytes: 1 } },
-    journals: new Journals({ folder: folder.path, logger }),
+    journals: new Journals({ folder: folder.path, diskBytes: Number.POSITIVE_INFINITY, logger }),
     execute: () => Promise.reject(new Error("this test runs no job")),
     logger,
     keepFinishedMs: 1,

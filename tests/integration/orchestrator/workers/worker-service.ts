@@ -3,6 +3,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { type RpcServer, serveRpc } from "../../../../src/shared/rpc/server.ts";
 import { workerService } from "../../../../src/worker/control-plane/service.ts";
+import { freeSpaceAt } from "../../../../src/worker/disk/free-space.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import type { RunEnd } from "../../../../src/worker/pipeline/run-end.ts";
@@ -38,7 +39,8 @@ export async function serveWorker(
   const { workerId = "worker", slots = 1, onPing = () => undefined } = options;
   const folder = await makeTempDir("worker-service");
   const { logs = join(folder.path, "logs"), journalLimits: limits } = options;
-  const journals = new Journals({ folder: logs, logger, limits });
+  const { totalBytes: diskBytes } = await freeSpaceAt(folder.path);
+  const journals = new Journals({ folder: logs, diskBytes, logger, limits });
   const runs = new Runs({
     slots,
     keepFinishedMs: 3_600_000,

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import pino from "pino";
 import type { Outcome } from "../../../../src/shared/job.ts";
 import { decodeEntry, isFinalEntry, type JournalEntry } from "../../../../src/shared/log-journal.ts";
+import { freeSpaceAt } from "../../../../src/worker/disk/free-space.ts";
 import type { PipelineJob } from "../../../../src/worker/job/job.ts";
 import type { RunReporter } from "../../../../src/worker/pipeline/pipeline-parts.ts";
 import { type JournalLimits, Journals } from "../../../../src/worker/runs/journals.ts";
@@ -44,8 +45,8 @@ describe.skipIf(missing !== undefined)(`journals on a disk${missing ? ` (${missi
     print: (reporter: RunReporter) => Promise<void>,
     limits?: Partial<JournalLimits>,
   ): Promise<Runs> {
-    journals = new Journals({ folder: logs(), logger, limits });
-    await journals.measureDisk();
+    const { totalBytes: diskBytes } = await freeSpaceAt(disk.path);
+    journals = new Journals({ folder: logs(), diskBytes, logger, limits });
     const execute = async (_: unknown, reporter: RunReporter) => {
       reporter.state("CLONING");
       await print(reporter);

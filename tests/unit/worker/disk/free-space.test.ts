@@ -8,7 +8,7 @@ import {
   scaledReserve,
 } from "../../../../src/worker/disk/free-space.ts";
 
-const space = { freeBytes: 100, freeInodes: 10, usedBytes: 0 };
+const space = { freeBytes: 100, freeInodes: 10, usedBytes: 0, totalBytes: 100 };
 
 describe("free space", () => {
   test("meets a reserve when there are enough bytes and enough inodes", () => {
@@ -21,7 +21,7 @@ describe("free space", () => {
   });
 
   test("always meets an empty reserve", () => {
-    expect(meetsReserve({ freeBytes: 0, freeInodes: 0, usedBytes: 9 }, { bytes: 0, inodes: 0 })).toBe(true);
+    expect(meetsReserve({ ...space, freeBytes: 0, freeInodes: 0 }, { bytes: 0, inodes: 0 })).toBe(true);
   });
 
   test("a scaled reserve scales both values", () => {

@@ -1,7 +1,7 @@
 /** Journals in real files. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readlink, rename, rm, stat, statfs } from "node:fs/promises";
+import { mkdir, readdir, readlink, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { decodeEntry, type JournalEntry } from "../../../../src/shared/log-journal.ts";
@@ -15,6 +15,7 @@ const UNTIL = { timeoutMs: 50_000 };
 const LINE = "x".repeat(1000);
 /** More than what stays in memory. */
 const MANY = 500;
+const DISK_BYTES = 1e12;
 const neverAborted = new AbortController().signal;
 
 let dir: TempDir;
@@ -32,10 +33,14 @@ afterEach(async () => {
   await dir.remove();
 });
 
-async function journalsWith(limits: Partial<JournalLimits> = {}): Promise<Journals> {
-  const journals = new Journals({ folder: logs, logger: pino({ level: "silent" }), limits });
+function journalsWith(limits: Partial<JournalLimits> = {}): Journals {
+  const journals = new Journals({
+    folder: logs,
+    diskBytes: DISK_BYTES,
+    logger: pino({ level: "silent" }),
+    limits,
+  });
   opened.push(journals);
-  await journals.measureDisk();
   return journals;
 }
 
@@ -74,7 +79,7 @@ async function endedWithFile(journals: Journals, jobId: string): Promise<Journal
 }
 
 test("journal: a short one has no file", async () => {
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   journal.append({ state: "CLONING" });
   journal.append({ line: "hello" });
   end(journal);
@@ -87,7 +92,7 @@ test("journal: a short one has no file", async () => {
 });
 
 test("journal: a long one is in a file that only the worker's user can read, and not in memory", async () => {
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   print(journal, MANY);
   end(journal);
   await written(journal);
@@ -103,7 +108,7 @@ test("journal: a long one is in a file that only the worker's user can read, and
 
 test("journal: an entry of any length and content is read as it was added", async () => {
   const lines = ["", 'é\u2028\t"\\\u0001', "x".repeat(300_000), "\u0001".repeat(65_536), "last"];
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   for (const line of lines) journal.append({ line });
   end(journal);
   await written(journal);
@@ -111,14 +116,14 @@ test("journal: an entry of any length and content is read as it was added", asyn
 });
 
 test("journal: what is added after the end is left out", async () => {
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   end(journal);
   journal.append({ line: "late" });
   expect(await read(journal)).toHaveLength(1);
 });
 
 test("journal: states are read without the lines, in order, also while the journal grows", async () => {
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   journal.append({ state: "CLONING" });
   const states = Array.fromAsync(journal.states(0, neverAborted));
   print(journal, MANY);
@@ -134,7 +139,7 @@ test("journal: states are read without the lines, in order, also while the journ
 });
 
 test("journal: a reader that leaves is released", async () => {
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   const gone = new AbortController();
   const read = Array.fromAsync(journal.entries(0, gone.signal));
   gone.abort();
@@ -142,7 +147,7 @@ test("journal: a reader that leaves is released", async () => {
 });
 
 test("journal: a build cannot fill it with steps", async () => {
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   const step = { number: 1, name: LINE, started_at: "2026-01-20T10:00:00.000Z" };
   for (let number = 1; number <= 10_000; number++) journal.append({ step: { ...step, number } });
   expect(journal.sizeBytes).toBeLessThan(5 * 1024 * 1024);
@@ -174,7 +179,7 @@ function* numbered(count: number): Generator<string> {
 test("journal: when it cannot be written, the log has its beginning, one note, and its end, as its summary says", async () => {
   // A file where the folder should be.
   await Bun.write(logs, "");
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   const { served, described, summary, tail } = await logged(journal, [...numbered(MANY)]);
   expect(summary).toEqual({ ...described, truncated: true });
   expect(served[0]).toStartWith("1 ");
@@ -188,7 +193,7 @@ test("journal: when it cannot be written, the log has its beginning, one note, a
 });
 
 test("journal: entries in memory are limited, also when the disk does not respond", async () => {
-  const journals = await journalsWith({ memoryBytes: 200_000 });
+  const journals = journalsWith({ memoryBytes: 200_000 });
   const journal = journals.create(run());
   const log = new RunLog({ keptBytes: 64_000_000, tail: { lines: 3, bytes: 10_000 } }, journal);
   // Without a pause, no write ends.
@@ -206,7 +211,7 @@ test("journal: entries in memory are limited, also when the disk does not respon
 });
 
 test("journals: beyond their share of the disk, ended runs lose theirs first, the oldest first", async () => {
-  const journals = await journalsWith();
+  const journals = journalsWith();
   const [first, second, third] = [
     await endedWithFile(journals, "first"),
     await endedWithFile(journals, "second"),
@@ -222,7 +227,7 @@ test("journals: beyond their share of the disk, ended runs lose theirs first, th
 });
 
 test("journals: a running run that needs more than their share of the disk keeps the beginning and the end of its log", async () => {
-  const journals = await journalsWith({ diskShare: 1e-9 });
+  const journals = journalsWith({ diskShare: 1e-9 });
   const ended = await endedWithFile(journals, "ended");
   await waitFor(async () => (await files()).length === 0, {
     ...UNTIL,
@@ -237,8 +242,7 @@ test("journals: a running run that needs more than their share of the disk keeps
 });
 
 test("journals: entries that are not written yet count towards the share of running runs", async () => {
-  const { blocks, bsize } = await statfs(dir.path);
-  const journals = await journalsWith({ diskShare: (MANY * LINE.length) / 2 / (blocks * bsize) });
+  const journals = journalsWith({ diskShare: (MANY * LINE.length) / 2 / DISK_BYTES });
   const journal = journals.create(run());
   print(journal, MANY);
   expect(journal.fileBytes).toBe(0);
@@ -246,7 +250,7 @@ test("journals: entries that are not written yet count towards the share of runn
 });
 
 test("journals: a forgotten one has no file, also if it was being created", async () => {
-  const journals = await journalsWith();
+  const journals = journalsWith();
   const journal = journals.create(run());
   print(journal, MANY);
   end(journal);
@@ -258,7 +262,7 @@ test("journals: a forgotten one has no file, also if it was being created", asyn
 });
 
 test("journals: a reader may finish when the run is acknowledged; the name of the file goes at once", async () => {
-  const journals = await journalsWith();
+  const journals = journalsWith();
   const journal = await endedWithFile(journals, "job");
   const reader = journal.entries(0, neverAborted);
   const first = await reader.next();
@@ -270,7 +274,7 @@ test("journals: a reader may finish when the run is acknowledged; the name of th
 });
 
 test("journals: a reader that waits for the next entry of a run gets an error when the worker stops", async () => {
-  const journals = await journalsWith();
+  const journals = journalsWith();
   const journal = journals.create(run());
   journal.append({ line: "one" });
   const reader = journal.entries(0, neverAborted);
@@ -281,7 +285,7 @@ test("journals: a reader that waits for the next entry of a run gets an error wh
 });
 
 test("journals: one whose file cannot be removed is closed, and the worker continues", async () => {
-  const journals = await journalsWith();
+  const journals = journalsWith();
   const [acknowledged, evicted] = [
     await endedWithFile(journals, "acknowledged"),
     await endedWithFile(journals, "evicted"),
@@ -304,7 +308,7 @@ test("journals: one whose file cannot be removed is closed, and the worker conti
 test("journals: one whose folder has gone with its worker does not create it again", async () => {
   await mkdir(logs);
   await rm(dir.path, { recursive: true });
-  const journal = (await journalsWith()).create(run());
+  const journal = journalsWith().create(run());
   print(journal, MANY);
   await waitFor(() => journal.refusal(), { ...UNTIL, what: "the write to fail" });
   expect(await readdir(dir.path).catch(() => "gone")).toBe("gone");

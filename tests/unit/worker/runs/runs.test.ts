@@ -68,6 +68,7 @@ function setUp(
   const started: Started[] = [];
   const journals = new Journals({
     folder: options.logs ?? "/nonexistent/logs",
+    diskBytes: Number.POSITIVE_INFINITY,
     logger: pino({ level: "silent" }),
   });
   opened.push(journals);
