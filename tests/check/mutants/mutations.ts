@@ -376,6 +376,46 @@ export const MUTATIONS: readonly Mutation[] = [
     to: "",
   }),
   ...mutated(
+    "src/orchestrator/workers/assignment.ts",
+    integration("orchestrator/dispatcher.test.ts", "not sent to its worker"),
+  )({
+    name: "a claim whose run was never sent outlives the job's message",
+    from: "          await this.#retractIfUnsent();\n",
+    to: "",
+  }),
+  ...mutated(
+    "src/orchestrator/workers/assignment.ts",
+    integration("orchestrator/workers/assignment.test.ts", "before the confirmation"),
+  )({
+    name: "a run that another orchestrator has fenced is lost while it is confirmed",
+    from: '      if (fence.kind === "fenced") await sleep(fence.confirmedForMs, signal);\n      return fence.kind;',
+    to: "      return fence.kind;",
+  }),
+  ...mutated(
+    "src/orchestrator/dispatcher.ts",
+    integration("orchestrator/dispatcher.test.ts", "with a slow broker"),
+  )({
+    name: "held jobs are returned without waiting for each other",
+    from: "      if (isAnswered) isAnswered = await returned;",
+    to: "      void returned;",
+  }),
+  ...mutated(
+    "src/orchestrator/redis/script.ts",
+    integration("orchestrator/redis/script.test.ts"),
+  )({
+    name: "the first calls of a script overtake each other",
+    from: "      return client.eval(this.#text, keys.length, ...keys, ...args);\n    }\n    try {",
+    to: "    }\n    try {",
+  }),
+  ...mutated(
+    "src/orchestrator/queue/rabbitmq/submissions.ts",
+    integration(FAULTS, "its submissions are handled"),
+  )({
+    name: "a session that could not be prepared ends the handling of submissions",
+    from: "    if (this.options.closing.aborted) await this.#stop();",
+    to: "    await this.#stop();",
+  }),
+  ...mutated(
     "src/orchestrator/queue/rabbitmq/publisher.ts",
     integration(QUEUE, "deleted queues are declared again"),
   )({

@@ -100,13 +100,15 @@ test("dispatcher: after a lost broker connection, a job that was not sent to its
   const network = await startTcpProxy(worker);
   const site = await startOrchestratorSite(
     { rabbitMqUrl: throughProxy.href, clientUrl: rabbitmq.url, redisUrl: redis.url },
-    { BLACKTREE_LEASE_TTL: "10m" },
+    { BLACKTREE_PING_INTERVAL: "60s", BLACKTREE_LEASE_TTL: "10m" },
   );
   const until = (text: string) =>
     waitFor(() => site.log.some((line) => line.includes(text)), { timeoutMs: 60_000, what: text });
   try {
     await site.addWorker("worker", INCARNATION, network.port);
     expect(await site.run("before")).toMatchObject({ status: "SUCCESS" });
+    // The next call needs another connection, and gets none.
+    network.reset();
     network.cut();
     const statuses: string[] = [];
     void site.run("unsent").then(({ status, attempt }) => statuses.push(`${status} ${attempt}`));
