@@ -15,6 +15,8 @@ interface JobHistory {
   taggedAs: string | undefined;
   /** The highest attempt that was claimed. */
   claimed: number;
+  /** That attempt is being retracted. */
+  retracting: boolean;
   /** The highest attempt that was released. */
   released: number;
   /** The highest attempt that was released or fenced. */
@@ -41,7 +43,7 @@ export class Invariants {
   /** The broker has the message. */
   accepted(jobId: string): void {
     if (this.#jobs.has(jobId)) return;
-    const attempts = { claimed: 0, released: 0, over: 0, wasLost: false };
+    const attempts = { claimed: 0, retracting: false, released: 0, over: 0, wasLost: false };
     this.#jobs.set(jobId, { results: [], isCancelled: false, taggedAs: undefined, ...attempts });
   }
 
@@ -87,14 +89,28 @@ export class Invariants {
   claimed({ jobId, attempt }: RunRef): void {
     const job = this.#of(jobId);
     if (job.isCancelled) this.#report(jobId, `is claimed for attempt ${attempt} although it was cancelled`);
-    if (attempt <= job.claimed) this.#report(jobId, `is claimed for attempt ${attempt} after ${job.claimed}`);
+    const isRetracted = attempt === job.claimed && job.retracting;
+    if (attempt <= job.claimed && !isRetracted)
+      this.#report(jobId, `is claimed for attempt ${attempt} after ${job.claimed}`);
     job.claimed = attempt;
+    job.retracting = false;
   }
 
-  /** No run of the attempt began, so the next claim has the same number. */
-  retracted({ jobId, attempt }: RunRef): void {
+  /**
+   * If no run of the attempt began, the next claim has the same number. That claim may precede the answer, which says
+   * whether the attempt was retracted.
+   */
+  retracting({ jobId, attempt }: RunRef): (isRetracted: boolean) => void {
     const job = this.#of(jobId);
-    if (job.claimed === attempt) job.claimed = attempt - 1;
+    if (job.claimed !== attempt) return () => undefined;
+    job.retracting = true;
+    return (isRetracted) => {
+      const isClaimedAgain = !job.retracting;
+      job.retracting = false;
+      if (isClaimedAgain && job.claimed === attempt && !isRetracted)
+        this.#report(jobId, `is claimed again for attempt ${attempt}, which was not retracted`);
+      if (!isClaimedAgain && isRetracted) job.claimed = attempt - 1;
+    };
   }
 
   /** An orchestrator attaches to the run. A fenced run has its claim until its last confirmation has ended. */

@@ -35,12 +35,14 @@ export function watchedLeases(leases: Leases, invariants: Invariants): Leases {
       invariants.released(claim);
     },
     async retract(claim) {
+      const answered = invariants.retracting(claim);
       await leases.retract(claim);
-      invariants.retracted(claim);
+      answered(true);
     },
     async retractUnsent(claim) {
+      const answered = invariants.retracting(claim);
       const isRetracted = await leases.retractUnsent(claim);
-      if (isRetracted) invariants.retracted(claim);
+      answered(isRetracted);
       return isRetracted;
     },
   };
