@@ -31,7 +31,7 @@ export interface Property {
   readonly isPolled: boolean;
 }
 
-async function problemOf(plan: Plan): Promise<string | undefined> {
+export async function problemOf(plan: Plan): Promise<string | undefined> {
   try {
     await runSchedule(plan);
     return undefined;

@@ -1,12 +1,17 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { journalOf, SEED, testSchedules } from "./checked-schedules.ts";
-import { plans } from "./plan.ts";
+import { journalOf, problemOf, SEED, testSchedules } from "./checked-schedules.ts";
+import kept from "./kept-schedules.json";
+import { type Plan, plans } from "./plan.ts";
 
 testSchedules({
   name: "schedules: the guarantees hold when orchestrators and their connections fail as well",
   file: import.meta.path,
   isPolled: true,
+});
+
+test.each(kept)("schedules: one that failed: $found", async ({ plan }) => {
+  expect(await problemOf(plan as Plan)).toBeUndefined();
 });
 
 test("schedules: the same one has the same course", async () => {
