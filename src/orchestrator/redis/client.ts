@@ -79,6 +79,8 @@ function failingSoon({ connectMs, commandMs, answerMs }: RedisTimeouts): RedisOp
     socketTimeout: answerMs,
     maxRetriesPerRequest: 1,
     autoResendUnfulfilledCommands: false,
+    // ioredis would not handle its failure. Subscribers subscribe again when their connection is ready.
+    autoResubscribe: false,
     enableOfflineQueue: false,
     reconnectOnError: isFromUnusableServer,
   };
